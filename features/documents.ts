@@ -1,0 +1,71 @@
+/** The test page at / and /websocket-client.html, and the catalogue of errors that problems link to. */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { RequestHandler, Response, Router } from 'express';
+import helmet from 'helmet';
+import MarkdownIt from 'markdown-it';
+import { mountRoutes } from './routes';
+
+export function documentRoutes(): Router {
+  const page = readFileSync(join(packageRoot(), 'websocket-client.html'), 'utf8');
+  const errors = renderMarkdown(readFileSync(join(packageRoot(), 'docs/reference/errors.md'), 'utf8'));
+  const servePage = [protectPage(page), serveHtml(page)];
+  return mountRoutes([
+    { method: 'get', path: '/', handlers: servePage },
+    { method: 'get', path: '/websocket-client.html', handlers: servePage },
+    { method: 'get', path: '/docs/errors', handlers: [protectPage(errors), serveHtml(errors)] },
+  ]);
+}
+
+/** The directory of package.json, from the sources as from dist/. */
+function packageRoot(): string {
+  let directory = __dirname;
+  while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
+  return directory;
+}
+
+function serveHtml(html: string): RequestHandler {
+  return (_request, response: Response) => {
+    response.type('html').send(html);
+  };
+}
+
+/** A Content-Security-Policy that allows the page's own inline blocks by their hashes, and connections to any service. */
+function protectPage(html: string): RequestHandler {
+  return helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        'default-src': ["'none'"],
+        'script-src': ["'self'", ...hashesOf(html, 'script')],
+        'style-src': ["'self'", ...hashesOf(html, 'style')],
+        'connect-src': ["'self'", 'http:', 'https:', 'ws:', 'wss:'],
+        'img-src': ["'self'", 'data:'],
+        'base-uri': ["'none'"],
+        'form-action': ["'none'"],
+        'frame-ancestors': ["'none'"],
+      },
+    },
+    // TLS ends at the proxy, which knows whether the promise of https can be kept.
+    strictTransportSecurity: false,
+  });
+}
+
+function hashesOf(html: string, element: 'script' | 'style'): string[] {
+  const blocks = html.matchAll(new RegExp(`<${element}[^>]*>([\\s\\S]*?)</${element}>`, 'g'));
+  return Array.from(blocks, ([, content = '']) => `'sha256-${createHash('sha256').update(content).digest('base64')}'`);
+}
+
+/** Renders a document; a heading that is one word of code is an anchor of that name. */
+function renderMarkdown(text: string): string {
+  const markdown = new MarkdownIt();
+  markdown.renderer.rules['heading_open'] = (tokens, index, options, _env, self) => {
+    const name = tokens[index + 1]?.content.replaceAll('`', '') ?? '';
+    if (/^[\w-]+$/.test(name)) tokens[index]?.attrSet('id', name);
+    return self.renderToken(tokens, index, options);
+  };
+  const style =
+    'body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}:target{background:#ff8}';
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>tidings</title><style>${style}</style>${markdown.render(text)}</html>`;
+}

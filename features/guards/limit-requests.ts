@@ -1,0 +1,50 @@
+import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
+import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
+import type { Config } from '../../utils/config';
+import { AppError, toAppError } from '../../utils/errors';
+import { holdsScope } from '../../utils/jwt';
+import { knownCallerOf } from '../request';
+
+const WINDOW_MS = 60_000;
+
+type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MINUTE'>;
+
+/**
+ * Limits requests per caller; callers with scope `send` are services and may do more. `RateLimit` headers follow
+ * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After.
+ */
+export function limitRequests(limits: Limits): RequestHandler {
+  return rateLimit({
+    windowMs: WINDOW_MS,
+    standardHeaders: 'draft-8',
+    legacyHeaders: false,
+    identifier: 'caller',
+    limit: (request: Request) =>
+      isService(request) ? limits.RATE_LIMIT_SERVICE_PER_MINUTE : limits.RATE_LIMIT_PER_MINUTE,
+    // A user id cannot be mistaken for an address: the prefixes differ.
+    keyGenerator: (request: Request) => {
+      const caller = knownCallerOf(request);
+      return caller === undefined ? `address:${ipKeyGenerator(request.ip ?? '')}` : `caller:${caller.userId}`;
+    },
+    handler: (_request, response) => {
+      const seconds = Number(response.getHeader('Retry-After') ?? WINDOW_MS / 1000);
+      throw new AppError('rate_limited', 'This caller has used up its requests of this minute.', {
+        retryAfterSeconds: seconds,
+      });
+    },
+  });
+}
+
+function isService(request: Request): boolean {
+  const caller = knownCallerOf(request);
+  return caller !== undefined && holdsScope(caller, 'send');
+}
+
+/** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */
+export function limitRefusals(limits: Limits): ErrorRequestHandler {
+  const limit = limitRequests(limits);
+  return (error, request, response, next) => {
+    if (toAppError(error).status !== 401) return next(error);
+    limit(request, response, (limited?: unknown) => next(limited ?? error));
+  };
+}

@@ -1,0 +1,44 @@
+import express, { type Request, type RequestHandler } from 'express';
+import { AppError } from '../../utils/errors';
+
+const decoder = new TextDecoder('utf-8', { fatal: true });
+const JSON_TYPE = 'application/json';
+
+/**
+ * Reads a JSON body of at most `maxBytes` (after decompression) into `request.body`. Answers 400 `invalid_json`,
+ * 413 `body_too_large`, 415 `unsupported_media_type`. The bytes are decoded here rather than by body-parser's json,
+ * which replaces invalid UTF-8 instead of refusing it.
+ */
+export function parseJsonBody(maxBytes: number): RequestHandler[] {
+  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), decodeBody];
+}
+
+const decodeBody: RequestHandler = (request, _response, next) => {
+  request.body = Buffer.isBuffer(request.body) ? parseJson(request.body) : refuseBody(request);
+  next();
+};
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(decoder.decode(bytes)) as unknown;
+  } catch (error) {
+    // The parser's own words quote the body, and bodies never reach a log.
+    void error;
+    throw new AppError('invalid_json', 'The body is not JSON in valid UTF-8.', {
+      errors: [{ path: '', message: 'expected JSON in UTF-8' }],
+    });
+  }
+}
+
+function refuseBody(request: Request): never {
+  const isEmpty =
+    request.headers['content-length'] === '0' ||
+    (request.headers['content-length'] ?? request.headers['transfer-encoding']) === undefined;
+  const type = request.headers['content-type'];
+  if (isEmpty && (type === undefined || request.is(JSON_TYPE) !== false)) {
+    throw new AppError('invalid_json', 'Expected a JSON body.', {
+      errors: [{ path: '', message: 'expected a JSON body' }],
+    });
+  }
+  throw new AppError('unsupported_media_type', `Expected Content-Type: ${JSON_TYPE}.`);
+}

@@ -1,0 +1,83 @@
+/** /livez, /readyz, /healthz and /metrics. */
+import type { Router } from 'express';
+import type { Connections } from '../services/connections';
+import type { Metrics } from '../services/metrics';
+import { type Store, StoreError } from '../services/storage/contract';
+import { mountRoutes, type Route } from './routes';
+
+export interface HealthParts {
+  readonly store: Store;
+  readonly connections: Connections;
+  readonly metrics: Metrics;
+  /** Has stopping begun? Then load balancers should look elsewhere. */
+  readonly isStopping: () => boolean;
+}
+
+type Check = 'ok' | 'unavailable';
+
+export function healthRoutes(parts: HealthParts): Router {
+  const startedAt = process.hrtime.bigint();
+  const check = createCheck(parts.store);
+  const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
+  const routes: Route[] = [
+    { method: 'get', path: '/livez', handlers: [(_request, response) => void response.json({ status: 'ok' })] },
+    {
+      method: 'get',
+      path: '/readyz',
+      handlers: [
+        async (_request, response) => {
+          const { status, ...rest } = await readiness(parts, check);
+          response.status(status === 'ok' ? 200 : 503).json({ status, ...rest });
+        },
+      ],
+    },
+    {
+      method: 'get',
+      path: '/healthz',
+      handlers: [
+        async (_request, response) => {
+          const { status, ...rest } = await readiness(parts, check);
+          response.status(status === 'ok' ? 200 : 503).json({ status, ...rest, uptimeSeconds: uptimeSeconds() });
+        },
+      ],
+    },
+    {
+      method: 'get',
+      path: '/metrics',
+      handlers: [
+        async (_request, response) => {
+          response.type(parts.metrics.registry.contentType).send(await parts.metrics.registry.metrics());
+        },
+      ],
+    },
+  ];
+  return mountRoutes(routes);
+}
+
+async function readiness(
+  { isStopping }: HealthParts,
+  check: () => Promise<Check>,
+): Promise<{ status: string; store: Check }> {
+  const store = await check();
+  return { status: isStopping() ? 'stopping' : store, store };
+}
+
+/** Writes to the store, one check at a time: whoever asks meanwhile gets the same answer, so asking often costs little. */
+function createCheck(store: Store): () => Promise<Check> {
+  let running: Promise<Check> | undefined;
+  const run = async (): Promise<Check> => {
+    try {
+      await store.probe();
+      return 'ok';
+    } catch (error) {
+      if (error instanceof StoreError) return 'unavailable';
+      throw error;
+    } finally {
+      running = undefined;
+    }
+  };
+  return () => {
+    running ??= run();
+    return running;
+  };
+}

@@ -1,0 +1,93 @@
+/** The one list of route prefixes, and what stands before every request. */
+import { randomUUID } from 'node:crypto';
+import cors from 'cors';
+import express, { type Express, type RequestHandler } from 'express';
+import helmet from 'helmet';
+import { pinoHttp } from 'pino-http';
+import type { MessageOperations } from '../handlers/websocket';
+import { type Logger, redact } from '../services/logger';
+import type { Tokens } from '../services/tokens';
+import type { Config } from '../utils/config';
+import { documentRoutes } from './documents';
+import { authenticate } from './guards/authenticate';
+import { createAuthorize } from './guards/authorize';
+import { limitRefusals, limitRequests } from './guards/limit-requests';
+import { parseJsonBody } from './guards/parse';
+import { type HealthParts, healthRoutes } from './health';
+import { refuseUnknownPath, renderError } from './render-error';
+import { websocketRoutes } from './websocket';
+
+export interface Guards {
+  /** A valid token, within the caller's rate. */
+  readonly authenticated: readonly RequestHandler[];
+  /** A JSON body within the limit. */
+  readonly withBody: readonly RequestHandler[];
+  readonly authorize: ReturnType<typeof createAuthorize>;
+}
+
+export interface HttpParts {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly tokens: Tokens;
+  readonly health: HealthParts;
+  readonly messages: MessageOperations;
+}
+
+const EXPOSED_HEADERS = ['Idempotent-Replay', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Request-Id'];
+
+/** Answers are JSON: nothing may be loaded or framed from them. The pages set a policy of their own. */
+const API_HEADERS = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] },
+  },
+  // TLS ends at the proxy, which knows whether the promise of https can be kept.
+  strictTransportSecurity: false,
+  // Pages of the allowed origins read the answers; CORS decides which.
+  crossOriginResourcePolicy: false,
+} as const;
+
+/** Builds the Express application: routes first, each with only the guards that it needs. */
+export function createHttpApplication(parts: HttpParts): Express {
+  const { config, logger, tokens, health } = parts;
+  const guards: Guards = {
+    authenticated: [authenticate(tokens), limitRequests(config)],
+    withBody: parseJsonBody(config.MAX_BODY_BYTES),
+    authorize: createAuthorize(config.AUTHORIZATION === 'open'),
+  };
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  // Parameters that repeat or nest have no meaning here: `simple` gives strings and lists, never objects.
+  app.set('query parser', 'simple');
+  app.use(logRequests(logger));
+  app.use(helmet(API_HEADERS));
+  app.use(
+    cors({ origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins], exposedHeaders: EXPOSED_HEADERS }),
+  );
+  app.use('/websocket', websocketRoutes(parts.messages, guards));
+  app.use(healthRoutes(health));
+  app.use(documentRoutes());
+  app.use(refuseUnknownPath);
+  app.use(limitRefusals(config));
+  app.use(renderError(logger, health.metrics));
+  return app;
+}
+
+/** One line for each answer, without headers and bodies: requests that went well only at level debug. */
+function logRequests(logger: Logger): RequestHandler {
+  return pinoHttp({
+    logger,
+    genReqId: (_request, response) => {
+      const id = randomUUID();
+      response.setHeader('X-Request-Id', id);
+      return id;
+    },
+    quietReqLogger: true,
+    customLogLevel: (_request, response) => (response.statusCode >= 500 ? 'warn' : 'debug'),
+    serializers: {
+      req: (request: { method: string; url: string }) => ({ method: request.method, url: redact(request.url) }),
+      res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),
+    },
+  });
+}

@@ -1,0 +1,21 @@
+/** What the guards learn of a request, kept beside it: Express' own objects stay as they are. */
+import type { Request } from 'express';
+import type { Caller } from '../utils/jwt';
+
+const callers = new WeakMap<Request, Caller>();
+
+export function setCaller(request: Request, caller: Caller): void {
+  callers.set(request, caller);
+}
+
+/** Who calls; the guard `authenticate` has run before. */
+export function callerOf(request: Request): Caller {
+  const caller = callers.get(request);
+  if (caller === undefined) throw new Error('The route has no guard `authenticate`.');
+  return caller;
+}
+
+/** The caller where one is known; rate limiting also meets requests that were refused before. */
+export function knownCallerOf(request: Request): Caller | undefined {
+  return callers.get(request);
+}

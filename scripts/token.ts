@@ -1,0 +1,78 @@
+/**
+ * Makes a token, or says why one is refused.
+ *   npm run token -- --sub user123 [--scope "send broadcast"] [--expires 1d]
+ *   npm run token -- --check TOKEN
+ */
+import { parseArgs } from 'node:util';
+import { resolveKey } from '../application';
+import { createTokens, signToken } from '../services/tokens';
+import { systemClock, toIsoTime } from '../utils/clock';
+import { type Config, ConfigError, parseConfig } from '../utils/config';
+import { AppError } from '../utils/errors';
+import { claimsSchema, SCOPES } from '../utils/jwt';
+
+const USAGE = `Usage:
+  npm run token -- --sub USER [--scope "send broadcast presence admin"] [--expires 15m|12h|1d]
+  npm run token -- --check TOKEN`;
+
+const UNIT_SECONDS = new Map([
+  ['s', 1],
+  ['m', 60],
+  ['h', 3_600],
+  ['d', 86_400],
+]);
+
+/** A mistake at the terminal: told in one sentence, without a stack. */
+class UsageError extends Error {}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      sub: { type: 'string' },
+      scope: { type: 'string' },
+      expires: { type: 'string', default: '1d' },
+      check: { type: 'string' },
+    },
+  });
+  const config = parseConfig(process.env);
+  if (values.check !== undefined) checkToken(config, values.check);
+  else if (values.sub !== undefined) printToken(config, { ...values, sub: values.sub });
+  else throw new UsageError(USAGE);
+}
+
+function printToken(config: Config, { sub, scope, expires }: { sub: string; scope?: string; expires: string }): void {
+  const { key, algorithm } = resolveKey(config);
+  if (algorithm !== 'HS256') throw new UsageError('JWT_PUBLIC_KEY only checks tokens: get one from your issuer.');
+  const subject = claimsSchema.shape.sub.safeParse(sub);
+  if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}`);
+  const unknown = (scope ?? '').split(' ').filter((name) => name !== '' && !SCOPES.some((known) => known === name));
+  if (unknown.length > 0) throw new UsageError(`--scope: unknown ${unknown.join(', ')}; known: ${SCOPES.join(', ')}`);
+  const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
+  console.log(signToken(key, { userId: sub, scope, lifetimeSeconds: readLifetime(expires), issuer, audience }));
+}
+
+function readLifetime(text: string): number {
+  const [, amount, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  const seconds = Number(amount) * (UNIT_SECONDS.get(unit) ?? Number.NaN);
+  if (!(seconds > 0)) throw new UsageError('--expires: expected a number with s, m, h or d, for example 12h');
+  return seconds;
+}
+
+function checkToken(config: Config, token: string): void {
+  const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWT_REQUIRE_EXP: isExpRequired } = config;
+  const caller = createTokens({ ...resolveKey(config), issuer, audience, isExpRequired }, systemClock).verify(token);
+  const scopes = [...caller.scopes].join(' ') || 'none';
+  const expiry = caller.expiresAt === undefined ? 'never' : toIsoTime(caller.expiresAt * 1000);
+  console.log(`accepted: user ${caller.userId}, scopes ${scopes}, expires ${expiry}`);
+}
+
+try {
+  main();
+} catch (error) {
+  const isParseError = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
+  if (error instanceof AppError) console.error(`refused: ${error.message}`);
+  else if (error instanceof UsageError || error instanceof ConfigError) console.error(error.message);
+  else if (isParseError) console.error(`${error.message}\n${USAGE}`);
+  else throw error;
+  process.exitCode = 1;
+}

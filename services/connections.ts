@@ -1,0 +1,97 @@
+/** Who is connected to this node: the one list of authenticated connections, over all transports. */
+import type { Caller } from '../utils/jwt';
+import type { AnyMessage, Closing, Message } from '../utils/protocol';
+
+/** One authenticated connection, whatever its transport. */
+export interface Connection {
+  readonly id: string;
+  readonly userId: string;
+  readonly device: string;
+  readonly caller: Caller;
+  /** Did the client name its device? Then it acknowledges; otherwise writing to it is delivery. */
+  readonly isAcknowledging: boolean;
+  /** False as soon as closing has begun: what is written then does not count as delivered. */
+  readonly isOpen: boolean;
+  /** Emits one event. */
+  send(event: string, payload: unknown): void;
+  /** Writes a page of messages with as few system calls as the transport allows. */
+  sendPage(messages: readonly Message[]): void;
+  /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
+  drained(): Promise<void>;
+  /** Live messages of the topic reach this connection from now on. */
+  join(topic: string): void;
+  leave(topic: string): void;
+  /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
+  close(closing: Closing, options: { isFinal: boolean }): void;
+}
+
+/** A way to reach the connections of one kind that have joined a topic. */
+export interface Transport {
+  /** Emits a message to every connection that has joined its topic; encoded once. */
+  broadcast(message: AnyMessage): void;
+}
+
+export interface UserStatus {
+  readonly connected: boolean;
+  readonly sockets: number;
+  readonly devices: number;
+}
+
+export class Connections {
+  readonly #byUser = new Map<string, Set<Connection>>();
+  #count = 0;
+
+  /** Open connections in all. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Distinct users. */
+  get userCount(): number {
+    return this.#byUser.size;
+  }
+
+  add(connection: Connection): void {
+    const known = this.#byUser.get(connection.userId);
+    if (known === undefined) this.#byUser.set(connection.userId, new Set([connection]));
+    else known.add(connection);
+    this.#count += 1;
+  }
+
+  /** @returns whether this was the user's last connection. */
+  remove(connection: Connection): boolean {
+    const known = this.#byUser.get(connection.userId);
+    if (known?.delete(connection) !== true) return false;
+    this.#count -= 1;
+    if (known.size > 0) return false;
+    this.#byUser.delete(connection.userId);
+    return true;
+  }
+
+  /** The connections of a user, oldest first. */
+  ofUser(userId: string): readonly Connection[] {
+    return [...(this.#byUser.get(userId) ?? [])];
+  }
+
+  countOf(userId: string): number {
+    return this.#byUser.get(userId)?.size ?? 0;
+  }
+
+  isOnline(userId: string): boolean {
+    return this.#byUser.has(userId);
+  }
+
+  statusOf(userId: string): UserStatus {
+    const connections = this.ofUser(userId);
+    const devices = new Set(connections.map(({ device }) => device));
+    return { connected: connections.length > 0, sockets: connections.length, devices: devices.size };
+  }
+
+  userIds(): string[] {
+    return [...this.#byUser.keys()];
+  }
+
+  *all(): Generator<Connection> {
+    for (const connections of this.#byUser.values()) yield* connections;
+  }
+}

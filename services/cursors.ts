@@ -1,0 +1,85 @@
+/**
+ * Cursors and last-seen times on their way to the store: kept in memory, written behind in batches. A crash
+ * loses at most one interval of them; the messages concerned then come again with the same id and seq.
+ */
+import type { Logger } from 'pino';
+import { DEFAULT_DEVICE } from '../utils/topic-names';
+import type { Cursor, Store } from './storage/contract';
+
+export const WRITE_BEHIND_INTERVAL_MS = 500;
+
+export class Cursors {
+  #pending = new Map<string, Cursor>();
+  #lastSeen = new Map<string, number>();
+  /** What is being written just now: still the newest that is known until the store has it. */
+  #writing: ReadonlyMap<string, Cursor> = new Map();
+  #flush: Promise<void> | undefined;
+
+  constructor(
+    private readonly store: Store,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Moves a device forward in a topic; going back is ignored. */
+  advance(cursor: Cursor): void {
+    const key = keyOf(cursor);
+    const known = this.#pending.get(key)?.seq ?? this.#writing.get(key)?.seq ?? 0;
+    if (cursor.seq > known) this.#pending.set(key, cursor);
+  }
+
+  /** Moves the shared device of a user forward. */
+  advanceDefault(userId: string, topic: string, seq: number): void {
+    this.advance({ userId, device: DEFAULT_DEVICE, topic, seq });
+  }
+
+  /** Records that a user's last connection ended at `milliseconds` since the epoch. */
+  sawLast(userId: string, milliseconds: number): void {
+    this.#lastSeen.set(userId, milliseconds);
+  }
+
+  /** When the user's last connection ended; `undefined` when none has ended yet. */
+  async lastSeen(userId: string): Promise<number | undefined> {
+    return this.#lastSeen.get(userId) ?? (await this.store.user(userId))?.lastSeenAt;
+  }
+
+  /** The cursors of a device by topic, as they are now, written or not. Enters a device that is new. */
+  async open(userId: string, device: string): Promise<Map<string, number>> {
+    const cursors = new Map(await this.store.openDevice(userId, device));
+    for (const [topic, seq] of cursors) {
+      const key = keyOf({ userId, device, topic });
+      cursors.set(topic, Math.max(seq, this.#pending.get(key)?.seq ?? 0, this.#writing.get(key)?.seq ?? 0));
+    }
+    return cursors;
+  }
+
+  /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
+  async flush(): Promise<void> {
+    while (this.#flush !== undefined) await this.#flush;
+    this.#flush = this.#writeBatch();
+    await this.#flush;
+    this.#flush = undefined;
+  }
+
+  async #writeBatch(): Promise<void> {
+    const cursors = this.#pending;
+    const lastSeen = this.#lastSeen;
+    this.#pending = new Map();
+    this.#writing = cursors;
+    try {
+      await this.store.saveCursors([...cursors.values()]);
+      await this.store.saveLastSeen(lastSeen);
+      for (const [userId, time] of lastSeen) if (this.#lastSeen.get(userId) === time) this.#lastSeen.delete(userId);
+    } catch (error) {
+      this.logger.error({ err: error, cursors: cursors.size }, 'cursors could not be written, they stay in memory');
+      // Whatever came in meanwhile under the same key is further on.
+      for (const [key, cursor] of cursors) if (!this.#pending.has(key)) this.#pending.set(key, cursor);
+    } finally {
+      this.#writing = new Map();
+    }
+  }
+}
+
+/** No name contains a control character, so the parts cannot run into each other. */
+function keyOf({ userId, device, topic }: Omit<Cursor, 'seq'>): string {
+  return `${userId}\u0000${device}\u0000${topic}`;
+}

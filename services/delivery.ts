@@ -1,0 +1,307 @@
+/**
+ * Delivery on one node: append → emit in the order of `seq`, and catch-up that joins the live stream without
+ * gap or repeat. The store is the truth; a node only remembers, for each topic that somebody here follows,
+ * the last `seq` it has emitted (`head`).
+ *
+ * Why nothing is lost between "the store was read" and "the connection joined": a connection joins in the same
+ * tick in which its position equals `head`. Whatever is appended later is emitted after that tick, to it as well;
+ * whatever was emitted before has moved `head`, so the positions differ and the store is read again.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { AppError, badField } from '../utils/errors';
+import type { AnyMessage, LiveMessage, Message } from '../utils/protocol';
+import type { Connection, Transport } from './connections';
+import type { Cursors } from './cursors';
+import type { Metrics } from './metrics';
+import { type Appended, type Draft, type Page, type Store, StoreError } from './storage/contract';
+
+/** Unacknowledged messages that catch-up puts on the way to one device. */
+export const CATCH_UP_WINDOW_MESSAGES = 200;
+const PAGE_BYTES = 256 * 1024;
+
+/** A topic that at least one connection of this node follows. */
+interface FollowedTopic {
+  readonly topic: string;
+  /** Last `seq` that was emitted here, or that was stored before anybody joined. */
+  head: number;
+  /** Resolves when `head` has been read from the store. */
+  readonly loaded: Promise<void>;
+  followers: number;
+  readonly members: Set<Connection>;
+  isHealing: boolean;
+}
+
+/** What a connection has been sent in catch-up and not acknowledged yet. */
+interface Window {
+  inFlight: { readonly topic: string; readonly seq: number; readonly count: number }[];
+  wake: (() => void) | undefined;
+}
+
+/** Where one connection stands. Topics that it has joined stand at the `head` of the node. */
+interface Session {
+  readonly followed: Map<string, FollowedTopic>;
+  readonly positions: Map<string, number>;
+  readonly window: Window;
+}
+
+export interface DeliveryParts {
+  readonly store: Store;
+  readonly cursors: Cursors;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
+
+export class Delivery {
+  readonly #topics = new Map<string, FollowedTopic>();
+  readonly #sessions = new Map<Connection, Session>();
+  readonly #transports: Transport[] = [];
+  /** Topics whose `head` has moved for clients that do not acknowledge, since cursors were last collected. */
+  readonly #moved = new Set<FollowedTopic>();
+
+  constructor(private readonly parts: DeliveryParts) {}
+
+  addTransport(transport: Transport): void {
+    this.#transports.push(transport);
+  }
+
+  /**
+   * Stores a message and emits it to who follows the topic here. Resolves after the message is on disk.
+   * @throws AppError `store_unavailable` or `store_full`; the message may then be sent again under the same id.
+   */
+  async publish(draft: Draft): Promise<Appended> {
+    const appended = await this.#append(draft);
+    if (appended.outcome === 'stored') {
+      this.parts.metrics.sends.inc();
+      const followed = this.#topics.get(draft.topic);
+      if (followed !== undefined) this.#emitInOrder(followed, appended.message);
+    }
+    return appended;
+  }
+
+  async #append(draft: Draft): Promise<Appended> {
+    try {
+      return await this.parts.store.append(draft);
+    } catch (error) {
+      throw asAppError(error);
+    }
+  }
+
+  /** Emits a message that is not stored, to who has joined the topic now. */
+  publishLive(message: LiveMessage): void {
+    if ((this.#topics.get(message.topic)?.members.size ?? 0) > 0) this.#emit(message);
+  }
+
+  #emitInOrder(followed: FollowedTopic, message: Message): void {
+    // Nobody has joined: who catches up compares with this head, reads the store, and finds the message there.
+    if (followed.members.size === 0) followed.head = Math.max(followed.head, message.seq);
+    else if (message.seq === followed.head + 1) this.#emitNext(followed, message);
+    else if (message.seq > followed.head) void this.#heal(followed);
+  }
+
+  #emitNext(followed: FollowedTopic, message: Message): void {
+    followed.head = message.seq;
+    this.#moved.add(followed);
+    this.#emit(message);
+    this.parts.metrics.deliveries.inc(followed.members.size);
+  }
+
+  #emit(message: AnyMessage): void {
+    for (const transport of this.#transports) transport.broadcast(message);
+  }
+
+  /** Something newer is stored than was emitted here: emits what is between, from the store. */
+  async #heal(followed: FollowedTopic): Promise<void> {
+    if (followed.isHealing) return;
+    followed.isHealing = true;
+    try {
+      await this.#emitFromStore(followed);
+    } catch (error) {
+      // The next message of the topic, or the next connection, comes here again.
+      this.parts.logger.error({ err: error, topic: followed.topic }, 'a gap could not be read from the store');
+    } finally {
+      followed.isHealing = false;
+    }
+  }
+
+  async #emitFromStore(followed: FollowedTopic): Promise<void> {
+    let page: Page;
+    do {
+      page = await this.#readPage(followed.topic, followed.head, CATCH_UP_WINDOW_MESSAGES);
+      for (const message of page.messages) if (message.seq > followed.head) this.#emitNext(followed, message);
+      followed.head = Math.max(followed.head, page.position);
+    } while (page.position < page.head);
+  }
+
+  #readPage(topic: string, after: number, limit: number): Promise<Page> {
+    return this.parts.store.read(topic, { after, limit, maxBytes: PAGE_BYTES });
+  }
+
+  /**
+   * Brings a connection up to date in all its topics, joins it to them, then tells `sync:done`.
+   * Resolves early, without a word, when the connection ends meanwhile.
+   * @throws AppError when the store cannot be read: the connection should be closed, it would have a gap.
+   */
+  async attach(connection: Connection): Promise<void> {
+    const session = newSession();
+    this.#sessions.set(connection, session);
+    try {
+      const cursors = await this.parts.cursors.open(connection.userId, connection.device);
+      for (const [topic, cursor] of cursors) {
+        if (!connection.isOpen) return;
+        await this.#catchUp(connection, session, { topic, cursor });
+      }
+      if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session) });
+    } catch (error) {
+      throw asAppError(error);
+    }
+  }
+
+  async #catchUp(connection: Connection, session: Session, from: { topic: string; cursor: number }): Promise<void> {
+    const followed = this.#follow(from.topic, session);
+    session.positions.set(from.topic, from.cursor);
+    await followed.loaded;
+    let position = from.cursor;
+    while (position !== followed.head) {
+      const limit = await windowRoom(connection, session.window);
+      if (!connection.isOpen) return;
+      const page = await this.#readPage(from.topic, position, limit);
+      if (!connection.isOpen) return;
+      if (page.prunedUpTo > position) tellReset(connection, from.topic, page.head);
+      await this.#sendPage(connection, session, page, from.topic);
+      if (!connection.isOpen) return;
+      position = page.position;
+      session.positions.set(from.topic, position);
+      if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, from.topic, position);
+      // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
+      if (position > followed.head) await this.#raise(followed, position);
+    }
+    if (connection.isOpen) this.#join(connection, session, followed);
+  }
+
+  async #sendPage(connection: Connection, session: Session, page: Page, topic: string): Promise<void> {
+    const count = page.messages.length;
+    if (count === 0) return;
+    if (connection.isAcknowledging) session.window.inFlight.push({ topic, seq: page.position, count });
+    // An acknowledgement may arrive before the buffer is empty, so the device's place is known before writing.
+    session.positions.set(topic, page.position);
+    connection.sendPage(page.messages);
+    this.parts.metrics.deliveries.inc(count);
+    await connection.drained();
+    if (page.position < page.head) await nextTurn();
+  }
+
+  async #raise(followed: FollowedTopic, position: number): Promise<void> {
+    if (followed.members.size === 0) followed.head = Math.max(followed.head, position);
+    else await this.#emitFromStore(followed);
+  }
+
+  #follow(topic: string, session: Session): FollowedTopic {
+    const followed = this.#topics.get(topic) ?? this.#startFollowing(topic);
+    followed.followers += 1;
+    session.followed.set(topic, followed);
+    return followed;
+  }
+
+  #startFollowing(topic: string): FollowedTopic {
+    const loaded = this.parts.store.head(topic).then((head) => {
+      followed.head = Math.max(followed.head, head);
+    });
+    const followed: FollowedTopic = { topic, head: 0, loaded, followers: 0, members: new Set(), isHealing: false };
+    this.#topics.set(topic, followed);
+    return followed;
+  }
+
+  #join(connection: Connection, session: Session, followed: FollowedTopic): void {
+    session.positions.delete(followed.topic);
+    followed.members.add(connection);
+    connection.join(followed.topic);
+  }
+
+  /** Forgets a connection that ended or is about to be closed; nothing is delivered to it afterwards. */
+  detach(connection: Connection): void {
+    const session = this.#sessions.get(connection);
+    if (session === undefined) return;
+    this.#sessions.delete(connection);
+    for (const followed of session.followed.values()) this.#unfollow(connection, followed);
+    session.window.wake?.();
+  }
+
+  #unfollow(connection: Connection, followed: FollowedTopic): void {
+    if (followed.members.delete(connection)) {
+      connection.leave(followed.topic);
+      this.#recordPosition(connection, followed);
+    }
+    followed.followers -= 1;
+    if (followed.followers > 0) return;
+    this.#topics.delete(followed.topic);
+    this.#moved.delete(followed);
+  }
+
+  #recordPosition(connection: Connection, { topic, head }: FollowedTopic): void {
+    if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, topic, head);
+  }
+
+  /** Hands the positions of clients that do not acknowledge to the cursors; called about every second. */
+  collectPositions(): void {
+    for (const followed of this.#moved) {
+      for (const member of followed.members) this.#recordPosition(member, followed);
+    }
+    this.#moved.clear();
+  }
+
+  /**
+   * Records that a device has everything of a topic up to `seq`. Cumulative and idempotent.
+   * @throws AppError `bad_request` for a topic that the connection does not follow, or a `seq` it was not sent.
+   */
+  acknowledge(connection: Connection, topic: string, seq: number): void {
+    const session = this.#sessions.get(connection);
+    const followed = session?.followed.get(topic);
+    if (session === undefined || followed === undefined) {
+      throw badField('topic', 'is not followed by this connection');
+    }
+    const sent = session.positions.get(topic) ?? followed.head;
+    if (seq > sent) throw badField('seq', `is ahead of the last message sent (${sent})`);
+    this.parts.cursors.advance({ userId: connection.userId, device: connection.device, topic, seq });
+    openWindow(session.window, topic, seq);
+  }
+
+  #positionsOf(session: Session): Record<string, number> {
+    const positions = Object.create(null) as Record<string, number>;
+    for (const [topic, followed] of session.followed) positions[topic] = session.positions.get(topic) ?? followed.head;
+    return positions;
+  }
+}
+
+function newSession(): Session {
+  return { followed: new Map(), positions: new Map(), window: { inFlight: [], wake: undefined } };
+}
+
+/** Waits until the window has room. @returns how many messages fit. */
+async function windowRoom(connection: Connection, window: Window): Promise<number> {
+  for (;;) {
+    const inFlight = window.inFlight.reduce((sum, { count }) => sum + count, 0);
+    if (inFlight < CATCH_UP_WINDOW_MESSAGES || !connection.isOpen) return CATCH_UP_WINDOW_MESSAGES - inFlight;
+    await new Promise<void>((resolve) => {
+      window.wake = resolve;
+    });
+  }
+}
+
+function openWindow(window: Window, topic: string, seq: number): void {
+  if (window.inFlight.length === 0) return;
+  window.inFlight = window.inFlight.filter((page) => page.topic !== topic || page.seq > seq);
+  window.wake?.();
+}
+
+function tellReset(connection: Connection, topic: string, head: number): void {
+  connection.send('sync:reset', { topic, reason: 'retention', head });
+}
+
+function asAppError(error: unknown): unknown {
+  if (!(error instanceof StoreError)) return error;
+  const options = { retryAfterSeconds: 5, cause: error };
+  return error.isFull
+    ? new AppError('store_full', 'There is no space left to store the message.', options)
+    : new AppError('store_unavailable', 'The store did not accept this; nothing was sent.', options);
+}

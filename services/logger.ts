@@ -1,0 +1,29 @@
+/** The log: JSON lines on standard output, readable lines in development. Bodies and tokens never get here. */
+import pino, { type Logger } from 'pino';
+import type { Config } from '../utils/config';
+
+export type { Logger } from 'pino';
+
+/** Query parameters and path segments that carry a token. A JWT has three base64url parts, the first begins with `eyJ`. */
+const TOKENS_IN_TEXT = /eyJ[\w-]*\.[\w-]*\.?[\w-]*|((?:^|[?&])token=)[^&#\s]*/gi;
+
+/** Takes every token out of a URL or a sentence. */
+export function redact(text: string): string {
+  return text.replace(TOKENS_IN_TEXT, (_match, parameter: string | undefined) => `${parameter ?? ''}[redacted]`);
+}
+
+/** An error as it is logged: its words may quote what a client sent, so tokens are taken out. */
+function describeError(error: Error): Record<string, unknown> {
+  const { type, message, stack, code } = pino.stdSerializers.err(error);
+  return { type, message: redact(message), stack: redact(stack), ...(code === undefined ? {} : { code }) };
+}
+
+export function createLogger(config: Pick<Config, 'LOG_LEVEL' | 'NODE_ENV' | 'NODE_ID'>): Logger {
+  return pino({
+    level: config.LOG_LEVEL,
+    ...(config.NODE_ID === undefined ? {} : { base: { pid: process.pid, node: config.NODE_ID } }),
+    serializers: { err: describeError },
+    redact: { paths: ['req.headers.authorization', 'req.headers.cookie'], censor: '[redacted]' },
+    ...(config.NODE_ENV === 'development' ? { transport: { target: 'pino-pretty' } } : {}),
+  });
+}

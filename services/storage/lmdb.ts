@@ -1,0 +1,452 @@
+/**
+ * The embedded engine: LMDB through lmdb-js, one node, one directory.
+ * Every write goes through one queue; what has gathered while a transaction was being flushed goes into the
+ * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false`
+ * makes lmdb-js resolve a transaction after its fdatasync; with the default it would resolve before.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, realpathSync } from 'node:fs';
+import { extname } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import type { Message } from '../../utils/protocol';
+import { BROADCAST_TOPIC, personalTopic } from '../../utils/topic-names';
+import {
+  type Appended,
+  type Cursor,
+  type Draft,
+  FURTHER_DEVICE_MESSAGES,
+  type HistoryOptions,
+  type Page,
+  type ReadOptions,
+  type Store,
+  StoreError,
+  StoreOpenError,
+  type User,
+} from './contract';
+import { inspectDataFile } from './lmdb-file';
+import { DATABASES, type DatabaseName, LAYOUT_VERSION } from './lmdb-layout';
+
+interface TopicState {
+  readonly head: number;
+  readonly prunedUpTo: number;
+}
+
+interface QueuedWrite {
+  /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
+  readonly apply: () => () => void;
+  readonly fail: (error: StoreError) => void;
+}
+
+const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
+/** A transaction of this size flushes in a few milliseconds; more would make the first waiter wait for the last. */
+const MAX_WRITES_PER_TRANSACTION = 2_000;
+/** Topics looked at by a sweep before other work gets its turn. */
+const TOPICS_PER_TURN = 200;
+/** Sorts behind every topic: their names begin with an ASCII character. */
+const AFTER_ALL_TOPICS = '\uffff';
+
+const directoriesInUse = new Set<string>();
+
+/**
+ * Opens the store in a directory, which is made when it is missing.
+ * @throws StoreOpenError when it is damaged, in use by another process, or of another version.
+ */
+export function openLmdbStore(directory: string): Store {
+  const path = prepareDirectory(directory);
+  if (directoriesInUse.has(path)) throw inUse(directory, `this process (${process.pid})`);
+  verify(path);
+  const root = openEnvironment(path);
+  try {
+    const databases = openDatabases(root);
+    refuseOtherProcess(root, databases.topics, directory);
+    refuseOtherLayout(root, databases.meta, directory);
+    directoriesInUse.add(path);
+    return new LmdbStore(root, databases, () => directoriesInUse.delete(path));
+  } catch (error) {
+    void root.close();
+    throw error;
+  }
+}
+
+function prepareDirectory(directory: string): string {
+  try {
+    mkdirSync(directory, { recursive: true });
+    return realpathSync(directory);
+  } catch (error) {
+    throw new StoreOpenError(`${directory} cannot be used as the directory of the store: ${messageOf(error)}`, error);
+  }
+}
+
+/** Lets a child walk the store first: a damaged page would end this process without a word. */
+function verify(directory: string): void {
+  if (inspectDataFile(directory) === undefined) return;
+  const script = require.resolve('./verify-lmdb');
+  const loader = extname(script) === '.ts' ? ['--import', 'tsx'] : [];
+  const child = spawnSync(process.execPath, [...loader, script, directory], { stdio: 'ignore', env: process.env });
+  if (child.status === 0) return;
+  if (child.error !== undefined) throw new StoreOpenError(`The store could not be checked: ${child.error.message}`);
+  throw new StoreOpenError(
+    `The store in ${directory} is damaged: reading it through failed (${child.signal ?? `exit ${child.status}`}). ` +
+      'Nothing was changed. Restore the directory from a backup, or start with another one.',
+  );
+}
+
+function openEnvironment(path: string): RootDatabase {
+  try {
+    return open({ path, noSubdir: false, overlappingSync: false, maxDbs: DATABASES.length });
+  } catch (error) {
+    throw new StoreOpenError(`The store in ${path} cannot be opened: ${messageOf(error)}`, error);
+  }
+}
+
+interface Databases {
+  readonly messages: Database<string, [string, number]>;
+  readonly topics: Database<TopicState, string>;
+  readonly ids: Database<[string, number], [string, string]>;
+  readonly cursors: Database<number, [string, string, string]>;
+  readonly users: Database<User, string>;
+  readonly meta: Database<number, string>;
+}
+
+function openDatabases(root: RootDatabase): Databases {
+  const opened = new Map(DATABASES.map(({ name, encoding }) => [name, root.openDB({ name, encoding })]));
+  const get = (name: DatabaseName) => opened.get(name);
+  return {
+    messages: get('messages') as Databases['messages'],
+    topics: get('topics') as Databases['topics'],
+    ids: get('ids') as Databases['ids'],
+    cursors: get('cursors') as Databases['cursors'],
+    users: get('users') as Databases['users'],
+    meta: get('meta') as Databases['meta'],
+  };
+}
+
+/**
+ * LMDB keeps a table of the processes that read, each entry guarded by a file lock that ends with its process.
+ * Entering it before looking means that of two processes that start at once at least one sees the other.
+ */
+function refuseOtherProcess(root: RootDatabase, topics: Databases['topics'], directory: string): void {
+  topics.get(BROADCAST_TOPIC);
+  root.readerCheck();
+  const rows = root.readerList().split('\n').slice(1);
+  const processes = rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
+  const other = processes.find((pid) => pid !== process.pid);
+  if (other !== undefined) throw inUse(directory, `process ${other}`);
+}
+
+function inUse(directory: string, user: string): StoreOpenError {
+  return new StoreOpenError(
+    `The store in ${directory} is in use by ${user}. One process can use an embedded store: stop the other one, ` +
+      'or give this one another directory (STORE_URL=lmdb:DIRECTORY).',
+  );
+}
+
+function refuseOtherLayout(root: RootDatabase, meta: Databases['meta'], directory: string): void {
+  const version = meta.get('layoutVersion');
+  if (version === undefined) root.transactionSync(() => meta.put('layoutVersion', LAYOUT_VERSION));
+  else if (version !== LAYOUT_VERSION) {
+    throw new StoreOpenError(
+      `The store in ${directory} has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
+    );
+  }
+}
+
+class LmdbStore implements Store {
+  #queue: QueuedWrite[] = [];
+  #isCommitting = false;
+  #isClosed = false;
+  #whenIdle: (() => void)[] = [];
+  /** Where the sweep under way goes on; `undefined` starts over. */
+  #pruneAfter: string | undefined;
+
+  constructor(
+    private readonly root: RootDatabase,
+    private readonly databases: Databases,
+    private readonly onClose: () => void,
+  ) {}
+
+  append(draft: Draft): Promise<Appended> {
+    return this.#write(() => this.#appendNow(draft));
+  }
+
+  #appendNow(draft: Draft): Appended {
+    const earlier = draft.isClientId ? this.#findByClientId(draft) : undefined;
+    if (earlier !== undefined) {
+      return hasSameContent(earlier, draft) ? { outcome: 'repeated', message: earlier } : { outcome: 'conflict' };
+    }
+    const { isClientId, ...content } = draft;
+    const { head, prunedUpTo } = this.#topic(draft.topic);
+    const message: Message = { ...content, seq: head + 1 };
+    const { messages, topics, ids } = this.databases;
+    messages.put([draft.topic, message.seq], JSON.stringify(message));
+    topics.put(draft.topic, { head: message.seq, prunedUpTo });
+    if (isClientId) ids.put([draft.from, draft.id], [draft.topic, message.seq]);
+    return { outcome: 'stored', message };
+  }
+
+  #findByClientId(draft: Draft): Message | undefined {
+    const place = this.databases.ids.get([draft.from, draft.id]);
+    return place === undefined ? undefined : this.#message(...place);
+  }
+
+  async read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY }: ReadOptions): Promise<Page> {
+    this.#assertOpen();
+    const { head, prunedUpTo } = this.#topic(topic);
+    const messages: Message[] = [];
+    let bytes = 0;
+    const range = { start: [topic, after + 1], end: [topic, head + 1], limit } satisfies RangeOf<[string, number]>;
+    for (const { key, value } of this.databases.messages.getRange(range)) {
+      bytes += Buffer.byteLength(value);
+      if (bytes > maxBytes && messages.length > 0) break;
+      messages.push(parseMessage(key, value));
+    }
+    const last = messages.at(-1);
+    const isFull = messages.length === limit || bytes > maxBytes;
+    return { messages, position: isFull && last !== undefined ? last.seq : head, head, prunedUpTo };
+  }
+
+  async history(topic: string, { after, before, limit }: HistoryOptions): Promise<readonly Message[]> {
+    this.#assertOpen();
+    const first: [string, number] = [topic, (after ?? 0) + 1];
+    const behind: [string, number] = [topic, before ?? this.#topic(topic).head + 1];
+    const isForward = after !== undefined;
+    const range = isForward
+      ? { start: first, end: behind, limit }
+      : {
+          start: [topic, behind[1] - 1] satisfies [string, number],
+          end: [topic, 0] satisfies [string, number],
+          limit,
+          reverse: true,
+        };
+    const found = Array.from(this.databases.messages.getRange(range), ({ key, value }) => parseMessage(key, value));
+    return isForward ? found : found.reverse();
+  }
+
+  async head(topic: string): Promise<number> {
+    this.#assertOpen();
+    return this.#topic(topic).head;
+  }
+
+  async openDevice(userId: string, device: string): Promise<ReadonlyMap<string, number>> {
+    this.#assertOpen();
+    const known = this.#cursorsOf(userId, device);
+    return known.size > 0 ? known : this.#write(() => this.#enterDevice(userId, device));
+  }
+
+  #enterDevice(userId: string, device: string): ReadonlyMap<string, number> {
+    const known = this.#cursorsOf(userId, device);
+    if (known.size > 0) return known;
+    const { users, cursors } = this.databases;
+    const user = users.get(userId);
+    const broadcastHead = this.#topic(BROADCAST_TOPIC).head;
+    const own = personalTopic(userId);
+    const recent = (head: number) => Math.max(0, head - FURTHER_DEVICE_MESSAGES);
+    const entered = new Map([
+      [own, user === undefined ? 0 : recent(this.#topic(own).head)],
+      [BROADCAST_TOPIC, user === undefined ? broadcastHead : Math.max(user.broadcastStart, recent(broadcastHead))],
+    ]);
+    if (user === undefined) users.put(userId, { broadcastStart: broadcastHead });
+    for (const [topic, seq] of entered) cursors.put([userId, device, topic], seq);
+    return entered;
+  }
+
+  #cursorsOf(userId: string, device: string): Map<string, number> {
+    const range = {
+      start: [userId, device, ''],
+      end: [userId, device, AFTER_ALL_TOPICS],
+    } satisfies RangeOf<[string, string, string]>;
+    const found = new Map<string, number>();
+    for (const { key, value } of this.databases.cursors.getRange(range)) found.set(key[2], value);
+    return found;
+  }
+
+  saveCursors(saved: readonly Cursor[]): Promise<void> {
+    if (saved.length === 0) return Promise.resolve();
+    return this.#write(() => {
+      const { cursors } = this.databases;
+      for (const { userId, device, topic, seq } of saved) {
+        const known = cursors.get([userId, device, topic]);
+        if (known !== undefined && seq > known) cursors.put([userId, device, topic], seq);
+      }
+    });
+  }
+
+  async user(userId: string): Promise<User | undefined> {
+    this.#assertOpen();
+    return this.databases.users.get(userId);
+  }
+
+  saveLastSeen(times: ReadonlyMap<string, number>): Promise<void> {
+    if (times.size === 0) return Promise.resolve();
+    return this.#write(() => {
+      const { users } = this.databases;
+      for (const [userId, lastSeenAt] of times) {
+        const user = users.get(userId);
+        if (user !== undefined) users.put(userId, { ...user, lastSeenAt });
+      }
+    });
+  }
+
+  async prune(before: number, limit: number): Promise<number> {
+    let removed = 0;
+    for (;;) {
+      this.#assertOpen();
+      const topics = this.#topicsToPrune();
+      if (topics.length === 0) {
+        this.#pruneAfter = undefined;
+        return removed;
+      }
+      for (const topic of topics) {
+        removed += await this.#pruneTopic(topic, before, limit - removed);
+        if (removed === limit) return removed;
+        this.#pruneAfter = topic;
+      }
+      await nextTurn();
+    }
+  }
+
+  #topicsToPrune(): string[] {
+    const start = this.#pruneAfter;
+    const range = start === undefined ? {} : { start, exclusiveStart: true };
+    return Array.from(this.databases.topics.getKeys({ ...range, limit: TOPICS_PER_TURN }));
+  }
+
+  async #pruneTopic(topic: string, before: number, limit: number): Promise<number> {
+    const { prunedUpTo, head } = this.#topic(topic);
+    const range = { start: [topic, prunedUpTo + 1], end: [topic, head + 1], limit } satisfies RangeOf<[string, number]>;
+    const old: Message[] = [];
+    for (const { key, value } of this.databases.messages.getRange(range)) {
+      const message = parseMessage(key, value);
+      if (Date.parse(message.timestamp) >= before) break;
+      old.push(message);
+    }
+    if (old.length > 0) await this.#write(() => this.#remove(topic, old));
+    return old.length;
+  }
+
+  #remove(topic: string, old: readonly Message[]): void {
+    const { messages, ids, topics } = this.databases;
+    for (const { seq, from, id } of old) {
+      messages.remove([topic, seq]);
+      const place = ids.get([from, id]);
+      if (place?.[0] === topic && place[1] === seq) ids.remove([from, id]);
+    }
+    const { head, prunedUpTo } = this.#topic(topic);
+    topics.put(topic, { head, prunedUpTo: Math.max(prunedUpTo, old.at(-1)?.seq ?? 0) });
+  }
+
+  probe(): Promise<void> {
+    return this.#write(() => {
+      this.databases.meta.put('probe', ((this.databases.meta.get('probe') ?? 0) + 1) % Number.MAX_SAFE_INTEGER);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#isCommitting) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+    await this.root.close();
+    this.onClose();
+  }
+
+  #write<Result>(apply: () => Result): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      if (this.#isClosed) return reject(closedError());
+      this.#queue.push({
+        apply: () => {
+          const result = apply();
+          return () => resolve(result);
+        },
+        fail: reject,
+      });
+      if (!this.#isCommitting) void this.#commitQueue();
+    });
+  }
+
+  async #commitQueue(): Promise<void> {
+    this.#isCommitting = true;
+    while (this.#queue.length > 0) await this.#commit(this.#queue.splice(0, MAX_WRITES_PER_TRANSACTION));
+    this.#isCommitting = false;
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+
+  async #commit(writes: readonly QueuedWrite[]): Promise<void> {
+    let settle: (() => void)[] = [];
+    try {
+      await this.root.transaction(() => {
+        settle = writes.map(applyOne);
+      });
+    } catch (error) {
+      const failure = toStoreError(error);
+      settle = writes.map(
+        ({ fail }) =>
+          () =>
+            fail(failure),
+      );
+    }
+    for (const tell of settle) tell();
+  }
+
+  #topic(topic: string): TopicState {
+    return this.databases.topics.get(topic) ?? EMPTY_TOPIC;
+  }
+
+  #message(topic: string, seq: number): Message | undefined {
+    const text = this.databases.messages.get([topic, seq]);
+    return text === undefined ? undefined : parseMessage([topic, seq], text);
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw closedError();
+  }
+}
+
+interface RangeOf<Key> {
+  readonly start: Key;
+  readonly end: Key;
+  readonly limit?: number;
+}
+
+/** One write that fails must not take the others of its transaction with it: it has written nothing yet. */
+function applyOne({ apply, fail }: QueuedWrite): () => void {
+  try {
+    return apply();
+  } catch (error) {
+    const failure = toStoreError(error);
+    return () => fail(failure);
+  }
+}
+
+function hasSameContent(message: Message, draft: Draft): boolean {
+  return (
+    message.topic === draft.topic &&
+    message.type === draft.type &&
+    message.event === draft.event &&
+    JSON.stringify(message.data) === JSON.stringify(draft.data)
+  );
+}
+
+function parseMessage([topic, seq]: readonly [string, number], text: string): Message {
+  try {
+    return JSON.parse(text) as Message;
+  } catch (error) {
+    // The parser's message quotes what it read, and bodies never reach a log.
+    void error;
+    throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);
+  }
+}
+
+function toStoreError(error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  const reason = messageOf(error);
+  return new StoreError(reason, { isFull: /no space left|MDB_MAP_FULL|quota/i.test(reason), cause: error });
+}
+
+function closedError(): StoreError {
+  return new StoreError('the store is closed');
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,115 @@
+/** Tokens: JWT text → Caller. The only user of jsonwebtoken. */
+import { createHash, type KeyObject } from 'node:crypto';
+import jwt from 'jsonwebtoken';
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import type { Clock } from '../utils/clock';
+import { AppError } from '../utils/errors';
+import { type Caller, type Claims, claimsSchema, readScopes } from '../utils/jwt';
+
+/** Larger than any honest token; checked before anything is decoded. */
+const MAX_TOKEN_BYTES = 8 * 1024;
+const MAX_CACHED_TOKENS = 10_000;
+/** Tolerance for `nbf` and `iat` between machines whose clocks differ; `exp` has none. */
+const CLOCK_TOLERANCE_SECONDS = 60;
+
+export interface TokenRules {
+  readonly key: KeyObject;
+  readonly algorithm: 'HS256' | 'RS256' | 'ES256';
+  readonly issuer?: string | undefined;
+  readonly audience?: string | undefined;
+  /** Refuse tokens that never expire. */
+  readonly isExpRequired: boolean;
+}
+
+export interface Tokens {
+  /**
+   * @returns who presents this token, and what it allows.
+   * @throws AppError `unauthorized` or `token_expired`; the detail says why, and never quotes the token.
+   */
+  verify(token: string): Caller;
+}
+
+export function createTokens(rules: TokenRules, clock: Clock): Tokens {
+  // Keyed by the hash of the whole token: the text itself is not kept in memory.
+  const verified = new LRUCache<string, Caller>({ max: MAX_CACHED_TOKENS });
+  return {
+    verify(token) {
+      if (token.length > MAX_TOKEN_BYTES) throw refused(`the token is longer than ${MAX_TOKEN_BYTES} bytes`);
+      const key = createHash('sha256').update(token).digest('base64');
+      const known = verified.get(key);
+      const caller = known ?? toCaller(readClaims(token, rules), rules);
+      assertCurrent(caller, clock.now() / 1000);
+      if (known === undefined) verified.set(key, caller);
+      return caller;
+    },
+  };
+}
+
+function readClaims(token: string, rules: TokenRules): Claims {
+  const { header, payload } = checkSignature(token, rules);
+  if ('crit' in header) throw refused('the token has a `crit` header, which is not understood here');
+  const claims = claimsSchema.safeParse(payload);
+  if (claims.success) return claims.data;
+  throw refused(z.prettifyError(claims.error).replaceAll('\n', ' '));
+}
+
+function checkSignature(token: string, rules: TokenRules): jwt.Jwt {
+  try {
+    return jwt.verify(token, rules.key, {
+      complete: true,
+      algorithms: [rules.algorithm],
+      // Times are judged below, by the injected clock and with a tolerance of their own each.
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
+      ...(rules.issuer === undefined ? {} : { issuer: rules.issuer }),
+      ...(rules.audience === undefined ? {} : { audience: rules.audience }),
+    });
+  } catch (error) {
+    throw refused(error instanceof jwt.JsonWebTokenError ? error.message : 'the token cannot be read');
+  }
+}
+
+function toCaller(claims: Claims, rules: TokenRules): Caller {
+  if (rules.isExpRequired && claims.exp === undefined) throw refused('the token has no `exp`, which is required here');
+  return {
+    userId: claims.sub,
+    scopes: readScopes(claims),
+    ...(claims.exp === undefined ? {} : { expiresAt: claims.exp }),
+    ...(claims.nbf === undefined ? {} : { notBefore: claims.nbf }),
+    ...(claims.iat === undefined ? {} : { issuedAt: claims.iat }),
+  };
+}
+
+function assertCurrent({ expiresAt, notBefore, issuedAt }: Caller, nowSeconds: number): void {
+  if (expiresAt !== undefined && nowSeconds >= expiresAt) throw new AppError('token_expired', 'The token has expired.');
+  const latest = nowSeconds + CLOCK_TOLERANCE_SECONDS;
+  if (notBefore !== undefined && notBefore > latest) throw refused('the token is not valid yet (`nbf`)');
+  if (issuedAt !== undefined && issuedAt > latest) throw refused('the token was issued in the future (`iat`)');
+}
+
+function refused(reason: string): AppError {
+  return new AppError('unauthorized', `The token was refused: ${reason}.`);
+}
+
+export interface TokenRequest {
+  readonly userId: string;
+  /** Space separated; none when absent. */
+  readonly scope?: string | undefined;
+  /** Seconds from now; absent: the token never expires. */
+  readonly lifetimeSeconds?: number | undefined;
+  readonly issuer?: string | undefined;
+  readonly audience?: string | undefined;
+}
+
+/** Makes an HS256 token for people at a terminal, the start-up banner and tests. */
+export function signToken(key: KeyObject, request: TokenRequest): string {
+  const { userId, scope, lifetimeSeconds, issuer, audience } = request;
+  return jwt.sign(scope === undefined ? {} : { scope }, key, {
+    algorithm: 'HS256',
+    subject: userId,
+    ...(lifetimeSeconds === undefined ? {} : { expiresIn: lifetimeSeconds }),
+    ...(issuer === undefined ? {} : { issuer }),
+    ...(audience === undefined ? {} : { audience }),
+  });
+}

@@ -1,0 +1,27 @@
+/** Temporary directories and other things that end with their test. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+type Cleanup = () => void | Promise<void>;
+
+const cleanups: Cleanup[] = [];
+
+/** Runs after the test that called it, last registered first. */
+export function onTestEnd(cleanup: Cleanup): void {
+  cleanups.push(cleanup);
+}
+
+/** Ends what the tests so far have started; services are stopped before their directories go. */
+export async function runCleanups(): Promise<void> {
+  for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) await cleanup();
+}
+
+afterEach(runCleanups);
+
+/** A directory that is removed after the test. */
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'tidings-test-'));
+  onTestEnd(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}

@@ -1,0 +1,262 @@
+/**
+ * Configuration: one schema from which the checks, `.env.example` and docs/reference/configuration.md come.
+ * Read once at start, frozen, passed as an argument. Names carry their unit.
+ */
+import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
+import { z } from 'zod';
+
+const MINUTE_MS = 60_000;
+/** RFC 7518 section 3.2: a key for HS256 has at least the size of the hash, 256 bits. */
+const MIN_SECRET_BYTES = 32;
+
+/** Decimal digits only: Number() would also take '', '0x10' and '1e3'. */
+function integer(minimum: number, maximum: number) {
+  const form = `a whole number from ${minimum} to ${maximum}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, `expected ${form}`)
+    .transform(Number)
+    .refine((value) => value >= minimum && value <= maximum, `expected ${form}`);
+}
+
+const flag = z.enum(['true', 'false'], 'expected true or false').transform((value) => value === 'true');
+const filled = z.string().min(1);
+
+interface VariableNote {
+  /** One line for `.env.example` and the reference. */
+  readonly about: string;
+  /** The value that holds when the variable is not set, as it would be written. */
+  readonly standard?: string;
+}
+
+function variable<Schema extends z.ZodType>(schema: Schema, note: VariableNote): Schema {
+  notes.add(schema, note);
+  return schema;
+}
+
+const notes = z.registry<VariableNote>();
+
+/** A variable with a default: the default is written once, as text, and goes through the same check. */
+function withDefault<Schema extends z.ZodType<unknown, string>>(schema: Schema, standard: string, about: string) {
+  return variable(schema.prefault(standard as z.input<Schema>), { about, standard });
+}
+
+function optional<Schema extends z.ZodType>(schema: Schema, about: string) {
+  return variable(schema.optional(), { about });
+}
+
+const MAX_INTERVAL_MS = 3_600_000;
+
+const variables = z.object({
+  NODE_ENV: withDefault(
+    z.enum(['production', 'development', 'test'], 'expected production, development or test'),
+    'development',
+    'production refuses to start without a key and prints no tokens',
+  ),
+  PORT: withDefault(integer(0, 65_535), '8090', 'TCP port; 0 takes a free one'),
+  HOST: withDefault(filled, '0.0.0.0', 'address to listen on'),
+  JWT_SECRET: optional(filled, 'secret of HS256 tokens, in production at least 32 bytes'),
+  JWT_PUBLIC_KEY: optional(filled, 'PEM of the public key of RS256 or ES256 tokens; line ends may be written as \\n'),
+  JWT_JWKS_URL: optional(filled, 'not supported yet: refused at start'),
+  JWT_ISSUER: optional(filled, 'required value of `iss`'),
+  JWT_AUDIENCE: optional(filled, 'required value of `aud`'),
+  JWT_REQUIRE_EXP: withDefault(flag, 'false', 'refuse tokens without `exp`'),
+  STORE_URL: optional(
+    z.string().regex(/^(lmdb:.+|mongodb(\+srv)?:\/\/.+)$/, 'expected lmdb:DIRECTORY'),
+    'lmdb:DIRECTORY, the embedded store; lmdb:DATA_DIR when not set',
+  ),
+  REDIS_URL: optional(filled, 'not supported yet: refused at start'),
+  REDIS_REQUIRED: withDefault(flag, 'true', 'without effect until REDIS_URL is supported'),
+  CORS_ORIGIN: optional(
+    filled,
+    'origins that browsers may call from, comma separated, or *; when not set: * in development, none in production',
+  ),
+  RATE_LIMIT_PER_MINUTE: withDefault(integer(1, 1e9), '600', 'HTTP requests per caller and minute'),
+  RATE_LIMIT_SERVICE_PER_MINUTE: withDefault(integer(1, 1e9), '60000', 'the same for callers with scope send'),
+  SOCKET_EVENTS_PER_SECOND: withDefault(integer(1, 1e6), '50', 'events per socket and second, with a burst of 4 times'),
+  HANDSHAKES_PER_SECOND: withDefault(integer(1, 1e6), '500', 'new connections per second, all addresses together'),
+  MAX_CONNECTIONS: withDefault(integer(1, 1e7), '50000', 'open connections in all'),
+  MAX_CONNECTIONS_PER_USER: withDefault(integer(1, 1e6), '20', 'open connections of one user'),
+  MAX_CONNECTIONS_PER_ADDRESS: withDefault(integer(1, 1e7), '10000', 'open connections from one address'),
+  TOO_MANY: withDefault(
+    z.enum(['refuse', 'close-oldest'], 'expected refuse or close-oldest'),
+    'refuse',
+    'what happens beyond MAX_CONNECTIONS_PER_USER',
+  ),
+  MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'without effect until named topics are supported'),
+  PING_INTERVAL_MS: withDefault(integer(100, MAX_INTERVAL_MS), '25000', 'time between heartbeats'),
+  PING_TIMEOUT_MS: withDefault(integer(100, MAX_INTERVAL_MS), '20000', 'silence after a heartbeat that closes'),
+  MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'HTTP body or socket frame'),
+  MAX_MESSAGE_BYTES: withDefault(integer(1, 1e9), '65536', '`data` of one message as JSON, UTF-8'),
+  MAX_BUFFERED_BYTES: withDefault(integer(1024, 1e9), '1048576', 'unsent bytes per socket; beyond it is cut'),
+  RETENTION_DAYS: withDefault(integer(1, 36_500), '60', 'days for which messages are kept'),
+  AUTHORIZATION: withDefault(
+    z.enum(['scopes', 'open'], 'expected scopes or open'),
+    'scopes',
+    'open turns scopes off; refused in production',
+  ),
+  AUTH_ERROR_EVENT: withDefault(flag, 'false', 'tell refused sockets by the event `error` instead of connect_error'),
+  PRESENCE_PUBLIC: withDefault(flag, 'true', 'without effect until the lobby is supported'),
+  PRESENCE_GRACE_MS: withDefault(integer(0, MAX_INTERVAL_MS), '3000', 'without effect until the lobby is supported'),
+  SHUTDOWN_TIMEOUT_MS: withDefault(integer(100, 10 * MINUTE_MS), '10000', 'longest time that stopping may take'),
+  LOG_LEVEL: withDefault(
+    z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], 'expected a level such as info or debug'),
+    'info',
+    'least severe level that is logged',
+  ),
+  DATA_DIR: withDefault(filled, './data', 'directory of the embedded store and of the development secret'),
+  NODE_ID: optional(
+    z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits, . _ -'),
+    'name in the log; random',
+  ),
+});
+
+type Variables = z.output<typeof variables>;
+
+/** Where tokens get their trust from. `development-secret`: none was configured, one is made in DATA_DIR. */
+export type TokenKey =
+  | { readonly kind: 'secret'; readonly key: KeyObject; readonly algorithm: 'HS256' }
+  | { readonly kind: 'public-key'; readonly key: KeyObject; readonly algorithm: 'RS256' | 'ES256' }
+  | { readonly kind: 'development-secret' };
+
+export type Config = Readonly<
+  Omit<Variables, 'STORE_URL' | 'JWT_SECRET' | 'JWT_PUBLIC_KEY' | 'JWT_JWKS_URL' | 'REDIS_URL' | 'CORS_ORIGIN'>
+> & {
+  readonly tokenKey: TokenKey;
+  /** Directory of the embedded store. */
+  readonly storeDirectory: string;
+  /** `'*'`, or the exact origins that may call; empty: none but the service's own. */
+  readonly corsOrigins: '*' | readonly string[];
+  readonly isProduction: boolean;
+};
+
+/** Every fault of the environment at once, a line each: `VARIABLE: what is expected`. Values are never shown. */
+export class ConfigError extends Error {
+  constructor(readonly problems: readonly string[]) {
+    super(`The configuration is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
+    this.name = 'ConfigError';
+  }
+}
+
+/**
+ * Reads the configuration from environment variables; an empty value counts as not set.
+ * @throws ConfigError with all faults.
+ */
+export function parseConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const problems: string[] = [];
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = parseVariables(given, problems);
+  const tokenKey = chooseTokenKey(given, problems);
+  const corsOrigins = parseOrigins(given, problems);
+  refuseUnsupported(given, problems);
+  if (parsed?.NODE_ENV === 'production' && parsed.AUTHORIZATION === 'open') {
+    problems.push('AUTHORIZATION: open is refused in production, expected scopes');
+  }
+  if (parsed === undefined || tokenKey === undefined || problems.length > 0) throw new ConfigError(problems);
+  const { STORE_URL, JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL, REDIS_URL, CORS_ORIGIN, ...rest } = parsed;
+  const storeDirectory = STORE_URL?.slice('lmdb:'.length) ?? rest.DATA_DIR;
+  const isProduction = rest.NODE_ENV === 'production';
+  return Object.freeze({ ...rest, tokenKey, storeDirectory, corsOrigins, isProduction });
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+function parseVariables(environment: Environment, problems: string[]): Variables | undefined {
+  const result = variables.safeParse(environment);
+  if (result.success) return result.data;
+  for (const issue of result.error.issues) problems.push(`${issue.path.join('.')}: ${issue.message}`);
+  return undefined;
+}
+
+function chooseTokenKey(environment: Environment, problems: string[]): TokenKey | undefined {
+  const { JWT_SECRET: secret, JWT_PUBLIC_KEY: pem, NODE_ENV } = environment;
+  const isProduction = NODE_ENV === 'production';
+  if (secret !== undefined && pem !== undefined) {
+    problems.push('JWT_SECRET, JWT_PUBLIC_KEY: expected one of them, not both: one algorithm is pinned');
+    return undefined;
+  }
+  if (secret !== undefined) return secretKey(secret, isProduction, problems);
+  if (pem !== undefined) return publicKey(pem, problems);
+  if (!isProduction) return { kind: 'development-secret' };
+  problems.push('JWT_SECRET: expected a secret of at least 32 bytes (or JWT_PUBLIC_KEY) in production');
+  return undefined;
+}
+
+function secretKey(secret: string, isProduction: boolean, problems: string[]): TokenKey | undefined {
+  if (secret.includes('-----BEGIN')) {
+    problems.push('JWT_SECRET: this is a PEM, expected a secret (a public key belongs in JWT_PUBLIC_KEY)');
+    return undefined;
+  }
+  if (isProduction && Buffer.byteLength(secret) < MIN_SECRET_BYTES) {
+    problems.push(`JWT_SECRET: expected at least ${MIN_SECRET_BYTES} bytes in production`);
+    return undefined;
+  }
+  return { kind: 'secret', key: createSecretKey(Buffer.from(secret, 'utf8')), algorithm: 'HS256' };
+}
+
+function publicKey(text: string, problems: string[]): TokenKey | undefined {
+  const form = 'expected the PEM of an RSA (2048 bits or more) or P-256 public key';
+  const pem = text.replaceAll('\\n', '\n');
+  if (!pem.includes('-----BEGIN PUBLIC KEY-----') && !pem.includes('-----BEGIN RSA PUBLIC KEY-----')) {
+    problems.push(`JWT_PUBLIC_KEY: ${form}`);
+    return undefined;
+  }
+  try {
+    const key = createPublicKey(pem);
+    const details = key.asymmetricKeyDetails;
+    if (key.asymmetricKeyType === 'rsa' && (details?.modulusLength ?? 0) >= 2048) {
+      return { kind: 'public-key', key, algorithm: 'RS256' };
+    }
+    if (key.asymmetricKeyType === 'ec' && details?.namedCurve === 'prime256v1') {
+      return { kind: 'public-key', key, algorithm: 'ES256' };
+    }
+    problems.push(`JWT_PUBLIC_KEY: ${form}`);
+  } catch {
+    // The parser's message can quote the key: the sentence names the variable only.
+    problems.push(`JWT_PUBLIC_KEY: cannot be read, ${form}`);
+  }
+  return undefined;
+}
+
+function parseOrigins(environment: Environment, problems: string[]): '*' | readonly string[] {
+  const text = environment['CORS_ORIGIN'];
+  if (text === undefined) return environment['NODE_ENV'] === 'production' ? [] : '*';
+  if (text.trim() === '*') return '*';
+  const origins = text.split(',').map((origin) => origin.trim());
+  const bad = origins.filter((origin) => !isOrigin(origin));
+  if (bad.length > 0) problems.push('CORS_ORIGIN: expected * or origins like https://app.example.com, comma separated');
+  return origins;
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text;
+}
+
+/** What later versions bring is refused by name: ignoring it would look like it worked. */
+function refuseUnsupported(environment: Environment, problems: string[]): void {
+  for (const name of ['REDIS_URL', 'JWT_JWKS_URL']) {
+    if (environment[name] !== undefined) problems.push(`${name}: not supported by this version, remove it`);
+  }
+  if (environment['STORE_URL']?.startsWith('mongodb')) {
+    problems.push('STORE_URL: mongodb is not supported by this version, expected lmdb:DIRECTORY');
+  }
+}
+
+export interface VariableDescription extends VariableNote {
+  readonly name: string;
+}
+
+/** All variables in the order of the schema, for `.env.example` and the reference. */
+export function describeVariables(): VariableDescription[] {
+  return Object.entries(variables.shape).map(([name, schema]) => {
+    const note = notes.get(schema);
+    if (note === undefined) throw new Error(`${name} has no description`);
+    return { name, ...note };
+  });
+}
+
+/** The text of `.env.example`: every variable as a comment, with its default. */
+export function renderEnvExample(): string {
+  const blocks = describeVariables().map(({ name, about, standard }) => `# ${about}\n# ${name}=${standard ?? ''}\n`);
+  return `# Copy to .env and uncomment what you change. An empty value counts as not set.\n\n${blocks.join('\n')}`;
+}

@@ -1,0 +1,109 @@
+/**
+ * The catalogue of errors: one entry for each code that a client can meet, over HTTP, in a socket
+ * acknowledgement or in `connect_error`. docs/reference/errors.md has one heading for each code, held
+ * against this table by a test.
+ */
+interface ErrorKind {
+  /** HTTP status of the answer; also given in the problem sent over a socket. */
+  readonly status: number;
+  /** The same short sentence for every occurrence (RFC 9457 `title`). */
+  readonly title: string;
+}
+
+export const ERROR_KINDS = {
+  bad_request: { status: 400, title: 'The request is not valid' },
+  invalid_json: { status: 400, title: 'The body is not valid JSON' },
+  not_supported: { status: 400, title: 'This option is not supported' },
+  unknown_event: { status: 400, title: 'There is no such event' },
+  unauthorized: { status: 401, title: 'A valid token is required' },
+  token_expired: { status: 401, title: 'The token has expired' },
+  insufficient_scope: { status: 403, title: 'The token lacks a scope' },
+  forbidden: { status: 403, title: 'This is not allowed' },
+  origin_not_allowed: { status: 403, title: 'This origin may not connect' },
+  not_found: { status: 404, title: 'There is nothing here' },
+  method_not_allowed: { status: 405, title: 'This method is not allowed here' },
+  body_too_large: { status: 413, title: 'The body is too large' },
+  message_too_large: { status: 413, title: 'The message is too large' },
+  unsupported_media_type: { status: 415, title: 'The body has an unsupported type' },
+  idempotency_conflict: { status: 422, title: 'This id was used with other content' },
+  rate_limited: { status: 429, title: 'Too many requests' },
+  too_many_connections: { status: 429, title: 'Too many connections' },
+  headers_too_large: { status: 431, title: 'The request headers are too large' },
+  internal: { status: 500, title: 'Something went wrong in the service' },
+  store_unavailable: { status: 503, title: 'The store cannot be written' },
+  going_away: { status: 503, title: 'The service is stopping' },
+  store_full: { status: 507, title: 'The store is full' },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERROR_KINDS;
+
+/** One field that was refused: `path` as in `userIds.3`, or `''` for the whole input. */
+export interface FieldError {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface AppErrorOptions {
+  readonly errors?: readonly FieldError[];
+  /** Seconds after which a retry makes sense; becomes `Retry-After`. */
+  readonly retryAfterSeconds?: number;
+  readonly cause?: unknown;
+}
+
+/** The only error that operations throw on purpose. Its `detail` is shown to the caller. */
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly errors: readonly FieldError[] | undefined;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(code: ErrorCode, detail: string, options: AppErrorOptions = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'AppError';
+    this.code = code;
+    this.errors = options.errors;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+
+  get status(): number {
+    return ERROR_KINDS[this.code].status;
+  }
+}
+
+/** Problem details (RFC 9457) as every door sends them. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: ErrorCode;
+  readonly requestId?: string;
+  readonly errors?: readonly FieldError[];
+}
+
+/**
+ * Describes an error as a problem.
+ * @param where `origin`: scheme, host and port under which the client reached the service; `''` gives a relative link.
+ */
+export function toProblem(error: AppError, where: { origin: string; requestId?: string }): Problem {
+  const kind = ERROR_KINDS[error.code];
+  return {
+    type: `${where.origin}/docs/errors#${error.code}`,
+    title: kind.title,
+    status: kind.status,
+    detail: error.message,
+    code: error.code,
+    ...(where.requestId === undefined ? {} : { requestId: where.requestId }),
+    ...(error.errors === undefined ? {} : { errors: error.errors }),
+  };
+}
+
+/** Turns whatever was thrown into an AppError; what was not thrown on purpose becomes `internal` without details. */
+export function toAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown;
+  return new AppError('internal', 'The service failed to handle this; the fault is logged.', { cause: thrown });
+}
+
+/** A refusal of one field, the most frequent error. */
+export function badField(path: string, message: string): AppError {
+  return new AppError('bad_request', `${path}: ${message}`, { errors: [{ path, message }] });
+}

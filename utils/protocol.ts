@@ -1,0 +1,96 @@
+/**
+ * The wire contract: messages, frames, event names and closing codes. Every door and every transport
+ * imports its shapes from here; docs/reference/events.md is the same in prose.
+ */
+import type { Problem } from './errors';
+
+/** A message as it is stored and delivered. */
+export interface Message {
+  /** Client-made, or a ULID. */
+  readonly id: string;
+  readonly topic: string;
+  /** Position in the topic's log: 1, 2, 3, … without gaps, never reused. */
+  readonly seq: number;
+  readonly type: string;
+  /** Any JSON value. */
+  readonly data: unknown;
+  /** ISO 8601 UTC, when the service accepted it. */
+  readonly timestamp: string;
+  /** The `sub` of the sender. */
+  readonly from: string;
+  /** The event it is emitted as; absent means `message`. */
+  readonly event?: string;
+}
+
+/** A message that was sent with `persist: false`: it has no place in the log. */
+export type LiveMessage = Omit<Message, 'seq'> & { readonly seq?: never };
+
+export type AnyMessage = Message | LiveMessage;
+
+/** Why the server closes a connection; sent in `closing` just before. */
+export const CLOSING_CODES = [
+  'slow_consumer',
+  'token_expired',
+  'revoked',
+  'disconnected',
+  'logged_out',
+  'rate_limited',
+  'bad_frames',
+  'too_many_connections',
+  'going_away',
+] as const;
+export type ClosingCode = (typeof CLOSING_CODES)[number];
+
+export interface Closing {
+  readonly code: ClosingCode;
+  readonly reason: string;
+  /** When a reconnect makes sense, in milliseconds; `null` where it does not without another token. */
+  readonly retryInMs: number | null;
+}
+
+/** Events that the server sends by itself: no sender may use them as the name of a custom event. */
+export const SERVER_EVENTS = [
+  'authenticated',
+  'connected',
+  'message',
+  'sync:done',
+  'sync:reset',
+  'state',
+  'message:updated',
+  'message:removed',
+  'presence',
+  'presence:join',
+  'presence:leave',
+  'typing',
+  'pong',
+  'messageReceived',
+  'auth:expiring',
+  'closing',
+  'reply',
+  'error',
+] as const;
+
+/** Names that Socket.IO keeps for itself on either side. */
+const SOCKET_IO_EVENTS = ['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'];
+
+const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...SOCKET_IO_EVENTS]);
+
+/** Is this name taken by the protocol or by Socket.IO? */
+export function isReservedEvent(name: string): boolean {
+  return RESERVED_EVENTS.has(name);
+}
+
+/** What an acknowledgement callback receives. */
+export type Reply = ({ readonly ok: true } & Record<string, unknown>) | { readonly ok: false; readonly error: Problem };
+
+/** The payload of the event `message`. */
+export function toMessageFrame(message: AnyMessage): Record<string, unknown> {
+  const { id, topic, seq, type, data, timestamp, from } = message;
+  return { id, topic, ...(seq === undefined ? {} : { seq }), type, data, timestamp, from };
+}
+
+/** The second argument of a custom event; the first is `data` as it was sent. */
+export function toCustomEventMeta(message: AnyMessage): Record<string, unknown> {
+  const { id, topic, seq, timestamp, from } = message;
+  return { id, topic, ...(seq === undefined ? {} : { seq }), timestamp, from };
+}

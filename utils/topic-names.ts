@@ -1,0 +1,20 @@
+/**
+ * Topic names: `@<userId>` is a person's own topic, `*` is everyone, anything
+ * else is a named topic (shared grammar of every door and of the store).
+ */
+
+/** The topic that every user follows: a broadcast is one append to it. */
+export const BROADCAST_TOPIC = '*';
+
+/** The device that all clients share that name none. */
+export const DEFAULT_DEVICE = 'default';
+
+/** The topic that belongs to one user. */
+export function personalTopic(userId: string): string {
+  return `@${userId}`;
+}
+
+/** The owner of a personal topic, or `undefined` for any other topic. */
+export function ownerOf(topic: string): string | undefined {
+  return topic.startsWith('@') ? topic.slice(1) : undefined;
+}
