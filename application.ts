@@ -4,6 +4,7 @@
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createClientEvents, dispatchEvent } from './features/client-events';
 import { createHttpApplication } from './features/index';
 import { createConnectionOperations } from './handlers/connection';
@@ -31,6 +32,9 @@ const KEEP_ALIVE_TIMEOUT_MS = 70_000;
 const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const CONNECTIONS_CHECKING_INTERVAL_MS = 5_000;
+/** Shares of SHUTDOWN_TIMEOUT_MS: for load balancers to notice, and then for requests in flight to finish. */
+const DRAIN_SHARE = 0.1;
+const REQUESTS_SHARE = 0.5;
 
 export interface Overrides {
   readonly clock?: Clock;
@@ -121,10 +125,11 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   async function stopOnce(): Promise<void> {
     isStopping = true;
     websocket.stopAccepting();
-    const closed = whenClosed(httpServer);
+    // Load balancers see /readyz red and look elsewhere before anything is closed.
+    await delay(config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
+    const cut = setTimeout(() => httpServer.closeAllConnections(), config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE);
     await websocket.close();
-    httpServer.closeIdleConnections();
-    await withinTimeout(closed, config.SHUTDOWN_TIMEOUT_MS / 2, () => httpServer.closeAllConnections());
+    clearTimeout(cut);
     await upkeep.stop();
     await store.close();
     logger.info('stopped');
@@ -165,15 +170,4 @@ function listen(server: Server, { HOST, PORT }: Config): Promise<void> {
       resolve();
     });
   });
-}
-
-function whenClosed(server: Server): Promise<void> {
-  if (!server.listening) return Promise.resolve();
-  return new Promise((resolve) => server.once('close', resolve));
-}
-
-async function withinTimeout(work: Promise<void>, milliseconds: number, onTimeout: () => void): Promise<void> {
-  const timer = setTimeout(onTimeout, milliseconds);
-  await work;
-  clearTimeout(timer);
 }

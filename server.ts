@@ -12,7 +12,9 @@ async function main(): Promise<void> {
     return;
   }
   const application = createApplication(config);
-  closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false }, async ({ err, signal }) => {
+  // A transaction under way would make process.exit() wait for it; the store stands a kill at any moment.
+  const onTimeout = () => process.kill(process.pid, 'SIGKILL');
+  closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false, onTimeout }, async ({ err, signal }) => {
     if (err !== undefined) application.logger.fatal({ err }, 'stopping after an error that nobody handled');
     else application.logger.info({ signal }, 'stopping');
     await application.stop();

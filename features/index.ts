@@ -61,6 +61,7 @@ export function createHttpApplication(parts: HttpParts): Express {
   // Parameters that repeat or nest have no meaning here: `simple` gives strings and lists, never objects.
   app.set('query parser', 'simple');
   app.use(logRequests(logger));
+  app.use(endConnections(health.isStopping));
   app.use(helmet(API_HEADERS));
   app.use(
     cors({ origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins], exposedHeaders: EXPOSED_HEADERS }),
@@ -72,6 +73,14 @@ export function createHttpApplication(parts: HttpParts): Express {
   app.use(limitRefusals(config));
   app.use(renderError(logger, health.metrics));
   return app;
+}
+
+/** While stopping, keep-alive connections are given up with their next answer. */
+function endConnections(isStopping: () => boolean): RequestHandler {
+  return (_request, response, next) => {
+    if (isStopping()) response.setHeader('Connection', 'close');
+    next();
+  };
 }
 
 /** One line for each answer, without headers and bodies: requests that went well only at level debug. */

@@ -141,8 +141,7 @@ export function createMessageOperations(parts: MessageParts) {
   /** Sends a message of type `notification` with `data: {title, body, ...data}`. */
   async function notify(caller: Caller, input: unknown): Promise<Sent> {
     const { userId, title, body, data, ...options } = parseSend(notificationSchema, input);
-    // The named fields win: a `title` inside data cannot replace the one that was asked for.
-    return sendToUser(caller, userId, { ...options, type: 'notification', data: { ...data, title, body } });
+    return sendToUser(caller, userId, { ...options, type: 'notification', data: { title, body, ...data } });
   }
 
   async function send(

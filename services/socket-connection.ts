@@ -168,7 +168,10 @@ export class SocketConnection implements Connection {
   #corked(write: () => void): void {
     const { transport } = this.#engine;
     const tcp = transport.socket?._socket;
-    if (tcp === undefined) return write();
+    if (tcp === undefined) {
+      write();
+      return;
+    }
     const original = transport.send;
     transport.send = (packets) => {
       tcp.cork();

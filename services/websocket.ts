@@ -168,7 +168,8 @@ export class WebSocketService implements Transport {
     this.#countRefusal(error);
     if (this.parts.config.AUTH_ERROR_EVENT && error.status === 401) {
       socket.data.refusal = error;
-      return next();
+      next();
+      return;
     }
     next(Object.assign(new Error(error.message), { data: toProblem(error, { origin: socket.data.origin ?? '' }) }));
   }
@@ -323,7 +324,10 @@ export class WebSocketService implements Transport {
     this.#limits.stop();
   }
 
-  /** Tells every client that the service goes away, with reconnect times spread, and closes. */
+  /**
+   * Tells every client that the service goes away, with reconnect times spread, and closes the HTTP server with it.
+   * Resolves when the last request in flight has been answered.
+   */
   async close(): Promise<void> {
     if (current === this) current = undefined;
     clearInterval(this.#expiryTimer);

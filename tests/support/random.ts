@@ -1,0 +1,20 @@
+/** Seeded randomness: a failure is replayed with TIDINGS_SEED=<the seed that was printed>. */
+export interface Random {
+  readonly seed: number;
+  /** A whole number from `from` to `to`, both included. */
+  integer(from: number, to: number): number;
+}
+
+export function seededRandom(name: string): Random {
+  const seed = Number(process.env['TIDINGS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+  console.info(`${name}: TIDINGS_SEED=${seed}`);
+  let state = seed >>> 0;
+  // Mulberry32: 32 bits of state are plenty to choose moments.
+  const next = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return { seed, integer: (from, to) => from + Math.floor(next() * (to - from + 1)) };
+}

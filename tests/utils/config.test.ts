@@ -1,0 +1,143 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { ConfigError, describeVariables, parseConfig } from '../../utils/config';
+
+const SECRET = 'x'.repeat(32);
+
+function problemsOf(environment: Record<string, string>): readonly string[] {
+  try {
+    parseConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('parseConfig', () => {
+  it('has the defaults of the contract', () => {
+    expect(parseConfig({})).toMatchObject({
+      PORT: 8090,
+      HOST: '0.0.0.0',
+      RATE_LIMIT_PER_MINUTE: 600,
+      RATE_LIMIT_SERVICE_PER_MINUTE: 60_000,
+      SOCKET_EVENTS_PER_SECOND: 50,
+      HANDSHAKES_PER_SECOND: 500,
+      MAX_CONNECTIONS: 50_000,
+      MAX_CONNECTIONS_PER_USER: 20,
+      MAX_CONNECTIONS_PER_ADDRESS: 10_000,
+      TOO_MANY: 'refuse',
+      MAX_TOPICS_PER_USER: 1_000,
+      PING_INTERVAL_MS: 25_000,
+      PING_TIMEOUT_MS: 20_000,
+      JWT_REQUIRE_EXP: false,
+      MAX_BODY_BYTES: 1_048_576,
+      MAX_MESSAGE_BYTES: 65_536,
+      MAX_BUFFERED_BYTES: 1_048_576,
+      RETENTION_DAYS: 60,
+      AUTHORIZATION: 'scopes',
+      AUTH_ERROR_EVENT: false,
+      SHUTDOWN_TIMEOUT_MS: 10_000,
+      LOG_LEVEL: 'info',
+      DATA_DIR: './data',
+      storeDirectory: './data',
+      corsOrigins: '*',
+      tokenKey: { kind: 'development-secret' },
+    });
+  });
+
+  it('is frozen', () => {
+    expect(Object.isFrozen(parseConfig({}))).toBe(true);
+  });
+
+  it('tells every fault at once, naming the variable and the expected form, never the value', () => {
+    const problems = problemsOf({
+      PORT: 'eighty',
+      RETENTION_DAYS: '-1',
+      TOO_MANY: 'drop',
+      JWT_REQUIRE_EXP: 'yes',
+      LOG_LEVEL: 'loud',
+    });
+    expect(problems).toEqual([
+      'PORT: expected a whole number from 0 to 65535',
+      'JWT_REQUIRE_EXP: expected true or false',
+      'TOO_MANY: expected refuse or close-oldest',
+      'RETENTION_DAYS: expected a whole number from 1 to 36500',
+      'LOG_LEVEL: expected a level such as info or debug',
+    ]);
+  });
+
+  it.each(['', ' 1', '1e3', '0x10', '1.5', '99999', '-1', 'Infinity'])('refuses the port %j', (port) => {
+    const problems = problemsOf({ PORT: port });
+    // An empty value counts as not set.
+    expect(problems).toEqual(port === '' ? [] : ['PORT: expected a whole number from 0 to 65535']);
+  });
+
+  it.each([
+    ['production without a key', { NODE_ENV: 'production' }, 'JWT_SECRET'],
+    ['a short secret in production', { NODE_ENV: 'production', JWT_SECRET: 'short' }, 'JWT_SECRET'],
+    ['31 bytes in production', { NODE_ENV: 'production', JWT_SECRET: 'x'.repeat(31) }, 'JWT_SECRET'],
+    ['a PEM as secret', { JWT_SECRET: '-----BEGIN PUBLIC KEY-----\nabc' }, 'JWT_SECRET'],
+    ['two keys', { JWT_SECRET: SECRET, JWT_PUBLIC_KEY: 'x' }, 'JWT_SECRET'],
+    ['a public key that is none', { JWT_PUBLIC_KEY: 'abc' }, 'JWT_PUBLIC_KEY'],
+    [
+      'a broken public key',
+      { JWT_PUBLIC_KEY: '-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----' },
+      'JWT_PUBLIC_KEY',
+    ],
+    [
+      'open authorization in production',
+      { NODE_ENV: 'production', JWT_SECRET: SECRET, AUTHORIZATION: 'open' },
+      'AUTHORIZATION',
+    ],
+    ['an origin with a path', { CORS_ORIGIN: 'https://a.example/x' }, 'CORS_ORIGIN'],
+    ['a store of another kind', { STORE_URL: 'sqlite:x' }, 'STORE_URL'],
+    ['a store that is not supported yet', { STORE_URL: 'mongodb://localhost/x' }, 'STORE_URL'],
+    ['Redis, not supported yet', { REDIS_URL: 'redis://localhost' }, 'REDIS_URL'],
+    ['JWKS, not supported yet', { JWT_JWKS_URL: 'https://a.example/jwks' }, 'JWT_JWKS_URL'],
+  ])('refuses %s', (_name, environment, variable) => {
+    const problems = problemsOf(environment);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(variable);
+  });
+
+  it('does not show a secret in its words', () => {
+    const problems = problemsOf({ NODE_ENV: 'production', JWT_SECRET: 'hunter2' }).join();
+    expect(problems).not.toContain('hunter2');
+  });
+
+  it.each([
+    ['rsa' as const, { modulusLength: 2048 }, 'RS256'],
+    ['ec' as const, { namedCurve: 'P-256' }, 'ES256'],
+  ])('pins the algorithm of a %s public key', (type, options, algorithm) => {
+    const { publicKey } = generateKeyPairSync(type as 'rsa', options as { modulusLength: number });
+    const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
+    expect(parseConfig({ JWT_PUBLIC_KEY: pem }).tokenKey).toMatchObject({ kind: 'public-key', algorithm });
+    expect(parseConfig({ JWT_PUBLIC_KEY: pem.replaceAll('\n', '\\n') }).tokenKey).toMatchObject({ algorithm });
+  });
+
+  it('refuses a private key, and an RSA key of 1,024 bits', () => {
+    const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 1024 });
+    const privatePem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const publicPem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
+    expect(problemsOf({ JWT_PUBLIC_KEY: privatePem })).toHaveLength(1);
+    expect(problemsOf({ JWT_PUBLIC_KEY: publicPem })).toHaveLength(1);
+  });
+
+  it('keeps the store in STORE_URL, else in DATA_DIR', () => {
+    expect(parseConfig({ DATA_DIR: '/a' }).storeDirectory).toBe('/a');
+    expect(parseConfig({ DATA_DIR: '/a', STORE_URL: 'lmdb:/b' }).storeDirectory).toBe('/b');
+  });
+
+  it('has no origin in production unless one is named', () => {
+    const production = { NODE_ENV: 'production', JWT_SECRET: SECRET };
+    expect(parseConfig(production).corsOrigins).toEqual([]);
+    expect(parseConfig({ ...production, CORS_ORIGIN: 'https://a.example, https://b.example' }).corsOrigins).toEqual([
+      'https://a.example',
+      'https://b.example',
+    ]);
+  });
+
+  it('describes each variable', () => {
+    for (const { name, about } of describeVariables()) expect(`${name}: ${about}`).toMatch(/^[A-Z_]+: .{5,}/);
+  });
+});
