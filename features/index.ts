@@ -15,6 +15,7 @@ import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody } from './guards/parse';
 import { type HealthParts, healthRoutes } from './health';
 import { refuseUnknownPath, renderError } from './render-error';
+import { requestIdOf } from './request';
 import { websocketRoutes } from './websocket';
 
 export interface Guards {
@@ -60,8 +61,9 @@ export function createHttpApplication(parts: HttpParts): Express {
   app.disable('etag');
   // Parameters that repeat or nest have no meaning here: `simple` gives strings and lists, never objects.
   app.set('query parser', 'simple');
-  app.use(logRequests(logger));
-  app.use(endConnections(health.isStopping));
+  app.use(beginAnswer(health.isStopping));
+  // Its listeners and child loggers cost as much as a send: only where its lines are wanted.
+  if (logger.isLevelEnabled('debug')) app.use(logRequests(logger));
   app.use(helmet(API_HEADERS));
   app.use(
     cors({ origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins], exposedHeaders: EXPOSED_HEADERS }),
@@ -75,25 +77,28 @@ export function createHttpApplication(parts: HttpParts): Express {
   return app;
 }
 
-/** While stopping, keep-alive connections are given up with their next answer. */
-function endConnections(isStopping: () => boolean): RequestHandler {
+/** Names the request, and gives keep-alive connections up while the service stops. */
+function beginAnswer(isStopping: () => boolean): RequestHandler {
   return (_request, response, next) => {
+    response.setHeader('X-Request-Id', randomUUID());
     if (isStopping()) response.setHeader('Connection', 'close');
     next();
   };
 }
 
-/** One line for each answer, without headers and bodies: requests that went well only at level debug. */
+/** CORS, for requests that come from a page; services send no Origin. */
+function answerBrowsers(origins: Config['corsOrigins']): RequestHandler {
+  const allow = cors({ origin: origins === '*' ? '*' : [...origins], exposedHeaders: EXPOSED_HEADERS });
+  return (request, response, next) => (request.headers.origin === undefined ? next() : allow(request, response, next));
+}
+
+/** At level debug, one line for each answer, without headers and bodies. */
 function logRequests(logger: Logger): RequestHandler {
   return pinoHttp({
     logger,
-    genReqId: (_request, response) => {
-      const id = randomUUID();
-      response.setHeader('X-Request-Id', id);
-      return id;
-    },
+    genReqId: (_request, response) => requestIdOf(response),
     quietReqLogger: true,
-    customLogLevel: (_request, response) => (response.statusCode >= 500 ? 'warn' : 'debug'),
+    useLevel: 'debug',
     serializers: {
       req: (request: { method: string; url: string }) => ({ method: request.method, url: redact(request.url) }),
       res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),

@@ -3,6 +3,7 @@ import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
 import type { Logger } from '../services/logger';
 import type { Metrics } from '../services/metrics';
 import { AppError, type ErrorCode, toAppError, toProblem } from '../utils/errors';
+import { requestIdOf } from './request';
 
 /** Scheme, host and port under which the client reached the service. */
 export function originOf(request: Request): string {
@@ -13,12 +14,13 @@ export function renderError(logger: Logger, metrics: Metrics): ErrorRequestHandl
   return (thrown: unknown, request, response, next) => {
     const error = fromLibrary(thrown) ?? toAppError(thrown);
     metrics.refusals.inc({ code: error.code });
-    if (error.status >= 500) logger.error({ err: error.cause ?? error, requestId: request.id }, 'a request failed');
+    if (error.status >= 500)
+      logger.error({ err: error.cause ?? error, requestId: requestIdOf(response) }, 'a request failed');
     // The answer has begun: only closing the connection tells the client that it is not whole.
     if (response.headersSent) return next(thrown);
     if (error.retryAfterSeconds !== undefined) response.set('Retry-After', String(error.retryAfterSeconds));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
-    const problem = toProblem(error, { origin: originOf(request), requestId: String(request.id) });
+    const problem = toProblem(error, { origin: originOf(request), requestId: requestIdOf(response) });
     response.status(error.status).type('application/problem+json').send(JSON.stringify(problem));
   };
 }

@@ -1,4 +1,5 @@
 /** What the guards learn of a request, kept beside it: Express' own objects stay as they are. */
+import type { ServerResponse } from 'node:http';
 import type { Request } from 'express';
 import type { Caller } from '../utils/jwt';
 
@@ -18,4 +19,9 @@ export function callerOf(request: Request): Caller {
 /** The caller where one is known; rate limiting also meets requests that were refused before. */
 export function knownCallerOf(request: Request): Caller | undefined {
   return callers.get(request);
+}
+
+/** The id under which the request is logged; the client gets it as X-Request-Id. */
+export function requestIdOf(response: ServerResponse): string {
+  return String(response.getHeader('X-Request-Id'));
 }

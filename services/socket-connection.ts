@@ -189,11 +189,11 @@ export class SocketConnection implements Connection {
   }
 
   join(topic: string): void {
-    void this.#socket.join(topic);
+    void this.#socket.join(roomOf(topic));
   }
 
   leave(topic: string): void {
-    void this.#socket.leave(topic);
+    void this.#socket.leave(roomOf(topic));
   }
 
   close(closing: Closing, { isFinal }: { isFinal: boolean }): void {
@@ -214,6 +214,11 @@ export class SocketConnection implements Connection {
     if (transport.socket === undefined) this.#engine.close(true);
     else transport.socket.terminate();
   }
+}
+
+/** The room of a topic. Socket.IO gives each socket a room of its id: a prefix keeps topics apart from those. */
+export function roomOf(topic: string): string {
+  return `topic:${topic}`;
 }
 
 /** Emits a stored or live message under its own event name. */

@@ -1,5 +1,5 @@
 /** Tokens: JWT text → Caller. The only user of jsonwebtoken. */
-import { createHash, type KeyObject } from 'node:crypto';
+import { hash, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
@@ -36,7 +36,7 @@ export function createTokens(rules: TokenRules, clock: Clock): Tokens {
   return {
     verify(token) {
       if (token.length > MAX_TOKEN_BYTES) throw refused(`the token is longer than ${MAX_TOKEN_BYTES} bytes`);
-      const key = createHash('sha256').update(token).digest('base64');
+      const key = hash('sha256', token, 'base64');
       const known = verified.get(key);
       const caller = known ?? toCaller(readClaims(token, rules), rules);
       assertCurrent(caller, clock.now() / 1000);

@@ -18,7 +18,7 @@ import { EventLimit } from './event-limit';
 import { HandshakeLimits } from './handshake-limits';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
-import { type EngineConnection, emitMessage, engineOf, SocketConnection } from './socket-connection';
+import { type EngineConnection, emitMessage, engineOf, roomOf, SocketConnection } from './socket-connection';
 import type { Tokens } from './tokens';
 
 /** A connection that has sent no valid CONNECT after this time is closed. */
@@ -302,7 +302,7 @@ export class WebSocketService implements Transport {
   }
 
   broadcast(message: AnyMessage): void {
-    emitMessage(this.#io.local.to(message.topic), message);
+    emitMessage(this.#io.local.to(roomOf(message.topic)), message);
   }
 
   /**

@@ -173,7 +173,7 @@ it('loses and repeats nothing while messages are sent during catch-up', async ()
   const sending = service.send('anna', range(1, total));
   const seen: number[] = [];
   // Clients come and go while the sender goes on: each connect joins a log that grows.
-  for (let round = 0; seen.length < total; round += 1) {
+  while (seen.length < total) {
     const client = await service.connect('anna', { device: 'phone' });
     await client.next('sync:done');
     const messages = await client.messages(1);

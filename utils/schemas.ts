@@ -26,30 +26,23 @@ function isPlainText(text: string): boolean {
 
 const PLAIN_TEXT = 'must not contain control characters or lone surrogates';
 
+function shortText(maxLength: number) {
+  return z
+    .string()
+    .min(1, 'must not be empty')
+    .max(maxLength, `must have at most ${maxLength} characters`)
+    .refine(isPlainText, PLAIN_TEXT);
+}
+
 /** The `sub` of a token: 1 to 128 characters without control characters. */
-export const userIdSchema = z
-  .string()
-  .min(1, 'must not be empty')
-  .max(MAX_NAME_LENGTH, `must have at most ${MAX_NAME_LENGTH} characters`)
-  .refine(isPlainText, PLAIN_TEXT);
+export const userIdSchema = shortText(MAX_NAME_LENGTH);
 
 /** The name of a device: as a user id. */
-export const deviceSchema = userIdSchema;
+export const deviceSchema = shortText(MAX_NAME_LENGTH);
 
-const typeSchema = userIdSchema;
-
-const idSchema = z
-  .string()
-  .min(1, 'must not be empty')
-  .max(MAX_ID_LENGTH, `must have at most ${MAX_ID_LENGTH} characters`)
-  .refine(isPlainText, PLAIN_TEXT);
-
-const eventSchema = z
-  .string()
-  .min(1, 'must not be empty')
-  .max(MAX_EVENT_LENGTH, `must have at most ${MAX_EVENT_LENGTH} characters`)
-  .refine(isPlainText, PLAIN_TEXT)
-  .refine((name) => !isReservedEvent(name), 'is a reserved event name');
+const typeSchema = shortText(MAX_NAME_LENGTH);
+const idSchema = shortText(MAX_ID_LENGTH);
+const eventSchema = shortText(MAX_EVENT_LENGTH).refine((name) => !isReservedEvent(name), 'is a reserved event name');
 
 /** Any JSON value; `undefined`, binary and deep nesting are refused. */
 const dataSchema = z.unknown().superRefine((value, context) => {

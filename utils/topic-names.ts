@@ -13,8 +13,3 @@ export const DEFAULT_DEVICE = 'default';
 export function personalTopic(userId: string): string {
   return `@${userId}`;
 }
-
-/** The owner of a personal topic, or `undefined` for any other topic. */
-export function ownerOf(topic: string): string | undefined {
-  return topic.startsWith('@') ? topic.slice(1) : undefined;
-}
