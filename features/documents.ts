@@ -2,20 +2,20 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { RequestHandler, Response, Router } from 'express';
+import type { RequestHandler, Response } from 'express';
 import helmet from 'helmet';
 import MarkdownIt from 'markdown-it';
-import { mountRoutes } from './routes';
+import type { Route } from './routes';
 
-export function documentRoutes(): Router {
+export function documentRoutes(): Route[] {
   const page = readFileSync(join(packageRoot(), 'websocket-client.html'), 'utf8');
   const errors = renderMarkdown(readFileSync(join(packageRoot(), 'docs/reference/errors.md'), 'utf8'));
   const servePage = [protectPage(page), serveHtml(page)];
-  return mountRoutes([
+  return [
     { method: 'get', path: '/', handlers: servePage },
     { method: 'get', path: '/websocket-client.html', handlers: servePage },
     { method: 'get', path: '/docs/errors', handlers: [protectPage(errors), serveHtml(errors)] },
-  ]);
+  ];
 }
 
 /** The directory of package.json, from the sources as from dist/. */

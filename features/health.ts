@@ -1,9 +1,8 @@
 /** /livez, /readyz, /healthz and /metrics. */
-import type { Router } from 'express';
 import type { Connections } from '../services/connections';
 import type { Metrics } from '../services/metrics';
 import { type Store, StoreError } from '../services/storage/contract';
-import { mountRoutes, type Route } from './routes';
+import type { Route } from './routes';
 
 export interface HealthParts {
   readonly store: Store;
@@ -15,7 +14,7 @@ export interface HealthParts {
 
 type Check = 'ok' | 'unavailable';
 
-export function healthRoutes(parts: HealthParts): Router {
+export function healthRoutes(parts: HealthParts): Route[] {
   const startedAt = process.hrtime.bigint();
   const check = createCheck(parts.store);
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
@@ -51,7 +50,7 @@ export function healthRoutes(parts: HealthParts): Router {
       ],
     },
   ];
-  return mountRoutes(routes);
+  return routes;
 }
 
 async function readiness(

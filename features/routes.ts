@@ -1,5 +1,5 @@
 /** Routes as a table: method, path, guards, handler. */
-import { type RequestHandler, Router } from 'express';
+import type { Express, RequestHandler } from 'express';
 import { refuseOtherMethods } from './render-error';
 
 export interface Route {
@@ -8,17 +8,15 @@ export interface Route {
   readonly handlers: readonly RequestHandler[];
 }
 
-/** Mounts a table; other methods on its paths are answered 405 with `Allow`. */
-export function mountRoutes(routes: readonly Route[]): Router {
-  const router = Router({ caseSensitive: true });
+/** Mounts a table below a prefix; other methods on its paths are answered 405 with `Allow`. */
+export function mountRoutes(app: Express, prefix: string, routes: readonly Route[]): void {
   const methodsByPath = new Map<string, string[]>();
   for (const { method, path, handlers } of routes) {
-    router[method](path, ...handlers);
+    app[method](prefix + path, ...handlers);
     methodsByPath.set(path, [...(methodsByPath.get(path) ?? []), method.toUpperCase()]);
   }
   for (const [path, methods] of methodsByPath) {
     const allowed = methods.includes('GET') ? [...methods, 'HEAD'] : methods;
-    router.all(path, refuseOtherMethods([...allowed, 'OPTIONS']));
+    app.all(prefix + path, refuseOtherMethods([...allowed, 'OPTIONS']));
   }
-  return router;
 }

@@ -1,12 +1,12 @@
 /** /websocket/…: message, broadcast, notification, users, me. */
-import type { Request, RequestHandler, Response, Router } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import type { MessageOperations, Sent } from '../handlers/websocket';
 import { notSupported } from '../utils/schemas';
 import type { Guards } from './index';
 import { callerOf } from './request';
-import { mountRoutes } from './routes';
+import type { Route } from './routes';
 
-export function websocketRoutes(operations: MessageOperations, guards: Guards): Router {
+export function websocketRoutes(operations: MessageOperations, guards: Guards): Route[] {
   const { authenticated, withBody, authorize } = guards;
   const isOneself = (caller: { userId: string }, userId: string | undefined) => caller.userId === userId;
   const sending = (handler: RequestHandler): RequestHandler[] => [
@@ -16,7 +16,7 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
     ...withBody,
     handler,
   ];
-  return mountRoutes([
+  return [
     {
       method: 'post',
       path: '/message/user',
@@ -86,7 +86,7 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
         (request, response) => answer(response, operations.disconnectUser(userIdOf(request))),
       ],
     },
-  ]);
+  ];
 }
 
 function userIdOf(request: Request): string {

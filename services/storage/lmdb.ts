@@ -366,7 +366,11 @@ class LmdbStore implements Store {
 
   async #commitQueue(): Promise<void> {
     this.#isCommitting = true;
-    while (this.#queue.length > 0) await this.#commit(this.#queue.splice(0, MAX_WRITES_PER_TRANSACTION));
+    while (this.#queue.length > 0) {
+      // Requests that were read in the same turn of the event loop share a flush.
+      await nextTurn();
+      await this.#commit(this.#queue.splice(0, MAX_WRITES_PER_TRANSACTION));
+    }
     this.#isCommitting = false;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
