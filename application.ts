@@ -5,18 +5,25 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createClientEvents, dispatchEvent } from './features/client-events';
+import { clientActions, clientEvents, dispatchBy } from './features/client-events';
 import { createHttpApplication } from './features/index';
 import { createConnectionOperations } from './handlers/connection';
+import { createPresenceOperations } from './handlers/presence';
+import { createTopicOperations } from './handlers/topics';
 import { createMessageOperations } from './handlers/websocket';
 import { Connections } from './services/connections';
 import { Cursors } from './services/cursors';
 import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
+import { HandshakeLimits } from './services/handshake-limits';
 import { createLogger, type Logger } from './services/logger';
 import { createMetrics } from './services/metrics';
+import { PlainWebSocketService } from './services/plain-websocket';
+import { Presence } from './services/presence';
+import { Sessions } from './services/sessions';
 import { openStore } from './services/storage/open-store';
 import { createTokens, signToken } from './services/tokens';
+import { Typing } from './services/typing';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
 import { type Clock, systemClock } from './utils/clock';
@@ -77,36 +84,47 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
-  let isStopping = false;
+  const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
+  const typing = new Typing(clock);
+  const sessions = new Sessions({ config, clock, logger, metrics, connections, cursors, delivery, presence });
+  const limits = new HandshakeLimits(config, clock);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
-    websocket.disconnect(userId, code, options);
-  const messages = createMessageOperations({
+    sessions.disconnect(userId, code, options);
+  const maxMessageBytes = config.MAX_MESSAGE_BYTES;
+  const messages = createMessageOperations({ delivery, connections, cursors, clock, maxMessageBytes, disconnect });
+  const topics = createTopicOperations({
+    store,
     delivery,
-    connections,
-    cursors,
     clock,
-    maxMessageBytes: config.MAX_MESSAGE_BYTES,
-    disconnect,
+    maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
+    follow: (userId, topic, start) => sessions.follow(userId, topic, start),
+    unfollow: (userId, topic) => sessions.unfollow(userId, topic),
   });
-  const own = createConnectionOperations({ delivery, store, clock, disconnect });
-  const health = { store, connections, metrics, isStopping: () => isStopping };
-  httpServer.on('request', createHttpApplication({ config, logger, tokens, health, messages }));
-  const websocket = new WebSocketService(httpServer, {
-    config,
-    clock,
-    logger,
-    metrics,
-    tokens,
-    connections,
-    cursors,
-    delivery,
-  });
-  delivery.addTransport(websocket);
+  const lobby = createPresenceOperations({ presence, typing, delivery, isPublic: config.PRESENCE_PUBLIC });
+  const verify = (token: string) => tokens.verify(token);
+  const own = createConnectionOperations({ delivery, store, clock, presence, sessions, verify, disconnect });
+  let isStopping = false;
+  const startedAt = process.hrtime.bigint();
+  const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
+  const health = { store, connections, metrics, isStopping: () => isStopping, uptimeSeconds };
+  // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
+  httpServer.on('request', createHttpApplication({ config, logger, tokens, health, messages, topics }));
+  const websocket = new WebSocketService(httpServer, { config, metrics, tokens, connections, sessions, limits });
+  const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
+  for (const service of [delivery, presence, typing]) {
+    service.addTransport(websocket);
+    service.addTransport(plain);
+  }
   const upkeep = new Upkeep({ store, cursors, delivery, clock, logger, retentionDays: config.RETENTION_DAYS });
 
   async function start(): Promise<Address> {
+    const operations = { messages, topics, presence: lobby, own };
+    sessions.open();
+    presence.open();
+    typing.open();
+    plain.open(dispatchBy(clientActions(operations)));
     websocket.open({
-      dispatch: dispatchEvent(createClientEvents(messages, own)),
+      dispatch: dispatchBy(clientEvents(operations)),
       sendNotification: async (userId, title, body) =>
         (await messages.notify(EMBEDDING_CODE, { userId, title, body })).answer,
     });
@@ -124,10 +142,17 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
 
   async function stopOnce(): Promise<void> {
     isStopping = true;
-    websocket.stopAccepting();
+    limits.stop();
     // Load balancers see /readyz red and look elsewhere before anything is closed.
     await delay(config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
-    const cut = setTimeout(() => httpServer.closeAllConnections(), config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE);
+    const cut = setTimeout(() => {
+      plain.terminate();
+      httpServer.closeAllConnections();
+    }, config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE);
+    sessions.close();
+    plain.close();
+    presence.close();
+    typing.close();
     await websocket.close();
     clearTimeout(cut);
     await upkeep.stop();

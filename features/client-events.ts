@@ -1,43 +1,153 @@
-/** The table of client events: name → operation. */
+/** The tables of what clients may ask for over a socket: Socket.IO event or plain action → operation. */
 import type { ConnectionOperations } from '../handlers/connection';
+import type { PresenceOperations } from '../handlers/presence';
+import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
 import { AppError } from '../utils/errors';
+import {
+  notSupported,
+  parseInput,
+  plainCreateSchema,
+  plainInviteSchema,
+  plainMessageSchema,
+  plainPresenceSchema,
+  plainTopicSchema,
+} from '../utils/schemas';
 
-type ClientEvent = (connection: Connection, payload: unknown) => object | Promise<object>;
+export interface SocketOperations {
+  readonly messages: MessageOperations;
+  readonly topics: TopicOperations;
+  readonly presence: PresenceOperations;
+  readonly own: ConnectionOperations;
+}
 
-export type ClientEvents = ReadonlyMap<string, ClientEvent>;
+type Operation<Payload> = (connection: Connection, payload: Payload) => object | Promise<object>;
 
-export function createClientEvents(messages: MessageOperations, own: ConnectionOperations): ClientEvents {
-  return new Map<string, ClientEvent>([
+type Frame = Readonly<Record<string, unknown>>;
+
+/** Socket.IO: event → operation on its payload. */
+export function clientEvents({
+  messages,
+  topics,
+  presence,
+  own,
+}: SocketOperations): ReadonlyMap<string, Operation<unknown>> {
+  return new Map<string, Operation<unknown>>([
     ['ping', (connection) => own.ping(connection)],
     ['ack', own.acknowledge],
     ['history', own.history],
+    ['message', (connection, payload) => handleMessage(connection, payload, { messages, topics, own })],
+    ['topic:create', ({ caller }, payload) => topics.create(caller, payload)],
+    ['topic:join', ({ caller }, payload) => topics.join(caller, payload)],
+    ['topic:leave', ({ caller }, payload) => topics.leave(caller, payload)],
+    ['topic:invite', ({ caller }, payload) => topics.invite(caller, payload)],
+    ['topic:list', ({ caller }) => topics.list(caller)],
+    ['presence:subscribe', presence.subscribe],
+    ['presence:unsubscribe', presence.unsubscribe],
+    ['typing', presence.type],
+    ['auth:refresh', own.refresh],
     ['logout', (connection) => own.logout(connection)],
-    ['message', (connection, payload) => handleMessage(connection, payload, { messages, own })],
   ]);
 }
 
-/** `message` is a direct message, or what two ancestors' clients send to hear an echo. */
+/** `message` is a message to a user or a topic, or what two ancestors' clients send to hear an echo. */
 async function handleMessage(
   connection: Connection,
   payload: unknown,
-  { messages, own }: { messages: MessageOperations; own: ConnectionOperations },
+  { messages, topics, own }: Pick<SocketOperations, 'messages' | 'topics' | 'own'>,
 ): Promise<object> {
+  const { caller } = connection;
   const fields = new Map(Object.entries(typeof payload === 'object' && payload !== null ? payload : {}));
-  if (fields.has('to')) return (await messages.directMessage(connection.caller, payload)).answer;
-  if (fields.has('topic')) throw new AppError('not_supported', 'topic: named topics are not supported by this version');
+  const topic = fields.get('topic');
+  if (fields.has('to')) return (await messages.directMessage(caller, payload)).answer;
+  if (typeof topic === 'string') {
+    if (topic.startsWith('@'))
+      return (await messages.directMessage(caller, { ...(payload as object), to: topic.slice(1) })).answer;
+    await topics.assertMayWrite(caller, topic, { isServiceAllowed: false });
+    return (await messages.messageTopic(caller, topic, payload)).answer;
+  }
   if (fields.has('message')) return own.echoMessage(connection, fields.get('message'));
   if (fields.has('content')) return own.echoContent(connection, fields.get('content'));
-  const message = 'expected `to` with `type` and `data`, or `message`, or `content`';
+  const message = 'expected `to` or `topic` with `type` and `data`, or `message`, or `content`';
   throw new AppError('bad_request', message, { errors: [{ path: '', message }] });
 }
 
-/** Answers a client event by the table. @throws AppError `unknown_event`. */
-export function dispatchEvent(events: ClientEvents) {
-  return async (connection: Connection, event: string, payload: unknown): Promise<object> => {
-    const operation = events.get(event);
-    if (operation === undefined) throw new AppError('unknown_event', 'There is no such event for clients to send.');
+/** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */
+export function clientActions(operations: SocketOperations): ReadonlyMap<string, Operation<Frame>> {
+  const { topics, presence, own } = operations;
+  const join: Operation<Frame> = ({ caller }, frame) => {
+    const { topic_name: name } = parseInput(plainTopicSchema, frame);
+    return topics.join(caller, { name });
+  };
+  return new Map<string, Operation<Frame>>([
+    // The first spelling is that of an ancestor, whose clients go on.
+    ['suscribe', join],
+    ['subscribe', join],
+    [
+      'unsubscribe',
+      ({ caller }, frame) => {
+        const { topic_name: name } = parseInput(plainTopicSchema, frame);
+        return topics.leave(caller, { name });
+      },
+    ],
+    [
+      'create',
+      ({ caller }, frame) => {
+        const { topic_name: name, is_private: isPrivate } = parseInput(plainCreateSchema, frame);
+        return topics.create(caller, { name, isPrivate });
+      },
+    ],
+    [
+      'invite',
+      ({ caller }, frame) => {
+        const { topic_name: name, username: userId } = parseInput(plainInviteSchema, frame);
+        return topics.invite(caller, { name, userId });
+      },
+    ],
+    ['message', (connection, frame) => sendPlain(connection, frame, operations)],
+    [
+      'presence',
+      (connection, frame) => {
+        const { on = true } = parseInput(plainPresenceSchema, frame);
+        return on ? presence.subscribe(connection) : presence.unsubscribe(connection);
+      },
+    ],
+    ['typing', presence.type],
+    ['ack', own.acknowledge],
+    ['history', own.history],
+    ['ping', (connection) => own.ping(connection)],
+    ['auth', own.refresh],
+    ['logout', (connection) => own.logout(connection)],
+    // The transport closes after the answer.
+    ['disconnect', () => ({})],
+    [
+      'state',
+      () => {
+        throw notSupported(['state']);
+      },
+    ],
+  ]);
+}
+
+async function sendPlain(
+  { caller }: Connection,
+  frame: Frame,
+  { messages, topics }: Pick<SocketOperations, 'messages' | 'topics'>,
+): Promise<object> {
+  const { topic_name: target, content } = parseInput(plainMessageSchema, frame);
+  const recipient = await topics.resolve(caller, target);
+  const message = content === undefined ? frame : { type: 'chat', ...frame, data: { content } };
+  if ('topic' in recipient) return (await messages.messageTopic(caller, recipient.topic, message)).answer;
+  return (await messages.directMessage(caller, { ...message, to: recipient.userId })).answer;
+}
+
+/** Answers by a table. @throws AppError `unknown_event` for what is not in it. */
+export function dispatchBy<Payload>(table: ReadonlyMap<string, Operation<Payload>>) {
+  return (connection: Connection, name: string, payload: Payload): object | Promise<object> => {
+    const operation = table.get(name);
+    if (operation === undefined)
+      throw new AppError('unknown_event', 'There is nothing of this name that a client may ask for.');
     return operation(connection, payload);
   };
 }

@@ -10,14 +10,13 @@ export interface HealthParts {
   readonly metrics: Metrics;
   /** Has stopping begun? Then load balancers should look elsewhere. */
   readonly isStopping: () => boolean;
+  readonly uptimeSeconds: () => number;
 }
 
 type Check = 'ok' | 'unavailable';
 
 export function healthRoutes(parts: HealthParts): Route[] {
-  const startedAt = process.hrtime.bigint();
   const check = createCheck(parts.store);
-  const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
   const routes: Route[] = [
     { method: 'get', path: '/livez', handlers: [(_request, response) => void response.json({ status: 'ok' })] },
     {
@@ -36,7 +35,7 @@ export function healthRoutes(parts: HealthParts): Route[] {
       handlers: [
         async (_request, response) => {
           const { status, ...rest } = await readiness(parts, check);
-          response.status(status === 'ok' ? 200 : 503).json({ status, ...rest, uptimeSeconds: uptimeSeconds() });
+          response.status(status === 'ok' ? 200 : 503).json({ status, ...rest, uptimeSeconds: parts.uptimeSeconds() });
         },
       ],
     },

@@ -4,19 +4,22 @@ import cors from 'cors';
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { pinoHttp } from 'pino-http';
+import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
 import type { Config } from '../utils/config';
 import { documentRoutes } from './documents';
+import { gatewayRoutes } from './gateway';
 import { authenticate } from './guards/authenticate';
 import { createAuthorize } from './guards/authorize';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
-import { parseJsonBody } from './guards/parse';
+import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
 import { type HealthParts, healthRoutes } from './health';
 import { refuseUnknownPath, renderError } from './render-error';
 import { requestIdOf } from './request';
 import { mountRoutes } from './routes';
+import { topicRoutes } from './topics';
 import { websocketRoutes } from './websocket';
 
 export interface Guards {
@@ -24,6 +27,8 @@ export interface Guards {
   readonly authenticated: readonly RequestHandler[];
   /** A JSON body within the limit. */
   readonly withBody: readonly RequestHandler[];
+  /** The same, or no body at all. */
+  readonly withOptionalBody: readonly RequestHandler[];
   readonly authorize: ReturnType<typeof createAuthorize>;
 }
 
@@ -33,6 +38,7 @@ export interface HttpParts {
   readonly tokens: Tokens;
   readonly health: HealthParts;
   readonly messages: MessageOperations;
+  readonly topics: TopicOperations;
 }
 
 const EXPOSED_HEADERS = ['Idempotent-Replay', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Request-Id'];
@@ -55,6 +61,7 @@ export function createHttpApplication(parts: HttpParts): Express {
   const guards: Guards = {
     authenticated: [authenticate(tokens), limitRequests(config)],
     withBody: parseJsonBody(config.MAX_BODY_BYTES),
+    withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES),
     authorize: createAuthorize(config.AUTHORIZATION === 'open'),
   };
   const app = express();
@@ -71,6 +78,8 @@ export function createHttpApplication(parts: HttpParts): Express {
   // The routes that are called most stand first. Mounted on the application itself: a router below a prefix would
   // match each request twice.
   mountRoutes(app, '/websocket', websocketRoutes(parts.messages, guards));
+  mountRoutes(app, '/api/gateway', gatewayRoutes(parts.messages, guards, health.uptimeSeconds));
+  mountRoutes(app, '/topics', topicRoutes(parts.topics, parts.messages, guards));
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes());
   app.use(refuseUnknownPath);

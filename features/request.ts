@@ -25,3 +25,9 @@ export function knownCallerOf(request: Request): Caller | undefined {
 export function requestIdOf(response: ServerResponse): string {
   return String(response.getHeader('X-Request-Id'));
 }
+
+/** A parameter of the path. */
+export function parameterOf(request: Request, name: string): string {
+  const value = request.params[name];
+  return typeof value === 'string' ? value : '';
+}

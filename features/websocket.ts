@@ -1,9 +1,10 @@
 /** /websocket/…: message, broadcast, notification, users, me. */
-import type { Request, RequestHandler, Response } from 'express';
-import type { MessageOperations, Sent } from '../handlers/websocket';
-import { notSupported } from '../utils/schemas';
+import type { RequestHandler } from 'express';
+import type { MessageOperations } from '../handlers/websocket';
+import { answer, answerSent } from './answer';
+import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
 import type { Guards } from './index';
-import { callerOf } from './request';
+import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 
 export function websocketRoutes(operations: MessageOperations, guards: Guards): Route[] {
@@ -66,7 +67,7 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
       handlers: [
         ...authenticated,
         authorize('presence', isOneself),
-        async (request, response) => answer(response, await operations.userStatus(userIdOf(request))),
+        async (request, response) => answer(response, await operations.userStatus(parameterOf(request, 'userId'))),
       ],
     },
     {
@@ -83,34 +84,8 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
       handlers: [
         ...authenticated,
         authorize('admin'),
-        (request, response) => answer(response, operations.disconnectUser(userIdOf(request))),
+        (request, response) => answer(response, operations.disconnectUser(parameterOf(request, 'userId'))),
       ],
     },
   ];
 }
-
-function userIdOf(request: Request): string {
-  const { userId } = request.params;
-  return typeof userId === 'string' ? userId : '';
-}
-
-function answerSent(response: Response, { answer: body, isRepeated }: Sent<object>): void {
-  if (isRepeated) response.setHeader('Idempotent-Replay', 'true');
-  answer(response, body);
-}
-
-/** One write with its length; Express' own `json` would look for an ETag and a character set on the way. */
-function answer(response: Response, body: object): void {
-  const text = JSON.stringify(body);
-  response.writeHead(200, {
-    'Content-Type': 'application/json; charset=utf-8',
-    'Content-Length': Buffer.byteLength(text),
-  });
-  response.end(text);
-}
-
-/** The header promises that a request is carried out once; until it does, it is refused rather than ignored. */
-const refuseIdempotencyKey: RequestHandler = (request, _response, next) => {
-  if (request.headers['idempotency-key'] !== undefined) throw notSupported(['Idempotency-Key']);
-  next();
-};

@@ -1,12 +1,14 @@
 /** The operations of one's own connection: acknowledge, history, echo, ping, logout. */
 import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
+import type { Presence } from '../services/presence';
+import type { Sessions } from '../services/sessions';
 import type { Store } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError } from '../utils/errors';
-import { holdsScope } from '../utils/jwt';
+import { type Caller, holdsScope } from '../utils/jwt';
 import type { ClosingCode, Message } from '../utils/protocol';
-import { ackSchema, historySchema, parseInput } from '../utils/schemas';
+import { ackSchema, historySchema, parseInput, refreshSchema } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
 
 const STANDARD_HISTORY_LIMIT = 50;
@@ -15,12 +17,18 @@ export interface ConnectionParts {
   readonly delivery: Delivery;
   readonly store: Store;
   readonly clock: Clock;
+  readonly presence: Presence;
+  readonly sessions: Sessions;
+  /** Token → caller. */
+  readonly verify: (token: string) => Caller;
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
 }
 
 export type ConnectionOperations = ReturnType<typeof createConnectionOperations>;
 
-export function createConnectionOperations({ delivery, store, clock, disconnect }: ConnectionParts) {
+export function createConnectionOperations(parts: ConnectionParts) {
+  const { delivery, store, clock, presence, sessions, verify, disconnect } = parts;
+
   /** Records that this device has everything of a topic up to `seq`. */
   function acknowledge(connection: Connection, input: unknown): Record<string, never> {
     const { topic, seq } = parseInput(ackSchema, input);
@@ -28,15 +36,15 @@ export function createConnectionOperations({ delivery, store, clock, disconnect 
     return {};
   }
 
-  /** Messages of one's own topic or of everyone's; with scope `admin` of any. */
+  /** Messages of one's own topic, of everyone's and of topics one is in; with scope `admin` of any. */
   async function history(
     connection: Connection,
     input: unknown,
   ): Promise<{ topic: string; messages: readonly Message[] }> {
     const { topic, after, before, limit = STANDARD_HISTORY_LIMIT } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
-    if (!isOwn && !holdsScope(connection.caller, 'admin'))
-      throw new AppError('not_found', 'topic: there is no such topic');
+    const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
+    if (!mayRead) throw new AppError('not_found', 'topic: there is no such topic');
     const bounds = { ...(after === undefined ? {} : { after }), ...(before === undefined ? {} : { before }) };
     return { topic, messages: await store.history(topic, { ...bounds, limit }) };
   }
@@ -65,10 +73,20 @@ export function createConnectionOperations({ delivery, store, clock, disconnect 
     return { timestamp };
   }
 
-  /** Closes all connections of this user on this device, the caller's own last. */
+  /** Closes all connections of this user on this device; the lobby hears of it at once. */
   function logout({ userId, device }: Connection): { closed: number } {
-    return { closed: disconnect(userId, 'logged_out', { reason: 'The user logged out.', device }) };
+    const closed = disconnect(userId, 'logged_out', { reason: 'The user logged out.', device });
+    presence.loggedOut(userId);
+    return { closed };
   }
 
-  return { acknowledge, history, echoMessage, echoContent, ping, logout };
+  /** Goes on with a newer token of the same user. @throws AppError as a handshake does, `forbidden` for another user. */
+  function refresh(connection: Connection, input: unknown): { expiresAt: string | null } {
+    const { token } = parseInput(refreshSchema, input);
+    const caller = verify(token);
+    sessions.refresh(connection, caller);
+    return { expiresAt: caller.expiresAt === undefined ? null : toIsoTime(caller.expiresAt * 1000) };
+  }
+
+  return { refresh, acknowledge, history, echoMessage, echoContent, ping, logout };
 }

@@ -10,12 +10,16 @@ import type { ClosingCode } from '../utils/protocol';
 import {
   broadcastSchema,
   directMessageSchema,
+  gatewaySendManySchema,
+  gatewaySendSchema,
   listQuerySchema,
   messageToUserSchema,
   messageToUsersSchema,
   notificationSchema,
+  parseField,
   parseInput,
   parseSend,
+  topicMessageSchema,
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
@@ -63,6 +67,14 @@ export interface UserStatusAnswer {
   readonly lastSeen: string | null;
 }
 
+/** `success: false` says that nobody got it now; `stored` that it waits. */
+export interface GatewayAnswer {
+  readonly success: boolean;
+  readonly message: string;
+  readonly stored?: true;
+  readonly id?: string;
+}
+
 interface Content {
   readonly type: string;
   readonly data?: unknown;
@@ -88,6 +100,38 @@ export function createMessageOperations(parts: MessageParts) {
   async function directMessage(caller: Caller, input: unknown): Promise<Sent> {
     const { to, ...content } = parseSend(directMessageSchema, input);
     return sendToUser(caller, to, content);
+  }
+
+  /** Sends to a named topic by one append. Whether the caller may is asked before (handlers/topics.ts). */
+  async function messageTopic(caller: Caller, topic: string, input: unknown): Promise<Sent> {
+    const { topic: name, ...content } = parseSend(topicMessageSchema, { ...asRecord(input), topic });
+    const { receipt, isRepeated } = await send(caller, name, content);
+    const answer = {
+      ...success(`Message sent to topic ${name}`, receipt),
+      connected: delivery.hasFollowers(name),
+      live: 'ok',
+    } as const;
+    return { answer, isRepeated };
+  }
+
+  /** Sends a payload under an event name, as an ancestor's gateway did. It is kept for who is away all the same. */
+  async function emitToUser(caller: Caller, input: unknown): Promise<GatewayAnswer> {
+    const { userId, event, message } = parseSend(gatewaySendSchema, input);
+    const { receipt } = await send(caller, personalTopic(userId), { type: event, event, data: message });
+    if (connections.isOnline(userId)) return { success: true, message: `Message sent to user ${userId}` };
+    return { success: false, message: `User ${userId} is not connected`, stored: true, id: receipt.id };
+  }
+
+  /** The same for several users, each once. */
+  async function emitToUsers(
+    caller: Caller,
+    input: unknown,
+  ): Promise<{ success: true; message: string; userIds: string[] }> {
+    const { userIds, event, message } = parseSend(gatewaySendManySchema, input);
+    const recipients = [...new Set(userIds)];
+    const content = { type: event, event, data: message };
+    await Promise.all(recipients.map((userId) => send(caller, personalTopic(userId), content)));
+    return { success: true, message: `Message sent to ${recipients.length} users`, userIds: recipients };
   }
 
   async function sendToUser(caller: Caller, userId: string, content: Content): Promise<Sent> {
@@ -205,7 +249,25 @@ export function createMessageOperations(parts: MessageParts) {
     return { success: true, userId, disconnected };
   }
 
-  return { messageUser, directMessage, messageUsers, broadcast, notify, connectedUsers, userStatus, disconnectUser };
+  /** Everyone who is connected, in the words of an ancestor's gateway. */
+  function connectedNow(): { userIds: string[]; sockets: number } {
+    return { userIds: connections.userIds().sort(), sockets: connections.count };
+  }
+
+  return {
+    messageTopic,
+    emitToUser,
+    emitToUsers,
+    connectedNow,
+    messageUser,
+    directMessage,
+    messageUsers,
+    broadcast,
+    notify,
+    connectedUsers,
+    userStatus,
+    disconnectUser,
+  };
 }
 
 interface Receipt {
@@ -214,14 +276,19 @@ interface Receipt {
   readonly seq?: number;
 }
 
+function asRecord(input: unknown): object {
+  if (typeof input === 'object' && input !== null && !Array.isArray(input)) return input;
+  throw new AppError('bad_request', 'Expected a JSON object.', {
+    errors: [{ path: '', message: 'expected a JSON object' }],
+  });
+}
+
 function success(message: string, { id, topic, seq }: Receipt) {
   return { success: true, message, id, topic, ...(seq === undefined ? {} : { seq }) } as const;
 }
 
 function parseUserId(userId: string): string {
-  const parsed = userIdSchema.safeParse(userId);
-  if (parsed.success) return parsed.data;
-  throw badField('userId', 'must be 1 to 128 characters without control characters');
+  return parseField('userId', userIdSchema, userId);
 }
 
 /** Cursors are opaque to clients; this prefix tells ours from garbage. */

@@ -7,7 +7,10 @@ export interface Connection {
   readonly id: string;
   readonly userId: string;
   readonly device: string;
-  readonly caller: Caller;
+  /** Who the latest token says it is; `auth:refresh` brings a newer one of the same user. */
+  caller: Caller;
+  /** Scheme, host and port under which the client reached the service, for links in problems. */
+  readonly origin: string;
   /** Did the client name its device? Then it acknowledges; otherwise writing to it is delivery. */
   readonly isAcknowledging: boolean;
   /** False as soon as closing has begun: what is written then does not count as delivered. */
@@ -23,12 +26,16 @@ export interface Connection {
   leave(topic: string): void;
   /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
   close(closing: Closing, options: { isFinal: boolean }): void;
+  /** Cuts the connection at once; what is buffered is freed. `close` alone would keep it until the peer answers. */
+  terminate(): void;
 }
 
 /** A way to reach the connections of one kind that have joined a topic. */
 export interface Transport {
   /** Emits a message to every connection that has joined its topic; encoded once. */
   broadcast(message: AnyMessage): void;
+  /** Emits another event to every connection that has joined a topic, but those of one user. */
+  emit(topic: string, event: string, payload: unknown, exceptUserId?: string): void;
 }
 
 export interface UserStatus {

@@ -35,13 +35,15 @@ interface FollowedTopic {
 /** What a connection has been sent in catch-up and not acknowledged yet. */
 interface Window {
   inFlight: { readonly topic: string; readonly seq: number; readonly count: number }[];
-  wake: (() => void) | undefined;
+  waiting: (() => void)[];
 }
 
 /** Where one connection stands. Topics that it has joined stand at the `head` of the node. */
 interface Session {
   readonly followed: Map<string, FollowedTopic>;
   readonly positions: Map<string, number>;
+  /** Topics that were left while catch-up had not come to them yet. */
+  readonly left: Set<string>;
   readonly window: Window;
 }
 
@@ -158,25 +160,61 @@ export class Delivery {
   }
 
   async #catchUp(connection: Connection, session: Session, from: { topic: string; cursor: number }): Promise<void> {
-    const followed = this.#follow(from.topic, session);
-    session.positions.set(from.topic, from.cursor);
+    const { topic, cursor } = from;
+    if (session.followed.has(topic) || session.left.delete(topic)) return;
+    const followed = this.#follow(topic, session);
+    const isFollowing = () => connection.isOpen && session.followed.get(topic) === followed;
+    session.positions.set(topic, cursor);
     await followed.loaded;
-    let position = from.cursor;
-    while (position !== followed.head) {
+    let position = cursor;
+    while (isFollowing() && position !== followed.head) {
       const limit = await windowRoom(connection, session.window);
-      if (!connection.isOpen) return;
-      const page = await this.#readPage(from.topic, position, limit);
-      if (!connection.isOpen) return;
-      if (page.prunedUpTo > position) tellReset(connection, from.topic, page.head);
-      await this.#sendPage(connection, session, page, from.topic);
-      if (!connection.isOpen) return;
+      if (!isFollowing()) return;
+      const page = await this.#readPage(topic, position, limit);
+      if (!isFollowing()) return;
+      if (page.prunedUpTo > position) tellReset(connection, topic, page.head);
+      await this.#sendPage(connection, session, page, topic);
+      if (!isFollowing()) return;
       position = page.position;
-      session.positions.set(from.topic, position);
-      if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, from.topic, position);
+      session.positions.set(topic, position);
+      if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, topic, position);
       // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
       if (position > followed.head) await this.#raise(followed, position);
     }
-    if (connection.isOpen) this.#join(connection, session, followed);
+    if (isFollowing()) this.#join(connection, session, followed);
+  }
+
+  /** Lets a connection follow one more topic from `cursor` on, as after joining it. */
+  async follow(connection: Connection, topic: string, cursor: number): Promise<void> {
+    const session = this.#sessions.get(connection);
+    if (session === undefined) return;
+    session.left.delete(topic);
+    await this.#catchUp(connection, session, { topic, cursor });
+  }
+
+  /** Ends what `follow` began: nothing of the topic reaches the connection afterwards. */
+  unfollow(connection: Connection, topic: string): void {
+    const session = this.#sessions.get(connection);
+    const followed = session?.followed.get(topic);
+    if (session === undefined) return;
+    if (followed === undefined) {
+      session.left.add(topic);
+      return;
+    }
+    session.followed.delete(topic);
+    session.positions.delete(topic);
+    this.#unfollow(connection, followed);
+    openWindow(session.window, topic, Number.POSITIVE_INFINITY);
+  }
+
+  /** Does this connection get what is said in the topic? */
+  isFollowing(connection: Connection, topic: string): boolean {
+    return this.#sessions.get(connection)?.followed.has(topic) === true;
+  }
+
+  /** Does anybody on this node get what is said in the topic? */
+  hasFollowers(topic: string): boolean {
+    return this.#topics.has(topic);
   }
 
   async #sendPage(connection: Connection, session: Session, page: Page, topic: string): Promise<void> {
@@ -224,7 +262,7 @@ export class Delivery {
     if (session === undefined) return;
     this.#sessions.delete(connection);
     for (const followed of session.followed.values()) this.#unfollow(connection, followed);
-    session.window.wake?.();
+    wake(session.window);
   }
 
   #unfollow(connection: Connection, followed: FollowedTopic): void {
@@ -274,7 +312,7 @@ export class Delivery {
 }
 
 function newSession(): Session {
-  return { followed: new Map(), positions: new Map(), window: { inFlight: [], wake: undefined } };
+  return { followed: new Map(), positions: new Map(), left: new Set(), window: { inFlight: [], waiting: [] } };
 }
 
 /** Waits until the window has room. @returns how many messages fit. */
@@ -282,16 +320,18 @@ async function windowRoom(connection: Connection, window: Window): Promise<numbe
   for (;;) {
     const inFlight = window.inFlight.reduce((sum, { count }) => sum + count, 0);
     if (inFlight < CATCH_UP_WINDOW_MESSAGES || !connection.isOpen) return CATCH_UP_WINDOW_MESSAGES - inFlight;
-    await new Promise<void>((resolve) => {
-      window.wake = resolve;
-    });
+    await new Promise<void>((resolve) => window.waiting.push(resolve));
   }
 }
 
 function openWindow(window: Window, topic: string, seq: number): void {
   if (window.inFlight.length === 0) return;
   window.inFlight = window.inFlight.filter((page) => page.topic !== topic || page.seq > seq);
-  window.wake?.();
+  wake(window);
+}
+
+function wake(window: Window): void {
+  for (const resolve of window.waiting.splice(0)) resolve();
 }
 
 function tellReset(connection: Connection, topic: string, head: number): void {

@@ -109,13 +109,15 @@ export interface SocketConnectionParts {
   readonly caller: Caller;
   /** `undefined`: the client named none. */
   readonly device: string | undefined;
+  readonly origin: string;
   readonly maxBufferedBytes: number;
   readonly onSlow: (connection: SocketConnection) => void;
 }
 
 export class SocketConnection implements Connection {
-  readonly caller: Caller;
+  caller: Caller;
   readonly device: string;
+  readonly origin: string;
   readonly isAcknowledging: boolean;
   #isClosing = false;
   readonly #socket: Socket;
@@ -125,6 +127,7 @@ export class SocketConnection implements Connection {
     this.#socket = parts.socket;
     this.#engine = engineOf(parts.socket);
     this.caller = parts.caller;
+    this.origin = parts.origin;
     this.device = parts.device ?? defaultDevice;
     this.isAcknowledging = parts.device !== undefined && parts.device !== defaultDevice;
     this.#track(new Outgoing(parts.maxBufferedBytes, () => this.isOpen && parts.onSlow(this)));
@@ -207,7 +210,6 @@ export class SocketConnection implements Connection {
     setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS).unref();
   }
 
-  /** Cuts the connection at once; what is buffered is freed. `close` alone would keep it until the peer answers. */
   terminate(): void {
     this.#isClosing = true;
     const { transport } = this.#engine;

@@ -41,10 +41,23 @@ export const CLOSING_CODES = [
 ] as const;
 export type ClosingCode = (typeof CLOSING_CODES)[number];
 
+/** Close codes of the plain endpoint, by the reason that `closing` gives. */
+export const CLOSE_CODES: Readonly<Record<ClosingCode, number>> = {
+  slow_consumer: 4408,
+  token_expired: 4401,
+  revoked: 4401,
+  disconnected: 4403,
+  logged_out: 1000,
+  rate_limited: 4429,
+  bad_frames: 4400,
+  too_many_connections: 4409,
+  going_away: 1001,
+};
+
 export interface Closing {
   readonly code: ClosingCode;
   readonly reason: string;
-  /** When a reconnect makes sense, in milliseconds; `null` where it does not without another token. */
+  /** When to reconnect, in milliseconds; `null`: not by itself, a person or another token has to come first. */
   readonly retryInMs: number | null;
 }
 

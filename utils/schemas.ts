@@ -3,8 +3,9 @@
  * with the same words through every door. Unknown fields are ignored; nothing is coerced.
  */
 import { z } from 'zod';
-import { AppError, type FieldError } from './errors';
+import { AppError, badField, type FieldError } from './errors';
 import { isReservedEvent } from './protocol';
+import { isNamedTopic } from './topic-names';
 
 const MAX_NAME_LENGTH = 128;
 const MAX_EVENT_LENGTH = 64;
@@ -77,12 +78,14 @@ const options = {
 
 const content = { type: typeSchema, data: dataSchema, ...options };
 
+const recipients = z
+  .array(userIdSchema)
+  .min(1, 'must not be empty')
+  .max(MAX_RECIPIENTS, `must have at most ${MAX_RECIPIENTS} entries`);
+
 export const messageToUserSchema = z.object({ userId: userIdSchema, ...content });
 export const messageToUsersSchema = z.object({
-  userIds: z
-    .array(userIdSchema)
-    .min(1, 'must not be empty')
-    .max(MAX_RECIPIENTS, `must have at most ${MAX_RECIPIENTS} entries`),
+  userIds: recipients,
   ...content,
 });
 export const broadcastSchema = z.object(content);
@@ -94,6 +97,27 @@ export const notificationSchema = z.object({
   ...options,
 });
 export const directMessageSchema = z.object({ to: userIdSchema, ...content });
+
+const gatewayContent = { event: eventSchema, message: dataSchema };
+export const gatewaySendSchema = z.object({ userId: userIdSchema, ...gatewayContent });
+export const gatewaySendManySchema = z.object({ userIds: recipients, ...gatewayContent });
+
+export const topicNameSchema = z
+  .string()
+  .refine(isNamedTopic, 'must be 1 to 64 letters, digits, _ . : - and begin with a letter or digit');
+
+export const createTopicSchema = z.object({ name: topicNameSchema, isPrivate: z.boolean().optional() });
+export const topicSchema = z.object({ name: topicNameSchema });
+export const inviteSchema = z.object({ name: topicNameSchema, userId: userIdSchema });
+export const addMemberSchema = z.object({ userId: userIdSchema.optional() });
+export const topicMessageSchema = z.object({ topic: topicNameSchema, ...content });
+export const typingSchema = z.object({
+  topic: z
+    .string()
+    .min(1)
+    .max(MAX_NAME_LENGTH + 1),
+  typing: z.boolean(),
+});
 
 export const ackSchema = z.object({ topic: z.string().min(1), seq: z.int().min(0) });
 export const historySchema = z.object({
@@ -121,6 +145,16 @@ export function parseInput<Schema extends z.ZodType>(schema: Schema, input: unkn
   return result.data;
 }
 
+/**
+ * Checks one value that stands outside a body.
+ * @throws AppError `bad_request` naming `path`.
+ */
+export function parseField<Schema extends z.ZodType>(path: string, schema: Schema, value: unknown): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw badField(path, result.error.issues[0]?.message ?? 'is not valid');
+}
+
 const wholeInput: readonly FieldError[] = [{ path: '', message: 'expected a JSON object' }];
 
 function refusal(issues: readonly z.core.$ZodIssue[]): AppError {
@@ -146,14 +180,43 @@ export function notSupported(names: readonly string[]): AppError {
   return new AppError('not_supported', `Not supported by this version: ${names.join(', ')}.`, { errors });
 }
 
+/** Frames of the plain endpoint, in the words of the ancestors. */
+const targetSchema = z
+  .string()
+  .min(1, 'must not be empty')
+  .max(MAX_NAME_LENGTH + 1, 'is too long');
+export const plainTopicSchema = z.object({ topic_name: topicNameSchema });
+export const plainCreateSchema = z.object({ topic_name: topicNameSchema, is_private: z.boolean().optional() });
+export const plainInviteSchema = z.object({ topic_name: topicNameSchema, username: userIdSchema });
+export const plainMessageSchema = z
+  .object({ topic_name: targetSchema, content: dataSchema.optional(), data: dataSchema.optional() })
+  .refine(({ content: text, data }) => text !== undefined || data !== undefined, {
+    path: ['content'],
+    message: 'is required',
+  });
+export const plainPresenceSchema = z.object({ on: z.boolean().optional() });
+export const refreshSchema = z.object({ token: z.string().min(1, 'must not be empty') });
+
+/** A whole number in a query: decimal digits only, nothing is coerced. */
+function queryInteger(minimum: number, maximum: number) {
+  const form = `must be a whole number from ${minimum} to ${maximum}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, form)
+    .transform(Number)
+    .refine((value) => value >= minimum && value <= maximum, form);
+}
+
+/** Query parameters of a topic's history. */
+export const historyQuerySchema = z.object({
+  after: queryInteger(0, Number.MAX_SAFE_INTEGER).optional(),
+  before: queryInteger(1, Number.MAX_SAFE_INTEGER).optional(),
+  limit: queryInteger(1, 200).optional(),
+});
+
 /** Query parameters of lists. */
 export const listQuerySchema = z.object({
-  limit: z
-    .string()
-    .regex(/^\d{1,4}$/, 'must be a whole number from 1 to 1000')
-    .transform(Number)
-    .refine((value) => value >= 1 && value <= 1000, 'must be a whole number from 1 to 1000')
-    .optional(),
+  limit: queryInteger(1, 1000).optional(),
   cursor: z
     .string()
     .max(1024)

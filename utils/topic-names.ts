@@ -13,3 +13,10 @@ export const DEFAULT_DEVICE = 'default';
 export function personalTopic(userId: string): string {
   return `@${userId}`;
 }
+
+/** What a named topic may be called: no sign in it can be mistaken for a personal topic or the broadcast one. */
+const NAMED_TOPIC = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
+
+export function isNamedTopic(text: string): boolean {
+  return NAMED_TOPIC.test(text);
+}

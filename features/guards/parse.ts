@@ -13,6 +13,18 @@ export function parseJsonBody(maxBytes: number): RequestHandler[] {
   return [express.raw({ type: JSON_TYPE, limit: maxBytes }), decodeBody];
 }
 
+/** The same for routes whose body may be missing: then `request.body` is an empty object. */
+export function parseOptionalJsonBody(maxBytes: number): RequestHandler[] {
+  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), decodeOptionalBody];
+}
+
+const decodeOptionalBody: RequestHandler = (request, response, next) => {
+  if (isEmpty(request)) {
+    request.body = {};
+    next();
+  } else decodeBody(request, response, next);
+};
+
 const decodeBody: RequestHandler = (request, _response, next) => {
   request.body = Buffer.isBuffer(request.body) ? parseJson(request.body) : refuseBody(request);
   next();
@@ -31,14 +43,15 @@ function parseJson(bytes: Buffer): unknown {
 }
 
 function refuseBody(request: Request): never {
-  const isEmpty =
-    request.headers['content-length'] === '0' ||
-    (request.headers['content-length'] ?? request.headers['transfer-encoding']) === undefined;
   const type = request.headers['content-type'];
-  if (isEmpty && (type === undefined || request.is(JSON_TYPE) !== false)) {
+  if (isEmpty(request) && (type === undefined || request.is(JSON_TYPE) !== false)) {
     throw new AppError('invalid_json', 'Expected a JSON body.', {
       errors: [{ path: '', message: 'expected a JSON body' }],
     });
   }
   throw new AppError('unsupported_media_type', `Expected Content-Type: ${JSON_TYPE}.`);
+}
+
+function isEmpty({ headers }: Request): boolean {
+  return headers['content-length'] === '0' || (headers['content-length'] ?? headers['transfer-encoding']) === undefined;
 }

@@ -69,6 +69,31 @@ export interface User {
   readonly broadcastStart: number;
 }
 
+/** A named topic. */
+export interface Topic {
+  readonly name: string;
+  readonly isPrivate: boolean;
+  /** The user who created it. */
+  readonly owner: string;
+  /** ISO 8601 UTC. */
+  readonly createdAt: string;
+}
+
+export interface Member {
+  readonly userId: string;
+  /** ISO 8601 UTC. */
+  readonly joinedAt: string;
+}
+
+export type Joined =
+  /** A member from now on, from `start`: the topic's head at this moment. */
+  | { readonly outcome: 'joined'; readonly start: number }
+  /** A member already; nothing has changed. */
+  | { readonly outcome: 'member' }
+  | { readonly outcome: 'no_topic' }
+  /** The user is in as many topics as allowed. */
+  | { readonly outcome: 'too_many' };
+
 export interface Store {
   /**
    * Appends a message at the next `seq` of its topic: 1, 2, 3, … without gap, never reused, also after removal.
@@ -93,7 +118,8 @@ export interface Store {
    * The cursors of a device, by topic; a device seen for the first time is entered, atomically:
    * the first device of a user starts the personal topic at 0, further ones at most 100 messages before its head.
    * The broadcast topic starts at its head of when the user was first seen, for further devices at most
-   * 100 messages before its head.
+   * 100 messages before its head. Named topics start where the user joined, for further devices at most
+   * 100 messages before their head.
    */
   openDevice(userId: string, device: string): Promise<ReadonlyMap<string, number>>;
 
@@ -105,6 +131,31 @@ export interface Store {
 
   /** Records when the last connections of users ended, in milliseconds since the epoch. Unknown users are ignored. */
   saveLastSeen(times: ReadonlyMap<string, number>): Promise<void>;
+
+  /**
+   * Creates a topic whose owner is its first member. A name that was used before continues its `seq`, and shows
+   * nothing of what was said then.
+   */
+  createTopic(topic: Topic, maxTopics: number): Promise<Joined | { readonly outcome: 'taken' }>;
+
+  topic(name: string): Promise<Topic | undefined>;
+
+  /** The topics that a user is in, and all public ones, by name. */
+  visibleTopics(userId: string): Promise<readonly Topic[]>;
+
+  /** Removes a topic with its memberships and their cursors. @returns its members; `undefined` for an unknown one. */
+  deleteTopic(name: string): Promise<readonly string[] | undefined>;
+
+  /** Makes a user a member, and sets all cursors of the user in this topic to its head. */
+  addMember(name: string, member: Member, maxTopics: number): Promise<Joined>;
+
+  /** Ends a membership; the cursors go with it. @returns false for who was none. */
+  removeMember(name: string, userId: string): Promise<boolean>;
+
+  isMember(name: string, userId: string): Promise<boolean>;
+
+  /** The members of a topic, by user id. */
+  members(name: string): Promise<readonly Member[]>;
 
   /**
    * Removes messages older than `before` (milliseconds since the epoch), at most `limit` of them, from the

@@ -2,7 +2,8 @@
  * The trees of the embedded store, in one environment:
  * `messages` [topic, seq] → the message as JSON; `topics` topic → {head, prunedUpTo};
  * `ids` [from, client-made id] → [topic, seq]; `cursors` [userId, device, topic] → seq;
- * `users` userId → User; `meta` name → value.
+ * `users` userId → User; `named` topic → Topic; `members` [topic, userId] → time of joining;
+ * `memberships` [userId, topic] → seq at which the user joined; `meta` name → value.
  */
 export const DATABASES = [
   { name: 'messages', encoding: 'string' },
@@ -10,6 +11,9 @@ export const DATABASES = [
   { name: 'ids', encoding: 'json' },
   { name: 'cursors', encoding: 'json' },
   { name: 'users', encoding: 'json' },
+  { name: 'named', encoding: 'json' },
+  { name: 'members', encoding: 'json' },
+  { name: 'memberships', encoding: 'json' },
   { name: 'meta', encoding: 'json' },
 ] as const;
 

@@ -17,11 +17,14 @@ import {
   type Draft,
   FURTHER_DEVICE_MESSAGES,
   type HistoryOptions,
+  type Joined,
+  type Member,
   type Page,
   type ReadOptions,
   type Store,
   StoreError,
   StoreOpenError,
+  type Topic,
   type User,
 } from './contract';
 import { inspectDataFile } from './lmdb-file';
@@ -43,7 +46,7 @@ const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 const MAX_WRITES_PER_TRANSACTION = 2_000;
 /** Topics looked at by a sweep before other work gets its turn. */
 const TOPICS_PER_TURN = 200;
-/** Sorts behind every topic: their names begin with an ASCII character. */
+/** Sorts behind every topic (their names begin with an ASCII character), and behind every text but the rarest. */
 const AFTER_ALL_TOPICS = '\uffff';
 
 const directoriesInUse = new Set<string>();
@@ -106,6 +109,9 @@ interface Databases {
   readonly ids: Database<[string, number], [string, string]>;
   readonly cursors: Database<number, [string, string, string]>;
   readonly users: Database<User, string>;
+  readonly named: Database<Topic, string>;
+  readonly members: Database<string, [string, string]>;
+  readonly memberships: Database<number, [string, string]>;
   readonly meta: Database<number, string>;
 }
 
@@ -118,6 +124,9 @@ function openDatabases(root: RootDatabase): Databases {
     ids: get('ids') as Databases['ids'],
     cursors: get('cursors') as Databases['cursors'],
     users: get('users') as Databases['users'],
+    named: get('named') as Databases['named'],
+    members: get('members') as Databases['members'],
+    memberships: get('memberships') as Databases['memberships'],
     meta: get('meta') as Databases['meta'],
   };
 }
@@ -195,7 +204,8 @@ class LmdbStore implements Store {
     const { head, prunedUpTo } = this.#topic(topic);
     const messages: Message[] = [];
     let bytes = 0;
-    const range = { start: [topic, after + 1], end: [topic, head + 1], limit } satisfies RangeOf<[string, number]>;
+    const first = Math.max(after, prunedUpTo) + 1;
+    const range = { start: [topic, first], end: [topic, head + 1], limit } satisfies RangeOf<[string, number]>;
     for (const { key, value } of this.databases.messages.getRange(range)) {
       bytes += Buffer.byteLength(value);
       if (bytes > maxBytes && messages.length > 0) break;
@@ -208,17 +218,14 @@ class LmdbStore implements Store {
 
   async history(topic: string, { after, before, limit }: HistoryOptions): Promise<readonly Message[]> {
     this.#assertOpen();
-    const first: [string, number] = [topic, (after ?? 0) + 1];
-    const behind: [string, number] = [topic, before ?? this.#topic(topic).head + 1];
+    const { head, prunedUpTo } = this.#topic(topic);
+    const first = Math.max(after ?? 0, prunedUpTo) + 1;
+    const last = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
+    if (first > last) return [];
     const isForward = after !== undefined;
-    const range = isForward
-      ? { start: first, end: behind, limit }
-      : {
-          start: [topic, behind[1] - 1] satisfies [string, number],
-          end: [topic, 0] satisfies [string, number],
-          limit,
-          reverse: true,
-        };
+    const range: RangeOf<[string, number]> & { reverse?: boolean } = isForward
+      ? { start: [topic, first], end: [topic, last + 1], limit }
+      : { start: [topic, last], end: [topic, first - 1], limit, reverse: true };
     const found = Array.from(this.databases.messages.getRange(range), ({ key, value }) => parseMessage(key, value));
     return isForward ? found : found.reverse();
   }
@@ -246,6 +253,9 @@ class LmdbStore implements Store {
       [own, user === undefined ? 0 : recent(this.#topic(own).head)],
       [BROADCAST_TOPIC, user === undefined ? broadcastHead : Math.max(user.broadcastStart, recent(broadcastHead))],
     ]);
+    for (const [topic, start] of this.#membershipsOf(userId)) {
+      entered.set(topic, user === undefined ? start : Math.max(start, recent(this.#topic(topic).head)));
+    }
     if (user === undefined) users.put(userId, { broadcastStart: broadcastHead });
     for (const [topic, seq] of entered) cursors.put([userId, device, topic], seq);
     return entered;
@@ -288,6 +298,106 @@ class LmdbStore implements Store {
     });
   }
 
+  createTopic(topic: Topic, maxTopics: number): Promise<Joined | { readonly outcome: 'taken' }> {
+    return this.#write(() => {
+      const { named } = this.databases;
+      if (named.doesExist(topic.name)) return { outcome: 'taken' };
+      const member = { userId: topic.owner, joinedAt: topic.createdAt };
+      if (this.#membershipsOf(topic.owner).size >= maxTopics) return { outcome: 'too_many' };
+      named.put(topic.name, topic);
+      return this.#join(topic.name, member);
+    });
+  }
+
+  async topic(name: string): Promise<Topic | undefined> {
+    this.#assertOpen();
+    return this.databases.named.get(name);
+  }
+
+  async visibleTopics(userId: string): Promise<readonly Topic[]> {
+    this.#assertOpen();
+    const own = this.#membershipsOf(userId);
+    const all = Array.from(this.databases.named.getRange({}), ({ value }) => value);
+    return all.filter(({ name, isPrivate }) => !isPrivate || own.has(name));
+  }
+
+  deleteTopic(name: string): Promise<readonly string[] | undefined> {
+    return this.#write(() => {
+      const { named, topics } = this.databases;
+      if (!named.doesExist(name)) return undefined;
+      const members = this.#membersOf(name).map(({ userId }) => userId);
+      for (const userId of members) this.#leave(name, userId);
+      named.remove(name);
+      // What was said is out of sight from now on; the next sweep removes it.
+      const { head } = this.#topic(name);
+      if (head > 0) topics.put(name, { head, prunedUpTo: head });
+      return members;
+    });
+  }
+
+  addMember(name: string, member: Member, maxTopics: number): Promise<Joined> {
+    return this.#write(() => {
+      const { named, members } = this.databases;
+      if (!named.doesExist(name)) return { outcome: 'no_topic' };
+      if (members.doesExist([name, member.userId])) return { outcome: 'member' };
+      if (this.#membershipsOf(member.userId).size >= maxTopics) return { outcome: 'too_many' };
+      return this.#join(name, member);
+    });
+  }
+
+  #join(name: string, { userId, joinedAt }: Member): Joined {
+    const { members, memberships, cursors } = this.databases;
+    const start = this.#topic(name).head;
+    members.put([name, userId], joinedAt);
+    memberships.put([userId, name], start);
+    for (const device of this.#devicesOf(userId)) cursors.put([userId, device, name], start);
+    return { outcome: 'joined', start };
+  }
+
+  removeMember(name: string, userId: string): Promise<boolean> {
+    return this.#write(() => {
+      const isMember = this.databases.members.doesExist([name, userId]);
+      if (isMember) this.#leave(name, userId);
+      return isMember;
+    });
+  }
+
+  #leave(name: string, userId: string): void {
+    const { members, memberships, cursors } = this.databases;
+    members.remove([name, userId]);
+    memberships.remove([userId, name]);
+    for (const device of this.#devicesOf(userId)) cursors.remove([userId, device, name]);
+  }
+
+  async isMember(name: string, userId: string): Promise<boolean> {
+    this.#assertOpen();
+    return this.databases.members.doesExist([name, userId]);
+  }
+
+  async members(name: string): Promise<readonly Member[]> {
+    this.#assertOpen();
+    return this.#membersOf(name);
+  }
+
+  #membersOf(name: string): Member[] {
+    const range = startingWith<[string, string]>(name);
+    return Array.from(this.databases.members.getRange(range), ({ key, value }) => ({
+      userId: key[1],
+      joinedAt: value,
+    }));
+  }
+
+  #membershipsOf(userId: string): Map<string, number> {
+    const range = startingWith<[string, string]>(userId);
+    return new Map(Array.from(this.databases.memberships.getRange(range), ({ key, value }) => [key[1], value]));
+  }
+
+  /** Every device has a cursor in the personal topic, so these keys name them all. */
+  #devicesOf(userId: string): Set<string> {
+    const keys = this.databases.cursors.getKeys(startingWith<[string, string, string]>(userId));
+    return new Set(Array.from(keys, ([, device]) => device));
+  }
+
   async prune(before: number, limit: number): Promise<number> {
     let removed = 0;
     for (;;) {
@@ -314,11 +424,12 @@ class LmdbStore implements Store {
 
   async #pruneTopic(topic: string, before: number, limit: number): Promise<number> {
     const { prunedUpTo, head } = this.#topic(topic);
-    const range = { start: [topic, prunedUpTo + 1], end: [topic, head + 1], limit } satisfies RangeOf<[string, number]>;
+    // From 1 on: a deleted topic leaves messages behind that count as removed already.
+    const range = { start: [topic, 1], end: [topic, head + 1], limit } satisfies RangeOf<[string, number]>;
     const old: Message[] = [];
     for (const { key, value } of this.databases.messages.getRange(range)) {
       const message = parseMessage(key, value);
-      if (Date.parse(message.timestamp) >= before) break;
+      if (message.seq > prunedUpTo && Date.parse(message.timestamp) >= before) break;
       old.push(message);
     }
     if (old.length > 0) await this.#write(() => this.#remove(topic, old));
@@ -410,6 +521,11 @@ interface RangeOf<Key> {
   readonly start: Key;
   readonly end: Key;
   readonly limit?: number;
+}
+
+/** The range of all keys with this first part: no name contains a control character, and NUL sorts before all signs. */
+function startingWith<Key extends [string, string, ...string[]]>(first: string): RangeOf<Key> {
+  return { start: [first, ''] as unknown as Key, end: [`${first}\u0000`, ''] as unknown as Key };
 }
 
 /** One write that fails must not take the others of its transaction with it: it has written nothing yet. */

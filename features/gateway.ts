@@ -1,0 +1,64 @@
+/** /api/gateway/…: the paths and answers of an ancestor's gateway, over the same operations. */
+import type { MessageOperations } from '../handlers/websocket';
+import { answer } from './answer';
+import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
+import type { Guards } from './index';
+import { callerOf, parameterOf } from './request';
+import type { Route } from './routes';
+
+export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptimeSeconds: () => number): Route[] {
+  const { authenticated, withBody, authorize } = guards;
+  const sending = [...authenticated, authorize('send'), refuseIdempotencyKey, ...withBody];
+  const looking = [...authenticated, authorize('presence')];
+  return [
+    {
+      method: 'post',
+      path: '/send',
+      handlers: [
+        ...sending,
+        async (request, response) => answer(response, await messages.emitToUser(callerOf(request), request.body)),
+      ],
+    },
+    {
+      method: 'post',
+      path: '/send-many',
+      handlers: [
+        ...sending,
+        async (request, response) => answer(response, await messages.emitToUsers(callerOf(request), request.body)),
+      ],
+    },
+    {
+      method: 'get',
+      path: '/status/:userId',
+      handlers: [
+        ...looking,
+        async (request, response) => {
+          const { userId, connected } = await messages.userStatus(parameterOf(request, 'userId'));
+          answer(response, { userId, connected });
+        },
+      ],
+    },
+    {
+      method: 'get',
+      path: '/connected',
+      handlers: [
+        ...looking,
+        (_request, response) => {
+          const { userIds } = messages.connectedNow();
+          answer(response, { connectedUsers: userIds, count: userIds.length });
+        },
+      ],
+    },
+    {
+      method: 'get',
+      path: '/stats',
+      handlers: [
+        ...looking,
+        (_request, response) => {
+          const { userIds, sockets } = messages.connectedNow();
+          answer(response, { connectedUsers: userIds.length, userIds, sockets, uptimeSeconds: uptimeSeconds() });
+        },
+      ],
+    },
+  ];
+}

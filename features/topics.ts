@@ -1,0 +1,98 @@
+/** /topics/…: named topics, their members and what is said in them. */
+import type { Request } from 'express';
+import type { TopicOperations } from '../handlers/topics';
+import type { MessageOperations } from '../handlers/websocket';
+import { answer, answerSent } from './answer';
+import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
+import type { Guards } from './index';
+import { callerOf, parameterOf } from './request';
+import type { Route } from './routes';
+
+export function topicRoutes(topics: TopicOperations, messages: MessageOperations, guards: Guards): Route[] {
+  const { authenticated, withBody } = guards;
+  const nameOf = (request: Request) => parameterOf(request, 'name');
+  return [
+    {
+      method: 'post',
+      path: '',
+      handlers: [
+        ...authenticated,
+        ...withBody,
+        async (request, response) => answer(response, await topics.create(callerOf(request), request.body), 201),
+      ],
+    },
+    {
+      method: 'get',
+      path: '',
+      handlers: [...authenticated, async (request, response) => answer(response, await topics.list(callerOf(request)))],
+    },
+    {
+      method: 'get',
+      path: '/:name',
+      handlers: [
+        ...authenticated,
+        async (request, response) => answer(response, await topics.get(callerOf(request), nameOf(request))),
+      ],
+    },
+    {
+      method: 'delete',
+      path: '/:name',
+      handlers: [
+        ...authenticated,
+        async (request, response) => answer(response, await topics.remove(callerOf(request), nameOf(request))),
+      ],
+    },
+    {
+      method: 'get',
+      path: '/:name/members',
+      handlers: [
+        ...authenticated,
+        async (request, response) => answer(response, await topics.members(callerOf(request), nameOf(request))),
+      ],
+    },
+    {
+      method: 'post',
+      path: '/:name/members',
+      handlers: [
+        ...authenticated,
+        ...guards.withOptionalBody,
+        async (request, response) =>
+          answer(response, await topics.addMember(callerOf(request), nameOf(request), request.body)),
+      ],
+    },
+    {
+      method: 'delete',
+      path: '/:name/members/:userId',
+      handlers: [
+        ...authenticated,
+        async (request, response) => {
+          const userId = parameterOf(request, 'userId');
+          answer(response, await topics.removeMember(callerOf(request), nameOf(request), userId));
+        },
+      ],
+    },
+    {
+      method: 'post',
+      path: '/:name/messages',
+      handlers: [
+        ...authenticated,
+        refuseIdempotencyKey,
+        ...withBody,
+        async (request, response) => {
+          const caller = callerOf(request);
+          await topics.assertMayWrite(caller, nameOf(request), { isServiceAllowed: true });
+          answerSent(response, await messages.messageTopic(caller, nameOf(request), request.body));
+        },
+      ],
+    },
+    {
+      method: 'get',
+      path: '/:name/messages',
+      handlers: [
+        ...authenticated,
+        async (request, response) =>
+          answer(response, await topics.history(callerOf(request), nameOf(request), request.query)),
+      ],
+    },
+  ];
+}

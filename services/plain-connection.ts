@@ -1,0 +1,134 @@
+/** One connection of the plain endpoint: frames of JSON over WebSocket, bounded and closed by code. */
+import type { Socket as TcpSocket } from 'node:net';
+import type { WebSocket } from 'ws';
+import type { Caller } from '../utils/jwt';
+import { type AnyMessage, CLOSE_CODES, type Closing, type Message, toMessageFrame } from '../utils/protocol';
+import type { Connection } from './connections';
+
+/** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
+const CLOSE_TIMEOUT_MS = 5_000;
+
+export interface PlainConnectionParts {
+  readonly id: string;
+  readonly webSocket: WebSocket;
+  readonly caller: Caller;
+  readonly device: string;
+  readonly isAcknowledging: boolean;
+  readonly origin: string;
+  readonly maxBufferedBytes: number;
+  readonly onSlow: (connection: PlainConnection) => void;
+  readonly onJoin: (connection: PlainConnection, topic: string) => void;
+  readonly onLeave: (connection: PlainConnection, topic: string) => void;
+}
+
+export class PlainConnection implements Connection {
+  readonly id: string;
+  readonly device: string;
+  readonly origin: string;
+  readonly isAcknowledging: boolean;
+  caller: Caller;
+  #isClosing = false;
+  #unsent = 0;
+  #waiting: (() => void)[] = [];
+  readonly #onSent = () => {
+    this.#unsent -= 1;
+    if (this.#unsent === 0) this.release();
+  };
+
+  constructor(private readonly parts: PlainConnectionParts) {
+    this.id = parts.id;
+    this.device = parts.device;
+    this.origin = parts.origin;
+    this.isAcknowledging = parts.isAcknowledging;
+    this.caller = parts.caller;
+  }
+
+  get userId(): string {
+    return this.caller.userId;
+  }
+
+  get isOpen(): boolean {
+    return !this.#isClosing && this.parts.webSocket.readyState === this.parts.webSocket.OPEN;
+  }
+
+  send(event: string, payload: unknown): void {
+    this.sendFrame(encodeFrame(event, payload));
+  }
+
+  /** Sends a frame that was encoded before, as for all members of a topic. */
+  sendFrame(frame: string | Buffer): void {
+    const { webSocket, maxBufferedBytes, onSlow } = this.parts;
+    if (webSocket.readyState !== webSocket.OPEN) return;
+    this.#unsent += 1;
+    webSocket.send(frame, TEXT, this.#onSent);
+    if (webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
+  }
+
+  sendPage(messages: readonly Message[]): void {
+    const tcp = tcpSocketOf(this.parts.webSocket);
+    tcp?.cork();
+    for (const message of messages) this.sendFrame(encodeMessage(message));
+    tcp?.uncork();
+  }
+
+  drained(): Promise<void> {
+    if (this.#unsent === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Lets everyone go on who waits for the buffer: it is empty, or nothing will leave it any more. */
+  release(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  join(topic: string): void {
+    this.parts.onJoin(this, topic);
+  }
+
+  leave(topic: string): void {
+    this.parts.onLeave(this, topic);
+  }
+
+  close(closing: Closing): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    this.send('closing', closing);
+    this.#end(CLOSE_CODES[closing.code], closing.reason);
+  }
+
+  /** The client asked to be let go: no `closing`, only the close frame. */
+  finish(): void {
+    this.#isClosing = true;
+    this.#end(NORMAL_CLOSURE, 'disconnect');
+  }
+
+  #end(code: number, reason: string): void {
+    this.parts.webSocket.close(code, reason);
+    setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS).unref();
+  }
+
+  terminate(): void {
+    this.#isClosing = true;
+    this.parts.webSocket.terminate();
+  }
+}
+
+const NORMAL_CLOSURE = 1000;
+const TEXT = { binary: false } as const;
+
+function tcpSocketOf(webSocket: WebSocket): TcpSocket | undefined {
+  return (webSocket as unknown as { readonly _socket?: TcpSocket })._socket;
+}
+
+/** A frame of the plain endpoint: the name of the event beside the fields of its payload. */
+export function encodeFrame(event: string, payload: unknown): string {
+  return JSON.stringify({ event, ...(payload as object) });
+}
+
+/** A message as a frame. A custom event carries its payload as `data`, like any other message. */
+export function encodeMessage(message: AnyMessage): string {
+  const { type, ...frame } = toMessageFrame(message);
+  return message.event === undefined
+    ? encodeFrame('message', toMessageFrame(message))
+    : encodeFrame(message.event, frame);
+}

@@ -1,0 +1,337 @@
+/**
+ * The plain endpoint: WebSocket without Socket.IO, for wscat, scripts and small devices. The upgrade on /ws, / and
+ * /<token> is always accepted and refused by close code, because browsers cannot see an HTTP status.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Server as HttpServer, IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type RawData, type WebSocket, WebSocketServer } from 'ws';
+import type { Clock } from '../utils/clock';
+import type { Config } from '../utils/config';
+import { AppError, type ErrorCode, toProblem } from '../utils/errors';
+import { type Caller, readBearer } from '../utils/jwt';
+import { type AnyMessage, CLOSE_CODES } from '../utils/protocol';
+import { deviceSchema, parseField } from '../utils/schemas';
+import { DEFAULT_DEVICE } from '../utils/topic-names';
+import type { Connection, Transport } from './connections';
+import type { HandshakeLimits } from './handshake-limits';
+import type { Metrics } from './metrics';
+import { encodeFrame, encodeMessage, PlainConnection } from './plain-connection';
+import type { EventReply, Sessions } from './sessions';
+import type { Tokens } from './tokens';
+import { SOCKET_IO_PATH } from './websocket';
+
+/** Without a token in the request, the first frame has to bring it within this time. */
+const AUTH_TIMEOUT_MS = 5_000;
+const MAX_BAD_FRAMES_IN_A_ROW = 10;
+const HEARTBEAT_CHECKS_PER_TIMEOUT = 4;
+const UNAUTHENTICATED = 4401;
+/** Close codes of refusals, by what was refused. */
+const REFUSAL_CODES = new Map<ErrorCode, number>([
+  ['going_away', CLOSE_CODES.going_away],
+  ['origin_not_allowed', 4403],
+  ['too_many_connections', CLOSE_CODES.too_many_connections],
+  ['rate_limited', CLOSE_CODES.rate_limited],
+]);
+
+/** The whole path of a request that carries its token there: one segment with the dots of a JWT. */
+const TOKEN_PATH = /^\/([\w-]+\.[\w.-]*)$/;
+
+type Frame = Readonly<Record<string, unknown>>;
+
+/** Answers an action; what it resolves to goes into the reply beside `ok: true`. */
+export type DispatchAction = (connection: Connection, action: string, frame: Frame) => object | Promise<object>;
+
+export interface PlainWebSocketParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly tokens: Tokens;
+  readonly sessions: Sessions;
+  readonly limits: HandshakeLimits;
+}
+
+/** An open WebSocket, before and after it is known who it is. */
+interface Peer {
+  readonly webSocket: WebSocket;
+  readonly origin: string;
+  /** `?device=` of the request. */
+  readonly device: unknown;
+  connection: PlainConnection | undefined;
+  authTimer: NodeJS.Timeout | undefined;
+  badFrames: number;
+  lastSeenAt: number;
+  pingedAt: number | undefined;
+}
+
+export class PlainWebSocketService implements Transport {
+  readonly #server: WebSocketServer;
+  readonly #peers = new Set<Peer>();
+  readonly #rooms = new Map<string, Set<PlainConnection>>();
+  #dispatch: DispatchAction | undefined;
+  #heartbeatTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    httpServer: HttpServer,
+    private readonly parts: PlainWebSocketParts,
+  ) {
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: parts.config.MAX_BODY_BYTES,
+    });
+    httpServer.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  /** Wires in the operations and starts the heartbeat. */
+  open(dispatch: DispatchAction): void {
+    this.#dispatch = dispatch;
+    const interval = Math.min(this.parts.config.PING_INTERVAL_MS, this.parts.config.PING_TIMEOUT_MS);
+    this.#heartbeatTimer = setInterval(() => this.#beat(), interval / HEARTBEAT_CHECKS_PER_TIMEOUT);
+    this.#heartbeatTimer.unref();
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const url = parseUrl(request.url);
+    if (url?.pathname.startsWith(SOCKET_IO_PATH)) return;
+    if (url === undefined || !isOurs(url.pathname)) {
+      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy());
+      return;
+    }
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, request, url));
+  }
+
+  #accept(webSocket: WebSocket, request: IncomingMessage, url: URL): void {
+    // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
+    webSocket.on('error', () => this.parts.metrics.refusals.inc({ code: 'bad_request' }));
+    const refusal = this.parts.sessions.isOpen ? this.parts.limits.refusalOf(request) : 'going_away';
+    if (refusal !== undefined) {
+      this.parts.metrics.refusals.inc({ code: refusal });
+      webSocket.close(REFUSAL_CODES.get(refusal) ?? UNAUTHENTICATED, refusal);
+      return;
+    }
+    const peer = this.#track(webSocket, request, url);
+    const token = readToken(request, url);
+    if (token !== undefined) this.#authenticate(peer, token, peer.device);
+    else
+      peer.authTimer = setTimeout(
+        () => this.#refuse(peer, new AppError('unauthorized', 'No `auth` frame came in time.')),
+        AUTH_TIMEOUT_MS,
+      );
+  }
+
+  #track(webSocket: WebSocket, request: IncomingMessage, url: URL): Peer {
+    const address = request.socket.remoteAddress ?? '';
+    const peer: Peer = {
+      webSocket,
+      origin: `http://${request.headers.host ?? ''}`,
+      device: url.searchParams.get('device') ?? undefined,
+      connection: undefined,
+      authTimer: undefined,
+      badFrames: 0,
+      lastSeenAt: this.parts.clock.now(),
+      pingedAt: undefined,
+    };
+    this.parts.limits.opened(address);
+    this.#peers.add(peer);
+    webSocket.on('message', (data, isBinary) => void this.#receive(peer, data, isBinary));
+    webSocket.on('pong', () => this.#heard(peer));
+    webSocket.on('ping', () => this.#countPing(peer));
+    webSocket.once('close', () => {
+      this.parts.limits.closed(address);
+      this.#forget(peer);
+    });
+    return peer;
+  }
+
+  #forget(peer: Peer): void {
+    clearTimeout(peer.authTimer);
+    this.#peers.delete(peer);
+    if (peer.connection === undefined) return;
+    this.parts.sessions.leave(peer.connection);
+    peer.connection.release();
+  }
+
+  #authenticate(peer: Peer, token: string, device: unknown): void {
+    const { tokens, sessions } = this.parts;
+    clearTimeout(peer.authTimer);
+    try {
+      const caller = tokens.verify(token);
+      const name = device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
+      sessions.makeRoom(caller.userId);
+      peer.connection = this.#connect(peer, caller, name);
+      sessions.enter(peer.connection);
+    } catch (error) {
+      this.#refuse(peer, sessions.refusal(error));
+    }
+  }
+
+  #connect({ webSocket, origin }: Peer, caller: Caller, device: string): PlainConnection {
+    return new PlainConnection({
+      id: randomUUID(),
+      webSocket,
+      caller,
+      device,
+      isAcknowledging: device !== DEFAULT_DEVICE,
+      origin,
+      maxBufferedBytes: this.parts.config.MAX_BUFFERED_BYTES,
+      onSlow: (connection) => this.parts.sessions.cutSlow(connection),
+      onJoin: (connection, topic) => this.#join(connection, topic),
+      onLeave: (connection, topic) => this.#leave(connection, topic),
+    });
+  }
+
+  /** Tells why, and closes; a refusal that is not about the token has a code of its own. */
+  #refuse(peer: Peer, error: AppError): void {
+    peer.webSocket.send(encodeFrame('error', toProblem(error, { origin: peer.origin })));
+    const isBadInput = error.status === 400;
+    const code = isBadInput ? CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(error.code) ?? UNAUTHENTICATED);
+    peer.webSocket.close(code, error.code);
+  }
+
+  async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
+    this.#heard(peer);
+    const frame = isBinary ? undefined : parseFrame(data);
+    if (peer.connection === undefined) this.#receiveFirst(peer, frame);
+    else if (peer.connection.isOpen) await this.#answer(peer, peer.connection, frame);
+  }
+
+  #receiveFirst(peer: Peer, frame: Frame | undefined): void {
+    if (peer.authTimer === undefined || peer.webSocket.readyState !== peer.webSocket.OPEN) return;
+    if (frame?.['action'] === 'auth' && typeof frame['token'] === 'string') {
+      this.#authenticate(peer, frame['token'], frame['device'] ?? peer.device);
+      return;
+    }
+    clearTimeout(peer.authTimer);
+    this.#refuse(peer, new AppError('unauthorized', 'The first frame must be {"action":"auth","token":"…"}.'));
+  }
+
+  async #answer(peer: Peer, connection: PlainConnection, frame: Frame | undefined): Promise<void> {
+    const action = frame?.['action'];
+    const ref = frame?.['ref'];
+    const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, frame), {
+      isFree: action === 'ack',
+    });
+    if (action !== 'ping' || ref !== undefined || !reply.ok) {
+      connection.send('reply', { ...(ref === undefined ? {} : { ref }), ...reply });
+    }
+    if (action === 'disconnect' && reply.ok) connection.finish();
+    else this.#countBadFrames(peer, connection, reply);
+  }
+
+  #run(connection: PlainConnection, frame: Frame | undefined): object | Promise<object> {
+    if (frame === undefined) throw new AppError('invalid_json', 'Expected a text frame with a JSON object.');
+    if (typeof frame['action'] !== 'string') throw new AppError('bad_request', 'action: expected a string');
+    if (this.#dispatch === undefined) throw new AppError('going_away', 'The service is not open.');
+    return this.#dispatch(connection, frame['action'], frame);
+  }
+
+  #countBadFrames(peer: Peer, connection: PlainConnection, reply: EventReply): void {
+    peer.badFrames = !reply.ok && reply.error.status === 400 ? peer.badFrames + 1 : 0;
+    if (peer.badFrames < MAX_BAD_FRAMES_IN_A_ROW) return;
+    this.parts.sessions.end(connection, 'bad_frames', `${MAX_BAD_FRAMES_IN_A_ROW} bad frames in a row.`);
+  }
+
+  #countPing(peer: Peer): void {
+    this.#heard(peer);
+    if (peer.connection !== undefined) this.parts.sessions.countEvent(peer.connection);
+  }
+
+  #heard(peer: Peer): void {
+    peer.lastSeenAt = this.parts.clock.now();
+    peer.pingedAt = undefined;
+  }
+
+  /** Pings who has been silent, and cuts who did not answer: a peer that is gone leaves no other trace. */
+  #beat(): void {
+    const now = this.parts.clock.now();
+    const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
+    for (const peer of this.#peers) {
+      if (peer.pingedAt !== undefined && now - peer.pingedAt >= PING_TIMEOUT_MS) peer.webSocket.terminate();
+      else if (peer.pingedAt === undefined && now - peer.lastSeenAt >= PING_INTERVAL_MS) {
+        peer.pingedAt = now;
+        peer.webSocket.ping();
+      }
+    }
+  }
+
+  #join(connection: PlainConnection, topic: string): void {
+    const room = this.#rooms.get(topic);
+    if (room === undefined) this.#rooms.set(topic, new Set([connection]));
+    else room.add(connection);
+  }
+
+  #leave(connection: PlainConnection, topic: string): void {
+    const room = this.#rooms.get(topic);
+    room?.delete(connection);
+    if (room?.size === 0) this.#rooms.delete(topic);
+  }
+
+  broadcast(message: AnyMessage): void {
+    this.#sendToRoom(message.topic, () => encodeMessage(message));
+  }
+
+  emit(topic: string, event: string, payload: unknown, exceptUserId?: string): void {
+    this.#sendToRoom(topic, () => encodeFrame(event, payload), exceptUserId);
+  }
+
+  #sendToRoom(topic: string, encode: () => string, exceptUserId?: string): void {
+    const room = this.#rooms.get(topic);
+    if (room === undefined) return;
+    // Encoded once: as bytes, so that ws does not encode the text again for each socket.
+    const frame = Buffer.from(encode(), 'utf8');
+    for (const connection of room) if (connection.userId !== exceptUserId) connection.sendFrame(frame);
+  }
+
+  /** Closes what is left: connections that never said who they are, and the timer. */
+  close(): void {
+    clearInterval(this.#heartbeatTimer);
+    for (const peer of this.#peers) {
+      clearTimeout(peer.authTimer);
+      if (peer.connection === undefined) peer.webSocket.close(CLOSE_CODES.going_away, 'going_away');
+    }
+    this.#server.close();
+  }
+
+  /** Cuts connections whose peers did not answer the close frame. */
+  terminate(): void {
+    for (const peer of this.#peers) peer.webSocket.terminate();
+  }
+}
+
+function parseUrl(text: string | undefined): URL | undefined {
+  const base = 'http://localhost';
+  return text !== undefined && URL.canParse(text, base) ? new URL(text, base) : undefined;
+}
+
+function isOurs(pathname: string): boolean {
+  return pathname === '/' || pathname === '/ws' || TOKEN_PATH.test(pathname);
+}
+
+/** Token from the Authorization header, else `?token=`, else the path. */
+function readToken(request: IncomingMessage, url: URL): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization !== undefined) return bearerOrGarbage(authorization);
+  return url.searchParams.get('token') ?? TOKEN_PATH.exec(url.pathname)?.[1];
+}
+
+/** A header of another form is refused with the token it does not hold: by close code, like every refusal here. */
+function bearerOrGarbage(header: string): string {
+  try {
+    return readBearer(header);
+  } catch (error) {
+    if (error instanceof AppError) return '';
+    throw error;
+  }
+}
+
+function parseFrame(data: RawData): Frame | undefined {
+  try {
+    const value: unknown = JSON.parse(String(data));
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Frame) : undefined;
+  } catch {
+    // Not JSON: answered as such, without quoting it.
+    return undefined;
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * What connections of every transport have in common: places per user, the greeting, the one wrapper round client
+ * events, and the end.
+ */
+import { type Clock, toIsoTime } from '../utils/clock';
+import type { Config } from '../utils/config';
+import { AppError, type Problem, toAppError, toProblem } from '../utils/errors';
+import type { Caller } from '../utils/jwt';
+import type { Closing, ClosingCode } from '../utils/protocol';
+import type { Connection, Connections } from './connections';
+import type { Cursors } from './cursors';
+import type { Delivery } from './delivery';
+import { EventLimit } from './event-limit';
+import type { Logger } from './logger';
+import type { Metrics } from './metrics';
+import type { Presence } from './presence';
+
+/** Reconnecting clients are spread over this time after a stop. */
+const RECONNECT_SPREAD_MS = 5_000;
+const EXPIRY_CHECK_INTERVAL_MS = 1_000;
+const EXPIRY_WARNING_SECONDS = 60;
+
+export type EventReply = { readonly ok: true } | { readonly ok: false; readonly error: Problem };
+
+export interface SessionParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly connections: Connections;
+  readonly cursors: Cursors;
+  readonly delivery: Delivery;
+  readonly presence: Presence;
+}
+
+export class Sessions {
+  /** False until open() and again after close(): nobody may come in. */
+  isOpen = false;
+  readonly #limits = new WeakMap<Connection, EventLimit>();
+  readonly #warned = new WeakSet<Connection>();
+  #expiryTimer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly parts: SessionParts) {}
+
+  /** Lets connections in from now on, and starts the timer. */
+  open(): void {
+    this.isOpen = true;
+    this.#expiryTimer = setInterval(() => this.#closeExpired(), EXPIRY_CHECK_INTERVAL_MS);
+    this.#expiryTimer.unref();
+  }
+
+  /** @throws AppError `too_many_connections` when the user has as many connections as allowed. */
+  makeRoom(userId: string): void {
+    const { config, connections } = this.parts;
+    if (connections.countOf(userId) < config.MAX_CONNECTIONS_PER_USER) return;
+    const reason = `A user may have ${config.MAX_CONNECTIONS_PER_USER} connections.`;
+    if (config.TOO_MANY === 'refuse') throw new AppError('too_many_connections', reason);
+    const [oldest] = connections.ofUser(userId);
+    if (oldest !== undefined) this.end(oldest, 'too_many_connections', `${reason} A newer one took this place.`);
+  }
+
+  /** Lists a connection, greets it and brings it up to date; when the user has no place left it is closed instead. */
+  enter(connection: Connection): void {
+    const { config, clock, connections, delivery, presence } = this.parts;
+    try {
+      this.makeRoom(connection.userId);
+    } catch (error) {
+      const refusal = this.refusal(error);
+      this.end(connection, 'too_many_connections', refusal.message);
+      return;
+    }
+    this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, clock.now()));
+    connections.add(connection);
+    presence.arrived(connection.userId);
+    greet(connection);
+    void this.#catchUp(connection, () => delivery.attach(connection));
+  }
+
+  /** Lets the connections of a user follow a topic that the user has joined. */
+  follow(userId: string, topic: string, cursor: number): void {
+    for (const connection of this.parts.connections.ofUser(userId)) {
+      void this.#catchUp(connection, () => this.parts.delivery.follow(connection, topic, cursor));
+    }
+  }
+
+  /** Ends it: the user has left the topic. */
+  unfollow(userId: string, topic: string): void {
+    for (const connection of this.parts.connections.ofUser(userId)) this.parts.delivery.unfollow(connection, topic);
+  }
+
+  async #catchUp(connection: Connection, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.parts.logger.error({ err: error, userId: connection.userId }, 'catch-up failed, the connection is closed');
+      this.leave(connection);
+      connection.close(
+        { code: 'going_away', reason: 'The store cannot be read.', retryInMs: RECONNECT_SPREAD_MS },
+        { isFinal: false },
+      );
+    }
+  }
+
+  /** Takes a connection that has ended, or is about to, off every list; once more does nothing. */
+  leave(connection: Connection): void {
+    const { connections, cursors, delivery, presence, clock } = this.parts;
+    delivery.detach(connection);
+    presence.unwatch(connection);
+    if (!connections.remove(connection)) return;
+    cursors.sawLast(connection.userId, clock.now());
+    presence.departed(connection.userId);
+  }
+
+  /**
+   * The one wrapper round every client event: whatever an operation throws ends in the reply.
+   * @param options.isFree acknowledgements are coalesced and do not count as events.
+   */
+  async handle(
+    connection: Connection,
+    operation: () => object | Promise<object>,
+    options: { isFree: boolean },
+  ): Promise<EventReply> {
+    try {
+      if (!options.isFree) this.#limitEvents(connection);
+      if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
+      return { ok: true, ...(await operation()) };
+    } catch (thrown) {
+      return { ok: false, error: toProblem(this.refusal(thrown), { origin: connection.origin }) };
+    }
+  }
+
+  /** Counts something that wants no answer, like a ping frame, and ends who floods. */
+  countEvent(connection: Connection): void {
+    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now());
+    if (verdict === 'abusive') this.end(connection, 'rate_limited', 'Too many frames.');
+  }
+
+  #limitEvents(connection: Connection): void {
+    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now()) ?? 'accepted';
+    if (verdict === 'accepted') return;
+    const reason = `More than ${this.parts.config.SOCKET_EVENTS_PER_SECOND} events per second.`;
+    if (verdict === 'abusive') this.end(connection, 'rate_limited', reason);
+    throw new AppError('rate_limited', reason, { retryAfterSeconds: 1 });
+  }
+
+  /** Counts a refusal, and logs it when it was a fault of ours. */
+  refusal(thrown: unknown): AppError {
+    const error = toAppError(thrown);
+    this.parts.metrics.refusals.inc({ code: error.code });
+    if (error.code === 'internal') this.parts.logger.error({ err: error.cause }, 'a client event failed');
+    return error;
+  }
+
+  /** Cuts a connection that does not read what is sent to it; the connection frees its buffer itself. */
+  cutSlow(connection: Connection): void {
+    this.parts.metrics.slowConsumers.inc();
+    this.parts.logger.warn({ userId: connection.userId, connectionId: connection.id }, 'slow consumer cut');
+    this.leave(connection);
+    connection.close(
+      { code: 'slow_consumer', reason: 'Too many unsent bytes.', retryInMs: RECONNECT_SPREAD_MS },
+      { isFinal: false },
+    );
+    connection.terminate();
+  }
+
+  #closeExpired(): void {
+    const nowSeconds = this.parts.clock.now() / 1000;
+    for (const connection of [...this.parts.connections.all()]) {
+      const { expiresAt = Number.POSITIVE_INFINITY } = connection.caller;
+      if (expiresAt <= nowSeconds) this.end(connection, 'token_expired', 'The token has expired.');
+      else if (expiresAt - EXPIRY_WARNING_SECONDS <= nowSeconds) this.#warn(connection, expiresAt);
+    }
+  }
+
+  #warn(connection: Connection, expiresAt: number): void {
+    if (this.#warned.has(connection)) return;
+    this.#warned.add(connection);
+    connection.send('auth:expiring', { expiresAt: toIsoTime(expiresAt * 1000) });
+  }
+
+  /**
+   * Lets a connection go on with a newer token of the same user.
+   * @throws AppError `forbidden` for a token of somebody else.
+   */
+  refresh(connection: Connection, caller: Caller): void {
+    if (caller.userId !== connection.userId) throw new AppError('forbidden', 'token: belongs to another user');
+    connection.caller = caller;
+    this.#warned.delete(connection);
+  }
+
+  /** Closes a connection for good: its client should not come back by itself. Nothing is delivered afterwards. */
+  end(connection: Connection, code: ClosingCode, reason: string): void {
+    this.leave(connection);
+    connection.close({ code, reason, retryInMs: null }, { isFinal: true });
+  }
+
+  /** Closes connections of a user, all of them or those of one device. @returns how many. */
+  disconnect(userId: string, code: ClosingCode, options: { reason: string; device?: string }): number {
+    const all = this.parts.connections.ofUser(userId);
+    const chosen = options.device === undefined ? all : all.filter(({ device }) => device === options.device);
+    for (const connection of chosen) this.end(connection, code, options.reason);
+    return chosen.length;
+  }
+
+  /** Tells every client that the service goes away, with reconnect times spread, and closes. */
+  close(): void {
+    clearInterval(this.#expiryTimer);
+    this.isOpen = false;
+    for (const connection of [...this.parts.connections.all()]) {
+      this.leave(connection);
+      connection.close(goingAway(), { isFinal: false });
+    }
+  }
+}
+
+function goingAway(): Closing {
+  const retryInMs = Math.round(Math.random() * RECONNECT_SPREAD_MS);
+  return { code: 'going_away', reason: 'The service is stopping.', retryInMs };
+}
+
+function greet(connection: Connection): void {
+  const { id: socketId, userId, device, caller } = connection;
+  const expiresAt = caller.expiresAt === undefined ? null : toIsoTime(caller.expiresAt * 1000);
+  connection.send('authenticated', { userId, socketId, device, expiresAt });
+  connection.send('connected', { message: 'Successfully connected to WebSocket', userId, socketId });
+}

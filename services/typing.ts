@@ -1,0 +1,78 @@
+/**
+ * Who is typing where: told to the others, never stored. At most one frame per second and person; who falls silent
+ * for five seconds has stopped.
+ */
+import type { Clock } from '../utils/clock';
+import type { Transport } from './connections';
+
+const MIN_INTERVAL_MS = 1_000;
+const SILENCE_MS = 5_000;
+const CHECK_INTERVAL_MS = 250;
+
+interface Typist {
+  /** Whose connections hear it: everyone in this room but the person. */
+  readonly room: string;
+  /** The topic as the hearers know it. */
+  readonly topic: string;
+  readonly userId: string;
+  isTyping: boolean;
+  wasTold: boolean;
+  changedAt: number;
+}
+
+export class Typing {
+  readonly #typists = new Map<string, Typist>();
+  readonly #toldAt = new Map<string, number>();
+  readonly #transports: Transport[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly clock: Clock) {}
+
+  addTransport(transport: Transport): void {
+    this.#transports.push(transport);
+  }
+
+  open(): void {
+    this.#timer = setInterval(() => this.check(), CHECK_INTERVAL_MS);
+    this.#timer.unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** A person has begun or stopped typing, as their client says. */
+  set({ room, topic, userId }: { room: string; topic: string; userId: string }, isTyping: boolean): void {
+    const key = `${userId}\u0000${room}`;
+    const known = this.#typists.get(key);
+    if (known === undefined && !isTyping) return;
+    const typist = known ?? { room, topic, userId, isTyping, wasTold: false, changedAt: 0 };
+    typist.isTyping = isTyping;
+    typist.changedAt = this.clock.now();
+    this.#typists.set(key, typist);
+    this.#tell(key, typist);
+  }
+
+  /** Ends what has been silent, and tells what had to wait. */
+  check(): void {
+    const now = this.clock.now();
+    for (const [key, typist] of this.#typists) {
+      if (now - typist.changedAt >= SILENCE_MS) typist.isTyping = false;
+      this.#tell(key, typist);
+    }
+    for (const [userId, time] of this.#toldAt) if (now - time >= MIN_INTERVAL_MS) this.#toldAt.delete(userId);
+  }
+
+  #tell(key: string, typist: Typist): void {
+    const { room, topic, userId, isTyping } = typist;
+    if (isTyping !== typist.wasTold) {
+      const now = this.clock.now();
+      if (now - (this.#toldAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
+      this.#toldAt.set(userId, now);
+      typist.wasTold = isTyping;
+      for (const transport of this.#transports)
+        transport.emit(room, 'typing', { topic, userId, typing: isTyping }, userId);
+    }
+    if (!isTyping) this.#typists.delete(key);
+  }
+}
