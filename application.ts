@@ -85,7 +85,7 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
-  const typing = new Typing(clock);
+  const typing = new Typing(delivery, clock);
   const sessions = new Sessions({ config, clock, logger, metrics, connections, cursors, delivery, presence });
   const limits = new HandshakeLimits(config, clock);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
@@ -111,10 +111,6 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   httpServer.on('request', createHttpApplication({ config, logger, tokens, health, messages, topics }));
   const websocket = new WebSocketService(httpServer, { config, metrics, tokens, connections, sessions, limits });
   const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
-  for (const service of [delivery, presence, typing]) {
-    service.addTransport(websocket);
-    service.addTransport(plain);
-  }
   const upkeep = new Upkeep({ store, cursors, delivery, clock, logger, retentionDays: config.RETENTION_DAYS });
 
   async function start(): Promise<Address> {

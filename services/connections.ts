@@ -17,25 +17,41 @@ export interface Connection {
   readonly isOpen: boolean;
   /** Emits one event. */
   send(event: string, payload: unknown): void;
+  readonly transport: Transport;
+  /** Writes what this connection's transport has encoded. Ends a slow consumer when too much is unsent. */
+  writeFrame(frame: unknown): void;
   /** Writes a page of messages with as few system calls as the transport allows. */
   sendPage(messages: readonly Message[]): void;
   /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
   drained(): Promise<void>;
-  /** Live messages of the topic reach this connection from now on. */
-  join(topic: string): void;
-  leave(topic: string): void;
   /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
   close(closing: Closing, options: { isFinal: boolean }): void;
   /** Cuts the connection at once; what is buffered is freed. `close` alone would keep it until the peer answers. */
   terminate(): void;
 }
 
-/** A way to reach the connections of one kind that have joined a topic. */
+/** How connections of one kind write: what goes to many of them is encoded once. */
 export interface Transport {
-  /** Emits a message to every connection that has joined its topic; encoded once. */
-  broadcast(message: AnyMessage): void;
-  /** Emits another event to every connection that has joined a topic, but those of one user. */
-  emit(topic: string, event: string, payload: unknown, exceptUserId?: string): void;
+  encodeMessage(message: AnyMessage): unknown;
+  encodeEvent(event: string, payload: unknown): unknown;
+}
+
+/** Writes the same to many connections. `exceptUserId`: not to those of this user. */
+export function writeToAll(
+  connections: Iterable<Connection>,
+  encode: (transport: Transport) => unknown,
+  exceptUserId?: string,
+): void {
+  const frames = new Map<Transport, unknown>();
+  for (const connection of connections) {
+    if (connection.userId === exceptUserId) continue;
+    let frame = frames.get(connection.transport);
+    if (frame === undefined) {
+      frame = encode(connection.transport);
+      frames.set(connection.transport, frame);
+    }
+    connection.writeFrame(frame);
+  }
 }
 
 export interface UserStatus {

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Cursor, Store } from './storage/contract';
 
-export const WRITE_BEHIND_INTERVAL_MS = 500;
+export const WRITE_BEHIND_INTERVAL_MS = 1_000;
 
 export class Cursors {
   #pending = new Map<string, Cursor>();

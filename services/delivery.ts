@@ -11,7 +11,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { AppError, badField } from '../utils/errors';
 import type { AnyMessage, LiveMessage, Message } from '../utils/protocol';
-import type { Connection, Transport } from './connections';
+import { type Connection, writeToAll } from './connections';
 import type { Cursors } from './cursors';
 import type { Metrics } from './metrics';
 import { type Appended, type Draft, type Page, type Store, StoreError } from './storage/contract';
@@ -57,15 +57,10 @@ export interface DeliveryParts {
 export class Delivery {
   readonly #topics = new Map<string, FollowedTopic>();
   readonly #sessions = new Map<Connection, Session>();
-  readonly #transports: Transport[] = [];
   /** Topics whose `head` has moved for clients that do not acknowledge, since cursors were last collected. */
   readonly #moved = new Set<FollowedTopic>();
 
   constructor(private readonly parts: DeliveryParts) {}
-
-  addTransport(transport: Transport): void {
-    this.#transports.push(transport);
-  }
 
   /**
    * Stores a message and emits it to who follows the topic here. Resolves after the message is on disk.
@@ -91,7 +86,7 @@ export class Delivery {
 
   /** Emits a message that is not stored, to who has joined the topic now. */
   publishLive(message: LiveMessage): void {
-    if ((this.#topics.get(message.topic)?.members.size ?? 0) > 0) this.#emit(message);
+    emit(this.membersOf(message.topic), message);
   }
 
   #emitInOrder(followed: FollowedTopic, message: Message): void {
@@ -104,12 +99,8 @@ export class Delivery {
   #emitNext(followed: FollowedTopic, message: Message): void {
     followed.head = message.seq;
     this.#moved.add(followed);
-    this.#emit(message);
     this.parts.metrics.deliveries.inc(followed.members.size);
-  }
-
-  #emit(message: AnyMessage): void {
-    for (const transport of this.#transports) transport.broadcast(message);
+    emit(followed.members, message);
   }
 
   /** Something newer is stored than was emitted here: emits what is between, from the store. */
@@ -212,6 +203,11 @@ export class Delivery {
     return this.#sessions.get(connection)?.followed.has(topic) === true;
   }
 
+  /** The connections of this node that get what is said in the topic as it is said. */
+  membersOf(topic: string): Iterable<Connection> {
+    return this.#topics.get(topic)?.members ?? [];
+  }
+
   /** Does anybody on this node get what is said in the topic? */
   hasFollowers(topic: string): boolean {
     return this.#topics.has(topic);
@@ -253,7 +249,6 @@ export class Delivery {
   #join(connection: Connection, session: Session, followed: FollowedTopic): void {
     session.positions.delete(followed.topic);
     followed.members.add(connection);
-    connection.join(followed.topic);
   }
 
   /** Forgets a connection that ended or is about to be closed; nothing is delivered to it afterwards. */
@@ -266,10 +261,7 @@ export class Delivery {
   }
 
   #unfollow(connection: Connection, followed: FollowedTopic): void {
-    if (followed.members.delete(connection)) {
-      connection.leave(followed.topic);
-      this.#recordPosition(connection, followed);
-    }
+    if (followed.members.delete(connection)) this.#recordPosition(connection, followed);
     followed.followers -= 1;
     if (followed.followers > 0) return;
     this.#topics.delete(followed.topic);
@@ -309,6 +301,10 @@ export class Delivery {
     for (const [topic, followed] of session.followed) positions[topic] = session.positions.get(topic) ?? followed.head;
     return positions;
   }
+}
+
+function emit(members: Iterable<Connection>, message: AnyMessage): void {
+  writeToAll(members, (transport) => transport.encodeMessage(message));
 }
 
 function newSession(): Session {

@@ -3,7 +3,7 @@ import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../utils/jwt';
 import { type AnyMessage, CLOSE_CODES, type Closing, type Message, toMessageFrame } from '../utils/protocol';
-import type { Connection } from './connections';
+import type { Connection, Transport } from './connections';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -17,11 +17,10 @@ export interface PlainConnectionParts {
   readonly origin: string;
   readonly maxBufferedBytes: number;
   readonly onSlow: (connection: PlainConnection) => void;
-  readonly onJoin: (connection: PlainConnection, topic: string) => void;
-  readonly onLeave: (connection: PlainConnection, topic: string) => void;
 }
 
 export class PlainConnection implements Connection {
+  readonly transport = plainTransport;
   readonly id: string;
   readonly device: string;
   readonly origin: string;
@@ -52,22 +51,30 @@ export class PlainConnection implements Connection {
   }
 
   send(event: string, payload: unknown): void {
-    this.sendFrame(encodeFrame(event, payload));
+    this.#write(encodeFrame(event, payload));
   }
 
-  /** Sends a frame that was encoded before, as for all members of a topic. */
-  sendFrame(frame: string | Buffer): void {
-    const { webSocket, maxBufferedBytes, onSlow } = this.parts;
+  writeFrame(frame: unknown): void {
+    if (!this.#isClosing) this.#write(frame as Buffer);
+  }
+
+  #write(frame: string | Buffer): void {
+    const { webSocket } = this.parts;
     if (webSocket.readyState !== webSocket.OPEN) return;
     this.#unsent += 1;
     webSocket.send(frame, TEXT, this.#onSent);
+    this.#checkBuffer();
+  }
+
+  #checkBuffer(): void {
+    const { webSocket, maxBufferedBytes, onSlow } = this.parts;
     if (webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
   }
 
   sendPage(messages: readonly Message[]): void {
     const tcp = tcpSocketOf(this.parts.webSocket);
     tcp?.cork();
-    for (const message of messages) this.sendFrame(encodeMessage(message));
+    for (const message of messages) this.#write(encodeMessage(message));
     tcp?.uncork();
   }
 
@@ -79,14 +86,6 @@ export class PlainConnection implements Connection {
   /** Lets everyone go on who waits for the buffer: it is empty, or nothing will leave it any more. */
   release(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
-  }
-
-  join(topic: string): void {
-    this.parts.onJoin(this, topic);
-  }
-
-  leave(topic: string): void {
-    this.parts.onLeave(this, topic);
   }
 
   close(closing: Closing): void {
@@ -113,6 +112,12 @@ export class PlainConnection implements Connection {
   }
 }
 
+/** Encoded as bytes, so that ws does not encode the text again for each connection. */
+const plainTransport: Transport = {
+  encodeMessage: (message) => Buffer.from(encodeMessage(message), 'utf8'),
+  encodeEvent: (event, payload) => Buffer.from(encodeFrame(event, payload), 'utf8'),
+};
+
 const NORMAL_CLOSURE = 1000;
 const TEXT = { binary: false } as const;
 
@@ -126,7 +131,7 @@ export function encodeFrame(event: string, payload: unknown): string {
 }
 
 /** A message as a frame. A custom event carries its payload as `data`, like any other message. */
-export function encodeMessage(message: AnyMessage): string {
+function encodeMessage(message: AnyMessage): string {
   const { type, ...frame } = toMessageFrame(message);
   return message.event === undefined
     ? encodeFrame('message', toMessageFrame(message))

@@ -10,13 +10,13 @@ import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, toProblem } from '../utils/errors';
 import { type Caller, readBearer } from '../utils/jwt';
-import { type AnyMessage, CLOSE_CODES } from '../utils/protocol';
+import { CLOSE_CODES } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
-import type { Connection, Transport } from './connections';
+import type { Connection } from './connections';
 import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
-import { encodeFrame, encodeMessage, PlainConnection } from './plain-connection';
+import { encodeFrame, PlainConnection } from './plain-connection';
 import type { EventReply, Sessions } from './sessions';
 import type { Tokens } from './tokens';
 import { SOCKET_IO_PATH } from './websocket';
@@ -64,10 +64,9 @@ interface Peer {
   pingedAt: number | undefined;
 }
 
-export class PlainWebSocketService implements Transport {
+export class PlainWebSocketService {
   readonly #server: WebSocketServer;
   readonly #peers = new Set<Peer>();
-  readonly #rooms = new Map<string, Set<PlainConnection>>();
   #dispatch: DispatchAction | undefined;
   #heartbeatTimer: NodeJS.Timeout | undefined;
 
@@ -177,8 +176,6 @@ export class PlainWebSocketService implements Transport {
       origin,
       maxBufferedBytes: this.parts.config.MAX_BUFFERED_BYTES,
       onSlow: (connection) => this.parts.sessions.cutSlow(connection),
-      onJoin: (connection, topic) => this.#join(connection, topic),
-      onLeave: (connection, topic) => this.#leave(connection, topic),
     });
   }
 
@@ -254,34 +251,6 @@ export class PlainWebSocketService implements Transport {
         peer.webSocket.ping();
       }
     }
-  }
-
-  #join(connection: PlainConnection, topic: string): void {
-    const room = this.#rooms.get(topic);
-    if (room === undefined) this.#rooms.set(topic, new Set([connection]));
-    else room.add(connection);
-  }
-
-  #leave(connection: PlainConnection, topic: string): void {
-    const room = this.#rooms.get(topic);
-    room?.delete(connection);
-    if (room?.size === 0) this.#rooms.delete(topic);
-  }
-
-  broadcast(message: AnyMessage): void {
-    this.#sendToRoom(message.topic, () => encodeMessage(message));
-  }
-
-  emit(topic: string, event: string, payload: unknown, exceptUserId?: string): void {
-    this.#sendToRoom(topic, () => encodeFrame(event, payload), exceptUserId);
-  }
-
-  #sendToRoom(topic: string, encode: () => string, exceptUserId?: string): void {
-    const room = this.#rooms.get(topic);
-    if (room === undefined) return;
-    // Encoded once: as bytes, so that ws does not encode the text again for each socket.
-    const frame = Buffer.from(encode(), 'utf8');
-    for (const connection of room) if (connection.userId !== exceptUserId) connection.sendFrame(frame);
   }
 
   /** Closes what is left: connections that never said who they are, and the timer. */

@@ -4,18 +4,15 @@
  * gets at most two frames per interval however many people come and go.
  */
 import { type Clock, toIsoTime } from '../utils/clock';
-import type { Connection, Transport } from './connections';
+import { type Connection, writeToAll } from './connections';
 
 const FRAME_INTERVAL_MS = 500;
-/** The room of the watchers: no topic can have this name. */
-export const LOBBY = '#lobby';
 
 export class Presence {
   readonly #online = new Set<string>();
   /** Users without a connection who are still shown, and when their last one ended. */
   readonly #leaving = new Map<string, number>();
   readonly #watchers = new Set<Connection>();
-  readonly #transports: Transport[] = [];
   #joined = new Set<string>();
   /** Users who were shown to the watchers as online and are so no longer, with the time of their leaving. */
   #left = new Map<string, number>();
@@ -25,10 +22,6 @@ export class Presence {
     private readonly clock: Clock,
     private readonly graceMs: number,
   ) {}
-
-  addTransport(transport: Transport): void {
-    this.#transports.push(transport);
-  }
 
   open(): void {
     this.#timer = setInterval(() => this.tell(), FRAME_INTERVAL_MS);
@@ -63,13 +56,12 @@ export class Presence {
     // Changes up to now are in the list; the others are told first, so that nobody hears them twice.
     this.tell();
     this.#watchers.add(connection);
-    connection.join(LOBBY);
     const users = [...this.#online];
     return { users, count: users.length };
   }
 
   unwatch(connection: Connection): void {
-    if (this.#watchers.delete(connection)) connection.leave(LOBBY);
+    this.#watchers.delete(connection);
   }
 
   /** Ends the graces that are over, and tells the watchers what has changed. */
@@ -95,8 +87,7 @@ export class Presence {
   }
 
   #emit(event: string, payload: object | undefined): void {
-    if (payload === undefined) return;
-    for (const transport of this.#transports) transport.emit(LOBBY, event, payload);
+    if (payload !== undefined) writeToAll(this.#watchers, (transport) => transport.encodeEvent(event, payload));
   }
 }
 

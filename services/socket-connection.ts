@@ -1,107 +1,42 @@
 /**
- * One Socket.IO connection. Counts its unsent bytes, so that a reader that does not read is cut instead of
- * filling memory, and writes pages of catch-up in one system call.
- *
- * Listeners are functions shared by all connections that find their state on the emitter (OUTGOING): a closure
- * per connection and event would cost more memory than the state itself.
+ * One Socket.IO connection. Watches its unsent bytes, so that a reader that does not read is cut instead of filling
+ * memory, and writes pages of catch-up in one system call. Nothing listens to the engine's events meanwhile: a
+ * listener would run for every packet of every broadcast.
  */
 import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Caller } from '../utils/jwt';
-import { type Closing, type Message, toCustomEventMeta, toMessageFrame } from '../utils/protocol';
-import type { Connection } from './connections';
+import { type AnyMessage, type Closing, type Message, toCustomEventMeta, toMessageFrame } from '../utils/protocol';
+import type { Connection, Transport } from './connections';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
-const OUTGOING = Symbol('outgoing');
-
-interface Tracked {
-  [OUTGOING]?: Outgoing;
-}
-
 /** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
-interface EngineTransport extends EventEmitter, Tracked {
+interface EngineTransport extends EventEmitter {
   readonly name: string;
-  readonly socket?: { terminate(): void; readonly _socket?: TcpSocket };
+  /** Is nothing on its way? Polling: does a request wait for an answer? */
+  readonly writable: boolean;
+  readonly socket?: { readonly bufferedAmount: number; terminate(): void; readonly _socket?: TcpSocket };
   send(packets: unknown[]): void;
 }
 
 /** The part of Engine.IO's connection that is used here. */
-export interface EngineConnection extends EventEmitter, Tracked {
+export interface EngineConnection extends EventEmitter {
   readonly readyState: string;
   readonly remoteAddress: string;
   readonly transport: EngineTransport;
+  /** Packets that wait until the transport is writable; a new array after each flush. */
+  readonly writeBuffer: readonly { readonly data?: unknown }[];
   request: unknown;
+  write(packet: string, options: object): void;
   close(discard?: boolean): void;
 }
 
 /** The Engine.IO connection below a Socket.IO socket. */
 export function engineOf(socket: Socket): EngineConnection {
   return socket.conn as unknown as EngineConnection;
-}
-
-/** Bytes on their way out of one connection; a character counts as one byte. */
-class Outgoing {
-  #queuedBytes = 0;
-  #inFlightBytes = 0;
-  #waiting: (() => void)[] = [];
-
-  constructor(
-    private readonly maxBytes: number,
-    private readonly onOverflow: () => void,
-  ) {}
-
-  add(bytes: number): void {
-    this.#queuedBytes += bytes;
-    if (this.#queuedBytes + this.#inFlightBytes > this.maxBytes) this.onOverflow();
-  }
-
-  handOver(): void {
-    this.#inFlightBytes += this.#queuedBytes;
-    this.#queuedBytes = 0;
-  }
-
-  written(): void {
-    this.#inFlightBytes = 0;
-    if (this.#queuedBytes === 0) this.release();
-  }
-
-  release(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
-  }
-
-  whenEmpty(): Promise<void> {
-    if (this.#queuedBytes + this.#inFlightBytes === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-}
-
-function onPacketCreate(this: EngineConnection, packet: { readonly data?: unknown }): void {
-  this[OUTGOING]?.add(typeof packet.data === 'string' ? packet.data.length : 1);
-}
-
-function onFlush(this: EngineConnection): void {
-  this[OUTGOING]?.handOver();
-}
-
-function onTransportDrain(this: EngineTransport): void {
-  this[OUTGOING]?.written();
-}
-
-function onUpgrade(this: EngineConnection, transport: EngineTransport): void {
-  const outgoing = this[OUTGOING];
-  if (outgoing !== undefined) trackTransport(transport, outgoing);
-}
-
-function onEngineClose(this: EngineConnection): void {
-  this[OUTGOING]?.release();
-}
-
-function trackTransport(transport: EngineTransport, outgoing: Outgoing): void {
-  transport[OUTGOING] = outgoing;
-  transport.on('drain', onTransportDrain);
 }
 
 export interface SocketConnectionParts {
@@ -115,6 +50,7 @@ export interface SocketConnectionParts {
 }
 
 export class SocketConnection implements Connection {
+  readonly transport = socketTransport;
   caller: Caller;
   readonly device: string;
   readonly origin: string;
@@ -122,6 +58,12 @@ export class SocketConnection implements Connection {
   #isClosing = false;
   readonly #socket: Socket;
   readonly #engine: EngineConnection;
+  readonly #maxBufferedBytes: number;
+  readonly #onSlow: (connection: SocketConnection) => void;
+  /** The waiting packets that were counted last, how many, and their bytes: each packet is looked at once. */
+  #counted: EngineConnection['writeBuffer'] = [];
+  #countedPackets = 0;
+  #countedBytes = 0;
 
   constructor(parts: SocketConnectionParts, defaultDevice: string) {
     this.#socket = parts.socket;
@@ -130,16 +72,8 @@ export class SocketConnection implements Connection {
     this.origin = parts.origin;
     this.device = parts.device ?? defaultDevice;
     this.isAcknowledging = parts.device !== undefined && parts.device !== defaultDevice;
-    this.#track(new Outgoing(parts.maxBufferedBytes, () => this.isOpen && parts.onSlow(this)));
-  }
-
-  #track(outgoing: Outgoing): void {
-    this.#engine[OUTGOING] = outgoing;
-    this.#engine.on('packetCreate', onPacketCreate);
-    this.#engine.on('flush', onFlush);
-    this.#engine.on('upgrade', onUpgrade);
-    this.#engine.on('close', onEngineClose);
-    trackTransport(this.#engine.transport, outgoing);
+    this.#maxBufferedBytes = parts.maxBufferedBytes;
+    this.#onSlow = parts.onSlow;
   }
 
   get id(): string {
@@ -156,11 +90,40 @@ export class SocketConnection implements Connection {
 
   send(event: string, payload: unknown): void {
     this.#socket.emit(event, payload);
+    this.#checkBuffer();
+  }
+
+  writeFrame(frame: unknown): void {
+    if (this.#isClosing) return;
+    const { packet, options } = frame as SocketFrame;
+    this.#engine.write(packet, options);
+    this.#checkBuffer();
+  }
+
+  #checkBuffer(): void {
+    const { writeBuffer, transport } = this.#engine;
+    if (writeBuffer.length === 0 || !this.isOpen) return;
+    const inFlight = transport.socket?.bufferedAmount ?? 0;
+    if (this.#countWaiting(writeBuffer) + inFlight > this.#maxBufferedBytes) this.#onSlow(this);
+  }
+
+  /** Bytes that wait in the engine; a character counts as one. */
+  #countWaiting(writeBuffer: EngineConnection['writeBuffer']): number {
+    if (writeBuffer !== this.#counted) {
+      this.#counted = writeBuffer;
+      this.#countedPackets = 0;
+      this.#countedBytes = 0;
+    }
+    for (; this.#countedPackets < writeBuffer.length; this.#countedPackets += 1) {
+      const data = writeBuffer[this.#countedPackets]?.data;
+      this.#countedBytes += typeof data === 'string' ? data.length : 1;
+    }
+    return this.#countedBytes;
   }
 
   sendPage(messages: readonly Message[]): void {
     this.#corked(() => {
-      for (const message of messages) emitMessage(this.#socket, message);
+      for (const message of messages) this.#socket.emit(...argumentsOf(message));
     });
   }
 
@@ -187,16 +150,13 @@ export class SocketConnection implements Connection {
     });
   }
 
-  drained(): Promise<void> {
-    return this.#engine[OUTGOING]?.whenEmpty() ?? Promise.resolve();
+  async drained(): Promise<void> {
+    while (this.isOpen && !this.#isDrained()) await nextOf(this.#engine);
   }
 
-  join(topic: string): void {
-    void this.#socket.join(roomOf(topic));
-  }
-
-  leave(topic: string): void {
-    void this.#socket.leave(roomOf(topic));
+  #isDrained(): boolean {
+    const { writeBuffer, transport } = this.#engine;
+    return writeBuffer.length === 0 && (transport.writable || transport.socket === undefined);
   }
 
   close(closing: Closing, { isFinal }: { isFinal: boolean }): void {
@@ -218,16 +178,64 @@ export class SocketConnection implements Connection {
   }
 }
 
-/** The room of a topic. Socket.IO gives each socket a room of its id: a prefix keeps topics apart from those. */
-export function roomOf(topic: string): string {
-  return `topic:${topic}`;
+/** Resolves when a transport has written what it had, another one has taken over, or the connection has ended. */
+function nextOf(engine: EngineConnection): Promise<void> {
+  const { transport } = engine;
+  return new Promise((resolve) => {
+    const settle = () => {
+      transport.off('drain', settle);
+      engine.off('upgrade', settle);
+      engine.off('close', settle);
+      resolve();
+    };
+    transport.on('drain', settle);
+    engine.on('upgrade', settle);
+    engine.on('close', settle);
+  });
 }
 
-/** Emits a stored or live message under its own event name. */
-export function emitMessage(
-  target: { emit(event: string, ...payload: unknown[]): unknown },
-  message: Parameters<typeof toMessageFrame>[0],
-): void {
-  if (message.event === undefined) target.emit('message', toMessageFrame(message));
-  else target.emit(message.event, message.data, toCustomEventMeta(message));
+/** An event, encoded for all sockets: the packet, and the WebSocket frame that holds it. */
+interface SocketFrame {
+  readonly packet: string;
+  readonly options: { readonly wsPreEncodedFrame: readonly [Buffer] };
+}
+
+/** The type of an event in the default namespace: Socket.IO protocol 5, and Engine.IO's message before it. */
+const EVENT_PACKET = '2';
+const ENGINE_MESSAGE = '4';
+
+/**
+ * Socket.IO encodes a packet once for a room; this does the same for any set of connections, and hands the frame to
+ * ws in one piece: one write where header and payload would be two.
+ */
+export const socketTransport: Transport = {
+  encodeMessage: (message) => encode(argumentsOf(message)),
+  encodeEvent: (event, payload) => encode([event, payload]),
+};
+
+function encode(args: readonly unknown[]): SocketFrame {
+  const packet = EVENT_PACKET + JSON.stringify(args);
+  return { packet, options: { wsPreEncodedFrame: [textFrame(Buffer.from(ENGINE_MESSAGE + packet, 'utf8'))] } };
+}
+
+/** An unmasked text frame: RFC 6455, section 5.2. */
+function textFrame(payload: Buffer): Buffer {
+  const { length } = payload;
+  const header = Buffer.alloc(length < 126 ? 2 : length < 65_536 ? 4 : 10);
+  header[0] = 0x81;
+  if (length < 126) header[1] = length;
+  else if (length < 65_536) {
+    header[1] = 126;
+    header.writeUInt16BE(length, 2);
+  } else {
+    header[1] = 127;
+    header.writeBigUInt64BE(BigInt(length), 2);
+  }
+  return Buffer.concat([header, payload]);
+}
+
+/** A message under its own event name. */
+function argumentsOf(message: AnyMessage): [string, ...unknown[]] {
+  if (message.event === undefined) return ['message', toMessageFrame(message)];
+  return [message.event, message.data, toCustomEventMeta(message)];
 }

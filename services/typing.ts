@@ -3,7 +3,8 @@
  * for five seconds has stopped.
  */
 import type { Clock } from '../utils/clock';
-import type { Transport } from './connections';
+import { writeToAll } from './connections';
+import type { Delivery } from './delivery';
 
 const MIN_INTERVAL_MS = 1_000;
 const SILENCE_MS = 5_000;
@@ -23,14 +24,12 @@ interface Typist {
 export class Typing {
   readonly #typists = new Map<string, Typist>();
   readonly #toldAt = new Map<string, number>();
-  readonly #transports: Transport[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(private readonly clock: Clock) {}
-
-  addTransport(transport: Transport): void {
-    this.#transports.push(transport);
-  }
+  constructor(
+    private readonly delivery: Delivery,
+    private readonly clock: Clock,
+  ) {}
 
   open(): void {
     this.#timer = setInterval(() => this.check(), CHECK_INTERVAL_MS);
@@ -70,8 +69,8 @@ export class Typing {
       if (now - (this.#toldAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
       this.#toldAt.set(userId, now);
       typist.wasTold = isTyping;
-      for (const transport of this.#transports)
-        transport.emit(room, 'typing', { topic, userId, typing: isTyping }, userId);
+      const frame = { topic, userId, typing: isTyping };
+      writeToAll(this.delivery.membersOf(room), (transport) => transport.encodeEvent('typing', frame), userId);
     }
     if (!isTyping) this.#typists.delete(key);
   }

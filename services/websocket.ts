@@ -6,14 +6,13 @@ import { Server, type Socket } from 'socket.io';
 import type { Config } from '../utils/config';
 import { AppError, type Problem, toProblem } from '../utils/errors';
 import { readBearer } from '../utils/jwt';
-import type { AnyMessage } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
-import { DEFAULT_DEVICE, personalTopic } from '../utils/topic-names';
-import type { Connection, Connections, Transport } from './connections';
+import { DEFAULT_DEVICE } from '../utils/topic-names';
+import type { Connection, Connections } from './connections';
 import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
 import type { Sessions } from './sessions';
-import { type EngineConnection, emitMessage, engineOf, roomOf, SocketConnection } from './socket-connection';
+import { type EngineConnection, engineOf, SocketConnection } from './socket-connection';
 import type { Tokens } from './tokens';
 
 export const SOCKET_IO_PATH = '/socket.io/';
@@ -49,7 +48,7 @@ interface SocketState {
 
 type TidingsSocket = Socket<never, never, never, SocketState>;
 
-export class WebSocketService implements Transport {
+export class WebSocketService {
   readonly #io: Server;
   /** Engine connections that have their socket: one each, however many CONNECT packets come in a burst. */
   readonly #reserved = new WeakSet<EngineConnection>();
@@ -183,17 +182,6 @@ export class WebSocketService implements Transport {
     if (typeof event !== 'string') throw new AppError('unknown_event', 'The name of an event is a string.');
     if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
     return this.#operations.dispatch(connection, event, payload);
-  }
-
-  broadcast(message: AnyMessage): void {
-    emitMessage(this.#io.local.to(roomOf(message.topic)), message);
-  }
-
-  emit(topic: string, event: string, payload: unknown, exceptUserId?: string): void {
-    const audience = this.#io.local.to(roomOf(topic));
-    // All connections of a user are in the room of the personal topic.
-    const others = exceptUserId === undefined ? audience : audience.except(roomOf(personalTopic(exceptUserId)));
-    others.emit(event, payload);
   }
 
   /**
