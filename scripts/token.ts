@@ -2,6 +2,7 @@
  * Makes a token, or says why one is refused.
  *   npm run token -- --sub user123 [--scope "send broadcast"] [--expires 1d]
  *   npm run token -- --check TOKEN
+ *   npm run token -- --samples
  */
 import { parseArgs } from 'node:util';
 import { resolveKey } from '../application';
@@ -13,7 +14,11 @@ import { claimsSchema, SCOPES } from '../utils/jwt';
 
 const USAGE = `Usage:
   npm run token -- --sub USER [--scope "send broadcast presence admin"] [--expires 15m|12h|1d]
-  npm run token -- --check TOKEN`;
+  npm run token -- --check TOKEN
+  npm run token -- --samples`;
+
+/** The sample users of an ancestor that is tried with wscat; their tokens are valid one day. */
+const SAMPLE_USERS = ['omar', 'diego', 'satoshi', 'memoor'];
 
 const UNIT_SECONDS = new Map([
   ['s', 1],
@@ -32,15 +37,33 @@ function main(): void {
       scope: { type: 'string' },
       expires: { type: 'string', default: '1d' },
       check: { type: 'string' },
+      samples: { type: 'boolean', default: false },
     },
   });
   const config = parseConfig(process.env);
   if (values.check !== undefined) checkToken(config, values.check);
+  else if (values.samples) printSamples(config);
   else if (values.sub !== undefined) printToken(config, { ...values, sub: values.sub });
   else throw new UsageError(USAGE);
 }
 
-function printToken(config: Config, { sub, scope, expires }: { sub: string; scope?: string; expires: string }): void {
+function printSamples(config: Config): void {
+  for (const user of SAMPLE_USERS) {
+    console.log(`${user}\nwscat -c ws://localhost:${config.PORT}/${makeToken(config, { sub: user, expires: '1d' })}\n`);
+  }
+}
+
+function printToken(config: Config, request: TokenWish): void {
+  console.log(makeToken(config, request));
+}
+
+interface TokenWish {
+  readonly sub: string;
+  readonly scope?: string;
+  readonly expires: string;
+}
+
+function makeToken(config: Config, { sub, scope, expires }: TokenWish): string {
   const { key, algorithm } = resolveKey(config);
   if (algorithm !== 'HS256') throw new UsageError('JWT_PUBLIC_KEY only checks tokens: get one from your issuer.');
   const subject = claimsSchema.shape.sub.safeParse(sub);
@@ -48,7 +71,7 @@ function printToken(config: Config, { sub, scope, expires }: { sub: string; scop
   const unknown = (scope ?? '').split(' ').filter((name) => name !== '' && !SCOPES.some((known) => known === name));
   if (unknown.length > 0) throw new UsageError(`--scope: unknown ${unknown.join(', ')}; known: ${SCOPES.join(', ')}`);
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
-  console.log(signToken(key, { userId: sub, scope, lifetimeSeconds: readLifetime(expires), issuer, audience }));
+  return signToken(key, { userId: sub, scope, lifetimeSeconds: readLifetime(expires), issuer, audience });
 }
 
 function readLifetime(text: string): number {

@@ -104,4 +104,20 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
     },
     60_000,
   );
+
+  it('shows who is online, and who comes and goes', async () => {
+    const server = runServer({ PORT: '0', DATA_DIR: temporaryDirectory(), PRESENCE_GRACE_MS: '0' });
+    const url = (await server.line(/test page/)).trim().split(/\s+/).at(-1) ?? '';
+    const { page } = await openPage();
+    await page.goto(url);
+    await page.fill('#token', await tokenFromBanner(server, 'user123'));
+    await page.click('#connect');
+    await page.waitForSelector('#lobby li:text-is("user123")');
+    const other = openClient(url, { auth: { token: await tokenFromBanner(server, 'user456') } });
+    await page.waitForSelector('#lobby li:text-is("user456")');
+    expect(await page.textContent('#lobby-count')).toBe('2');
+    other.close();
+    await page.waitForSelector('#lobby li:text-is("user456")', { state: 'detached' });
+    expect(await page.textContent('#lobby-count')).toBe('1');
+  }, 60_000);
 });

@@ -26,6 +26,18 @@ it('makes a token that it then accepts, with the secret of the data directory', 
   expect(other).toEqual({ output: 'refused: The token was refused: invalid signature.', code: 1 });
 });
 
+it('makes a day of tokens for the four sample users, ready for wscat', async () => {
+  const env = { DATA_DIR: temporaryDirectory(), PORT: '8091' };
+  const { output } = await token(['--samples'], env);
+  const lines = output.split('\n').filter((line) => line !== '');
+  expect(lines.filter((_line, index) => index % 2 === 0)).toEqual(['omar', 'diego', 'satoshi', 'memoor']);
+  const commands = lines.filter((_line, index) => index % 2 === 1);
+  for (const command of commands)
+    expect(command).toMatch(/^wscat -c ws:\/\/localhost:8091\/eyJ[\w-]+\.[\w-]+\.[\w-]+$/);
+  const { output: checked } = await token(['--check', commands[0]?.split('/').at(-1) ?? ''], env);
+  expect(checked).toMatch(/^accepted: user omar, scopes none, expires /);
+});
+
 it.each([
   ['nothing', [], 'Usage:'],
   ['an unknown option', ['--who', 'x'], '--who'],
