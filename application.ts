@@ -77,7 +77,7 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   const connections = new Connections();
   const metrics = createMetrics({ connections: () => connections.count, users: () => connections.userCount });
   const cursors = new Cursors(store, logger);
-  const delivery = new Delivery({ store, cursors, metrics, logger });
+  const delivery = new Delivery({ store, cursors, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
   const httpServer = createServer({
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,

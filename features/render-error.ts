@@ -41,10 +41,14 @@ export const refuseUnknownPath: RequestHandler = () => {
   throw new AppError('not_found', 'There is no such path.');
 };
 
-/** Answers 405 with the methods that the path has. */
+/** Answers 405 with the methods that the path has; OPTIONS asks for just these. */
 export function refuseOtherMethods(allowed: readonly string[]): RequestHandler {
-  return (_request, response) => {
+  return (request, response) => {
     response.set('Allow', allowed.join(', '));
+    if (request.method === 'OPTIONS') {
+      response.status(204).end();
+      return;
+    }
     throw new AppError('method_not_allowed', `Allowed here: ${allowed.join(', ')}.`);
   };
 }

@@ -73,11 +73,13 @@ export function createConnectionOperations(parts: ConnectionParts) {
     return { timestamp };
   }
 
-  /** Closes all connections of this user on this device; the lobby hears of it at once. */
-  function logout({ userId, device }: Connection): { closed: number } {
-    const closed = disconnect(userId, 'logged_out', { reason: 'The user logged out.', device });
-    presence.loggedOut(userId);
-    return { closed };
+  /** Closes all connections of this user on this device, after the answer; the lobby hears of it at once. */
+  function logout({ userId, device }: Connection): Record<string, never> {
+    setImmediate(() => {
+      disconnect(userId, 'logged_out', { reason: 'The user logged out.', device });
+      presence.loggedOut(userId);
+    });
+    return {};
   }
 
   /** Goes on with a newer token of the same user. @throws AppError as a handshake does, `forbidden` for another user. */

@@ -18,7 +18,7 @@ import { type Appended, type Draft, type Page, type Store, StoreError } from './
 
 /** Unacknowledged messages that catch-up puts on the way to one device. */
 export const CATCH_UP_WINDOW_MESSAGES = 200;
-const PAGE_BYTES = 256 * 1024;
+const MAX_PAGE_BYTES = 256 * 1024;
 
 /** A topic that at least one connection of this node follows. */
 interface FollowedTopic {
@@ -52,6 +52,8 @@ export interface DeliveryParts {
   readonly cursors: Cursors;
   readonly metrics: Metrics;
   readonly logger: Logger;
+  /** Unsent bytes beyond which a connection is cut. */
+  readonly maxBufferedBytes: number;
 }
 
 export class Delivery {
@@ -60,7 +62,12 @@ export class Delivery {
   /** Topics whose `head` has moved for clients that do not acknowledge, since cursors were last collected. */
   readonly #moved = new Set<FollowedTopic>();
 
-  constructor(private readonly parts: DeliveryParts) {}
+  /** A page fits the buffer of a connection: who reads is never cut for what catch-up writes. */
+  readonly #pageBytes: number;
+
+  constructor(private readonly parts: DeliveryParts) {
+    this.#pageBytes = Math.min(MAX_PAGE_BYTES, parts.maxBufferedBytes);
+  }
 
   /**
    * Stores a message and emits it to who follows the topic here. Resolves after the message is on disk.
@@ -127,7 +134,7 @@ export class Delivery {
   }
 
   #readPage(topic: string, after: number, limit: number): Promise<Page> {
-    return this.parts.store.read(topic, { after, limit, maxBytes: PAGE_BYTES });
+    return this.parts.store.read(topic, { after, limit, maxBytes: this.#pageBytes });
   }
 
   /**

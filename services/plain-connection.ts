@@ -52,10 +52,13 @@ export class PlainConnection implements Connection {
 
   send(event: string, payload: unknown): void {
     this.#write(encodeFrame(event, payload));
+    this.#checkBuffer();
   }
 
   writeFrame(frame: unknown): void {
-    if (!this.#isClosing) this.#write(frame as Buffer);
+    if (this.#isClosing) return;
+    this.#write(frame as Buffer);
+    this.#checkBuffer();
   }
 
   #write(frame: string | Buffer): void {
@@ -63,12 +66,12 @@ export class PlainConnection implements Connection {
     if (webSocket.readyState !== webSocket.OPEN) return;
     this.#unsent += 1;
     webSocket.send(frame, TEXT, this.#onSent);
-    this.#checkBuffer();
   }
 
   #checkBuffer(): void {
     const { webSocket, maxBufferedBytes, onSlow } = this.parts;
-    if (webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
+    // One frame alone is on its way whatever its size: a backlog begins behind it.
+    if (this.#unsent > 1 && webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
   }
 
   sendPage(messages: readonly Message[]): void {

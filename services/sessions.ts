@@ -38,6 +38,8 @@ export class Sessions {
   isOpen = false;
   readonly #limits = new WeakMap<Connection, EventLimit>();
   readonly #warned = new WeakSet<Connection>();
+  /** The event of a connection that is being answered: the next one waits, so answers keep the order of the events. */
+  readonly #running = new WeakMap<Connection, Promise<unknown>>();
   #expiryTimer: NodeJS.Timeout | undefined;
 
   constructor(private readonly parts: SessionParts) {}
@@ -123,9 +125,20 @@ export class Sessions {
     try {
       if (!options.isFree) this.#limitEvents(connection);
       if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
-      return { ok: true, ...(await operation()) };
+      return { ok: true, ...(await (options.isFree ? operation() : this.#inTurn(connection, operation))) };
     } catch (thrown) {
       return { ok: false, error: toProblem(this.refusal(thrown), { origin: connection.origin }) };
+    }
+  }
+
+  async #inTurn(connection: Connection, operation: () => object | Promise<object>): Promise<object> {
+    const before = this.#running.get(connection);
+    const mine = before === undefined ? Promise.resolve(operation()) : before.then(operation, operation);
+    this.#running.set(connection, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#running.get(connection) === mine) this.#running.delete(connection);
     }
   }
 

@@ -83,7 +83,7 @@ const variables = z.object({
     'refuse',
     'what happens beyond MAX_CONNECTIONS_PER_USER',
   ),
-  MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'without effect until named topics are supported'),
+  MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that one user may be in'),
   PING_INTERVAL_MS: withDefault(integer(100, MAX_INTERVAL_MS), '25000', 'time between heartbeats'),
   PING_TIMEOUT_MS: withDefault(integer(100, MAX_INTERVAL_MS), '20000', 'silence after a heartbeat that closes'),
   MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'HTTP body or socket frame'),
@@ -96,8 +96,12 @@ const variables = z.object({
     'open turns scopes off; refused in production',
   ),
   AUTH_ERROR_EVENT: withDefault(flag, 'false', 'tell refused sockets by the event `error` instead of connect_error'),
-  PRESENCE_PUBLIC: withDefault(flag, 'true', 'without effect until the lobby is supported'),
-  PRESENCE_GRACE_MS: withDefault(integer(0, MAX_INTERVAL_MS), '3000', 'without effect until the lobby is supported'),
+  PRESENCE_PUBLIC: withDefault(flag, 'true', 'may every user watch the lobby? Else only with scope presence'),
+  PRESENCE_GRACE_MS: withDefault(
+    integer(0, MAX_INTERVAL_MS),
+    '3000',
+    'time without a connection after which a user has left the lobby',
+  ),
   SHUTDOWN_TIMEOUT_MS: withDefault(integer(100, 10 * MINUTE_MS), '10000', 'longest time that stopping may take'),
   LOG_LEVEL: withDefault(
     z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], 'expected a level such as info or debug'),
@@ -149,7 +153,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   const tokenKey = chooseTokenKey(given, problems);
   const corsOrigins = parseOrigins(given, problems);
   refuseUnsupported(given, problems);
-  if (parsed?.NODE_ENV === 'production' && parsed.AUTHORIZATION === 'open') {
+  if (given['NODE_ENV'] === 'production' && given['AUTHORIZATION'] === 'open') {
     problems.push('AUTHORIZATION: open is refused in production, expected scopes');
   }
   if (parsed === undefined || tokenKey === undefined || problems.length > 0) throw new ConfigError(problems);

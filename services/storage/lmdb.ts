@@ -5,7 +5,7 @@
  * makes lmdb-js resolve a transaction after its fdatasync; with the default it would resolve before.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, realpathSync } from 'node:fs';
+import { mkdirSync, realpathSync, statfsSync } from 'node:fs';
 import { extname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Database, open, type RootDatabase } from 'lmdb';
@@ -44,6 +44,8 @@ interface QueuedWrite {
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 /** A transaction of this size flushes in a few milliseconds; more would make the first waiter wait for the last. */
 const MAX_WRITES_PER_TRANSACTION = 2_000;
+/** Below this LMDB cannot grow its file by a page or two: the disk is full. */
+const MIN_FREE_BYTES = 64 * 1024;
 /** Topics looked at by a sweep before other work gets its turn. */
 const TOPICS_PER_TURN = 200;
 /** Sorts behind every topic (their names begin with an ASCII character), and behind every text but the rarest. */
@@ -65,10 +67,11 @@ export function openLmdbStore(directory: string): Store {
     refuseOtherProcess(root, databases.topics, directory);
     refuseOtherLayout(root, databases.meta, directory);
     directoriesInUse.add(path);
-    return new LmdbStore(root, databases, () => directoriesInUse.delete(path));
+    return new LmdbStore(path, root, databases, () => directoriesInUse.delete(path));
   } catch (error) {
     void root.close();
-    throw error;
+    if (error instanceof StoreOpenError) throw error;
+    throw new StoreOpenError(`The store in ${directory} cannot be opened: ${messageOf(error)}`, error);
   }
 }
 
@@ -97,7 +100,9 @@ function verify(directory: string): void {
 
 function openEnvironment(path: string): RootDatabase {
   try {
-    return open({ path, noSubdir: false, overlappingSync: false, maxDbs: DATABASES.length });
+    // Turns are batched by the queue. lmdb-js's own batching would leave a promise behind that nobody can hold, and
+    // so an unhandled rejection for every commit that fails.
+    return open({ path, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: DATABASES.length });
   } catch (error) {
     throw new StoreOpenError(`The store in ${path} cannot be opened: ${messageOf(error)}`, error);
   }
@@ -170,6 +175,7 @@ class LmdbStore implements Store {
   #pruneAfter: string | undefined;
 
   constructor(
+    private readonly path: string,
     private readonly root: RootDatabase,
     private readonly databases: Databases,
     private readonly onClose: () => void,
@@ -493,7 +499,7 @@ class LmdbStore implements Store {
         settle = writes.map(applyOne);
       });
     } catch (error) {
-      const failure = toStoreError(error);
+      const failure = toStoreError(await causeOf(error), this.#hasSpace());
       settle = writes.map(
         ({ fail }) =>
           () =>
@@ -501,6 +507,12 @@ class LmdbStore implements Store {
       );
     }
     for (const tell of settle) tell();
+  }
+
+  /** A full disk shows as an I/O error of the commit: only the file system tells them apart. */
+  #hasSpace(): boolean {
+    const { bavail, bsize } = statfsSync(this.path);
+    return bavail * bsize >= MIN_FREE_BYTES;
   }
 
   #topic(topic: string): TopicState {
@@ -557,10 +569,27 @@ function parseMessage([topic, seq]: readonly [string, number], text: string): Me
   }
 }
 
-function toStoreError(error: unknown): StoreError {
+/**
+ * Why a commit failed. lmdb-js rejects with a general error that carries the promise of the real one; left alone,
+ * that promise would be an unhandled rejection.
+ */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  try {
+    await error.commitError;
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+}
+
+function toStoreError(error: unknown, hasSpace = true): StoreError {
   if (error instanceof StoreError) return error;
   const reason = messageOf(error);
-  return new StoreError(reason, { isFull: /no space left|MDB_MAP_FULL|quota/i.test(reason), cause: error });
+  return new StoreError(reason, {
+    isFull: !hasSpace || /no space left|MDB_MAP_FULL|quota/i.test(reason),
+    cause: error,
+  });
 }
 
 function closedError(): StoreError {

@@ -84,7 +84,7 @@ describe('the end of a connection', () => {
     const first = await service.connect('anna', { device: 'phone' });
     const second = await service.connect('anna', { device: 'phone' });
     const other = await service.connect('anna', { device: 'laptop' });
-    first.socket.emit('logout');
+    expect(await first.call('logout')).toEqual({ ok: true });
     for (const client of [first, second]) {
       expect(await client.next('closing')).toMatchObject({ code: 'logged_out', retryInMs: null });
       expect(await client.next('disconnect')).toBe('io server disconnect');

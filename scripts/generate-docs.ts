@@ -1,0 +1,40 @@
+/**
+ * Writes the two documents that come from the configuration schema: `.env.example` and
+ * docs/reference/configuration.md. Run by `npm run docs`; tests/docs.test.ts fails when they are out of step.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeVariables, renderEnvExample } from '../utils/config';
+
+const INTRODUCTION = `# Configuration
+
+<!-- Written by \`npm run docs\` from utils/config.ts. Do not edit by hand. -->
+
+The service reads environment variables once, at start. \`npm start\` also reads a file \`.env\` where there is one;
+[.env.example](../../.env.example) has every variable with its default.
+
+- An empty value counts as not set.
+- A value that is not valid ends the start with exit code 1 and a line for each variable. Values are never printed.
+- \`npm start -- --check-config\` checks the environment and stops.
+- A variable of another name is ignored.
+`;
+
+/** The text of docs/reference/configuration.md. */
+export function renderConfigurationPage(): string {
+  const rows = describeVariables().map(
+    ({ name, standard, about }) =>
+      `| \`${name}\` | ${standard === undefined ? 'not set' : `\`${standard}\``} | ${inCell(about)} |`,
+  );
+  return [INTRODUCTION, '| Variable | Default | Meaning |', '| --- | --- | --- |', ...rows, ''].join('\n');
+}
+
+/** Text that stays inside its cell of a table. */
+function inCell(text: string): string {
+  return text.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replaceAll('*', '\\*');
+}
+
+if (require.main === module) {
+  const root = join(__dirname, '..');
+  writeFileSync(join(root, '.env.example'), renderEnvExample());
+  writeFileSync(join(root, 'docs/reference/configuration.md'), renderConfigurationPage());
+}

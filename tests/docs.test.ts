@@ -1,0 +1,261 @@
+/** The documents say what the code does, in both directions: nothing is missing, and nothing is promised in vain. */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { clientActions, clientEvents, type SocketOperations } from '../features/client-events';
+import type { mountRoutes } from '../features/routes';
+import { renderConfigurationPage } from '../scripts/generate-docs';
+import { createMetrics } from '../services/metrics';
+import { describeVariables, renderEnvExample } from '../utils/config';
+import { ERROR_KINDS } from '../utils/errors';
+import { CLOSE_CODES, CLOSING_CODES, SERVER_EVENTS } from '../utils/protocol';
+import { startService } from './support/service';
+
+type MountRoutes = typeof mountRoutes;
+
+const mockMounted: string[] = [];
+
+// Every table of routes passes through here with its prefix: the list is what the service really answers.
+jest.mock('../features/routes', () => {
+  const actual = jest.requireActual<{ mountRoutes: MountRoutes }>('../features/routes');
+  const recordAndMount: MountRoutes = (app, prefix, routes) => {
+    for (const { method, path } of routes) mockMounted.push(`${method.toUpperCase()} ${prefix}${path}`);
+    actual.mountRoutes(app, prefix, routes);
+  };
+  return { ...actual, mountRoutes: recordAndMount };
+});
+
+const ROOT = join(__dirname, '..');
+const NOT_OURS = new Set(['node_modules', 'dist', 'data', 'coverage', '.git']);
+/** What looks like a variable of the service and is none: those of the tests, and an error of LMDB. */
+const OTHER_NAMES = ['TIDINGS_REQUIRE_ALL', 'TIDINGS_SEED', 'MDB_VERSION_MISMATCH'];
+
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8');
+}
+
+function filesBelow(directory: string, extension: string): string[] {
+  return readdirSync(join(ROOT, directory), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) return NOT_OURS.has(entry.name) ? [] : filesBelow(path, extension);
+    return entry.name.endsWith(extension) ? [path] : [];
+  });
+}
+
+const PAGES = filesBelow('.', '.md');
+
+function withoutCode(markdown: string): string {
+  return markdown.replace(/^```[\s\S]*?^```$/gm, '');
+}
+
+function headings(markdown: string, level: number): string[] {
+  const lines = withoutCode(markdown).matchAll(new RegExp(`^#{${level}} (.+)$`, 'gm'));
+  return Array.from(lines, ([, heading = '']) => heading);
+}
+
+/** The text below a heading of level 2, up to the next one. */
+function section(markdown: string, heading: string): string {
+  const [, text] = markdown.split(`\n## ${heading}\n`);
+  if (text === undefined) throw new Error(`there is no section ${heading}`);
+  return text.split('\n## ')[0] ?? '';
+}
+
+function inBackticks(markdown: string): string[] {
+  return Array.from(markdown.matchAll(/`([^`\n]+)`/g), ([, code = '']) => code);
+}
+
+function sorted(names: Iterable<string>): string[] {
+  return [...new Set(names)].sort();
+}
+
+/** What the code hands to a function as its first text: names of events and codes that it sends. */
+function namesInSources(pattern: RegExp): string[] {
+  const sources = ['features', 'handlers', 'services'].flatMap((directory) => filesBelow(directory, '.ts'));
+  return sources.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
+}
+
+describe('docs/reference/errors.md', () => {
+  const page = read('docs/reference/errors.md');
+
+  it('has one heading for each error code', () => {
+    expect(headings(page, 2).sort()).toEqual(Object.keys(ERROR_KINDS).sort());
+  });
+
+  it.each(Object.entries(ERROR_KINDS))('gives the status of %s', (code, { status }) => {
+    expect(section(page, code).trim()).toMatch(new RegExp(`^Status ${status}\\. `));
+  });
+
+  it('has no links to files: it is served under another path', () => {
+    expect(linksOf(page)).toEqual([]);
+  });
+});
+
+describe('the configuration', () => {
+  it('is in .env.example as `npm run docs` writes it', () => {
+    expect(read('.env.example')).toBe(renderEnvExample());
+  });
+
+  it('is in docs/reference/configuration.md as `npm run docs` writes it', () => {
+    expect(read('docs/reference/configuration.md')).toBe(renderConfigurationPage());
+  });
+
+  it.each(PAGES)('has every variable that %s names', (path) => {
+    const named = inBackticks(read(path)).filter((code) => /^[A-Z]+(_[A-Z]+)+$/.test(code));
+    const known = [...describeVariables().map(({ name }) => name), ...OTHER_NAMES];
+    expect(named.filter((name) => !known.includes(name))).toEqual([]);
+  });
+});
+
+describe('docs/reference/http.md', () => {
+  const documented = headings(read('docs/reference/http.md'), 3).filter((heading) => /^[A-Z]+ \//.test(heading));
+
+  it('has one heading for each route', async () => {
+    mockMounted.length = 0;
+    await startService();
+    expect([...documented].sort()).toEqual([...mockMounted].sort());
+  });
+
+  it('names only routes that answer', async () => {
+    const service = await startService();
+    for (const route of documented) {
+      const [method = '', path = ''] = route.split(' ');
+      const response = await fetch(service.url + path.replaceAll(/:\w+/g, 'anna'), { method });
+      expect(`${route}: ${response.status}`).toMatch(/: (200|401)$/);
+    }
+  });
+
+  it('lists the options that are not supported, and they are refused', async () => {
+    const service = await startService();
+    const [, row = ''] = /\| the options (.+?) \|/.exec(read('docs/reference/http.md')) ?? [];
+    const options = inBackticks(row);
+    expect(options.length).toBeGreaterThan(0);
+    for (const option of options) {
+      const send = { userId: 'anna', type: 'test', data: null, [option]: 1 };
+      const { body } = await service.api.post('/websocket/message/user').send(send).expect(400);
+      expect(body).toMatchObject({ code: 'not_supported', errors: [{ path: option }] });
+    }
+  });
+});
+
+describe('docs/reference/events.md', () => {
+  const page = read('docs/reference/events.md');
+  const sent = namesInSources(/\b(?:send|emit|encodeEvent|encodeFrame)\(\s*'([^']+)'/g);
+  // The tables only name operations; none is called here.
+  const nothing = new Proxy({}, { get: () => ({}) }) as SocketOperations;
+
+  it('has one heading for each event that the service sends', () => {
+    const documented = headings(section(page, 'Server to client'), 3).filter((name) => name !== 'Custom events');
+    expect(documented.sort()).toEqual(sorted(sent));
+  });
+
+  it('says of the other reserved events that they are not sent yet', () => {
+    const reserved = SERVER_EVENTS.filter((name) => !sent.includes(name));
+    const [, sentence = ''] = /this version never sends\s+them: ([^.]+)\./.exec(page) ?? [];
+    expect(sorted(inBackticks(sentence))).toEqual(sorted(reserved));
+  });
+
+  it('has one heading for each event that clients may send', () => {
+    const known = clientEvents(nothing).keys();
+    expect(headings(section(page, 'Client to server'), 3).sort()).toEqual(sorted(known));
+  });
+
+  it('has each action of the plain endpoint in its table', () => {
+    const rows = section(page, 'Plain WebSocket').matchAll(/^\| (`[^|]+) \|/gm);
+    const documented = Array.from(rows, ([, actions = '']) => inBackticks(actions)).flat();
+    expect(documented.sort()).toEqual(sorted(clientActions(nothing).keys()));
+  });
+
+  it('gives each closing code its close code, and tells whether it is sent', () => {
+    const rows = section(page, 'Closing codes').matchAll(/^\| `(\w+)` \| (\d+) \|.*\| (yes|not yet) \|$/gm);
+    const documented = Array.from(rows, ([, code, plain, isSent]) => `${code}: ${plain}, ${isSent}`);
+    const used = namesInSources(/(?:\bcode: |\b(?:end|disconnect)\([^;]*?,\s*)'(\w+)'/g);
+    const expected = CLOSING_CODES.map(
+      (code) => `${code}: ${CLOSE_CODES[code]}, ${used.includes(code) ? 'yes' : 'not yet'}`,
+    );
+    expect(documented.sort()).toEqual(expected.sort());
+  });
+});
+
+describe('docs/reference/metrics.md', () => {
+  const none = () => 0;
+  const { registry } = createMetrics({ connections: none, users: none });
+
+  it('has one heading for each metric', async () => {
+    const metrics = await registry.getMetricsAsJSON();
+    expect(headings(read('docs/reference/metrics.md'), 2).sort()).toEqual(metrics.map(({ name }) => name).sort());
+  });
+
+  it('gives the type of each metric', async () => {
+    for (const { name, type } of await registry.getMetricsAsJSON()) {
+      const [word] = section(read('docs/reference/metrics.md'), name).trim().split(/[.,]/);
+      expect({ name, type: word?.toLowerCase() }).toEqual({ name, type });
+    }
+  });
+});
+
+describe('npm scripts', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  const namedIn = (path: string) =>
+    Array.from(
+      read(path).matchAll(/\bnpm (?:run (?:--silent )?([\w:-]+)|(test|start)\b)/g),
+      ([, run, short]) => run ?? short,
+    );
+
+  it.each(PAGES)('has every script that %s names', (path) => {
+    expect(namedIn(path).filter((name) => name === undefined || !Object.hasOwn(scripts, name))).toEqual([]);
+  });
+
+  it('are all in CONTRIBUTING.md', () => {
+    const own = Object.keys(scripts).filter((name) => !/^(pre|post)/.test(name));
+    expect(own.filter((name) => !namedIn('CONTRIBUTING.md').includes(name))).toEqual([]);
+  });
+});
+
+/** The targets of links that do not lead to another site. */
+function linksOf(markdown: string): string[] {
+  const links = withoutCode(markdown).matchAll(/\[[^\]]*\]\(([^)\s]+)\)/g);
+  return Array.from(links, ([, target = '']) => target).filter((target) => !/^[a-z]+:/.test(target));
+}
+
+/** The anchors of a page as GitHub makes them: a repeated heading gets a number. */
+function anchorsOf(markdown: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, heading = ''] of withoutCode(markdown).matchAll(/^#+ (.+)$/gm)) {
+    const slug = heading
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-');
+    let anchor = slug;
+    for (let n = 1; anchors.has(anchor); n += 1) anchor = `${slug}-${n}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
+
+function isResolved(page: string, link: string): boolean {
+  const [path = '', anchor] = link.split('#');
+  const target = path === '' ? page : relative(ROOT, join(ROOT, dirname(page), path));
+  if (!existsSync(join(ROOT, target))) return false;
+  if (anchor === undefined) return true;
+  return statSync(join(ROOT, target)).isFile() && anchorsOf(read(target)).has(anchor);
+}
+
+describe('pages', () => {
+  it.each(PAGES)('%s has links that lead somewhere', (page) => {
+    expect(linksOf(read(page)).filter((link) => !isResolved(page, link))).toEqual([]);
+  });
+
+  it('README.md fits a screen', () => {
+    expect(read('README.md').trimEnd().split('\n').length).toBeLessThanOrEqual(60);
+  });
+
+  it('are all reached from README.md', () => {
+    const reached = new Set(['README.md']);
+    for (const page of reached) {
+      for (const link of linksOf(read(page))) {
+        const [path = ''] = link.split('#');
+        if (path.endsWith('.md')) reached.add(join(dirname(page), path));
+      }
+    }
+    expect(PAGES.filter((page) => !reached.has(page))).toEqual([]);
+  });
+});
