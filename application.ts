@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { clientActions, clientEvents, dispatchBy } from './features/client-events';
 import { createHttpApplication } from './features/index';
+import { refuseTarget, refuseUnreadable } from './features/render-error';
 import { createConnectionOperations } from './handlers/connection';
 import { createPresenceOperations } from './handlers/presence';
 import { createTopicOperations } from './handlers/topics';
@@ -102,13 +103,27 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   });
   const lobby = createPresenceOperations({ presence, typing, delivery, isPublic: config.PRESENCE_PUBLIC });
   const verify = (token: string) => tokens.verify(token);
-  const own = createConnectionOperations({ delivery, store, clock, presence, sessions, verify, disconnect });
+  const own = createConnectionOperations({
+    delivery,
+    store,
+    clock,
+    presence,
+    sessions,
+    verify,
+    maxMessageBytes,
+    disconnect,
+  });
   let isStopping = false;
   const startedAt = process.hrtime.bigint();
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
   const health = { store, connections, metrics, isStopping: () => isStopping, uptimeSeconds };
   // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
-  httpServer.on('request', createHttpApplication({ config, logger, tokens, health, messages, topics }));
+  const handleRequest = createHttpApplication({ config, logger, tokens, health, messages, topics });
+  httpServer.on('request', (request, response) => {
+    // Express knows no answer to a target that is no URL.
+    handleRequest(request, response, () => refuseTarget(request, response, metrics));
+  });
+  httpServer.on('clientError', refuseUnreadable(metrics));
   const websocket = new WebSocketService(httpServer, { config, metrics, tokens, connections, sessions, limits });
   const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
   const upkeep = new Upkeep({ store, cursors, delivery, clock, logger, retentionDays: config.RETENTION_DAYS });

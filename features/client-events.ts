@@ -4,7 +4,7 @@ import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
-import { AppError } from '../utils/errors';
+import { AppError, badField } from '../utils/errors';
 import {
   notSupported,
   parseInput,
@@ -58,19 +58,27 @@ async function handleMessage(
   { messages, topics, own }: Pick<SocketOperations, 'messages' | 'topics' | 'own'>,
 ): Promise<object> {
   const { caller } = connection;
-  const fields = new Map(Object.entries(typeof payload === 'object' && payload !== null ? payload : {}));
-  const topic = fields.get('topic');
-  if (fields.has('to')) return (await messages.directMessage(caller, payload)).answer;
-  if (typeof topic === 'string') {
-    if (topic.startsWith('@'))
-      return (await messages.directMessage(caller, { ...(payload as object), to: topic.slice(1) })).answer;
+  const topic = fieldOf(payload, 'topic');
+  if (hasField(payload, 'to')) return (await messages.directMessage(caller, payload)).answer;
+  if (hasField(payload, 'topic')) {
+    if (typeof topic !== 'string') throw badField('topic', 'expected a string');
+    if (topic.startsWith('@')) return (await messages.directMessage(caller, { ...payload, to: topic.slice(1) })).answer;
     await topics.assertMayWrite(caller, topic, { isServiceAllowed: false });
     return (await messages.messageTopic(caller, topic, payload)).answer;
   }
-  if (fields.has('message')) return own.echoMessage(connection, fields.get('message'));
-  if (fields.has('content')) return own.echoContent(connection, fields.get('content'));
+  if (hasField(payload, 'message')) return own.echoMessage(connection, payload);
+  if (hasField(payload, 'content')) return own.echoContent(connection, payload);
   const message = 'expected `to` or `topic` with `type` and `data`, or `message`, or `content`';
   throw new AppError('bad_request', message, { errors: [{ path: '', message }] });
+}
+
+/** Looks at one name only: a payload may be a megabyte of bytes, which would be as many fields. */
+function hasField(payload: unknown, name: string): payload is object {
+  return typeof payload === 'object' && payload !== null && Object.hasOwn(payload, name);
+}
+
+function fieldOf(payload: unknown, name: string): unknown {
+  return hasField(payload, name) ? (payload as Record<string, unknown>)[name] : undefined;
 }
 
 /** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */

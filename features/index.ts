@@ -1,7 +1,8 @@
 /** The one list of route prefixes, and what stands before every request. */
 import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import cors from 'cors';
-import express, { type Express, type RequestHandler } from 'express';
+import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { pinoHttp } from 'pino-http';
 import type { TopicOperations } from '../handlers/topics';
@@ -32,6 +33,9 @@ export interface Guards {
   readonly authorize: ReturnType<typeof createAuthorize>;
 }
 
+/** Answers a request; `onUnanswered` is called for one that no route and no error handler has met. */
+export type HttpHandler = (request: IncomingMessage, response: ServerResponse, onUnanswered: () => void) => void;
+
 export interface HttpParts {
   readonly config: Config;
   readonly logger: Logger;
@@ -56,7 +60,7 @@ const API_HEADERS = {
 } as const;
 
 /** Builds the Express application: routes first, each with only the guards that it needs. */
-export function createHttpApplication(parts: HttpParts): Express {
+export function createHttpApplication(parts: HttpParts): HttpHandler {
   const { config, logger, tokens, health } = parts;
   const guards: Guards = {
     authenticated: [authenticate(tokens), limitRequests(config)],
@@ -85,7 +89,7 @@ export function createHttpApplication(parts: HttpParts): Express {
   app.use(refuseUnknownPath);
   app.use(limitRefusals(config));
   app.use(renderError(logger, health.metrics));
-  return app;
+  return app as unknown as HttpHandler;
 }
 
 /** Names the request, and gives keep-alive connections up while the service stops. */

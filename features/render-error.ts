@@ -1,9 +1,14 @@
 /** The only place that writes an error over HTTP. */
+import { randomUUID } from 'node:crypto';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
 import type { Logger } from '../services/logger';
 import type { Metrics } from '../services/metrics';
 import { AppError, type ErrorCode, toAppError, toProblem } from '../utils/errors';
 import { requestIdOf } from './request';
+
+const PROBLEM_TYPE = 'application/problem+json';
 
 /** Scheme, host and port under which the client reached the service. */
 export function originOf(request: Request): string {
@@ -21,7 +26,7 @@ export function renderError(logger: Logger, metrics: Metrics): ErrorRequestHandl
     if (error.retryAfterSeconds !== undefined) response.set('Retry-After', String(error.retryAfterSeconds));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
     const problem = toProblem(error, { origin: originOf(request), requestId: requestIdOf(response) });
-    response.status(error.status).type('application/problem+json').send(JSON.stringify(problem));
+    response.status(error.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };
 }
 
@@ -34,7 +39,10 @@ function fromLibrary(thrown: unknown): AppError | undefined {
     [415, ['unsupported_media_type', 'The encoding or character set of the body is not supported.']],
   ]);
   const kind = kinds.get(thrown.status);
-  return kind === undefined ? undefined : new AppError(...kind, { cause: thrown });
+  if (kind === undefined) return undefined;
+  const [code, detail] = kind;
+  const errors = thrown.status === 400 ? { errors: [{ path: '', message: 'cannot be read' }] } : {};
+  return new AppError(code, detail, { cause: thrown, ...errors });
 }
 
 export const refuseUnknownPath: RequestHandler = () => {
@@ -50,5 +58,39 @@ export function refuseOtherMethods(allowed: readonly string[]): RequestHandler {
       return;
     }
     throw new AppError('method_not_allowed', `Allowed here: ${allowed.join(', ')}.`);
+  };
+}
+
+/** Answers a request whose target is no URL, such as `http://[`. */
+export function refuseTarget(request: IncomingMessage, response: ServerResponse, metrics: Metrics): void {
+  const error = new AppError('not_found', 'There is no such path.');
+  metrics.refusals.inc({ code: error.code });
+  const requestId = randomUUID();
+  const problem = toProblem(error, { origin: `http://${request.headers.host ?? ''}`, requestId });
+  response
+    .writeHead(error.status, { 'Content-Type': PROBLEM_TYPE, 'X-Request-Id': requestId })
+    .end(JSON.stringify(problem));
+}
+
+/** Answers what Node could not read as a request: headers beyond its limit, or no HTTP at all. */
+export function refuseUnreadable(metrics: Metrics) {
+  return (fault: NodeJS.ErrnoException, socket: Duplex): void => {
+    if (!socket.writable || fault.code === 'ECONNRESET') {
+      socket.destroy();
+      return;
+    }
+    const isTooLarge = fault.code === 'HPE_HEADER_OVERFLOW';
+    const error = isTooLarge
+      ? new AppError('headers_too_large', 'The headers of the request are too large.')
+      : new AppError('bad_request', 'This is not a request that can be read.');
+    metrics.refusals.inc({ code: error.code });
+    const body = JSON.stringify(toProblem(error, { origin: '', requestId: randomUUID() }));
+    const head = [
+      `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status]}`,
+      `Content-Type: ${PROBLEM_TYPE}`,
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      'Connection: close',
+    ];
+    socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
   };
 }

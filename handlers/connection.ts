@@ -8,7 +8,15 @@ import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
 import type { ClosingCode, Message } from '../utils/protocol';
-import { ackSchema, historySchema, parseInput, refreshSchema } from '../utils/schemas';
+import {
+  ackSchema,
+  assertMessageSize,
+  echoContentSchema,
+  echoMessageSchema,
+  historySchema,
+  parseInput,
+  refreshSchema,
+} from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
 
 const STANDARD_HISTORY_LIMIT = 50;
@@ -21,13 +29,15 @@ export interface ConnectionParts {
   readonly sessions: Sessions;
   /** Token → caller. */
   readonly verify: (token: string) => Caller;
+  /** Largest `data` of a message: UTF-8 bytes of its JSON. It bounds echoes too. */
+  readonly maxMessageBytes: number;
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
 }
 
 export type ConnectionOperations = ReturnType<typeof createConnectionOperations>;
 
 export function createConnectionOperations(parts: ConnectionParts) {
-  const { delivery, store, clock, presence, sessions, verify, disconnect } = parts;
+  const { delivery, store, clock, presence, sessions, verify, maxMessageBytes, disconnect } = parts;
 
   /** Records that this device has everything of a topic up to `seq`. */
   function acknowledge(connection: Connection, input: unknown): Record<string, never> {
@@ -50,7 +60,9 @@ export function createConnectionOperations(parts: ConnectionParts) {
   }
 
   /** An ancestor's echo: `{message}`. */
-  function echoMessage(connection: Connection, receivedMessage: unknown): { timestamp: string } {
+  function echoMessage(connection: Connection, input: unknown): { timestamp: string } {
+    const { message: receivedMessage } = parseInput(echoMessageSchema, input);
+    assertMessageSize('message', receivedMessage, maxMessageBytes);
     const timestamp = toIsoTime(clock.now());
     connection.send('messageReceived', {
       success: true,
@@ -61,7 +73,9 @@ export function createConnectionOperations(parts: ConnectionParts) {
   }
 
   /** Another ancestor's echo: `{content}`. */
-  function echoContent(connection: Connection, content: unknown): { timestamp: string } {
+  function echoContent(connection: Connection, input: unknown): { timestamp: string } {
+    const { content } = parseInput(echoContentSchema, input);
+    assertMessageSize('content', content, maxMessageBytes);
     const timestamp = toIsoTime(clock.now());
     connection.send('message', { type: 'echo', data: { content }, timestamp });
     return { timestamp };

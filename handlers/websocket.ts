@@ -8,6 +8,7 @@ import { newId } from '../utils/ids';
 import type { Caller } from '../utils/jwt';
 import type { ClosingCode } from '../utils/protocol';
 import {
+  assertMessageSize,
   broadcastSchema,
   directMessageSchema,
   gatewaySendManySchema,
@@ -151,7 +152,7 @@ export function createMessageOperations(parts: MessageParts) {
   ): Promise<{ success: true; message: string; results: RecipientResult[] }> {
     const { userIds, ...content } = parseSend(messageToUsersSchema, input);
     if (content.id !== undefined) throw badField('id', 'is refused here: an id names one message');
-    assertSize(content.data);
+    assertMessageSize('data', content.data, parts.maxMessageBytes);
     const recipients = [...new Set(userIds)];
     const results = await Promise.all(recipients.map((userId) => sendToOneOf(caller, userId, content)));
     return { success: true, message: `Message sent to ${recipients.length} users`, results };
@@ -193,7 +194,7 @@ export function createMessageOperations(parts: MessageParts) {
     topic: string,
     content: Content,
   ): Promise<{ receipt: Receipt; isRepeated: boolean }> {
-    assertSize(content.data);
+    assertMessageSize('data', content.data, parts.maxMessageBytes);
     const now = clock.now();
     const draft = {
       id: content.id ?? newId(now),
@@ -215,13 +216,6 @@ export function createMessageOperations(parts: MessageParts) {
       });
     }
     return { receipt: appended.message, isRepeated: appended.outcome === 'repeated' };
-  }
-
-  function assertSize(data: unknown): void {
-    const bytes = Buffer.byteLength(JSON.stringify(data));
-    if (bytes <= parts.maxMessageBytes) return;
-    const message = `has ${bytes} bytes as JSON, at most ${parts.maxMessageBytes} are allowed`;
-    throw new AppError('message_too_large', `data: ${message}`, { errors: [{ path: 'data', message }] });
   }
 
   /** Who is connected, by name; pages of at most 1,000. `count`: all of them. */

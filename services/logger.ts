@@ -13,9 +13,10 @@ export function redact(text: string): string {
 }
 
 /** An error as it is logged: its words may quote what a client sent, so tokens are taken out. */
-function describeError(error: Error): Record<string, unknown> {
-  const { type, message, stack, code } = pino.stdSerializers.err(error);
-  return { type, message: redact(message), stack: redact(stack), ...(code === undefined ? {} : { code }) };
+function describeError(thrown: unknown): Record<string, unknown> {
+  if (!(thrown instanceof Error)) return { type: typeof thrown, message: 'something that is no Error was thrown' };
+  const { type, message, stack, code } = pino.stdSerializers.err(thrown);
+  return { type, message: redact(message), stack: redact(stack ?? ''), ...(code === undefined ? {} : { code }) };
 }
 
 export function createLogger(config: Pick<Config, 'LOG_LEVEL' | 'NODE_ENV' | 'NODE_ID'>): Logger {

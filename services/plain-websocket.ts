@@ -9,7 +9,7 @@ import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, toProblem } from '../utils/errors';
-import { type Caller, readBearer } from '../utils/jwt';
+import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
@@ -24,6 +24,7 @@ import { SOCKET_IO_PATH } from './websocket';
 /** Without a token in the request, the first frame has to bring it within this time. */
 const AUTH_TIMEOUT_MS = 5_000;
 const MAX_BAD_FRAMES_IN_A_ROW = 10;
+const MAX_REF_LENGTH = 128;
 const HEARTBEAT_CHECKS_PER_TIMEOUT = 4;
 const UNAUTHENTICATED = 4401;
 /** Close codes of refusals, by what was refused. */
@@ -95,6 +96,8 @@ export class PlainWebSocketService {
     const url = parseUrl(request.url);
     if (url?.pathname.startsWith(SOCKET_IO_PATH)) return;
     if (url === undefined || !isOurs(url.pathname)) {
+      // A peer that is gone already resets: without a listener that would end the process.
+      socket.on('error', () => socket.destroy());
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy());
       return;
     }
@@ -206,7 +209,7 @@ export class PlainWebSocketService {
 
   async #answer(peer: Peer, connection: PlainConnection, frame: Frame | undefined): Promise<void> {
     const action = frame?.['action'];
-    const ref = frame?.['ref'];
+    const ref = readRef(frame);
     const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, frame), {
       isFree: action === 'ack',
     });
@@ -280,19 +283,25 @@ function isOurs(pathname: string): boolean {
 
 /** Token from the Authorization header, else `?token=`, else the path. */
 function readToken(request: IncomingMessage, url: URL): string | undefined {
-  const { authorization } = request.headers;
-  if (authorization !== undefined) return bearerOrGarbage(authorization);
+  if (request.headers.authorization !== undefined) return bearerOrNothing(request.rawHeaders);
   return url.searchParams.get('token') ?? TOKEN_PATH.exec(url.pathname)?.[1];
 }
 
-/** A header of another form is refused with the token it does not hold: by close code, like every refusal here. */
-function bearerOrGarbage(header: string): string {
+/** A header of another form holds no token: refused by close code, like every refusal here. */
+function bearerOrNothing(rawHeaders: readonly string[]): string {
   try {
-    return readBearer(header);
+    return readBearer(readAuthorization(rawHeaders) ?? '');
   } catch (error) {
     if (error instanceof AppError) return '';
     throw error;
   }
+}
+
+/** What the client wants to find again in the reply: short enough to be sent back whatever it is. */
+function readRef(frame: Frame | undefined): string | number | undefined {
+  const ref = frame?.['ref'];
+  if (typeof ref === 'number') return ref;
+  return typeof ref === 'string' && ref.length <= MAX_REF_LENGTH ? ref : undefined;
 }
 
 function parseFrame(data: RawData): Frame | undefined {

@@ -2,10 +2,10 @@
  * The Socket.IO server: lets connections in, hands their events to the operations, and sees them out.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
-import { Server, type Socket } from 'socket.io';
+import { Server, Socket } from 'socket.io';
 import type { Config } from '../utils/config';
 import { AppError, type Problem, toProblem } from '../utils/errors';
-import { readBearer } from '../utils/jwt';
+import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Connection, Connections } from './connections';
@@ -22,6 +22,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** A client may try another token on the same connection; a flood of CONNECT packets is cut. */
 const MAX_CONNECT_PACKETS = 3;
 const CONNECT_PACKET = '0';
+/** Engine.IO's code for what allowRequest has refused, and counted. */
+const ENGINE_FORBIDDEN = 4;
+const MAX_EVENT_ARGUMENTS = 64;
 
 /** What application.ts wires in from above: services know no operations. */
 export interface WebSocketOperations {
@@ -68,6 +71,8 @@ export class WebSocketService {
     };
     this.#onDisconnect = function () {
       if (this.data.connection !== undefined) parts.sessions.leave(this.data.connection);
+      // Without its socket the connection serves nothing, and counts for nobody.
+      engineOf(this).close();
     };
   }
 
@@ -86,6 +91,9 @@ export class WebSocketService {
       allowRequest: (request, answer) => this.#checkHandshake(request, answer),
     });
     io.engine.on('connection', (engine: EngineConnection) => this.#countConnection(engine));
+    io.engine.on('connection_error', ({ code }: { code: number }) => {
+      if (code !== ENGINE_FORBIDDEN) this.parts.metrics.refusals.inc({ code: 'bad_request' });
+    });
     io.use((socket, next) => this.#admit(socket as TidingsSocket, next));
     io.on('connection', (socket) => this.#welcome(socket as TidingsSocket));
     return io;
@@ -161,6 +169,7 @@ export class WebSocketService {
       return;
     }
     releaseHandshake(socket);
+    (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
     socket.onAny(this.#onAny);
     socket.on('disconnect', this.#onDisconnect);
     this.parts.sessions.enter(connection);
@@ -208,13 +217,26 @@ export class WebSocketService {
   }
 }
 
+interface PacketReader {
+  readonly conn: { close(): void };
+  _onpacket(packet: { readonly data?: unknown }): void;
+}
+
+const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
+
+/** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
+function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown }): void {
+  if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
+  else readPacket.call(this, packet);
+}
+
 /** Token from `auth.token`, else the Authorization header, else `?token=`. */
 function readToken(socket: TidingsSocket): string {
-  const { auth, headers, query } = socket.handshake;
-  const token: unknown = (auth as { token?: unknown }).token ?? query['token'];
-  if ((auth as { token?: unknown }).token === undefined && headers.authorization !== undefined) {
-    return readBearer(headers.authorization);
-  }
+  const { auth, query } = socket.handshake;
+  const named: unknown = (auth as { token?: unknown }).token;
+  const header = named === undefined ? readAuthorization(socket.request.rawHeaders) : undefined;
+  if (header !== undefined) return readBearer(header);
+  const token: unknown = named === undefined ? query['token'] : named;
   if (typeof token === 'string' && token !== '') return token.startsWith('Bearer ') ? readBearer(token) : token;
   throw new AppError('unauthorized', 'A token is required: auth.token, an Authorization header or ?token=.');
 }
@@ -222,7 +244,8 @@ function readToken(socket: TidingsSocket): string {
 /** Device from `auth.device`, else `?device=`. */
 function readDevice(socket: TidingsSocket): string | undefined {
   const { auth, query } = socket.handshake;
-  const device: unknown = (auth as { device?: unknown }).device ?? query['device'];
+  const named: unknown = (auth as { device?: unknown }).device;
+  const device: unknown = named === undefined ? query['device'] : named;
   return device === undefined ? undefined : parseField('device', deviceSchema, device);
 }
 

@@ -48,3 +48,15 @@ export function readBearer(header: string): string {
   if (match?.[1] === undefined) throw new AppError('unauthorized', 'Expected `Authorization: Bearer <token>`.');
   return match[1];
 }
+
+/**
+ * The Authorization header, out of raw headers: Node joins or drops repeated ones, and which of two tokens counts
+ * must not depend on that.
+ * @throws AppError `unauthorized` when there are several.
+ */
+export function readAuthorization(rawHeaders: readonly string[]): string | undefined {
+  const isName = (index: number) => rawHeaders[index - 1]?.toLowerCase() === 'authorization';
+  const found = rawHeaders.filter((_text, index) => index % 2 === 1 && isName(index));
+  if (found.length > 1) throw new AppError('unauthorized', 'Expected one Authorization header, not several.');
+  return found[0];
+}

@@ -86,7 +86,23 @@ export const SERVER_EVENTS = [
 /** Names that Socket.IO keeps for itself on either side. */
 const SOCKET_IO_EVENTS = ['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'];
 
-const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...SOCKET_IO_EVENTS]);
+/** Events that only clients send: a message under such a name would be taken for one. */
+export const CLIENT_EVENTS = [
+  'ping',
+  'ack',
+  'history',
+  'logout',
+  'auth:refresh',
+  'topic:create',
+  'topic:join',
+  'topic:leave',
+  'topic:invite',
+  'topic:list',
+  'presence:subscribe',
+  'presence:unsubscribe',
+] as const;
+
+const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...CLIENT_EVENTS, ...SOCKET_IO_EVENTS]);
 
 /** Is this name taken by the protocol or by Socket.IO? */
 export function isReservedEvent(name: string): boolean {

@@ -119,6 +119,9 @@ export const typingSchema = z.object({
   typing: z.boolean(),
 });
 
+export const echoMessageSchema = z.object({ message: dataSchema });
+export const echoContentSchema = z.object({ content: dataSchema });
+
 export const ackSchema = z.object({ topic: z.string().min(1), seq: z.int().min(0) });
 export const historySchema = z.object({
   topic: z
@@ -172,6 +175,17 @@ export function parseSend<Schema extends z.ZodType>(schema: Schema, input: unkno
   const later = LATER_OPTIONS.filter((name) => isRecord(input) && Object.hasOwn(input, name));
   if (later.length > 0) throw notSupported(later);
   return parsed;
+}
+
+/**
+ * Bounds what one message carries.
+ * @throws AppError `message_too_large` naming `path`.
+ */
+export function assertMessageSize(path: string, data: unknown, maxBytes: number): void {
+  const bytes = Buffer.byteLength(JSON.stringify(data));
+  if (bytes <= maxBytes) return;
+  const message = `has ${bytes} bytes as JSON, at most ${maxBytes} are allowed`;
+  throw new AppError('message_too_large', `${path}: ${message}`, { errors: [{ path, message }] });
 }
 
 /** A refusal of options by name. */

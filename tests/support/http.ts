@@ -26,17 +26,20 @@ export function exchange(url: string, { method = 'GET', path, headers = {}, body
   const { hostname, port } = new URL(url);
   const length = body === undefined || 'Transfer-Encoding' in headers ? {} : { 'Content-Length': byteLength(body) };
   return new Promise((resolve, reject) => {
-    const outgoing = request({ hostname, port, method, path, agent, headers: { ...length, ...headers } }, (incoming) => {
-      const chunks: Buffer[] = [];
-      incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
-      incoming.on('end', () =>
-        resolve({
-          status: incoming.statusCode ?? 0,
-          headers: incoming.headers,
-          text: Buffer.concat(chunks).toString('utf8'),
-        }),
-      );
-    });
+    const outgoing = request(
+      { hostname, port, method, path, agent, headers: { ...length, ...headers } },
+      (incoming) => {
+        const chunks: Buffer[] = [];
+        incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+        incoming.on('end', () =>
+          resolve({
+            status: incoming.statusCode ?? 0,
+            headers: incoming.headers,
+            text: Buffer.concat(chunks).toString('utf8'),
+          }),
+        );
+      },
+    );
     outgoing.on('error', reject);
     outgoing.end(body);
   });
@@ -46,11 +49,14 @@ function byteLength(body: string | Buffer): number {
   return typeof body === 'string' ? Buffer.byteLength(body) : body.length;
 }
 
-/** Writes bytes to a connection of its own and reads until the server closes it. The bytes should ask for that. */
-export function exchangeBytes(url: string, bytes: string | Buffer): Promise<Answer> {
+/**
+ * Writes bytes to a connection of its own and reads until the server closes it: the bytes should ask for that.
+ * `isEnding` closes the client's side after them.
+ */
+export function exchangeBytes(url: string, bytes: string | Buffer, { isEnding = false } = {}): Promise<Answer> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
-    const socket = connect(Number(port), hostname, () => socket.write(bytes));
+    const socket = connect(Number(port), hostname, () => (isEnding ? socket.end(bytes) : socket.write(bytes)));
     const chunks: Buffer[] = [];
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     socket.on('error', reject);

@@ -1,0 +1,15 @@
+/** For effects on the server that nothing tells the client about: asks until the answer is the expected one. */
+const PATIENCE_MS = 8_000;
+
+/** Asks again as soon as the answer is there. Fails with the last answer when patience ends. */
+export async function eventually<Value>(
+  ask: () => Promise<Value>,
+  isExpected: (value: Value) => boolean,
+): Promise<Value> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const value = await ask();
+    if (isExpected(value)) return value;
+    if (performance.now() > deadline) throw new Error(`still ${JSON.stringify(value)} after ${PATIENCE_MS} ms`);
+  }
+}

@@ -1,0 +1,30 @@
+/** Both transports behind one interface, for tests that hold for either. */
+import type { Message, Reply } from '../../utils/protocol';
+import { connectPlain } from './plain-client';
+import type { TestService } from './service';
+
+/** What the test clients of both transports can do. */
+export interface AnyClient {
+  /** The payload of the next event of this name, past or to come. */
+  next<Payload = Record<string, unknown>>(event: string): Promise<Payload>;
+  /** A custom event: payload, then meta. */
+  nextArgs(event: string): Promise<readonly unknown[]>;
+  messages(count: number): Promise<Message[]>;
+  readonly allMessages: readonly Message[];
+  call(name: string, fields?: object): Promise<Reply>;
+  /** Resolves when everything that the server sent before this call has arrived. */
+  settle(): Promise<void>;
+  close(): void;
+}
+
+/** Opens a client and waits for `connected`. */
+export type Connect = (
+  service: TestService,
+  userId: string,
+  user?: { device?: string; scope?: string },
+) => Promise<AnyClient>;
+
+export const TRANSPORTS: [name: string, connect: Connect][] = [
+  ['Socket.IO', (service, userId, user) => service.connect(userId, user)],
+  ['plain WebSocket', (service, userId, user) => connectPlain(service.url, userId, user)],
+];

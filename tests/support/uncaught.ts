@@ -1,0 +1,10 @@
+/** Errors that nobody caught. Jest would lay them at the door of the whole file; here they belong to a test. */
+import { onTestEnd } from './temporary';
+
+/** From now to the end of the test: each entry of the list would have ended the process of a service. */
+export function collectUncaught(): readonly string[] {
+  const uncaught: string[] = [];
+  process.setUncaughtExceptionCaptureCallback((error) => uncaught.push(String(error)));
+  onTestEnd(() => process.setUncaughtExceptionCaptureCallback(null));
+  return uncaught;
+}
