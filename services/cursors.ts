@@ -13,6 +13,7 @@ export class Cursors {
   #lastSeen = new Map<string, number>();
   /** What is being written just now: still the newest that is known until the store has it. */
   #writing: ReadonlyMap<string, Cursor> = new Map();
+  #batchesWritten = 0;
   #flush: Promise<void> | undefined;
 
   constructor(
@@ -44,7 +45,13 @@ export class Cursors {
 
   /** The cursors of a device by topic, as they are now, written or not. Enters a device that is new. */
   async open(userId: string, device: string): Promise<Map<string, number>> {
-    const cursors = new Map(await this.store.openDevice(userId, device));
+    // What a batch has written while the store was read may be in neither of both.
+    let cursors: Map<string, number>;
+    let batches: number;
+    do {
+      batches = this.#batchesWritten;
+      cursors = new Map(await this.store.openDevice(userId, device));
+    } while (batches !== this.#batchesWritten);
     for (const [topic, seq] of cursors) {
       const key = keyOf({ userId, device, topic });
       cursors.set(topic, Math.max(seq, this.#pending.get(key)?.seq ?? 0, this.#writing.get(key)?.seq ?? 0));
@@ -75,6 +82,7 @@ export class Cursors {
       for (const [key, cursor] of cursors) if (!this.#pending.has(key)) this.#pending.set(key, cursor);
     } finally {
       this.#writing = new Map();
+      this.#batchesWritten += 1;
     }
   }
 }

@@ -29,6 +29,8 @@ interface FollowedTopic {
   readonly loaded: Promise<void>;
   followers: number;
   readonly members: Set<Connection>;
+  /** The greatest `seq` that is known to be stored. */
+  newest: number;
   isHealing: boolean;
 }
 
@@ -38,10 +40,16 @@ interface Window {
   waiting: (() => void)[];
 }
 
-/** Where one connection stands. Topics that it has joined stand at the `head` of the node. */
+/** One connection's following of one topic, from its beginning to its end. Following again is another one. */
+interface Subscription {
+  readonly followed: FollowedTopic;
+  /** Last `seq` written in catch-up; `undefined` once it has joined: then it stands at the `head` of the node. */
+  position: number | undefined;
+}
+
+/** Where one connection stands. */
 interface Session {
-  readonly followed: Map<string, FollowedTopic>;
-  readonly positions: Map<string, number>;
+  readonly subscriptions: Map<string, Subscription>;
   /** Topics that were left while catch-up had not come to them yet. */
   readonly left: Set<string>;
   readonly window: Window;
@@ -97,6 +105,7 @@ export class Delivery {
   }
 
   #emitInOrder(followed: FollowedTopic, message: Message): void {
+    followed.newest = Math.max(followed.newest, message.seq);
     // Nobody has joined: who catches up compares with this head, reads the store, and finds the message there.
     if (followed.members.size === 0) followed.head = Math.max(followed.head, message.seq);
     else if (message.seq === followed.head + 1) this.#emitNext(followed, message);
@@ -130,7 +139,8 @@ export class Delivery {
       page = await this.#readPage(followed.topic, followed.head, CATCH_UP_WINDOW_MESSAGES);
       for (const message of page.messages) if (message.seq > followed.head) this.#emitNext(followed, message);
       followed.head = Math.max(followed.head, page.position);
-    } while (page.position < page.head);
+      // What was stored while the page was read showed as a gap too, and was left to this.
+    } while (page.position < page.head || followed.head < followed.newest);
   }
 
   #readPage(topic: string, after: number, limit: number): Promise<Page> {
@@ -159,27 +169,27 @@ export class Delivery {
 
   async #catchUp(connection: Connection, session: Session, from: { topic: string; cursor: number }): Promise<void> {
     const { topic, cursor } = from;
-    if (session.followed.has(topic) || session.left.delete(topic)) return;
-    const followed = this.#follow(topic, session);
-    const isFollowing = () => connection.isOpen && session.followed.get(topic) === followed;
-    session.positions.set(topic, cursor);
+    if (session.subscriptions.has(topic) || session.left.delete(topic)) return;
+    const subscription = { followed: this.#follow(topic), position: cursor };
+    const { followed } = subscription;
+    session.subscriptions.set(topic, subscription);
+    const isFollowing = () => connection.isOpen && session.subscriptions.get(topic) === subscription;
     await followed.loaded;
-    let position = cursor;
-    while (isFollowing() && position !== followed.head) {
-      const limit = await windowRoom(connection, session.window);
+    while (isFollowing() && subscription.position !== followed.head) {
+      const limit = await windowRoom(session.window, isFollowing);
       if (!isFollowing()) return;
-      const page = await this.#readPage(topic, position, limit);
+      const page = await this.#readPage(topic, subscription.position, limit);
       if (!isFollowing()) return;
-      if (page.prunedUpTo > position) tellReset(connection, topic, page.head);
+      if (page.prunedUpTo > subscription.position) tellReset(connection, topic, page.head);
+      // An acknowledgement may arrive before the buffer is empty, so the position moves before writing.
+      subscription.position = page.position;
       await this.#sendPage(connection, session, page, topic);
       if (!isFollowing()) return;
-      position = page.position;
-      session.positions.set(topic, position);
-      if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, topic, position);
+      if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, topic, page.position);
       // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
-      if (position > followed.head) await this.#raise(followed, position);
+      if (page.position > followed.head) await this.#raise(followed, page.position);
     }
-    if (isFollowing()) this.#join(connection, session, followed);
+    if (isFollowing()) join(connection, subscription);
   }
 
   /** Lets a connection follow one more topic from `cursor` on, as after joining it. */
@@ -193,21 +203,20 @@ export class Delivery {
   /** Ends what `follow` began: nothing of the topic reaches the connection afterwards. */
   unfollow(connection: Connection, topic: string): void {
     const session = this.#sessions.get(connection);
-    const followed = session?.followed.get(topic);
+    const subscription = session?.subscriptions.get(topic);
     if (session === undefined) return;
-    if (followed === undefined) {
+    if (subscription === undefined) {
       session.left.add(topic);
       return;
     }
-    session.followed.delete(topic);
-    session.positions.delete(topic);
-    this.#unfollow(connection, followed);
+    session.subscriptions.delete(topic);
+    this.#unfollow(connection, subscription.followed);
     openWindow(session.window, topic, Number.POSITIVE_INFINITY);
   }
 
   /** Does this connection get what is said in the topic? */
   isFollowing(connection: Connection, topic: string): boolean {
-    return this.#sessions.get(connection)?.followed.has(topic) === true;
+    return this.#sessions.get(connection)?.subscriptions.has(topic) === true;
   }
 
   /** The connections of this node that get what is said in the topic as it is said. */
@@ -224,8 +233,6 @@ export class Delivery {
     const count = page.messages.length;
     if (count === 0) return;
     if (connection.isAcknowledging) session.window.inFlight.push({ topic, seq: page.position, count });
-    // An acknowledgement may arrive before the buffer is empty, so the device's place is known before writing.
-    session.positions.set(topic, page.position);
     connection.sendPage(page.messages);
     this.parts.metrics.deliveries.inc(count);
     await connection.drained();
@@ -237,10 +244,9 @@ export class Delivery {
     else await this.#emitFromStore(followed);
   }
 
-  #follow(topic: string, session: Session): FollowedTopic {
+  #follow(topic: string): FollowedTopic {
     const followed = this.#topics.get(topic) ?? this.#startFollowing(topic);
     followed.followers += 1;
-    session.followed.set(topic, followed);
     return followed;
   }
 
@@ -248,14 +254,17 @@ export class Delivery {
     const loaded = this.parts.store.head(topic).then((head) => {
       followed.head = Math.max(followed.head, head);
     });
-    const followed: FollowedTopic = { topic, head: 0, loaded, followers: 0, members: new Set(), isHealing: false };
+    const followed: FollowedTopic = {
+      topic,
+      head: 0,
+      loaded,
+      followers: 0,
+      members: new Set(),
+      newest: 0,
+      isHealing: false,
+    };
     this.#topics.set(topic, followed);
     return followed;
-  }
-
-  #join(connection: Connection, session: Session, followed: FollowedTopic): void {
-    session.positions.delete(followed.topic);
-    followed.members.add(connection);
   }
 
   /** Forgets a connection that ended or is about to be closed; nothing is delivered to it afterwards. */
@@ -263,7 +272,7 @@ export class Delivery {
     const session = this.#sessions.get(connection);
     if (session === undefined) return;
     this.#sessions.delete(connection);
-    for (const followed of session.followed.values()) this.#unfollow(connection, followed);
+    for (const { followed } of session.subscriptions.values()) this.#unfollow(connection, followed);
     wake(session.window);
   }
 
@@ -293,11 +302,11 @@ export class Delivery {
    */
   acknowledge(connection: Connection, topic: string, seq: number): void {
     const session = this.#sessions.get(connection);
-    const followed = session?.followed.get(topic);
-    if (session === undefined || followed === undefined) {
+    const subscription = session?.subscriptions.get(topic);
+    if (session === undefined || subscription === undefined) {
       throw badField('topic', 'is not followed by this connection');
     }
-    const sent = session.positions.get(topic) ?? followed.head;
+    const sent = positionOf(subscription);
     if (seq > sent) throw badField('seq', `is ahead of the last message sent (${sent})`);
     this.parts.cursors.advance({ userId: connection.userId, device: connection.device, topic, seq });
     openWindow(session.window, topic, seq);
@@ -305,7 +314,7 @@ export class Delivery {
 
   #positionsOf(session: Session): Record<string, number> {
     const positions = Object.create(null) as Record<string, number>;
-    for (const [topic, followed] of session.followed) positions[topic] = session.positions.get(topic) ?? followed.head;
+    for (const [topic, subscription] of session.subscriptions) positions[topic] = positionOf(subscription);
     return positions;
   }
 }
@@ -315,20 +324,29 @@ function emit(members: Iterable<Connection>, message: AnyMessage): void {
 }
 
 function newSession(): Session {
-  return { followed: new Map(), positions: new Map(), left: new Set(), window: { inFlight: [], waiting: [] } };
+  return { subscriptions: new Map(), left: new Set(), window: { inFlight: [], waiting: [] } };
 }
 
-/** Waits until the window has room. @returns how many messages fit. */
-async function windowRoom(connection: Connection, window: Window): Promise<number> {
+/** In the tick in which the connection has everything up to `head`: see above. */
+function join(connection: Connection, subscription: Subscription): void {
+  subscription.position = undefined;
+  subscription.followed.members.add(connection);
+}
+
+function positionOf({ position, followed }: Subscription): number {
+  return position ?? followed.head;
+}
+
+/** Waits until the window has room, or nobody waits for it any more. @returns how many messages fit. */
+async function windowRoom(window: Window, isWanted: () => boolean): Promise<number> {
   for (;;) {
     const inFlight = window.inFlight.reduce((sum, { count }) => sum + count, 0);
-    if (inFlight < CATCH_UP_WINDOW_MESSAGES || !connection.isOpen) return CATCH_UP_WINDOW_MESSAGES - inFlight;
+    if (inFlight < CATCH_UP_WINDOW_MESSAGES || !isWanted()) return CATCH_UP_WINDOW_MESSAGES - inFlight;
     await new Promise<void>((resolve) => window.waiting.push(resolve));
   }
 }
 
 function openWindow(window: Window, topic: string, seq: number): void {
-  if (window.inFlight.length === 0) return;
   window.inFlight = window.inFlight.filter((page) => page.topic !== topic || page.seq > seq);
   wake(window);
 }

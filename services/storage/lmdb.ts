@@ -311,6 +311,7 @@ class LmdbStore implements Store {
       const member = { userId: topic.owner, joinedAt: topic.createdAt };
       if (this.#membershipsOf(topic.owner).size >= maxTopics) return { outcome: 'too_many' };
       named.put(topic.name, topic);
+      this.#hideHistory(topic.name);
       return this.#join(topic.name, member);
     });
   }
@@ -329,16 +330,20 @@ class LmdbStore implements Store {
 
   deleteTopic(name: string): Promise<readonly string[] | undefined> {
     return this.#write(() => {
-      const { named, topics } = this.databases;
+      const { named } = this.databases;
       if (!named.doesExist(name)) return undefined;
       const members = this.#membersOf(name).map(({ userId }) => userId);
       for (const userId of members) this.#leave(name, userId);
       named.remove(name);
-      // What was said is out of sight from now on; the next sweep removes it.
-      const { head } = this.#topic(name);
-      if (head > 0) topics.put(name, { head, prunedUpTo: head });
+      this.#hideHistory(name);
       return members;
     });
+  }
+
+  /** What was said so far is out of sight from now on; the next sweep removes it. */
+  #hideHistory(name: string): void {
+    const { head } = this.#topic(name);
+    if (head > 0) this.databases.topics.put(name, { head, prunedUpTo: head });
   }
 
   addMember(name: string, member: Member, maxTopics: number): Promise<Joined> {
@@ -535,9 +540,12 @@ interface RangeOf<Key> {
   readonly limit?: number;
 }
 
-/** The range of all keys with this first part: no name contains a control character, and NUL sorts before all signs. */
+/**
+ * The range of all keys with this first part: no name contains a control character, so nothing lies between it and
+ * the same text with one. Not NUL: long texts are encoded as they are, and NUL is what separates the parts.
+ */
 function startingWith<Key extends [string, string, ...string[]]>(first: string): RangeOf<Key> {
-  return { start: [first, ''] as unknown as Key, end: [`${first}\u0000`, ''] as unknown as Key };
+  return { start: [first, ''] as unknown as Key, end: [`${first}\u0001`, ''] as unknown as Key };
 }
 
 /** One write that fails must not take the others of its transaction with it: it has written nothing yet. */
