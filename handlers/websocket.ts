@@ -118,6 +118,7 @@ export function createMessageOperations(parts: MessageParts) {
   /** Sends a payload under an event name, as an ancestor's gateway did. It is kept for who is away all the same. */
   async function emitToUser(caller: Caller, input: unknown): Promise<GatewayAnswer> {
     const { userId, event, message } = parseSend(gatewaySendSchema, input);
+    assertMessageSize('message', message, parts.maxMessageBytes);
     const { receipt } = await send(caller, personalTopic(userId), { type: event, event, data: message });
     if (connections.isOnline(userId)) return { success: true, message: `Message sent to user ${userId}` };
     return { success: false, message: `User ${userId} is not connected`, stored: true, id: receipt.id };
@@ -129,6 +130,7 @@ export function createMessageOperations(parts: MessageParts) {
     input: unknown,
   ): Promise<{ success: true; message: string; userIds: string[] }> {
     const { userIds, event, message } = parseSend(gatewaySendManySchema, input);
+    assertMessageSize('message', message, parts.maxMessageBytes);
     const recipients = [...new Set(userIds)];
     const content = { type: event, event, data: message };
     await Promise.all(recipients.map((userId) => send(caller, personalTopic(userId), content)));

@@ -8,14 +8,23 @@ import { type Connection, writeToAll } from './connections';
 
 const FRAME_INTERVAL_MS = 500;
 
+/** Somebody came or went. */
+interface Change {
+  readonly userId: string;
+  readonly isOnline: boolean;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
 export class Presence {
   readonly #online = new Set<string>();
   /** Users without a connection who are still shown, and when their last one ended. */
   readonly #leaving = new Map<string, number>();
+  /** What has happened since the last frames. */
+  #changes: Change[] = [];
   readonly #watchers = new Set<Connection>();
-  #joined = new Set<string>();
-  /** Users who were shown to the watchers as online and are so no longer, with the time of their leaving. */
-  #left = new Map<string, number>();
+  /** Who began to watch since the last frames: their list already shows that many of the changes. */
+  readonly #newcomers = new Map<Connection, number>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -37,8 +46,7 @@ export class Presence {
     this.#leaving.delete(userId);
     if (this.#online.has(userId)) return;
     this.#online.add(userId);
-    // Watchers were not told yet that the user had gone: for them nothing has happened.
-    if (!this.#left.delete(userId)) this.#joined.add(userId);
+    this.#changes.push({ userId, isOnline: true, at: this.clock.now() });
   }
 
   /** The user's last connection has ended. */
@@ -48,47 +56,60 @@ export class Presence {
 
   /** The user has logged out: no grace. */
   loggedOut(userId: string): void {
-    if (this.#leaving.delete(userId)) this.#remove(userId, this.clock.now());
+    if (this.#leaving.has(userId)) this.#remove(userId, this.clock.now());
   }
 
   /** Lets a connection watch. @returns who is online now. */
   watch(connection: Connection): { users: string[]; count: number } {
-    // Changes up to now are in the list; the others are told first, so that nobody hears them twice.
-    this.tell();
-    this.#watchers.add(connection);
+    this.#watchers.delete(connection);
+    this.#newcomers.set(connection, this.#changes.length);
     const users = [...this.#online];
     return { users, count: users.length };
   }
 
   unwatch(connection: Connection): void {
     this.#watchers.delete(connection);
+    this.#newcomers.delete(connection);
   }
 
   /** Ends the graces that are over, and tells the watchers what has changed. */
   tell(): void {
     const now = this.clock.now();
-    for (const [userId, since] of this.#leaving) {
-      if (now - since < this.graceMs) continue;
-      this.#leaving.delete(userId);
-      this.#remove(userId, since);
+    for (const [userId, since] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, since);
+    const changes = this.#changes;
+    this.#changes = [];
+    if (changes.length > 0) {
+      this.#tellAll(this.#watchers, changes);
+      for (const [connection, seen] of this.#newcomers) this.#tellAll([connection], changes.slice(seen));
     }
-    const joined = this.#joined;
-    const left = this.#left;
-    this.#joined = new Set();
-    this.#left = new Map();
-    if (this.#watchers.size === 0) return;
-    this.#emit('presence:join', describe([...joined]));
-    this.#emit('presence:leave', describeLeaving(left));
+    for (const connection of this.#newcomers.keys()) this.#watchers.add(connection);
+    this.#newcomers.clear();
   }
 
   #remove(userId: string, since: number): void {
+    this.#leaving.delete(userId);
     this.#online.delete(userId);
-    if (!this.#joined.delete(userId)) this.#left.set(userId, since);
+    this.#changes.push({ userId, isOnline: false, at: since });
   }
 
-  #emit(event: string, payload: object | undefined): void {
-    if (payload !== undefined) writeToAll(this.#watchers, (transport) => transport.encodeEvent(event, payload));
+  /** Tells what is left of the changes: who came and went again between two frames has not moved. */
+  #tellAll(watchers: Iterable<Connection>, changes: readonly Change[]): void {
+    const wasOnline = new Map<string, boolean>();
+    const leftAt = new Map<string, number>();
+    for (const { userId, isOnline, at } of changes) {
+      if (!wasOnline.has(userId)) wasOnline.set(userId, !isOnline);
+      leftAt.set(userId, at);
+    }
+    const moved = [...wasOnline.keys()].filter((userId) => wasOnline.get(userId) !== this.#online.has(userId));
+    const joined = moved.filter((userId) => this.#online.has(userId));
+    const left = moved.filter((userId) => !this.#online.has(userId));
+    emit(watchers, 'presence:join', describe(joined));
+    emit(watchers, 'presence:leave', describeLeaving(left, leftAt));
   }
+}
+
+function emit(watchers: Iterable<Connection>, event: string, payload: object | undefined): void {
+  if (payload !== undefined) writeToAll(watchers, (transport) => transport.encodeEvent(event, payload));
 }
 
 /** One user by name, several as a list. */
@@ -99,7 +120,9 @@ function describe(users: readonly string[]): { userId: string } | { users: reado
 }
 
 /** `lastSeen` of several is that of the last one to leave. */
-function describeLeaving(left: ReadonlyMap<string, number>): object | undefined {
-  const users = describe([...left.keys()]);
-  return users === undefined ? undefined : { ...users, lastSeen: toIsoTime(Math.max(...left.values())) };
+function describeLeaving(left: readonly string[], leftAt: ReadonlyMap<string, number>): object | undefined {
+  const users = describe(left);
+  if (users === undefined) return undefined;
+  const lastSeen = left.reduce((latest, userId) => Math.max(latest, leftAt.get(userId) ?? 0), 0);
+  return { ...users, lastSeen: toIsoTime(lastSeen) };
 }

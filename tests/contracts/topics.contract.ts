@@ -1,0 +1,347 @@
+/**
+ * What every engine must do with named topics whatever their names and whatever comes together: beside
+ * store.contract.ts, which has a test for each sentence of the contract.
+ */
+import { FURTHER_DEVICE_MESSAGES, type Store, type Topic } from '../../services/storage/contract';
+import { BROADCAST_TOPIC, personalTopic } from '../../utils/topic-names';
+import { type Random, seededRandom } from '../support/random';
+import { onTestEnd } from '../support/temporary';
+import type { StoreHarness } from './store.contract';
+
+/** A bound that no test reaches. */
+const PLENTY = 1_000;
+const JOINED_AT = '2026-01-01T00:00:01.000Z';
+
+function topicOf(name: string, fields: Partial<Topic> = {}): Topic {
+  return { name, isPrivate: true, owner: 'owner', createdAt: '2026-01-01T00:00:00.000Z', ...fields };
+}
+
+const member = (userId: string) => ({ userId, joinedAt: JOINED_AT });
+
+async function say(store: Store, topic: string, n: number): Promise<number> {
+  const appended = await store.append({
+    id: `message ${n}`,
+    isClientId: false,
+    topic,
+    type: 'test',
+    data: n,
+    timestamp: '2026-01-01T00:00:00.000Z',
+    from: 'owner',
+  });
+  if (appended.outcome !== 'stored') throw new Error(`expected a new message, got ${appended.outcome}`);
+  return appended.message.seq;
+}
+
+async function dataOf(store: Store, topic: string): Promise<unknown[]> {
+  return (await store.history(topic, { after: 0, limit: 1_000 })).map(({ data }) => data);
+}
+
+const userIdsOf = async (store: Store, name: string) => (await store.members(name)).map(({ userId }) => userId);
+
+const placesOf = async (store: Store, userId: string, device: string) =>
+  Object.fromEntries(await store.openDevice(userId, device));
+
+/** Runs the suite; `makeHarness` is called once for each test and cleans up by onTestEnd. */
+export function describeTopicContract(name: string, makeHarness: () => StoreHarness): void {
+  describe(`topics in the store, on ${name}:`, () => {
+    let harness: StoreHarness;
+    beforeEach(() => {
+      harness = makeHarness();
+    });
+    const open = async () => {
+      const store = await harness.open();
+      onTestEnd(() => store.close());
+      return store;
+    };
+    describeLengths(open);
+    describeReuse(open);
+    describeModel(open);
+  });
+}
+
+type Open = () => Promise<Store>;
+
+/** Engines encode short and long keys differently: where one form ends is no matter of the contract. */
+const LENGTHS = [1, 15, 16, 31, 32, 61, 62, 63, 64, 127, 128];
+
+function describeLengths(open: Open): void {
+  describe.each(LENGTHS)('with names of %i characters', (length) => {
+    const long = 'n'.repeat(length);
+
+    it('a topic lists its members, and loses them when it is deleted', async () => {
+      const store = await open();
+      await store.createTopic(topicOf(long), PLENTY);
+      await store.addMember(long, member('anna'), PLENTY);
+      await store.openDevice('anna', 'phone');
+      expect(await userIdsOf(store, long)).toEqual(['anna', 'owner']);
+      expect(await store.deleteTopic(long)).toEqual(['anna', 'owner']);
+      expect(await store.isMember(long, 'anna')).toBe(false);
+      expect(await userIdsOf(store, long)).toEqual([]);
+      expect(await placesOf(store, 'anna', 'phone')).toEqual({ '@anna': 0, '*': 0 });
+      await store.createTopic(topicOf(long), PLENTY);
+      expect(await userIdsOf(store, long)).toEqual(['owner']);
+    });
+
+    it('a user sees the own private topics, and is in no more than allowed', async () => {
+      const store = await open();
+      for (const name of ['one', 'two', 'three']) await store.createTopic(topicOf(name), PLENTY);
+      for (const name of ['one', 'two']) {
+        expect(await store.addMember(name, member(long), 2)).toMatchObject({ outcome: 'joined' });
+      }
+      expect((await store.visibleTopics(long)).map(({ name }) => name)).toEqual(['one', 'two']);
+      expect(await store.addMember('three', member(long), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.createTopic(topicOf('four', { owner: long }), 2)).toEqual({ outcome: 'too_many' });
+    });
+
+    it.each(['phone', long])('a device of a user follows what the user is in, and nothing else: %s', async (device) => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      for (const n of [1, 2, 3]) await say(store, 'sea', n);
+      const places = { [personalTopic(long)]: 0, [BROADCAST_TOPIC]: 0 };
+      expect(await placesOf(store, long, device)).toEqual(places);
+      expect(await store.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
+      expect(await placesOf(store, long, device)).toEqual({ ...places, sea: 3 });
+      // Who has left hears nothing any more.
+      expect(await store.removeMember('sea', long)).toBe(true);
+      expect(await placesOf(store, long, device)).toEqual(places);
+      await say(store, 'sea', 4);
+      await store.addMember('sea', member(long), PLENTY);
+      expect(await placesOf(store, long, device)).toEqual({ ...places, sea: 4 });
+      await store.deleteTopic('sea');
+      expect(await placesOf(store, long, device)).toEqual(places);
+    });
+
+    it('the first device of a user who was invited before gets what was said since', async () => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      await say(store, 'sea', 1);
+      await store.addMember('sea', member(long), PLENTY);
+      await say(store, 'sea', 2);
+      expect(await placesOf(store, long, 'phone')).toEqual({ [personalTopic(long)]: 0, [BROADCAST_TOPIC]: 0, sea: 1 });
+    });
+
+    it('a name that begins like another is another', async () => {
+      const store = await open();
+      const relatives = [long, `${long}!`, `${long} `, `${long}n`, `${long}é`, `${long}\uffff`];
+      for (const name of relatives) {
+        await store.createTopic(topicOf(name, { owner: `owner of ${name}` }), PLENTY);
+        await store.addMember(name, member(name), PLENTY);
+        await store.openDevice(name, name);
+      }
+      for (const name of relatives) {
+        expect((await userIdsOf(store, name)).toSorted()).toEqual([name, `owner of ${name}`].toSorted());
+        expect((await store.visibleTopics(name)).map((topic) => topic.name)).toEqual([name]);
+      }
+      expect(await store.removeMember(long, long)).toBe(true);
+      for (const name of relatives.slice(1)) {
+        expect(await store.isMember(name, name)).toBe(true);
+        expect(await placesOf(store, name, name)).toEqual({
+          [personalTopic(name)]: 0,
+          [BROADCAST_TOPIC]: 0,
+          [name]: 0,
+        });
+      }
+    });
+  });
+}
+
+function describeReuse(open: Open): void {
+  describe('a name that was used before', () => {
+    it('shows nothing of what came in late, when the topic had been deleted already', async () => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      await say(store, 'sea', 1);
+      await store.deleteTopic('sea');
+      // Its sender was let in while the topic was there, and stored afterwards.
+      expect(await say(store, 'sea', 2)).toBe(2);
+      expect(await store.createTopic(topicOf('sea', { owner: 'ben' }), PLENTY)).toEqual({
+        outcome: 'joined',
+        start: 2,
+      });
+      expect(await dataOf(store, 'sea')).toEqual([]);
+      expect(await store.history('sea', { limit: 10 })).toEqual([]);
+      expect(await say(store, 'sea', 3)).toBe(3);
+      expect(await dataOf(store, 'sea')).toEqual([3]);
+    });
+
+    it('shows nothing of any of the earlier topics, however many there were', async () => {
+      const first = await open();
+      for (const n of [1, 2, 3]) {
+        expect(await first.createTopic(topicOf('sea'), PLENTY)).toEqual({ outcome: 'joined', start: n - 1 });
+        expect(await dataOf(first, 'sea')).toEqual([]);
+        expect(await say(first, 'sea', n)).toBe(n);
+        expect(await dataOf(first, 'sea')).toEqual([n]);
+        await first.deleteTopic('sea');
+      }
+      await first.close();
+      const second = await open();
+      expect(await second.createTopic(topicOf('sea'), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
+      expect(await dataOf(second, 'sea')).toEqual([]);
+    });
+  });
+}
+
+const TOPICS = ['t', 't.', 't0', 'T', 'x'.repeat(62), 'x'.repeat(63), 'x'.repeat(64)];
+const USERS = ['u', 'u u', 'ü', 'v'.repeat(62), 'v'.repeat(63), 'v'.repeat(128)];
+const DEVICES = ['phone', 'd'.repeat(128)];
+const MAX_TOPICS = 3;
+
+/** What the contract says, in the simplest data that can hold it. */
+class Model {
+  readonly topics = new Map<string, Topic>();
+  /** Topic → user → where the membership began. */
+  readonly members = new Map<string, Map<string, number>>();
+  /** User → device → topic → cursor. */
+  readonly devices = new Map<string, Map<string, Map<string, number>>>();
+  readonly heads = new Map<string, number>();
+  /** What is shown of a topic. */
+  readonly said = new Map<string, number[]>();
+
+  head(topic: string): number {
+    return this.heads.get(topic) ?? 0;
+  }
+
+  membershipsOf(userId: string): string[] {
+    return [...this.members].filter(([, users]) => users.has(userId)).map(([name]) => name);
+  }
+
+  join(name: string, userId: string): { outcome: 'joined'; start: number } {
+    const start = this.head(name);
+    this.members.get(name)?.set(userId, start);
+    for (const cursors of this.devices.get(userId)?.values() ?? []) cursors.set(name, start);
+    return { outcome: 'joined', start };
+  }
+
+  leave(name: string, userId: string): boolean {
+    for (const cursors of this.devices.get(userId)?.values() ?? []) cursors.delete(name);
+    return this.members.get(name)?.delete(userId) ?? false;
+  }
+
+  openDevice(userId: string, device: string): Map<string, number> {
+    const devices = this.devices.get(userId) ?? new Map<string, Map<string, number>>();
+    this.devices.set(userId, devices);
+    const known = devices.get(device);
+    if (known !== undefined) return known;
+    const entered = new Map([
+      [personalTopic(userId), 0],
+      [BROADCAST_TOPIC, 0],
+    ]);
+    for (const name of this.membershipsOf(userId)) {
+      const start = this.members.get(name)?.get(userId) ?? 0;
+      const isFirst = devices.size === 0;
+      entered.set(name, isFirst ? start : Math.max(start, this.head(name) - FURTHER_DEVICE_MESSAGES));
+    }
+    devices.set(device, entered);
+    return entered;
+  }
+}
+
+function describeModel(open: Open): void {
+  it('does what the contract says, whatever comes in whatever order', async () => {
+    const random = seededRandom('topics in the store');
+    const model = new Model();
+    let store = await open();
+    let made = 0;
+    for (let step = 1; step <= 600; step += 1) {
+      await takeStep(store, model, random, () => ++made);
+      if (step % 100 !== 0) continue;
+      await expectAll(store, model);
+      await store.close();
+      store = await open();
+      await expectAll(store, model);
+    }
+    expect(made).toBeGreaterThan(100);
+  });
+}
+
+function pick(random: Random, values: readonly string[]): string {
+  return values[random.integer(0, values.length - 1)] ?? '';
+}
+
+async function takeStep(store: Store, model: Model, random: Random, nextNumber: () => number): Promise<void> {
+  const name = pick(random, TOPICS);
+  const userId = pick(random, USERS);
+  const device = pick(random, DEVICES);
+  const choice = random.integer(1, 20);
+  if (choice <= 3) await create(store, model, { name, userId, isPrivate: choice === 1 });
+  else if (choice === 4) await remove(store, model, name);
+  else if (choice <= 9) await join(store, model, { name, userId });
+  else if (choice <= 12) expect(await store.removeMember(name, userId)).toBe(model.leave(name, userId));
+  else if (choice <= 15) {
+    expect(await store.openDevice(userId, device)).toEqual(model.openDevice(userId, device));
+  } else if (choice === 16) await moveCursor(store, model, random, { name, userId, device });
+  else if (model.topics.has(name)) {
+    const count = random.integer(1, choice === 17 ? 60 : 5);
+    const numbers = Array.from({ length: count }, nextNumber);
+    const seqs = await Promise.all(numbers.map((n) => say(store, name, n)));
+    expect(seqs).toEqual(numbers.map((_n, index) => model.head(name) + index + 1));
+    model.heads.set(name, model.head(name) + count);
+    model.said.get(name)?.push(...numbers);
+  }
+}
+
+interface Place {
+  readonly name: string;
+  readonly userId: string;
+}
+
+async function create(store: Store, model: Model, { name, userId, isPrivate }: Place & { isPrivate: boolean }) {
+  const topic = topicOf(name, { isPrivate, owner: userId });
+  const created = await store.createTopic(topic, MAX_TOPICS);
+  if (model.topics.has(name)) {
+    expect(created).toEqual({ outcome: 'taken' });
+  } else if (model.membershipsOf(userId).length >= MAX_TOPICS) {
+    expect(created).toEqual({ outcome: 'too_many' });
+  } else {
+    model.topics.set(name, topic);
+    model.members.set(name, new Map());
+    model.said.set(name, []);
+    expect(created).toEqual(model.join(name, userId));
+  }
+}
+
+async function remove(store: Store, model: Model, name: string): Promise<void> {
+  const users = model.members.get(name);
+  const removed = await store.deleteTopic(name);
+  expect(removed?.toSorted()).toEqual(users === undefined ? undefined : [...users.keys()].toSorted());
+  for (const userId of [...(users?.keys() ?? [])]) model.leave(name, userId);
+  model.topics.delete(name);
+  model.members.delete(name);
+  model.said.delete(name);
+}
+
+async function join(store: Store, model: Model, { name, userId }: Place): Promise<void> {
+  const joined = await store.addMember(name, member(userId), MAX_TOPICS);
+  if (!model.topics.has(name)) expect(joined).toEqual({ outcome: 'no_topic' });
+  else if (model.members.get(name)?.has(userId)) expect(joined).toEqual({ outcome: 'member' });
+  else if (model.membershipsOf(userId).length >= MAX_TOPICS) expect(joined).toEqual({ outcome: 'too_many' });
+  else expect(joined).toEqual(model.join(name, userId));
+}
+
+async function moveCursor(store: Store, model: Model, random: Random, place: Place & { device: string }) {
+  const { name, userId, device } = place;
+  const seq = random.integer(0, model.head(name));
+  await store.saveCursors([{ userId, device, topic: name, seq }]);
+  const cursors = model.devices.get(userId)?.get(device);
+  const known = cursors?.get(name);
+  if (known !== undefined) cursors?.set(name, Math.max(known, seq));
+}
+
+async function expectAll(store: Store, model: Model): Promise<void> {
+  for (const name of TOPICS) {
+    expect(await store.topic(name)).toEqual(model.topics.get(name));
+    expect((await userIdsOf(store, name)).toSorted()).toEqual([...(model.members.get(name)?.keys() ?? [])].toSorted());
+    expect(await store.head(name)).toBe(model.head(name));
+    if (model.topics.has(name)) expect(await dataOf(store, name)).toEqual(model.said.get(name));
+  }
+  for (const userId of USERS) {
+    const own = model.membershipsOf(userId);
+    const visible = [...model.topics.values()].filter(({ name, isPrivate }) => !isPrivate || own.includes(name));
+    const names = (await store.visibleTopics(userId)).map(({ name }) => name);
+    expect(names.toSorted()).toEqual(visible.map(({ name }) => name).toSorted());
+    for (const name of TOPICS) expect(await store.isMember(name, userId)).toBe(own.includes(name));
+    for (const [device, cursors] of model.devices.get(userId) ?? []) {
+      expect(await store.openDevice(userId, device)).toEqual(cursors);
+    }
+  }
+}
