@@ -7,12 +7,14 @@ import type { Connection } from '../services/connections';
 import { AppError, badField } from '../utils/errors';
 import {
   notSupported,
+  parseField,
   parseInput,
   plainCreateSchema,
   plainInviteSchema,
   plainMessageSchema,
   plainPresenceSchema,
   plainTopicSchema,
+  userIdSchema,
 } from '../utils/schemas';
 
 export interface SocketOperations {
@@ -145,7 +147,9 @@ async function sendPlain(
 ): Promise<object> {
   const { topic_name: target, content } = parseInput(plainMessageSchema, frame);
   const recipient = await topics.resolve(caller, target);
+  if ('userId' in recipient) parseField('topic_name', userIdSchema, recipient.userId);
   const message = content === undefined ? frame : { type: 'chat', ...frame, data: { content } };
+  if (content !== undefined) messages.assertSize('content', message.data);
   if ('topic' in recipient) return (await messages.messageTopic(caller, recipient.topic, message)).answer;
   return (await messages.directMessage(caller, { ...message, to: recipient.userId })).answer;
 }

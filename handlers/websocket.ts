@@ -118,7 +118,7 @@ export function createMessageOperations(parts: MessageParts) {
   /** Sends a payload under an event name, as an ancestor's gateway did. It is kept for who is away all the same. */
   async function emitToUser(caller: Caller, input: unknown): Promise<GatewayAnswer> {
     const { userId, event, message } = parseSend(gatewaySendSchema, input);
-    assertMessageSize('message', message, parts.maxMessageBytes);
+    assertSize('message', message);
     const { receipt } = await send(caller, personalTopic(userId), { type: event, event, data: message });
     if (connections.isOnline(userId)) return { success: true, message: `Message sent to user ${userId}` };
     return { success: false, message: `User ${userId} is not connected`, stored: true, id: receipt.id };
@@ -130,7 +130,7 @@ export function createMessageOperations(parts: MessageParts) {
     input: unknown,
   ): Promise<{ success: true; message: string; userIds: string[] }> {
     const { userIds, event, message } = parseSend(gatewaySendManySchema, input);
-    assertMessageSize('message', message, parts.maxMessageBytes);
+    assertSize('message', message);
     const recipients = [...new Set(userIds)];
     const content = { type: event, event, data: message };
     await Promise.all(recipients.map((userId) => send(caller, personalTopic(userId), content)));
@@ -154,7 +154,7 @@ export function createMessageOperations(parts: MessageParts) {
   ): Promise<{ success: true; message: string; results: RecipientResult[] }> {
     const { userIds, ...content } = parseSend(messageToUsersSchema, input);
     if (content.id !== undefined) throw badField('id', 'is refused here: an id names one message');
-    assertMessageSize('data', content.data, parts.maxMessageBytes);
+    assertSize('data', content.data);
     const recipients = [...new Set(userIds)];
     const results = await Promise.all(recipients.map((userId) => sendToOneOf(caller, userId, content)));
     return { success: true, message: `Message sent to ${recipients.length} users`, results };
@@ -196,7 +196,7 @@ export function createMessageOperations(parts: MessageParts) {
     topic: string,
     content: Content,
   ): Promise<{ receipt: Receipt; isRepeated: boolean }> {
-    assertMessageSize('data', content.data, parts.maxMessageBytes);
+    assertSize('data', content.data);
     const now = clock.now();
     const draft = {
       id: content.id ?? newId(now),
@@ -218,6 +218,11 @@ export function createMessageOperations(parts: MessageParts) {
       });
     }
     return { receipt: appended.message, isRepeated: appended.outcome === 'repeated' };
+  }
+
+  /** Bounds what a message carries; `path`: the sender's word for it. */
+  function assertSize(path: string, data: unknown): void {
+    assertMessageSize(path, data, parts.maxMessageBytes);
   }
 
   /** Who is connected, by name; pages of at most 1,000. `count`: all of them. */
@@ -251,6 +256,7 @@ export function createMessageOperations(parts: MessageParts) {
   }
 
   return {
+    assertSize,
     messageTopic,
     emitToUser,
     emitToUsers,

@@ -113,6 +113,8 @@ export class Delivery {
   }
 
   #emitNext(followed: FollowedTopic, message: Message): void {
+    // What is written to a connection that is closing does not arrive: its place stays before this message.
+    for (const member of followed.members) if (!member.isOpen) this.detach(member);
     followed.head = message.seq;
     this.#moved.add(followed);
     this.parts.metrics.deliveries.inc(followed.members.size);

@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
-import { AppError, type ErrorCode, toProblem } from '../utils/errors';
+import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
 import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
@@ -140,6 +140,10 @@ export class PlainWebSocketService {
     webSocket.on('message', (data, isBinary) => void this.#receive(peer, data, isBinary));
     webSocket.on('pong', () => this.#heard(peer));
     webSocket.on('ping', () => this.#countPing(peer));
+    // Nothing can be written any more, though the peer may take its time to end its side.
+    request.socket.once('finish', () => {
+      if (peer.connection !== undefined) this.parts.sessions.leave(peer.connection);
+    });
     webSocket.once('close', () => {
       this.parts.limits.closed(address);
       this.#forget(peer);
@@ -216,23 +220,27 @@ export class PlainWebSocketService {
     if (action !== 'ping' || ref !== undefined || !reply.ok) {
       connection.send('reply', { ...(ref === undefined ? {} : { ref }), ...reply });
     }
-    if (action === 'disconnect' && reply.ok) connection.finish();
-    else this.#countBadFrames(peer, connection, reply);
+    if (action === 'disconnect' && reply.ok) {
+      this.parts.sessions.leave(connection);
+      connection.finish();
+    } else this.#countBadFrames(peer, connection, reply);
   }
 
   #run(connection: PlainConnection, frame: Frame | undefined): object | Promise<object> {
     if (frame === undefined) throw new AppError('invalid_json', 'Expected a text frame with a JSON object.');
-    if (typeof frame['action'] !== 'string') throw new AppError('bad_request', 'action: expected a string');
+    if (typeof frame['action'] !== 'string') throw badField('action', 'expected a string');
     if (this.#dispatch === undefined) throw new AppError('going_away', 'The service is not open.');
     return this.#dispatch(connection, frame['action'], frame);
   }
 
   #countBadFrames(peer: Peer, connection: PlainConnection, reply: EventReply): void {
-    peer.badFrames = !reply.ok && reply.error.status === 400 ? peer.badFrames + 1 : 0;
+    if (reply.ok) peer.badFrames = 0;
+    else if (reply.error.status === 400) peer.badFrames += 1;
     if (peer.badFrames < MAX_BAD_FRAMES_IN_A_ROW) return;
     this.parts.sessions.end(connection, 'bad_frames', `${MAX_BAD_FRAMES_IN_A_ROW} bad frames in a row.`);
   }
 
+  /** Pings count as events, so a flood of them ends like any other. ws answers them by itself. */
   #countPing(peer: Peer): void {
     this.#heard(peer);
     if (peer.connection !== undefined) this.parts.sessions.countEvent(peer.connection);

@@ -142,9 +142,9 @@ export class Sessions {
     }
   }
 
-  /** Counts something that wants no answer, like a ping frame, and ends who floods. */
+  /** Counts something that is no event, like a ping frame, and ends who floods. */
   countEvent(connection: Connection): void {
-    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now());
+    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now()) ?? 'accepted';
     if (verdict === 'abusive') this.end(connection, 'rate_limited', 'Too many frames.');
   }
 

@@ -1,150 +1,226 @@
 /** What design section 1 promises, seen from clients. */
 import type { Message } from '../utils/protocol';
-import { range, startService } from './support/service';
+import { eventually } from './support/eventually';
+import { connectPlain } from './support/plain-client';
+import { range, startService, type TestService } from './support/service';
+import { TRANSPORTS } from './support/transports';
+
+/** The server has heard of the end of the user's connections: what is sent from now on waits. */
+const untilAway = (service: TestService, userId: string) =>
+  eventually(
+    () => service.api.get(`/websocket/users/${userId}/status`),
+    ({ body }) => body.connected === false,
+  );
 
 const numbersOf = (messages: readonly Message[]) => messages.map(({ data }) => (data as { n: number }).n);
 
-describe('a client that names no device', () => {
-  it('gets what was sent while it was away, in order, once', async () => {
-    const service = await startService();
-    await service.send('anna', range(1, 5));
-    const first = await service.connect('anna');
-    expect(numbersOf(await first.messages(5))).toEqual(range(1, 5));
-    await first.next('sync:done');
-    first.close();
-    await service.send('anna', [6]);
-    const second = await service.connect('anna');
-    expect(numbersOf(await second.messages(1))).toEqual([6]);
-    await second.next('sync:done');
-    await second.settle();
-    expect(second.allMessages).toHaveLength(1);
-  });
+describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
+  describe('a client that names no device', () => {
+    it('gets what was sent while it was away, in order, once', async () => {
+      const service = await startService();
+      await service.send('anna', range(1, 5));
+      const first = await connect(service, 'anna');
+      expect(numbersOf(await first.messages(5))).toEqual(range(1, 5));
+      await first.next('sync:done');
+      first.close();
+      await untilAway(service, 'anna');
+      await service.send('anna', [6]);
+      const second = await connect(service, 'anna');
+      expect(numbersOf(await second.messages(1))).toEqual([6]);
+      await second.next('sync:done');
+      await second.settle();
+      expect(second.allMessages).toHaveLength(1);
+    });
 
-  it('keeps its place over a restart of the service', async () => {
-    const service = await startService();
-    await service.send('anna', [1, 2]);
-    const first = await service.connect('anna');
-    await first.messages(2);
-    await first.next('sync:done');
-    const again = await service.restart();
-    await again.send('anna', [3]);
-    const second = await again.connect('anna');
-    await second.next('sync:done');
-    expect(numbersOf(second.allMessages)).toEqual([3]);
-  });
+    it('keeps its place over a restart of the service', async () => {
+      const service = await startService();
+      await service.send('anna', [1, 2]);
+      const first = await connect(service, 'anna');
+      await first.messages(2);
+      await first.next('sync:done');
+      const again = await service.restart();
+      await again.send('anna', [3]);
+      const second = await connect(again, 'anna');
+      await second.next('sync:done');
+      expect(numbersOf(second.allMessages)).toEqual([3]);
+    });
 
-  it('gets live messages with the fields of the contract', async () => {
-    const service = await startService();
-    const client = await service.connect('anna');
-    await client.next('sync:done');
-    const [sent] = await service.send('anna', [1]);
-    const message = await client.next<Message>('message');
-    expect(message).toEqual({
-      id: sent?.id,
-      topic: '@anna',
-      seq: 1,
-      type: 'test',
-      data: { n: 1 },
-      timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
-      from: 'service',
+    it('gets live messages with the fields of the contract', async () => {
+      const service = await startService();
+      const client = await connect(service, 'anna');
+      await client.next('sync:done');
+      const [sent] = await service.send('anna', [1]);
+      const message = await client.next<Message>('message');
+      expect(message).toEqual({
+        id: sent?.id,
+        topic: '@anna',
+        seq: 1,
+        type: 'test',
+        data: { n: 1 },
+        timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
+        from: 'service',
+      });
     });
   });
-});
 
-describe('a device that is named', () => {
-  it('gets unacknowledged messages again, and acknowledged ones not', async () => {
-    const service = await startService();
-    await service.send('anna', range(1, 4));
-    const first = await service.connect('anna', { device: 'phone' });
-    const messages = await first.messages(4);
-    expect(await first.call('ack', { topic: '@anna', seq: messages[1]?.seq })).toEqual({ ok: true });
-    first.close();
-    const second = await service.connect('anna', { device: 'phone' });
-    const again = await second.messages(2);
-    expect(again.map(({ id }) => id)).toEqual(messages.slice(2).map(({ id }) => id));
+  describe('a device that is named', () => {
+    it('gets unacknowledged messages again, and acknowledged ones not', async () => {
+      const service = await startService();
+      await service.send('anna', range(1, 4));
+      const first = await connect(service, 'anna', { device: 'phone' });
+      const messages = await first.messages(4);
+      expect(await first.call('ack', { topic: '@anna', seq: messages[1]?.seq })).toEqual({ ok: true });
+      first.close();
+      const second = await connect(service, 'anna', { device: 'phone' });
+      const again = await second.messages(2);
+      expect(again.map(({ id }) => id)).toEqual(messages.slice(2).map(({ id }) => id));
+    });
+
+    it('has at most 200 messages on the way until it acknowledges', async () => {
+      const service = await startService();
+      await service.send('anna', range(1, 450));
+      const client = await connect(service, 'anna', { device: 'phone' });
+      await client.messages(200);
+      await client.settle();
+      expect(client.allMessages).toHaveLength(200);
+      await client.call('ack', { topic: '@anna', seq: 200 });
+      await client.messages(200);
+      await client.call('ack', { topic: '@anna', seq: 400 });
+      expect(numbersOf(await client.messages(50))).toEqual(range(401, 450));
+      await client.next('sync:done');
+    });
+
+    it('has a place of its own beside another one', async () => {
+      const service = await startService();
+      const phone = await connect(service, 'anna', { device: 'phone' });
+      await phone.next('sync:done');
+      await service.send('anna', [1, 2]);
+      await phone.messages(2);
+      await phone.call('ack', { topic: '@anna', seq: 2 });
+      const laptop = await connect(service, 'anna', { device: 'laptop' });
+      expect(numbersOf(await laptop.messages(2))).toEqual([1, 2]);
+    });
+
+    it('starts with at most the last 100 when the user is known already', async () => {
+      const service = await startService();
+      const first = await connect(service, 'anna');
+      await service.send('anna', range(1, 130));
+      await first.messages(130);
+      const further = await connect(service, 'anna', { device: 'tablet' });
+      expect(numbersOf(await further.messages(100))).toEqual(range(31, 130));
+      await further.next('sync:done');
+      expect(further.allMessages).toHaveLength(100);
+    });
+
+    it.each([
+      ['a topic that it does not follow', { topic: '@ben', seq: 1 }, 'topic'],
+      ['a message of the future', { topic: '@anna', seq: 99 }, 'seq'],
+      ['a negative number', { topic: '@anna', seq: -1 }, 'seq'],
+      ['a fraction', { topic: '@anna', seq: 0.5 }, 'seq'],
+      ['a text for a number', { topic: '@anna', seq: '1' }, 'seq'],
+    ])('is refused an acknowledgement of %s', async (_name, payload, path) => {
+      const service = await startService();
+      await service.send('anna', [1]);
+      const client = await connect(service, 'anna', { device: 'phone' });
+      await client.next('sync:done');
+      const reply = await client.call('ack', payload);
+      expect(reply).toMatchObject({ ok: false, error: { code: 'bad_request', errors: [{ path }] } });
+      client.close();
+      const again = await connect(service, 'anna', { device: 'phone' });
+      expect(numbersOf(await again.messages(1))).toEqual([1]);
+    });
   });
 
-  it('has at most 200 messages on the way until it acknowledges', async () => {
+  describe('broadcasts', () => {
+    it('are one message for everybody, and start at the head for a new user', async () => {
+      const service = await startService();
+      const broadcast = (n: number) =>
+        service.api.post('/websocket/message/broadcast').send({ type: 'news', data: { n } }).expect(200);
+      const anna = await connect(service, 'anna');
+      await anna.next('sync:done');
+      const { body } = await broadcast(1);
+      expect(body).toMatchObject({ success: true, topic: '*', seq: 1, recipients: 1, connected: true, live: 'ok' });
+      expect(await anna.next('message')).toMatchObject({ topic: '*', seq: 1, data: { n: 1 } });
+      const ben = await connect(service, 'ben');
+      await ben.next('sync:done');
+      await broadcast(2);
+      expect(numbersOf([await ben.next<Message>('message')])).toEqual([2]);
+      await ben.settle();
+      expect(ben.allMessages).toHaveLength(1);
+      anna.close();
+      ben.close();
+      await untilAway(service, 'anna');
+      await broadcast(3);
+      const annaAgain = await connect(service, 'anna');
+      await annaAgain.next('sync:done');
+      expect(numbersOf(annaAgain.allMessages)).toEqual([3]);
+    });
+  });
+
+  it('loses and repeats nothing while messages are sent during catch-up', async () => {
     const service = await startService();
-    await service.send('anna', range(1, 450));
-    const client = await service.connect('anna', { device: 'phone' });
-    await client.messages(200);
-    await client.settle();
-    expect(client.allMessages).toHaveLength(200);
-    await client.call('ack', { topic: '@anna', seq: 200 });
-    await client.messages(200);
-    await client.call('ack', { topic: '@anna', seq: 400 });
-    expect(numbersOf(await client.messages(50))).toEqual(range(401, 450));
+    const total = 300;
+    const sending = service.send('anna', range(1, total));
+    const seen: number[] = [];
+    // Clients come and go while the sender goes on: each connect joins a log that grows.
+    while (seen.length < total) {
+      const client = await connect(service, 'anna', { device: 'phone' });
+      await client.next('sync:done');
+      const messages = await client.messages(1);
+      const all = [...messages, ...client.allMessages.slice(1)];
+      const last = all.at(-1);
+      await client.call('ack', { topic: '@anna', seq: last?.seq });
+      seen.push(...numbersOf(all));
+      client.close();
+    }
+    await sending;
+    expect(seen).toEqual(range(1, total));
+  });
+
+  it('a message with persist:false reaches who is there, has no seq, and is not kept', async () => {
+    const service = await startService();
+    const client = await connect(service, 'anna');
     await client.next('sync:done');
+    const { body } = await service.api
+      .post('/websocket/message/user')
+      .send({ userId: 'anna', type: 'cursor', data: 1, persist: false })
+      .expect(200);
+    expect(body).toEqual({
+      success: true,
+      message: 'Message sent to user anna',
+      id: expect.any(String),
+      topic: '@anna',
+      connected: true,
+      live: 'ok',
+    });
+    expect(await client.next('message')).toEqual({
+      id: body.id,
+      topic: '@anna',
+      type: 'cursor',
+      data: 1,
+      timestamp: expect.any(String),
+      from: 'service',
+    });
+    const reply = await client.call('history', { topic: '@anna' });
+    expect(reply).toMatchObject({ ok: true, messages: [] });
   });
 
-  it('has a place of its own beside another one', async () => {
+  it('a custom event carries the payload first and the meta second', async () => {
     const service = await startService();
-    const phone = await service.connect('anna', { device: 'phone' });
-    await phone.next('sync:done');
-    await service.send('anna', [1, 2]);
-    await phone.messages(2);
-    await phone.call('ack', { topic: '@anna', seq: 2 });
-    const laptop = await service.connect('anna', { device: 'laptop' });
-    expect(numbersOf(await laptop.messages(2))).toEqual([1, 2]);
-  });
-
-  it('starts with at most the last 100 when the user is known already', async () => {
-    const service = await startService();
-    const first = await service.connect('anna');
-    await service.send('anna', range(1, 130));
-    await first.messages(130);
-    const further = await service.connect('anna', { device: 'tablet' });
-    expect(numbersOf(await further.messages(100))).toEqual(range(31, 130));
-    await further.next('sync:done');
-    expect(further.allMessages).toHaveLength(100);
-  });
-
-  it.each([
-    ['a topic that it does not follow', { topic: '@ben', seq: 1 }, 'topic'],
-    ['a message of the future', { topic: '@anna', seq: 99 }, 'seq'],
-    ['a negative number', { topic: '@anna', seq: -1 }, 'seq'],
-    ['a fraction', { topic: '@anna', seq: 0.5 }, 'seq'],
-    ['a text for a number', { topic: '@anna', seq: '1' }, 'seq'],
-  ])('is refused an acknowledgement of %s', async (_name, payload, path) => {
-    const service = await startService();
-    await service.send('anna', [1]);
-    const client = await service.connect('anna', { device: 'phone' });
+    const client = await connect(service, 'anna');
     await client.next('sync:done');
-    const reply = await client.call('ack', payload);
-    expect(reply).toMatchObject({ ok: false, error: { code: 'bad_request', errors: [{ path }] } });
-    client.close();
-    const again = await service.connect('anna', { device: 'phone' });
-    expect(numbersOf(await again.messages(1))).toEqual([1]);
+    const { body } = await service.api
+      .post('/websocket/message/user')
+      .send({ userId: 'anna', type: 'x', event: 'alert', data: { level: 3 } })
+      .expect(200);
+    expect(await client.nextArgs('alert')).toEqual([
+      { level: 3 },
+      { id: body.id, topic: '@anna', seq: 1, timestamp: expect.any(String), from: 'service' },
+    ]);
   });
 });
 
-describe('broadcasts', () => {
-  it('are one message for everybody, and start at the head for a new user', async () => {
-    const service = await startService();
-    const broadcast = (n: number) =>
-      service.api.post('/websocket/message/broadcast').send({ type: 'news', data: { n } }).expect(200);
-    const anna = await service.connect('anna');
-    await anna.next('sync:done');
-    const { body } = await broadcast(1);
-    expect(body).toMatchObject({ success: true, topic: '*', seq: 1, recipients: 1, connected: true, live: 'ok' });
-    expect(await anna.next('message')).toMatchObject({ topic: '*', seq: 1, data: { n: 1 } });
-    const ben = await service.connect('ben');
-    await ben.next('sync:done');
-    await broadcast(2);
-    expect(numbersOf([await ben.next<Message>('message')])).toEqual([2]);
-    await ben.settle();
-    expect(ben.allMessages).toHaveLength(1);
-    anna.close();
-    ben.close();
-    await broadcast(3);
-    const annaAgain = await service.connect('anna');
-    await annaAgain.next('sync:done');
-    expect(numbersOf(annaAgain.allMessages)).toEqual([3]);
-  });
-});
-
-describe('several sockets of one user', () => {
+describe('several Socket.IO sockets of one user', () => {
   it('all get a message, on websocket and on polling', async () => {
     const service = await startService();
     const clients = [
@@ -167,64 +243,87 @@ describe('several sockets of one user', () => {
   });
 });
 
-it('loses and repeats nothing while messages are sent during catch-up', async () => {
-  const service = await startService();
-  const total = 300;
-  const sending = service.send('anna', range(1, total));
-  const seen: number[] = [];
-  // Clients come and go while the sender goes on: each connect joins a log that grows.
-  while (seen.length < total) {
-    const client = await service.connect('anna', { device: 'phone' });
-    await client.next('sync:done');
-    const messages = await client.messages(1);
-    const all = [...messages, ...client.allMessages.slice(1)];
-    const last = all.at(-1);
-    await client.call('ack', { topic: '@anna', seq: last?.seq });
-    seen.push(...numbersOf(all));
-    client.close();
-  }
-  await sending;
-  expect(seen).toEqual(range(1, total));
-});
-
-it('a message with persist:false reaches who is there, has no seq, and is not kept', async () => {
-  const service = await startService();
-  const client = await service.connect('anna');
-  await client.next('sync:done');
-  const { body } = await service.api
-    .post('/websocket/message/user')
-    .send({ userId: 'anna', type: 'cursor', data: 1, persist: false })
-    .expect(200);
-  expect(body).toEqual({
-    success: true,
-    message: 'Message sent to user anna',
-    id: expect.any(String),
-    topic: '@anna',
-    connected: true,
-    live: 'ok',
+describe('Socket.IO and plain clients of one user', () => {
+  it('all get a message, live', async () => {
+    const service = await startService();
+    const clients = [
+      await service.connect('anna'),
+      await connectPlain(service.url, 'anna'),
+      await service.connect('anna', { device: 'phone' }),
+      await connectPlain(service.url, 'anna', { device: 'phone' }),
+    ];
+    for (const client of clients) await client.next('sync:done');
+    const [sent] = await service.send('anna', [7]);
+    for (const client of clients) {
+      expect(await client.next('message')).toMatchObject({ id: sent?.id, seq: 1, data: { n: 7 } });
+      await client.settle();
+      expect(client.allMessages).toHaveLength(1);
+    }
   });
-  expect(await client.next('message')).toEqual({
-    id: body.id,
-    topic: '@anna',
-    type: 'cursor',
-    data: 1,
-    timestamp: expect.any(String),
-    from: 'service',
-  });
-  const reply = await client.call('history', { topic: '@anna' });
-  expect(reply).toMatchObject({ ok: true, messages: [] });
-});
 
-it('a custom event carries the payload first and the meta second', async () => {
-  const service = await startService();
-  const client = await service.connect('anna');
-  await client.next('sync:done');
-  const { body } = await service.api
-    .post('/websocket/message/user')
-    .send({ userId: 'anna', type: 'x', event: 'alert', data: { level: 3 } })
-    .expect(200);
-  expect(await client.nextArgs('alert')).toEqual([
-    { level: 3 },
-    { id: body.id, topic: '@anna', seq: 1, timestamp: expect.any(String), from: 'service' },
-  ]);
+  it('share the place of the device that has no name', async () => {
+    const service = await startService();
+    await service.send('anna', [1, 2]);
+    const plain = await connectPlain(service.url, 'anna');
+    expect(numbersOf(await plain.messages(2))).toEqual([1, 2]);
+    await plain.next('sync:done');
+    plain.close();
+    await untilAway(service, 'anna');
+    await service.send('anna', [3]);
+    const socket = await service.connect('anna');
+    await socket.next('sync:done');
+    expect(numbersOf(socket.allMessages)).toEqual([3]);
+    socket.close();
+    await untilAway(service, 'anna');
+    await service.send('anna', [4]);
+    const again = await connectPlain(service.url, 'anna');
+    await again.next('sync:done');
+    expect(numbersOf(again.allMessages)).toEqual([4]);
+  });
+
+  it('share the place of a device that is named', async () => {
+    const service = await startService();
+    await service.send('anna', range(1, 4));
+    const plain = await connectPlain(service.url, 'anna', { device: 'phone' });
+    await plain.messages(4);
+    expect(await plain.call('ack', { topic: '@anna', seq: 1 })).toEqual({ ok: true });
+    const socket = await service.connect('anna', { device: 'phone' });
+    await socket.next('sync:done');
+    expect(numbersOf(socket.allMessages)).toEqual([2, 3, 4]);
+    expect(await socket.call('ack', { topic: '@anna', seq: 3 })).toEqual({ ok: true });
+    const again = await connectPlain(service.url, 'anna', { device: 'phone' });
+    await again.next('sync:done');
+    expect(numbersOf(again.allMessages)).toEqual([4]);
+  });
+
+  it('are counted together', async () => {
+    const service = await startService();
+    const plain = await connectPlain(service.url, 'anna', { device: 'phone' });
+    await connectPlain(service.url, 'anna', { device: 'watch' });
+    const socket = await service.connect('anna', { device: 'phone' });
+    const status = async () => (await service.api.get('/websocket/users/anna/status').expect(200)).body;
+    expect(await status()).toMatchObject({ connected: true, sockets: 3, devices: 2 });
+    const { body: list } = await service.api.get('/websocket/users/connected').expect(200);
+    expect(list).toMatchObject({ users: ['anna'], count: 1 });
+    const { body: stats } = await service.api.get('/api/gateway/stats').expect(200);
+    expect(stats).toMatchObject({ connectedUsers: 1, userIds: ['anna'], sockets: 3 });
+    plain.close();
+    await plain.closed;
+    expect(await eventually(status, ({ sockets }) => sockets === 2)).toMatchObject({ connected: true, devices: 2 });
+    socket.close();
+    expect(await eventually(status, ({ sockets }) => sockets === 1)).toMatchObject({ connected: true, devices: 1 });
+  });
+
+  it('end together at a logout of their device', async () => {
+    const service = await startService();
+    const plain = await connectPlain(service.url, 'anna', { device: 'phone' });
+    const other = await connectPlain(service.url, 'anna', { device: 'watch' });
+    const socket = await service.connect('anna', { device: 'phone' });
+    plain.send({ action: 'logout' });
+    expect(await socket.next('closing')).toMatchObject({ code: 'logged_out' });
+    expect(await plain.closed).toMatchObject({ code: 1000 });
+    await other.settle();
+    const { body } = await service.api.get('/websocket/users/anna/status').expect(200);
+    expect(body).toMatchObject({ connected: true, sockets: 1, devices: 1 });
+  });
 });

@@ -51,6 +51,12 @@ const dataSchema = z.unknown().superRefine((value, context) => {
   if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
 });
 
+/** The same for a value that becomes a field of `data`: one level less. */
+const nestedSchema = z.unknown().superRefine((value, context) => {
+  const fault = findJsonFault(value, MAX_DATA_DEPTH - 1);
+  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+});
+
 function findJsonFault(value: unknown, depthLeft: number): string | undefined {
   if (value === undefined) return 'is required';
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return undefined;
@@ -203,7 +209,7 @@ export const plainTopicSchema = z.object({ topic_name: topicNameSchema });
 export const plainCreateSchema = z.object({ topic_name: topicNameSchema, is_private: z.boolean().optional() });
 export const plainInviteSchema = z.object({ topic_name: topicNameSchema, username: userIdSchema });
 export const plainMessageSchema = z
-  .object({ topic_name: targetSchema, content: dataSchema.optional(), data: dataSchema.optional() })
+  .object({ topic_name: targetSchema, content: nestedSchema.optional(), data: dataSchema.optional() })
   .refine(({ content: text, data }) => text !== undefined || data !== undefined, {
     path: ['content'],
     message: 'is required',

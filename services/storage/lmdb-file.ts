@@ -36,8 +36,7 @@ export function inspectDataFile(directory: string): DataFile | undefined {
   if (!existsSync(path)) return undefined;
   const file = openSync(path, 'r');
   try {
-    const { size } = fstatSync(file);
-    return size === 0 ? undefined : inspectMetaPages(file, size, path);
+    return inspectMetaPages(file, fstatSync(file).size, path);
   } finally {
     closeSync(file);
   }

@@ -27,7 +27,7 @@ import {
   type Topic,
   type User,
 } from './contract';
-import { inspectDataFile } from './lmdb-file';
+import { type DataFile, inspectDataFile } from './lmdb-file';
 import { DATABASES, type DatabaseName, LAYOUT_VERSION } from './lmdb-layout';
 
 interface TopicState {
@@ -65,7 +65,7 @@ export function openLmdbStore(directory: string): Store {
   try {
     const databases = openDatabases(root);
     refuseOtherProcess(root, databases.topics, directory);
-    refuseOtherLayout(root, databases.meta, directory);
+    refuseOtherLayout(databases.meta, directory);
     directoriesInUse.add(path);
     return new LmdbStore(path, root, databases, () => directoriesInUse.delete(path));
   } catch (error) {
@@ -84,9 +84,18 @@ function prepareDirectory(directory: string): string {
   }
 }
 
+function inspect(directory: string): DataFile | undefined {
+  try {
+    return inspectDataFile(directory);
+  } catch (error) {
+    if (error instanceof StoreOpenError) throw error;
+    throw new StoreOpenError(`The store in ${directory} cannot be opened: ${messageOf(error)}`, error);
+  }
+}
+
 /** Lets a child walk the store first: a damaged page would end this process without a word. */
 function verify(directory: string): void {
-  if (inspectDataFile(directory) === undefined) return;
+  if (inspect(directory) === undefined) return;
   const script = require.resolve('./verify-lmdb');
   const loader = extname(script) === '.ts' ? ['--import', 'tsx'] : [];
   const child = spawnSync(process.execPath, [...loader, script, directory], { stdio: 'ignore', env: process.env });
@@ -156,9 +165,9 @@ function inUse(directory: string, user: string): StoreOpenError {
   );
 }
 
-function refuseOtherLayout(root: RootDatabase, meta: Databases['meta'], directory: string): void {
+function refuseOtherLayout(meta: Databases['meta'], directory: string): void {
   const version = meta.get('layoutVersion');
-  if (version === undefined) root.transactionSync(() => meta.put('layoutVersion', LAYOUT_VERSION));
+  if (version === undefined) meta.putSync('layoutVersion', LAYOUT_VERSION);
   else if (version !== LAYOUT_VERSION) {
     throw new StoreOpenError(
       `The store in ${directory} has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
@@ -173,6 +182,7 @@ class LmdbStore implements Store {
   #whenIdle: (() => void)[] = [];
   /** Where the sweep under way goes on; `undefined` starts over. */
   #pruneAfter: string | undefined;
+  #pruning: Promise<number> = Promise.resolve(0);
 
   constructor(
     private readonly path: string,
@@ -205,8 +215,11 @@ class LmdbStore implements Store {
     return place === undefined ? undefined : this.#message(...place);
   }
 
-  async read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY }: ReadOptions): Promise<Page> {
-    this.#assertOpen();
+  read(topic: string, options: ReadOptions): Promise<Page> {
+    return this.#reading(() => this.#readNow(topic, options));
+  }
+
+  #readNow(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY }: ReadOptions): Page {
     const { head, prunedUpTo } = this.#topic(topic);
     const messages: Message[] = [];
     let bytes = 0;
@@ -219,11 +232,14 @@ class LmdbStore implements Store {
     }
     const last = messages.at(-1);
     const isFull = messages.length === limit || bytes > maxBytes;
-    return { messages, position: isFull && last !== undefined ? last.seq : head, head, prunedUpTo };
+    return { messages, position: isFull ? (last?.seq ?? after) : head, head, prunedUpTo };
   }
 
-  async history(topic: string, { after, before, limit }: HistoryOptions): Promise<readonly Message[]> {
-    this.#assertOpen();
+  history(topic: string, options: HistoryOptions): Promise<readonly Message[]> {
+    return this.#reading(() => this.#historyNow(topic, options));
+  }
+
+  #historyNow(topic: string, { after, before, limit }: HistoryOptions): readonly Message[] {
     const { head, prunedUpTo } = this.#topic(topic);
     const first = Math.max(after ?? 0, prunedUpTo) + 1;
     const last = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
@@ -236,14 +252,13 @@ class LmdbStore implements Store {
     return isForward ? found : found.reverse();
   }
 
-  async head(topic: string): Promise<number> {
-    this.#assertOpen();
-    return this.#topic(topic).head;
+  head(topic: string): Promise<number> {
+    return this.#reading(() => this.#topic(topic).head);
   }
 
   async openDevice(userId: string, device: string): Promise<ReadonlyMap<string, number>> {
-    this.#assertOpen();
-    const known = this.#cursorsOf(userId, device);
+    // Without a turn in between: what was asked for before close() is still done.
+    const known = this.#readNowOrThrow(() => this.#cursorsOf(userId, device));
     return known.size > 0 ? known : this.#write(() => this.#enterDevice(userId, device));
   }
 
@@ -278,27 +293,30 @@ class LmdbStore implements Store {
   }
 
   saveCursors(saved: readonly Cursor[]): Promise<void> {
-    if (saved.length === 0) return Promise.resolve();
+    if (saved.length === 0) return this.#reading(() => undefined);
     return this.#write(() => {
       const { cursors } = this.databases;
-      for (const { userId, device, topic, seq } of saved) {
+      const ahead = saved.filter(({ userId, device, topic, seq }) => {
         const known = cursors.get([userId, device, topic]);
-        if (known !== undefined && seq > known) cursors.put([userId, device, topic], seq);
+        return known !== undefined && seq > known;
+      });
+      // Several of one batch may be for the same place: the highest stays.
+      for (const { userId, device, topic, seq } of ahead.toSorted((one, other) => one.seq - other.seq)) {
+        cursors.put([userId, device, topic], seq);
       }
     });
   }
 
-  async user(userId: string): Promise<User | undefined> {
-    this.#assertOpen();
-    return this.databases.users.get(userId);
+  user(userId: string): Promise<User | undefined> {
+    return this.#reading(() => this.databases.users.get(userId));
   }
 
   saveLastSeen(times: ReadonlyMap<string, number>): Promise<void> {
-    if (times.size === 0) return Promise.resolve();
+    if (times.size === 0) return this.#reading(() => undefined);
     return this.#write(() => {
       const { users } = this.databases;
-      for (const [userId, lastSeenAt] of times) {
-        const user = users.get(userId);
+      const known = Array.from(times, ([userId, lastSeenAt]) => ({ userId, lastSeenAt, user: users.get(userId) }));
+      for (const { userId, lastSeenAt, user } of known) {
         if (user !== undefined) users.put(userId, { ...user, lastSeenAt });
       }
     });
@@ -316,16 +334,16 @@ class LmdbStore implements Store {
     });
   }
 
-  async topic(name: string): Promise<Topic | undefined> {
-    this.#assertOpen();
-    return this.databases.named.get(name);
+  topic(name: string): Promise<Topic | undefined> {
+    return this.#reading(() => this.databases.named.get(name));
   }
 
-  async visibleTopics(userId: string): Promise<readonly Topic[]> {
-    this.#assertOpen();
-    const own = this.#membershipsOf(userId);
-    const all = Array.from(this.databases.named.getRange({}), ({ value }) => value);
-    return all.filter(({ name, isPrivate }) => !isPrivate || own.has(name));
+  visibleTopics(userId: string): Promise<readonly Topic[]> {
+    return this.#reading(() => {
+      const own = this.#membershipsOf(userId);
+      const all = Array.from(this.databases.named.getRange({}), ({ value }) => value);
+      return all.filter(({ name, isPrivate }) => !isPrivate || own.has(name));
+    });
   }
 
   deleteTopic(name: string): Promise<readonly string[] | undefined> {
@@ -380,14 +398,12 @@ class LmdbStore implements Store {
     for (const device of this.#devicesOf(userId)) cursors.remove([userId, device, name]);
   }
 
-  async isMember(name: string, userId: string): Promise<boolean> {
-    this.#assertOpen();
-    return this.databases.members.doesExist([name, userId]);
+  isMember(name: string, userId: string): Promise<boolean> {
+    return this.#reading(() => this.databases.members.doesExist([name, userId]));
   }
 
-  async members(name: string): Promise<readonly Member[]> {
-    this.#assertOpen();
-    return this.#membersOf(name);
+  members(name: string): Promise<readonly Member[]> {
+    return this.#reading(() => this.#membersOf(name));
   }
 
   #membersOf(name: string): Member[] {
@@ -409,21 +425,33 @@ class LmdbStore implements Store {
     return new Set(Array.from(keys, ([, device]) => device));
   }
 
-  async prune(before: number, limit: number): Promise<number> {
+  prune(before: number, limit: number): Promise<number> {
+    // One at a time: two would find the same messages old, and count them twice.
+    const mine = this.#pruning.then(
+      () => this.#pruneNow(before, limit),
+      () => this.#pruneNow(before, limit),
+    );
+    this.#pruning = mine;
+    return mine;
+  }
+
+  /** Goes on behind the topic where the last call ended, and once more from the beginning: then nothing is left. */
+  async #pruneNow(before: number, limit: number): Promise<number> {
     let removed = 0;
+    let isLastRound = this.#pruneAfter === undefined;
     for (;;) {
-      this.#assertOpen();
-      const topics = this.#topicsToPrune();
-      if (topics.length === 0) {
-        this.#pruneAfter = undefined;
-        return removed;
-      }
+      const topics = await this.#reading(() => this.#topicsToPrune());
       for (const topic of topics) {
         removed += await this.#pruneTopic(topic, before, limit - removed);
         if (removed === limit) return removed;
         this.#pruneAfter = topic;
       }
-      await nextTurn();
+      if (topics.length > 0) await nextTurn();
+      else {
+        this.#pruneAfter = undefined;
+        if (isLastRound) return removed;
+        isLastRound = true;
+      }
     }
   }
 
@@ -529,8 +557,18 @@ class LmdbStore implements Store {
     return text === undefined ? undefined : parseMessage([topic, seq], text);
   }
 
-  #assertOpen(): void {
+  /** Every read goes through here: whatever LMDB throws becomes a StoreError. */
+  async #reading<Result>(work: () => Result): Promise<Result> {
+    return this.#readNowOrThrow(work);
+  }
+
+  #readNowOrThrow<Result>(work: () => Result): Result {
     if (this.#isClosed) throw closedError();
+    try {
+      return work();
+    } catch (error) {
+      throw toStoreError(error);
+    }
   }
 }
 
