@@ -208,17 +208,6 @@ describeWith('strace that may attach to a process', canAttach(strace))('a send',
     expect(await service.send({ id: 'a' })).toMatchObject({ status: 200, body: { id: 'a', seq: 2 } });
     expect((await service.get('/readyz')).status).toBe(200);
   });
-
-  it('is refused, and not kept waiting, when the header of the store cannot be written', async () => {
-    const service = await startService();
-    const fault = ['-P', service.dataFile, '-e', 'inject=pwrite64:error=EIO'];
-    const detach = await attach(service, ['-o', '/dev/null', ...fault]);
-    for (const id of ['a', 'b', 'c']) expectProblem(await service.send({ id }), 503, 'store_unavailable');
-    expect((await service.get('/readyz')).status).toBe(503);
-    await detach();
-    expect(await service.send({ id: 'b' })).toMatchObject({ status: 200, body: { id: 'b', seq: 2 } });
-    expect((await service.get('/readyz')).status).toBe(200);
-  });
 });
 
 /** Connects anna's shared device and waits until it has what is stored. */

@@ -1,0 +1,46 @@
+/** Entry of `npm run bench`: runs the scenarios and prints the report. README.md has the method. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runAbsent } from './scenarios/absent';
+import { runBroadcast } from './scenarios/broadcast';
+import { runIdle } from './scenarios/idle';
+import { runOneToOne } from './scenarios/one-to-one';
+import { runTopic } from './scenarios/topic';
+import { type BenchOptions, parseOptions, type ScenarioName } from './support/options';
+import { renderReport, type Section } from './support/report';
+import { isServiceBuilt } from './support/servers';
+
+const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section[]>> = {
+  'one-to-one': runOneToOne,
+  broadcast: runBroadcast,
+  topic: runTopic,
+  idle: runIdle,
+  absent: runAbsent,
+};
+
+async function main(): Promise<void> {
+  const options = parseOptions(process.argv.slice(2));
+  if (!options.isPeersOnly && !isServiceBuilt()) throw new Error('dist/server.js is missing: run `npm run build`');
+  const sections: Section[] = [];
+  for (const name of options.scenarios) sections.push(...(await runScenario(name, options)));
+  const report = renderReport(sections, options);
+  process.stdout.write(report);
+  if (options.writesResults) writeFileSync(join(__dirname, 'RESULTS.md'), report);
+  process.exit(sections.some((section) => section.faults.length > 0) ? 1 : 0);
+}
+
+/** A scenario that breaks off is a fault in the report; the others still have something to say. */
+async function runScenario(name: ScenarioName, options: BenchOptions): Promise<Section[]> {
+  try {
+    return await SCENARIOS[name](options);
+  } catch (error) {
+    return [{ title: name, header: [], rows: [], faults: [`${name} broke off: ${String(error)}`] }];
+  }
+}
+
+process.once('SIGINT', () => process.exit(130));
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${String(error)}\n`);
+  process.exit(1);
+});

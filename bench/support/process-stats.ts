@@ -1,0 +1,69 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const MICROS_PER_TICK = 1e6 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+
+/** Write-behind, expiry and garbage collection put work off: it belongs to the requests that caused it. */
+const PUT_OFF_WORK_MS = 1000;
+
+const SAMPLING_INTERVAL_MS = 100;
+
+/** CPU time that the process has used so far, all its threads, user and system. */
+export function readCpuMicros(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // Counted from behind the command name, which may itself contain blanks and brackets.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * MICROS_PER_TICK;
+}
+
+export interface Memory {
+  readonly rssKiB: number;
+  /** Without mapped files: an embedded store's file counts in RSS although the kernel may drop its pages. */
+  readonly anonymousKiB: number;
+}
+
+/** What the process occupies now. */
+export function readMemory(pid: number): Memory {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return { rssKiB: readKiB(status, 'VmRSS'), anonymousKiB: readKiB(status, 'RssAnon') };
+}
+
+function readKiB(status: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
+}
+
+/** Runs `work` and returns the highest readings meanwhile. */
+export async function watchPeakMemory(pid: number, work: () => Promise<void>): Promise<Memory> {
+  let peak = readMemory(pid);
+  const timer = setInterval(() => {
+    const now = readMemory(pid);
+    peak = {
+      rssKiB: Math.max(peak.rssKiB, now.rssKiB),
+      anonymousKiB: Math.max(peak.anonymousKiB, now.anonymousKiB),
+    };
+  }, SAMPLING_INTERVAL_MS);
+  await work().finally(() => clearInterval(timer));
+  return peak;
+}
+
+export interface Usage {
+  /** CPU time of the server for the work and what it put off. */
+  readonly cpuMicros: number;
+  readonly elapsedMs: number;
+  /** Share of one core that the clients used: near 1 the clients are the bottleneck, not the server. */
+  readonly clientShare: number;
+}
+
+/** Runs `work` and returns what it cost the server process. */
+export async function measureUsage(pid: number, work: () => Promise<void>): Promise<Usage> {
+  const cpuBefore = readCpuMicros(pid);
+  const clientBefore = process.cpuUsage();
+  const startedAt = performance.now();
+  await work();
+  const elapsedMs = performance.now() - startedAt;
+  const client = process.cpuUsage(clientBefore);
+  await delay(PUT_OFF_WORK_MS);
+  const clientShare = (client.user + client.system) / 1000 / elapsedMs;
+  return { cpuMicros: readCpuMicros(pid) - cpuBefore, elapsedMs, clientShare };
+}

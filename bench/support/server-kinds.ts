@@ -1,0 +1,79 @@
+import { join } from 'node:path';
+import { JWT_SECRET } from './tokens';
+
+/** What the benchmark must know about a server to start it and to speak with it. */
+export interface ServerKind {
+  /** Arguments of node, seen from the project's folder. */
+  readonly command: readonly string[];
+  environment(directory: string): Readonly<Record<string, string>>;
+  /** `plain`: the service's endpoint without Socket.IO. `raw`: nothing but messages. */
+  readonly wire: 'socket.io' | 'plain' | 'raw';
+  /** Event after which a socket misses nothing any more; without one, being connected is enough. */
+  readonly readyEvent?: string;
+  readonly sendPath: string;
+  readonly broadcastPath: string;
+  /** Where named topics are created; only the service has them. */
+  readonly topicsPath?: string;
+}
+
+/** One server in a comparison. The label is its name in the report. */
+export interface Contestant {
+  readonly label: string;
+  readonly kind: ServerKind;
+}
+
+const SOCKET_IO_PATHS = {
+  sendPath: '/websocket/message/user',
+  broadcastPath: '/websocket/message/broadcast',
+} as const;
+
+/** Every guard stays on; only limits that the load itself would meet are lifted. */
+const LIFTED_LIMITS = {
+  RATE_LIMIT_PER_MINUTE: '100000000',
+  RATE_LIMIT_SERVICE_PER_MINUTE: '100000000',
+  HANDSHAKES_PER_SECOND: '100000',
+  MAX_CONNECTIONS_PER_ADDRESS: '100000',
+  MAX_CONNECTIONS_PER_USER: '100000',
+} as const;
+
+const tidings: ServerKind = {
+  command: ['dist/server.js'],
+  environment: (directory) => ({
+    ...LIFTED_LIMITS,
+    DATA_DIR: directory,
+    STORE_URL: `lmdb:${join(directory, 'store')}`,
+    JWT_SECRET,
+    LOG_LEVEL: 'warn',
+  }),
+  wire: 'socket.io',
+  readyEvent: 'sync:done',
+  ...SOCKET_IO_PATHS,
+  topicsPath: '/topics',
+};
+
+const expressSocketIo: ServerKind = {
+  command: ['--import=tsx', 'bench/peers/express-socket-io.ts'],
+  environment: () => ({ JWT_SECRET }),
+  wire: 'socket.io',
+  ...SOCKET_IO_PATHS,
+};
+
+const rawWs: ServerKind = {
+  command: ['--import=tsx', 'bench/peers/raw-ws.ts'],
+  environment: () => ({}),
+  wire: 'raw',
+  sendPath: '/send',
+  broadcastPath: '/broadcast',
+};
+
+export const TIDINGS: Contestant = { label: 'tidings', kind: tidings };
+export const BY_HAND: Contestant = { label: 'by hand', kind: expressSocketIo };
+/** The same program in a second process: how far two equal servers lie apart is the noise of a comparison. */
+export const BY_HAND_AGAIN: Contestant = { label: 'by hand again', kind: expressSocketIo };
+export const RAW_WS: Contestant = { label: 'raw ws', kind: rawWs };
+/** The noise where raw ws is what others are compared with. */
+export const RAW_WS_AGAIN: Contestant = { label: 'raw ws again', kind: rawWs };
+
+/** The service with all clients on one kind of endpoint. */
+export const TIDINGS_PLAIN: Contestant = { label: `${TIDINGS.label} plain`, kind: { ...tidings, wire: 'plain' } };
+export const TIDINGS_SOCKET_IO: Contestant = { label: `${TIDINGS.label} Socket.IO`, kind: tidings };

@@ -1,0 +1,156 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { get } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Contestant, ServerKind } from './server-kinds';
+
+const PROJECT_DIRECTORY = join(__dirname, '..', '..');
+const HOST = '127.0.0.1';
+const START_TIMEOUT_MS = 15_000;
+const STOP_TIMEOUT_MS = 15_000;
+const PROBE_INTERVAL_MS = 25;
+const LOG_TAIL_CHARACTERS = 2000;
+
+/** Loaded into every server alike, so that memory is read after a full collection and not before some. */
+const GARBAGE_COLLECTION_ON_DEMAND = `data:text/javascript,${encodeURIComponent(`
+  process.on('message', () => {
+    globalThis.gc();
+    globalThis.gc();
+    process.send('collected');
+  });
+  process.channel.unref();
+`)}`;
+
+const children = new Set<ChildProcess>();
+const directories = new Set<string>();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+  for (const directory of directories) removeDataDirectory(directory);
+});
+
+export interface RunningServer {
+  readonly label: string;
+  readonly kind: ServerKind;
+  readonly port: number;
+  readonly pid: number;
+  collectGarbage(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a server as a process of its own with an empty data directory, and waits until it is ready.
+ * @throws Error with the end of its log when it is not ready in time.
+ */
+export async function startServer({ label, kind }: Contestant): Promise<RunningServer> {
+  const directory = createDataDirectory();
+  const port = await findFreePort();
+  const child = spawnServer(kind, directory, port);
+  const stop = () => stopServer(child, directory);
+  try {
+    await waitUntilReady(child, port);
+  } catch (cause) {
+    const log = readFileSync(logPath(directory), 'utf8').slice(-LOG_TAIL_CHARACTERS);
+    await stop();
+    throw new Error(`${label} did not start. The end of its log:\n${log}`, { cause });
+  }
+  return { label, kind, port, pid: child.pid ?? 0, collectGarbage: () => collectGarbage(child), stop };
+}
+
+/** Starts all contestants, gives them to `use`, and stops them whatever happens. */
+export async function withServers<Result>(
+  contestants: readonly Contestant[],
+  use: (servers: readonly RunningServer[]) => Promise<Result>,
+): Promise<Result> {
+  const servers: RunningServer[] = [];
+  try {
+    for (const contestant of contestants) servers.push(await startServer(contestant));
+    return await use(servers);
+  } finally {
+    await Promise.all(servers.map((server) => server.stop()));
+  }
+}
+
+/** A new directory where servers keep their data; the caller removes it, at the latest the end of the run does. */
+export function createDataDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'tidings-bench-'));
+  directories.add(directory);
+  return directory;
+}
+
+/** Removes a data directory with all that is in it. */
+export function removeDataDirectory(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  directories.delete(directory);
+}
+
+/** Has the service been built? */
+export function isServiceBuilt(): boolean {
+  return existsSync(join(PROJECT_DIRECTORY, 'dist', 'server.js'));
+}
+
+function logPath(directory: string): string {
+  return join(directory, 'log');
+}
+
+function spawnServer(kind: ServerKind, directory: string, port: number): ChildProcess {
+  const log = openSync(logPath(directory), 'a');
+  const child = spawn(process.execPath, ['--expose-gc', `--import=${GARBAGE_COLLECTION_ON_DEMAND}`, ...kind.command], {
+    cwd: PROJECT_DIRECTORY,
+    env: { PATH: process.env.PATH, NODE_ENV: 'production', HOST, PORT: `${port}`, ...kind.environment(directory) },
+    stdio: ['ignore', log, log, 'ipc'],
+  });
+  closeSync(log);
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+  return child;
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, HOST);
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return address !== null && typeof address === 'object' ? address.port : 0;
+}
+
+async function waitUntilReady(child: ChildProcess, port: number): Promise<void> {
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  // Polled: the servers have no common way to announce that they listen.
+  while (!(await answersReady(port))) {
+    if (child.exitCode !== null) throw new Error(`exited with ${child.exitCode}`);
+    if (performance.now() > deadline) throw new Error('not ready in time');
+    await delay(PROBE_INTERVAL_MS);
+  }
+}
+
+function answersReady(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const request = get({ host: HOST, port, path: '/readyz', agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    request.on('error', () => resolve(false));
+  });
+}
+
+async function collectGarbage(child: ChildProcess): Promise<void> {
+  const collected = once(child, 'message');
+  child.send('collect');
+  await collected;
+}
+
+async function stopServer(child: ChildProcess, directory: string): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) {
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    const exited = once(child, 'exit');
+    child.kill('SIGTERM');
+    await exited;
+    clearTimeout(timer);
+  }
+  removeDataDirectory(directory);
+}

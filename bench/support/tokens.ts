@@ -1,0 +1,18 @@
+import { createSecretKey } from 'node:crypto';
+import jwt from 'jsonwebtoken';
+
+/** The secret that every server of the benchmark is started with. */
+export const JWT_SECRET = 'a secret for nothing but this benchmark';
+
+const key = createSecretKey(Buffer.from(JWT_SECRET, 'utf8'));
+
+/** A token as a person's browser has it. */
+export function createUserToken(userId: string): string {
+  return jwt.sign({ sub: userId }, key, { algorithm: 'HS256', expiresIn: '1h' });
+}
+
+/** A token as another service has it that sends. */
+export function createServiceToken(): string {
+  const claims = { sub: 'bench-service', scope: 'send broadcast presence admin' };
+  return jwt.sign(claims, key, { algorithm: 'HS256', expiresIn: '1h' });
+}
