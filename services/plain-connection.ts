@@ -3,6 +3,7 @@ import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../utils/jwt';
 import { type AnyMessage, CLOSE_CODES, type Closing, type Message, toMessageFrame } from '../utils/protocol';
+import { textFrame } from '../utils/websocket-frame';
 import type { Connection, Transport } from './connections';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
@@ -57,15 +58,23 @@ export class PlainConnection implements Connection {
 
   writeFrame(frame: unknown): void {
     if (this.#isClosing) return;
-    this.#write(frame as Buffer);
+    this.#writeEncoded(frame as Buffer);
     this.#checkBuffer();
   }
 
-  #write(frame: string | Buffer): void {
+  #write(frame: string): void {
     const { webSocket } = this.parts;
     if (webSocket.readyState !== webSocket.OPEN) return;
     this.#unsent += 1;
     webSocket.send(frame, TEXT, this.#onSent);
+  }
+
+  /** Hands ws a frame that was encoded for all members, as Engine.IO does. */
+  #writeEncoded(frame: Buffer): void {
+    const { webSocket } = this.parts;
+    if (webSocket.readyState !== webSocket.OPEN) return;
+    this.#unsent += 1;
+    senderOf(webSocket).sendFrame([frame], this.#onSent);
   }
 
   #checkBuffer(): void {
@@ -115,11 +124,19 @@ export class PlainConnection implements Connection {
   }
 }
 
-/** Encoded as bytes, so that ws does not encode the text again for each connection. */
 const plainTransport: Transport = {
-  encodeMessage: (message) => Buffer.from(encodeMessage(message), 'utf8'),
-  encodeEvent: (event, payload) => Buffer.from(encodeFrame(event, payload), 'utf8'),
+  encodeMessage: (message) => textFrame(Buffer.from(encodeMessage(message), 'utf8')),
+  encodeEvent: (event, payload) => textFrame(Buffer.from(encodeFrame(event, payload), 'utf8')),
 };
+
+/** The part of ws that takes whole frames. Without compression it writes them in the order of the calls. */
+interface FrameSender {
+  sendFrame(frames: readonly [Buffer], onSent: () => void): void;
+}
+
+function senderOf(webSocket: WebSocket): FrameSender {
+  return (webSocket as unknown as { readonly _sender: FrameSender })._sender;
+}
 
 const NORMAL_CLOSURE = 1000;
 const TEXT = { binary: false } as const;

@@ -8,6 +8,7 @@ import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Caller } from '../utils/jwt';
 import { type AnyMessage, type Closing, type Message, toCustomEventMeta, toMessageFrame } from '../utils/protocol';
+import { textFrame } from '../utils/websocket-frame';
 import type { Connection, Transport } from './connections';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
@@ -216,22 +217,6 @@ export const socketTransport: Transport = {
 function encode(args: readonly unknown[]): SocketFrame {
   const packet = EVENT_PACKET + JSON.stringify(args);
   return { packet, options: { wsPreEncodedFrame: [textFrame(Buffer.from(ENGINE_MESSAGE + packet, 'utf8'))] } };
-}
-
-/** An unmasked text frame: RFC 6455, section 5.2. */
-function textFrame(payload: Buffer): Buffer {
-  const { length } = payload;
-  const header = Buffer.alloc(length < 126 ? 2 : length < 65_536 ? 4 : 10);
-  header[0] = 0x81;
-  if (length < 126) header[1] = length;
-  else if (length < 65_536) {
-    header[1] = 126;
-    header.writeUInt16BE(length, 2);
-  } else {
-    header[1] = 127;
-    header.writeBigUInt64BE(BigInt(length), 2);
-  }
-  return Buffer.concat([header, payload]);
 }
 
 /** A message under its own event name. */

@@ -138,7 +138,7 @@ describe('docs/reference/http.md', () => {
 
 describe('docs/reference/events.md', () => {
   const page = read('docs/reference/events.md');
-  const sent = namesInSources(/\b(?:send|emit|encodeEvent|encodeFrame)\(\s*'([^']+)'/g);
+  const sent = namesInSources(/\b(?:send|emit|encodeEvent|encodeFrame)\(\s*(?:\w+,\s*)?'([^']+)'/g);
   // The tables only name operations; none is called here.
   const nothing = new Proxy({}, { get: () => ({}) }) as SocketOperations;
 

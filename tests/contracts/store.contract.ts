@@ -1290,7 +1290,8 @@ function describeClose(open: Open): void {
 
     it('waits for what is under way', async () => {
       const first = await open();
-      const appending = appendAll(first, draftsOf(500));
+      // More than an engine is likely to write at once.
+      const appending = appendAll(first, draftsOf(4_500));
       const opening = first.openDevice('anna', 'phone');
       await first.close();
       const second = await open();
