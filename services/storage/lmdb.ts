@@ -1,8 +1,8 @@
 /**
  * The embedded engine: LMDB through lmdb-js, one node, one directory.
  * Every write goes through one queue; what has gathered while a transaction was being flushed goes into the
- * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false`
- * makes lmdb-js resolve a transaction after its fdatasync; with the default it would resolve before.
+ * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false` makes a
+ * transaction resolve after its fdatasync; tests/services/storage/flush.test.ts traces that the answer comes later.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, realpathSync, statfsSync } from 'node:fs';

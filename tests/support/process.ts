@@ -64,10 +64,10 @@ export function run(command: string, args: readonly string[], env: Record<string
 }
 
 /** Starts the built service. */
-export function runServer(env: Record<string, string>): RunningProcess {
+export function runServer(env: Record<string, string>, args: readonly string[] = []): RunningProcess {
   const entry = join(ROOT, 'dist/server.js');
   if (!existsSync(entry)) throw new Error('dist/server.js is missing: run `npm run build` first');
-  return run(process.execPath, [entry], { HOST: '127.0.0.1', ...env });
+  return run(process.execPath, [entry, ...args], { HOST: '127.0.0.1', ...env });
 }
 
 /** A port that is free now. */
