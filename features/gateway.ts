@@ -1,8 +1,8 @@
 /** /api/gateway/…: the paths and answers of an ancestor's gateway, over the same operations. */
 import type { MessageOperations } from '../handlers/websocket';
 import { answer } from './answer';
+import type { Guards } from './guards/guards';
 import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
-import type { Guards } from './index';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 

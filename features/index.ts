@@ -14,6 +14,7 @@ import { documentRoutes } from './documents';
 import { gatewayRoutes } from './gateway';
 import { authenticate } from './guards/authenticate';
 import { createAuthorize } from './guards/authorize';
+import type { Guards } from './guards/guards';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
 import { type HealthParts, healthRoutes } from './health';
@@ -22,16 +23,6 @@ import { requestIdOf } from './request';
 import { mountRoutes } from './routes';
 import { topicRoutes } from './topics';
 import { websocketRoutes } from './websocket';
-
-export interface Guards {
-  /** A valid token, within the caller's rate. */
-  readonly authenticated: readonly RequestHandler[];
-  /** A JSON body within the limit. */
-  readonly withBody: readonly RequestHandler[];
-  /** The same, or no body at all. */
-  readonly withOptionalBody: readonly RequestHandler[];
-  readonly authorize: ReturnType<typeof createAuthorize>;
-}
 
 /** Answers a request; `onUnanswered` is called for one that no route and no error handler has met. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse, onUnanswered: () => void) => void;

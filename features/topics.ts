@@ -3,8 +3,8 @@ import type { Request } from 'express';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import { answer, answerSent } from './answer';
+import type { Guards } from './guards/guards';
 import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
-import type { Guards } from './index';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 

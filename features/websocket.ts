@@ -2,8 +2,8 @@
 import type { RequestHandler } from 'express';
 import type { MessageOperations } from '../handlers/websocket';
 import { answer, answerSent } from './answer';
+import type { Guards } from './guards/guards';
 import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
-import type { Guards } from './index';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 

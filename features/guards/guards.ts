@@ -1,0 +1,13 @@
+/** What routes put before their handlers. Built once in features/index.ts. */
+import type { RequestHandler } from 'express';
+import type { createAuthorize } from './authorize';
+
+export interface Guards {
+  /** A valid token, within the caller's rate. */
+  readonly authenticated: readonly RequestHandler[];
+  /** A JSON body within the limit. */
+  readonly withBody: readonly RequestHandler[];
+  /** The same, or no body at all. */
+  readonly withOptionalBody: readonly RequestHandler[];
+  readonly authorize: ReturnType<typeof createAuthorize>;
+}
