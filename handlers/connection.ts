@@ -19,8 +19,6 @@ import {
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
 
-const STANDARD_HISTORY_LIMIT = 50;
-
 export interface ConnectionParts {
   readonly delivery: Delivery;
   readonly store: Store;
@@ -51,12 +49,11 @@ export function createConnectionOperations(parts: ConnectionParts) {
     connection: Connection,
     input: unknown,
   ): Promise<{ topic: string; messages: readonly Message[] }> {
-    const { topic, after, before, limit = STANDARD_HISTORY_LIMIT } = parseInput(historySchema, input);
+    const { topic, after, before, limit } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
     if (!mayRead) throw new AppError('not_found', 'topic: there is no such topic');
-    const bounds = { ...(after === undefined ? {} : { after }), ...(before === undefined ? {} : { before }) };
-    return { topic, messages: await store.history(topic, { ...bounds, limit }) };
+    return { topic, messages: await store.history(topic, { after, before, limit }) };
   }
 
   /** An ancestor's echo: `{message}`. */

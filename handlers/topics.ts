@@ -18,8 +18,6 @@ import {
 } from '../utils/schemas';
 import { isNamedTopic } from '../utils/topic-names';
 
-const STANDARD_HISTORY_LIMIT = 50;
-
 export interface TopicParts {
   readonly store: Store;
   readonly delivery: Delivery;
@@ -148,11 +146,10 @@ export function createTopicOperations(parts: TopicParts) {
 
   /** What was said in a topic; for members. */
   async function history(caller: Caller, name: string, query: unknown): Promise<{ messages: readonly Message[] }> {
-    const { after, before, limit = STANDARD_HISTORY_LIMIT } = parseInput(historyQuerySchema, query);
+    const { after, before, limit } = parseInput(historyQuerySchema, query);
     await visible(caller, name);
     if (!holdsScope(caller, 'admin')) await assertMember(caller, name);
-    const bounds = { ...(after === undefined ? {} : { after }), ...(before === undefined ? {} : { before }) };
-    return { messages: await store.history(name, { ...bounds, limit }) };
+    return { messages: await store.history(name, { after, before, limit }) };
   }
 
   /**

@@ -9,7 +9,7 @@ import type { Caller } from '../utils/jwt';
 import type { ClosingCode } from '../utils/protocol';
 import {
   assertMessageSize,
-  broadcastSchema,
+  contentSchema,
   directMessageSchema,
   gatewaySendManySchema,
   gatewaySendSchema,
@@ -20,7 +20,6 @@ import {
   parseField,
   parseInput,
   parseSend,
-  topicMessageSchema,
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
@@ -105,11 +104,12 @@ export function createMessageOperations(parts: MessageParts) {
 
   /** Sends to a named topic by one append. Whether the caller may is asked before (handlers/topics.ts). */
   async function messageTopic(caller: Caller, topic: string, input: unknown): Promise<Sent> {
-    const { topic: name, ...content } = parseSend(topicMessageSchema, { ...asRecord(input), topic });
-    const { receipt, isRepeated } = await send(caller, name, content);
+    const content = parseSend(contentSchema, input);
+    assertSize('data', content.data);
+    const { receipt, isRepeated } = await send(caller, topic, content);
     const answer = {
-      ...success(`Message sent to topic ${name}`, receipt),
-      connected: delivery.hasFollowers(name),
+      ...success(`Message sent to topic ${topic}`, receipt),
+      connected: delivery.hasFollowers(topic),
       live: 'ok',
     } as const;
     return { answer, isRepeated };
@@ -138,6 +138,7 @@ export function createMessageOperations(parts: MessageParts) {
   }
 
   async function sendToUser(caller: Caller, userId: string, content: Content): Promise<Sent> {
+    assertSize('data', content.data);
     const sent = await send(caller, personalTopic(userId), content);
     const answer = {
       ...success(`Message sent to user ${userId}`, sent.receipt),
@@ -173,7 +174,8 @@ export function createMessageOperations(parts: MessageParts) {
 
   /** Sends to everyone by one append. `recipients`: distinct users who are connected now. */
   async function broadcast(caller: Caller, input: unknown): Promise<Sent<SendAnswer & { recipients: number }>> {
-    const content = parseSend(broadcastSchema, input);
+    const content = parseSend(contentSchema, input);
+    assertSize('data', content.data);
     const { receipt, isRepeated } = await send(caller, BROADCAST_TOPIC, content);
     const recipients = connections.userCount;
     const answer = {
@@ -191,12 +193,12 @@ export function createMessageOperations(parts: MessageParts) {
     return sendToUser(caller, userId, { ...options, type: 'notification', data: { title, body, ...data } });
   }
 
+  /** Stores and emits. The size was checked before: once, however many recipients there are. */
   async function send(
     caller: Caller,
     topic: string,
     content: Content,
   ): Promise<{ receipt: Receipt; isRepeated: boolean }> {
-    assertSize('data', content.data);
     const now = clock.now();
     const draft = {
       id: content.id ?? newId(now),
@@ -276,13 +278,6 @@ interface Receipt {
   readonly id: string;
   readonly topic: string;
   readonly seq?: number;
-}
-
-function asRecord(input: unknown): object {
-  if (typeof input === 'object' && input !== null && !Array.isArray(input)) return input;
-  throw new AppError('bad_request', 'Expected a JSON object.', {
-    errors: [{ path: '', message: 'expected a JSON object' }],
-  });
 }
 
 function success(message: string, { id, topic, seq }: Receipt) {

@@ -2,6 +2,9 @@
 import type { Caller } from '../utils/jwt';
 import type { AnyMessage, Closing, Message } from '../utils/protocol';
 
+/** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
+export const CLOSE_TIMEOUT_MS = 5_000;
+
 /** One authenticated connection, whatever its transport. */
 export interface Connection {
   readonly id: string;

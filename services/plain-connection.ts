@@ -3,18 +3,15 @@ import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../utils/jwt';
 import { type AnyMessage, CLOSE_CODES, type Closing, type Message, toMessageFrame } from '../utils/protocol';
+import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
-import type { Connection, Transport } from './connections';
-
-/** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
-const CLOSE_TIMEOUT_MS = 5_000;
+import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
 
 export interface PlainConnectionParts {
   readonly id: string;
   readonly webSocket: WebSocket;
   readonly caller: Caller;
   readonly device: string;
-  readonly isAcknowledging: boolean;
   readonly origin: string;
   readonly maxBufferedBytes: number;
   readonly onSlow: (connection: PlainConnection) => void;
@@ -39,7 +36,7 @@ export class PlainConnection implements Connection {
     this.id = parts.id;
     this.device = parts.device;
     this.origin = parts.origin;
-    this.isAcknowledging = parts.isAcknowledging;
+    this.isAcknowledging = parts.device !== DEFAULT_DEVICE;
     this.caller = parts.caller;
   }
 

@@ -179,7 +179,6 @@ export class PlainWebSocketService {
       webSocket,
       caller,
       device,
-      isAcknowledging: device !== DEFAULT_DEVICE,
       origin,
       maxBufferedBytes: this.parts.config.MAX_BUFFERED_BYTES,
       onSlow: (connection) => this.parts.sessions.cutSlow(connection),

@@ -8,11 +8,9 @@ import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Caller } from '../utils/jwt';
 import { type AnyMessage, type Closing, type Message, toCustomEventMeta, toMessageFrame } from '../utils/protocol';
+import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
-import type { Connection, Transport } from './connections';
-
-/** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
-const CLOSE_TIMEOUT_MS = 5_000;
+import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
 
 /** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
 interface EngineTransport extends EventEmitter {
@@ -43,8 +41,7 @@ export function engineOf(socket: Socket): EngineConnection {
 export interface SocketConnectionParts {
   readonly socket: Socket;
   readonly caller: Caller;
-  /** `undefined`: the client named none. */
-  readonly device: string | undefined;
+  readonly device: string;
   readonly origin: string;
   readonly maxBufferedBytes: number;
   readonly onSlow: (connection: SocketConnection) => void;
@@ -66,13 +63,13 @@ export class SocketConnection implements Connection {
   #countedPackets = 0;
   #countedBytes = 0;
 
-  constructor(parts: SocketConnectionParts, defaultDevice: string) {
+  constructor(parts: SocketConnectionParts) {
     this.#socket = parts.socket;
     this.#engine = engineOf(parts.socket);
     this.caller = parts.caller;
     this.origin = parts.origin;
-    this.device = parts.device ?? defaultDevice;
-    this.isAcknowledging = parts.device !== undefined && parts.device !== defaultDevice;
+    this.device = parts.device;
+    this.isAcknowledging = parts.device !== DEFAULT_DEVICE;
     this.#maxBufferedBytes = parts.maxBufferedBytes;
     this.#onSlow = parts.onSlow;
   }

@@ -135,17 +135,14 @@ export class WebSocketService {
       const device = readDevice(socket);
       sessions.makeRoom(caller.userId);
       this.#reserved.add(engine);
-      socket.data.connection = new SocketConnection(
-        {
-          socket,
-          caller,
-          device,
-          origin: originOf(socket),
-          maxBufferedBytes: config.MAX_BUFFERED_BYTES,
-          onSlow: (connection) => sessions.cutSlow(connection),
-        },
-        DEFAULT_DEVICE,
-      );
+      socket.data.connection = new SocketConnection({
+        socket,
+        caller,
+        device,
+        origin: originOf(socket),
+        maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+        onSlow: (connection) => sessions.cutSlow(connection),
+      });
       next();
     } catch (error) {
       this.#refuse(socket, sessions.refusal(error), next);
@@ -241,12 +238,12 @@ function readToken(socket: TidingsSocket): string {
   throw new AppError('unauthorized', 'A token is required: auth.token, an Authorization header or ?token=.');
 }
 
-/** Device from `auth.device`, else `?device=`. */
-function readDevice(socket: TidingsSocket): string | undefined {
+/** Device from `auth.device`, else `?device=`, else the shared one. */
+function readDevice(socket: TidingsSocket): string {
   const { auth, query } = socket.handshake;
   const named: unknown = (auth as { device?: unknown }).device;
   const device: unknown = named === undefined ? query['device'] : named;
-  return device === undefined ? undefined : parseField('device', deviceSchema, device);
+  return device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
 }
 
 function originOf(socket: TidingsSocket): string {

@@ -12,6 +12,8 @@ const MAX_EVENT_LENGTH = 64;
 const MAX_TEXT_LENGTH = 10_000;
 const MAX_ID_LENGTH = 64;
 const MAX_RECIPIENTS = 10_000;
+const MAX_HISTORY_LIMIT = 200;
+const STANDARD_HISTORY_LIMIT = 50;
 /** Deeper values cost recursion in every encoder on their way; no notification needs them. */
 const MAX_DATA_DEPTH = 64;
 
@@ -94,7 +96,8 @@ export const messageToUsersSchema = z.object({
   userIds: recipients,
   ...content,
 });
-export const broadcastSchema = z.object(content);
+/** What a message carries, whoever gets it. */
+export const contentSchema = z.object(content);
 export const notificationSchema = z.object({
   userId: userIdSchema,
   title: z.string().min(1, 'must not be empty').max(MAX_TEXT_LENGTH),
@@ -116,7 +119,6 @@ export const createTopicSchema = z.object({ name: topicNameSchema, isPrivate: z.
 export const topicSchema = z.object({ name: topicNameSchema });
 export const inviteSchema = z.object({ name: topicNameSchema, userId: userIdSchema });
 export const addMemberSchema = z.object({ userId: userIdSchema.optional() });
-export const topicMessageSchema = z.object({ topic: topicNameSchema, ...content });
 export const typingSchema = z.object({
   topic: z
     .string()
@@ -136,7 +138,7 @@ export const historySchema = z.object({
     .max(MAX_NAME_LENGTH + 1),
   after: z.int().min(0).optional(),
   before: z.int().min(1).optional(),
-  limit: z.int().min(1).max(200).optional(),
+  limit: z.int().min(1).max(MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
 });
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -231,7 +233,7 @@ function queryInteger(minimum: number, maximum: number) {
 export const historyQuerySchema = z.object({
   after: queryInteger(0, Number.MAX_SAFE_INTEGER).optional(),
   before: queryInteger(1, Number.MAX_SAFE_INTEGER).optional(),
-  limit: queryInteger(1, 200).optional(),
+  limit: queryInteger(1, MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
 });
 
 /** Query parameters of lists. */

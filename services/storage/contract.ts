@@ -48,9 +48,9 @@ export interface Page {
 
 export interface HistoryOptions {
   /** Only messages with a greater `seq`. */
-  readonly after?: number;
+  readonly after?: number | undefined;
   /** Only messages with a lesser `seq`. */
-  readonly before?: number;
+  readonly before?: number | undefined;
   readonly limit: number;
 }
 

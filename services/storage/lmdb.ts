@@ -427,12 +427,9 @@ class LmdbStore implements Store {
 
   prune(before: number, limit: number): Promise<number> {
     // One at a time: two would find the same messages old, and count them twice.
-    const mine = this.#pruning.then(
-      () => this.#pruneNow(before, limit),
-      () => this.#pruneNow(before, limit),
-    );
-    this.#pruning = mine;
-    return mine;
+    const run = () => this.#pruneNow(before, limit);
+    this.#pruning = this.#pruning.then(run, run);
+    return this.#pruning;
   }
 
   /** Goes on behind the topic where the last call ended, and once more from the beginning: then nothing is left. */
