@@ -49,9 +49,9 @@ export class Presence {
     this.#changes.push({ userId, isOnline: true, at: this.clock.now() });
   }
 
-  /** The user's last connection has ended. */
-  departed(userId: string): void {
-    if (this.#online.has(userId)) this.#leaving.set(userId, this.clock.now());
+  /** The user's last connection has ended, at `milliseconds` since the epoch. */
+  departed(userId: string, milliseconds = this.clock.now()): void {
+    if (this.#online.has(userId)) this.#leaving.set(userId, milliseconds);
   }
 
   /** The user has logged out: no grace. */

@@ -109,8 +109,10 @@ export class Sessions {
     delivery.detach(connection);
     presence.unwatch(connection);
     if (!connections.remove(connection)) return;
-    cursors.sawLast(connection.userId, clock.now());
-    presence.departed(connection.userId);
+    // One reading of the clock: the lobby and the status tell the same time.
+    const now = clock.now();
+    cursors.sawLast(connection.userId, now);
+    presence.departed(connection.userId, now);
   }
 
   /**
