@@ -13,7 +13,6 @@ interface ErrorKind {
 export const ERROR_KINDS = {
   bad_request: { status: 400, title: 'The request is not valid' },
   invalid_json: { status: 400, title: 'The body is not valid JSON' },
-  not_supported: { status: 400, title: 'This option is not supported' },
   unknown_event: { status: 400, title: 'There is no such event' },
   unauthorized: { status: 401, title: 'A valid token is required' },
   token_expired: { status: 401, title: 'The token has expired' },
@@ -26,10 +25,13 @@ export const ERROR_KINDS = {
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
   topic_taken: { status: 409, title: 'There is a topic of this name' },
   owner_cannot_leave: { status: 409, title: 'The owner cannot leave a topic' },
+  request_in_progress: { status: 409, title: 'The first request is still running' },
+  ambiguous_id: { status: 409, title: 'Several messages have this id' },
   body_too_large: { status: 413, title: 'The body is too large' },
+  batch_too_large: { status: 413, title: 'The batch has too many items' },
   message_too_large: { status: 413, title: 'The message is too large' },
   unsupported_media_type: { status: 415, title: 'The body has an unsupported type' },
-  idempotency_conflict: { status: 422, title: 'This id was used with other content' },
+  idempotency_conflict: { status: 422, title: 'This id or key was used for something else' },
   rate_limited: { status: 429, title: 'Too many requests' },
   too_many_connections: { status: 429, title: 'Too many connections' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
@@ -110,4 +112,10 @@ export function toAppError(thrown: unknown): AppError {
 /** A refusal of one field, the most frequent error. */
 export function badField(path: string, message: string): AppError {
   return new AppError('bad_request', `${path}: ${message}`, { errors: [{ path, message }] });
+}
+
+/** Several senders have used an id, and the caller may mean any of them. */
+export function ambiguousId(): AppError {
+  const message = 'several senders have used it, say which by ?from=<userId>';
+  return new AppError('ambiguous_id', `id: ${message}`, { errors: [{ path: 'id', message }] });
 }

@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto';
+import { createHash, randomFillSync } from 'node:crypto';
 import { monotonicFactory } from 'ulid';
 
 /** Random bytes are fetched in blocks: a system call for each character of an id would cost more than the send. */
@@ -17,3 +17,11 @@ function randomFraction(): number {
 
 /** Makes the id of a message that brought none: a ULID, so ids of one process sort by time. */
 export const newId: (milliseconds: number) => string = monotonicFactory(randomFraction);
+
+/**
+ * Makes the id of a message that is sent under an Idempotency-Key: the same for the same parts, so that carrying the
+ * request out again, after a crash in the middle, stores nothing twice. 128 bits of SHA-256.
+ */
+export function keyedId(parts: readonly string[]): string {
+  return `key-${createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 22)}`;
+}

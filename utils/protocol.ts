@@ -20,12 +20,48 @@ export interface Message {
   readonly from: string;
   /** The event it is emitted as; absent means `message`. */
   readonly event?: string;
+  /** A user of the topic whom it is not for, now or later. */
+  readonly exceptUserId?: string;
+  /** Milliseconds since the epoch after which nobody gets it. */
+  readonly expiresAt?: number;
+  /** A later message with the same key takes its place as long as it is unread. */
+  readonly collapseKey?: string;
+  /** ISO 8601 UTC: when it was to be sent, for one that was scheduled. */
+  readonly scheduledFor?: string;
+  /** On log entries that tell of another message: the id of that one. */
+  readonly ref?: string;
+  /** On entries `message:removed`: why it went. */
+  readonly reason?: RemovalReason;
+}
+
+/** Why a message is gone: `expired` is told live only, the others are log entries. */
+export type RemovalReason = 'retracted' | 'replaced' | 'expired';
+
+/** What a user has done with a message of the inbox, in this order. */
+export type MessageState = 'unseen' | 'seen' | 'read' | 'archived';
+
+/** What a client may ask for: `unread` takes `read` and `archived` back. */
+export const REQUESTED_STATES = ['seen', 'read', 'unread', 'archived'] as const;
+export type RequestedState = (typeof REQUESTED_STATES)[number];
+
+/** Messages of the inbox that the user has not seen, and not read; archived ones are in neither. */
+export interface Counts {
+  readonly unseen: number;
+  readonly unread: number;
 }
 
 /** A message that was sent with `persist: false`: it has no place in the log. */
 export type LiveMessage = Omit<Message, 'seq'> & { readonly seq?: never };
 
 export type AnyMessage = Message | LiveMessage;
+
+export interface Counted {
+  /** On messages to a personal topic: the counts of its owner at this moment. */
+  readonly counts?: Counts | undefined;
+}
+
+/** A message on its way to a connection. */
+export type Delivered = AnyMessage & Counted;
 
 /** Why the server closes a connection; sent in `closing` just before. */
 export const CLOSING_CODES = [
@@ -112,14 +148,30 @@ export function isReservedEvent(name: string): boolean {
 /** What an acknowledgement callback receives. */
 export type Reply = ({ readonly ok: true } & Record<string, unknown>) | { readonly ok: false; readonly error: Problem };
 
-/** The payload of the event `message`. */
-export function toMessageFrame(message: AnyMessage): Record<string, unknown> {
-  const { id, topic, seq, type, data, timestamp, from } = message;
-  return { id, topic, ...(seq === undefined ? {} : { seq }), type, data, timestamp, from };
+/** The payload of the event `message`, and of entries that tell of another message. */
+function toMessageFrame(message: Delivered): Record<string, unknown> {
+  const { id, topic, seq, type, data, timestamp, from, ref, reason, counts } = message;
+  const place = { id, topic, ...(seq === undefined ? {} : { seq }) };
+  const tally = counts === undefined ? {} : { counts };
+  if (ref === undefined) return { ...place, type, data, timestamp, from, ...tally };
+  return { ...place, ref, ...(reason === undefined ? { data } : { reason }), ...tally };
+}
+
+/** A message as lists show it: what a client gets, and the event it was emitted as. */
+export function toListedMessage(message: Message): Record<string, unknown> {
+  return { ...toMessageFrame(message), ...(message.event === undefined ? {} : { event: message.event }) };
 }
 
 /** The second argument of a custom event; the first is `data` as it was sent. */
-export function toCustomEventMeta(message: AnyMessage): Record<string, unknown> {
-  const { id, topic, seq, timestamp, from } = message;
-  return { id, topic, ...(seq === undefined ? {} : { seq }), timestamp, from };
+export function toCustomEventMeta(message: Delivered): Record<string, unknown> {
+  const { type, data, ...meta } = toMessageFrame(message);
+  return meta;
+}
+
+/** How an entry of a log is told: `undefined` for a custom event, whose payload is what the sender gave. */
+export function toOwnEvent(message: Delivered): { event: string; payload: Record<string, unknown> } | undefined {
+  const { event = 'message', data, counts } = message;
+  if (event === 'message' || message.ref !== undefined) return { event, payload: toMessageFrame(message) };
+  if (event !== 'state') return undefined;
+  return { event, payload: { ...(data as object), ...(counts === undefined ? {} : { counts }) } };
 }

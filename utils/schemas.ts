@@ -4,21 +4,19 @@
  */
 import { z } from 'zod';
 import { AppError, badField, type FieldError } from './errors';
-import { isReservedEvent } from './protocol';
+import { isReservedEvent, REQUESTED_STATES } from './protocol';
 import { isNamedTopic } from './topic-names';
 
 const MAX_NAME_LENGTH = 128;
 const MAX_EVENT_LENGTH = 64;
 const MAX_TEXT_LENGTH = 10_000;
 const MAX_ID_LENGTH = 64;
+const MAX_KEY_LENGTH = 255;
 const MAX_RECIPIENTS = 10_000;
 const MAX_HISTORY_LIMIT = 200;
 const STANDARD_HISTORY_LIMIT = 50;
 /** Deeper values cost recursion in every encoder on their way; no notification needs them. */
 const MAX_DATA_DEPTH = 64;
-
-/** Options of design section 4 that this version does not implement: refused, never ignored. */
-const LATER_OPTIONS = ['ttl', 'expiresAt', 'collapseKey', 'sendAt', 'delay', 'exceptUserId'] as const;
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f]/;
@@ -78,38 +76,87 @@ function isPlainObject(value: object): boolean {
   return prototype === Object.prototype || prototype === null;
 }
 
+/** A year: longer than any retention that makes sense, and far from where dates end. */
+export const MAX_AHEAD_SECONDS = 31_536_000;
+
+function seconds(minimum: number) {
+  const form = `must be a whole number of seconds from ${minimum} to ${MAX_AHEAD_SECONDS}`;
+  return z.int(form).min(minimum, form).max(MAX_AHEAD_SECONDS, form);
+}
+
+const timeSchema = z.iso.datetime({ offset: true, error: 'must be a time as in 2030-01-31T12:00:00Z' });
+
 const options = {
   id: idSchema.optional(),
   event: eventSchema.optional(),
   persist: z.boolean().optional(),
+  ttl: seconds(1).optional(),
+  expiresAt: timeSchema.optional(),
+  collapseKey: shortText(MAX_NAME_LENGTH).optional(),
+  sendAt: timeSchema.optional(),
+  delay: seconds(0).optional(),
+  exceptUserId: userIdSchema.optional(),
 };
 
-const content = { type: typeSchema, data: dataSchema, ...options };
+type Options = z.output<z.ZodObject<typeof options>>;
+type OptionName = keyof Options;
+
+/** Options that say the same in two ways, or that only a stored message can have. */
+const EXCLUSIVE: readonly (readonly [OptionName, OptionName])[] = [
+  ['ttl', 'expiresAt'],
+  ['delay', 'sendAt'],
+];
+const STORED_ONLY: readonly OptionName[] = ['ttl', 'expiresAt', 'collapseKey', 'sendAt', 'delay'];
+
+/** Adds the send options to a shape, and checks that they go together. */
+function withOptions<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.object({ ...shape, ...options }).superRefine((value, context) => {
+    const given = value as Options;
+    for (const [one, other] of EXCLUSIVE) {
+      if (given[one] === undefined || given[other] === undefined) continue;
+      context.addIssue({ code: 'custom', path: [one], message: `cannot be combined with ${other}` });
+    }
+    if (given.persist !== false) return;
+    for (const name of STORED_ONLY.filter((option) => given[option] !== undefined)) {
+      context.addIssue({ code: 'custom', path: [name], message: 'cannot be combined with persist: false' });
+    }
+  });
+}
+
+const content = { type: typeSchema, data: dataSchema };
 
 const recipients = z
   .array(userIdSchema)
   .min(1, 'must not be empty')
   .max(MAX_RECIPIENTS, `must have at most ${MAX_RECIPIENTS} entries`);
 
-export const messageToUserSchema = z.object({ userId: userIdSchema, ...content });
-export const messageToUsersSchema = z.object({
-  userIds: recipients,
-  ...content,
-});
+export const messageToUserSchema = withOptions({ userId: userIdSchema, ...content });
+export const messageToUsersSchema = withOptions({ userIds: recipients, ...content });
 /** What a message carries, whoever gets it. */
-export const contentSchema = z.object(content);
-export const notificationSchema = z.object({
+export const contentSchema = withOptions(content);
+export const notificationSchema = withOptions({
   userId: userIdSchema,
   title: z.string().min(1, 'must not be empty').max(MAX_TEXT_LENGTH),
   body: z.string().max(MAX_TEXT_LENGTH),
   data: dataSchema.refine(isRecord, 'must be an object').optional(),
-  ...options,
 });
-export const directMessageSchema = z.object({ to: userIdSchema, ...content });
+export const directMessageSchema = withOptions({ to: userIdSchema, ...content });
 
 const gatewayContent = { event: eventSchema, message: dataSchema };
 export const gatewaySendSchema = z.object({ userId: userIdSchema, ...gatewayContent });
 export const gatewaySendManySchema = z.object({ userIds: recipients, ...gatewayContent });
+
+/** Items of a batch are checked one by one: each fails alone. */
+export const batchSchema = z.object({ messages: z.array(z.unknown()).min(1, 'must not be empty') });
+const TARGETS = ['userId', 'topic', 'broadcast'] as const;
+export const batchItemSchema = z
+  .object({ userId: z.unknown().optional(), topic: z.unknown().optional(), broadcast: z.literal(true).optional() })
+  .refine((item) => TARGETS.filter((name) => item[name] !== undefined).length === 1, {
+    path: ['userId'],
+    message: 'exactly one of userId, topic and broadcast: true is required',
+  });
+
+export const updateMessageSchema = z.object({ data: dataSchema });
 
 export const topicNameSchema = z
   .string()
@@ -140,6 +187,41 @@ export const historySchema = z.object({
   before: z.int().min(1).optional(),
   limit: z.int().min(1).max(MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
 });
+
+/** A topic as clients name it: one's own personal topic, `*`, or a named one. */
+const anyTopicSchema = z
+  .string()
+  .min(1, 'must not be empty')
+  .max(MAX_NAME_LENGTH + 1, 'is too long');
+
+const MAX_STATE_IDS = 1_000;
+const stateSchema = z.enum(REQUESTED_STATES, `must be one of ${REQUESTED_STATES.join(', ')}`);
+const SELECTORS = ['ids', 'topic', 'all'] as const;
+
+/** A change of state for one message, which is named elsewhere. */
+export const oneStateSchema = z.object({ state: stateSchema });
+export const changeStatesSchema = z
+  .object({
+    state: stateSchema,
+    ids: z
+      .array(idSchema)
+      .min(1, 'must not be empty')
+      .max(MAX_STATE_IDS, `must have at most ${MAX_STATE_IDS} entries`)
+      .optional(),
+    topic: anyTopicSchema.optional(),
+    upTo: z.int().min(1).optional(),
+    all: z.literal(true, 'must be true').optional(),
+  })
+  .refine((change) => SELECTORS.filter((name) => change[name] !== undefined).length === 1, {
+    path: ['ids'],
+    message: 'exactly one of ids, topic and all is required',
+  })
+  .refine(({ topic, upTo }) => upTo === undefined || topic !== undefined, {
+    path: ['upTo'],
+    message: 'needs a topic',
+  });
+
+export const messageIdSchema = idSchema;
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -175,17 +257,6 @@ function refusal(issues: readonly z.core.$ZodIssue[]): AppError {
 }
 
 /**
- * Like parseInput, for input that carries send options: those of later versions are refused by name.
- * @throws AppError `bad_request` or `not_supported`.
- */
-export function parseSend<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
-  const parsed = parseInput(schema, input);
-  const later = LATER_OPTIONS.filter((name) => isRecord(input) && Object.hasOwn(input, name));
-  if (later.length > 0) throw notSupported(later);
-  return parsed;
-}
-
-/**
  * Bounds what one message carries.
  * @throws AppError `message_too_large` naming `path`.
  */
@@ -194,12 +265,6 @@ export function assertMessageSize(path: string, data: unknown, maxBytes: number)
   if (bytes <= maxBytes) return;
   const message = `has ${bytes} bytes as JSON, at most ${maxBytes} are allowed`;
   throw new AppError('message_too_large', `${path}: ${message}`, { errors: [{ path, message }] });
-}
-
-/** A refusal of options by name. */
-export function notSupported(names: readonly string[]): AppError {
-  const errors = names.map((path) => ({ path, message: 'is not supported by this version' }));
-  return new AppError('not_supported', `Not supported by this version: ${names.join(', ')}.`, { errors });
 }
 
 /** Frames of the plain endpoint, in the words of the ancestors. */
@@ -236,12 +301,35 @@ export const historyQuerySchema = z.object({
   limit: queryInteger(1, MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
 });
 
-/** Query parameters of lists. */
-export const listQuerySchema = z.object({
+const MAX_CURSOR_LENGTH = 1_024;
+const pageQuery = {
   limit: queryInteger(1, 1000).optional(),
   cursor: z
     .string()
-    .max(1024)
+    .max(MAX_CURSOR_LENGTH)
     .regex(/^[\w-]+$/, 'must be a cursor that an earlier answer gave')
     .optional(),
+};
+
+/** Query parameters of lists. */
+export const listQuerySchema = z.object(pageQuery);
+
+const LISTED_STATES = ['unread', 'read', 'archived'] as const;
+export const inboxQuerySchema = z.object({
+  ...pageQuery,
+  limit: queryInteger(1, MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
+  state: z.enum(LISTED_STATES, `must be one of ${LISTED_STATES.join(', ')}`).optional(),
+  type: typeSchema.optional(),
+  topic: anyTopicSchema.optional(),
 });
+
+/** Several senders may have used one id: `from` says whose is meant. */
+export const messageQuerySchema = z.object({ from: userIdSchema.optional() });
+export const receiptsQuerySchema = z.object({ ...pageQuery, from: userIdSchema.optional() });
+
+/** The header Idempotency-Key: visible ASCII, as header values are. */
+export const idempotencyKeySchema = z
+  .string()
+  .min(1, 'must not be empty')
+  .max(MAX_KEY_LENGTH, `must have at most ${MAX_KEY_LENGTH} characters`)
+  .regex(/^[\u0020-\u007e]+$/, 'must be visible ASCII characters');

@@ -14,6 +14,23 @@ export function personalTopic(userId: string): string {
   return `@${userId}`;
 }
 
+/** Whose personal topic this is; `undefined` for any other topic. */
+export function ownerOfPersonalTopic(topic: string): string | undefined {
+  return topic.startsWith('@') ? topic.slice(1) : undefined;
+}
+
+/**
+ * The log of what a user does with messages: every device of the user follows it, so one that was away hears what was
+ * read elsewhere. It is never named on the wire.
+ */
+export function stateTopic(userId: string): string {
+  return `~${userId}`;
+}
+
+export function isStateTopic(topic: string): boolean {
+  return topic.startsWith('~');
+}
+
 /** What a named topic may be called: no sign in it can be mistaken for a personal topic or the broadcast one. */
 const NAMED_TOPIC = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
 

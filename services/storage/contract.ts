@@ -1,30 +1,34 @@
 /**
- * The storage contract. The comments are its specification: tests/contracts/store.contract.ts checks each
+ * The storage contract. The comments are its specification: tests/contracts/*.contract.ts check each
  * sentence on every engine. All methods may be called at any time between open and close, from any number of
- * callers at once. A method that fails throws StoreError and has changed nothing.
+ * callers at once. A method that fails throws StoreError and has changed nothing. "Now" is the time of the clock
+ * that the store was opened with.
  */
-import type { Message } from '../../utils/protocol';
+import type { Counts, Message, MessageState, RequestedState } from '../../utils/protocol';
 
 /** A message that has no place in a log yet. */
-export interface Draft {
-  readonly id: string;
+export interface Draft extends Omit<Message, 'seq' | 'ref' | 'reason'> {
   /** Was the id made by the client? Then the pair (from, id) makes the append idempotent. */
   readonly isClientId: boolean;
-  readonly topic: string;
-  readonly type: string;
-  readonly data: unknown;
-  readonly timestamp: string;
-  readonly from: string;
-  readonly event?: string;
 }
 
 export type Appended =
-  /** The message is on disk. */
-  | { readonly outcome: 'stored'; readonly message: Message }
-  /** The same sender had stored the same content under this id before; `message` is that one. */
+  /** The message is on disk. `entries`: all that the append has added to the log, in order; the message is the last. */
+  | { readonly outcome: 'stored'; readonly message: Message; readonly entries: readonly Message[] }
+  /**
+   * The same sender had said the same under this id before; `message` is that one, as it is now: it may have been
+   * changed since, or be gone, with `data` null.
+   */
   | { readonly outcome: 'repeated'; readonly message: Message }
   /** The same sender had used this id for other content, which stays as it is. */
   | { readonly outcome: 'conflict' };
+
+/** For whom a log is read: without what is not for this user. */
+export interface Reader {
+  readonly userId: string;
+  /** Up to this `seq` only what the user has not read, and no entries about other messages. */
+  readonly unreadUpTo?: number;
+}
 
 export interface ReadOptions {
   /** Only messages with a greater `seq`. */
@@ -33,17 +37,24 @@ export interface ReadOptions {
   readonly limit: number;
   /** Stop before this many bytes of JSON are exceeded; the first message is always given. No bound when absent. */
   readonly maxBytes?: number;
+  /** Everything when absent. */
+  readonly reader?: Reader;
 }
 
 export interface Page {
-  /** In the order of `seq`, which may skip. */
+  /** In the order of `seq`, which may skip: what is expired, retracted or replaced is not there. */
   readonly messages: readonly Message[];
-  /** Everything up to this `seq` has been looked at: read on from here. Equals `head` when nothing is left. */
+  /**
+   * Everything up to this `seq` has been looked at: read on from here. Equals `head` when nothing is left. A page
+   * may be empty without being the last one.
+   */
   readonly position: number;
   /** Last `seq` of the topic at the moment of reading; 0 for a topic without messages. */
   readonly head: number;
-  /** Messages up to this `seq` have been removed by retention; 0 when none were. */
+  /** Messages up to this `seq` have been removed by retention or erasure; 0 when none were. */
   readonly prunedUpTo: number;
+  /** Messages up to this `seq` have been removed because the user was erased; 0 when none were. */
+  readonly erasedUpTo: number;
 }
 
 export interface HistoryOptions {
@@ -52,6 +63,72 @@ export interface HistoryOptions {
   /** Only messages with a lesser `seq`. */
   readonly before?: number | undefined;
   readonly limit: number;
+  /** Without what is not for this user. */
+  readonly userId?: string | undefined;
+}
+
+/** Where a message stands. */
+export interface Place {
+  readonly topic: string;
+  readonly seq: number;
+}
+
+/** A message that went because its time was over. */
+export interface Expired {
+  readonly topic: string;
+  readonly id: string;
+  readonly exceptUserId?: string;
+}
+
+export interface LogStore {
+  /**
+   * Appends a message at the next `seq` of its topic: 1, 2, 3, … without gap, never reused, also after removal.
+   * The promise resolves after the message has been flushed to disk, so a power failure afterwards loses nothing.
+   * Appends to one topic get their `seq` in the order of the calls, and their promises resolve in that order.
+   * Calls of one turn of the event loop share a flush. With a `collapseKey`, the message before it with the same key
+   * in the topic is replaced when its owner has neither read nor archived it: an entry `message:removed` comes first.
+   */
+  append(draft: Draft): Promise<Appended>;
+
+  /** Reads forward. Sees every append whose promise has resolved, and never a `seq` whose predecessor may still come. */
+  read(topic: string, options: ReadOptions): Promise<Page>;
+
+  /**
+   * Reads messages for a list: with `after` the oldest `limit` messages behind it, otherwise the newest `limit`
+   * (before `before`). The answer is in the order of `seq` either way. Entries about other messages are left out.
+   */
+  history(topic: string, options: HistoryOptions): Promise<readonly Message[]>;
+
+  /** Last `seq` of a topic; 0 for a topic without messages. */
+  head(topic: string): Promise<number>;
+
+  /** The messages of this id, one for each sender who used it; without those that are gone. */
+  find(id: string): Promise<readonly Message[]>;
+
+  /**
+   * Gives a message other `data` at its place, and appends an entry `message:updated` that tells of it. The same
+   * data changes nothing. @returns what was appended; `undefined` when the message is gone.
+   */
+  update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined>;
+
+  /**
+   * Takes a message out of its log for ever, and appends an entry `message:removed`. Its id stays taken when the
+   * client made it. @returns what was appended; `undefined` when the message is gone.
+   */
+  retract(place: Place, by: string): Promise<readonly Message[] | undefined>;
+
+  /**
+   * Removes what has expired, at most `limit` entries. @returns the messages among it, and how many entries were
+   * taken: fewer than `limit` means that nothing is left to do.
+   */
+  expire(limit: number): Promise<{ readonly taken: number; readonly expired: readonly Expired[] }>;
+
+  /**
+   * Removes messages older than `before` (milliseconds since the epoch), at most `limit` of them, from the
+   * beginning of each topic up to the first younger one. Appends go on meanwhile.
+   * @returns how many were removed; fewer than `limit` means that nothing is left to remove.
+   */
+  prune(before: number, limit: number): Promise<number>;
 }
 
 /** Where one device stands in one topic: the highest `seq` that it acknowledged. */
@@ -60,6 +137,24 @@ export interface Cursor {
   readonly device: string;
   readonly topic: string;
   readonly seq: number;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** Where catch-up of a device begins in a topic. */
+export interface Position {
+  readonly seq: number;
+  /** Up to there only what is unread is for the device: it was new when the topic stood here. 0: everything is. */
+  readonly unreadUpTo: number;
+}
+
+/** That messages were first written to a connection. */
+export interface Sending {
+  readonly topic: string;
+  readonly from: number;
+  readonly upTo: number;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
 }
 
 export interface User {
@@ -67,6 +162,40 @@ export interface User {
   readonly lastSeenAt?: number;
   /** Head of the broadcast topic when the user first connected: earlier broadcasts are not the user's. */
   readonly broadcastStart: number;
+}
+
+export interface Device {
+  readonly device: string;
+  /** Cursors by topic. */
+  readonly cursors: ReadonlyMap<string, number>;
+}
+
+export interface DeviceStore {
+  /**
+   * Where a device stands, by topic; a device seen for the first time is entered, atomically:
+   * the first device of a user starts the personal topic at 0. A further one starts each topic before what is
+   * unread, at most the last 100 of it, and gets of what was there only what is unread. The broadcast topic starts at
+   * its head of when the user was first seen, named topics where the user joined, the log of states at its head.
+   */
+  openDevice(userId: string, device: string): Promise<ReadonlyMap<string, Position>>;
+
+  /**
+   * Moves cursors forward; one that would go back is left where it is. Cursors of unknown devices are ignored.
+   * What lies between is acknowledged at `at`, except for the shared device, whose clients do not acknowledge.
+   */
+  saveCursors(cursors: readonly Cursor[]): Promise<void>;
+
+  /** Records when messages were first written to anybody. Later times for the same message are ignored. */
+  saveSent(sendings: readonly Sending[]): Promise<void>;
+
+  /** What is known of a user; `undefined` for one who never connected. */
+  user(userId: string): Promise<User | undefined>;
+
+  /** The devices of a user, by name. */
+  devices(userId: string): Promise<readonly Device[]>;
+
+  /** Records when the last connections of users ended, in milliseconds since the epoch. Unknown users are ignored. */
+  saveLastSeen(times: ReadonlyMap<string, number>): Promise<void>;
 }
 
 /** A named topic. */
@@ -85,6 +214,12 @@ export interface Member {
   readonly joinedAt: string;
 }
 
+export interface Membership {
+  readonly topic: string;
+  /** ISO 8601 UTC. */
+  readonly joinedAt: string;
+}
+
 export type Joined =
   /** A member from now on, from `start`: the topic's head at this moment. */
   | { readonly outcome: 'joined'; readonly start: number }
@@ -94,44 +229,7 @@ export type Joined =
   /** The user is in as many topics as allowed. */
   | { readonly outcome: 'too_many' };
 
-export interface Store {
-  /**
-   * Appends a message at the next `seq` of its topic: 1, 2, 3, … without gap, never reused, also after removal.
-   * The promise resolves after the message has been flushed to disk, so a power failure afterwards loses nothing.
-   * Appends to one topic get their `seq` in the order of the calls, and their promises resolve in that order.
-   */
-  append(draft: Draft): Promise<Appended>;
-
-  /** Reads forward. Sees every append whose promise has resolved, and never a `seq` whose predecessor may still come. */
-  read(topic: string, options: ReadOptions): Promise<Page>;
-
-  /**
-   * Reads for a list: with `after` the oldest `limit` messages behind it, otherwise the newest `limit`
-   * (before `before`). The answer is in the order of `seq` either way.
-   */
-  history(topic: string, options: HistoryOptions): Promise<readonly Message[]>;
-
-  /** Last `seq` of a topic; 0 for a topic without messages. */
-  head(topic: string): Promise<number>;
-
-  /**
-   * The cursors of a device, by topic; a device seen for the first time is entered, atomically:
-   * the first device of a user starts the personal topic at 0, further ones at most 100 messages before its head.
-   * The broadcast topic starts at its head of when the user was first seen, for further devices at most
-   * 100 messages before its head. Named topics start where the user joined, for further devices at most
-   * 100 messages before their head.
-   */
-  openDevice(userId: string, device: string): Promise<ReadonlyMap<string, number>>;
-
-  /** Moves cursors forward; one that would go back is left where it is. Cursors of unknown devices are ignored. */
-  saveCursors(cursors: readonly Cursor[]): Promise<void>;
-
-  /** What is known of a user; `undefined` for one who never connected. */
-  user(userId: string): Promise<User | undefined>;
-
-  /** Records when the last connections of users ended, in milliseconds since the epoch. Unknown users are ignored. */
-  saveLastSeen(times: ReadonlyMap<string, number>): Promise<void>;
-
+export interface TopicStore {
   /**
    * Creates a topic whose owner is its first member. A name that was used before continues its `seq`, and shows
    * nothing of what was said then.
@@ -149,7 +247,7 @@ export interface Store {
   /** Makes a user a member, and sets all cursors of the user in this topic to its head. */
   addMember(name: string, member: Member, maxTopics: number): Promise<Joined>;
 
-  /** Ends a membership; the cursors go with it. @returns false for who was none. */
+  /** Ends a membership; the cursors and the states of the user go with it. @returns false for who was none. */
   removeMember(name: string, userId: string): Promise<boolean>;
 
   isMember(name: string, userId: string): Promise<boolean>;
@@ -157,13 +255,214 @@ export interface Store {
   /** The members of a topic, by user id. */
   members(name: string): Promise<readonly Member[]>;
 
-  /**
-   * Removes messages older than `before` (milliseconds since the epoch), at most `limit` of them, from the
-   * beginning of each topic up to the first younger one. Appends go on meanwhile.
-   * @returns how many were removed; fewer than `limit` means that nothing is left to remove.
-   */
-  prune(before: number, limit: number): Promise<number>;
+  /** The topics that a user is in, by name. */
+  memberships(userId: string): Promise<readonly Membership[]>;
+}
 
+/** Which messages of an inbox a change of state is for. */
+export type Selection =
+  | { readonly ids: readonly string[] }
+  /** All of a topic up to a `seq`, or all of it; archived ones are skipped. */
+  | { readonly topic: string; readonly upTo?: number | undefined }
+  /** All of the inbox; archived ones are skipped. */
+  | { readonly all: true };
+
+export type StateChanged =
+  /** `entries`: what was appended to the user's log of states; nothing when every message had the state already. */
+  | { readonly outcome: 'changed'; readonly changed: number; readonly entries: readonly Message[] }
+  /** Something that was named is not in the inbox of this user; nothing has changed. */
+  | { readonly outcome: 'not_found'; readonly path: string }
+  /** `upTo` is ahead of the topic, which stands at `head`; nothing has changed. */
+  | { readonly outcome: 'ahead'; readonly head: number };
+
+export interface InboxItem {
+  readonly message: Message;
+  readonly state: MessageState;
+}
+
+/** Behind which item a list goes on. */
+export interface InboxPosition {
+  readonly order: number;
+  readonly topic: string;
+  readonly seq: number;
+}
+
+export interface InboxQuery {
+  /** `unread` includes what is unseen; `any` includes what is archived; absent: everything that is not archived. */
+  readonly state?: 'unread' | 'read' | 'archived' | 'any' | undefined;
+  readonly type?: string | undefined;
+  readonly topic?: string | undefined;
+  readonly limit: number;
+  readonly after?: InboxPosition | undefined;
+}
+
+export interface InboxPage {
+  readonly items: readonly InboxItem[];
+  /** Where the next page begins; `undefined` when nothing is left. A page may be short without being the last. */
+  readonly next: InboxPosition | undefined;
+}
+
+/** The inbox of a user: the messages of the personal topic, and of `*` and named topics since the user is there. */
+export interface InboxStore {
+  /**
+   * Newest first over all topics, within a topic in the order of `seq`. Going on at `next` neither loses nor repeats
+   * what was there before, whatever is appended meanwhile.
+   */
+  inbox(userId: string, query: InboxQuery): Promise<InboxPage>;
+
+  /** Counts the inbox as it is now. One's own messages count as seen. */
+  counts(userId: string): Promise<Counts>;
+
+  /**
+   * Changes states, and appends to the log of states what has changed: one entry for a list of ids, one for each
+   * topic otherwise. `seen` never lowers a state; `unread` takes read and archived back, and leaves seen.
+   */
+  changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged>;
+}
+
+export interface Receipt {
+  readonly userId: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+export interface DeviceReceipt extends Receipt {
+  readonly device: string;
+}
+
+export interface ReceiptPage {
+  /** When it was first written to a connection, in milliseconds since the epoch. */
+  readonly sentAt: number | undefined;
+  /** By user id; each list has at most `limit` entries, unless one user alone has more devices. */
+  readonly acknowledged: readonly DeviceReceipt[];
+  readonly seen: readonly Receipt[];
+  readonly read: readonly Receipt[];
+  /** Distinct users, over all pages. */
+  readonly totals: {
+    readonly recipients: number;
+    readonly acknowledged: number;
+    readonly seen: number;
+    readonly read: number;
+  };
+  /** The last user of this page; `undefined` when nothing is left. */
+  readonly next: string | undefined;
+}
+
+export interface ReceiptStore {
+  /**
+   * Who has got a message and what they did with it: the owner of a personal topic; else everyone who was there when
+   * it was sent, without its sender and `exceptUserId`.
+   */
+  receipts(message: Message, options: { limit: number; after?: string | undefined }): Promise<ReceiptPage>;
+}
+
+/** A message that waits for its time. */
+export interface Scheduled {
+  readonly draft: Draft;
+  /** Milliseconds since the epoch. */
+  readonly sendAt: number;
+}
+
+export type ScheduleOutcome =
+  | { readonly outcome: 'stored' }
+  /** The same sender had scheduled the same content under this id before, for `scheduledFor`; sent or not. */
+  | { readonly outcome: 'repeated'; readonly scheduledFor: string }
+  | { readonly outcome: 'conflict' };
+
+export interface ScheduledPosition {
+  readonly sendAt: number;
+  readonly id: string;
+  readonly from: string;
+}
+
+export interface ScheduleStore {
+  /** Keeps a message until its time; flushed to disk like an append. An id of a client is idempotent as there. */
+  schedule(scheduled: Scheduled): Promise<ScheduleOutcome>;
+
+  /**
+   * Appends what is due, oldest first, at most `limit`; each exactly once, whatever is stopped in between. What has
+   * expired meanwhile, or whose topic is gone, is dropped. @returns the entries that were appended, in order, and how
+   * many were taken: fewer than `limit` means that nothing is left to do.
+   */
+  appendDue(limit: number): Promise<{ readonly taken: number; readonly entries: readonly Message[] }>;
+
+  /** What waits, by time; `from`: only what this user has scheduled. */
+  scheduled(options: {
+    from?: string | undefined;
+    limit: number;
+    after?: ScheduledPosition | undefined;
+  }): Promise<readonly Scheduled[]>;
+
+  /** Who has a message of this id waiting. */
+  sendersOfScheduled(id: string): Promise<readonly string[]>;
+
+  /** Cancels what a user has scheduled. @returns false when nothing of this id waits. */
+  cancelScheduled(id: string, from: string): Promise<boolean>;
+}
+
+/** An answer that is kept under the key of a caller. */
+export interface KeptAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+export interface IdempotencyKey {
+  readonly caller: string;
+  readonly key: string;
+}
+
+export type Claim =
+  /**
+   * The caller is the only one who may carry it out, until `releaseKey`, or the process ends. `claimedAt`:
+   * milliseconds since the epoch at which the key was first claimed; the same when a request that was not answered is
+   * carried out again within 24 hours.
+   */
+  | { readonly outcome: 'claimed'; readonly claimedAt: number }
+  | { readonly outcome: 'running' }
+  | { readonly outcome: 'answered'; readonly answer: KeptAnswer }
+  /** The key was used for another request. */
+  | { readonly outcome: 'conflict' };
+
+export interface KeyStore {
+  /** Asks to carry out a request under a key; flushed to disk. `fingerprint`: the same for the same request only. */
+  claimKey(key: IdempotencyKey, fingerprint: string): Promise<Claim>;
+
+  /** Keeps the answer of what was claimed, flushed to disk, until 24 hours after the first claim. */
+  keepAnswer(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void>;
+
+  /** Ends a claim. Where no answer was kept, the key is free for this request or another one. */
+  releaseKey(key: IdempotencyKey): Promise<void>;
+
+  /** Forgets keys that were claimed 24 hours ago, at most `limit`. @returns how many. */
+  forgetAnswers(limit: number): Promise<number>;
+}
+
+/** What an erasure took. */
+export interface Erased {
+  readonly messages: number;
+  readonly devices: number;
+  readonly memberships: number;
+  readonly scheduled: number;
+}
+
+export interface UserStore {
+  /**
+   * Erases a user: the messages of the personal topic, states, memberships, devices, cursors, what the user has
+   * scheduled or was to get, and kept answers. The personal topic keeps its `seq` and the mark of its erasure.
+   * What the user has said to others is theirs and stays.
+   */
+  erase(userId: string): Promise<Erased>;
+}
+
+export interface Store
+  extends LogStore,
+    DeviceStore,
+    TopicStore,
+    InboxStore,
+    ReceiptStore,
+    ScheduleStore,
+    KeyStore,
+    UserStore {
   /** Resolves when a small write has reached the disk; throws StoreError when the store cannot be written. */
   probe(): Promise<void>;
 
@@ -171,8 +470,11 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** How far back a further device of a user starts. */
+/** How far back a further device of a user starts: so many unread messages of each topic. */
 export const FURTHER_DEVICE_MESSAGES = 100;
+
+/** How long answers are kept under an Idempotency-Key. */
+export const ANSWER_LIFETIME_MS = 86_400_000;
 
 /** The store could not do what was asked; `isFull`: there is no space left. */
 export class StoreError extends Error {

@@ -1,14 +1,19 @@
-/**
- * The trees of the embedded store, in one environment:
- * `messages` [topic, seq] → the message as JSON; `topics` topic → {head, prunedUpTo};
- * `ids` [from, client-made id] → [topic, seq]; `cursors` [userId, device, topic] → seq;
- * `users` userId → User; `named` topic → Topic; `members` [topic, userId] → time of joining;
- * `memberships` [userId, topic] → seq at which the user joined; `meta` name → value.
- */
+/** The trees of the embedded store, in one environment, and what their keys and values are. */
+import type { Database, RootDatabase } from 'lmdb';
+import { StoreError, type Topic, type User } from './contract';
+
 export const DATABASES = [
   { name: 'messages', encoding: 'string' },
   { name: 'topics', encoding: 'json' },
   { name: 'ids', encoding: 'json' },
+  { name: 'collapse', encoding: 'json' },
+  { name: 'expiring', encoding: 'json' },
+  { name: 'due', encoding: 'json' },
+  { name: 'holes', encoding: 'binary' },
+  { name: 'flags', encoding: 'binary' },
+  { name: 'stamps', encoding: 'binary' },
+  { name: 'scheduled', encoding: 'json' },
+  { name: 'answers', encoding: 'json' },
   { name: 'cursors', encoding: 'json' },
   { name: 'users', encoding: 'json' },
   { name: 'named', encoding: 'json' },
@@ -17,7 +22,100 @@ export const DATABASES = [
   { name: 'meta', encoding: 'json' },
 ] as const;
 
-export type DatabaseName = (typeof DATABASES)[number]['name'];
+type DatabaseName = (typeof DATABASES)[number]['name'];
 
 /** Grows with every change of the layout that older code cannot read. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
+
+export interface TopicState {
+  readonly head: number;
+  readonly prunedUpTo: number;
+  /** Messages up to this `seq` went by the erasure of the user. */
+  readonly erasedUpTo?: number;
+  /** The greatest order of a message so far: lists are sorted by it (see StoredMessage). */
+  readonly order?: number;
+  /** Something of it has gone or can expire: then holes and expiries have to be looked at. */
+  readonly isPatchy?: boolean;
+}
+
+/** A cursor; with a second number, what lies up to there reaches the device only while it is unread. */
+export type CursorRow = number | readonly [seq: number, unreadUpTo: number];
+
+/** Things to be done at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key]. */
+export type DueKey = [kind: string, atMilliseconds: number, string, string | number];
+
+/** Ids that clients make are theirs: one that the store has made never stands in their way. */
+export type IdKey = [id: string, from: string, maker: 'client' | 'store'];
+
+/** Rows of slots, see SlotRows: [topic, block] and then whose. */
+export type SlotKey = [topic: string, block: number, ...owner: string[]];
+
+export interface Trees {
+  /** Message as JSON. */
+  readonly messages: Database<string, [topic: string, seq: number]>;
+  readonly topics: Database<TopicState, string>;
+  /** Where the message of this id and sender stands; the fingerprint of what was said where the client made the id. */
+  readonly ids: Database<readonly [topic: string, seq: number, fingerprint: string], IdKey>;
+  /** `seq` of the newest message with this key. */
+  readonly collapse: Database<number, [topic: string, key: string]>;
+  /** What of a topic expires when. */
+  readonly expiring: Database<true, [topic: string, atMilliseconds: number, seq: number]>;
+  readonly due: Database<true, DueKey>;
+  /** Slots that are 1: places of the log that hold no inbox item. */
+  readonly holes: Database<Buffer, SlotKey>;
+  /** What a user has done with a message. */
+  readonly flags: Database<Buffer, SlotKey>;
+  /** When something happened to a message. */
+  readonly stamps: Database<Buffer, SlotKey>;
+  readonly scheduled: Database<unknown, [id: string, from: string]>;
+  readonly answers: Database<unknown, [caller: string, key: string]>;
+  readonly cursors: Database<CursorRow, [userId: string, device: string, topic: string]>;
+  readonly users: Database<User, string>;
+  readonly named: Database<Topic, string>;
+  /** Time of joining. */
+  readonly members: Database<string, [topic: string, userId: string]>;
+  /** `seq` at which the user joined. */
+  readonly memberships: Database<number, [userId: string, topic: string]>;
+  readonly meta: Database<number, string>;
+}
+
+export function openTrees(root: RootDatabase): Trees {
+  const opened = DATABASES.map(({ name, encoding }) => [name, root.openDB({ name, encoding })]);
+  return Object.fromEntries(opened) as Record<DatabaseName, Database> as unknown as Trees;
+}
+
+export interface RangeOf<Key> {
+  readonly start: Key;
+  readonly end: Key;
+  readonly limit?: number;
+}
+
+/**
+ * The range of all keys with this first part: no name contains a control character, so nothing lies between it and
+ * the same text with one. Not NUL: long texts are encoded as they are, and NUL is what separates the parts.
+ */
+export function startingWith<Key extends [string, ...unknown[]]>(first: string): RangeOf<Key> {
+  return { start: [first, ''] as unknown as Key, end: [`${first}\u0001`, ''] as unknown as Key };
+}
+
+/** The range of all keys [first, number, …] whose number is within. */
+export function numberedFrom<Key extends [string, ...unknown[]]>(
+  first: string,
+  from: number,
+  upTo: number,
+): RangeOf<Key> {
+  return { start: [first, from] as unknown as Key, end: [first, upTo + 1] as unknown as Key };
+}
+
+/** LMDB takes keys of up to 1,978 bytes; what separates and types the parts needs some of them. */
+const MAX_KEY_TEXT_BYTES = 1_900;
+
+/**
+ * Refuses texts that do not fit a key together, before anything is written.
+ * @throws StoreError
+ */
+export function assertFitsKey(...texts: readonly string[]): void {
+  let bytes = 0;
+  for (const text of texts) bytes += Buffer.byteLength(text);
+  if (bytes > MAX_KEY_TEXT_BYTES) throw new StoreError(`names of ${bytes} bytes do not fit a key of the store`);
+}

@@ -13,28 +13,36 @@ import {
   type Topic,
 } from '../../services/storage/contract';
 import type { Message } from '../../utils/protocol';
-import { BROADCAST_TOPIC, personalTopic } from '../../utils/topic-names';
-import { onTestEnd } from '../support/temporary';
-
-export interface StoreHarness {
-  /** Opens the store of this harness: empty at first, later with what the closed one before it has left. */
-  open(): Promise<Store> | Store;
-}
+import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
+import {
+  ANNA,
+  append,
+  appendAll,
+  createTopic,
+  draft,
+  draftsOf,
+  member,
+  milliseconds,
+  owned,
+  PLENTY,
+  places,
+  placesOf,
+  range,
+  readAll,
+  type StoreHarness,
+  second,
+  seqsOf,
+  setStage,
+  toMessage,
+  topicOf,
+} from './support';
 
 type Open = () => Promise<Store>;
 
 /** Runs the suite; `makeHarness` is called once for each test and cleans up by onTestEnd. */
 export function describeStoreContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`the contract of the store, on ${name}:`, () => {
-    let harness: StoreHarness;
-    beforeEach(() => {
-      harness = makeHarness();
-    });
-    const open = async () => {
-      const store = await harness.open();
-      onTestEnd(() => store.close());
-      return store;
-    };
+    const { open } = setStage(makeHarness);
     describeAppend(open);
     describeClientIds(open);
     describeNames(open);
@@ -52,75 +60,8 @@ export function describeStoreContract(name: string, makeHarness: () => StoreHarn
   });
 }
 
-const ANNA = '@anna';
 /** Longer than any name that a door lets in, and than any key that an engine could be expected to take. */
 const ENDLESS = 'n'.repeat(100_000);
-
-let drafts = 0;
-
-function draft(fields: Partial<Draft> = {}): Draft {
-  drafts += 1;
-  return {
-    id: `made-${drafts}`,
-    isClientId: false,
-    topic: ANNA,
-    type: 'test',
-    data: { n: drafts },
-    timestamp: second(0),
-    from: 'service',
-    ...fields,
-  };
-}
-
-function draftsOf(count: number, fields: Partial<Draft> = {}): Draft[] {
-  return Array.from({ length: count }, () => draft(fields));
-}
-
-/** A client's own id on a message. */
-function owned(id: string, fields: Partial<Draft> = {}): Draft {
-  return draft({ id, isClientId: true, data: 'the same', ...fields });
-}
-
-/** A time some seconds after a beginning that all tests share. */
-function second(n: number): string {
-  return new Date(milliseconds(n)).toISOString();
-}
-
-function milliseconds(n: number): number {
-  return Date.UTC(2026, 0, 1) + n * 1000;
-}
-
-function range(from: number, to: number): number[] {
-  return Array.from({ length: Math.max(0, to - from + 1) }, (_value, index) => from + index);
-}
-
-function toMessage(seq: number, { isClientId, ...content }: Draft): Message {
-  return { ...content, seq };
-}
-
-const seqsOf = (messages: readonly Message[]) => messages.map(({ seq }) => seq);
-
-async function append(store: Store, given: Draft): Promise<Message> {
-  const appended = await store.append(given);
-  if (appended.outcome !== 'stored') throw new Error(`expected a new message, got ${appended.outcome}`);
-  return appended.message;
-}
-
-function appendAll(store: Store, all: readonly Draft[]): Promise<Message[]> {
-  return Promise.all(all.map((one) => append(store, one)));
-}
-
-/** Everything after a `seq`, page by page, as catch-up reads it. */
-async function readAll(store: Store, topic = ANNA, limit = 1_000): Promise<Message[]> {
-  const found: Message[] = [];
-  for (let after = 0; ; ) {
-    const { messages, position, head } = await store.read(topic, { after, limit });
-    found.push(...messages);
-    if (position === head) return found;
-    expect(position).toBeGreaterThan(after);
-    after = position;
-  }
-}
 
 /** Removes in chunks until nothing is left to remove; how many each chunk removed. */
 async function pruneAll(store: Store, before: number, limit: number): Promise<number[]> {
@@ -145,10 +86,15 @@ function describeAppend(open: Open): void {
       ['with an event', draft({ event: 'alert' })],
       ['without one', draft()],
       ['with an id of the client', owned('mine')],
+      ['with a key to collapse', draft({ collapseKey: 'k' })],
+      ['with a user left out', draft({ exceptUserId: 'ben' })],
+      ['with an end', draft({ expiresAt: milliseconds(5) })],
+      ['with a time it was planned for', draft({ scheduledFor: second(-1) })],
     ])('stores the fields of the draft, %s', async (_name, given) => {
       const store = await open();
       const expected = toMessage(1, given);
-      expect(await store.append(given)).toStrictEqual({ outcome: 'stored', message: expected });
+      const entries = [expected];
+      expect(await store.append(given)).toStrictEqual({ outcome: 'stored', message: expected, entries });
       expect((await store.read(ANNA, { after: 0, limit: 1 })).messages).toStrictEqual([expected]);
     });
 
@@ -328,16 +274,11 @@ function describeNames(open: Open): void {
         { userId: 'anna', device: name },
       ]);
       for (const { userId, device } of devices) await store.openDevice(userId, device);
-      const cursors = devices.map((place, index) => ({ ...place, topic: BROADCAST_TOPIC, seq: index + 1 }));
+      const cursors = devices.map((place, index) => ({ ...place, topic: BROADCAST_TOPIC, seq: index + 1, at: 1 }));
       await store.saveCursors(cursors);
       await store.saveLastSeen(new Map(NAMES.map((name, index) => [name, index])));
       for (const { userId, device, seq } of cursors) {
-        expect(await store.openDevice(userId, device)).toEqual(
-          new Map([
-            [personalTopic(userId), 0],
-            [BROADCAST_TOPIC, seq],
-          ]),
-        );
+        expect(await placesOf(store, userId, device)).toEqual(places(userId, 0, seq));
       }
       for (const [index, name] of NAMES.entries()) expect((await store.user(name))?.lastSeenAt).toBe(index);
     });
@@ -432,7 +373,7 @@ function describeRead(open: Open): void {
   describe('read', () => {
     it('of a topic without messages gives an empty page', async () => {
       const { store } = await openWithMessages(open, 0);
-      const empty = { messages: [], position: 0, head: 0, prunedUpTo: 0 };
+      const empty = { messages: [], position: 0, head: 0, prunedUpTo: 0, erasedUpTo: 0 };
       expect(await store.read(ANNA, { after: 0, limit: 10 })).toStrictEqual(empty);
       expect(await store.head(ANNA)).toBe(0);
     });
@@ -448,6 +389,7 @@ function describeRead(open: Open): void {
             position: expected.at(-1)?.seq ?? 12,
             head: 12,
             prunedUpTo: 0,
+            erasedUpTo: 0,
           });
         }
       }
@@ -578,33 +520,26 @@ async function appendWaiting(store: Store, waiting: { personal?: number; broadca
   ]);
 }
 
-function placesOf(userId: string, personal: number, broadcast: number): ReadonlyMap<string, number> {
-  return new Map([
-    [personalTopic(userId), personal],
-    [BROADCAST_TOPIC, broadcast],
-  ]);
-}
-
 function describeDevices(open: Open): void {
   describe('openDevice', () => {
     it('starts the first device of a user at the beginning of the personal topic and the head of broadcasts', async () => {
       const store = await open();
       await appendWaiting(store, { personal: 150, broadcast: 130 });
-      expect(await store.openDevice('anna', 'phone')).toEqual(placesOf('anna', 0, 130));
+      expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 130));
     });
 
     it('starts a user without any message at 0', async () => {
       const store = await open();
-      expect(await store.openDevice('anna', 'phone')).toEqual(placesOf('anna', 0, 0));
+      expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
     });
 
-    it('starts a further device at most 100 messages before the heads', async () => {
+    it('starts a further device at most 100 unread messages before the heads', async () => {
       const store = await open();
       await appendWaiting(store, { personal: 50, broadcast: 20 });
       await store.openDevice('anna', 'phone');
-      expect(await store.openDevice('anna', 'second')).toEqual(placesOf('anna', 0, 20));
+      expect(await placesOf(store, 'anna', 'second')).toEqual(places('anna', [0, 50], 20));
       await appendWaiting(store, { personal: FURTHER_DEVICE_MESSAGES, broadcast: FURTHER_DEVICE_MESSAGES + 1 });
-      expect(await store.openDevice('anna', 'third')).toEqual(placesOf('anna', 50, 21));
+      expect(await placesOf(store, 'anna', 'third')).toEqual(places('anna', [50, 150], [21, 121]));
     });
 
     it('gives no broadcast to a further device from before its user was first seen', async () => {
@@ -612,7 +547,7 @@ function describeDevices(open: Open): void {
       await appendWaiting(store, { broadcast: 90 });
       await store.openDevice('anna', 'phone');
       await appendWaiting(store, { broadcast: 5 });
-      expect(await store.openDevice('anna', 'laptop')).toEqual(placesOf('anna', 0, 90));
+      expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', 0, [90, 95]));
     });
 
     it('gives a device that is known its own cursors', async () => {
@@ -620,9 +555,9 @@ function describeDevices(open: Open): void {
       await store.openDevice('anna', 'phone');
       await store.openDevice('anna', 'laptop');
       await appendWaiting(store, { personal: 300, broadcast: 300 });
-      await store.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 7 }]);
-      expect(await store.openDevice('anna', 'phone')).toEqual(placesOf('anna', 7, 0));
-      expect(await store.openDevice('anna', 'laptop')).toEqual(placesOf('anna', 0, 0));
+      await store.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 7, at: 1 }]);
+      expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 7, 0));
+      expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', 0, 0));
     });
 
     it('remembers the device after the store was closed and opened', async () => {
@@ -633,7 +568,7 @@ function describeDevices(open: Open): void {
       await first.close();
       const second = await open();
       await appendWaiting(second, { personal: 300, broadcast: 300 });
-      expect(await second.openDevice('anna', 'phone')).toEqual(placesOf('anna', 0, 0));
+      expect(await placesOf(second, 'anna', 'phone')).toEqual(places('anna', 0, 0));
       expect(await second.openDevice('anna', 'laptop')).toEqual(laptop);
     });
 
@@ -647,8 +582,8 @@ function describeDevices(open: Open): void {
         }),
       );
       const [first] = answers;
-      expect(first?.get(ANNA)).toBe(0);
-      expect(first?.get(BROADCAST_TOPIC)).toBeGreaterThanOrEqual(300);
+      expect(first?.get(ANNA)?.seq).toBe(0);
+      expect(first?.get(BROADCAST_TOPIC)?.seq).toBeGreaterThanOrEqual(300);
       for (const answer of answers) expect(answer).toEqual(first);
     });
 
@@ -656,10 +591,13 @@ function describeDevices(open: Open): void {
       const store = await open();
       await appendWaiting(store, { personal: 300, broadcast: 300 });
       const devices = range(1, 50).map((n) => `device ${n}`);
-      const opened = await Promise.all(devices.map((device) => store.openDevice('anna', device)));
-      expect(opened.map((places) => places.get(ANNA)).toSorted()).toEqual([0, ...devices.slice(1).map(() => 200)]);
-      expect(opened.map((places) => places.get(BROADCAST_TOPIC))).toEqual(devices.map(() => 300));
-      expect(await Promise.all(devices.map((device) => store.openDevice('anna', device)))).toEqual(opened);
+      const opened = await Promise.all(devices.map((device) => placesOf(store, 'anna', device)));
+      const further = devices.slice(1).map(() => places('anna', [200, 300], 300));
+      expect(opened.toSorted((one, other) => (one[ANNA] === 0 ? -1 : Number(other[ANNA] === 0)))).toEqual([
+        places('anna', 0, 300),
+        ...further,
+      ]);
+      expect(await Promise.all(devices.map((device) => placesOf(store, 'anna', device)))).toEqual(opened);
     });
   });
 }
@@ -671,6 +609,7 @@ function describeCursors(open: Open): void {
       device: 'phone',
       topic: ANNA,
       seq,
+      at: 1,
       ...place,
     });
 
@@ -685,9 +624,9 @@ function describeCursors(open: Open): void {
         at(6, { userId: 'ben', topic: '@ben' }),
       ]);
       const expectPlaces = async (store: Store) => {
-        expect(await store.openDevice('anna', 'phone')).toEqual(placesOf('anna', 3, 4));
-        expect(await store.openDevice('anna', 'laptop')).toEqual(placesOf('anna', 5, 0));
-        expect(await store.openDevice('ben', 'phone')).toEqual(placesOf('ben', 6, 0));
+        expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 3, 4));
+        expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', 5, 0));
+        expect(await placesOf(store, 'ben', 'phone')).toEqual(places('ben', 6, 0));
       };
       await expectPlaces(first);
       await first.close();
@@ -699,10 +638,10 @@ function describeCursors(open: Open): void {
       await store.openDevice('anna', 'phone');
       for (const seq of [5, 4, 5, 0]) {
         await store.saveCursors([at(seq)]);
-        expect((await store.openDevice('anna', 'phone')).get(ANNA)).toBe(5);
+        expect((await store.openDevice('anna', 'phone')).get(ANNA)?.seq).toBe(5);
       }
       await store.saveCursors([at(8), at(6), at(7)]);
-      expect((await store.openDevice('anna', 'phone')).get(ANNA)).toBe(8);
+      expect((await store.openDevice('anna', 'phone')).get(ANNA)?.seq).toBe(8);
     });
 
     it('ends at the highest of many that come at once in any order', async () => {
@@ -710,7 +649,7 @@ function describeCursors(open: Open): void {
       await store.openDevice('anna', 'phone');
       // 7 and 101 have no common factor: every number from 0 to 100 once, in disorder.
       await Promise.all(range(0, 100).map((n) => store.saveCursors([at((n * 7) % 101)])));
-      expect((await store.openDevice('anna', 'phone')).get(ANNA)).toBe(100);
+      expect((await store.openDevice('anna', 'phone')).get(ANNA)?.seq).toBe(100);
     });
 
     it('ignores unknown devices, and does not make them known', async () => {
@@ -719,9 +658,9 @@ function describeCursors(open: Open): void {
       await appendWaiting(store, { personal: 150 });
       await store.saveCursors([at(9, { device: 'laptop' }), at(9, { userId: 'ben', topic: '@ben' }), at(2)]);
       expect(await store.user('ben')).toBeUndefined();
-      expect(await store.openDevice('anna', 'phone')).toEqual(placesOf('anna', 2, 0));
-      expect(await store.openDevice('anna', 'laptop')).toEqual(placesOf('anna', 50, 0));
-      expect(await store.openDevice('ben', 'phone')).toEqual(placesOf('ben', 0, 0));
+      expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 2, 0));
+      expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', [50, 150], 0));
+      expect(await placesOf(store, 'ben', 'phone')).toEqual(places('ben', 0, 0));
     });
 
     it('takes an empty list', async () => {
@@ -778,21 +717,6 @@ function describeUsers(open: Open): void {
       await expect(store.saveLastSeen(new Map())).resolves.toBeUndefined();
     });
   });
-}
-
-/** A bound that no test reaches. */
-const PLENTY = 1_000;
-
-function topicOf(name: string, fields: Partial<Topic> = {}): Topic {
-  return { name, isPrivate: false, owner: 'anna', createdAt: second(0), ...fields };
-}
-
-const member = (userId: string, n = 1) => ({ userId, joinedAt: second(n) });
-
-async function createTopic(store: Store, name: string, fields: Partial<Topic> = {}): Promise<Topic> {
-  const topic = topicOf(name, fields);
-  expect(await store.createTopic(topic, PLENTY)).toMatchObject({ outcome: 'joined' });
-  return topic;
 }
 
 const namesOf = (topics: readonly Topic[]) => topics.map(({ name }) => name);
@@ -868,7 +792,7 @@ function describeTopics(open: Open): void {
       expect(await store.members('sea')).toEqual([]);
       expect(await store.isMember('sea', 'ben')).toBe(false);
       expect(namesOf(await store.visibleTopics('anna'))).toEqual(['land']);
-      expect([...(await store.openDevice('anna', 'phone')).keys()].toSorted()).toEqual(['*', '@anna', 'land']);
+      expect([...(await store.openDevice('anna', 'phone')).keys()].toSorted()).toEqual(['*', '@anna', 'land', '~anna']);
       expect(await store.deleteTopic('sea')).toBeUndefined();
     });
 
@@ -889,7 +813,7 @@ function describeTopics(open: Open): void {
       const message = await append(first, draft({ topic: 'sea' }));
       expect(message.seq).toBe(4);
       const expectNew = async (store: Store) => {
-        const page = { messages: [message], position: 4, head: 4, prunedUpTo: 3 };
+        const page = { messages: [message], position: 4, head: 4, prunedUpTo: 3, erasedUpTo: 0 };
         expect(await store.read('sea', { after: 0, limit: 10 })).toStrictEqual(page);
         expect(await store.history('sea', { limit: 10 })).toStrictEqual([message]);
         expect(await store.history('sea', { after: 0, limit: 10 })).toStrictEqual([message]);
@@ -929,7 +853,7 @@ function describeMembers(open: Open): void {
       await appendAll(store, draftsOf(5, { topic: 'sea' }));
       expect(await store.addMember('sea', member('ben', 9), PLENTY)).toStrictEqual({ outcome: 'member' });
       expect(await store.members('sea')).toStrictEqual([member('anna', 0), member('ben', 1)]);
-      expect((await store.openDevice('ben', 'phone')).get('sea')).toBe(0);
+      expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(0);
       const answers = await Promise.all(range(1, 20).map((n) => store.addMember('sea', member('carl', n), PLENTY)));
       expect(answers.filter(({ outcome }) => outcome === 'joined')).toEqual([{ outcome: 'joined', start: 5 }]);
     });
@@ -954,8 +878,9 @@ function describeMembers(open: Open): void {
       await createTopic(store, 'sea');
       await appendAll(store, draftsOf(150, { topic: 'sea' }));
       expect(await store.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'joined', start: 150 });
-      const places = new Map([...placesOf('ben', 0, 0), ['sea', 150]]);
-      for (const device of ['phone', 'laptop']) expect(await store.openDevice('ben', device)).toEqual(places);
+      for (const device of ['phone', 'laptop']) {
+        expect(await placesOf(store, 'ben', device)).toEqual({ ...places('ben', 0, 0), sea: 150 });
+      }
     });
 
     it('get what is said after they joined: on the first device all of it, on a further one at most 100', async () => {
@@ -964,22 +889,22 @@ function describeMembers(open: Open): void {
       await appendAll(store, draftsOf(10, { topic: 'sea' }));
       await store.addMember('sea', member('ben'), PLENTY);
       await appendAll(store, draftsOf(150, { topic: 'sea' }));
-      expect((await store.openDevice('ben', 'phone')).get('sea')).toBe(10);
-      expect((await store.openDevice('ben', 'laptop')).get('sea')).toBe(60);
+      expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(10);
+      expect((await store.openDevice('ben', 'laptop')).get('sea')?.seq).toBe(60);
       await store.addMember('sea', member('carl'), PLENTY);
       await appendAll(store, draftsOf(20, { topic: 'sea' }));
-      expect((await store.openDevice('carl', 'phone')).get('sea')).toBe(160);
-      expect((await store.openDevice('carl', 'laptop')).get('sea')).toBe(160);
+      expect((await store.openDevice('carl', 'phone')).get('sea')?.seq).toBe(160);
+      expect((await store.openDevice('carl', 'laptop')).get('sea')?.seq).toBe(160);
     });
 
     it('move their cursors in the topic as in any other', async () => {
       const first = await open();
       await createTopic(first, 'sea');
       await first.openDevice('anna', 'phone');
-      await first.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 7 }]);
-      await first.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 6 }]);
+      await first.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 7, at: 1 }]);
+      await first.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 6, at: 2 }]);
       await first.close();
-      expect((await (await open()).openDevice('anna', 'phone')).get('sea')).toBe(7);
+      expect((await (await open()).openDevice('anna', 'phone')).get('sea')?.seq).toBe(7);
     });
 
     it('lose their cursors when they leave, and begin at the head when they come back', async () => {
@@ -991,12 +916,12 @@ function describeMembers(open: Open): void {
       expect(await store.removeMember('sea', 'ben')).toBe(false);
       expect(await store.removeMember('nowhere', 'ben')).toBe(false);
       expect(await store.isMember('sea', 'ben')).toBe(false);
-      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 9 }]);
-      expect(await store.openDevice('ben', 'phone')).toEqual(placesOf('ben', 0, 0));
-      expect(await store.openDevice('ben', 'laptop')).toEqual(placesOf('ben', 0, 0));
+      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 9, at: 1 }]);
+      expect(await placesOf(store, 'ben', 'phone')).toEqual(places('ben', 0, 0));
+      expect(await placesOf(store, 'ben', 'laptop')).toEqual(places('ben', 0, 0));
       await appendAll(store, draftsOf(5, { topic: 'sea' }));
       expect(await store.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'joined', start: 5 });
-      expect((await store.openDevice('ben', 'phone')).get('sea')).toBe(5);
+      expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(5);
       expect(await store.isMember('sea', 'anna')).toBe(true);
     });
 
@@ -1012,7 +937,7 @@ function describeMembers(open: Open): void {
         expect((await store.members(`topic-${index}`)).map(({ userId }) => userId)).toEqual([name]);
         expect(namesOf(await store.visibleTopics(name))).toEqual(['all', `topic-${index}`]);
         expect([...(await store.openDevice(name, name)).keys()].toSorted()).toEqual(
-          ['*', personalTopic(name), 'all', `topic-${index}`].toSorted(),
+          ['*', personalTopic(name), stateTopic(name), 'all', `topic-${index}`].toSorted(),
         );
       }
       for (const name of NAMES) expect(await store.removeMember('all', name)).toBe(true);
@@ -1110,7 +1035,7 @@ function describePrune(open: Open): void {
       const first = await open();
       await appendAtSeconds(first, [1, 2, 3]);
       expect(await first.prune(milliseconds(5), 100)).toBe(3);
-      const empty = { messages: [], position: 3, head: 3, prunedUpTo: 3 };
+      const empty = { messages: [], position: 3, head: 3, prunedUpTo: 3, erasedUpTo: 0 };
       expect(await first.read(ANNA, { after: 0, limit: 5 })).toStrictEqual(empty);
       expect(await first.head(ANNA)).toBe(3);
       expect((await append(first, draft({ timestamp: second(4) }))).seq).toBe(4);
@@ -1148,9 +1073,9 @@ function describePrune(open: Open): void {
       const store = await open();
       await appendAtSeconds(store, [1, 1, 1]);
       await store.openDevice('anna', 'phone');
-      await store.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 1 }]);
+      await store.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 1, at: 1 }]);
       await store.prune(milliseconds(5), 100);
-      expect(await store.openDevice('anna', 'phone')).toEqual(placesOf('anna', 1, 0));
+      expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 1, 0));
     });
   });
 }
@@ -1182,7 +1107,7 @@ const ENDLESS_CALLS: [string, (store: Store) => Promise<unknown>][] = [
 const lastSeenOfAnna: ReadonlyMap<string, number> = new Map([['anna', 99]]);
 
 function cursorOfPhone(seq: number): Cursor {
-  return { userId: 'anna', device: 'phone', topic: ANNA, seq };
+  return { userId: 'anna', device: 'phone', topic: ANNA, seq, at: 1 };
 }
 
 function describeFailures(open: Open): void {

@@ -2,14 +2,11 @@
  * What every engine must do with named topics whatever their names and whatever comes together: beside
  * store.contract.ts, which has a test for each sentence of the contract.
  */
-import { FURTHER_DEVICE_MESSAGES, type Store, type Topic } from '../../services/storage/contract';
-import { BROADCAST_TOPIC, personalTopic } from '../../utils/topic-names';
+import { FURTHER_DEVICE_MESSAGES, type Position, type Store, type Topic } from '../../services/storage/contract';
+import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import { type Random, seededRandom } from '../support/random';
-import { onTestEnd } from '../support/temporary';
-import type { StoreHarness } from './store.contract';
+import { PLENTY, places, placesOf, type StoreHarness, setStage } from './support';
 
-/** A bound that no test reaches. */
-const PLENTY = 1_000;
 const JOINED_AT = '2026-01-01T00:00:01.000Z';
 
 function topicOf(name: string, fields: Partial<Topic> = {}): Topic {
@@ -38,21 +35,10 @@ async function dataOf(store: Store, topic: string): Promise<unknown[]> {
 
 const userIdsOf = async (store: Store, name: string) => (await store.members(name)).map(({ userId }) => userId);
 
-const placesOf = async (store: Store, userId: string, device: string) =>
-  Object.fromEntries(await store.openDevice(userId, device));
-
 /** Runs the suite; `makeHarness` is called once for each test and cleans up by onTestEnd. */
 export function describeTopicContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`topics in the store, on ${name}:`, () => {
-    let harness: StoreHarness;
-    beforeEach(() => {
-      harness = makeHarness();
-    });
-    const open = async () => {
-      const store = await harness.open();
-      onTestEnd(() => store.close());
-      return store;
-    };
+    const { open } = setStage(makeHarness);
     describeLengths(open);
     describeReuse(open);
     describeModel(open);
@@ -77,7 +63,7 @@ function describeLengths(open: Open): void {
       expect(await store.deleteTopic(long)).toEqual(['anna', 'owner']);
       expect(await store.isMember(long, 'anna')).toBe(false);
       expect(await userIdsOf(store, long)).toEqual([]);
-      expect(await placesOf(store, 'anna', 'phone')).toEqual({ '@anna': 0, '*': 0 });
+      expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
       await store.createTopic(topicOf(long), PLENTY);
       expect(await userIdsOf(store, long)).toEqual(['owner']);
     });
@@ -97,18 +83,18 @@ function describeLengths(open: Open): void {
       const store = await open();
       await store.createTopic(topicOf('sea'), PLENTY);
       for (const n of [1, 2, 3]) await say(store, 'sea', n);
-      const places = { [personalTopic(long)]: 0, [BROADCAST_TOPIC]: 0 };
-      expect(await placesOf(store, long, device)).toEqual(places);
+      const alone = places(long, 0, 0);
+      expect(await placesOf(store, long, device)).toEqual(alone);
       expect(await store.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
-      expect(await placesOf(store, long, device)).toEqual({ ...places, sea: 3 });
+      expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 3 });
       // Who has left hears nothing any more.
       expect(await store.removeMember('sea', long)).toBe(true);
-      expect(await placesOf(store, long, device)).toEqual(places);
+      expect(await placesOf(store, long, device)).toEqual(alone);
       await say(store, 'sea', 4);
       await store.addMember('sea', member(long), PLENTY);
-      expect(await placesOf(store, long, device)).toEqual({ ...places, sea: 4 });
+      expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
       await store.deleteTopic('sea');
-      expect(await placesOf(store, long, device)).toEqual(places);
+      expect(await placesOf(store, long, device)).toEqual(alone);
     });
 
     it('the first device of a user who was invited before gets what was said since', async () => {
@@ -117,7 +103,7 @@ function describeLengths(open: Open): void {
       await say(store, 'sea', 1);
       await store.addMember('sea', member(long), PLENTY);
       await say(store, 'sea', 2);
-      expect(await placesOf(store, long, 'phone')).toEqual({ [personalTopic(long)]: 0, [BROADCAST_TOPIC]: 0, sea: 1 });
+      expect(await placesOf(store, long, 'phone')).toEqual({ ...places(long, 0, 0), sea: 1 });
     });
 
     it('a name that begins like another is another', async () => {
@@ -135,11 +121,7 @@ function describeLengths(open: Open): void {
       expect(await store.removeMember(long, long)).toBe(true);
       for (const name of relatives.slice(1)) {
         expect(await store.isMember(name, name)).toBe(true);
-        expect(await placesOf(store, name, name)).toEqual({
-          [personalTopic(name)]: 0,
-          [BROADCAST_TOPIC]: 0,
-          [name]: 0,
-        });
+        expect(await placesOf(store, name, name)).toEqual({ ...places(name, 0, 0), [name]: 0 });
       }
     });
   });
@@ -191,8 +173,8 @@ class Model {
   readonly topics = new Map<string, Topic>();
   /** Topic → user → where the membership began. */
   readonly members = new Map<string, Map<string, number>>();
-  /** User → device → topic → cursor. */
-  readonly devices = new Map<string, Map<string, Map<string, number>>>();
+  /** User → device → topic → where it stands. */
+  readonly devices = new Map<string, Map<string, Map<string, Position>>>();
   readonly heads = new Map<string, number>();
   /** What is shown of a topic. */
   readonly said = new Map<string, number[]>();
@@ -208,7 +190,7 @@ class Model {
   join(name: string, userId: string): { outcome: 'joined'; start: number } {
     const start = this.head(name);
     this.members.get(name)?.set(userId, start);
-    for (const cursors of this.devices.get(userId)?.values() ?? []) cursors.set(name, start);
+    for (const cursors of this.devices.get(userId)?.values() ?? []) cursors.set(name, { seq: start, unreadUpTo: 0 });
     return { outcome: 'joined', start };
   }
 
@@ -217,22 +199,29 @@ class Model {
     return this.members.get(name)?.delete(userId) ?? false;
   }
 
-  openDevice(userId: string, device: string): Map<string, number> {
-    const devices = this.devices.get(userId) ?? new Map<string, Map<string, number>>();
+  openDevice(userId: string, device: string): void {
+    const devices = this.devices.get(userId) ?? new Map<string, Map<string, Position>>();
     this.devices.set(userId, devices);
-    const known = devices.get(device);
-    if (known !== undefined) return known;
-    const entered = new Map([
-      [personalTopic(userId), 0],
-      [BROADCAST_TOPIC, 0],
-    ]);
+    if (devices.has(device)) return;
+    const entered = new Map(
+      [personalTopic(userId), BROADCAST_TOPIC, stateTopic(userId)].map((name) => [name, { seq: 0, unreadUpTo: 0 }]),
+    );
     for (const name of this.membershipsOf(userId)) {
       const start = this.members.get(name)?.get(userId) ?? 0;
+      const head = this.head(name);
       const isFirst = devices.size === 0;
-      entered.set(name, isFirst ? start : Math.max(start, this.head(name) - FURTHER_DEVICE_MESSAGES));
+      // Nothing is ever read here, so what is unread is all there is.
+      const further = { seq: Math.max(start, head - FURTHER_DEVICE_MESSAGES), unreadUpTo: head };
+      entered.set(name, isFirst ? { seq: start, unreadUpTo: 0 } : further);
     }
     devices.set(device, entered);
-    return entered;
+  }
+
+  placesOf(userId: string, device: string): Record<string, unknown> {
+    const positions = this.devices.get(userId)?.get(device) ?? new Map<string, Position>();
+    return Object.fromEntries(
+      Array.from(positions, ([name, { seq, unreadUpTo }]) => [name, unreadUpTo > seq ? [seq, unreadUpTo] : seq]),
+    );
   }
 }
 
@@ -268,7 +257,8 @@ async function takeStep(store: Store, model: Model, random: Random, nextNumber: 
   else if (choice <= 9) await join(store, model, { name, userId });
   else if (choice <= 12) expect(await store.removeMember(name, userId)).toBe(model.leave(name, userId));
   else if (choice <= 15) {
-    expect(await store.openDevice(userId, device)).toEqual(model.openDevice(userId, device));
+    model.openDevice(userId, device);
+    expect(await placesOf(store, userId, device)).toEqual(model.placesOf(userId, device));
   } else if (choice === 16) await moveCursor(store, model, random, { name, userId, device });
   else if (model.topics.has(name)) {
     const count = random.integer(1, choice === 17 ? 60 : 5);
@@ -321,10 +311,10 @@ async function join(store: Store, model: Model, { name, userId }: Place): Promis
 async function moveCursor(store: Store, model: Model, random: Random, place: Place & { device: string }) {
   const { name, userId, device } = place;
   const seq = random.integer(0, model.head(name));
-  await store.saveCursors([{ userId, device, topic: name, seq }]);
+  await store.saveCursors([{ userId, device, topic: name, seq, at: 1 }]);
   const cursors = model.devices.get(userId)?.get(device);
   const known = cursors?.get(name);
-  if (known !== undefined) cursors?.set(name, Math.max(known, seq));
+  if (known !== undefined) cursors?.set(name, { ...known, seq: Math.max(known.seq, seq) });
 }
 
 async function expectAll(store: Store, model: Model): Promise<void> {
@@ -340,8 +330,8 @@ async function expectAll(store: Store, model: Model): Promise<void> {
     const names = (await store.visibleTopics(userId)).map(({ name }) => name);
     expect(names.toSorted()).toEqual(visible.map(({ name }) => name).toSorted());
     for (const name of TOPICS) expect(await store.isMember(name, userId)).toBe(own.includes(name));
-    for (const [device, cursors] of model.devices.get(userId) ?? []) {
-      expect(await store.openDevice(userId, device)).toEqual(cursors);
+    for (const device of model.devices.get(userId)?.keys() ?? []) {
+      expect(await placesOf(store, userId, device)).toEqual(model.placesOf(userId, device));
     }
   }
 }

@@ -5,9 +5,11 @@
  *   look DIRECTORY…    opens one after the other, reads, appends, and prints a StoreReport about each
  * With STORE_PROCESS_UID set it gives up the rights of its user first.
  */
+
 import { createHash } from 'node:crypto';
 import type { Draft, Store } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb';
+import { systemClock } from '../../utils/clock';
 
 /** The topics that are looked at. */
 const TOPICS = ['@anna', '@ben', '*'];
@@ -24,7 +26,7 @@ interface LogReport {
 }
 
 async function hold(directory: string): Promise<void> {
-  const store = openLmdbStore(directory);
+  const store = openLmdbStore(directory, systemClock);
   await store.append(draftOf('held'));
   console.log('holding');
   setInterval(() => void store.probe(), PROBE_INTERVAL_MS);
@@ -33,7 +35,7 @@ async function hold(directory: string): Promise<void> {
 async function look(directory: string): Promise<StoreReport> {
   let store: Store;
   try {
-    store = openLmdbStore(directory);
+    store = openLmdbStore(directory, systemClock);
   } catch (error) {
     return { outcome: 'refused', ...describeError(error) };
   }
@@ -81,7 +83,7 @@ async function main(): Promise<void> {
   if (uid !== undefined) process.setuid?.(Number(uid));
   for (const directory of directories) {
     if (command === 'hold') await hold(directory);
-    else if (command === 'touch') await openLmdbStore(directory).close();
+    else if (command === 'touch') await openLmdbStore(directory, systemClock).close();
     else console.log(JSON.stringify(await look(directory)));
   }
 }

@@ -1,9 +1,21 @@
-/** The embedded engine: what the contract says of named topics. */
+/** The embedded engine: what the contract says of topics, messages, inboxes, receipts, and what waits. */
 import { openLmdbStore } from '../../../services/storage/lmdb';
+import { describeInboxContract } from '../../contracts/inbox.contract';
+import { describeLaterContract } from '../../contracts/later.contract';
+import { describeMessageContract } from '../../contracts/messages.contract';
+import { describeReceiptContract } from '../../contracts/receipts.contract';
+import { SettableClock, type StoreHarness } from '../../contracts/support';
 import { describeTopicContract } from '../../contracts/topics.contract';
 import { temporaryDirectory } from '../../support/temporary';
 
-describeTopicContract('lmdb', () => {
+function makeHarness(): StoreHarness {
   const directory = temporaryDirectory();
-  return { open: () => openLmdbStore(directory) };
-});
+  const clock = new SettableClock();
+  return { clock, open: () => openLmdbStore(directory, clock) };
+}
+
+describeTopicContract('lmdb', makeHarness);
+describeMessageContract('lmdb', makeHarness);
+describeInboxContract('lmdb', makeHarness);
+describeReceiptContract('lmdb', makeHarness);
+describeLaterContract('lmdb', makeHarness);

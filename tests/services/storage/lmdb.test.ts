@@ -2,10 +2,13 @@
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { open as openEnvironment } from 'lmdb';
+import { type Key, open as openEnvironment } from 'lmdb';
 import { type Draft, type Store, StoreOpenError } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb';
+import { DATABASES } from '../../../services/storage/lmdb-layout';
+import { systemClock } from '../../../utils/clock';
 import { describeStoreContract } from '../../contracts/store.contract';
+import { SettableClock } from '../../contracts/support';
 import { type RunningProcess, run } from '../../support/process';
 import { type Random, seededRandom } from '../../support/random';
 import type { StoreReport } from '../../support/store-process';
@@ -18,7 +21,8 @@ const HEADER = { magic: 24, fields: 32, end: 160 } as const;
 
 describeStoreContract('lmdb', () => {
   const directory = temporaryDirectory();
-  return { open: () => openLmdbStore(directory) };
+  const clock = new SettableClock();
+  return { clock, open: () => openLmdbStore(directory, clock) };
 });
 
 function runStoreProcess(args: readonly string[], env: Record<string, string> = {}): RunningProcess {
@@ -26,7 +30,7 @@ function runStoreProcess(args: readonly string[], env: Record<string, string> = 
 }
 
 function openStore(directory: string): Store {
-  const store = openLmdbStore(directory);
+  const store = openLmdbStore(directory, systemClock);
   onTestEnd(() => store.close());
   return store;
 }
@@ -194,6 +198,84 @@ describe('a second opening', () => {
   });
 });
 
+/** What lies on disk, in all trees: a line for each row, with its key and its value as text. */
+async function rowsOf(directory: string): Promise<string[]> {
+  const root = openEnvironment({ path: directory, noSubdir: false, maxDbs: DATABASES.length });
+  const rows = DATABASES.flatMap(({ name }) => {
+    const tree = root.openDB<Buffer, Key>({ name, encoding: 'binary' });
+    return Array.from(
+      tree.getRange({}),
+      ({ key, value }) => `${name} ${JSON.stringify(key)} ${value.toString('utf8')}`,
+    );
+  });
+  await root.close();
+  return rows;
+}
+
+describe('what is removed', () => {
+  const users = Array.from({ length: 60 }, (_value, index) => `user${index}`);
+
+  it('by expiry leaves no row behind', async () => {
+    const directory = temporaryDirectory();
+    const clock = new SettableClock();
+    const store = openLmdbStore(directory, clock);
+    const expiresAt = clock.now() + 1;
+    for (let n = 1; n <= 9; n += 1) {
+      const appended = await store.append({
+        ...draftOf(n, 'secret'),
+        isClientId: false,
+        expiresAt,
+        collapseKey: `k${n}`,
+      });
+      if (appended.outcome === 'stored') await store.update(appended.message, `secret ${n}`, 'test');
+    }
+    clock.pass(1);
+    while ((await store.expire(5)).taken === 5);
+    await store.close();
+    const rows = await rowsOf(directory);
+    expect(rows.filter((row) => row.includes('secret') || /^(messages|ids|collapse|expiring|due) /.test(row))).toEqual(
+      [],
+    );
+  });
+
+  it('by retention leaves no row behind, however many users there are to each message', async () => {
+    const directory = temporaryDirectory();
+    const store = openLmdbStore(directory, new SettableClock());
+    for (const userId of users) await store.openDevice(userId, 'phone');
+    // More than a row of times holds, so that the first one of each user is over; and more rows than messages.
+    const drafts = Array.from({ length: 130 }, (_value, index) => ({ ...draftOf(index + 1), topic: '*' }));
+    await Promise.all(drafts.map((draft) => store.append(draft)));
+    for (const userId of users) {
+      await store.saveCursors([{ userId, device: 'phone', topic: '*', seq: 100, at: 1 }]);
+      await store.changeStates(userId, { topic: '*', upTo: 100 }, 'read');
+    }
+    while ((await store.prune(Date.parse('2027-01-01T00:00:00.000Z'), 500)) === 500);
+    await store.close();
+    const rows = await rowsOf(directory);
+    expect(rows.filter((row) => /^(messages \["\*"|ids |stamps \["\*",0,)/.test(row))).toEqual([]);
+  });
+
+  it('by an erasure leaves no row that tells of the user', async () => {
+    const directory = temporaryDirectory();
+    const store = openLmdbStore(directory, new SettableClock());
+    await store.openDevice('anna', 'phone');
+    await store.append({ ...draftOf(1), topic: '*', isClientId: false });
+    // One message, and a log of states that is longer than what one transaction takes of it.
+    const states = Array.from({ length: 1_300 }, (_value, index) => (index % 2 === 0 ? 'read' : 'unread'));
+    await Promise.all(states.map((state) => store.changeStates('anna', { all: true }, state as 'read' | 'unread')));
+    await store.append({ ...draftOf(2), collapseKey: 'k', expiresAt: Date.parse('2030-01-01T00:00:00.000Z') });
+    await store.erase('anna');
+    await store.close();
+    const told = (await rowsOf(directory)).filter((row) => row.includes('anna'));
+    // The heads of the two logs are what keeps their seq from being given again, and the mark of the erasure.
+    const kept = /^topics "[@~]anna" /;
+    // Rows of places without a word about anybody go with retention, when the whole row is over.
+    const isPlace = /^(holes|stamps) \["[@~]anna",\d+(,"","sent")?\] /;
+    const left = told.filter((row) => !kept.test(row) && !isPlace.test(row));
+    expect([...new Set(left.map((row) => row.slice(0, row.indexOf(','))))]).toEqual([]);
+  });
+});
+
 describe('a damaged store', () => {
   /** The data file of a store in good order, and how many messages are in it. */
   let intact: Buffer;
@@ -202,7 +284,7 @@ describe('a damaged store', () => {
 
   beforeAll(async () => {
     const directory = temporaryDirectory();
-    const store = openLmdbStore(directory);
+    const store = openLmdbStore(directory, systemClock);
     await store.openDevice('anna', 'phone');
     // Several transactions leave free pages; long values have pages of their own.
     for (let n = 1; n <= total; n += 12) {

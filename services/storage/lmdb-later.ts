@@ -1,0 +1,192 @@
+/** What waits for its time: scheduled messages, and answers that are kept under a key until they are forgotten. */
+import { type Clock, toIsoTime } from '../../utils/clock';
+import type { Message } from '../../utils/protocol';
+import { isNamedTopic } from '../../utils/topic-names';
+import {
+  ANSWER_LIFETIME_MS,
+  type Claim,
+  type IdempotencyKey,
+  type KeptAnswer,
+  type Scheduled,
+  type ScheduledPosition,
+  type ScheduleOutcome,
+} from './contract';
+import { fingerprintOf } from './fingerprint';
+import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees } from './lmdb-layout';
+import type { Log } from './lmdb-log';
+
+interface KeyRow {
+  readonly fingerprint: string;
+  readonly claimedAt: number;
+  readonly answer?: KeptAnswer;
+}
+
+interface ScheduledRow extends Scheduled {
+  /** When the named topic was created that it is for. */
+  readonly home?: string;
+}
+
+type DueSend = [kind: string, at: number, id: string, from: string];
+
+/** All that waits, and what one sender has scheduled: the second list is for the sender alone. */
+const kindsOf = (from: string) => ['send', `send:${from}`];
+
+export class Later {
+  /** Being carried out ends with the process: whoever was not answered may ask again under the same key. */
+  readonly #running = new Set<string>();
+
+  constructor(
+    private readonly trees: Trees,
+    private readonly log: Log,
+    private readonly clock: Clock,
+  ) {}
+
+  #scheduled(id: string, from: string): ScheduledRow | undefined {
+    return this.trees.scheduled.get([id, from]) as ScheduledRow | undefined;
+  }
+
+  schedule(scheduled: Scheduled): ScheduleOutcome {
+    const { draft, sendAt } = scheduled;
+    const { topic, id, from } = draft;
+    assertFitsKey(topic, id, from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
+    assertFitsKey(...kindsOf(from), id, from);
+    const earlier = draft.isClientId ? this.#scheduledBefore(scheduled) : undefined;
+    if (earlier !== undefined) return earlier;
+    this.trees.scheduled.put([id, from], { ...scheduled, home: this.#homeOf(topic) });
+    for (const kind of kindsOf(from)) this.trees.due.put([kind, sendAt, id, from], true);
+    return { outcome: 'stored' };
+  }
+
+  #scheduledBefore({ draft }: Scheduled): ScheduleOutcome | undefined {
+    const waiting = this.#scheduled(draft.id, draft.from);
+    if (waiting !== undefined) {
+      const scheduledFor = toIsoTime(waiting.sendAt);
+      const isSame = fingerprintOf(waiting.draft) === fingerprintOf(draft);
+      return isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+    }
+    const sent = this.log.findOf(draft);
+    if (sent === undefined) return undefined;
+    const { scheduledFor } = sent.message;
+    const isSame = scheduledFor !== undefined && sent.fingerprint === fingerprintOf(draft);
+    return isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+  }
+
+  /** What tells a named topic from a later one of the same name. */
+  #homeOf(topic: string): string | undefined {
+    return this.trees.named.get(topic)?.createdAt;
+  }
+
+  appendDue(limit: number): { taken: number; entries: Message[] } {
+    const now = this.clock.now();
+    const due = this.#due({ ...numberedFrom<DueSend>('send', 0, now), limit });
+    const entries = due.flatMap(({ draft, sendAt, home }) => {
+      this.#remove({ draft, sendAt });
+      const isOver = draft.expiresAt !== undefined && draft.expiresAt <= now;
+      const isHomeless = isNamedTopic(draft.topic) && (home === undefined || home !== this.#homeOf(draft.topic));
+      if (isOver || isHomeless) return [];
+      const sent = { ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) };
+      const appended = this.log.appendNew(sent);
+      return appended.outcome === 'stored' ? appended.entries : [];
+    });
+    return { taken: due.length, entries };
+  }
+
+  #due(range: object): ScheduledRow[] {
+    const keys = Array.from(this.trees.due.getKeys(range)) as DueSend[];
+    return keys.flatMap(([, , id, from]) => this.#scheduled(id, from) ?? []);
+  }
+
+  #remove({ draft: { id, from }, sendAt }: Scheduled): void {
+    this.trees.scheduled.remove([id, from]);
+    for (const kind of kindsOf(from)) this.trees.due.remove([kind, sendAt, id, from]);
+  }
+
+  scheduled(options: { from?: string | undefined; limit: number; after?: ScheduledPosition | undefined }): Scheduled[] {
+    const { from, limit, after } = options;
+    const kind = from === undefined ? 'send' : `send:${from}`;
+    const start = after === undefined ? [kind, 0] : [kind, after.sendAt, after.id, after.from];
+    const end = [kind, Number.MAX_SAFE_INTEGER];
+    const rows = this.#due({ start, end, limit, exclusiveStart: after !== undefined });
+    return rows.map(({ draft, sendAt }) => ({ draft, sendAt }));
+  }
+
+  sendersOf(id: string): string[] {
+    return Array.from(this.trees.scheduled.getKeys(startingWith<[string, string]>(id)), ([, from]) => from);
+  }
+
+  cancel(id: string, from: string): boolean {
+    const scheduled = this.#scheduled(id, from);
+    if (scheduled !== undefined) this.#remove(scheduled);
+    return scheduled !== undefined;
+  }
+
+  /** Cancels what a user has scheduled, or was to get. @returns how many. */
+  cancelOf(userId: string, personalTopic: string): number {
+    const all = Array.from(this.trees.scheduled.getRange({}), ({ value }) => value as Scheduled);
+    const own = all.filter(({ draft }) => draft.from === userId || draft.topic === personalTopic);
+    for (const scheduled of own) this.#remove(scheduled);
+    return own.length;
+  }
+
+  claim(name: IdempotencyKey, fingerprint: string): Claim {
+    assertFitsKey(name.caller, name.key);
+    const known = this.#row(name);
+    const isTaken = known?.answer !== undefined || this.#running.has(nameOf(name));
+    if (isTaken && known?.fingerprint !== fingerprint) return { outcome: 'conflict' };
+    if (known?.answer !== undefined) return { outcome: 'answered', answer: known.answer };
+    if (isTaken) return { outcome: 'running' };
+    const claimedAt = known?.claimedAt ?? this.clock.now();
+    this.#put(name, { fingerprint, claimedAt });
+    this.#running.add(nameOf(name));
+    return { outcome: 'claimed', claimedAt };
+  }
+
+  #row({ caller, key }: IdempotencyKey): KeyRow | undefined {
+    const row = this.trees.answers.get([caller, key]) as KeyRow | undefined;
+    return row !== undefined && row.claimedAt + ANSWER_LIFETIME_MS > this.clock.now() ? row : undefined;
+  }
+
+  #put(name: IdempotencyKey, row: KeyRow): void {
+    this.#forget(name);
+    this.trees.answers.put([name.caller, name.key], row);
+    this.trees.due.put(dueOf(name, row), true);
+  }
+
+  keep(name: IdempotencyKey, fingerprint: string, answer: KeptAnswer): void {
+    const claimedAt = this.#row(name)?.claimedAt ?? this.clock.now();
+    this.#put(name, { fingerprint, claimedAt, answer });
+  }
+
+  release(key: IdempotencyKey): void {
+    this.#running.delete(nameOf(key));
+  }
+
+  forget(limit: number): number {
+    const range = { ...numberedFrom<DueKey>('answer', 0, this.clock.now()), limit };
+    const due = Array.from(this.trees.due.getKeys(range));
+    for (const [, , caller, key] of due) this.#forget({ caller, key: String(key) });
+    return due.length;
+  }
+
+  /** Forgets all answers that a caller got. */
+  forgetOf(caller: string): void {
+    const keys = Array.from(this.trees.answers.getKeys(startingWith<[string, string]>(caller)));
+    for (const [, key] of keys) this.#forget({ caller, key });
+  }
+
+  #forget({ caller, key }: IdempotencyKey): void {
+    const row = this.trees.answers.get([caller, key]) as KeyRow | undefined;
+    if (row === undefined) return;
+    this.trees.answers.remove([caller, key]);
+    this.trees.due.remove(dueOf({ caller, key }, row));
+  }
+}
+
+function dueOf({ caller, key }: IdempotencyKey, { claimedAt }: KeyRow): DueKey {
+  return ['answer', claimedAt + ANSWER_LIFETIME_MS, caller, key];
+}
+
+/** No user id and no header value contains a control character. */
+function nameOf({ caller, key }: IdempotencyKey): string {
+  return `${caller}\u0000${key}`;
+}

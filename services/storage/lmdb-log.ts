@@ -1,0 +1,350 @@
+/**
+ * The logs of the embedded store: append, read, change, expire, remove. Every method that writes runs inside a
+ * transaction, checks first and writes last.
+ */
+import { type Clock, toIsoTime } from '../../utils/clock';
+import { newId } from '../../utils/ids';
+import type { Message, RemovalReason } from '../../utils/protocol';
+import { BROADCAST_TOPIC, ownerOfPersonalTopic, personalTopic } from '../../utils/topic-names';
+import type { Appended, Draft, Expired, HistoryOptions, Page, Place, Reader, ReadOptions } from './contract';
+import { fingerprintOf } from './fingerprint';
+import {
+  assertFitsKey,
+  type IdKey,
+  numberedFrom,
+  type RangeOf,
+  startingWith,
+  type TopicState,
+  type Trees,
+} from './lmdb-layout';
+import type { Marks } from './lmdb-marks';
+import { formatGone, formatMessage, parseMessage, type StoredMessage } from './lmdb-record';
+import { EXCLUDED, isUnread, SEEN } from './states';
+
+const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
+/** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
+const MAX_PLACES_PER_READ = 1_000;
+
+export class Log {
+  constructor(
+    private readonly trees: Trees,
+    private readonly marks: Marks,
+    private readonly clock: Clock,
+  ) {}
+
+  state(topic: string): TopicState {
+    return this.trees.topics.get(topic) ?? EMPTY_TOPIC;
+  }
+
+  /** What can be read at a place: `undefined` for what is gone, expired, or out of sight. */
+  visible(topic: string, seq: number): StoredMessage | undefined {
+    const stored = seq > this.state(topic).prunedUpTo ? this.stored(topic, seq) : undefined;
+    return stored !== undefined && this.#isThere(stored) ? stored : undefined;
+  }
+
+  message(topic: string, seq: number): Message | undefined {
+    return this.visible(topic, seq)?.message;
+  }
+
+  stored(topic: string, seq: number): StoredMessage | undefined {
+    const text = this.trees.messages.get([topic, seq]);
+    return text === undefined ? undefined : parseMessage([topic, seq], text);
+  }
+
+  #isThere({ message, isGone }: StoredMessage): boolean {
+    return !isGone && (message.expiresAt === undefined || message.expiresAt > this.clock.now());
+  }
+
+  append(draft: Draft): Appended {
+    assertFitsKey(draft.topic, draft.id, draft.from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
+    const earlier = draft.isClientId ? this.#appendedBefore(draft) : undefined;
+    return earlier ?? this.appendNew(draft);
+  }
+
+  #appendedBefore(draft: Draft): Appended | undefined {
+    if (this.trees.scheduled.doesExist([draft.id, draft.from])) return { outcome: 'conflict' };
+    const earlier = this.findOf(draft);
+    if (earlier === undefined) return undefined;
+    const isSame = earlier.fingerprint === fingerprintOf(draft);
+    return isSame ? { outcome: 'repeated', message: earlier.message } : { outcome: 'conflict' };
+  }
+
+  /** What the sender of a draft has stored under its id, and what was said then. */
+  findOf({ id, from }: Draft): { message: Message; fingerprint: string } | undefined {
+    const [topic, seq, fingerprint] = this.trees.ids.get([id, from, 'client']) ?? [];
+    const stored = topic === undefined || seq === undefined ? undefined : this.stored(topic, seq);
+    return stored && { message: stored.message, fingerprint: fingerprint ?? '' };
+  }
+
+  /** Appends without asking whether the id was used. */
+  appendNew(draft: Draft): Appended {
+    const { isClientId, ...content } = draft;
+    const replaced = this.#replacedBy(draft);
+    const entries = replaced === undefined ? [] : [this.#remove(replaced, 'replaced', draft.from)];
+    const message = this.#put(content);
+    const { topic, seq, id, from, collapseKey, exceptUserId } = message;
+    const fingerprint = isClientId ? fingerprintOf(draft) : '';
+    this.trees.ids.put([id, from, isClientId ? 'client' : 'store'], [topic, seq, fingerprint]);
+    if (collapseKey !== undefined) this.trees.collapse.put([topic, collapseKey], seq);
+    this.#indexExpiry(message);
+    if (exceptUserId !== undefined) this.marks.set(message, exceptUserId, EXCLUDED);
+    if (this.#isInInboxOf(from, topic)) this.marks.set(message, from, SEEN);
+    return { outcome: 'stored', message, entries: [...entries, message] };
+  }
+
+  #isInInboxOf(userId: string, topic: string): boolean {
+    if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
+    if (ownerOfPersonalTopic(topic) !== undefined) return topic === personalTopic(userId);
+    return this.trees.members.doesExist([topic, userId]);
+  }
+
+  #replacedBy({ topic, collapseKey }: Draft): Message | undefined {
+    const owner = ownerOfPersonalTopic(topic);
+    if (collapseKey === undefined || owner === undefined) return undefined;
+    const seq = this.trees.collapse.get([topic, collapseKey]);
+    const message = seq === undefined ? undefined : this.message(topic, seq);
+    return message !== undefined && isUnread(this.marks.get(message, owner)) ? message : undefined;
+  }
+
+  #put(content: Omit<Message, 'seq'>): Message {
+    const { topic } = content;
+    const state = this.state(topic);
+    const message = { ...content, seq: state.head + 1 };
+    const order = Math.max(state.order ?? 0, Date.parse(message.timestamp));
+    this.trees.messages.put([topic, message.seq], formatMessage(message, { order }));
+    this.trees.topics.put(topic, { ...state, head: message.seq, order });
+    return message;
+  }
+
+  /** Appends what is no message of an inbox. */
+  appendEntry(entry: Omit<Message, 'id' | 'seq' | 'timestamp'>): Message {
+    const now = this.clock.now();
+    const message = this.#put({ id: newId(now), timestamp: toIsoTime(now), ...entry });
+    this.#markHole(message);
+    return message;
+  }
+
+  #markHole(place: Place): void {
+    this.#markPatchy(place.topic);
+    this.marks.markHole(place);
+  }
+
+  #markPatchy(topic: string): void {
+    const state = this.state(topic);
+    if (state.isPatchy !== true) this.trees.topics.put(topic, { ...state, isPatchy: true });
+  }
+
+  find(id: string): Message[] {
+    const places = Array.from(this.trees.ids.getRange(startingWith<IdKey>(id)), ({ value }) => value);
+    return places.flatMap(([topic, seq]) => this.message(topic, seq) ?? []);
+  }
+
+  update({ topic, seq }: Place, data: unknown, by: string): readonly Message[] | undefined {
+    const stored = this.visible(topic, seq);
+    if (stored === undefined) return undefined;
+    const { message, order } = stored;
+    if (JSON.stringify(message.data) === JSON.stringify(data)) return [];
+    this.#forgetChange(topic, stored);
+    const entry = this.#appendAbout(message, { event: 'message:updated', data, from: by });
+    this.trees.messages.put([topic, seq], formatMessage({ ...message, data }, { order, entry: entry.seq }));
+    return [entry];
+  }
+
+  /** The entry that told of an earlier change: who was away is never to see what has been changed again. */
+  #forgetChange(topic: string, { entry }: StoredMessage): void {
+    const told = entry === undefined ? undefined : this.stored(topic, entry);
+    if (told === undefined) return;
+    this.trees.messages.remove([topic, told.message.seq]);
+    this.#forgetIndexes(told.message);
+  }
+
+  retract({ topic, seq }: Place, by: string): readonly Message[] | undefined {
+    const message = this.message(topic, seq);
+    return message === undefined ? undefined : [this.#remove(message, 'retracted', by)];
+  }
+
+  #remove(message: Message, reason: RemovalReason, by: string): Message {
+    const stored = this.stored(message.topic, message.seq);
+    if (stored !== undefined) this.#forget(stored);
+    return this.#appendAbout(message, { event: 'message:removed', data: null, reason, from: by });
+  }
+
+  /** Who never got a message is not told of it either. */
+  #appendAbout(
+    { topic, id, exceptUserId, expiresAt }: Message,
+    about: Pick<Message, 'data' | 'from' | 'reason'> & { event: string },
+  ): Message {
+    const limits = {
+      ...(exceptUserId === undefined ? {} : { exceptUserId }),
+      // The new data is not to outlive the message.
+      ...(expiresAt === undefined || about.reason !== undefined ? {} : { expiresAt }),
+    };
+    const entry = this.appendEntry({ topic, type: about.event, ref: id, ...limits, ...about });
+    this.#indexExpiry(entry);
+    return entry;
+  }
+
+  #indexExpiry({ topic, seq, expiresAt }: Message): void {
+    if (expiresAt === undefined) return;
+    this.#markPatchy(topic);
+    this.trees.expiring.put([topic, expiresAt, seq], true);
+    this.trees.due.put(['expiry', expiresAt, topic, seq], true);
+  }
+
+  /** Gives up the content of a message, and its id when the store had made it. */
+  #forget(stored: StoredMessage): void {
+    const { message } = stored;
+    const { topic, seq, id, from } = message;
+    this.#forgetChange(topic, stored);
+    if (this.#isNamed(message, 'client')) this.trees.messages.put([topic, seq], formatGone(stored));
+    else {
+      this.trees.messages.remove([topic, seq]);
+      if (this.#isNamed(message, 'store')) this.trees.ids.remove([id, from, 'store']);
+    }
+    this.#markHole(message);
+    this.#forgetIndexes(message);
+  }
+
+  /** Does the id lead to this message? */
+  #isNamed({ topic, seq, id, from }: Message, maker: IdKey[2]): boolean {
+    const place = this.trees.ids.get([id, from, maker]);
+    return place?.[0] === topic && place[1] === seq;
+  }
+
+  #forgetIndexes({ topic, seq, expiresAt, collapseKey }: Message): void {
+    if (expiresAt !== undefined) {
+      this.trees.expiring.remove([topic, expiresAt, seq]);
+      this.trees.due.remove(['expiry', expiresAt, topic, seq]);
+    }
+    if (collapseKey !== undefined && this.trees.collapse.get([topic, collapseKey]) === seq) {
+      this.trees.collapse.remove([topic, collapseKey]);
+    }
+  }
+
+  expire(limit: number): { taken: number; expired: readonly Expired[] } {
+    const range = { ...numberedFrom<DueExpiry>('expiry', 0, this.clock.now()), limit };
+    const due = Array.from(this.trees.due.getKeys(range)) as DueExpiry[];
+    const expired = due.flatMap(([, at, topic, seq]) => {
+      this.trees.due.remove(['expiry', at, topic, seq]);
+      this.trees.expiring.remove([topic, at, seq]);
+      const stored = this.stored(topic, seq);
+      if (stored === undefined || stored.isGone) return [];
+      const { message } = stored;
+      this.#forget(stored);
+      const { id, exceptUserId } = message;
+      const isTold = message.ref === undefined && seq > this.state(topic).prunedUpTo;
+      return isTold ? [{ topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) }] : [];
+    });
+    return { taken: due.length, expired };
+  }
+
+  /** What of a topic has expired and is still there. */
+  *expiredOf(topic: string): Generator<number> {
+    const range = numberedFrom<[string, number, number]>(topic, 0, this.clock.now());
+    for (const [, , seq] of this.trees.expiring.getKeys(range)) yield seq;
+  }
+
+  read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY, reader }: ReadOptions): Page {
+    const { head, prunedUpTo, erasedUpTo = 0 } = this.state(topic);
+    const messages: Message[] = [];
+    const first = Math.max(after, prunedUpTo) + 1;
+    const range = { ...numberedFrom<[string, number]>(topic, first, head), limit: MAX_PLACES_PER_READ };
+    let bytes = 0;
+    let places = 0;
+    let position = Math.max(after, prunedUpTo);
+    for (const { key, value } of this.trees.messages.getRange(range)) {
+      places += 1;
+      const stored = parseMessage(key, value);
+      if (this.#isThere(stored) && this.#isFor(stored.message, reader)) {
+        bytes += Buffer.byteLength(value);
+        const isFull = messages.length === limit || (bytes > maxBytes && messages.length > 0);
+        if (isFull) return { messages, position, head, prunedUpTo, erasedUpTo };
+        messages.push(stored.message);
+      }
+      position = stored.message.seq;
+    }
+    if (places < MAX_PLACES_PER_READ) position = head;
+    return { messages, position, head, prunedUpTo, erasedUpTo };
+  }
+
+  #isFor(message: Message, reader: Reader | undefined): boolean {
+    if (reader === undefined) return true;
+    if (message.exceptUserId === reader.userId) return false;
+    if (message.seq > (reader.unreadUpTo ?? 0)) return true;
+    return message.ref === undefined && isUnread(this.marks.get(message, reader.userId));
+  }
+
+  history(topic: string, { after, before, limit, userId }: HistoryOptions): readonly Message[] {
+    const { head, prunedUpTo } = this.state(topic);
+    const first = Math.max(after ?? 0, prunedUpTo) + 1;
+    const last = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
+    if (first > last) return [];
+    const isForward = after !== undefined;
+    const range: RangeOf<[string, number]> & { reverse?: boolean } = isForward
+      ? { start: [topic, first], end: [topic, last + 1] }
+      : { start: [topic, last], end: [topic, first - 1], reverse: true };
+    const found: Message[] = [];
+    for (const { key, value } of this.trees.messages.getRange(range)) {
+      const stored = parseMessage(key, value);
+      const { ref, exceptUserId } = stored.message;
+      const isForThem = exceptUserId === undefined || exceptUserId !== userId;
+      if (ref === undefined && isForThem && this.#isThere(stored)) found.push(stored.message);
+      if (found.length === limit) break;
+    }
+    return isForward ? found : found.reverse();
+  }
+
+  /** What was said so far is out of sight from now on; the next sweep removes it. */
+  hide(topic: string, options: { isErased?: boolean } = {}): void {
+    const state = this.state(topic);
+    const { head } = state;
+    if (head === 0) return;
+    this.trees.topics.put(topic, { ...state, prunedUpTo: head, ...(options.isErased ? { erasedUpTo: head } : {}) });
+  }
+
+  /** How many messages a topic holds that are not gone. */
+  countMessages(topic: string): number {
+    const { prunedUpTo, head } = this.state(topic);
+    const isHole = this.marks.holeReader(topic);
+    let count = 0;
+    for (let seq = prunedUpTo + 1; seq <= head; seq += 1) if (!isHole(seq)) count += 1;
+    return count;
+  }
+
+  /** Old messages from the beginning of a topic, up to the first that is neither hidden nor older than `before`. */
+  oldOf(topic: string, before: number, limit: number): readonly Message[] {
+    const { prunedUpTo, head } = this.state(topic);
+    // From 1 on: a deleted topic leaves messages behind that count as removed already.
+    const range = { ...numberedFrom<[string, number]>(topic, 1, head), limit };
+    const old: Message[] = [];
+    for (const { key, value } of this.trees.messages.getRange(range)) {
+      const { message } = parseMessage(key, value);
+      if (message.seq > prunedUpTo && Date.parse(message.timestamp) >= before) break;
+      old.push(message);
+    }
+    return old;
+  }
+
+  /** Removes messages from the beginning of a topic, with all that is known of them. */
+  removeOld(topic: string, old: readonly Message[]): void {
+    const { messages, ids, topics } = this.trees;
+    for (const message of old) {
+      const { seq, from, id } = message;
+      messages.remove([topic, seq]);
+      for (const maker of MAKERS) if (this.#isNamed(message, maker)) ids.remove([id, from, maker]);
+      this.#forgetIndexes(message);
+    }
+    const state = this.state(topic);
+    const prunedUpTo = Math.max(state.prunedUpTo, old.at(-1)?.seq ?? 0);
+    topics.put(topic, { ...state, prunedUpTo });
+  }
+
+  /** Forgets what users did with messages that are gone, at most `limit` rows. @returns how many. */
+  removeOldMarks(topic: string, limit: number): number {
+    return this.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
+  }
+}
+
+const MAKERS = ['client', 'store'] as const;
+
+type DueExpiry = [kind: string, at: number, topic: string, seq: number];

@@ -1,0 +1,128 @@
+/**
+ * Every write of the embedded store goes through one queue; what has gathered while a transaction was being flushed
+ * goes into the next one, so the number of flushes does not grow with the load (group commit).
+ */
+import { statfsSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { RootDatabase } from 'lmdb';
+import { StoreError } from './contract';
+
+interface QueuedWrite {
+  /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
+  readonly apply: () => () => void;
+  readonly fail: (error: StoreError) => void;
+}
+
+/** A transaction of this size flushes in a few milliseconds; more would make the first waiter wait for the last. */
+const MAX_WRITES_PER_TRANSACTION = 2_000;
+/** Below this LMDB cannot grow its file by a page or two: the disk is full. */
+const MIN_FREE_BYTES = 64 * 1024;
+
+export class WriteQueue {
+  #queue: QueuedWrite[] = [];
+  #isCommitting = false;
+  #isClosed = false;
+  #whenIdle: (() => void)[] = [];
+
+  /** `path`: the directory whose disk may be full. */
+  constructor(
+    private readonly root: RootDatabase,
+    private readonly path: string,
+  ) {}
+
+  /** Resolves to what `apply` gives when it has been flushed to disk. @throws StoreError; nothing was written then. */
+  write<Result>(apply: () => Result): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      if (this.#isClosed) return reject(closedError());
+      this.#queue.push({
+        apply: () => {
+          const result = apply();
+          return () => resolve(result);
+        },
+        fail: reject,
+      });
+      if (!this.#isCommitting) void this.#commitQueue();
+    });
+  }
+
+  /** Takes nothing more, and resolves when everything that was taken is on disk. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#isCommitting) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  async #commitQueue(): Promise<void> {
+    this.#isCommitting = true;
+    while (this.#queue.length > 0) {
+      // Requests that were read in the same turn of the event loop share a flush.
+      await nextTurn();
+      await this.#commit(this.#queue.splice(0, MAX_WRITES_PER_TRANSACTION));
+    }
+    this.#isCommitting = false;
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+
+  async #commit(writes: readonly QueuedWrite[]): Promise<void> {
+    let settle: (() => void)[] = [];
+    try {
+      await this.root.transaction(() => {
+        settle = writes.map(applyOne);
+      });
+    } catch (error) {
+      const failure = toStoreError(await causeOf(error), this.#hasSpace());
+      settle = writes.map(
+        ({ fail }) =>
+          () =>
+            fail(failure),
+      );
+    }
+    for (const tell of settle) tell();
+  }
+
+  /** A full disk shows as an I/O error of the commit: only the file system tells them apart. */
+  #hasSpace(): boolean {
+    const { bavail, bsize } = statfsSync(this.path);
+    return bavail * bsize >= MIN_FREE_BYTES;
+  }
+}
+
+/** One write that fails must not take the others of its transaction with it: it has written nothing yet. */
+function applyOne({ apply, fail }: QueuedWrite): () => void {
+  try {
+    return apply();
+  } catch (error) {
+    const failure = toStoreError(error);
+    return () => fail(failure);
+  }
+}
+
+/**
+ * Why a commit failed. lmdb-js rejects with a general error that carries the promise of the real one; left alone,
+ * that promise would be an unhandled rejection.
+ */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  try {
+    await error.commitError;
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+}
+
+export function toStoreError(error: unknown, hasSpace = true): StoreError {
+  if (error instanceof StoreError) return error;
+  const reason = messageOf(error);
+  return new StoreError(reason, {
+    isFull: !hasSpace || /no space left|MDB_MAP_FULL|quota/i.test(reason),
+    cause: error,
+  });
+}
+
+export function closedError(): StoreError {
+  return new StoreError('the store is closed');
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,182 @@
+/** What the suites of the contract have in common: the store under test, its clock, and words for what is stored. */
+import type { Draft, Store, Topic } from '../../services/storage/contract';
+import type { Clock } from '../../utils/clock';
+import type { Message } from '../../utils/protocol';
+import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
+import { onTestEnd } from '../support/temporary';
+
+/** A clock that stands still until it is set. */
+export class SettableClock implements Clock {
+  #now = milliseconds(0);
+
+  now(): number {
+    return this.#now;
+  }
+
+  set(now: number): void {
+    this.#now = now;
+  }
+
+  pass(byMilliseconds: number): void {
+    this.#now += byMilliseconds;
+  }
+}
+
+export interface StoreHarness {
+  /** The clock that the store is opened with. */
+  readonly clock: SettableClock;
+  /** Opens the store of this harness: empty at first, later with what the closed one before it has left. */
+  open(): Promise<Store> | Store;
+}
+
+export interface Stage {
+  /** Opens the store of the current test; it is closed at the end. */
+  open(): Promise<Store>;
+  readonly clock: SettableClock;
+}
+
+/** Calls `makeHarness` once for each test of the surrounding describe. */
+export function setStage(makeHarness: () => StoreHarness): Stage {
+  let harness: StoreHarness;
+  beforeEach(() => {
+    harness = makeHarness();
+  });
+  return {
+    open: async () => {
+      const store = await harness.open();
+      onTestEnd(() => store.close());
+      return store;
+    },
+    get clock() {
+      return harness.clock;
+    },
+  };
+}
+
+export const ANNA = '@anna';
+
+let drafts = 0;
+
+export function draft(fields: Partial<Draft> = {}): Draft {
+  drafts += 1;
+  return {
+    id: `made-${drafts}`,
+    isClientId: false,
+    topic: ANNA,
+    type: 'test',
+    data: { n: drafts },
+    timestamp: second(0),
+    from: 'service',
+    ...fields,
+  };
+}
+
+export function draftsOf(count: number, fields: Partial<Draft> = {}): Draft[] {
+  return Array.from({ length: count }, () => draft(fields));
+}
+
+/** A client's own id on a message. */
+export function owned(id: string, fields: Partial<Draft> = {}): Draft {
+  return draft({ id, isClientId: true, data: 'the same', ...fields });
+}
+
+/** A time some seconds after a beginning that all tests share. */
+export function second(n: number): string {
+  return new Date(milliseconds(n)).toISOString();
+}
+
+export function milliseconds(n: number): number {
+  return Date.UTC(2026, 0, 1) + n * 1000;
+}
+
+export function range(from: number, to: number): number[] {
+  return Array.from({ length: Math.max(0, to - from + 1) }, (_value, index) => from + index);
+}
+
+export function toMessage(seq: number, { isClientId, ...content }: Draft): Message {
+  return { ...content, seq };
+}
+
+export const seqsOf = (messages: readonly Message[]) => messages.map(({ seq }) => seq);
+
+export async function append(store: Store, given: Draft): Promise<Message> {
+  const appended = await store.append(given);
+  if (appended.outcome !== 'stored') throw new Error(`expected a new message, got ${appended.outcome}`);
+  return appended.message;
+}
+
+export function appendAll(store: Store, all: readonly Draft[]): Promise<Message[]> {
+  return Promise.all(all.map((one) => append(store, one)));
+}
+
+/** Everything after a `seq`, page by page, as catch-up reads it. */
+export async function readAll(store: Store, topic = ANNA, limit = 1_000): Promise<Message[]> {
+  return readFor(store, topic, { limit });
+}
+
+/** The same for one reader. */
+export async function readFor(
+  store: Store,
+  topic: string,
+  options: { userId?: string; after?: number; unreadUpTo?: number; limit?: number } = {},
+): Promise<Message[]> {
+  const { userId, unreadUpTo, limit = 1_000 } = options;
+  const reader =
+    userId === undefined ? {} : { reader: { userId, ...(unreadUpTo === undefined ? {} : { unreadUpTo }) } };
+  const found: Message[] = [];
+  for (let after = options.after ?? 0; ; ) {
+    const { messages, position, head } = await store.read(topic, { after, limit, ...reader });
+    found.push(...messages);
+    if (position === head) return found;
+    expect(position).toBeGreaterThan(after);
+    after = position;
+  }
+}
+
+/** What a device gets that connects now and has never acknowledged anything. */
+export async function caughtUp(store: Store, userId: string, device: string, topic: string): Promise<Message[]> {
+  const position = (await store.openDevice(userId, device)).get(topic);
+  if (position === undefined) throw new Error(`${device} does not follow ${topic}`);
+  return readFor(store, topic, { userId, after: position.seq, unreadUpTo: position.unreadUpTo });
+}
+
+/** Where a device stands in a topic; two numbers: what lies up to the second one is for it only while it is unread. */
+export type Place = number | readonly [seq: number, unreadUpTo: number];
+
+export async function placesOf(store: Store, userId: string, device: string): Promise<Record<string, Place>> {
+  const positions = await store.openDevice(userId, device);
+  return Object.fromEntries(
+    Array.from(positions, ([topic, { seq, unreadUpTo }]) => [topic, unreadUpTo > seq ? [seq, unreadUpTo] : seq]),
+  );
+}
+
+/** The places in the topics that every user has. */
+export function places(userId: string, personal: Place, broadcast: Place, states: Place = 0): Record<string, Place> {
+  return { [personalTopic(userId)]: personal, [BROADCAST_TOPIC]: broadcast, [stateTopic(userId)]: states };
+}
+
+/** A bound that no test reaches. */
+export const PLENTY = 1_000;
+
+export function topicOf(name: string, fields: Partial<Topic> = {}): Topic {
+  return { name, isPrivate: false, owner: 'anna', createdAt: second(0), ...fields };
+}
+
+export const member = (userId: string, n = 1) => ({ userId, joinedAt: second(n) });
+
+export async function createTopic(store: Store, name: string, fields: Partial<Topic> = {}): Promise<Topic> {
+  const topic = topicOf(name, fields);
+  expect(await store.createTopic(topic, PLENTY)).toMatchObject({ outcome: 'joined' });
+  return topic;
+}
+
+/** Reads messages, or does whatever else can be done to their state, by id. */
+export async function mark(
+  store: Store,
+  userId: string,
+  state: 'seen' | 'read' | 'unread' | 'archived',
+  ...messages: readonly Message[]
+): Promise<void> {
+  const ids = messages.map(({ id }) => id);
+  expect(await store.changeStates(userId, { ids }, state)).toMatchObject({ outcome: 'changed' });
+}
