@@ -1,6 +1,6 @@
 /** Who is connected to this node: the one list of authenticated connections, over all transports. */
 import type { Caller } from '../utils/jwt';
-import type { AnyMessage, Closing, Message } from '../utils/protocol';
+import type { Closing, Delivered } from '../utils/protocol';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
 export const CLOSE_TIMEOUT_MS = 5_000;
@@ -24,7 +24,7 @@ export interface Connection {
   /** Writes what this connection's transport has encoded. Ends a slow consumer when too much is unsent. */
   writeFrame(frame: unknown): void;
   /** Writes a page of messages with as few system calls as the transport allows. */
-  sendPage(messages: readonly Message[]): void;
+  sendPage(messages: readonly Delivered[]): void;
   /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
   drained(): Promise<void>;
   /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
@@ -35,7 +35,7 @@ export interface Connection {
 
 /** How connections of one kind write: what goes to many of them is encoded once. */
 export interface Transport {
-  encodeMessage(message: AnyMessage): unknown;
+  encodeMessage(message: Delivered): unknown;
   encodeEvent(event: string, payload: unknown): unknown;
 }
 

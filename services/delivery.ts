@@ -10,11 +10,21 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { AppError, badField } from '../utils/errors';
-import type { AnyMessage, LiveMessage, Message } from '../utils/protocol';
-import { type Connection, writeToAll } from './connections';
+import type { Counted, Counts, Delivered, LiveMessage, Message } from '../utils/protocol';
+import { isStateTopic, ownerOfPersonalTopic, stateTopic } from '../utils/topic-names';
+import { type Connection, type Transport, writeToAll } from './connections';
 import type { Cursors } from './cursors';
 import type { Metrics } from './metrics';
-import { type Appended, type Draft, type Page, type Store, StoreError } from './storage/contract';
+import {
+  type Appended,
+  type Draft,
+  type Expired,
+  type Page,
+  type Position,
+  type Reader,
+  type Store,
+  StoreError,
+} from './storage/contract';
 
 /** Unacknowledged messages that catch-up puts on the way to one device. */
 export const CATCH_UP_WINDOW_MESSAGES = 200;
@@ -27,7 +37,9 @@ interface FollowedTopic {
   head: number;
   /** Resolves when `head` has been read from the store. */
   readonly loaded: Promise<void>;
-  followers: number;
+  /** Who follows it, joined or catching up. */
+  readonly followers: Set<Connection>;
+  /** Who has joined: gets what is emitted. */
   readonly members: Set<Connection>;
   /** The greatest `seq` that is known to be stored. */
   newest: number;
@@ -85,8 +97,7 @@ export class Delivery {
     const appended = await this.#append(draft);
     if (appended.outcome === 'stored') {
       this.parts.metrics.sends.inc();
-      const followed = this.#topics.get(draft.topic);
-      if (followed !== undefined) this.#emitInOrder(followed, appended.message);
+      await this.emitAppended(appended.entries);
     }
     return appended;
   }
@@ -99,26 +110,75 @@ export class Delivery {
     }
   }
 
-  /** Emits a message that is not stored, to who has joined the topic now. */
-  publishLive(message: LiveMessage): void {
-    emit(this.membersOf(message.topic), message);
+  /**
+   * Emits what has been appended to logs, in the order of each log.
+   * @param except a connection that knows already, because it asked for this.
+   */
+  async emitAppended(entries: readonly Message[], except?: Connection): Promise<void> {
+    for (const entry of entries) {
+      const followed = this.#topics.get(entry.topic);
+      if (followed !== undefined) await this.#emitAppended(followed, entry, except);
+    }
   }
 
-  #emitInOrder(followed: FollowedTopic, message: Message): void {
+  async #emitAppended(followed: FollowedTopic, entry: Message, except?: Connection): Promise<void> {
+    try {
+      this.#emitInOrder(followed, await this.#withCounts(entry), except);
+    } catch (error) {
+      // It is stored: the sender must not be told otherwise. The next entry shows the gap, which is read then.
+      this.parts.logger.error({ err: error, topic: entry.topic }, 'a stored message could not be emitted yet');
+      followed.newest = Math.max(followed.newest, entry.seq);
+    }
+  }
+
+  /** Emits a message that is not stored, to who has joined the topic now. */
+  async publishLive(message: LiveMessage): Promise<void> {
+    if (this.hasFollowers(message.topic)) emit(this.membersOf(message.topic), await this.#withCounts(message));
+  }
+
+  /** Tells who is connected that messages have expired. Who is not will not find them. */
+  async emitExpired(expired: readonly Expired[]): Promise<void> {
+    for (const { topic, id, exceptUserId } of expired) {
+      const followed = this.#topics.get(topic);
+      if (followed === undefined) continue;
+      const counts = await this.#countsFor(topic);
+      const removed = { topic, ref: id, reason: 'expired', ...(counts === undefined ? {} : { counts }) };
+      const encode = (transport: Transport) => transport.encodeEvent('message:removed', removed);
+      writeToAll(followed.followers, encode, exceptUserId);
+    }
+  }
+
+  /** A message is told with the counts of its moment where it is one person's alone. */
+  async #withCounts<Given extends LiveMessage | Message>(message: Given): Promise<Given & Counted> {
+    return { ...message, counts: await this.#countsFor(message.topic) };
+  }
+
+  async #countsFor(topic: string): Promise<Counts | undefined> {
+    const userId = isStateTopic(topic) ? topic.slice(1) : ownerOfPersonalTopic(topic);
+    return userId === undefined ? undefined : this.parts.store.counts(userId);
+  }
+
+  #emitInOrder(followed: FollowedTopic, message: Message & Counted, except?: Connection): void {
     followed.newest = Math.max(followed.newest, message.seq);
     // Nobody has joined: who catches up compares with this head, reads the store, and finds the message there.
     if (followed.members.size === 0) followed.head = Math.max(followed.head, message.seq);
-    else if (message.seq === followed.head + 1) this.#emitNext(followed, message);
+    else if (message.seq === followed.head + 1) this.#emitNext(followed, message, except);
     else if (message.seq > followed.head) void this.#heal(followed);
   }
 
-  #emitNext(followed: FollowedTopic, message: Message): void {
+  #emitNext(followed: FollowedTopic, message: Message & Counted, except?: Connection): void {
     // What is written to a connection that is closing does not arrive: its place stays before this message.
     for (const member of followed.members) if (!member.isOpen) this.detach(member);
     followed.head = message.seq;
     this.#moved.add(followed);
+    if (followed.members.size === 0) return;
     this.parts.metrics.deliveries.inc(followed.members.size);
-    emit(followed.members, message);
+    this.#recordSending(followed.topic, message.seq, message.seq);
+    emit(followed.members, message, except);
+  }
+
+  #recordSending(topic: string, from: number, upTo: number): void {
+    if (!isStateTopic(topic)) this.parts.cursors.sent(topic, from, upTo);
   }
 
   /** Something newer is stored than was emitted here: emits what is between, from the store. */
@@ -138,15 +198,18 @@ export class Delivery {
   async #emitFromStore(followed: FollowedTopic): Promise<void> {
     let page: Page;
     do {
-      page = await this.#readPage(followed.topic, followed.head, CATCH_UP_WINDOW_MESSAGES);
-      for (const message of page.messages) if (message.seq > followed.head) this.#emitNext(followed, message);
+      page = await this.#readPage(followed.topic, { after: followed.head, limit: CATCH_UP_WINDOW_MESSAGES });
+      const counts = await this.#countsFor(followed.topic);
+      for (const message of page.messages) {
+        if (message.seq > followed.head) this.#emitNext(followed, { ...message, counts });
+      }
       followed.head = Math.max(followed.head, page.position);
       // What was stored while the page was read showed as a gap too, and was left to this.
     } while (page.position < page.head || followed.head < followed.newest);
   }
 
-  #readPage(topic: string, after: number, limit: number): Promise<Page> {
-    return this.parts.store.read(topic, { after, limit, maxBytes: this.#pageBytes });
+  #readPage(topic: string, options: { after: number; limit: number; reader?: Reader }): Promise<Page> {
+    return this.parts.store.read(topic, { ...options, maxBytes: this.#pageBytes });
   }
 
   /**
@@ -159,47 +222,49 @@ export class Delivery {
     this.#sessions.set(connection, session);
     try {
       const cursors = await this.parts.cursors.open(connection.userId, connection.device);
-      for (const [topic, cursor] of cursors) {
+      for (const [topic, position] of cursors) {
         if (!connection.isOpen) return;
-        await this.#catchUp(connection, session, { topic, cursor });
+        await this.#catchUp(connection, session, topic, position);
       }
-      if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session) });
+      const counts = await this.#countsFor(stateTopic(connection.userId));
+      if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
     } catch (error) {
       throw asAppError(error);
     }
   }
 
-  async #catchUp(connection: Connection, session: Session, from: { topic: string; cursor: number }): Promise<void> {
-    const { topic, cursor } = from;
+  async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
     if (session.subscriptions.has(topic) || session.left.delete(topic)) return;
-    const subscription = { followed: this.#follow(topic), position: cursor };
-    const { followed } = subscription;
+    const followed = this.#follow(connection, topic);
+    const subscription = { followed, position: start.seq };
     session.subscriptions.set(topic, subscription);
     const isFollowing = () => connection.isOpen && session.subscriptions.get(topic) === subscription;
+    const reader = { userId: connection.userId, unreadUpTo: start.unreadUpTo };
     await followed.loaded;
     while (isFollowing() && subscription.position !== followed.head) {
       const limit = await windowRoom(session.window, isFollowing);
       if (!isFollowing()) return;
-      const page = await this.#readPage(topic, subscription.position, limit);
+      const page = await this.#readPage(topic, { after: subscription.position, limit, reader });
+      const counts = page.messages.length === 0 ? undefined : await this.#countsFor(topic);
       if (!isFollowing()) return;
-      if (page.prunedUpTo > subscription.position) tellReset(connection, topic, page.head);
+      tellReset(connection, topic, page, subscription.position);
       // An acknowledgement may arrive before the buffer is empty, so the position moves before writing.
       subscription.position = page.position;
-      await this.#sendPage(connection, session, page, topic);
+      await this.#sendPage(connection, session, { topic, page, counts });
       if (!isFollowing()) return;
-      if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, topic, page.position);
+      if (!isAcknowledging(connection, topic)) this.#advance(connection, topic, page.position);
       // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
       if (page.position > followed.head) await this.#raise(followed, page.position);
     }
     if (isFollowing()) join(connection, subscription);
   }
 
-  /** Lets a connection follow one more topic from `cursor` on, as after joining it. */
-  async follow(connection: Connection, topic: string, cursor: number): Promise<void> {
+  /** Lets a connection follow one more topic from a `seq` on, as after joining it. */
+  async follow(connection: Connection, topic: string, seq: number): Promise<void> {
     const session = this.#sessions.get(connection);
     if (session === undefined) return;
     session.left.delete(topic);
-    await this.#catchUp(connection, session, { topic, cursor });
+    await this.#catchUp(connection, session, topic, { seq, unreadUpTo: 0 });
   }
 
   /** Ends what `follow` began: nothing of the topic reaches the connection afterwards. */
@@ -231,13 +296,19 @@ export class Delivery {
     return this.#topics.has(topic);
   }
 
-  async #sendPage(connection: Connection, session: Session, page: Page, topic: string): Promise<void> {
+  async #sendPage(
+    connection: Connection,
+    session: Session,
+    { topic, page, counts }: { topic: string; page: Page; counts: Counts | undefined },
+  ): Promise<void> {
     const count = page.messages.length;
-    if (count === 0) return;
-    if (connection.isAcknowledging) session.window.inFlight.push({ topic, seq: page.position, count });
-    connection.sendPage(page.messages);
-    this.parts.metrics.deliveries.inc(count);
-    await connection.drained();
+    if (count > 0) {
+      if (isAcknowledging(connection, topic)) session.window.inFlight.push({ topic, seq: page.position, count });
+      connection.sendPage(counts === undefined ? page.messages : page.messages.map((one) => ({ ...one, counts })));
+      this.parts.metrics.deliveries.inc(count);
+      this.#recordSending(topic, page.messages[0]?.seq ?? page.position, page.position);
+      await connection.drained();
+    }
     if (page.position < page.head) await nextTurn();
   }
 
@@ -246,9 +317,9 @@ export class Delivery {
     else await this.#emitFromStore(followed);
   }
 
-  #follow(topic: string): FollowedTopic {
+  #follow(connection: Connection, topic: string): FollowedTopic {
     const followed = this.#topics.get(topic) ?? this.#startFollowing(topic);
-    followed.followers += 1;
+    followed.followers.add(connection);
     return followed;
   }
 
@@ -260,7 +331,7 @@ export class Delivery {
       topic,
       head: 0,
       loaded,
-      followers: 0,
+      followers: new Set(),
       members: new Set(),
       newest: 0,
       isHealing: false,
@@ -280,14 +351,18 @@ export class Delivery {
 
   #unfollow(connection: Connection, followed: FollowedTopic): void {
     if (followed.members.delete(connection)) this.#recordPosition(connection, followed);
-    followed.followers -= 1;
-    if (followed.followers > 0) return;
+    followed.followers.delete(connection);
+    if (followed.followers.size > 0) return;
     this.#topics.delete(followed.topic);
     this.#moved.delete(followed);
   }
 
   #recordPosition(connection: Connection, { topic, head }: FollowedTopic): void {
-    if (!connection.isAcknowledging) this.parts.cursors.advanceDefault(connection.userId, topic, head);
+    if (!isAcknowledging(connection, topic)) this.#advance(connection, topic, head);
+  }
+
+  #advance({ userId, device }: Connection, topic: string, seq: number): void {
+    this.parts.cursors.advance({ userId, device, topic, seq });
   }
 
   /** Hands the positions of clients that do not acknowledge to the cursors; called about every second. */
@@ -305,7 +380,7 @@ export class Delivery {
   acknowledge(connection: Connection, topic: string, seq: number): void {
     const session = this.#sessions.get(connection);
     const subscription = session?.subscriptions.get(topic);
-    if (session === undefined || subscription === undefined) {
+    if (session === undefined || subscription === undefined || isStateTopic(topic)) {
       throw badField('topic', 'is not followed by this connection');
     }
     const sent = positionOf(subscription);
@@ -316,13 +391,25 @@ export class Delivery {
 
   #positionsOf(session: Session): Record<string, number> {
     const positions = Object.create(null) as Record<string, number>;
-    for (const [topic, subscription] of session.subscriptions) positions[topic] = positionOf(subscription);
+    for (const [topic, subscription] of session.subscriptions) {
+      if (!isStateTopic(topic)) positions[topic] = positionOf(subscription);
+    }
     return positions;
   }
 }
 
-function emit(members: Iterable<Connection>, message: AnyMessage): void {
-  writeToAll(members, (transport) => transport.encodeMessage(message));
+function emit(members: Iterable<Connection>, message: Delivered, except?: Connection): void {
+  const encode = (transport: Transport) => transport.encodeMessage(message);
+  writeToAll(except === undefined ? members : without(members, except), encode, message.exceptUserId);
+}
+
+function* without(members: Iterable<Connection>, except: Connection): Generator<Connection> {
+  for (const member of members) if (member !== except) yield member;
+}
+
+/** Changes of state are not acknowledged: one that comes twice changes nothing, and the next one sets it right. */
+function isAcknowledging(connection: Connection, topic: string): boolean {
+  return connection.isAcknowledging && !isStateTopic(topic);
 }
 
 function newSession(): Session {
@@ -357,11 +444,15 @@ function wake(window: Window): void {
   for (const resolve of window.waiting.splice(0)) resolve();
 }
 
-function tellReset(connection: Connection, topic: string, head: number): void {
-  connection.send('sync:reset', { topic, reason: 'retention', head });
+/** Says that messages which this connection has not got are gone. */
+function tellReset(connection: Connection, topic: string, page: Page, position: number): void {
+  if (page.prunedUpTo <= position || isStateTopic(topic)) return;
+  const reason = page.erasedUpTo > position ? 'erased' : 'retention';
+  connection.send('sync:reset', { topic, reason, head: page.head });
 }
 
-function asAppError(error: unknown): unknown {
+/** What the store could not do, in the words of the catalogue. */
+export function asAppError(error: unknown): unknown {
   if (!(error instanceof StoreError)) return error;
   const options = { retryAfterSeconds: 5, cause: error };
   return error.isFull

@@ -2,7 +2,7 @@
 import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../utils/jwt';
-import { type AnyMessage, CLOSE_CODES, type Closing, type Message, toMessageFrame } from '../utils/protocol';
+import { CLOSE_CODES, type Closing, type Delivered, toCustomEventMeta, toOwnEvent } from '../utils/protocol';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
@@ -80,7 +80,7 @@ export class PlainConnection implements Connection {
     if (this.#unsent > 1 && webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
   }
 
-  sendPage(messages: readonly Message[]): void {
+  sendPage(messages: readonly Delivered[]): void {
     const tcp = tcpSocketOf(this.parts.webSocket);
     tcp?.cork();
     for (const message of messages) this.#write(encodeMessage(message));
@@ -148,9 +148,8 @@ export function encodeFrame(event: string, payload: unknown): string {
 }
 
 /** A message as a frame. A custom event carries its payload as `data`, like any other message. */
-function encodeMessage(message: AnyMessage): string {
-  const { type, ...frame } = toMessageFrame(message);
-  return message.event === undefined
-    ? encodeFrame('message', toMessageFrame(message))
-    : encodeFrame(message.event, frame);
+function encodeMessage(message: Delivered): string {
+  const own = toOwnEvent(message);
+  if (own !== undefined) return encodeFrame(own.event, own.payload);
+  return encodeFrame(String(message.event), { ...toCustomEventMeta(message), data: message.data });
 }

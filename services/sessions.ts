@@ -217,6 +217,21 @@ export class Sessions {
     return chosen.length;
   }
 
+  /**
+   * Does something to what is kept of a user while none of the user's connections stands on it; afterwards they are
+   * closed, and their clients come back to what is there then.
+   */
+  async renew<Result>(userId: string, work: () => Promise<Result>): Promise<Result> {
+    const connections = this.parts.connections.ofUser(userId);
+    for (const connection of connections) this.leave(connection);
+    try {
+      return await work();
+    } finally {
+      const closing = { code: 'going_away', reason: 'The data of this user was erased.', retryInMs: 0 } as const;
+      for (const connection of connections) connection.close(closing, { isFinal: false });
+    }
+  }
+
   /** Tells every client that the service goes away, with reconnect times spread, and closes. */
   close(): void {
     clearInterval(this.#expiryTimer);

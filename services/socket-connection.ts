@@ -7,7 +7,7 @@ import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Caller } from '../utils/jwt';
-import { type AnyMessage, type Closing, type Message, toCustomEventMeta, toMessageFrame } from '../utils/protocol';
+import { type Closing, type Delivered, toCustomEventMeta, toOwnEvent } from '../utils/protocol';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
@@ -119,7 +119,7 @@ export class SocketConnection implements Connection {
     return this.#countedBytes;
   }
 
-  sendPage(messages: readonly Message[]): void {
+  sendPage(messages: readonly Delivered[]): void {
     this.#corked(() => {
       for (const message of messages) this.#socket.emit(...argumentsOf(message));
     });
@@ -217,7 +217,8 @@ function encode(args: readonly unknown[]): SocketFrame {
 }
 
 /** A message under its own event name. */
-function argumentsOf(message: AnyMessage): [string, ...unknown[]] {
-  if (message.event === undefined) return ['message', toMessageFrame(message)];
-  return [message.event, message.data, toCustomEventMeta(message)];
+function argumentsOf(message: Delivered): [string, ...unknown[]] {
+  const own = toOwnEvent(message);
+  if (own !== undefined) return [own.event, own.payload];
+  return [String(message.event), message.data, toCustomEventMeta(message)];
 }

@@ -1,19 +1,25 @@
-/** Work that returns by itself: cursors are written behind, old messages are removed. */
+/** Work that returns by itself: cursors are written behind, what is due is sent or expires, old messages go. */
 import type { Clock } from '../utils/clock';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
 import type { Logger } from './logger';
+import type { Metrics } from './metrics';
 import type { Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
 /** Messages removed by one transaction: small, so that sends between two are not held up. */
 const SWEEP_CHUNK = 500;
+/** How late a scheduled message or the news of an expiry may be. Looking costs a read while nothing is due. */
+const DUE_INTERVAL_MS = 250;
+/** Small as well: a transaction of 100 takes a few milliseconds. */
+const DUE_CHUNK = 100;
 
 export interface UpkeepParts {
   readonly store: Store;
   readonly cursors: Cursors;
   readonly delivery: Delivery;
+  readonly metrics: Metrics;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly retentionDays: number;
@@ -23,6 +29,7 @@ export class Upkeep {
   #timers: NodeJS.Timeout[] = [];
   #isStopped = false;
   #sweeping: Promise<void> | undefined;
+  #handling: Promise<void> | undefined;
 
   constructor(private readonly parts: UpkeepParts) {}
 
@@ -30,9 +37,45 @@ export class Upkeep {
     this.#timers = [
       setInterval(() => void this.writeCursors(), WRITE_BEHIND_INTERVAL_MS),
       setInterval(() => void this.sweep(), SWEEP_INTERVAL_MS),
+      setInterval(() => void this.handleDue(), DUE_INTERVAL_MS),
     ];
     for (const timer of this.#timers) timer.unref();
     void this.sweep();
+    void this.handleDue();
+  }
+
+  /** Sends what was scheduled for a time that has come, and removes what has expired; one run at a time. */
+  handleDue(): Promise<void> {
+    this.#handling ??= this.#handleOnce().finally(() => {
+      this.#handling = undefined;
+    });
+    return this.#handling;
+  }
+
+  async #handleOnce(): Promise<void> {
+    try {
+      await this.#inChunks(() => this.#sendDue());
+      await this.#inChunks(() => this.#expire());
+    } catch (error) {
+      this.parts.logger.error({ err: error }, 'what is due could not be handled, it is tried again');
+    }
+  }
+
+  async #inChunks(work: () => Promise<number>): Promise<void> {
+    while (!this.#isStopped && (await work()) === DUE_CHUNK);
+  }
+
+  async #sendDue(): Promise<number> {
+    const { taken, entries } = await this.parts.store.appendDue(DUE_CHUNK);
+    this.parts.metrics.sends.inc(entries.filter(({ ref }) => ref === undefined).length);
+    await this.parts.delivery.emitAppended(entries);
+    return taken;
+  }
+
+  async #expire(): Promise<number> {
+    const { taken, expired } = await this.parts.store.expire(DUE_CHUNK);
+    await this.parts.delivery.emitExpired(expired);
+    return taken;
   }
 
   /** Writes the cursors of all devices as they are now. */
@@ -58,6 +101,7 @@ export class Upkeep {
         removed = await this.parts.store.prune(before, SWEEP_CHUNK);
         total += removed;
       }
+      await this.#inChunks(() => this.parts.store.forgetAnswers(DUE_CHUNK));
       if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
     } catch (error) {
       this.parts.logger.error({ err: error, removed: total }, 'the retention sweep failed, the next one goes on');
@@ -69,6 +113,7 @@ export class Upkeep {
     this.#isStopped = true;
     for (const timer of this.#timers) clearInterval(timer);
     await this.#sweeping;
+    await this.#handling;
     await this.writeCursors();
   }
 }
