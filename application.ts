@@ -8,9 +8,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { clientActions, clientEvents, dispatchBy } from './features/client-events';
 import { createHttpApplication } from './features/index';
 import { refuseTarget, refuseUnreadable } from './features/render-error';
+import { createSendBatch } from './handlers/batch';
 import { createConnectionOperations } from './handlers/connection';
+import { createCarryOut } from './handlers/idempotency';
+import { createInboxOperations } from './handlers/inbox';
+import { createMessageChangeOperations } from './handlers/messages';
 import { createPresenceOperations } from './handlers/presence';
+import { createScheduleOperations } from './handlers/schedule';
+import { createSending } from './handlers/sending';
 import { createTopicOperations } from './handlers/topics';
+import { createUserDataOperations } from './handlers/users';
 import { createMessageOperations } from './handlers/websocket';
 import { Connections } from './services/connections';
 import { Cursors } from './services/cursors';
@@ -74,10 +81,10 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   const logger = overrides.logger ?? createLogger(config);
   const key = resolveKey(config);
   const tokens = createTokens({ ...key, ...claimRules(config), isExpRequired: config.JWT_REQUIRE_EXP }, clock);
-  const store = openStore(config);
+  const store = openStore(config, clock);
   const connections = new Connections();
   const metrics = createMetrics({ connections: () => connections.count, users: () => connections.userCount });
-  const cursors = new Cursors(store, logger);
+  const cursors = new Cursors(store, logger, clock);
   const delivery = new Delivery({ store, cursors, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
   const httpServer = createServer({
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
@@ -92,7 +99,8 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
-  const messages = createMessageOperations({ delivery, connections, cursors, clock, maxMessageBytes, disconnect });
+  const sending = createSending({ delivery, store, clock, maxMessageBytes });
+  const messages = createMessageOperations({ delivery, connections, cursors, clock, sending, disconnect });
   const topics = createTopicOperations({
     store,
     delivery,
@@ -102,6 +110,13 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     unfollow: (userId, topic) => sessions.unfollow(userId, topic),
   });
   const lobby = createPresenceOperations({ presence, typing, delivery, isPublic: config.PRESENCE_PUBLIC });
+  const inbox = createInboxOperations({ store, delivery });
+  const { assertSize } = sending;
+  const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize });
+  const schedule = createScheduleOperations(store);
+  const users = createUserDataOperations({ store, cursors, sessions, clock });
+  const sendBatch = createSendBatch({ sending, topics, isOpen: config.AUTHORIZATION === 'open' });
+  const carryOut = createCarryOut(store);
   const verify = (token: string) => tokens.verify(token);
   const own = createConnectionOperations({
     delivery,
@@ -118,7 +133,20 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
   const health = { store, connections, metrics, isStopping: () => isStopping, uptimeSeconds };
   // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
-  const handleRequest = createHttpApplication({ config, logger, tokens, health, messages, topics });
+  const handleRequest = createHttpApplication({
+    config,
+    logger,
+    tokens,
+    health,
+    messages,
+    topics,
+    inbox,
+    changes,
+    schedule,
+    users,
+    sendBatch,
+    carryOut,
+  });
   httpServer.on('request', (request, response) => {
     // Express knows no answer to a target that is no URL.
     handleRequest(request, response, () => refuseTarget(request, response, metrics));
@@ -126,10 +154,10 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   httpServer.on('clientError', refuseUnreadable(metrics));
   const websocket = new WebSocketService(httpServer, { config, metrics, tokens, connections, sessions, limits });
   const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
-  const upkeep = new Upkeep({ store, cursors, delivery, clock, logger, retentionDays: config.RETENTION_DAYS });
+  const upkeep = new Upkeep({ store, cursors, delivery, metrics, clock, logger, retentionDays: config.RETENTION_DAYS });
 
   async function start(): Promise<Address> {
-    const operations = { messages, topics, presence: lobby, own };
+    const operations = { messages, topics, presence: lobby, inbox, own };
     sessions.open();
     presence.open();
     typing.open();

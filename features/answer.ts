@@ -1,18 +1,29 @@
+import { once } from 'node:events';
 import type { Response } from 'express';
-import type { Sent } from '../handlers/websocket';
+import type { WrittenAnswer } from '../handlers/idempotency';
 
 /** One write with its length; Express' own `json` would look for an ETag and a character set on the way. */
 export function answer(response: Response, body: object, status = 200): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, {
-    'Content-Type': 'application/json; charset=utf-8',
-    'Content-Length': Buffer.byteLength(text),
-  });
-  response.end(text);
+  answerWritten(response, { status, body: JSON.stringify(body), isRepeated: false });
 }
 
-/** The answer to a send; a repeated one says so in its header. */
-export function answerSent(response: Response, { answer: body, isRepeated }: Sent<object>): void {
-  if (isRepeated) response.setHeader('Idempotent-Replay', 'true');
-  answer(response, body);
+/** An answer that is text already; a repeated one says so in its header. */
+export function answerWritten(response: Response, { status, body, isRepeated }: WrittenAnswer): void {
+  response.writeHead(status, {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Content-Length': Buffer.byteLength(body),
+    ...(isRepeated ? { 'Idempotent-Replay': 'true' } : {}),
+  });
+  response.end(body);
+}
+
+/** JSON lines, written as they come and as fast as they are read. */
+export async function answerLines(response: Response, lines: AsyncIterable<object>): Promise<void> {
+  response.writeHead(200, { 'Content-Type': 'application/x-ndjson; charset=utf-8' });
+  for await (const line of lines) {
+    if (response.closed) return;
+    if (!response.write(`${JSON.stringify(line)}\n`))
+      await Promise.race([once(response, 'drain'), once(response, 'close')]);
+  }
+  response.end();
 }

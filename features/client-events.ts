@@ -1,12 +1,12 @@
 /** The tables of what clients may ask for over a socket: Socket.IO event or plain action → operation. */
 import type { ConnectionOperations } from '../handlers/connection';
+import type { InboxOperations } from '../handlers/inbox';
 import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
 import { AppError, badField } from '../utils/errors';
 import {
-  notSupported,
   parseField,
   parseInput,
   plainCreateSchema,
@@ -21,6 +21,7 @@ export interface SocketOperations {
   readonly messages: MessageOperations;
   readonly topics: TopicOperations;
   readonly presence: PresenceOperations;
+  readonly inbox: InboxOperations;
   readonly own: ConnectionOperations;
 }
 
@@ -33,6 +34,7 @@ export function clientEvents({
   messages,
   topics,
   presence,
+  inbox,
   own,
 }: SocketOperations): ReadonlyMap<string, Operation<unknown>> {
   return new Map<string, Operation<unknown>>([
@@ -48,6 +50,7 @@ export function clientEvents({
     ['presence:subscribe', presence.subscribe],
     ['presence:unsubscribe', presence.unsubscribe],
     ['typing', presence.type],
+    ['state', (connection, payload) => inbox.change(connection.caller, payload, connection)],
     ['auth:refresh', own.refresh],
     ['logout', (connection) => own.logout(connection)],
   ]);
@@ -85,7 +88,7 @@ function fieldOf(payload: unknown, name: string): unknown {
 
 /** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */
 export function clientActions(operations: SocketOperations): ReadonlyMap<string, Operation<Frame>> {
-  const { topics, presence, own } = operations;
+  const { topics, presence, inbox, own } = operations;
   const join: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
     return topics.join(caller, { name });
@@ -131,12 +134,7 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
     ['logout', (connection) => own.logout(connection)],
     // The transport closes after the answer.
     ['disconnect', () => ({})],
-    [
-      'state',
-      () => {
-        throw notSupported(['state']);
-      },
-    ],
+    ['state', (connection, frame) => inbox.change(connection.caller, frame, connection)],
   ]);
 }
 

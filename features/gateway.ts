@@ -2,30 +2,23 @@
 import type { MessageOperations } from '../handlers/websocket';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
-import { callerOf, parameterOf } from './request';
+import { parameterOf } from './request';
 import type { Route } from './routes';
 
 export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptimeSeconds: () => number): Route[] {
-  const { authenticated, withBody, authorize } = guards;
-  const sending = [...authenticated, authorize('send'), refuseIdempotencyKey, ...withBody];
+  const { authenticated, withBody, authorize, sendOnce } = guards;
+  const sending = [...authenticated, authorize('send'), ...withBody];
   const looking = [...authenticated, authorize('presence')];
   return [
     {
       method: 'post',
       path: '/send',
-      handlers: [
-        ...sending,
-        async (request, response) => answer(response, await messages.emitToUser(callerOf(request), request.body)),
-      ],
+      handlers: [...sending, sendOnce((sender, request) => messages.emitToUser(sender, request.body))],
     },
     {
       method: 'post',
       path: '/send-many',
-      handlers: [
-        ...sending,
-        async (request, response) => answer(response, await messages.emitToUsers(callerOf(request), request.body)),
-      ],
+      handlers: [...sending, sendOnce((sender, request) => messages.emitToUsers(sender, request.body))],
     },
     {
       method: 'get',

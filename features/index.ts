@@ -5,7 +5,13 @@ import cors from 'cors';
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { pinoHttp } from 'pino-http';
+import type { SendBatch } from '../handlers/batch';
+import type { CarryOut } from '../handlers/idempotency';
+import type { InboxOperations } from '../handlers/inbox';
+import type { MessageChangeOperations } from '../handlers/messages';
+import type { ScheduleOperations } from '../handlers/schedule';
 import type { TopicOperations } from '../handlers/topics';
+import type { UserDataOperations } from '../handlers/users';
 import type { MessageOperations } from '../handlers/websocket';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
@@ -17,11 +23,16 @@ import { createAuthorize } from './guards/authorize';
 import type { Guards } from './guards/guards';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
+import { createSendOnce } from './guards/send-once';
 import { type HealthParts, healthRoutes } from './health';
+import { inboxRoutes } from './inbox';
+import { messageRoutes } from './messages';
 import { refuseUnknownPath, renderError } from './render-error';
 import { requestIdOf } from './request';
 import { mountRoutes } from './routes';
+import { scheduleRoutes } from './schedule';
 import { topicRoutes } from './topics';
+import { userRoutes } from './users';
 import { websocketRoutes } from './websocket';
 
 /** Answers a request; `onUnanswered` is called for one that no route and no error handler has met. */
@@ -34,6 +45,12 @@ export interface HttpParts {
   readonly health: HealthParts;
   readonly messages: MessageOperations;
   readonly topics: TopicOperations;
+  readonly inbox: InboxOperations;
+  readonly changes: MessageChangeOperations;
+  readonly schedule: ScheduleOperations;
+  readonly users: UserDataOperations;
+  readonly sendBatch: SendBatch;
+  readonly carryOut: CarryOut;
 }
 
 const EXPOSED_HEADERS = ['Idempotent-Replay', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Request-Id'];
@@ -58,6 +75,8 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
     withBody: parseJsonBody(config.MAX_BODY_BYTES),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES),
     authorize: createAuthorize(config.AUTHORIZATION === 'open'),
+    isOneself: (caller, userId) => caller.userId === userId,
+    sendOnce: createSendOnce(parts.carryOut),
   };
   const app = express();
   app.disable('x-powered-by');
@@ -75,6 +94,10 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '/websocket', websocketRoutes(parts.messages, guards));
   mountRoutes(app, '/api/gateway', gatewayRoutes(parts.messages, guards, health.uptimeSeconds));
   mountRoutes(app, '/topics', topicRoutes(parts.topics, parts.messages, guards));
+  mountRoutes(app, '/inbox', inboxRoutes(parts.inbox, guards));
+  mountRoutes(app, '/messages', messageRoutes(parts.changes, parts.sendBatch, guards));
+  mountRoutes(app, '/scheduled', scheduleRoutes(parts.schedule, guards));
+  mountRoutes(app, '/users', userRoutes(parts.users, guards));
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes());
   app.use(refuseUnknownPath);

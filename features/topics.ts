@@ -2,14 +2,13 @@
 import type { Request } from 'express';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
-import { answer, answerSent } from './answer';
+import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 
 export function topicRoutes(topics: TopicOperations, messages: MessageOperations, guards: Guards): Route[] {
-  const { authenticated, withBody } = guards;
+  const { authenticated, withBody, sendOnce } = guards;
   const nameOf = (request: Request) => parameterOf(request, 'name');
   return [
     {
@@ -76,13 +75,11 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
       path: '/:name/messages',
       handlers: [
         ...authenticated,
-        refuseIdempotencyKey,
         ...withBody,
-        async (request, response) => {
-          const caller = callerOf(request);
-          await topics.assertMayWrite(caller, nameOf(request), { isServiceAllowed: true });
-          answerSent(response, await messages.messageTopic(caller, nameOf(request), request.body));
-        },
+        sendOnce(async (sender, request) => {
+          await topics.assertMayWrite(sender, nameOf(request), { isServiceAllowed: true });
+          return messages.messageTopic(sender, nameOf(request), request.body);
+        }),
       ],
     },
     {

@@ -1,56 +1,40 @@
 /** /websocket/…: message, broadcast, notification, users, me. */
-import type { RequestHandler } from 'express';
+import type { Request } from 'express';
+import type { Sender, Sent } from '../handlers/sending';
 import type { MessageOperations } from '../handlers/websocket';
-import { answer, answerSent } from './answer';
+import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { refuseIdempotencyKey } from './guards/refuse-idempotency-key';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 
 export function websocketRoutes(operations: MessageOperations, guards: Guards): Route[] {
-  const { authenticated, withBody, authorize } = guards;
-  const isOneself = (caller: { userId: string }, userId: string | undefined) => caller.userId === userId;
-  const sending = (handler: RequestHandler): RequestHandler[] => [
+  const { authenticated, withBody, authorize, isOneself, sendOnce } = guards;
+  const sending = (scope: 'send' | 'broadcast', work: (sender: Sender, request: Request) => Promise<Sent>) => [
     ...authenticated,
-    authorize('send'),
-    refuseIdempotencyKey,
+    authorize(scope),
     ...withBody,
-    handler,
+    sendOnce(work),
   ];
   return [
     {
       method: 'post',
       path: '/message/user',
-      handlers: sending(async (request, response) => {
-        answerSent(response, await operations.messageUser(callerOf(request), request.body));
-      }),
+      handlers: sending('send', (sender, request) => operations.messageUser(sender, request.body)),
     },
     {
       method: 'post',
       path: '/message/users',
-      handlers: sending(async (request, response) => {
-        answer(response, await operations.messageUsers(callerOf(request), request.body));
-      }),
+      handlers: sending('send', (sender, request) => operations.messageUsers(sender, request.body)),
     },
     {
       method: 'post',
       path: '/message/broadcast',
-      handlers: [
-        ...authenticated,
-        authorize('broadcast'),
-        refuseIdempotencyKey,
-        ...withBody,
-        async (request, response) => {
-          answerSent(response, await operations.broadcast(callerOf(request), request.body));
-        },
-      ],
+      handlers: sending('broadcast', (sender, request) => operations.broadcast(sender, request.body)),
     },
     {
       method: 'post',
       path: '/notification',
-      handlers: sending(async (request, response) => {
-        answerSent(response, await operations.notify(callerOf(request), request.body));
-      }),
+      handlers: sending('send', (sender, request) => operations.notify(sender, request.body)),
     },
     {
       method: 'get',

@@ -7,7 +7,7 @@ import type { Store } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
-import type { ClosingCode, Message } from '../utils/protocol';
+import { type ClosingCode, toListedMessage } from '../utils/protocol';
 import {
   ackSchema,
   assertMessageSize,
@@ -48,12 +48,14 @@ export function createConnectionOperations(parts: ConnectionParts) {
   async function history(
     connection: Connection,
     input: unknown,
-  ): Promise<{ topic: string; messages: readonly Message[] }> {
+  ): Promise<{ topic: string; messages: readonly object[] }> {
     const { topic, after, before, limit } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
     if (!mayRead) throw new AppError('not_found', 'topic: there is no such topic');
-    return { topic, messages: await store.history(topic, { after, before, limit }) };
+    const { userId } = connection;
+    const messages = await store.history(topic, { after, before, limit, userId });
+    return { topic, messages: messages.map(toListedMessage) };
   }
 
   /** An ancestor's echo: `{message}`. */

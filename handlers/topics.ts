@@ -4,7 +4,7 @@ import type { Joined, Member, Store, Topic } from '../services/storage/contract'
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
-import type { Message } from '../utils/protocol';
+import { toListedMessage } from '../utils/protocol';
 import {
   addMemberSchema,
   createTopicSchema,
@@ -145,11 +145,12 @@ export function createTopicOperations(parts: TopicParts) {
   }
 
   /** What was said in a topic; for members. */
-  async function history(caller: Caller, name: string, query: unknown): Promise<{ messages: readonly Message[] }> {
+  async function history(caller: Caller, name: string, query: unknown): Promise<{ messages: readonly object[] }> {
     const { after, before, limit } = parseInput(historyQuerySchema, query);
     await visible(caller, name);
     if (!holdsScope(caller, 'admin')) await assertMember(caller, name);
-    return { messages: await store.history(name, { after, before, limit }) };
+    const messages = await store.history(name, { after, before, limit, userId: caller.userId });
+    return { messages: messages.map(toListedMessage) };
   }
 
   /**

@@ -3,12 +3,10 @@ import type { Connections } from '../services/connections';
 import type { Cursors } from '../services/cursors';
 import type { Delivery } from '../services/delivery';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { AppError, badField, toAppError } from '../utils/errors';
-import { newId } from '../utils/ids';
-import type { Caller } from '../utils/jwt';
+import { badField, toAppError } from '../utils/errors';
+import { readCursor, writeCursor } from '../utils/opaque-cursor';
 import type { ClosingCode } from '../utils/protocol';
 import {
-  assertMessageSize,
   contentSchema,
   directMessageSchema,
   gatewaySendManySchema,
@@ -19,18 +17,17 @@ import {
   notificationSchema,
   parseField,
   parseInput,
-  parseSend,
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import type { Content, Receipt, Sender, Sending, Sent } from './sending';
 
 export interface MessageParts {
   readonly delivery: Delivery;
   readonly connections: Connections;
   readonly cursors: Cursors;
   readonly clock: Clock;
-  /** Largest `data` of a message: UTF-8 bytes of its JSON. */
-  readonly maxMessageBytes: number;
+  readonly sending: Sending;
   /** Closes the sockets of a user. @returns how many. */
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
 }
@@ -48,14 +45,19 @@ export interface SendAnswer {
   readonly live: 'ok' | 'degraded';
 }
 
-/** An answer, and whether it repeats that of an earlier request with the same id. */
-export interface Sent<Answer = SendAnswer> {
-  readonly answer: Answer;
-  readonly isRepeated: boolean;
+/** What the sender of a message with `sendAt` or `delay` is told. */
+export interface ScheduledSendAnswer {
+  readonly success: true;
+  readonly message: string;
+  readonly id: string;
+  readonly topic: string;
+  /** ISO 8601. */
+  readonly scheduledFor: string;
 }
 
 export type RecipientResult =
   | { readonly userId: string; readonly id: string; readonly seq?: number; readonly connected: boolean }
+  | { readonly userId: string; readonly id: string; readonly scheduledFor: string }
   | { readonly userId: string; readonly error: { readonly code: string; readonly detail: string } };
 
 export interface UserStatusAnswer {
@@ -75,96 +77,98 @@ export interface GatewayAnswer {
   readonly id?: string;
 }
 
-interface Content {
-  readonly type: string;
-  readonly data?: unknown;
-  readonly id?: string | undefined;
-  readonly event?: string | undefined;
-  readonly persist?: boolean | undefined;
-}
-
 export type MessageOperations = ReturnType<typeof createMessageOperations>;
 
 const MAX_LISTED_USERS = 1_000;
+const CURSOR_KIND = 'users';
 
 export function createMessageOperations(parts: MessageParts) {
   const { delivery, connections, cursors, clock } = parts;
+  const { send, assertSize, assertOptions } = parts.sending;
 
   /** Sends to one user. @throws AppError `bad_request`, `message_too_large`, `idempotency_conflict`, `store_…`. */
-  async function messageUser(caller: Caller, input: unknown): Promise<Sent> {
-    const { userId, ...content } = parseSend(messageToUserSchema, input);
-    return sendToUser(caller, userId, content);
+  async function messageUser(sender: Sender, input: unknown): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
+    const { userId, ...content } = parseInput(messageToUserSchema, input);
+    return sendToUser(sender, userId, content);
   }
 
   /** The same from a socket: `{to, type, data, …options}`. */
-  async function directMessage(caller: Caller, input: unknown): Promise<Sent> {
-    const { to, ...content } = parseSend(directMessageSchema, input);
-    return sendToUser(caller, to, content);
+  async function directMessage(sender: Sender, input: unknown): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
+    const { to, ...content } = parseInput(directMessageSchema, input);
+    return sendToUser(sender, to, content);
   }
 
   /** Sends to a named topic by one append. Whether the caller may is asked before (handlers/topics.ts). */
-  async function messageTopic(caller: Caller, topic: string, input: unknown): Promise<Sent> {
-    const content = parseSend(contentSchema, input);
+  async function messageTopic(
+    sender: Sender,
+    topic: string,
+    input: unknown,
+  ): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
+    const content = parseInput(contentSchema, input);
     assertSize('data', content.data);
-    const { receipt, isRepeated } = await send(caller, topic, content);
-    const answer = {
-      ...success(`Message sent to topic ${topic}`, receipt),
-      connected: delivery.hasFollowers(topic),
-      live: 'ok',
-    } as const;
-    return { answer, isRepeated };
+    const receipt = await send(sender, topic, content);
+    return toAnswer(`Message sent to topic ${topic}`, receipt, { connected: delivery.hasFollowers(topic) });
   }
 
   /** Sends a payload under an event name, as an ancestor's gateway did. It is kept for who is away all the same. */
-  async function emitToUser(caller: Caller, input: unknown): Promise<GatewayAnswer> {
-    const { userId, event, message } = parseSend(gatewaySendSchema, input);
+  async function emitToUser(sender: Sender, input: unknown): Promise<Sent<GatewayAnswer>> {
+    const { userId, event, message } = parseInput(gatewaySendSchema, input);
     assertSize('message', message);
-    const { receipt } = await send(caller, personalTopic(userId), { type: event, event, data: message });
-    if (connections.isOnline(userId)) return { success: true, message: `Message sent to user ${userId}` };
-    return { success: false, message: `User ${userId} is not connected`, stored: true, id: receipt.id };
+    const { id, isRepeated } = await send(sender, personalTopic(userId), { type: event, event, data: message });
+    const answer: GatewayAnswer = connections.isOnline(userId)
+      ? { success: true, message: `Message sent to user ${userId}` }
+      : { success: false, message: `User ${userId} is not connected`, stored: true, id };
+    return { answer, isRepeated };
   }
 
   /** The same for several users, each once. */
   async function emitToUsers(
-    caller: Caller,
+    sender: Sender,
     input: unknown,
-  ): Promise<{ success: true; message: string; userIds: string[] }> {
-    const { userIds, event, message } = parseSend(gatewaySendManySchema, input);
+  ): Promise<Sent<{ success: true; message: string; userIds: string[] }>> {
+    const { userIds, event, message } = parseInput(gatewaySendManySchema, input);
     assertSize('message', message);
     const recipients = [...new Set(userIds)];
     const content = { type: event, event, data: message };
-    await Promise.all(recipients.map((userId) => send(caller, personalTopic(userId), content)));
-    return { success: true, message: `Message sent to ${recipients.length} users`, userIds: recipients };
+    const receipts = await Promise.all(recipients.map((userId) => send(sender, personalTopic(userId), content)));
+    const answer = {
+      success: true,
+      message: `Message sent to ${recipients.length} users`,
+      userIds: recipients,
+    } as const;
+    return { answer, isRepeated: receipts.every(({ isRepeated }) => isRepeated) };
   }
 
-  async function sendToUser(caller: Caller, userId: string, content: Content): Promise<Sent> {
+  async function sendToUser(
+    sender: Sender,
+    userId: string,
+    content: Content,
+  ): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
     assertSize('data', content.data);
-    const sent = await send(caller, personalTopic(userId), content);
-    const answer = {
-      ...success(`Message sent to user ${userId}`, sent.receipt),
-      connected: connections.isOnline(userId),
-      live: 'ok',
-    } as const;
-    return { answer, isRepeated: sent.isRepeated };
+    const receipt = await send(sender, personalTopic(userId), content);
+    return toAnswer(`Message sent to user ${userId}`, receipt, { connected: connections.isOnline(userId) });
   }
 
   /** Sends the same message to several users, each once. One user's failure leaves the others alone. */
   async function messageUsers(
-    caller: Caller,
+    sender: Sender,
     input: unknown,
-  ): Promise<{ success: true; message: string; results: RecipientResult[] }> {
-    const { userIds, ...content } = parseSend(messageToUsersSchema, input);
+  ): Promise<Sent<{ success: true; message: string; results: RecipientResult[] }>> {
+    const { userIds, ...content } = parseInput(messageToUsersSchema, input);
     if (content.id !== undefined) throw badField('id', 'is refused here: an id names one message');
     assertSize('data', content.data);
     const recipients = [...new Set(userIds)];
-    const results = await Promise.all(recipients.map((userId) => sendToOneOf(caller, userId, content)));
-    return { success: true, message: `Message sent to ${recipients.length} users`, results };
+    // What is wrong for one is wrong for all.
+    for (const userId of recipients.slice(0, 1)) assertOptions(personalTopic(userId), content);
+    const results = await Promise.all(recipients.map((userId) => sendToOneOf(sender, userId, content)));
+    const answer = { success: true, message: `Message sent to ${recipients.length} users`, results } as const;
+    return { answer, isRepeated: false, isScheduled: results.some((result) => 'scheduledFor' in result) };
   }
 
-  async function sendToOneOf(caller: Caller, userId: string, content: Content): Promise<RecipientResult> {
+  async function sendToOneOf(sender: Sender, userId: string, content: Content): Promise<RecipientResult> {
     try {
-      const { receipt } = await send(caller, personalTopic(userId), content);
-      const { id, seq } = receipt;
+      const { id, seq, scheduledFor } = await send(sender, personalTopic(userId), content);
+      if (scheduledFor !== undefined) return { userId, id, scheduledFor };
       return { userId, id, ...(seq === undefined ? {} : { seq }), connected: connections.isOnline(userId) };
     } catch (thrown) {
       const { code, message } = toAppError(thrown);
@@ -173,69 +177,32 @@ export function createMessageOperations(parts: MessageParts) {
   }
 
   /** Sends to everyone by one append. `recipients`: distinct users who are connected now. */
-  async function broadcast(caller: Caller, input: unknown): Promise<Sent<SendAnswer & { recipients: number }>> {
-    const content = parseSend(contentSchema, input);
+  async function broadcast(
+    sender: Sender,
+    input: unknown,
+  ): Promise<Sent<(SendAnswer & { recipients: number }) | ScheduledSendAnswer>> {
+    const content = parseInput(contentSchema, input);
     assertSize('data', content.data);
-    const { receipt, isRepeated } = await send(caller, BROADCAST_TOPIC, content);
+    const receipt = await send(sender, BROADCAST_TOPIC, content);
     const recipients = connections.userCount;
-    const answer = {
-      ...success('Message broadcast', receipt),
-      connected: recipients > 0,
-      live: 'ok',
-      recipients,
-    } as const;
-    return { answer, isRepeated };
+    return toAnswer('Message broadcast', receipt, { connected: recipients > 0, recipients });
   }
 
   /** Sends a message of type `notification` with `data: {title, body, ...data}`. */
-  async function notify(caller: Caller, input: unknown): Promise<Sent> {
-    const { userId, title, body, data, ...options } = parseSend(notificationSchema, input);
-    return sendToUser(caller, userId, { ...options, type: 'notification', data: { title, body, ...data } });
-  }
-
-  /** Stores and emits. The size was checked before: once, however many recipients there are. */
-  async function send(
-    caller: Caller,
-    topic: string,
-    content: Content,
-  ): Promise<{ receipt: Receipt; isRepeated: boolean }> {
-    const now = clock.now();
-    const draft = {
-      id: content.id ?? newId(now),
-      topic,
-      type: content.type,
-      data: content.data,
-      timestamp: toIsoTime(now),
-      from: caller.userId,
-      ...(content.event === undefined ? {} : { event: content.event }),
-    };
-    if (content.persist === false) {
-      delivery.publishLive(draft);
-      return { receipt: { id: draft.id, topic }, isRepeated: false };
-    }
-    const appended = await delivery.publish({ ...draft, isClientId: content.id !== undefined });
-    if (appended.outcome === 'conflict') {
-      throw new AppError('idempotency_conflict', `id: ${draft.id} was used by this sender for another message`, {
-        errors: [{ path: 'id', message: 'was used by this sender for another message' }],
-      });
-    }
-    return { receipt: appended.message, isRepeated: appended.outcome === 'repeated' };
-  }
-
-  /** Bounds what a message carries; `path`: the sender's word for it. */
-  function assertSize(path: string, data: unknown): void {
-    assertMessageSize(path, data, parts.maxMessageBytes);
+  async function notify(sender: Sender, input: unknown): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
+    const { userId, title, body, data, ...options } = parseInput(notificationSchema, input);
+    return sendToUser(sender, userId, { ...options, type: 'notification', data: { title, body, ...data } });
   }
 
   /** Who is connected, by name; pages of at most 1,000. `count`: all of them. */
   function connectedUsers(query: unknown): { users: string[]; count: number; nextCursor: string | null } {
     const { limit = MAX_LISTED_USERS, cursor } = parseInput(listQuerySchema, query);
-    const after = cursor === undefined ? undefined : readCursor(cursor);
+    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, userIdSchema, cursor);
     const all = connections.userIds().sort();
     const rest = after === undefined ? all : all.filter((userId) => userId > after);
     const users = rest.slice(0, limit);
     const last = users.at(-1);
-    const nextCursor = rest.length > users.length && last !== undefined ? writeCursor(last) : null;
+    const nextCursor = rest.length > users.length && last !== undefined ? writeCursor(CURSOR_KIND, last) : null;
     return { users, count: all.length, nextCursor };
   }
 
@@ -274,31 +241,20 @@ export function createMessageOperations(parts: MessageParts) {
   };
 }
 
-interface Receipt {
-  readonly id: string;
-  readonly topic: string;
-  readonly seq?: number;
-}
-
-function success(message: string, { id, topic, seq }: Receipt) {
-  return { success: true, message, id, topic, ...(seq === undefined ? {} : { seq }) } as const;
+/** What the sender is told: where the message stands, or when it will be sent. */
+function toAnswer<Live extends { readonly connected: boolean }>(
+  message: string,
+  { id, topic, seq, scheduledFor, isRepeated }: Receipt,
+  live: Live,
+): Sent<(SendAnswer & Live) | ScheduledSendAnswer> {
+  if (scheduledFor !== undefined) {
+    const answer = { success: true, message: 'Message scheduled', id, topic, scheduledFor } as const;
+    return { answer, isRepeated, isScheduled: true };
+  }
+  const place = { id, topic, ...(seq === undefined ? {} : { seq }) };
+  return { answer: { success: true, message, ...place, ...live, live: 'ok' }, isRepeated };
 }
 
 function parseUserId(userId: string): string {
   return parseField('userId', userIdSchema, userId);
-}
-
-/** Cursors are opaque to clients; this prefix tells ours from garbage. */
-const CURSOR_PREFIX = 'u:';
-
-function writeCursor(userId: string): string {
-  return Buffer.from(CURSOR_PREFIX + userId, 'utf8').toString('base64url');
-}
-
-function readCursor(cursor: string): string {
-  const text = Buffer.from(cursor, 'base64url').toString('utf8');
-  if (!text.startsWith(CURSOR_PREFIX) || writeCursor(text.slice(CURSOR_PREFIX.length)) !== cursor) {
-    throw badField('cursor', 'must be a cursor that an earlier answer gave');
-  }
-  return text.slice(CURSOR_PREFIX.length);
 }

@@ -1,6 +1,8 @@
 /** What routes put before their handlers. Built once in features/index.ts. */
 import type { RequestHandler } from 'express';
+import type { Caller } from '../../utils/jwt';
 import type { createAuthorize } from './authorize';
+import type { createSendOnce } from './send-once';
 
 export interface Guards {
   /** A valid token, within the caller's rate. */
@@ -10,4 +12,7 @@ export interface Guards {
   /** The same, or no body at all. */
   readonly withOptionalBody: readonly RequestHandler[];
   readonly authorize: ReturnType<typeof createAuthorize>;
+  /** Lets who is named in the path do without the scope. */
+  readonly isOneself: (caller: Caller, userId: string | undefined) => boolean;
+  readonly sendOnce: ReturnType<typeof createSendOnce>;
 }

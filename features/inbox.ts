@@ -1,0 +1,46 @@
+/** /inbox: one's own messages, their states and counts. */
+import type { InboxOperations } from '../handlers/inbox';
+import { answer } from './answer';
+import type { Guards } from './guards/guards';
+import { callerOf, parameterOf } from './request';
+import type { Route } from './routes';
+
+export function inboxRoutes(inbox: InboxOperations, { authenticated, withBody }: Guards): Route[] {
+  return [
+    {
+      method: 'get',
+      path: '',
+      handlers: [
+        ...authenticated,
+        async (request, response) => answer(response, await inbox.list(callerOf(request), request.query)),
+      ],
+    },
+    {
+      method: 'get',
+      path: '/counts',
+      handlers: [
+        ...authenticated,
+        async (request, response) => answer(response, await inbox.counts(callerOf(request))),
+      ],
+    },
+    {
+      method: 'patch',
+      path: '',
+      handlers: [
+        ...authenticated,
+        ...withBody,
+        async (request, response) => answer(response, await inbox.change(callerOf(request), request.body)),
+      ],
+    },
+    {
+      method: 'patch',
+      path: '/:id',
+      handlers: [
+        ...authenticated,
+        ...withBody,
+        async (request, response) =>
+          answer(response, await inbox.changeOne(callerOf(request), parameterOf(request, 'id'), request.body)),
+      ],
+    },
+  ];
+}

@@ -1,0 +1,58 @@
+/** /messages: many at once, and what can be done with one that was sent. */
+import type { SendBatch } from '../handlers/batch';
+import type { MessageChangeOperations } from '../handlers/messages';
+import { toProblem } from '../utils/errors';
+import { answer } from './answer';
+import type { Guards } from './guards/guards';
+import { originOf } from './render-error';
+import { callerOf, parameterOf } from './request';
+import type { Route } from './routes';
+
+export function messageRoutes(messages: MessageChangeOperations, sendBatch: SendBatch, guards: Guards): Route[] {
+  const { authenticated, withBody, authorize, sendOnce } = guards;
+  return [
+    {
+      method: 'post',
+      path: '/batch',
+      handlers: [
+        ...authenticated,
+        authorize('send'),
+        ...withBody,
+        sendOnce((sender, request) => {
+          const origin = originOf(request);
+          return sendBatch(sender, request.body, (error) => toProblem(error, { origin }));
+        }),
+      ],
+    },
+    {
+      method: 'patch',
+      path: '/:id',
+      handlers: [
+        ...authenticated,
+        ...withBody,
+        async (request, response) => {
+          const { body, query } = request as { body: unknown; query: unknown };
+          answer(response, await messages.update(callerOf(request), parameterOf(request, 'id'), { body, query }));
+        },
+      ],
+    },
+    {
+      method: 'delete',
+      path: '/:id',
+      handlers: [
+        ...authenticated,
+        async (request, response) =>
+          answer(response, await messages.retract(callerOf(request), parameterOf(request, 'id'), request.query)),
+      ],
+    },
+    {
+      method: 'get',
+      path: '/:id/receipts',
+      handlers: [
+        ...authenticated,
+        async (request, response) =>
+          answer(response, await messages.receipts(callerOf(request), parameterOf(request, 'id'), request.query)),
+      ],
+    },
+  ];
+}

@@ -1,0 +1,30 @@
+/** /scheduled: messages that wait for their time. */
+import type { ScheduleOperations } from '../handlers/schedule';
+import { answer } from './answer';
+import type { Guards } from './guards/guards';
+import { callerOf, parameterOf } from './request';
+import type { Route } from './routes';
+
+export function scheduleRoutes(schedule: ScheduleOperations, { authenticated, authorize }: Guards): Route[] {
+  return [
+    {
+      method: 'get',
+      path: '',
+      handlers: [
+        ...authenticated,
+        authorize('send'),
+        async (request, response) => answer(response, await schedule.list(callerOf(request), request.query)),
+      ],
+    },
+    {
+      method: 'delete',
+      path: '/:id',
+      handlers: [
+        ...authenticated,
+        authorize('send'),
+        async (request, response) =>
+          answer(response, await schedule.cancel(callerOf(request), parameterOf(request, 'id'), request.query)),
+      ],
+    },
+  ];
+}

@@ -1,0 +1,100 @@
+/** Many messages in one request: each item is a send of its own, and fails alone. */
+import { AppError, type Problem, toAppError } from '../utils/errors';
+import { holdsScope } from '../utils/jwt';
+import {
+  batchItemSchema,
+  batchSchema,
+  contentSchema,
+  parseField,
+  parseInput,
+  topicNameSchema,
+  userIdSchema,
+} from '../utils/schemas';
+import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import type { Content, Sender, Sending, Sent } from './sending';
+import type { TopicOperations } from './topics';
+
+export interface BatchParts {
+  readonly sending: Sending;
+  readonly topics: Pick<TopicOperations, 'assertMayWrite'>;
+  /** Are scopes off (AUTHORIZATION=open)? */
+  readonly isOpen: boolean;
+}
+
+export type BatchResult =
+  | { readonly id: string; readonly topic: string; readonly seq?: number; readonly scheduledFor?: string }
+  | { readonly error: Problem };
+
+export type SendBatch = ReturnType<typeof createSendBatch>;
+
+const MAX_BATCH_ITEMS = 1_000;
+
+interface Checked {
+  readonly topic: string;
+  readonly content: Content;
+}
+
+export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
+  /**
+   * Sends up to 1,000 messages, in order, with one flush. `describe` turns the error of an item into its problem.
+   * @throws AppError `batch_too_large`, `bad_request` when it is no batch: then nothing is stored.
+   */
+  return async function sendBatch(
+    sender: Sender,
+    input: unknown,
+    describe: (error: AppError) => Problem,
+  ): Promise<Sent<{ results: BatchResult[] }>> {
+    const { messages } = parseInput(batchSchema, input);
+    if (messages.length > MAX_BATCH_ITEMS) throw tooLarge(messages.length);
+    // All checks first: then every append is asked for in one turn, which is what shares a flush.
+    const checked = await Promise.allSettled(messages.map((item) => check(sender, item)));
+    const results = await Promise.all(
+      checked.map(async (item, index): Promise<BatchResult> => {
+        try {
+          if (item.status === 'rejected') throw item.reason;
+          return await sendItem(sender, item.value, index);
+        } catch (thrown) {
+          return { error: describe(toAppError(thrown)) };
+        }
+      }),
+    );
+    return { answer: { results }, isRepeated: false };
+  };
+
+  async function check(sender: Sender, item: unknown): Promise<Checked> {
+    const { userId, topic, broadcast } = parseInput(batchItemSchema, item);
+    const content = parseInput(contentSchema, item);
+    sending.assertSize('data', content.data);
+    if (userId !== undefined) return { topic: personalTopic(parseField('userId', userIdSchema, userId)), content };
+    if (broadcast === true) {
+      if (isOpen || holdsScope(sender, 'broadcast')) return { topic: BROADCAST_TOPIC, content };
+      throw new AppError('insufficient_scope', 'This item needs a token with scope `broadcast`.');
+    }
+    const name = parseField('topic', topicNameSchema, topic);
+    await assertTopic(sender, name);
+    return { topic: name, content };
+  }
+
+  async function assertTopic(sender: Sender, name: string): Promise<void> {
+    try {
+      await topics.assertMayWrite(sender, name, { isServiceAllowed: true });
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
+      // The item calls it `topic`, where the operation on topics says `name`.
+      const message = 'there is no such topic';
+      throw new AppError('not_found', `topic: ${message}`, { errors: [{ path: 'topic', message }] });
+    }
+  }
+
+  async function sendItem(sender: Sender, { topic, content }: Checked, index: number): Promise<BatchResult> {
+    const { underKey } = sender;
+    const own = underKey === undefined ? sender : { ...sender, underKey: `${underKey} ${index}` };
+    const { isRepeated, ...receipt } = await sending.send(own, topic, content);
+    return receipt;
+  }
+}
+
+function tooLarge(count: number): AppError {
+  const message = `has ${count} items, at most ${MAX_BATCH_ITEMS} are allowed`;
+  return new AppError('batch_too_large', `messages: ${message}`, { errors: [{ path: 'messages', message }] });
+}

@@ -1,0 +1,80 @@
+/** Requests under an Idempotency-Key: carried out once, answered the same for 24 hours. */
+import { createHash } from 'node:crypto';
+import type { KeyStore } from '../services/storage/contract';
+import { AppError } from '../utils/errors';
+import type { Caller } from '../utils/jwt';
+import { idempotencyKeySchema, parseField } from '../utils/schemas';
+import { orAppError, type Sender, type Sent } from './sending';
+
+/** The name of the header, for the sentences of errors. */
+const HEADER = 'Idempotency-Key';
+const RETRY_SECONDS = 1;
+
+/** A request that sends. */
+export interface SendRequest {
+  readonly caller: Caller;
+  /** The value of the header; absent: the request is carried out whenever it comes. */
+  readonly key: string | undefined;
+  /** Method and path. */
+  readonly target: string;
+  readonly body: unknown;
+}
+
+export interface WrittenAnswer {
+  readonly status: number;
+  /** JSON. */
+  readonly body: string;
+  readonly isRepeated: boolean;
+}
+
+export type CarryOut = ReturnType<typeof createCarryOut>;
+
+export function createCarryOut(store: KeyStore) {
+  /**
+   * Carries a request out, once under its key. A request that fails gives the key free; what it has stored before it
+   * failed is found again under the ids that come from the key.
+   * @throws AppError `bad_request` for a bad key, `request_in_progress`, `idempotency_conflict` for another request
+   * under this key, and whatever `work` throws.
+   */
+  return async function carryOut(
+    request: SendRequest,
+    work: (sender: Sender) => Promise<Sent>,
+  ): Promise<WrittenAnswer> {
+    const { caller } = request;
+    if (request.key === undefined) return written(await work(caller));
+    const key = parseField(HEADER, idempotencyKeySchema, request.key);
+    const name = { caller: caller.userId, key };
+    const fingerprint = fingerprintOf(request);
+    const claim = await orAppError(store.claimKey(name, fingerprint));
+    if (claim.outcome === 'conflict') throw conflict();
+    if (claim.outcome === 'running') throw inProgress();
+    if (claim.outcome === 'answered') return { ...claim.answer, isRepeated: true };
+    try {
+      const answer = written(await work({ ...caller, underKey: `${claim.claimedAt} ${key}` }));
+      await orAppError(store.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body }));
+      return answer;
+    } finally {
+      await store.releaseKey(name);
+    }
+  };
+}
+
+/** A scheduled message is accepted, everything else is done. */
+function written({ answer, isRepeated, isScheduled = false }: Sent): WrittenAnswer {
+  return { status: isScheduled ? 202 : 200, body: JSON.stringify(answer), isRepeated };
+}
+
+function fingerprintOf({ target, body }: SendRequest): string {
+  return createHash('sha256').update(target).update('\n').update(JSON.stringify(body)).digest('base64url');
+}
+
+function conflict(): AppError {
+  const message = 'was used for another request within 24 hours';
+  return new AppError('idempotency_conflict', `${HEADER}: ${message}`, { errors: [{ path: HEADER, message }] });
+}
+
+function inProgress(): AppError {
+  return new AppError('request_in_progress', `${HEADER}: the first request under this key is still running.`, {
+    retryAfterSeconds: RETRY_SECONDS,
+  });
+}

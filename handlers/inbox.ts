@@ -1,0 +1,116 @@
+/** The operations on one's own inbox: list, count, change states. */
+import { z } from 'zod';
+import type { Connection } from '../services/connections';
+import type { Delivery } from '../services/delivery';
+import type { InboxItem, Selection, Store } from '../services/storage/contract';
+import { AppError, badField } from '../utils/errors';
+import type { Caller } from '../utils/jwt';
+import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { type Counts, type RequestedState, toListedMessage } from '../utils/protocol';
+import {
+  changeStatesSchema,
+  inboxQuerySchema,
+  messageIdSchema,
+  oneStateSchema,
+  parseField,
+  parseInput,
+} from '../utils/schemas';
+import { orAppError } from './sending';
+
+export interface InboxParts {
+  readonly store: Store;
+  readonly delivery: Delivery;
+}
+
+export interface InboxAnswer {
+  readonly items: readonly object[];
+  /** `null`: nothing is left. A page may be short without being the last. */
+  readonly nextCursor: string | null;
+  readonly counts: Counts;
+}
+
+export interface StateAnswer {
+  readonly success: true;
+  readonly state: RequestedState;
+  /** Messages that had another state before. */
+  readonly changed: number;
+  readonly counts: Counts;
+}
+
+export type InboxOperations = ReturnType<typeof createInboxOperations>;
+
+const CURSOR_KIND = 'inbox';
+const positionSchema = z.object({ order: z.number(), topic: z.string(), seq: z.int() });
+
+export function createInboxOperations({ store, delivery }: InboxParts) {
+  /** The caller's messages over all topics, newest first. */
+  async function list({ userId }: Caller, query: unknown): Promise<InboxAnswer> {
+    const { cursor, ...wanted } = parseInput(inboxQuerySchema, query);
+    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
+    const [{ items, next }, counts] = await orAppError(
+      Promise.all([store.inbox(userId, { ...wanted, after }), store.counts(userId)]),
+    );
+    const nextCursor = next === undefined ? null : writeCursor(CURSOR_KIND, next);
+    return { items: items.map(toListedItem), nextCursor, counts };
+  }
+
+  async function counts({ userId }: Caller): Promise<Counts> {
+    return orAppError(store.counts(userId));
+  }
+
+  /**
+   * Changes the state of messages, and tells every other connection of the caller.
+   * @param connection where it was asked for; absent over HTTP.
+   * @throws AppError `not_found` when something is not in the caller's inbox: then nothing has changed.
+   */
+  async function change(caller: Caller, input: unknown, connection?: Connection): Promise<StateAnswer> {
+    const { state, ids, topic, upTo } = parseInput(changeStatesSchema, input);
+    return apply({ caller, connection }, selectionOf({ ids, topic, upTo }), state);
+  }
+
+  /** The same for one message. */
+  async function changeOne(caller: Caller, id: string, input: unknown): Promise<StateAnswer> {
+    parseField('id', messageIdSchema, id);
+    const { state } = parseInput(oneStateSchema, input);
+    try {
+      return await apply({ caller, connection: undefined }, { ids: [id] }, state);
+    } catch (error) {
+      // The caller has named one, not a list.
+      throw error instanceof AppError && error.code === 'not_found' ? notInInbox('id') : error;
+    }
+  }
+
+  async function apply(
+    { caller, connection }: { caller: Caller; connection: Connection | undefined },
+    selection: Selection,
+    state: RequestedState,
+  ): Promise<StateAnswer> {
+    const { userId } = caller;
+    const outcome = await orAppError(store.changeStates(userId, selection, state));
+    if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
+    if (outcome.outcome === 'ahead') throw badField('upTo', `is ahead of the topic, which stands at ${outcome.head}`);
+    await delivery.emitAppended(outcome.entries, connection);
+    return { success: true, state, changed: outcome.changed, counts: await counts(caller) };
+  }
+
+  return { list, counts, change, changeOne };
+}
+
+function selectionOf(given: {
+  ids: readonly string[] | undefined;
+  topic: string | undefined;
+  upTo: number | undefined;
+}): Selection {
+  if (given.ids !== undefined) return { ids: given.ids };
+  return given.topic === undefined ? { all: true } : { topic: given.topic, upTo: given.upTo };
+}
+
+/** An item of a list: the message and its state. */
+export function toListedItem({ message, state }: InboxItem): object {
+  return { ...toListedMessage(message), state };
+}
+
+function notInInbox(path: string): AppError {
+  const message = 'there is nothing of this name in the inbox';
+  return new AppError('not_found', `${path}: ${message}`, { errors: [{ path, message }] });
+}

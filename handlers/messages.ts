@@ -1,0 +1,133 @@
+/** The operations on a message that was sent: replace its data, retract it, see what has become of it. */
+import { z } from 'zod';
+import type { Cursors } from '../services/cursors';
+import type { Delivery } from '../services/delivery';
+import type { DeviceReceipt, Receipt, ReceiptPage, Store } from '../services/storage/contract';
+import { toIsoTime } from '../utils/clock';
+import { AppError, ambiguousId } from '../utils/errors';
+import { type Caller, holdsScope } from '../utils/jwt';
+import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import type { Message } from '../utils/protocol';
+import {
+  messageIdSchema,
+  messageQuerySchema,
+  parseField,
+  parseInput,
+  receiptsQuerySchema,
+  updateMessageSchema,
+} from '../utils/schemas';
+import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import { orAppError, type Sending } from './sending';
+
+export interface MessageChangeParts {
+  readonly store: Store;
+  readonly delivery: Delivery;
+  readonly cursors: Cursors;
+  readonly assertSize: Sending['assertSize'];
+}
+
+export interface MessageAnswer {
+  readonly success: true;
+  readonly id: string;
+  readonly topic: string;
+  readonly seq: number;
+}
+
+export interface ReceiptsAnswer {
+  readonly id: string;
+  readonly stored: string;
+  readonly sent: string | null;
+  readonly acknowledged: readonly { userId: string; device: string; time: string }[];
+  readonly seen: readonly { userId: string; time: string }[];
+  readonly read: readonly { userId: string; time: string }[];
+  readonly totals: ReceiptPage['totals'];
+  readonly nextCursor: string | null;
+}
+
+export type MessageChangeOperations = ReturnType<typeof createMessageChangeOperations>;
+
+const MAX_RECEIPTS = 1_000;
+const CURSOR_KIND = 'receipts';
+
+export function createMessageChangeOperations({ store, delivery, cursors, assertSize }: MessageChangeParts) {
+  /** Replaces `data`. Who is away never sees what it was. For the sender, or scope `admin`. */
+  async function update(caller: Caller, id: string, input: { body: unknown; query: unknown }): Promise<MessageAnswer> {
+    const { data } = parseInput(updateMessageSchema, input.body);
+    assertSize('data', data);
+    const message = await resolve(caller, id, parseInput(messageQuerySchema, input.query).from);
+    return told(message, await orAppError(store.update(message, data, caller.userId)));
+  }
+
+  /** Takes a message back. Who is away never sees it. For the sender, or scope `admin`. */
+  async function retract(caller: Caller, id: string, query: unknown): Promise<MessageAnswer> {
+    const message = await resolve(caller, id, parseInput(messageQuerySchema, query).from);
+    return told(message, await orAppError(store.retract(message, caller.userId)));
+  }
+
+  async function told({ id, topic, seq }: Message, entries: readonly Message[] | undefined): Promise<MessageAnswer> {
+    if (entries === undefined) throw noMessage();
+    await delivery.emitAppended(entries);
+    return { success: true, id, topic, seq };
+  }
+
+  /** What has become of a message. Times are at most a second late. For the sender, or scope `admin`. */
+  async function receipts(caller: Caller, id: string, query: unknown): Promise<ReceiptsAnswer> {
+    const { limit = MAX_RECEIPTS, cursor, from } = parseInput(receiptsQuerySchema, query);
+    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, z.string(), cursor);
+    const message = await resolve(caller, id, from);
+    // What was acknowledged a moment ago is still in memory.
+    delivery.collectPositions();
+    await cursors.flush();
+    const { sentAt, acknowledged, seen, read, totals, next } = await orAppError(
+      store.receipts(message, { limit, after }),
+    );
+    return {
+      id,
+      stored: message.timestamp,
+      sent: sentAt === undefined ? null : toIsoTime(sentAt),
+      acknowledged: acknowledged.map(toDeviceReceipt),
+      seen: seen.map(toReceipt),
+      read: read.map(toReceipt),
+      totals,
+      nextCursor: next === undefined ? null : writeCursor(CURSOR_KIND, next),
+    };
+  }
+
+  /** The message that the caller means, who is its sender or may do everything. */
+  async function resolve(caller: Caller, id: string, from: string | undefined): Promise<Message> {
+    parseField('id', messageIdSchema, id);
+    const found = await orAppError(store.find(id));
+    const ofSender = from === undefined ? found : found.filter((message) => message.from === from);
+    const own = ofSender.filter((message) => message.from === caller.userId);
+    const candidates = own.length === 0 && holdsScope(caller, 'admin') ? ofSender : own;
+    const [message] = candidates;
+    if (candidates.length > 1) throw ambiguousId();
+    if (message !== undefined) return message;
+    for (const other of ofSender) {
+      if (await mayRead(caller, other)) throw new AppError('forbidden', 'Only the sender of the message may do this.');
+    }
+    throw noMessage();
+  }
+
+  /** Who may read a message knows that it exists. */
+  async function mayRead({ userId }: Caller, { topic, exceptUserId }: Message): Promise<boolean> {
+    if (userId === exceptUserId) return false;
+    if (topic === BROADCAST_TOPIC || topic === personalTopic(userId)) return true;
+    return orAppError(store.isMember(topic, userId));
+  }
+
+  return { update, retract, receipts };
+}
+
+function toReceipt({ userId, at }: Receipt) {
+  return { userId, time: toIsoTime(at) };
+}
+
+function toDeviceReceipt({ userId, device, at }: DeviceReceipt) {
+  return { userId, device, time: toIsoTime(at) };
+}
+
+function noMessage(): AppError {
+  const errors = [{ path: 'id', message: 'there is no such message' }];
+  return new AppError('not_found', 'id: there is no such message', { errors });
+}

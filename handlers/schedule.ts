@@ -1,0 +1,97 @@
+/** The operations on messages that wait for their time. */
+import { z } from 'zod';
+import type { Scheduled, Store } from '../services/storage/contract';
+import { toIsoTime } from '../utils/clock';
+import { AppError, ambiguousId } from '../utils/errors';
+import { type Caller, holdsScope } from '../utils/jwt';
+import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { listQuerySchema, messageIdSchema, messageQuerySchema, parseField, parseInput } from '../utils/schemas';
+import { orAppError } from './sending';
+
+/** A message that waits, as lists show it. */
+export interface ScheduledAnswer {
+  readonly id: string;
+  readonly topic: string;
+  readonly type: string;
+  readonly data: unknown;
+  readonly from: string;
+  readonly event?: string;
+  /** ISO 8601, like `expiresAt` and `createdAt`. */
+  readonly scheduledFor: string;
+  readonly expiresAt?: string;
+  readonly createdAt: string;
+}
+
+export type ScheduleOperations = ReturnType<typeof createScheduleOperations>;
+
+const STANDARD_LIMIT = 100;
+const CURSOR_KIND = 'scheduled';
+const positionSchema = z.object({ sendAt: z.number(), id: z.string(), from: z.string() });
+
+export function createScheduleOperations(store: Store) {
+  /** What the caller has scheduled, with scope `admin` what anybody has: soonest first. */
+  async function list(
+    caller: Caller,
+    query: unknown,
+  ): Promise<{ items: readonly ScheduledAnswer[]; nextCursor: string | null }> {
+    const { limit = STANDARD_LIMIT, cursor } = parseInput(listQuerySchema, query);
+    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
+    // One more than asked for shows whether there is a next page.
+    const found = await orAppError(store.scheduled({ from: ownOnly(caller), limit: limit + 1, after }));
+    const page = found.slice(0, limit);
+    const last = found.length > limit ? page.at(-1) : undefined;
+    const nextCursor = last === undefined ? null : writeCursor(CURSOR_KIND, positionOf(last));
+    return { items: page.map(toScheduledAnswer), nextCursor };
+  }
+
+  /**
+   * Cancels one's own, or with scope `admin` anybody's; where several senders have used the id, `?from=` says whose.
+   * @throws AppError `not_found` for what is unknown, somebody else's or sent already, `ambiguous_id`.
+   */
+  async function cancel(caller: Caller, id: string, query: unknown): Promise<{ success: true; id: string }> {
+    parseField('id', messageIdSchema, id);
+    const { from } = parseInput(messageQuerySchema, query);
+    const senders = await orAppError(store.sendersOfScheduled(id));
+    const sender = chooseSender(caller, from === undefined ? senders : senders.filter((one) => one === from));
+    if (sender === undefined || !(await orAppError(store.cancelScheduled(id, sender)))) throw nothingWaits();
+    return { success: true, id };
+  }
+
+  return { list, cancel };
+}
+
+/** Whose message is meant: one's own before those of others. */
+function chooseSender(caller: Caller, senders: readonly string[]): string | undefined {
+  if (senders.includes(caller.userId)) return caller.userId;
+  if (!holdsScope(caller, 'admin')) return undefined;
+  if (senders.length > 1) throw ambiguousId();
+  return senders[0];
+}
+
+function nothingWaits(): AppError {
+  const errors = [{ path: 'id', message: 'nothing of this id waits' }];
+  return new AppError('not_found', 'id: nothing of this id waits', { errors });
+}
+
+function ownOnly(caller: Caller): string | undefined {
+  return holdsScope(caller, 'admin') ? undefined : caller.userId;
+}
+
+function positionOf({ draft, sendAt }: Scheduled): z.output<typeof positionSchema> {
+  return { sendAt, id: draft.id, from: draft.from };
+}
+
+export function toScheduledAnswer({ draft, sendAt }: Scheduled): ScheduledAnswer {
+  const { id, topic, type, data, from, event, expiresAt, timestamp } = draft;
+  return {
+    id,
+    topic,
+    type,
+    data,
+    from,
+    ...(event === undefined ? {} : { event }),
+    scheduledFor: toIsoTime(sendAt),
+    ...(expiresAt === undefined ? {} : { expiresAt: toIsoTime(expiresAt) }),
+    createdAt: timestamp,
+  };
+}

@@ -1,0 +1,188 @@
+/** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
+import { asAppError, type Delivery } from '../services/delivery';
+import type { Draft, Store } from '../services/storage/contract';
+import { type Clock, toIsoTime } from '../utils/clock';
+import { AppError, badField } from '../utils/errors';
+import { keyedId, newId } from '../utils/ids';
+import type { Caller } from '../utils/jwt';
+import { assertMessageSize, MAX_AHEAD_SECONDS } from '../utils/schemas';
+import { ownerOfPersonalTopic } from '../utils/topic-names';
+
+/** Who sends. */
+export interface Sender extends Caller {
+  /** Under which claim of an Idempotency-Key, so that the request makes the same ids whenever it is carried out. */
+  readonly underKey?: string | undefined;
+}
+
+export interface Content {
+  readonly type: string;
+  readonly data?: unknown;
+  readonly id?: string | undefined;
+  readonly event?: string | undefined;
+  readonly persist?: boolean | undefined;
+  /** Seconds from the planned time of sending. */
+  readonly ttl?: number | undefined;
+  /** ISO 8601, like `sendAt`. */
+  readonly expiresAt?: string | undefined;
+  readonly collapseKey?: string | undefined;
+  readonly sendAt?: string | undefined;
+  /** Seconds. */
+  readonly delay?: number | undefined;
+  readonly exceptUserId?: string | undefined;
+}
+
+/** What has become of a message. */
+export interface Receipt {
+  readonly id: string;
+  readonly topic: string;
+  /** Absent for `persist: false`, and while it waits. */
+  readonly seq?: number;
+  /** ISO 8601: it was scheduled for this time. */
+  readonly scheduledFor?: string;
+  /** Was this said under the same id before? */
+  readonly isRepeated: boolean;
+}
+
+/** An answer, and whether it repeats that of an earlier request with the same id. */
+export interface Sent<Answer = object> {
+  readonly answer: Answer;
+  readonly isRepeated: boolean;
+  /** Will it be sent later? */
+  readonly isScheduled?: boolean;
+}
+
+export interface SendingParts {
+  readonly delivery: Delivery;
+  readonly store: Store;
+  readonly clock: Clock;
+  /** Largest `data` of a message: UTF-8 bytes of its JSON. */
+  readonly maxMessageBytes: number;
+}
+
+export type Sending = ReturnType<typeof createSending>;
+
+/** A time that has just passed is a slow request, not a mistake. */
+const MAX_PAST_MS = 60_000;
+const MAX_AHEAD_MS = MAX_AHEAD_SECONDS * 1_000;
+
+export function createSending({ delivery, store, clock, maxMessageBytes }: SendingParts) {
+  /**
+   * Stores and emits a message, or keeps it until its time. Its size was checked before: once, however many
+   * recipients there are.
+   * @throws AppError `bad_request` naming an option, `idempotency_conflict`, `store_…`.
+   */
+  async function send(sender: Sender, topic: string, content: Content): Promise<Receipt> {
+    const now = clock.now();
+    assertOptionsFit(topic, content);
+    const { sendAt, expiresAt } = timesOf(content, now);
+    const draft = draftOf(sender, { topic, content, now, expiresAt });
+    if (content.persist === false) {
+      const { isClientId, ...message } = draft;
+      await orAppError(delivery.publishLive(message));
+      return { id: draft.id, topic, isRepeated: false };
+    }
+    return sendAt > now ? schedule(draft, sendAt, content) : publish(draft, content);
+  }
+
+  async function publish(draft: Draft, content: Content): Promise<Receipt> {
+    const appended = await delivery.publish(draft);
+    if (appended.outcome === 'conflict') throw conflict(content);
+    const { id, topic, seq, scheduledFor } = appended.message;
+    const isRepeated = appended.outcome === 'repeated';
+    // The first answer to this id was that it waits.
+    if (scheduledFor !== undefined) return { id, topic, scheduledFor, isRepeated };
+    return { id, topic, seq, isRepeated };
+  }
+
+  async function schedule(draft: Draft, sendAt: number, content: Content): Promise<Receipt> {
+    const scheduled = await orAppError(store.schedule({ draft, sendAt }));
+    if (scheduled.outcome === 'conflict') throw conflict(content);
+    const isRepeated = scheduled.outcome === 'repeated';
+    const scheduledFor = isRepeated ? scheduled.scheduledFor : toIsoTime(sendAt);
+    return { id: draft.id, topic: draft.topic, scheduledFor, isRepeated };
+  }
+
+  /** Bounds what a message carries; `path`: the sender's word for it. */
+  function assertSize(path: string, data: unknown): void {
+    assertMessageSize(path, data, maxMessageBytes);
+  }
+
+  /** Checks the options before anything is sent, for those who send to many. */
+  function assertOptions(topic: string, content: Content): void {
+    assertOptionsFit(topic, content);
+    timesOf(content, clock.now());
+  }
+
+  return { send, assertSize, assertOptions };
+}
+
+function draftOf(
+  sender: Sender,
+  given: { topic: string; content: Content; now: number; expiresAt: number | undefined },
+): Draft {
+  const { topic, content, now, expiresAt } = given;
+  const { type, data, event, collapseKey, exceptUserId } = content;
+  const ownId = content.id ?? idUnderKey(sender, topic);
+  return {
+    id: ownId ?? newId(now),
+    isClientId: ownId !== undefined,
+    topic,
+    type,
+    data,
+    timestamp: toIsoTime(now),
+    from: sender.userId,
+    ...(event === undefined ? {} : { event }),
+    ...(collapseKey === undefined ? {} : { collapseKey }),
+    ...(exceptUserId === undefined ? {} : { exceptUserId }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  };
+}
+
+function idUnderKey({ userId, underKey }: Sender, topic: string): string | undefined {
+  return underKey === undefined ? undefined : keyedId([userId, underKey, topic]);
+}
+
+/** When it is to be sent and when it expires, in milliseconds since the epoch. */
+function timesOf(content: Content, now: number): { sendAt: number; expiresAt: number | undefined } {
+  const sendAt = sendAtOf(content, now);
+  if (content.ttl !== undefined) {
+    const expiresAt = sendAt + content.ttl * 1_000;
+    if (expiresAt <= now) throw badField('ttl', 'is over already');
+    return { sendAt, expiresAt };
+  }
+  if (content.expiresAt === undefined) return { sendAt, expiresAt: undefined };
+  const expiresAt = Date.parse(content.expiresAt);
+  if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be later than the time of sending');
+  if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be within a year');
+  return { sendAt, expiresAt };
+}
+
+function sendAtOf({ sendAt, delay }: Content, now: number): number {
+  if (delay !== undefined) return now + delay * 1_000;
+  if (sendAt === undefined) return now;
+  const at = Date.parse(sendAt);
+  if (at < now - MAX_PAST_MS) throw badField('sendAt', 'is more than 60 s in the past');
+  if (at > now + MAX_AHEAD_MS) throw badField('sendAt', 'must be within a year');
+  return at;
+}
+
+function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content): void {
+  const isPersonal = ownerOfPersonalTopic(topic) !== undefined;
+  if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is for messages to a user');
+  if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is for topics and broadcasts');
+}
+
+function conflict({ id }: Content): AppError {
+  const path = id === undefined ? 'Idempotency-Key' : 'id';
+  const message = 'was used by this sender for another message';
+  return new AppError('idempotency_conflict', `${path}: ${message}`, { errors: [{ path, message }] });
+}
+
+/** What the store refuses, in the words of the catalogue. */
+export async function orAppError<Result>(work: Promise<Result>): Promise<Result> {
+  try {
+    return await work;
+  } catch (error) {
+    throw asAppError(error);
+  }
+}
