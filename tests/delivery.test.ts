@@ -59,6 +59,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
         data: { n: 1 },
         timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
         from: 'service',
+        counts: { unseen: 1, unread: 1 },
       });
     });
   });
@@ -200,6 +201,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       data: 1,
       timestamp: expect.any(String),
       from: 'service',
+      counts: { unseen: 0, unread: 0 },
     });
     const reply = await client.call('history', { topic: '@anna' });
     expect(reply).toMatchObject({ ok: true, messages: [] });
@@ -215,7 +217,14 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       .expect(200);
     expect(await client.nextArgs('alert')).toEqual([
       { level: 3 },
-      { id: body.id, topic: '@anna', seq: 1, timestamp: expect.any(String), from: 'service' },
+      {
+        id: body.id,
+        topic: '@anna',
+        seq: 1,
+        timestamp: expect.any(String),
+        from: 'service',
+        counts: { unseen: 1, unread: 1 },
+      },
     ]);
   });
 });

@@ -135,7 +135,6 @@ describe('callbacks and arguments', () => {
     ['unknown_event', 'nobody:knows', undefined],
     ['bad_request', 'ack', { topic: '@anna', seq: 'x' }],
     ['not_found', 'history', { topic: '@ben' }],
-    ['not_supported', 'message', { to: 'ben', type: 't', data: 1, ttl: 60 }],
   ])('without a callback %s comes as the event error', async (code, event, payload) => {
     const service = await startService();
     const client = await service.connect('anna');
@@ -438,20 +437,6 @@ describe('a message', () => {
   ])('with %s: %s is refused', async (field, value) => {
     const raw = await join(service);
     await expectRefused(service, raw, { frames: [messageWith(field, value)], refusal: badRequest(field) });
-  });
-
-  it.each([
-    ['ttl', '60'],
-    ['ttl', '-1'],
-    ['expiresAt', '"2099-01-01T00:00:00Z"'],
-    ['collapseKey', '"k"'],
-    ['sendAt', '"+275761-01-01T00:00:00Z"'],
-    ['delay', '60'],
-    ['exceptUserId', '"ben"'],
-  ])('with %s, which is not supported yet, is refused by name', async (option, value) => {
-    const raw = await join(service);
-    const refusal: Refusal = { status: 400, code: 'not_supported', path: option };
-    await expectRefused(service, raw, { frames: [messageWith(option, value)], refusal });
   });
 
   it.each([

@@ -354,7 +354,7 @@ describe('fields that are not what they should be', () => {
     ['message', { ...message, content: 1, event: 'reply' }, bad('event')],
     ['message', { ...message, content: 1, event: 5 }, bad('event')],
     ['message', { ...message, content: 1, persist: 'no' }, bad('persist')],
-    ['message', { ...message, content: 1, ttl: 5 }, { status: 400, code: 'not_supported', path: 'ttl' }],
+    ['message', { ...message, content: 1, ttl: -5 }, { status: 400, code: 'bad_request', path: 'ttl' }],
     ['presence', { on: 'yes' }, bad('on')],
     ['presence', { on: null }, bad('on')],
     ['typing', { typing: true }, bad('topic')],

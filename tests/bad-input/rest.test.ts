@@ -517,7 +517,12 @@ interface SendRoute {
   readonly fields: Readonly<Record<string, string>>;
   /** Which of them are names. */
   readonly names: readonly string[];
+  /** Is it for one user, for several, or for a topic? */
+  readonly target: 'user' | 'users' | 'topic';
 }
+
+/** A topic that a route of this file sends to. */
+const TOPIC = 'victims';
 
 const marked = json(MARKER);
 const sendRoutes: SendRoute[] = [
@@ -525,16 +530,37 @@ const sendRoutes: SendRoute[] = [
     path: '/websocket/message/user',
     fields: { userId: '"victim"', type: marked, data: marked },
     names: ['userId', 'type'],
+    target: 'user',
   },
-  { path: '/websocket/message/users', fields: { userIds: '["victim"]', type: marked, data: marked }, names: ['type'] },
-  { path: '/websocket/message/broadcast', fields: { type: marked, data: marked }, names: ['type'] },
-  { path: '/websocket/notification', fields: { userId: '"victim"', title: marked, body: marked }, names: ['userId'] },
+  {
+    path: '/websocket/message/users',
+    fields: { userIds: '["victim"]', type: marked, data: marked },
+    names: ['type'],
+    target: 'users',
+  },
+  {
+    path: '/websocket/message/broadcast',
+    fields: { type: marked, data: marked },
+    names: ['type'],
+    target: 'topic',
+  },
+  {
+    path: '/websocket/notification',
+    fields: { userId: '"victim"', title: marked, body: marked },
+    names: ['userId'],
+    target: 'user',
+  },
+  {
+    path: `/topics/${TOPIC}/messages`,
+    fields: { type: marked, data: marked },
+    names: ['type'],
+    target: 'topic',
+  },
 ];
 
-/** The body of a route with one field replaced or added; `undefined` takes it away. */
-function bodyWith({ fields }: SendRoute, field: string, value: string | undefined): string {
-  const entries = Object.entries(fields).filter(([name]) => name !== field);
-  if (value !== undefined) entries.push([field, value]);
+/** The body of a route with fields replaced or added; `undefined` takes one away. */
+function bodyWith({ fields }: SendRoute, changed: Readonly<Record<string, string | undefined>>): string {
+  const entries = Object.entries({ ...fields, ...changed }).filter(([, text]) => text !== undefined);
   return `{${entries.map(([name, text]) => `${json(name)}:${text}`).join()}}`;
 }
 
@@ -549,22 +575,48 @@ const NOT_A_STRING = [
   '{"constructor":{"name":"String"}}',
 ];
 const NOT_A_NAME = ['""', json('a'.repeat(129)), '"a\\nb"', '"a\\u0000"', '"\\u0085"', '"\\ud800"'];
-const LATER_OPTIONS: [string, string[]][] = [
-  ['ttl', ['60', '-1', '0', '1e308', '"60"', 'null']],
-  ['expiresAt', ['"2099-01-01T00:00:00Z"', '"never"']],
-  ['collapseKey', ['"k"', '{"$ne":null}']],
-  ['sendAt', ['"2099-01-01T00:00:00Z"', '"1999-01-01T00:00:00Z"', '"+275761-01-01T00:00:00Z"']],
-  ['delay', ['60', '-1']],
-  ['exceptUserId', ['"ben"', 'null']],
+
+const soon = json(new Date(Date.now() + 3_600_000).toISOString());
+const NOT_A_TIME = [
+  ...['"2001-01-01T00:00:00Z"', '"1969-12-31T23:59:59.999Z"', '"9999-12-31T23:59:59Z"', '"+275761-01-01T00:00:00Z"'],
+  ...['"never"', '""', '"2099-01-01"', '"2099-02-30T00:00:00Z"', '"2099-01-01T00:00:00"', '"2099-01-01T25:00:00Z"'],
+  ...['4102444800000', 'null', 'true', `[${soon}]`, '{"$gt":""}'],
+];
+const NOT_SECONDS = ['-1', '1.5', '31536001', '1e308', '"60"', '""', 'null', 'true', '[60]', '{"$gt":0}'];
+/** What no send takes as an option, whoever it is for. */
+const WRONG_OPTIONS: [option: string, values: string[]][] = [
+  ['ttl', ['0', ...NOT_SECONDS]],
+  ['expiresAt', NOT_A_TIME],
+  ['collapseKey', [...NOT_A_STRING, ...NOT_A_NAME]],
+  ['sendAt', NOT_A_TIME],
+  ['delay', NOT_SECONDS],
+  ['exceptUserId', [...NOT_A_STRING, ...NOT_A_NAME]],
+];
+/** Options that do not go together; the first is named. */
+const CONTRADICTIONS: [path: string, fields: Record<string, string>][] = [
+  ['ttl', { ttl: '60', expiresAt: soon }],
+  ['delay', { delay: '60', sendAt: soon }],
+  ['ttl', { persist: 'false', ttl: '60' }],
+  ['expiresAt', { persist: 'false', expiresAt: soon }],
+  ['collapseKey', { persist: 'false', collapseKey: '"k"' }],
+  ['sendAt', { persist: 'false', sendAt: soon }],
+  ['delay', { persist: 'false', delay: '60' }],
+  ['expiresAt', { delay: '7200', expiresAt: soon }],
 ];
 const CLIENT_EVENTS = ['ping', 'ack', 'history', 'logout', 'auth:refresh', 'topic:create', 'presence:subscribe'];
 const SOCKET_IO_EVENTS = ['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'];
 
 describe.each(sendRoutes)('fields of $path', (route) => {
   const service = shareService();
+  const refusesAll = (fields: Readonly<Record<string, string | undefined>>, refusal: Refusal) =>
+    expectRefused(service, () => service.post(route.path, bodyWith(route, fields)), refusal);
   const refuses = (field: string, value: string | undefined, refusal: Refusal) =>
-    expectRefused(service, () => service.post(route.path, bodyWith(route, field, value)), refusal);
+    refusesAll({ [field]: value }, refusal);
   const badRequest = (path: string): Refusal => ({ status: 400, code: 'bad_request', path });
+
+  beforeAll(async () => {
+    expect((await service.post('/topics', json({ name: TOPIC }))).status).toBe(201);
+  });
 
   const texts = [...route.names, 'id', 'event', ...(route.fields['title'] === undefined ? [] : ['title', 'body'])];
   const required = Object.keys(route.fields);
@@ -589,16 +641,31 @@ describe.each(sendRoutes)('fields of $path', (route) => {
     await refuses('event', json(event), badRequest('event'));
   });
 
-  it.each(LATER_OPTIONS)('refuses %s, which is not supported yet, by name', async (option, values) => {
-    for (const value of values) {
-      const answer = await refuses(option, value, { status: 400, code: 'not_supported', path: option });
-      expect(JSON.parse(answer.text)).toMatchObject({ detail: expect.stringContaining(option) });
+  it.each(WRONG_OPTIONS.flatMap(([option, values]) => values.map((value): [string, string] => [option, value])))(
+    'refuses the option %s: %s',
+    async (option, value) => {
+      await refuses(option, value, badRequest(option));
+    },
+  );
+
+  it.each(CONTRADICTIONS.map(([path, fields]) => ({ path, names: Object.keys(fields).join(' with '), fields })))(
+    'refuses $names',
+    async ({ path, fields }) => {
+      await refusesAll(fields, badRequest(path));
+    },
+  );
+
+  const misfit = route.target === 'topic' ? 'collapseKey' : 'exceptUserId';
+  it(`refuses ${misfit}, which has no meaning here`, async () => {
+    for (const others of [{}, { persist: 'false' }, { delay: '60' }]) {
+      await refusesAll({ [misfit]: '"ben"', ...others }, badRequest(misfit));
     }
   });
 
-  it.each(['key', '', 'k'.repeat(10_240)])('refuses an Idempotency-Key, which is not supported yet', async (key) => {
-    const send = () => service.post(route.path, bodyWith(route, 'x', '1'), { 'Idempotency-Key': key });
-    await expectRefused(service, send, { status: 400, code: 'not_supported', path: 'Idempotency-Key' });
+  it('has stored and scheduled nothing', async () => {
+    expect(await service.stored(TOPIC)).toEqual([]);
+    const { text } = await service.exchange({ path: '/scheduled' });
+    expect(JSON.parse(text)).toEqual({ items: [], nextCursor: null });
   });
 
   if (route.fields['userIds'] !== undefined) {
@@ -638,6 +705,44 @@ describe.each(sendRoutes)('fields of $path', (route) => {
       await refuses(field, value, badRequest(field));
     });
   }
+
+  itLeftNothingBehind(service);
+});
+
+describe('Idempotency-Key', () => {
+  const service = shareService();
+  const valid: Record<string, string> = {
+    ...Object.fromEntries(sendRoutes.map((route) => [route.path, bodyWith(route, {})])),
+    '/api/gateway/send': json({ userId: 'victim', event: MARKER, message: MARKER }),
+    '/api/gateway/send-many': json({ userIds: ['victim'], event: MARKER, message: MARKER }),
+    '/messages/batch': json({ messages: [{ userId: 'victim', type: MARKER, data: MARKER }] }),
+  };
+  /** A header is written byte by byte. */
+  const bytes = (text: string) => Buffer.from(text, 'utf8').toString('latin1');
+  const keys: [name: string, key: string][] = [
+    ['nothing', ''],
+    ['256 characters', MARKER.padEnd(256, 'k')],
+    ['10 KB', MARKER.padEnd(10_240, 'k')],
+    ['a character of Latin-1', `${MARKER}\u00e9`],
+    ['UTF-8', bytes(`${MARKER}é`)],
+    ['an emoji', bytes(`${MARKER}😀`)],
+    ['a tab', `${MARKER}\tk`],
+  ];
+
+  beforeAll(async () => {
+    expect((await service.post('/topics', json({ name: TOPIC }))).status).toBe(201);
+  });
+
+  it.each(Object.keys(valid))('of %s is refused by name when it is no key', async (path) => {
+    for (const [name, key] of keys) {
+      const send = () => service.post(path, valid[path] ?? '', { 'Idempotency-Key': key });
+      const answer = await expectRefused(service, send, { status: 400, code: 'bad_request', path: 'Idempotency-Key' });
+      const { detail } = JSON.parse(answer.text) as { detail: string };
+      expect({ name, detail }).toEqual({ name, detail: expect.stringContaining('Idempotency-Key') });
+      expect(answer.text).not.toContain(MARKER);
+    }
+    expect(await service.stored(TOPIC)).toEqual([]);
+  });
 
   itLeftNothingBehind(service);
 });

@@ -16,6 +16,7 @@ const META = {
   seq: 1,
   timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
   from: 'service',
+  counts: { unseen: 1, unread: 1 },
 };
 
 const SCOPES = ['send', 'broadcast', 'presence'];

@@ -1,20 +1,12 @@
 /** The routes under /topics, seen from the people and services that call them. */
-import request from 'supertest';
 import { openLmdbStore } from '../../services/storage/lmdb';
+import { systemClock } from '../../utils/clock';
 import type { Problem } from '../../utils/errors';
 import type { Message } from '../../utils/protocol';
 import type { TestClient } from '../support/client';
-import { range, startService, type TestService } from '../support/service';
+import { range, startService } from '../support/service';
 import { temporaryDirectory } from '../support/temporary';
-
-type Api = TestService['api'];
-
-const ISO_TIME = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-
-/** Requests of this user. */
-function as(service: TestService, userId: string, scope?: string): Api {
-  return request.agent(service.url).set('Authorization', `Bearer ${service.token(userId, scope)}`);
-}
+import { type Api, as, ISO_TIME } from './callers';
 
 async function create(api: Api, name: string, isPrivate = false): Promise<void> {
   await api.post('/topics').send({ name, isPrivate }).expect(201);
@@ -535,7 +527,7 @@ describe('deleting a topic', () => {
     await sayAll(anna, 'news', [1, 2, 3]);
     await anna.delete('/topics/news').expect(200);
     const away = await service.connect('ben', { device: 'phone' });
-    expect(await away.next('sync:done')).toEqual({ cursors: { '@ben': 0, '*': 0 } });
+    expect(await away.next('sync:done')).toEqual({ cursors: { '@ben': 0, '*': 0 }, counts: { unseen: 0, unread: 0 } });
     expect(away.allMessages).toEqual([]);
     away.close();
     await create(anna, 'news');
@@ -671,7 +663,7 @@ describe('sending to a topic', () => {
 
   it('with 10,000 members is one append', async () => {
     const directory = temporaryDirectory();
-    const store = openLmdbStore(directory);
+    const store = openLmdbStore(directory, systemClock);
     const createdAt = new Date().toISOString();
     await store.createTopic({ name: 'crowd', isPrivate: true, owner: 'anna', createdAt }, 10);
     const userIds = range(1, 10_000).map((n) => `member${n}`);
@@ -851,7 +843,10 @@ describe.each([
     await sayAll(anna, 'news', [1, 2]);
     await leave(ben, 'news', 'ben');
     const client = await service.connect('ben', options);
-    expect(await client.next('sync:done')).toEqual({ cursors: { '@ben': 0, '*': 0 } });
+    expect(await client.next('sync:done')).toEqual({
+      cursors: { '@ben': 0, '*': 0 },
+      counts: { unseen: 0, unread: 0 },
+    });
     expect(client.allMessages).toEqual([]);
   });
 });

@@ -8,8 +8,9 @@ import type { Connection, Transport } from '../../services/connections';
 import { Cursors } from '../../services/cursors';
 import { Delivery } from '../../services/delivery';
 import { createMetrics } from '../../services/metrics';
-import type { Cursor, Draft, Store } from '../../services/storage/contract';
+import type { Cursor, Draft, Position, Sending, Store } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb';
+import { systemClock } from '../../utils/clock';
 import type { AnyMessage, Message } from '../../utils/protocol';
 import { BROADCAST_TOPIC, DEFAULT_DEVICE, personalTopic } from '../../utils/topic-names';
 import { type CapturedLog, captureLog } from '../support/captured-log';
@@ -21,7 +22,7 @@ const FEW_TURNS = 4;
 /** One wait in ten is long enough for several other steps to overtake. */
 const MANY_TURNS = 30;
 
-type Step = 'read' | 'head' | 'append' | 'openDevice' | 'saveCursors' | 'drained';
+type Step = 'read' | 'head' | 'append' | 'openDevice' | 'saveCursors' | 'counts' | 'drained';
 /** Waits before or after a step. */
 type Pause = (step: Step, when: 'before' | 'after') => Promise<void>;
 
@@ -62,6 +63,8 @@ function slowed(store: Store, pause: Pause): Store {
     head: slow('head', store.head),
     openDevice: slow('openDevice', store.openDevice),
     saveCursors: slow('saveCursors', store.saveCursors),
+    counts: slow('counts', store.counts),
+    saveSent: (sendings: readonly Sending[]) => store.saveSent(sendings),
     saveLastSeen: (times: ReadonlyMap<string, number>) => store.saveLastSeen(times),
   });
 }
@@ -88,9 +91,9 @@ class Activity {
 
 /** Remembers where each connection was told to start. */
 class RecordingCursors extends Cursors {
-  lastOpened: Promise<Map<string, number>> = Promise.resolve(new Map());
+  lastOpened: Promise<Map<string, Position>> = Promise.resolve(new Map());
 
-  override open(userId: string, device: string): Promise<Map<string, number>> {
+  override open(userId: string, device: string): Promise<Map<string, Position>> {
     this.lastOpened = super.open(userId, device);
     return this.lastOpened;
   }
@@ -175,13 +178,13 @@ interface Desk {
 }
 
 function openDesk(pause: Pause): Desk {
-  const store = openLmdbStore(temporaryDirectory());
+  const store = openLmdbStore(temporaryDirectory(), systemClock);
   onTestEnd(() => store.close());
   const activity = new Activity();
   const log = captureLog();
   const tracked: Pause = (step, when) => activity.track(pause(step, when));
   const slow = trackCalls(slowed(store, tracked), activity);
-  const cursors = new RecordingCursors(slow, log.logger);
+  const cursors = new RecordingCursors(slow, log.logger, systemClock);
   const metrics = createMetrics({ connections: () => 0, users: () => 0 });
   const delivery = new Delivery({ store: slow, cursors, metrics, logger: log.logger, maxBufferedBytes: 1e9 });
   return { delivery, cursors, store, activity, log, pause: tracked };
@@ -204,7 +207,7 @@ function draftOf(topic: string): Draft {
 
 interface Attached {
   readonly connection: RecordingConnection;
-  readonly start: Promise<ReadonlyMap<string, number>>;
+  readonly start: Promise<ReadonlyMap<string, Position>>;
   readonly done: Promise<void>;
 }
 
@@ -220,7 +223,7 @@ function range(from: number, to: number): number[] {
 
 /** Every seq from the start on, once, in order: up to the head, or for a connection that was closed up to some seq. */
 async function judge(desk: Desk, { connection, start }: Attached): Promise<void> {
-  for (const [topic, from] of await start) {
+  for (const [topic, { seq: from }] of await start) {
     const seqs = connection.received(topic);
     const to = connection.isOpen ? await desk.store.head(topic) : from + seqs.length;
     expect([connection.id, topic, seqs]).toEqual([connection.id, topic, range(from + 1, to)]);
@@ -460,7 +463,7 @@ describe('the place of a device', () => {
 
   it('is not lost by a write that fails', async () => {
     const desk = await openWithMember(new Gate());
-    const cursor: Cursor = { userId: 'anna', device: DEFAULT_DEVICE, topic: ANNA, seq: 2 };
+    const cursor: Cursor = { userId: 'anna', device: DEFAULT_DEVICE, topic: ANNA, seq: 2, at: 1 };
     await Promise.all(range(1, 3).map(() => desk.store.append(draftOf(ANNA))));
     desk.member.connection.close();
     desk.cursors.advance(cursor);
@@ -468,8 +471,8 @@ describe('the place of a device', () => {
     desk.store.saveCursors = () => Promise.reject(new Error('refused on purpose'));
     await desk.cursors.flush();
     desk.store.saveCursors = saveCursors;
-    expect((await desk.cursors.open('anna', DEFAULT_DEVICE)).get(ANNA)).toBe(2);
+    expect((await desk.cursors.open('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
     await desk.cursors.flush();
-    expect((await desk.store.openDevice('anna', DEFAULT_DEVICE)).get(ANNA)).toBe(2);
+    expect((await desk.store.openDevice('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
   });
 });

@@ -19,7 +19,10 @@ describe('a connection', () => {
       userId: 'anna',
       socketId: client.socket.id,
     });
-    expect(await client.next('sync:done')).toEqual({ cursors: { '@anna': 0, '*': 0 } });
+    expect(await client.next('sync:done')).toEqual({
+      cursors: { '@anna': 0, '*': 0 },
+      counts: { unseen: 0, unread: 0 },
+    });
   });
 
   it.each([

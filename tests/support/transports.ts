@@ -1,6 +1,7 @@
 /** Both transports behind one interface, for tests that hold for either. */
 import type { Message, Reply } from '../../utils/protocol';
-import { connectPlain } from './plain-client';
+import type { Received } from './client';
+import { connectPlain, type Frame } from './plain-client';
 import type { TestService } from './service';
 
 /** What the test clients of both transports can do. */
@@ -11,6 +12,8 @@ export interface AnyClient {
   nextArgs(event: string): Promise<readonly unknown[]>;
   messages(count: number): Promise<Message[]>;
   readonly allMessages: readonly Message[];
+  /** Every frame so far, as the transport tells it; `framesOf` makes them alike. */
+  readonly received: readonly (Received | Frame)[];
   call(name: string, fields?: object): Promise<Reply>;
   /** Resolves when everything that the server sent before this call has arrived. */
   settle(): Promise<void>;
@@ -28,3 +31,21 @@ export const TRANSPORTS: [name: string, connect: Connect][] = [
   ['Socket.IO', (service, userId, user) => service.connect(userId, user)],
   ['plain WebSocket', (service, userId, user) => connectPlain(service.url, userId, user)],
 ];
+
+/** A frame of the server, over either transport. */
+export interface Told {
+  readonly event: string;
+  /** The fields of the frame; of a custom event over Socket.IO only what its sender gave. */
+  readonly payload: Readonly<Record<string, unknown>>;
+}
+
+/** Every frame so far, without answers and what only asking brings. */
+export function framesOf({ received }: Pick<AnyClient, 'received'>): Told[] {
+  return received.map(toTold).filter(({ event }) => event !== 'reply' && event !== 'pong');
+}
+
+function toTold(frame: Received | Frame): Told {
+  const { event, ...payload } = frame as Frame;
+  const { args } = payload;
+  return { event, payload: (Array.isArray(args) ? args[0] : payload) as Told['payload'] };
+}
