@@ -2,8 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runAbsent } from './scenarios/absent';
+import { runBatch } from './scenarios/batch';
 import { runBroadcast } from './scenarios/broadcast';
 import { runIdle } from './scenarios/idle';
+import { runInbox } from './scenarios/inbox';
 import { runOneToOne } from './scenarios/one-to-one';
 import { runTopic } from './scenarios/topic';
 import { type BenchOptions, parseOptions, type ScenarioName } from './support/options';
@@ -16,6 +18,8 @@ const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section
   topic: runTopic,
   idle: runIdle,
   absent: runAbsent,
+  batch: runBatch,
+  inbox: runInbox,
 };
 
 async function main(): Promise<void> {

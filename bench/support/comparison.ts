@@ -57,6 +57,11 @@ export function atMostPeerTimes(factor: number, bound: Bound = {}): Target {
   };
 }
 
+/** At least as much as the peer does, times `factor`. */
+export function atLeastPeerTimes(factor: number, peer: Contestant): Target {
+  return { text: `≥ ${factor} × ${peer.label}`, isMet: (ours, peers) => ours >= peers * factor };
+}
+
 /** Makes the table of a scenario: medians of all valid samples, and each pair compared within its round. */
 export function compareServers<Key extends string>(
   title: string,

@@ -43,11 +43,25 @@ export class HttpConnection {
    * @throws Error when the connection is lost before the answer.
    */
   post(path: string, content?: unknown): Promise<Answer> {
+    return this.request(`POST ${path}`, { content });
+  }
+
+  /** Asks as somebody else. @throws Error as `post`. */
+  getAs(token: string, path: string): Promise<Answer> {
+    return this.request(`GET ${path}`, { token });
+  }
+
+  /** Changes as somebody else. @throws Error as `post`. */
+  patchAs(token: string, path: string, content: unknown): Promise<Answer> {
+    return this.request(`PATCH ${path}`, { token, content });
+  }
+
+  private request(target: string, { token = this.token, content }: { token?: string; content?: unknown }) {
     if (this.socket.destroyed) return Promise.reject(new Error('the connection is closed'));
     const body = content === undefined ? '' : JSON.stringify(content);
-    const head = `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${this.token}\r\n`;
+    const head = `${target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\n`;
     const length = `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}${HEAD_END}`;
-    return new Promise((resolve, reject) => {
+    return new Promise<Answer>((resolve, reject) => {
       this.pending = { resolve, reject };
       this.socket.write(head + length + body);
     });

@@ -21,12 +21,18 @@ export interface Memory {
   readonly rssKiB: number;
   /** Without mapped files: an embedded store's file counts in RSS although the kernel may drop its pages. */
   readonly anonymousKiB: number;
+  /** Pages of mapped files, of programs and libraries too. */
+  readonly fileKiB: number;
 }
 
 /** What the process occupies now. */
 export function readMemory(pid: number): Memory {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return { rssKiB: readKiB(status, 'VmRSS'), anonymousKiB: readKiB(status, 'RssAnon') };
+  return {
+    rssKiB: readKiB(status, 'VmRSS'),
+    anonymousKiB: readKiB(status, 'RssAnon'),
+    fileKiB: readKiB(status, 'RssFile'),
+  };
 }
 
 function readKiB(status: string, name: string): number {
@@ -41,6 +47,7 @@ export async function watchPeakMemory(pid: number, work: () => Promise<void>): P
     peak = {
       rssKiB: Math.max(peak.rssKiB, now.rssKiB),
       anonymousKiB: Math.max(peak.anonymousKiB, now.anonymousKiB),
+      fileKiB: Math.max(peak.fileKiB, now.fileKiB),
     };
   }, SAMPLING_INTERVAL_MS);
   await work().finally(() => clearInterval(timer));

@@ -36,12 +36,17 @@ const LIFTED_LIMITS = {
   MAX_CONNECTIONS_PER_USER: '100000',
 } as const;
 
+/** Where the service keeps its store below its data directory. */
+export function storePath(directory: string): string {
+  return join(directory, 'store');
+}
+
 const tidings: ServerKind = {
   command: ['dist/server.js'],
   environment: (directory) => ({
     ...LIFTED_LIMITS,
     DATA_DIR: directory,
-    STORE_URL: `lmdb:${join(directory, 'store')}`,
+    STORE_URL: `lmdb:${storePath(directory)}`,
     JWT_SECRET,
     LOG_LEVEL: 'warn',
   }),
@@ -73,6 +78,11 @@ export const BY_HAND_AGAIN: Contestant = { label: 'by hand again', kind: express
 export const RAW_WS: Contestant = { label: 'raw ws', kind: rawWs };
 /** The noise where raw ws is what others are compared with. */
 export const RAW_WS_AGAIN: Contestant = { label: 'raw ws again', kind: rawWs };
+
+/** The service, sent to in two ways; each way has a process of its own. */
+export const TIDINGS_BATCH: Contestant = { label: 'batches of 100', kind: tidings };
+export const TIDINGS_SINGLE: Contestant = { label: 'single sends', kind: tidings };
+export const TIDINGS_SINGLE_AGAIN: Contestant = { label: 'single sends again', kind: tidings };
 
 /** The service with all clients on one kind of endpoint. */
 export const TIDINGS_PLAIN: Contestant = { label: `${TIDINGS.label} plain`, kind: { ...tidings, wire: 'plain' } };

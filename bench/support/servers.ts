@@ -37,19 +37,26 @@ export interface RunningServer {
   readonly kind: ServerKind;
   readonly port: number;
   readonly pid: number;
+  /** From the start of the process until it was ready; steps of the probe's interval. */
+  readonly readyAfterMs: number;
   collectGarbage(): Promise<void>;
   stop(): Promise<void>;
 }
 
 /**
- * Starts a server as a process of its own with an empty data directory, and waits until it is ready.
+ * Starts a server as a process of its own with an empty data directory, and waits until it is ready. A directory that
+ * the caller gives is kept when the server stops.
  * @throws Error with the end of its log when it is not ready in time.
  */
-export async function startServer({ label, kind }: Contestant): Promise<RunningServer> {
-  const directory = createDataDirectory();
+export async function startServer({ label, kind }: Contestant, keptDirectory?: string): Promise<RunningServer> {
+  const directory = keptDirectory ?? createDataDirectory();
   const port = await findFreePort();
+  const startedAt = performance.now();
   const child = spawnServer(kind, directory, port);
-  const stop = () => stopServer(child, directory);
+  const stop = async () => {
+    await stopServer(child);
+    if (keptDirectory === undefined) removeDataDirectory(directory);
+  };
   try {
     await waitUntilReady(child, port);
   } catch (cause) {
@@ -57,7 +64,8 @@ export async function startServer({ label, kind }: Contestant): Promise<RunningS
     await stop();
     throw new Error(`${label} did not start. The end of its log:\n${log}`, { cause });
   }
-  return { label, kind, port, pid: child.pid ?? 0, collectGarbage: () => collectGarbage(child), stop };
+  const readyAfterMs = performance.now() - startedAt;
+  return { label, kind, port, pid: child.pid ?? 0, readyAfterMs, collectGarbage: () => collectGarbage(child), stop };
 }
 
 /** Starts all contestants, gives them to `use`, and stops them whatever happens. */
@@ -144,13 +152,11 @@ async function collectGarbage(child: ChildProcess): Promise<void> {
   await collected;
 }
 
-async function stopServer(child: ChildProcess, directory: string): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) {
-    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-    const exited = once(child, 'exit');
-    child.kill('SIGTERM');
-    await exited;
-    clearTimeout(timer);
-  }
-  removeDataDirectory(directory);
+async function stopServer(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  await exited;
+  clearTimeout(timer);
 }
