@@ -21,8 +21,11 @@ export interface Connection {
   /** Emits one event. */
   send(event: string, payload: unknown): void;
   readonly transport: Transport;
-  /** Writes what this connection's transport has encoded. Ends a slow consumer when too much is unsent. */
-  writeFrame(frame: unknown): void;
+  /**
+   * Writes what this connection's transport has encoded. Ends a slow consumer when too much is unsent.
+   * @returns false when the connection is closing: nothing was written.
+   */
+  writeFrame(frame: unknown): boolean;
   /** Writes a page of messages with as few system calls as the transport allows. */
   sendPage(messages: readonly Delivered[]): void;
   /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
@@ -39,22 +42,27 @@ export interface Transport {
   encodeEvent(event: string, payload: unknown): unknown;
 }
 
-/** Writes the same to many connections. `exceptUserId`: not to those of this user. */
+/**
+ * Writes the same to many connections. `exceptUserId`: not to those of this user.
+ * @returns who is closing and was written nothing.
+ */
 export function writeToAll(
   connections: Iterable<Connection>,
   encode: (transport: Transport) => unknown,
   exceptUserId?: string,
-): void {
+): readonly Connection[] {
   const frames = new Map<Transport, unknown>();
+  const closing: Connection[] = [];
   for (const connection of connections) {
-    if (connection.userId === exceptUserId) continue;
+    if (exceptUserId !== undefined && connection.userId === exceptUserId) continue;
     let frame = frames.get(connection.transport);
     if (frame === undefined) {
       frame = encode(connection.transport);
       frames.set(connection.transport, frame);
     }
-    connection.writeFrame(frame);
+    if (!connection.writeFrame(frame)) closing.push(connection);
   }
+  return closing;
 }
 
 export interface UserStatus {

@@ -167,14 +167,14 @@ export class Delivery {
   }
 
   #emitNext(followed: FollowedTopic, message: Message & Counted, except?: Connection): void {
-    // What is written to a connection that is closing does not arrive: its place stays before this message.
-    for (const member of followed.members) if (!member.isOpen) this.detach(member);
+    const closing = emit(followed.members, message, except);
+    // What would be written to a connection that is closing does not arrive: its place stays before this message.
+    for (const member of closing) this.detach(member);
     followed.head = message.seq;
     this.#moved.add(followed);
     if (followed.members.size === 0) return;
     this.parts.metrics.deliveries.inc(followed.members.size);
     this.#recordSending(followed.topic, message.seq, message.seq);
-    emit(followed.members, message, except);
   }
 
   #recordSending(topic: string, from: number, upTo: number): void {
@@ -398,9 +398,10 @@ export class Delivery {
   }
 }
 
-function emit(members: Iterable<Connection>, message: Delivered, except?: Connection): void {
+/** @returns who is closing. */
+function emit(members: Iterable<Connection>, message: Delivered, except?: Connection): readonly Connection[] {
   const encode = (transport: Transport) => transport.encodeMessage(message);
-  writeToAll(except === undefined ? members : without(members, except), encode, message.exceptUserId);
+  return writeToAll(except === undefined ? members : without(members, except), encode, message.exceptUserId);
 }
 
 function* without(members: Iterable<Connection>, except: Connection): Generator<Connection> {

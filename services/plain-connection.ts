@@ -53,10 +53,13 @@ export class PlainConnection implements Connection {
     this.#checkBuffer();
   }
 
-  writeFrame(frame: unknown): void {
-    if (this.#isClosing) return;
-    this.#writeEncoded(frame as Buffer);
+  /** Hands ws a frame that was encoded for all members, as Engine.IO does. */
+  writeFrame(frame: unknown): boolean {
+    if (!this.isOpen) return false;
+    this.#unsent += 1;
+    senderOf(this.parts.webSocket).sendFrame([frame as Buffer], this.#onSent);
     this.#checkBuffer();
+    return true;
   }
 
   #write(frame: string): void {
@@ -64,14 +67,6 @@ export class PlainConnection implements Connection {
     if (webSocket.readyState !== webSocket.OPEN) return;
     this.#unsent += 1;
     webSocket.send(frame, TEXT, this.#onSent);
-  }
-
-  /** Hands ws a frame that was encoded for all members, as Engine.IO does. */
-  #writeEncoded(frame: Buffer): void {
-    const { webSocket } = this.parts;
-    if (webSocket.readyState !== webSocket.OPEN) return;
-    this.#unsent += 1;
-    senderOf(webSocket).sendFrame([frame], this.#onSent);
   }
 
   #checkBuffer(): void {

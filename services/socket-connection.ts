@@ -91,11 +91,12 @@ export class SocketConnection implements Connection {
     this.#checkBuffer();
   }
 
-  writeFrame(frame: unknown): void {
-    if (this.#isClosing) return;
+  writeFrame(frame: unknown): boolean {
+    if (!this.isOpen) return false;
     const { packet, options } = frame as SocketFrame;
     this.#engine.write(packet, options);
     this.#checkBuffer();
+    return true;
   }
 
   #checkBuffer(): void {

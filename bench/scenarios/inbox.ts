@@ -40,7 +40,7 @@ interface Plan {
 }
 
 const FULL_PLAN: Plan = {
-  small: { users: 100, messagesEach: 100, heavyMessages: 0 },
+  small: { users: 10_000, messagesEach: 1, heavyMessages: 0 },
   big: { users: 10_000, messagesEach: 100, heavyMessages: 100_000 },
   starts: 5,
   warmUp: 500,

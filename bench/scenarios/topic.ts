@@ -25,7 +25,7 @@ interface Plan {
   readonly messages: number;
 }
 
-const FULL_PLAN: Plan = { members: 1000, rounds: 5, warmUp: 30, messages: 100 };
+const FULL_PLAN: Plan = { members: 1000, rounds: 7, warmUp: 500, messages: 300 };
 const QUICK_PLAN: Plan = { members: 100, rounds: 1, warmUp: 5, messages: 30 };
 
 const LAYOUT: Layout = {

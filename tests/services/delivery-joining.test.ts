@@ -138,8 +138,9 @@ class RecordingConnection implements Connection {
     this.events.push(event);
   }
 
-  writeFrame(frame: unknown): void {
+  writeFrame(frame: unknown): boolean {
     this.#take(frame as AnyMessage);
+    return true;
   }
 
   sendPage(messages: readonly Message[]): void {

@@ -271,8 +271,9 @@ class FakeConnection implements Connection {
     this.frames.push([event, payload]);
   }
 
-  writeFrame(frame: unknown): void {
+  writeFrame(frame: unknown): boolean {
     this.frames.push(frame as Frame);
+    return true;
   }
 
   sendPage(): void {

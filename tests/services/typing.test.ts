@@ -217,10 +217,11 @@ function listen() {
   const listener = {
     userId: 'listener',
     transport,
-    writeFrame: (frame: unknown) => {
+    writeFrame: (frame: unknown): boolean => {
       const { event, payload } = frame as { event: string; payload: TypingFrame };
       expect(event).toBe('typing');
       told.push(payload);
+      return true;
     },
   } satisfies Partial<Connection>;
   const rooms = { membersOf: () => [listener as unknown as Connection] } satisfies Pick<Delivery, 'membersOf'>;
