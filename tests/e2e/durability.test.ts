@@ -1,6 +1,7 @@
 /** Faults F1 and F6: the process is killed, or told to stop, while messages are being sent. */
 import type { Message } from '../../utils/protocol';
 import { openClient, type TestClient } from '../support/client';
+import { eventually } from '../support/eventually';
 import { freePort, type RunningProcess, runServer } from '../support/process';
 import { seededRandom } from '../support/random';
 import { range, TEST_SECRET, testToken } from '../support/service';
@@ -86,6 +87,111 @@ it('kill -9 at random moments under load loses nothing that was answered 2xx', a
   expect(accepted.length).toBeGreaterThan(5);
   const { url } = await start(directory);
   await judge(url, accepted);
+}, 120_000);
+
+/** A request that may be sent again without doubt, and what it is about. */
+interface Intent {
+  readonly key: string;
+  readonly isScheduled: boolean;
+}
+
+interface Listed extends Message {
+  readonly state: string;
+}
+
+interface Body {
+  readonly id: string;
+  readonly items: readonly Listed[];
+  readonly nextCursor: string | null;
+}
+
+/** Requests of one service; a lost answer is `undefined`. */
+function callerOf(url: string) {
+  const request = async (method: string, path: string, options: { token: string; key?: string; body?: object }) => {
+    const { token, key, body } = options;
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+    return fetch(`${url}${path}`, {
+      method,
+      headers: key === undefined ? headers : { ...headers, 'Idempotency-Key': key },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+      .then(async (response) => {
+        const body = (await response.json()) as Body;
+        return { ok: response.ok, headers: response.headers, body };
+      })
+      .catch(() => undefined);
+  };
+  const service = testToken('service', { scope: 'send' });
+  const anna = testToken('anna');
+  return {
+    carryOut: ({ key, isScheduled }: Intent) =>
+      request('POST', '/websocket/message/user', {
+        token: service,
+        key,
+        body: { userId: 'anna', type: 'load', data: key, ...(isScheduled ? { delay: 1 } : {}) },
+      }),
+    read: (id: string) => request('PATCH', `/inbox/${id}`, { token: anna, body: { state: 'read' } }),
+    waiting: () => request('GET', '/scheduled?limit=1', { token: service }),
+    counts: () => request('GET', '/inbox/counts', { token: anna }),
+    async inbox(): Promise<Listed[]> {
+      const items: Listed[] = [];
+      let cursor: string | null = '';
+      do {
+        const page = await request('GET', `/inbox?limit=200${cursor && `&cursor=${cursor}`}`, { token: anna });
+        if (page === undefined) throw new Error('no answer');
+        items.push(...page.body.items);
+        cursor = page.body.nextCursor;
+      } while (cursor !== null);
+      return items;
+    },
+  };
+}
+
+it('kill -9 loses no change of state, and what is repeated under its key is sent once, now or later', async () => {
+  const random = seededRandom('kill -9 with keys');
+  const directory = temporaryDirectory();
+  const intents = new Map<string, Intent>();
+  const ids = new Map<string, string>();
+  const read = new Set<string>();
+  let sent = 0;
+  for (const _round of range(1, 4)) {
+    const { process: server, url } = await start(directory);
+    const { carryOut, read: markAsRead } = callerOf(url);
+    const killAfter = sent + random.integer(20, 200);
+    const loop = async () => {
+      for (;;) {
+        const intent = { key: `key ${sent}`, isScheduled: sent % 3 === 0 };
+        sent += 1;
+        intents.set(intent.key, intent);
+        if (sent === killAfter) server.child.kill('SIGKILL');
+        const answer = await carryOut(intent);
+        if (answer?.ok !== true) return;
+        ids.set(intent.key, answer.body.id);
+        if (intent.isScheduled) continue;
+        const marked = await markAsRead(answer.body.id);
+        if (marked?.ok !== true) return;
+        read.add(answer.body.id);
+      }
+    };
+    await Promise.all(range(1, SENDERS).map(loop));
+  }
+  expect(ids.size).toBeLessThan(intents.size);
+
+  const { carryOut, waiting, inbox, counts } = callerOf((await start(directory)).url);
+  for (const intent of intents.values()) {
+    const known = ids.get(intent.key);
+    const answer = await carryOut(intent);
+    if (answer?.ok !== true) throw new Error('refused');
+    if (known === undefined) ids.set(intent.key, answer.body.id);
+    else expect([answer.headers.get('Idempotent-Replay'), answer.body.id]).toEqual(['true', known]);
+  }
+  await eventually(waiting, (answer) => answer?.body.items.length === 0);
+  const items = await inbox();
+  expect(items.map(({ data }) => data).sort()).toEqual([...intents.keys()].sort());
+  for (const { id, data } of items) expect(id).toBe(ids.get(String(data)));
+  const unread = items.filter(({ state }) => state !== 'read');
+  expect(unread.filter(({ id }) => read.has(id))).toEqual([]);
+  expect((await counts())?.body).toMatchObject({ unread: unread.length });
 }, 120_000);
 
 it('SIGTERM under load ends within the time, tells the clients, and loses nothing', async () => {
