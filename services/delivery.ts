@@ -247,12 +247,15 @@ export class Delivery {
       const page = await this.#readPage(topic, { after: subscription.position, limit, reader });
       const counts = page.messages.length === 0 ? undefined : await this.#countsFor(topic);
       if (!isFollowing()) return;
-      tellReset(connection, topic, page, subscription.position);
+      const isReset = tellReset(connection, topic, page, subscription.position);
       // An acknowledgement may arrive before the buffer is empty, so the position moves before writing.
       subscription.position = page.position;
       await this.#sendPage(connection, session, { topic, page, counts });
+      if (isReset) await connection.drained();
       if (!isFollowing()) return;
       if (!isAcknowledging(connection, topic)) this.#advance(connection, topic, page.position);
+      // It is told once: what is gone needs no acknowledgement.
+      else if (isReset) this.#advance(connection, topic, page.prunedUpTo);
       // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
       if (page.position > followed.head) await this.#raise(followed, page.position);
     }
@@ -445,11 +448,12 @@ function wake(window: Window): void {
   for (const resolve of window.waiting.splice(0)) resolve();
 }
 
-/** Says that messages which this connection has not got are gone. */
-function tellReset(connection: Connection, topic: string, page: Page, position: number): void {
-  if (page.prunedUpTo <= position || isStateTopic(topic)) return;
+/** Says that messages which this connection has not got are gone, if so. */
+function tellReset(connection: Connection, topic: string, page: Page, position: number): boolean {
+  if (page.prunedUpTo <= position || isStateTopic(topic)) return false;
   const reason = page.erasedUpTo > position ? 'erased' : 'retention';
   connection.send('sync:reset', { topic, reason, head: page.head });
+  return true;
 }
 
 /** What the store could not do, in the words of the catalogue. */

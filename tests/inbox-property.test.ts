@@ -23,7 +23,11 @@ const STATES: readonly RequestedState[] = ['seen', 'read', 'read', 'unread', 'ar
 const SERVICE_TOKEN = testToken('service', { scope: 'send broadcast presence admin' });
 const OWNER_TOKEN = testToken(OWNER);
 
-type Selection = { ids: readonly string[] } | { topic: string; upTo: number } | { all: true };
+type Selection =
+  | { ids: readonly string[] }
+  | { topic: string; upTo: number }
+  /** `cursors`: told to devices, up to where it was meant. */
+  | { all: true; cursors?: Readonly<Record<string, number>> };
 type Change = Selection & { readonly state: RequestedState };
 
 /** A message as the model or a device knows it. */
@@ -64,7 +68,8 @@ function applyState(item: Item, state: RequestedState): boolean {
 function isMeant(item: Item, change: Selection): boolean {
   if ('ids' in change) return change.ids.includes(item.id);
   if (item.isArchived) return false;
-  return 'all' in change || (item.topic === change.topic && item.seq <= change.upTo);
+  if ('all' in change) return change.cursors === undefined || item.seq <= (change.cursors[item.topic] ?? 0);
+  return item.topic === change.topic && item.seq <= change.upTo;
 }
 
 const applyChange = (items: Iterable<Item>, change: Change): number =>

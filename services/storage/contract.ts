@@ -314,8 +314,9 @@ export interface InboxStore {
   counts(userId: string): Promise<Counts>;
 
   /**
-   * Changes states, and appends to the log of states what has changed: one entry for a list of ids, one for each
-   * topic otherwise. `seen` never lowers a state; `unread` takes read and archived back, and leaves seen.
+   * Changes states, and appends one entry to the log of states when anything has changed: the state, and `ids`, or
+   * `topic` and `upTo`, or `all` and `cursors`: up to where, in the topics in which something has changed. `seen`
+   * never lowers a state; `unread` takes read and archived back, and leaves seen.
    */
   changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged>;
 }

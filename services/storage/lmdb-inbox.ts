@@ -178,14 +178,14 @@ export class Inbox {
   changeStates(userId: string, selection: Selection, state: RequestedState): StateChanged {
     const sections = this.sections(userId);
     if ('ids' in selection) return this.#changeSome(userId, selection.ids, state);
-    if ('all' in selection) return this.#changeSpans(userId, sections, state);
+    if ('all' in selection) return this.#changeAll(userId, sections, state);
     const { topic } = selection;
     const { head } = this.parts.log.state(topic);
     if (!this.#isInInbox(userId, topic)) return { outcome: 'not_found', path: 'topic' };
     const upTo = selection.upTo ?? head;
     if (upTo > head) return { outcome: 'ahead', head };
     const spans = sections.filter((section) => section.topic === topic).map((section) => ({ ...section, upTo }));
-    return this.#changeSpans(userId, spans, state);
+    return this.#told(userId, this.#changeSpans(userId, spans, state).changed, { topic, upTo, state });
   }
 
   #isInInbox(userId: string, topic: string): boolean {
@@ -204,8 +204,7 @@ export class Inbox {
     for (const { topic, seq } of places) {
       changed += this.#change(userId, topic, { from: seq, upTo: seq }, TRANSITIONS[state]);
     }
-    const entries = changed === 0 ? [] : [this.#entry(userId, { ids: [...new Set(ids)], state })];
-    return { outcome: 'changed', changed, entries };
+    return this.#told(userId, changed, { ids: [...new Set(ids)], state });
   }
 
   /** Is this message in the inbox of this user? */
@@ -214,17 +213,24 @@ export class Inbox {
     return this.sections(userId).some((section) => section.topic === topic && section.from <= seq);
   }
 
-  #changeSpans(userId: string, spans: readonly Section[], state: RequestedState): StateChanged {
-    let changed = 0;
-    const entries: Message[] = [];
-    for (const span of spans) {
-      const changedHere = this.#change(userId, span.topic, span, bulkTransition(state));
-      if (changedHere === 0) continue;
-      changed += changedHere;
-      // Up to where, so that a device which hears of it later leaves alone what came afterwards.
-      entries.push(this.#entry(userId, { topic: span.topic, upTo: span.upTo, state }));
-    }
-    return { outcome: 'changed', changed, entries };
+  #changeAll(userId: string, sections: readonly Section[], state: RequestedState): StateChanged {
+    const { changed, cursors } = this.#changeSpans(userId, sections, state);
+    // A device that hears of it later must know what came afterwards.
+    return this.#told(userId, changed, { all: true, cursors, state });
+  }
+
+  /** @returns how many have changed, and up to where in the topics concerned. */
+  #changeSpans(userId: string, spans: readonly Section[], state: RequestedState) {
+    const changes = spans.map(({ topic, ...span }) => ({
+      topic,
+      upTo: span.upTo,
+      changed: this.#change(userId, topic, span, bulkTransition(state)),
+    }));
+    const concerned = changes.filter(({ changed }) => changed > 0);
+    return {
+      changed: concerned.reduce((sum, { changed }) => sum + changed, 0),
+      cursors: Object.fromEntries(concerned.map(({ topic, upTo }) => [topic, upTo])),
+    };
   }
 
   #change(userId: string, topic: string, span: Span, change: (flags: number) => number): number {
@@ -256,9 +262,10 @@ export class Inbox {
     return changed;
   }
 
-  #entry(userId: string, data: object): Message {
+  #told(userId: string, changed: number, data: object): StateChanged {
+    if (changed === 0) return { outcome: 'changed', changed, entries: [] };
     const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data, from: userId };
-    return this.parts.log.appendEntry(entry);
+    return { outcome: 'changed', changed, entries: [this.parts.log.appendEntry(entry)] };
   }
 }
 

@@ -336,7 +336,12 @@ describe('changing states', () => {
     const told = { topic: '@anna', upTo: 1, state: 'unread', counts: { unseen: 0, unread: 1 } };
     expect(await client.next('state')).toEqual(told);
     await as(service, 'anna').patch('/inbox').send({ state: 'archived', all: true }).expect(200);
-    expect(await client.next('state')).toEqual({ topic: '@anna', upTo: 1, state: 'archived', counts: NOTHING });
+    expect(await client.next('state')).toEqual({
+      all: true,
+      cursors: { '@anna': 1 },
+      state: 'archived',
+      counts: NOTHING,
+    });
   });
 
   it('works on a client-made id of any form', async () => {
