@@ -103,8 +103,7 @@ export class SharedService {
 
   /** How often this code was counted as a refusal. */
   async refusals(code: ErrorCode): Promise<number> {
-    const { text } = await exchange(this.url, { path: '/metrics' });
-    return Number(new RegExp(`^tidings_refusals_total\\{code="${code}"\\} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+    return countRefusals(this.url, code);
   }
 
   /** All refusals together. */
@@ -165,4 +164,10 @@ export function shareService(env: Record<string, string> = {}): SharedService {
   beforeAll(() => service.start());
   afterAll(() => service.stop());
   return service;
+}
+
+/** How often a service has counted this code as a refusal. */
+export async function countRefusals(url: string, code: ErrorCode): Promise<number> {
+  const { text } = await exchange(url, { path: '/metrics' });
+  return Number(new RegExp(`^tidings_refusals_total\\{code="${code}"\\} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
 }
