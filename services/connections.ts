@@ -1,6 +1,6 @@
 /** Who is connected to this node: the one list of authenticated connections, over all transports. */
 import type { Caller } from '../utils/jwt';
-import type { Closing, Delivered } from '../utils/protocol';
+import type { AnyMessage, Closing, Counts, Message } from '../utils/protocol';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
 export const CLOSE_TIMEOUT_MS = 5_000;
@@ -26,8 +26,8 @@ export interface Connection {
    * @returns false when the connection is closing: nothing was written.
    */
   writeFrame(frame: unknown): boolean;
-  /** Writes a page of messages with as few system calls as the transport allows. */
-  sendPage(messages: readonly Delivered[]): void;
+  /** Writes a page of messages, each with these counts, with as few system calls as the transport allows. */
+  sendPage(messages: readonly Message[], counts: Counts | undefined): void;
   /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
   drained(): Promise<void>;
   /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
@@ -38,7 +38,7 @@ export interface Connection {
 
 /** How connections of one kind write: what goes to many of them is encoded once. */
 export interface Transport {
-  encodeMessage(message: Delivered): unknown;
+  encodeMessage(message: AnyMessage, counts: Counts | undefined): unknown;
   encodeEvent(event: string, payload: unknown): unknown;
 }
 

@@ -10,7 +10,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { AppError, badField } from '../utils/errors';
-import type { Counted, Counts, Delivered, LiveMessage, Message } from '../utils/protocol';
+import type { AnyMessage, Counts, LiveMessage, Message } from '../utils/protocol';
 import { isStateTopic, ownerOfPersonalTopic, stateTopic } from '../utils/topic-names';
 import { type Connection, type Transport, writeToAll } from './connections';
 import type { Cursors } from './cursors';
@@ -57,6 +57,14 @@ interface Subscription {
   readonly followed: FollowedTopic;
   /** Last `seq` written in catch-up; `undefined` once it has joined: then it stands at the `head` of the node. */
   position: number | undefined;
+}
+
+/** How a message is told. */
+interface Telling {
+  /** On what is one person's alone. */
+  readonly counts: Counts | undefined;
+  /** A connection that knows already. */
+  readonly except?: Connection | undefined;
 }
 
 /** Where one connection stands. */
@@ -123,7 +131,7 @@ export class Delivery {
 
   async #emitAppended(followed: FollowedTopic, entry: Message, except?: Connection): Promise<void> {
     try {
-      this.#emitInOrder(followed, await this.#withCounts(entry), except);
+      this.#emitInOrder(followed, entry, { counts: await this.#countsFor(entry.topic), except });
     } catch (error) {
       // It is stored: the sender must not be told otherwise. The next entry shows the gap, which is read then.
       this.parts.logger.error({ err: error, topic: entry.topic }, 'a stored message could not be emitted yet');
@@ -133,7 +141,9 @@ export class Delivery {
 
   /** Emits a message that is not stored, to who has joined the topic now. */
   async publishLive(message: LiveMessage): Promise<void> {
-    if (this.hasFollowers(message.topic)) emit(this.membersOf(message.topic), await this.#withCounts(message));
+    if (!this.hasFollowers(message.topic)) return;
+    const counts = await this.#countsFor(message.topic);
+    emit(this.membersOf(message.topic), message, { counts });
   }
 
   /** Tells who is connected that messages have expired. Who is not will not find them. */
@@ -149,25 +159,21 @@ export class Delivery {
   }
 
   /** A message is told with the counts of its moment where it is one person's alone. */
-  async #withCounts<Given extends LiveMessage | Message>(message: Given): Promise<Given & Counted> {
-    return { ...message, counts: await this.#countsFor(message.topic) };
-  }
-
   async #countsFor(topic: string): Promise<Counts | undefined> {
     const userId = isStateTopic(topic) ? topic.slice(1) : ownerOfPersonalTopic(topic);
     return userId === undefined ? undefined : this.parts.store.counts(userId);
   }
 
-  #emitInOrder(followed: FollowedTopic, message: Message & Counted, except?: Connection): void {
+  #emitInOrder(followed: FollowedTopic, message: Message, telling: Telling): void {
     followed.newest = Math.max(followed.newest, message.seq);
     // Nobody has joined: who catches up compares with this head, reads the store, and finds the message there.
     if (followed.members.size === 0) followed.head = Math.max(followed.head, message.seq);
-    else if (message.seq === followed.head + 1) this.#emitNext(followed, message, except);
+    else if (message.seq === followed.head + 1) this.#emitNext(followed, message, telling);
     else if (message.seq > followed.head) void this.#heal(followed);
   }
 
-  #emitNext(followed: FollowedTopic, message: Message & Counted, except?: Connection): void {
-    const closing = emit(followed.members, message, except);
+  #emitNext(followed: FollowedTopic, message: Message, telling: Telling): void {
+    const closing = emit(followed.members, message, telling);
     // What would be written to a connection that is closing does not arrive: its place stays before this message.
     for (const member of closing) this.detach(member);
     followed.head = message.seq;
@@ -201,7 +207,7 @@ export class Delivery {
       page = await this.#readPage(followed.topic, { after: followed.head, limit: CATCH_UP_WINDOW_MESSAGES });
       const counts = await this.#countsFor(followed.topic);
       for (const message of page.messages) {
-        if (message.seq > followed.head) this.#emitNext(followed, { ...message, counts });
+        if (message.seq > followed.head) this.#emitNext(followed, message, { counts });
       }
       followed.head = Math.max(followed.head, page.position);
       // What was stored while the page was read showed as a gap too, and was left to this.
@@ -307,7 +313,7 @@ export class Delivery {
     const count = page.messages.length;
     if (count > 0) {
       if (isAcknowledging(connection, topic)) session.window.inFlight.push({ topic, seq: page.position, count });
-      connection.sendPage(counts === undefined ? page.messages : page.messages.map((one) => ({ ...one, counts })));
+      connection.sendPage(page.messages, counts);
       this.parts.metrics.deliveries.inc(count);
       this.#recordSending(topic, page.messages[0]?.seq ?? page.position, page.position);
       await connection.drained();
@@ -402,8 +408,8 @@ export class Delivery {
 }
 
 /** @returns who is closing. */
-function emit(members: Iterable<Connection>, message: Delivered, except?: Connection): readonly Connection[] {
-  const encode = (transport: Transport) => transport.encodeMessage(message);
+function emit(members: Iterable<Connection>, message: AnyMessage, { counts, except }: Telling): readonly Connection[] {
+  const encode = (transport: Transport) => transport.encodeMessage(message, counts);
   return writeToAll(except === undefined ? members : without(members, except), encode, message.exceptUserId);
 }
 

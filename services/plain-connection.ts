@@ -2,7 +2,15 @@
 import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../utils/jwt';
-import { CLOSE_CODES, type Closing, type Delivered, toCustomEventMeta, toOwnEvent } from '../utils/protocol';
+import {
+  type AnyMessage,
+  CLOSE_CODES,
+  type Closing,
+  type Counts,
+  type Message,
+  toCustomEventMeta,
+  toOwnEvent,
+} from '../utils/protocol';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
@@ -75,10 +83,10 @@ export class PlainConnection implements Connection {
     if (this.#unsent > 1 && webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
   }
 
-  sendPage(messages: readonly Delivered[]): void {
+  sendPage(messages: readonly Message[], counts: Counts | undefined): void {
     const tcp = tcpSocketOf(this.parts.webSocket);
     tcp?.cork();
-    for (const message of messages) this.#write(encodeMessage(message));
+    for (const message of messages) this.#write(encodeMessage(message, counts));
     tcp?.uncork();
   }
 
@@ -117,7 +125,7 @@ export class PlainConnection implements Connection {
 }
 
 const plainTransport: Transport = {
-  encodeMessage: (message) => textFrame(Buffer.from(encodeMessage(message), 'utf8')),
+  encodeMessage: (message, counts) => textFrame(Buffer.from(encodeMessage(message, counts), 'utf8')),
   encodeEvent: (event, payload) => textFrame(Buffer.from(encodeFrame(event, payload), 'utf8')),
 };
 
@@ -143,8 +151,8 @@ export function encodeFrame(event: string, payload: unknown): string {
 }
 
 /** A message as a frame. A custom event carries its payload as `data`, like any other message. */
-function encodeMessage(message: Delivered): string {
-  const own = toOwnEvent(message);
+function encodeMessage(message: AnyMessage, counts: Counts | undefined): string {
+  const own = toOwnEvent(message, counts);
   if (own !== undefined) return encodeFrame(own.event, own.payload);
-  return encodeFrame(String(message.event), { ...toCustomEventMeta(message), data: message.data });
+  return encodeFrame(String(message.event), { ...toCustomEventMeta(message, counts), data: message.data });
 }

@@ -7,7 +7,14 @@ import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Caller } from '../utils/jwt';
-import { type Closing, type Delivered, toCustomEventMeta, toOwnEvent } from '../utils/protocol';
+import {
+  type AnyMessage,
+  type Closing,
+  type Counts,
+  type Message,
+  toCustomEventMeta,
+  toOwnEvent,
+} from '../utils/protocol';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
@@ -120,9 +127,12 @@ export class SocketConnection implements Connection {
     return this.#countedBytes;
   }
 
-  sendPage(messages: readonly Delivered[]): void {
+  sendPage(messages: readonly Message[], counts: Counts | undefined): void {
     this.#corked(() => {
-      for (const message of messages) this.#socket.emit(...argumentsOf(message));
+      for (const message of messages) {
+        const { packet, options } = encode(argumentsOf(message, counts));
+        this.#engine.write(packet, options);
+      }
     });
   }
 
@@ -208,7 +218,7 @@ const ENGINE_MESSAGE = '4';
  * ws in one piece: one write where header and payload would be two.
  */
 export const socketTransport: Transport = {
-  encodeMessage: (message) => encode(argumentsOf(message)),
+  encodeMessage: (message, counts) => encode(argumentsOf(message, counts)),
   encodeEvent: (event, payload) => encode([event, payload]),
 };
 
@@ -218,8 +228,8 @@ function encode(args: readonly unknown[]): SocketFrame {
 }
 
 /** A message under its own event name. */
-function argumentsOf(message: Delivered): [string, ...unknown[]] {
-  const own = toOwnEvent(message);
+function argumentsOf(message: AnyMessage, counts: Counts | undefined): [string, ...unknown[]] {
+  const own = toOwnEvent(message, counts);
   if (own !== undefined) return [own.event, own.payload];
-  return [String(message.event), message.data, toCustomEventMeta(message)];
+  return [String(message.event), message.data, toCustomEventMeta(message, counts)];
 }

@@ -40,7 +40,7 @@ interface Plan {
 }
 
 const FULL_PLAN: Plan = {
-  small: { users: 10_000, messagesEach: 1, heavyMessages: 0 },
+  small: { users: 10_000, messagesEach: 50, heavyMessages: 0 },
   big: { users: 10_000, messagesEach: 100, heavyMessages: 100_000 },
   starts: 5,
   warmUp: 500,
@@ -84,7 +84,7 @@ export async function runInbox(options: BenchOptions): Promise<Section[]> {
   const small = await measureStore(plan, plan.small, faults);
   const big = await measureStore(plan, plan.big, faults);
   const rows = [...createRows(small, big), ...createHeavyRows(big)];
-  return [{ title: 'Inbox', header: ['figure', 'small store', 'big store', 'target', 'met'], rows, faults }];
+  return [{ title: 'Inbox', header: ['figure', 'smaller store', 'big store', 'target', 'met'], rows, faults }];
 }
 
 async function measureStore(plan: Plan, size: Size, faults: string[]): Promise<Findings> {
