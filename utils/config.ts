@@ -62,11 +62,14 @@ const variables = z.object({
   JWT_AUDIENCE: optional(filled, 'required value of `aud`'),
   JWT_REQUIRE_EXP: withDefault(flag, 'false', 'refuse tokens without `exp`'),
   STORE_URL: optional(
-    z.string().regex(/^(lmdb:.+|mongodb(\+srv)?:\/\/.+)$/, 'expected lmdb:DIRECTORY'),
-    'lmdb:DIRECTORY, the embedded store; lmdb:DATA_DIR when not set',
+    z.string().regex(/^(lmdb:.+|mongodb(\+srv)?:\/\/.+)$/, 'expected lmdb:DIRECTORY or mongodb://HOST/DATABASE'),
+    'lmdb:DIRECTORY, the embedded store, or mongodb://HOST/DATABASE, for several nodes; lmdb:DATA_DIR when not set',
   ),
-  REDIS_URL: optional(filled, 'not supported yet: refused at start'),
-  REDIS_REQUIRED: withDefault(flag, 'true', 'without effect until REDIS_URL is supported'),
+  REDIS_URL: optional(
+    z.string().regex(/^rediss?:\/\/.+$/, 'expected redis://HOST or rediss://HOST'),
+    'redis://HOST, through which nodes tell each other of messages; needs a mongodb store',
+  ),
+  REDIS_REQUIRED: withDefault(flag, 'true', 'must Redis be there at start? Else the node starts without it, degraded'),
   CORS_ORIGIN: optional(
     filled,
     'origins that browsers may call from, comma separated, or *; when not set: * in development, none in production',
@@ -123,12 +126,18 @@ export type TokenKey =
   | { readonly kind: 'public-key'; readonly key: KeyObject; readonly algorithm: 'RS256' | 'ES256' }
   | { readonly kind: 'development-secret' };
 
+/** Which engine keeps the store, and where. The address may hold a password. */
+export type StoreLocation =
+  | { readonly kind: 'lmdb'; readonly directory: string }
+  | { readonly kind: 'mongodb'; readonly url: string };
+
 export type Config = Readonly<
   Omit<Variables, 'STORE_URL' | 'JWT_SECRET' | 'JWT_PUBLIC_KEY' | 'JWT_JWKS_URL' | 'REDIS_URL' | 'CORS_ORIGIN'>
 > & {
   readonly tokenKey: TokenKey;
-  /** Directory of the embedded store. */
-  readonly storeDirectory: string;
+  readonly store: StoreLocation;
+  /** Where nodes meet; absent for one node alone. May hold a password. */
+  readonly redisUrl: string | undefined;
   /** `'*'`, or the exact origins that may call; empty: none but the service's own. */
   readonly corsOrigins: '*' | readonly string[];
   readonly isProduction: boolean;
@@ -153,14 +162,20 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   const tokenKey = chooseTokenKey(given, problems);
   const corsOrigins = parseOrigins(given, problems);
   refuseUnsupported(given, problems);
+  refuseLonelyStores(given, problems);
   if (given['NODE_ENV'] === 'production' && given['AUTHORIZATION'] === 'open') {
     problems.push('AUTHORIZATION: open is refused in production, expected scopes');
   }
   if (parsed === undefined || tokenKey === undefined || problems.length > 0) throw new ConfigError(problems);
   const { STORE_URL, JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL, REDIS_URL, CORS_ORIGIN, ...rest } = parsed;
-  const storeDirectory = STORE_URL?.slice('lmdb:'.length) ?? rest.DATA_DIR;
   const isProduction = rest.NODE_ENV === 'production';
-  return Object.freeze({ ...rest, tokenKey, storeDirectory, corsOrigins, isProduction });
+  const store = locateStore(STORE_URL, rest.DATA_DIR);
+  return Object.freeze({ ...rest, tokenKey, store, redisUrl: REDIS_URL, corsOrigins, isProduction });
+}
+
+function locateStore(url: string | undefined, dataDirectory: string): StoreLocation {
+  if (url === undefined) return { kind: 'lmdb', directory: dataDirectory };
+  return url.startsWith('lmdb:') ? { kind: 'lmdb', directory: url.slice('lmdb:'.length) } : { kind: 'mongodb', url };
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -238,11 +253,16 @@ function isOrigin(text: string): boolean {
 
 /** What later versions bring is refused by name: ignoring it would look like it worked. */
 function refuseUnsupported(environment: Environment, problems: string[]): void {
-  for (const name of ['REDIS_URL', 'JWT_JWKS_URL']) {
-    if (environment[name] !== undefined) problems.push(`${name}: not supported by this version, remove it`);
+  if (environment['JWT_JWKS_URL'] !== undefined) {
+    problems.push('JWT_JWKS_URL: not supported by this version, remove it');
   }
-  if (environment['STORE_URL']?.startsWith('mongodb')) {
-    problems.push('STORE_URL: mongodb is not supported by this version, expected lmdb:DIRECTORY');
+}
+
+/** Nodes that tell each other of messages, each with a store of its own, would be a service that forgets. */
+function refuseLonelyStores(environment: Environment, problems: string[]): void {
+  const { REDIS_URL, STORE_URL = 'lmdb:' } = environment;
+  if (REDIS_URL !== undefined && STORE_URL.startsWith('lmdb:')) {
+    problems.push('REDIS_URL: several nodes need one store, expected STORE_URL=mongodb://HOST/DATABASE beside it');
   }
 }
 

@@ -471,6 +471,22 @@ export interface Store
   close(): Promise<void>;
 }
 
+/** A store that several nodes use at once. */
+export interface SharedStore extends Store {
+  /** Names what is stored here: the same for all nodes, and for no other store. */
+  readonly identity: string;
+
+  /**
+   * The logs that got entries since a time, each with its last `seq`. `since`: milliseconds since the epoch, by the
+   * clock of the node that appended. One cheap query, however many logs there are.
+   */
+  recentHeads(since: number): Promise<ReadonlyMap<string, number>>;
+}
+
+export function isShared(store: Store): store is SharedStore {
+  return 'recentHeads' in store;
+}
+
 /** How far back a further device of a user starts: so many unread messages of each topic. */
 export const FURTHER_DEVICE_MESSAGES = 100;
 

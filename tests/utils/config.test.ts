@@ -39,7 +39,7 @@ describe('parseConfig', () => {
       SHUTDOWN_TIMEOUT_MS: 10_000,
       LOG_LEVEL: 'info',
       DATA_DIR: './data',
-      storeDirectory: './data',
+      store: { kind: 'lmdb', directory: './data' },
       corsOrigins: '*',
       tokenKey: { kind: 'development-secret' },
     });
@@ -91,8 +91,9 @@ describe('parseConfig', () => {
     ],
     ['an origin with a path', { CORS_ORIGIN: 'https://a.example/x' }, 'CORS_ORIGIN'],
     ['a store of another kind', { STORE_URL: 'sqlite:x' }, 'STORE_URL'],
-    ['a store that is not supported yet', { STORE_URL: 'mongodb://localhost/x' }, 'STORE_URL'],
-    ['Redis, not supported yet', { REDIS_URL: 'redis://localhost' }, 'REDIS_URL'],
+    ['a store of no known kind', { STORE_URL: 'postgres://localhost/x' }, 'STORE_URL'],
+    ['Redis of no known kind', { REDIS_URL: 'localhost:6379', STORE_URL: 'mongodb://localhost/x' }, 'REDIS_URL'],
+    ['Redis with a store for one node', { REDIS_URL: 'redis://localhost' }, 'REDIS_URL'],
     ['JWKS, not supported yet', { JWT_JWKS_URL: 'https://a.example/jwks' }, 'JWT_JWKS_URL'],
   ])('refuses %s', (_name, environment, variable) => {
     const problems = problemsOf(environment);
@@ -124,8 +125,12 @@ describe('parseConfig', () => {
   });
 
   it('keeps the store in STORE_URL, else in DATA_DIR', () => {
-    expect(parseConfig({ DATA_DIR: '/a' }).storeDirectory).toBe('/a');
-    expect(parseConfig({ DATA_DIR: '/a', STORE_URL: 'lmdb:/b' }).storeDirectory).toBe('/b');
+    expect(parseConfig({ DATA_DIR: '/a' }).store).toEqual({ kind: 'lmdb', directory: '/a' });
+    expect(parseConfig({ DATA_DIR: '/a', STORE_URL: 'lmdb:/b' }).store).toEqual({ kind: 'lmdb', directory: '/b' });
+    const url = 'mongodb://localhost/x';
+    expect(parseConfig({ STORE_URL: url })).toMatchObject({ store: { kind: 'mongodb', url }, redisUrl: undefined });
+    const redisUrl = 'redis://localhost';
+    expect(parseConfig({ STORE_URL: url, REDIS_URL: redisUrl }).redisUrl).toBe(redisUrl);
   });
 
   it('has no origin in production unless one is named', () => {

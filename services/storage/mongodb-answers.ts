@@ -1,0 +1,162 @@
+/**
+ * Answers that are kept under a key, and who is working on one. A claim is a lease: it is renewed while this process
+ * lives, and ends by itself when the process does not.
+ */
+import { ObjectId } from 'mongodb';
+import type { Clock } from '../../utils/clock';
+import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from './contract';
+import { isDuplicate, retryingDuplicates } from './mongodb-errors';
+import { type AnswerDoc, assertFitsKey, type Collections, keyOf, startingWith } from './mongodb-layout';
+import { pauseBefore } from './mongodb-turns';
+
+/** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
+const LEASE_MS = 60_000;
+const RENEWAL_MS = 15_000;
+const MAX_ATTEMPTS = 30;
+
+export class Answers {
+  /** What this process is working on. Another one may have taken over what was not renewed in time. */
+  readonly #held = new Map<string, ObjectId>();
+  #renewal: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly clock: Clock,
+  ) {}
+
+  async claim(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
+    assertFitsKey(key.caller, key.key);
+    const _id = idOf(key);
+    const nonce = new ObjectId();
+    let known = await this.#insert(this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.clock.now() }));
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
+      if (known?.nonce.equals(nonce)) return this.#hold(known);
+      const taken = known === undefined ? undefined : this.#outcomeOf(known, fingerprint);
+      if (taken !== undefined) return taken;
+      // Read rather than counted: a write that the driver has repeated counts nothing.
+      known = await this.#takeOver(known, this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.#firstOf(known) }));
+      if (!known?.nonce.equals(nonce)) await pauseBefore(attempt);
+    }
+    throw new StoreError('the key is claimed by others all the time');
+  }
+
+  #claimOf(_id: string, fingerprint: string, claim: { nonce: ObjectId; claimedAt: number }): AnswerDoc {
+    const freeAt = this.clock.now() + LEASE_MS;
+    return { _id, fingerprint, ...claim, freeAt, forgetAt: claim.claimedAt + ANSWER_LIFETIME_MS };
+  }
+
+  /** When a key was first claimed, unless that is forgotten. */
+  #firstOf(known: AnswerDoc | undefined): number {
+    return known !== undefined && this.#isRemembered(known) ? known.claimedAt : this.clock.now();
+  }
+
+  #isRemembered({ forgetAt }: AnswerDoc): boolean {
+    return forgetAt > this.clock.now();
+  }
+
+  #hold({ _id, nonce, claimedAt }: AnswerDoc): Claim {
+    this.#held.set(_id, nonce);
+    this.#renewal ??= setInterval(() => void this.#renew(), RENEWAL_MS).unref();
+    return { outcome: 'claimed', claimedAt };
+  }
+
+  /** What fails now is tried again before the lease ends. */
+  async #renew(): Promise<void> {
+    await this.#setFreeAt(this.clock.now() + LEASE_MS).catch(() => undefined);
+  }
+
+  async #setFreeAt(freeAt: number): Promise<void> {
+    if (this.#held.size === 0) return;
+    const own = { _id: { $in: [...this.#held.keys()] }, nonce: { $in: [...this.#held.values()] } };
+    await this.collections.answers.updateMany(own, { $set: { freeAt } });
+  }
+
+  /** What a key is taken by; `undefined` when it is free. */
+  #outcomeOf(known: AnswerDoc, fingerprint: string): Claim | undefined {
+    const { status, body = '', freeAt } = known;
+    const isRunning = status === undefined && freeAt > this.clock.now();
+    if (!this.#isRemembered(known) || (status === undefined && !isRunning)) return undefined;
+    if (known.fingerprint !== fingerprint) return { outcome: 'conflict' };
+    return status === undefined ? { outcome: 'running' } : { outcome: 'answered', answer: { status, body } };
+  }
+
+  /** @returns what is there now. */
+  async #insert(doc: AnswerDoc): Promise<AnswerDoc | undefined> {
+    try {
+      await this.collections.answers.insertOne(doc);
+      return doc;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      return this.#find(doc._id);
+    }
+  }
+
+  async #find(_id: string): Promise<AnswerDoc | undefined> {
+    return (await this.collections.answers.findOne({ _id })) ?? undefined;
+  }
+
+  /** @returns what is there now. */
+  async #takeOver(known: AnswerDoc | undefined, doc: AnswerDoc): Promise<AnswerDoc | undefined> {
+    if (known === undefined) return this.#insert(doc);
+    await this.collections.answers.replaceOne({ _id: doc._id, nonce: known.nonce }, doc);
+    return this.#find(doc._id);
+  }
+
+  async keep(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void> {
+    const _id = idOf(key);
+    const nonce = this.#held.get(_id);
+    if (nonce === undefined) return this.#keepUnclaimed(_id, fingerprint, answer);
+    // Whoever has taken over meanwhile gives its own answer.
+    await this.collections.answers.updateOne({ _id, nonce }, { $set: { fingerprint, ...answer } });
+    this.#forgetHeld(_id);
+  }
+
+  async #keepUnclaimed(_id: string, fingerprint: string, { status, body }: KeptAnswer): Promise<void> {
+    const claimedAt = this.#firstOf(await this.#find(_id));
+    const forgetAt = claimedAt + ANSWER_LIFETIME_MS;
+    const doc = { _id, fingerprint, nonce: new ObjectId(), claimedAt, freeAt: 0, forgetAt, status, body };
+    await retryingDuplicates(() => this.collections.answers.replaceOne({ _id }, doc, { upsert: true }));
+  }
+
+  async release(key: IdempotencyKey): Promise<void> {
+    const _id = idOf(key);
+    const nonce = this.#held.get(_id);
+    if (nonce === undefined) return;
+    this.#forgetHeld(_id);
+    await this.collections.answers.updateOne({ _id, nonce }, { $set: { freeAt: 0 } });
+  }
+
+  #forgetHeld(_id: string): void {
+    this.#held.delete(_id);
+    if (this.#held.size === 0) this.#stopRenewal();
+  }
+
+  #stopRenewal(): void {
+    clearInterval(this.#renewal);
+    this.#renewal = undefined;
+  }
+
+  /** Ends all claims of this process: whoever was not answered may ask again. */
+  async close(): Promise<void> {
+    this.#stopRenewal();
+    await this.#setFreeAt(0);
+    this.#held.clear();
+  }
+
+  async forget(limit: number): Promise<number> {
+    const over = { forgetAt: { $lte: this.clock.now() } };
+    const query = this.collections.answers.find(over, { projection: { _id: 1 } });
+    const ids = (await query.limit(limit).toArray()).map(({ _id }) => _id);
+    if (ids.length > 0) await this.collections.answers.deleteMany({ ...over, _id: { $in: ids } });
+    return ids.length;
+  }
+
+  /** Forgets all answers that a caller got. */
+  async forgetOf(caller: string): Promise<void> {
+    await this.collections.answers.deleteMany({ _id: startingWith(caller) });
+  }
+}
+
+function idOf({ caller, key }: IdempotencyKey): string {
+  return keyOf(caller, key);
+}

@@ -1,0 +1,53 @@
+/** What the driver throws, told as the contract wants it. */
+import { MongoBulkWriteError, MongoError, MongoServerError } from 'mongodb';
+import { StoreError } from './contract';
+
+const DUPLICATE_KEY = 11_000;
+const OUT_OF_DISK_SPACE = 14_031;
+
+/** Was a write refused only because something with this key is there? It may be what the write itself has stored. */
+export function isDuplicate(error: unknown): boolean {
+  if (error instanceof MongoBulkWriteError) {
+    const writeErrors = [error.writeErrors].flat();
+    return writeErrors.length > 0 && writeErrors.every(({ code }) => code === DUPLICATE_KEY);
+  }
+  return error instanceof MongoServerError && error.code === DUPLICATE_KEY;
+}
+
+/** Does the write; what is there already stays. */
+export async function ignoringDuplicates(write: Promise<unknown>): Promise<void> {
+  try {
+    await write;
+  } catch (error) {
+    if (!isDuplicate(error)) throw error;
+  }
+}
+
+/** Two upserts of one document at once: one of them is told of a duplicate, and finds the document the next time. */
+export async function retryingDuplicates<Result>(write: () => Promise<Result>): Promise<Result> {
+  try {
+    return await write();
+  } catch (error) {
+    if (!isDuplicate(error)) throw error;
+    return write();
+  }
+}
+
+/** Without the error itself as the cause: a failed bulk write carries the documents, and bodies never reach a log. */
+export function toStoreError(error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  return new StoreError(messageOf(error), {
+    isFull: error instanceof MongoServerError && error.code === OUT_OF_DISK_SPACE,
+  });
+}
+
+export function closedError(): StoreError {
+  return new StoreError('the store is closed');
+}
+
+/** A server's sentence about a duplicate names keys; all others are about the server. */
+export function messageOf(error: unknown): string {
+  if (isDuplicate(error)) return 'a key was taken by another write again and again';
+  if (error instanceof MongoError) return `${error.name}: ${error.message}`;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,207 @@
+/** Messages that wait for their time. */
+import { type Filter, ObjectId } from 'mongodb';
+import { type Clock, toIsoTime } from '../../utils/clock';
+import type { Message } from '../../utils/protocol';
+import { isNamedTopic } from '../../utils/topic-names';
+import { type Draft, type Scheduled, type ScheduledPosition, type ScheduleOutcome, StoreError } from './contract';
+import { fingerprintOf } from './fingerprint';
+import { Claims } from './mongodb-claims';
+import { ignoringDuplicates, isDuplicate } from './mongodb-errors';
+import { assertFitsKey, type ClaimDoc, type Collections, type ScheduledDoc } from './mongodb-layout';
+import { clientKey, sendingKey, toContent, toMessage, toText } from './mongodb-record';
+import type { Writer } from './mongodb-writer';
+
+/** What a node has begun to send, and died, is sent by another after this time. */
+const SENDING_MS = 10_000;
+
+interface LaterParts {
+  readonly writer: Writer;
+  readonly clock: Clock;
+}
+
+interface ScheduledOptions {
+  readonly from?: string | undefined;
+  readonly limit: number;
+  readonly after?: ScheduledPosition | undefined;
+}
+
+export class Later {
+  readonly #claims: Claims;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: LaterParts,
+  ) {
+    this.#claims = new Claims(collections);
+  }
+
+  async schedule(scheduled: Scheduled): Promise<ScheduleOutcome> {
+    const { topic, id, from, collapseKey = '', exceptUserId = '' } = scheduled.draft;
+    assertFitsKey(topic, id, from, collapseKey, exceptUserId);
+    const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
+    if (!scheduled.draft.isClientId) {
+      await this.collections.scheduled.replaceOne({ _id: doc._id }, doc, { upsert: true });
+      return { outcome: 'stored' };
+    }
+    const claim = await this.#claim(doc);
+    const earlier = claim === undefined ? undefined : await this.#before(claim, scheduled.draft);
+    return earlier ?? this.#insert(doc, scheduled.draft);
+  }
+
+  /** @returns who has had the id before; `undefined` when it is taken by this. */
+  async #claim({ _id, topic, sendAt }: ScheduledDoc): Promise<ClaimDoc | undefined> {
+    try {
+      await this.collections.ids.insertOne({ _id, topic, sendAt });
+      return undefined;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      return (await this.collections.ids.findOne({ _id })) ?? undefined;
+    }
+  }
+
+  /** What was done with the id; nothing when a node died before it had kept what it claimed the id for. */
+  async #before(claim: ClaimDoc, draft: Draft): Promise<ScheduleOutcome | undefined> {
+    const waiting = await this.collections.scheduled.findOne({ _id: claim._id });
+    if (waiting !== null) return outcomeOf(waiting, draft);
+    const { messages } = this.collections;
+    const sent = await messages.findOne({ topic: claim.topic, key: claim._id });
+    const isFree = sent === null && claim.topic === draft.topic && claim.sendAt !== undefined;
+    if (isFree) return undefined;
+    const scheduledFor = sent?.scheduledFor;
+    const isSame = sent?.said === fingerprintOf(draft);
+    return scheduledFor !== undefined && isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+  }
+
+  async #insert(doc: ScheduledDoc, draft: Draft): Promise<ScheduleOutcome> {
+    await ignoringDuplicates(this.collections.scheduled.insertOne(doc));
+    const kept = await this.collections.scheduled.findOne({ _id: doc._id });
+    // Sent and gone already is as good as kept.
+    if (kept === null || kept.nonce.equals(doc.nonce)) return { outcome: 'stored' };
+    return outcomeOf(kept, draft);
+  }
+
+  /**
+   * Takes what is due, so that it is neither cancelled nor sent by others meanwhile, appends it, and only then forgets
+   * it. The key makes it come once when it is taken again after a crash.
+   */
+  async appendDue(limit: number): Promise<{ taken: number; entries: Message[] }> {
+    const takenBy = new ObjectId();
+    const due = await this.#takeDue(limit, takenBy);
+    if (due.length === 0) return { taken: 0, entries: [] };
+    const homes = await this.#homesOf(due.map(({ topic }) => topic));
+    // Begun in one go: what is for one topic gets its places in this order.
+    const appended = await Promise.allSettled(due.map((one) => this.#send(one, homes.get(one.topic))));
+    const done = due.filter((_one, index) => appended[index]?.status === 'fulfilled');
+    await this.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
+    const failed = appended.find(({ status }) => status === 'rejected');
+    if (done.length === 0 && failed?.status === 'rejected') throw failed.reason;
+    const entries = appended.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
+    return { taken: done.length, entries };
+  }
+
+  async #takeDue(limit: number, takenBy: ObjectId): Promise<ScheduledDoc[]> {
+    const now = this.parts.clock.now();
+    const { scheduled } = this.collections;
+    const order = { sendAt: 1, id: 1, from: 1 } as const;
+    const due = await scheduled
+      .find({ sendAt: { $lte: now }, freeAt: { $lte: now } }, { projection: { _id: 1 } })
+      .sort(order)
+      .limit(limit)
+      .toArray();
+    if (due.length === 0) return [];
+    const ids = due.map(({ _id }) => _id);
+    const update = { $set: { freeAt: now + SENDING_MS, takenBy } };
+    await scheduled.updateMany({ _id: { $in: ids }, freeAt: { $lte: now } }, update);
+    return scheduled
+      .find({ _id: { $in: ids }, takenBy })
+      .sort(order)
+      .toArray();
+  }
+
+  async #send({ _id, draft: text, sendAt, nonce, home }: ScheduledDoc, topicNow?: ObjectId): Promise<Message[]> {
+    const now = this.parts.clock.now();
+    const draft = parseDraft(text);
+    const isOver = draft.expiresAt !== undefined && draft.expiresAt <= now;
+    const isHomeless = isNamedTopic(draft.topic) && (home === undefined || !topicNow?.equals(home));
+    if (isOver || isHomeless) {
+      if (draft.isClientId) await this.#claims.free(draft.topic, [_id]);
+      return [];
+    }
+    const content = toContent({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
+    const placed = await this.parts.writer.append({ content, key: draft.isClientId ? _id : sendingKey(nonce) });
+    return placed.outcome === 'placed' && placed.isNew ? [...placed.entries, placed.doc].map(toMessage) : [];
+  }
+
+  /** What tells named topics from later ones of the same name; missing for those that are not there. */
+  async #homesOf(topics: readonly string[]): Promise<ReadonlyMap<string, ObjectId>> {
+    const names = [...new Set(topics.filter(isNamedTopic))];
+    if (names.length === 0) return new Map();
+    const found = await this.collections.topics.find({ _id: { $in: names } }).toArray();
+    const living = found.filter(({ deletedBy }) => deletedBy === undefined);
+    return new Map(living.map(({ _id, nonce }) => [_id, nonce]));
+  }
+
+  async scheduled({ from, limit, after }: ScheduledOptions): Promise<Scheduled[]> {
+    const filter = { ...(from === undefined ? {} : { from }), ...(after === undefined ? {} : behind(after)) };
+    const found = await this.collections.scheduled
+      .find(filter as Filter<ScheduledDoc>)
+      .sort({ sendAt: 1, id: 1, from: 1 })
+      .limit(limit)
+      .toArray();
+    return found.map(({ draft, sendAt }) => ({ draft: parseDraft(draft), sendAt }));
+  }
+
+  async sendersOf(id: string): Promise<string[]> {
+    const query = this.collections.scheduled.find({ id }, { projection: { _id: 0, from: 1 } });
+    return (await query.sort({ from: 1 }).toArray()).map(({ from }) => from);
+  }
+
+  async cancel(id: string, from: string): Promise<boolean> {
+    const found = await this.collections.scheduled.findOne({ _id: clientKey({ from, id }) });
+    return found !== null && this.#cancel(found);
+  }
+
+  /** What is being sent cannot be cancelled any more. */
+  async #cancel({ _id, topic, nonce }: ScheduledDoc): Promise<boolean> {
+    const free = { _id, nonce, freeAt: { $lte: this.parts.clock.now() } };
+    const { deletedCount } = await this.collections.scheduled.deleteOne(free);
+    if (deletedCount === 0) return false;
+    await this.#claims.free(topic, [_id]);
+    return true;
+  }
+
+  /** Cancels what a user has scheduled, or was to get. @returns how many. */
+  async cancelOf(userId: string, personalTopic: string): Promise<number> {
+    const filter = { $or: [{ from: userId }, { topic: personalTopic }] };
+    const found = await this.collections.scheduled.find(filter).toArray();
+    let cancelled = 0;
+    for (const doc of found) cancelled += (await this.#cancel(doc)) ? 1 : 0;
+    return cancelled;
+  }
+}
+
+function toDoc({ draft, sendAt }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
+  const { id, from, topic } = draft;
+  const fields = { id, from, topic, sendAt, draft: toText(draft), nonce: new ObjectId(), freeAt: 0 };
+  return { _id: clientKey(draft), ...fields, ...(home === undefined ? {} : { home }) };
+}
+
+function parseDraft(text: string): Draft {
+  try {
+    return JSON.parse(text) as Draft;
+  } catch {
+    // The parser's message quotes what it read, and bodies never reach a log.
+    throw new StoreError('a scheduled message is damaged in the store');
+  }
+}
+
+function outcomeOf({ draft: text, sendAt }: ScheduledDoc, draft: Draft): ScheduleOutcome {
+  const isSame = fingerprintOf(parseDraft(text)) === fingerprintOf(draft);
+  return isSame ? { outcome: 'repeated', scheduledFor: toIsoTime(sendAt) } : { outcome: 'conflict' };
+}
+
+function behind({ sendAt, id, from }: ScheduledPosition): object {
+  return {
+    $or: [{ sendAt: { $gt: sendAt } }, { sendAt, id: { $gt: id } }, { sendAt, id, from: { $gt: from } }],
+  };
+}

@@ -1,0 +1,109 @@
+/** What leaves the logs for good: by retention, with a deleted topic, or with an erased user. */
+import { Claims } from './mongodb-claims';
+import { retryingDuplicates } from './mongodb-errors';
+import type { Collections, LogDoc, MessageDoc } from './mongodb-layout';
+import type { Log } from './mongodb-log';
+import type { Marks } from './mongodb-marks';
+import { isClientKey } from './mongodb-record';
+import { partsOf } from './mongodb-turns';
+
+type Old = Pick<MessageDoc, 'topic' | 'seq' | 'key'>;
+
+const OLD = { _id: 0, topic: 1, seq: 1, key: 1 };
+const TOPICS_AT_ONCE = 10;
+
+export class Sweeps {
+  readonly #claims: Claims;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: { readonly log: Log; readonly marks: Marks },
+  ) {
+    this.#claims = new Claims(collections);
+  }
+
+  /** What was said so far is out of sight from now on; it still has to be removed. */
+  async hide(topic: string, options: { isErased?: boolean } = {}): Promise<void> {
+    const { head } = await this.parts.log.state(topic);
+    await this.hideUpTo(topic, head, options);
+  }
+
+  async hideUpTo(topic: string, seq: number, options: { isErased?: boolean } = {}): Promise<void> {
+    if (seq === 0) return;
+    const erased = options.isErased ? { erasedUpTo: seq } : {};
+    const update = { $max: { prunedUpTo: seq, ...erased }, $set: { isHidden: true } };
+    await retryingDuplicates(() => this.collections.logs.updateOne({ _id: topic }, update, { upsert: true }));
+  }
+
+  /** Order never falls within a topic: what is less than `before` is its beginning, up to the first younger one. */
+  async prune(before: number, limit: number): Promise<number> {
+    let removed = await this.#removeHidden(limit);
+    while (removed < limit) {
+      const wanted = limit - removed;
+      const query = this.collections.messages.find<Old>({ order: { $lt: before } }, { projection: OLD });
+      const old = await query.sort({ order: 1, topic: 1, seq: 1 }).limit(wanted).toArray();
+      for (const part of partsOf([...byTopic(old)], TOPICS_AT_ONCE)) {
+        const counts = await Promise.all(part.map(([topic, places]) => this.#remove(topic, places)));
+        for (const count of counts) removed += count;
+      }
+      if (old.length < wanted) break;
+    }
+    return removed;
+  }
+
+  async #removeHidden(limit: number): Promise<number> {
+    let removed = 0;
+    for (;;) {
+      const logs = await this.collections.logs.find({ isHidden: true }).limit(TOPICS_AT_ONCE).toArray();
+      if (logs.length === 0) return removed;
+      for (const log of logs) {
+        removed += await this.#removeHiddenOf(log, limit - removed);
+        if (removed >= limit) return removed;
+      }
+    }
+  }
+
+  /** Removes all that is out of sight in one topic, in parts. */
+  async removeHiddenOf(topic: string, atOnce: number): Promise<void> {
+    const log = await this.parts.log.floor(topic);
+    if (log === undefined) return;
+    for (let removed = atOnce; removed === atOnce; ) removed = await this.#removeHiddenOf(log, atOnce);
+  }
+
+  async #removeHiddenOf({ _id: topic, prunedUpTo }: LogDoc, limit: number): Promise<number> {
+    const filter = { topic, seq: { $lte: prunedUpTo } };
+    const query = this.collections.messages.find<Old>(filter, { projection: OLD });
+    const places = await query.sort({ seq: 1 }).limit(limit).toArray();
+    const removed = await this.#remove(topic, places);
+    if (places.length < limit) {
+      await this.collections.logs.updateOne({ _id: topic, prunedUpTo }, { $unset: { isHidden: '' } });
+    }
+    return removed;
+  }
+
+  /**
+   * The floor first, so that nobody takes a log whose end is deleted for a shorter one; ids before messages, so that
+   * a new message under an id keeps it.
+   */
+  async #remove(topic: string, places: readonly Old[]): Promise<number> {
+    const { seq } = places.at(-1) ?? {};
+    if (seq === undefined) return 0;
+    const { logs, messages } = this.collections;
+    await retryingDuplicates(() => logs.updateOne({ _id: topic }, { $max: { prunedUpTo: seq } }, { upsert: true }));
+    const keys = places.map(({ key }) => key).filter(isClientKey);
+    await this.#claims.free(topic, keys);
+    const { deletedCount } = await messages.deleteMany({ topic, seq: { $lte: seq } });
+    await this.parts.marks.removeUpTo(topic, seq);
+    return deletedCount;
+  }
+}
+
+function byTopic(places: readonly Old[]): ReadonlyMap<string, Old[]> {
+  const topics = new Map<string, Old[]>();
+  for (const place of places) {
+    const known = topics.get(place.topic);
+    if (known === undefined) topics.set(place.topic, [place]);
+    else known.push(place);
+  }
+  return topics;
+}

@@ -1,0 +1,311 @@
+/**
+ * Gives lines their places. One queue for each topic: what has gathered while a batch was written makes the next one.
+ * A batch is inserted behind the head that is known here; the unique index of topic and `seq` refuses what another
+ * node was faster with, and then the head is read again. So no place is given twice, and none is left out.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+import { ObjectId } from 'mongodb';
+import { type Clock, toIsoTime } from '../../utils/clock';
+import { newId } from '../../utils/ids';
+import { StoreError } from './contract';
+import { Claims } from './mongodb-claims';
+import { CALL_DEADLINE_MS } from './mongodb-connection';
+import { isDuplicate, toStoreError } from './mongodb-errors';
+import type { Collections, MessageDoc } from './mongodb-layout';
+import type { Log } from './mongodb-log';
+import { type Content, entryKey, type Line, toDoc } from './mongodb-record';
+import { pauseBefore } from './mongodb-turns';
+
+/** How a line came to its place. */
+export type Placed =
+  | { readonly outcome: 'refused' }
+  | {
+      readonly outcome: 'placed';
+      readonly doc: MessageDoc;
+      /** false: what is there under its key was there before. */
+      readonly isNew: boolean;
+      /** Entries that the line has brought with it, which come before it. */
+      readonly entries: readonly MessageDoc[];
+    };
+
+export interface Request extends Omit<Line, '_id'> {
+  /** Is the key the id of a client, unique over all topics? */
+  readonly isClaimed?: boolean;
+}
+
+interface Waiting extends Request {
+  readonly _id: ObjectId;
+  readonly until: number;
+  doc: MessageDoc | undefined;
+  readonly entries: MessageDoc[];
+  readonly resolve: (placed: Placed) => void;
+  readonly reject: (error: StoreError) => void;
+}
+
+/** Something else that has its turn among the lines of a topic. */
+interface Step {
+  readonly run: () => Promise<void>;
+}
+
+interface Head {
+  readonly seq: number;
+  readonly order: number;
+}
+
+/** What stands in the way of a new message with a collapse key, and how it goes. */
+export interface Replacing {
+  find(content: Content): Promise<MessageDoc | undefined>;
+  /** Takes out what an entry tells of. */
+  settle(entry: MessageDoc): Promise<void>;
+}
+
+/** Small enough for any server's longest message, and for its answer to come long before the deadline. */
+const MAX_BATCH_LINES = 500;
+const MAX_BATCH_BYTES = 8 * 1024 * 1024;
+/** Heads that are remembered: only to save a read, so it may be wrong. */
+const MAX_HEADS = 10_000;
+/** How long a node that has died in the middle of a change is waited for. */
+export const GRACE_MS = 5_000;
+
+export class Writer {
+  readonly #queues = new Map<string, (Waiting | Step)[]>();
+  readonly #heads = new LRUCache<string, Head>({ max: MAX_HEADS });
+  readonly #claims: Claims;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: { readonly log: Log; readonly clock: Clock; readonly replacing: Replacing },
+  ) {
+    this.#claims = new Claims(collections);
+  }
+
+  /** Resolves in the order of the calls for one topic. */
+  append(request: Request): Promise<Placed> {
+    return new Promise((resolve, reject) => {
+      const until = performance.now() + CALL_DEADLINE_MS;
+      const waiting = { ...request, _id: new ObjectId(), until, doc: undefined, entries: [], resolve, reject };
+      this.#enqueue(request.content.topic, waiting);
+    });
+  }
+
+  /** Runs `work` behind the lines that were given before, and before those that come later to this process. */
+  between<Result>(topic: string, work: () => Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#enqueue(topic, { run: () => work().then(resolve, reject) });
+    });
+  }
+
+  #enqueue(topic: string, item: Waiting | Step): void {
+    const queue = this.#queues.get(topic);
+    if (queue !== undefined) queue.push(item);
+    else {
+      this.#queues.set(topic, [item]);
+      void this.#drain(topic);
+    }
+  }
+
+  /** Appends what is no message of an inbox. With a `key` it is appended once, however often that is tried. */
+  async appendEntry(
+    entry: Omit<Content, 'id' | 'timestamp'>,
+    options: Pick<Request, 'key' | 'removes' | 'dueAt'> = {},
+  ): Promise<MessageDoc> {
+    const placed = await this.append({ ...options, content: this.#dated(entry) });
+    if (placed.outcome === 'refused') throw new StoreError('an entry was refused');
+    return placed.doc;
+  }
+
+  #dated(entry: Omit<Content, 'id' | 'timestamp'>): Content {
+    const now = this.parts.clock.now();
+    return { id: newId(now), timestamp: toIsoTime(now), ...entry };
+  }
+
+  async #drain(topic: string): Promise<void> {
+    const queue = this.#queues.get(topic) ?? [];
+    while (queue.length > 0) {
+      // Requests that were read in the same turn of the event loop share a batch.
+      await nextTurn();
+      const [first] = queue;
+      if (first === undefined || 'content' in first) await this.#writeBatch(topic, takeBatch(queue));
+      else {
+        queue.shift();
+        await first.run();
+      }
+    }
+    this.#queues.delete(topic);
+  }
+
+  async #writeBatch(topic: string, batch: readonly Waiting[]): Promise<void> {
+    const now = performance.now();
+    const late = batch.filter(({ until }) => until <= now);
+    for (const { reject } of late) reject(new StoreError('the store did not get to it in time'));
+    const timely = batch.filter(({ until }) => until > now);
+    try {
+      const settled = await this.#place(topic, timely);
+      for (const [index, { resolve }] of timely.entries()) resolve(settled[index] ?? { outcome: 'refused' });
+    } catch (error) {
+      this.#heads.delete(topic);
+      for (const { reject } of timely) reject(toStoreError(error));
+    }
+  }
+
+  async #place(topic: string, batch: readonly Waiting[]): Promise<Placed[]> {
+    const claimed = [...new Set(batch.flatMap(({ isClaimed, key }) => (isClaimed && key !== undefined ? key : [])))];
+    const { refused, scheduled, isAnyKnown } = await this.#claims.take(topic, claimed);
+    const byKey = new Map<string, MessageDoc>();
+    if (isAnyKnown) for (const doc of await this.#ofKeys(topic, claimed)) byKey.set(String(doc.key), doc);
+    const isTaken = (key: string) => refused.has(key) || (scheduled.has(key) && !byKey.has(key));
+    const taken = new Set(claimed.filter(isTaken));
+    const isRefused = ({ isClaimed, key = '' }: Waiting) => isClaimed === true && taken.has(key);
+    // Of several with one key the first is the message, and the others repeat it.
+    const fresh = firstOfEachKey(batch).filter((one) => !isRefused(one) && !byKey.has(one.key ?? ''));
+    await this.#insert(topic, fresh);
+    for (const { key, doc } of fresh) if (key !== undefined && doc !== undefined) byKey.set(key, doc);
+    return batch.map((one) => {
+      const doc = one.doc ?? byKey.get(one.key ?? '');
+      if (isRefused(one) || doc === undefined) return { outcome: 'refused' };
+      return { outcome: 'placed', doc, isNew: doc._id.equals(one._id), entries: one.entries };
+    });
+  }
+
+  /** What is in sight under these keys. */
+  async #ofKeys(topic: string, keys: readonly string[]): Promise<readonly MessageDoc[]> {
+    if (keys.length === 0) return [];
+    const found = await this.collections.messages.find({ topic, key: { $in: [...keys] } }).toArray();
+    return this.#inSight(topic, found);
+  }
+
+  async #insert(topic: string, lines: readonly Waiting[]): Promise<void> {
+    let left = lines;
+    for (let attempt = 0; left.length > 0; attempt += 1) {
+      if (left.some(({ until }) => until <= performance.now())) throw new StoreError('others wrote to it all the time');
+      await pauseBefore(attempt);
+      const [first] = left;
+      if (first?.content.collapseKey !== undefined) await this.#insertReplacing(topic, first);
+      else await this.#insertAll(topic, left);
+      left = left.filter(({ doc }) => doc === undefined);
+    }
+  }
+
+  async #insertAll(topic: string, lines: readonly Waiting[]): Promise<void> {
+    const find = finderOf(await this.#tryInsert(topic, lines));
+    for (const line of lines) line.doc = find(line);
+  }
+
+  /** The entry and the message come together, and what is replaced goes afterwards: one of the two is always there. */
+  async #insertReplacing(topic: string, line: Waiting): Promise<void> {
+    const replaced = await this.parts.replacing.find(line.content);
+    const entry = replaced === undefined ? undefined : this.#removalOf(replaced, line.content.from);
+    const find = finderOf(await this.#tryInsert(topic, entry === undefined ? [line] : [entry, line]));
+    line.doc = find(line);
+    const removal = entry && find(entry);
+    if (removal === undefined) return;
+    if (entry !== undefined && removal._id.equals(entry._id)) line.entries.push(removal);
+    // What fails here is done by expire(): the message is stored.
+    await this.parts.replacing.settle(removal).catch(() => undefined);
+  }
+
+  #removalOf({ topic, seq, id, exceptUserId }: MessageDoc, by: string): Line {
+    const event = 'message:removed';
+    const except = exceptUserId === undefined ? {} : { exceptUserId };
+    const content = {
+      topic,
+      type: event,
+      event,
+      data: 'null',
+      ref: id,
+      reason: 'replaced',
+      from: by,
+      ...except,
+    } as const;
+    const dueAt = this.parts.clock.now() + GRACE_MS;
+    return { _id: new ObjectId(), content: this.#dated(content), key: entryKey(event, seq), removes: seq, dueAt };
+  }
+
+  /** @returns what of the lines is in the log now, by whoever; the others have not been inserted. */
+  async #tryInsert(topic: string, lines: readonly Line[]): Promise<readonly MessageDoc[]> {
+    const remembered = this.#heads.get(topic);
+    const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
+    try {
+      await this.collections.messages.insertMany(docs, { ordered: true });
+    } catch (error) {
+      this.#heads.delete(topic);
+      if (!isDuplicate(error)) throw error;
+      return this.#readBack(topic, docs);
+    }
+    const last = docs.at(-1);
+    if (last !== undefined) this.#heads.set(topic, { seq: last.seq, order: last.order });
+    return remembered === undefined ? docs : this.#inSight(topic, docs);
+  }
+
+  async #readHead(topic: string): Promise<Head> {
+    const last = await this.parts.log.last(topic);
+    const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
+    return { seq: Math.max(last?.seq ?? 0, prunedUpTo), order: last?.order ?? 0 };
+  }
+
+  /** A duplicate may be what the driver's first try has written: then the ids are those of this batch. */
+  async #readBack(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    const keys = docs.flatMap(({ key }) => (typeof key === 'string' ? key : []));
+    const [own, ofKeys] = await Promise.all([
+      this.collections.messages.find({ topic, _id: { $in: docs.map(({ _id }) => _id) } }).toArray(),
+      this.#ofKeys(topic, keys),
+    ]);
+    return [...(await this.#inSight(topic, own)), ...ofKeys];
+  }
+
+  /**
+   * A head that was remembered for too long lies where retention has been. What was put there nobody would see: it is
+   * taken back, to be put behind the true head.
+   */
+  async #inSight(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    if (docs.length === 0) return docs;
+    const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
+    const hidden = docs.filter(({ seq }) => seq <= prunedUpTo).map(({ _id }) => _id);
+    if (hidden.length === 0) return docs;
+    this.#heads.delete(topic);
+    await this.collections.messages.deleteMany({ topic, _id: { $in: hidden } });
+    return docs.filter(({ seq }) => seq > prunedUpTo);
+  }
+}
+
+/** The beginning of a queue. What may replace another message is written alone: what it replaces may be just before. */
+function takeBatch(queue: (Waiting | Step)[]): Waiting[] {
+  const batch: Waiting[] = [];
+  let bytes = 0;
+  for (const item of queue) {
+    if (!('content' in item)) break;
+    bytes += item.content.data.length;
+    const isAlone = item.content.collapseKey !== undefined;
+    if (batch.length > 0 && (isAlone || batch.length === MAX_BATCH_LINES || bytes > MAX_BATCH_BYTES)) break;
+    batch.push(item);
+    if (isAlone) break;
+  }
+  queue.splice(0, batch.length);
+  return batch;
+}
+
+function firstOfEachKey(batch: readonly Waiting[]): Waiting[] {
+  const keys = new Set<string>();
+  return batch.filter(({ key }) => {
+    if (key === undefined) return true;
+    const isFirst = !keys.has(key);
+    keys.add(key);
+    return isFirst;
+  });
+}
+
+function toDocs(lines: readonly Line[], { seq, order: before }: Head): MessageDoc[] {
+  let order = before;
+  return lines.map((line, index) => {
+    order = Math.max(order, Date.parse(line.content.timestamp));
+    return toDoc(line, seq + index + 1, order);
+  });
+}
+
+/** Finds a line among documents: the line itself, or what has its key. */
+function finderOf(docs: readonly MessageDoc[]): (line: Line) => MessageDoc | undefined {
+  const byId = new Map(docs.map((doc) => [doc._id.toHexString(), doc]));
+  const byKey = new Map(docs.map((doc) => [doc.key, doc]));
+  return ({ _id, key }) => byId.get(_id.toHexString()) ?? (key === undefined ? undefined : byKey.get(key));
+}

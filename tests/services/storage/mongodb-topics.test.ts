@@ -1,0 +1,35 @@
+/** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, and what waits. */
+import { randomBytes } from 'node:crypto';
+import { MongoClient } from 'mongodb';
+import { openMongoStore } from '../../../services/storage/mongodb';
+import { describeInboxContract } from '../../contracts/inbox.contract';
+import { describeLaterContract } from '../../contracts/later.contract';
+import { describeMessageContract } from '../../contracts/messages.contract';
+import { describeReceiptContract } from '../../contracts/receipts.contract';
+import { SettableClock, type StoreHarness } from '../../contracts/support';
+import { describeTopicContract } from '../../contracts/topics.contract';
+import { describeWith } from '../../support/needs';
+import { onTestEnd } from '../../support/temporary';
+
+const url = process.env['TEST_MONGODB_URL'];
+
+/** A database of its own for each test, which goes at its end. */
+function makeHarness(): StoreHarness {
+  const database = new URL(url ?? '');
+  database.pathname = `/tidings-test-${randomBytes(8).toString('hex')}`;
+  onTestEnd(async () => {
+    const client = await MongoClient.connect(database.href);
+    await client.db().dropDatabase();
+    await client.close();
+  });
+  const clock = new SettableClock();
+  return { clock, open: () => openMongoStore(database.href, clock) };
+}
+
+describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,', () => {
+  describeTopicContract('mongodb', makeHarness);
+  describeMessageContract('mongodb', makeHarness);
+  describeInboxContract('mongodb', makeHarness);
+  describeReceiptContract('mongodb', makeHarness);
+  describeLaterContract('mongodb', makeHarness);
+});
