@@ -2,6 +2,7 @@
  * Composition root: builds every part from the configuration and wires them. Nothing listens until start().
  * Also the entry for code that embeds the service.
  */
+import { randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,6 +20,7 @@ import { createSending } from './handlers/sending';
 import { createTopicOperations } from './handlers/topics';
 import { createUserDataOperations } from './handlers/users';
 import { createMessageOperations } from './handlers/websocket';
+import { type Cluster, createSingleNode, RedisCluster } from './services/cluster';
 import { Connections } from './services/connections';
 import { Cursors } from './services/cursors';
 import { Delivery } from './services/delivery';
@@ -28,13 +30,16 @@ import { createLogger, type Logger } from './services/logger';
 import { createMetrics } from './services/metrics';
 import { PlainWebSocketService } from './services/plain-websocket';
 import { Presence } from './services/presence';
+import { Roster } from './services/roster';
 import { Sessions } from './services/sessions';
+import { isShared, type Store } from './services/storage/contract';
 import { openStore } from './services/storage/open-store';
 import { createTokens, signToken } from './services/tokens';
 import { Typing } from './services/typing';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
 import { type Clock, systemClock } from './utils/clock';
+import type { ClusterFrame } from './utils/cluster-protocol';
 import type { Config, TokenKey } from './utils/config';
 import type { Caller } from './utils/jwt';
 import type { ClosingCode } from './utils/protocol';
@@ -76,16 +81,25 @@ export interface Application {
  * Builds the service.
  * @throws StoreOpenError when the store cannot be opened.
  */
-export function createApplication(config: Config, overrides: Overrides = {}): Application {
+export async function createApplication(config: Config, overrides: Overrides = {}): Promise<Application> {
   const clock = overrides.clock ?? systemClock;
   const logger = overrides.logger ?? createLogger(config);
   const key = resolveKey(config);
   const tokens = createTokens({ ...key, ...claimRules(config), isExpRequired: config.JWT_REQUIRE_EXP }, clock);
-  const store = openStore(config, clock);
+  const store = await openStore(config, clock);
+  const cluster = createCluster(config, store, logger);
   const connections = new Connections();
   const metrics = createMetrics({ connections: () => connections.count, users: () => connections.userCount });
+  const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock);
-  const delivery = new Delivery({ store, cursors, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
+  const delivery = new Delivery({
+    store,
+    cursors,
+    cluster,
+    metrics,
+    logger,
+    maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+  });
   const httpServer = createServer({
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -93,14 +107,29 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
-  const typing = new Typing(delivery, clock);
-  const sessions = new Sessions({ config, clock, logger, metrics, connections, cursors, delivery, presence });
+  const roster = new Roster({ connections, cluster, presence, clock });
+  const typing = new Typing(delivery, cluster, clock);
+  const sessions = new Sessions({
+    config,
+    clock,
+    logger,
+    metrics,
+    connections,
+    cursors,
+    delivery,
+    presence,
+    roster,
+    cluster,
+  });
   const limits = new HandshakeLimits(config, clock);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
   const sending = createSending({ delivery, store, clock, maxMessageBytes });
-  const messages = createMessageOperations({ delivery, connections, cursors, clock, sending, disconnect });
+  const isAnyMemberOnline = async (topic: string) =>
+    delivery.hasFollowers(topic) ||
+    (cluster.isShared && (await store.members(topic)).some(({ userId }) => roster.isOnline(userId)));
+  const messages = createMessageOperations({ roster, cursors, clock, sending, disconnect, isAnyMemberOnline, live });
   const topics = createTopicOperations({
     store,
     delivery,
@@ -122,7 +151,6 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     delivery,
     store,
     clock,
-    presence,
     sessions,
     verify,
     maxMessageBytes,
@@ -131,12 +159,13 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
   let isStopping = false;
   const startedAt = process.hrtime.bigint();
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
-  const health = { store, connections, metrics, isStopping: () => isStopping, uptimeSeconds };
+  const health = { store, live, metrics, isStopping: () => isStopping, uptimeSeconds };
   // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
   const handleRequest = createHttpApplication({
     config,
     logger,
     tokens,
+    cluster,
     health,
     messages,
     topics,
@@ -152,9 +181,25 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     handleRequest(request, response, () => refuseTarget(request, response, metrics));
   });
   httpServer.on('clientError', refuseUnreadable(metrics));
-  const websocket = new WebSocketService(httpServer, { config, metrics, tokens, connections, sessions, limits });
+  const websocket = new WebSocketService(httpServer, { config, metrics, tokens, roster, sessions, limits });
   const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
-  const upkeep = new Upkeep({ store, cursors, delivery, metrics, clock, logger, retentionDays: config.RETENTION_DAYS });
+  const upkeep = new Upkeep({
+    store,
+    cluster,
+    cursors,
+    delivery,
+    metrics,
+    clock,
+    logger,
+    retentionDays: config.RETENTION_DAYS,
+  });
+
+  function receive(frame: ClusterFrame, node: string): void {
+    roster.receive(frame, node);
+    sessions.receive(frame);
+    typing.receive(frame);
+    void delivery.receive(frame);
+  }
 
   async function start(): Promise<Address> {
     const operations = { messages, topics, presence: lobby, inbox, own };
@@ -169,6 +214,8 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     });
     upkeep.start();
     try {
+      await cluster.open(receive);
+      roster.open();
       await listen(httpServer, config);
     } catch (error) {
       await stop();
@@ -192,9 +239,11 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
     plain.close();
     presence.close();
     typing.close();
+    roster.close();
     await websocket.close();
     clearTimeout(cut);
     await upkeep.stop();
+    await cluster.close();
     await store.close();
     logger.info('stopped');
   }
@@ -211,6 +260,12 @@ export function createApplication(config: Config, overrides: Overrides = {}): Ap
           signToken(key.key, { userId, scope, lifetimeSeconds, ...claimRules(config) })
       : undefined;
   return { httpServer, logger, start, stop, makeToken };
+}
+
+function createCluster({ redisUrl, REDIS_REQUIRED, NODE_ID }: Config, store: Store, logger: Logger): Cluster {
+  const nodeId = NODE_ID ?? randomUUID();
+  if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
+  return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, logger });
 }
 
 /** The sender of what embedding code sends. */

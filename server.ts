@@ -2,6 +2,7 @@
 import closeWithGrace from 'close-with-grace';
 import { createApplication } from './application';
 import { renderBanner } from './features/banner';
+import { ClusterOpenError } from './services/cluster';
 import { StoreOpenError } from './services/storage/contract';
 import { ConfigError, parseConfig } from './utils/config';
 
@@ -11,7 +12,7 @@ async function main(): Promise<void> {
     console.log('The configuration is valid.');
     return;
   }
-  const application = createApplication(config);
+  const application = await createApplication(config);
   // A transaction under way would make process.exit() wait for it; the store stands a kill at any moment.
   const onTimeout = () => process.kill(process.pid, 'SIGKILL');
   closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false, onTimeout }, async ({ err, signal }) => {
@@ -24,7 +25,11 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  const isExpected = error instanceof ConfigError || error instanceof StoreOpenError || isListenError(error);
+  const isExpected =
+    error instanceof ConfigError ||
+    error instanceof StoreOpenError ||
+    error instanceof ClusterOpenError ||
+    isListenError(error);
   console.error(isExpected ? (error as Error).message : error);
   process.exit(1);
 });

@@ -1,12 +1,13 @@
 /** /livez, /readyz, /healthz and /metrics. */
-import type { Connections } from '../services/connections';
+import type { Live } from '../services/cluster';
 import type { Metrics } from '../services/metrics';
 import { type Store, StoreError } from '../services/storage/contract';
 import type { Route } from './routes';
 
 export interface HealthParts {
   readonly store: Store;
-  readonly connections: Connections;
+  /** Do live frames reach all nodes at once? When not, the node serves all the same. */
+  readonly live: () => Live;
   readonly metrics: Metrics;
   /** Has stopping begun? Then load balancers should look elsewhere. */
   readonly isStopping: () => boolean;
@@ -53,11 +54,11 @@ export function healthRoutes(parts: HealthParts): Route[] {
 }
 
 async function readiness(
-  { isStopping }: HealthParts,
+  { isStopping, live }: HealthParts,
   check: () => Promise<Check>,
-): Promise<{ status: string; store: Check }> {
+): Promise<{ status: string; store: Check; live: Live }> {
   const store = await check();
-  return { status: isStopping() ? 'stopping' : store, store };
+  return { status: isStopping() ? 'stopping' : store, store, live: live() };
 }
 
 /** Writes to the store, one check at a time: whoever asks meanwhile gets the same answer, so asking often costs little. */

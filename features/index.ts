@@ -13,6 +13,7 @@ import type { ScheduleOperations } from '../handlers/schedule';
 import type { TopicOperations } from '../handlers/topics';
 import type { UserDataOperations } from '../handlers/users';
 import type { MessageOperations } from '../handlers/websocket';
+import type { Cluster } from '../services/cluster';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
 import type { Config } from '../utils/config';
@@ -42,6 +43,7 @@ export interface HttpParts {
   readonly config: Config;
   readonly logger: Logger;
   readonly tokens: Tokens;
+  readonly cluster: Cluster;
   readonly health: HealthParts;
   readonly messages: MessageOperations;
   readonly topics: TopicOperations;
@@ -71,7 +73,7 @@ const API_HEADERS = {
 export function createHttpApplication(parts: HttpParts): HttpHandler {
   const { config, logger, tokens, health } = parts;
   const guards: Guards = {
-    authenticated: [authenticate(tokens), limitRequests(config)],
+    authenticated: [authenticate(tokens), limitRequests(config, parts.cluster)],
     withBody: parseJsonBody(config.MAX_BODY_BYTES),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES),
     authorize: createAuthorize(config.AUTHORIZATION === 'open'),
@@ -101,7 +103,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes());
   app.use(refuseUnknownPath);
-  app.use(limitRefusals(config));
+  app.use(limitRefusals(config, parts.cluster));
   app.use(renderError(logger, health.metrics));
   return app as unknown as HttpHandler;
 }

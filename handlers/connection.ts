@@ -1,7 +1,6 @@
 /** The operations of one's own connection: acknowledge, history, echo, ping, logout. */
 import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
-import type { Presence } from '../services/presence';
 import type { Sessions } from '../services/sessions';
 import type { Store } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
@@ -23,7 +22,6 @@ export interface ConnectionParts {
   readonly delivery: Delivery;
   readonly store: Store;
   readonly clock: Clock;
-  readonly presence: Presence;
   readonly sessions: Sessions;
   /** Token → caller. */
   readonly verify: (token: string) => Caller;
@@ -35,7 +33,7 @@ export interface ConnectionParts {
 export type ConnectionOperations = ReturnType<typeof createConnectionOperations>;
 
 export function createConnectionOperations(parts: ConnectionParts) {
-  const { delivery, store, clock, presence, sessions, verify, maxMessageBytes, disconnect } = parts;
+  const { delivery, store, clock, sessions, verify, maxMessageBytes, disconnect } = parts;
 
   /** Records that this device has everything of a topic up to `seq`. */
   function acknowledge(connection: Connection, input: unknown): Record<string, never> {
@@ -90,7 +88,6 @@ export function createConnectionOperations(parts: ConnectionParts) {
   function logout({ userId, device }: Connection): Record<string, never> {
     setImmediate(() => {
       disconnect(userId, 'logged_out', { reason: 'The user logged out.', device });
-      presence.loggedOut(userId);
     });
     return {};
   }

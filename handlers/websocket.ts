@@ -1,7 +1,7 @@
 /** The operations on messages and users: message, broadcast, notification, status, disconnect. */
-import type { Connections } from '../services/connections';
+import type { Live } from '../services/cluster';
 import type { Cursors } from '../services/cursors';
-import type { Delivery } from '../services/delivery';
+import type { Roster } from '../services/roster';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { badField, toAppError } from '../utils/errors';
 import { readCursor, writeCursor } from '../utils/opaque-cursor';
@@ -23,8 +23,11 @@ import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
 import type { Content, Receipt, Sender, Sending, Sent } from './sending';
 
 export interface MessageParts {
-  readonly delivery: Delivery;
-  readonly connections: Connections;
+  readonly roster: Roster;
+  /** Is any member of a named topic online? */
+  readonly isAnyMemberOnline: (topic: string) => Promise<boolean>;
+  /** Do live frames reach all nodes at once? */
+  readonly live: () => Live;
   readonly cursors: Cursors;
   readonly clock: Clock;
   readonly sending: Sending;
@@ -42,7 +45,7 @@ export interface SendAnswer {
   /** Is the recipient, or for a broadcast anybody, online now? */
   readonly connected: boolean;
   /** Do live frames reach all nodes at once? One node: always. */
-  readonly live: 'ok' | 'degraded';
+  readonly live: Live;
 }
 
 /** What the sender of a message with `sendAt` or `delay` is told. */
@@ -83,7 +86,7 @@ const MAX_LISTED_USERS = 1_000;
 const CURSOR_KIND = 'users';
 
 export function createMessageOperations(parts: MessageParts) {
-  const { delivery, connections, cursors, clock } = parts;
+  const { roster, cursors, clock } = parts;
   const { send, assertSize, assertOptions } = parts.sending;
 
   /** Sends to one user. @throws AppError `bad_request`, `message_too_large`, `idempotency_conflict`, `store_…`. */
@@ -107,7 +110,10 @@ export function createMessageOperations(parts: MessageParts) {
     const content = parseInput(contentSchema, input);
     assertSize('data', content.data);
     const receipt = await send(sender, topic, content);
-    return toAnswer(`Message sent to topic ${topic}`, receipt, { connected: delivery.hasFollowers(topic) });
+    return toAnswer(`Message sent to topic ${topic}`, receipt, {
+      connected: await parts.isAnyMemberOnline(topic),
+      live: parts.live(),
+    });
   }
 
   /** Sends a payload under an event name, as an ancestor's gateway did. It is kept for who is away all the same. */
@@ -115,7 +121,7 @@ export function createMessageOperations(parts: MessageParts) {
     const { userId, event, message } = parseInput(gatewaySendSchema, input);
     assertSize('message', message);
     const { id, isRepeated } = await send(sender, personalTopic(userId), { type: event, event, data: message });
-    const answer: GatewayAnswer = connections.isOnline(userId)
+    const answer: GatewayAnswer = roster.isOnline(userId)
       ? { success: true, message: `Message sent to user ${userId}` }
       : { success: false, message: `User ${userId} is not connected`, stored: true, id };
     return { answer, isRepeated };
@@ -146,7 +152,10 @@ export function createMessageOperations(parts: MessageParts) {
   ): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
     assertSize('data', content.data);
     const receipt = await send(sender, personalTopic(userId), content);
-    return toAnswer(`Message sent to user ${userId}`, receipt, { connected: connections.isOnline(userId) });
+    return toAnswer(`Message sent to user ${userId}`, receipt, {
+      connected: roster.isOnline(userId),
+      live: parts.live(),
+    });
   }
 
   /** Sends the same message to several users, each once. One user's failure leaves the others alone. */
@@ -169,7 +178,7 @@ export function createMessageOperations(parts: MessageParts) {
     try {
       const { id, seq, scheduledFor } = await send(sender, personalTopic(userId), content);
       if (scheduledFor !== undefined) return { userId, id, scheduledFor };
-      return { userId, id, ...(seq === undefined ? {} : { seq }), connected: connections.isOnline(userId) };
+      return { userId, id, ...(seq === undefined ? {} : { seq }), connected: roster.isOnline(userId) };
     } catch (thrown) {
       const { code, message } = toAppError(thrown);
       return { userId, error: { code, detail: message } };
@@ -184,8 +193,8 @@ export function createMessageOperations(parts: MessageParts) {
     const content = parseInput(contentSchema, input);
     assertSize('data', content.data);
     const receipt = await send(sender, BROADCAST_TOPIC, content);
-    const recipients = connections.userCount;
-    return toAnswer('Message broadcast', receipt, { connected: recipients > 0, recipients });
+    const recipients = roster.userCount;
+    return toAnswer('Message broadcast', receipt, { connected: recipients > 0, recipients, live: parts.live() });
   }
 
   /** Sends a message of type `notification` with `data: {title, body, ...data}`. */
@@ -198,7 +207,7 @@ export function createMessageOperations(parts: MessageParts) {
   function connectedUsers(query: unknown): { users: string[]; count: number; nextCursor: string | null } {
     const { limit = MAX_LISTED_USERS, cursor } = parseInput(listQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, userIdSchema, cursor);
-    const all = connections.userIds().sort();
+    const all = roster.userIds().sort();
     const rest = after === undefined ? all : all.filter((userId) => userId > after);
     const users = rest.slice(0, limit);
     const last = users.at(-1);
@@ -207,7 +216,7 @@ export function createMessageOperations(parts: MessageParts) {
   }
 
   async function userStatus(userId: string): Promise<UserStatusAnswer> {
-    const status = connections.statusOf(parseUserId(userId));
+    const status = roster.statusOf(parseUserId(userId));
     const lastSeen = status.connected ? clock.now() : await cursors.lastSeen(userId);
     return { userId, ...status, lastSeen: lastSeen === undefined ? null : toIsoTime(lastSeen) };
   }
@@ -221,7 +230,7 @@ export function createMessageOperations(parts: MessageParts) {
 
   /** Everyone who is connected, in the words of an ancestor's gateway. */
   function connectedNow(): { userIds: string[]; sockets: number } {
-    return { userIds: connections.userIds().sort(), sockets: connections.count };
+    return { userIds: roster.userIds().sort(), sockets: roster.count };
   }
 
   return {
@@ -242,17 +251,17 @@ export function createMessageOperations(parts: MessageParts) {
 }
 
 /** What the sender is told: where the message stands, or when it will be sent. */
-function toAnswer<Live extends { readonly connected: boolean }>(
+function toAnswer<Reach extends { readonly connected: boolean; readonly live: Live }>(
   message: string,
   { id, topic, seq, scheduledFor, isRepeated }: Receipt,
-  live: Live,
-): Sent<(SendAnswer & Live) | ScheduledSendAnswer> {
+  reach: Reach,
+): Sent<(SendAnswer & Reach) | ScheduledSendAnswer> {
   if (scheduledFor !== undefined) {
     const answer = { success: true, message: 'Message scheduled', id, topic, scheduledFor } as const;
     return { answer, isRepeated, isScheduled: true };
   }
   const place = { id, topic, ...(seq === undefined ? {} : { seq }) };
-  return { answer: { success: true, message, ...place, ...live, live: 'ok' }, isRepeated };
+  return { answer: { success: true, message, ...place, ...reach }, isRepeated };
 }
 
 function parseUserId(userId: string): string {

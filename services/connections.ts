@@ -1,4 +1,4 @@
-/** Who is connected to this node: the one list of authenticated connections, over all transports. */
+/** The connections of this node: the one list of authenticated ones, over all transports. */
 import type { Caller } from '../utils/jwt';
 import type { AnyMessage, Closing, Counts, Message } from '../utils/protocol';
 
@@ -65,12 +65,6 @@ export function writeToAll(
   return closing;
 }
 
-export interface UserStatus {
-  readonly connected: boolean;
-  readonly sockets: number;
-  readonly devices: number;
-}
-
 export class Connections {
   readonly #byUser = new Map<string, Set<Connection>>();
   #count = 0;
@@ -92,13 +86,12 @@ export class Connections {
     this.#count += 1;
   }
 
-  /** @returns whether this was the user's last connection. */
+  /** @returns whether it was listed. */
   remove(connection: Connection): boolean {
     const known = this.#byUser.get(connection.userId);
     if (known?.delete(connection) !== true) return false;
     this.#count -= 1;
-    if (known.size > 0) return false;
-    this.#byUser.delete(connection.userId);
+    if (known.size === 0) this.#byUser.delete(connection.userId);
     return true;
   }
 
@@ -111,14 +104,11 @@ export class Connections {
     return this.#byUser.get(userId)?.size ?? 0;
   }
 
-  isOnline(userId: string): boolean {
-    return this.#byUser.has(userId);
-  }
-
-  statusOf(userId: string): UserStatus {
-    const connections = this.ofUser(userId);
-    const devices = new Set(connections.map(({ device }) => device));
-    return { connected: connections.length > 0, sockets: connections.length, devices: devices.size };
+  /** The connections of a user by device. */
+  devicesOf(userId: string): ReadonlyMap<string, number> {
+    const devices = new Map<string, number>();
+    for (const { device } of this.#byUser.get(userId) ?? []) devices.set(device, (devices.get(device) ?? 0) + 1);
+    return devices;
   }
 
   userIds(): string[] {

@@ -9,9 +9,11 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { ClusterFrame } from '../utils/cluster-protocol';
 import { AppError, badField } from '../utils/errors';
 import type { AnyMessage, Counts, LiveMessage, Message } from '../utils/protocol';
 import { isStateTopic, ownerOfPersonalTopic, stateTopic } from '../utils/topic-names';
+import type { Cluster } from './cluster';
 import { type Connection, type Transport, writeToAll } from './connections';
 import type { Cursors } from './cursors';
 import type { Metrics } from './metrics';
@@ -78,6 +80,7 @@ interface Session {
 export interface DeliveryParts {
   readonly store: Store;
   readonly cursors: Cursors;
+  readonly cluster: Cluster;
   readonly metrics: Metrics;
   readonly logger: Logger;
   /** Unsent bytes beyond which a connection is cut. */
@@ -119,10 +122,15 @@ export class Delivery {
   }
 
   /**
-   * Emits what has been appended to logs, in the order of each log.
+   * Emits what has been appended to logs, in the order of each log, on all nodes.
    * @param except a connection that knows already, because it asked for this.
    */
   async emitAppended(entries: readonly Message[], except?: Connection): Promise<void> {
+    if (entries.length > 0) this.parts.cluster.tell({ kind: 'entries', entries: [...entries] });
+    await this.#emitHere(entries, except);
+  }
+
+  async #emitHere(entries: readonly Message[], except?: Connection): Promise<void> {
     for (const entry of entries) {
       const followed = this.#topics.get(entry.topic);
       if (followed !== undefined) await this.#emitAppended(followed, entry, except);
@@ -141,6 +149,11 @@ export class Delivery {
 
   /** Emits a message that is not stored, to who has joined the topic now. */
   async publishLive(message: LiveMessage): Promise<void> {
+    this.parts.cluster.tell({ kind: 'live', message });
+    await this.#emitLiveHere(message);
+  }
+
+  async #emitLiveHere(message: LiveMessage): Promise<void> {
     if (!this.hasFollowers(message.topic)) return;
     const counts = await this.#countsFor(message.topic);
     emit(this.membersOf(message.topic), message, { counts });
@@ -148,6 +161,11 @@ export class Delivery {
 
   /** Tells who is connected that messages have expired. Who is not will not find them. */
   async emitExpired(expired: readonly Expired[]): Promise<void> {
+    if (expired.length > 0) this.parts.cluster.tell({ kind: 'expired', expired: [...expired] });
+    await this.#emitExpiredHere(expired);
+  }
+
+  async #emitExpiredHere(expired: readonly Expired[]): Promise<void> {
     for (const { topic, id, exceptUserId } of expired) {
       const followed = this.#topics.get(topic);
       if (followed === undefined) continue;
@@ -155,6 +173,28 @@ export class Delivery {
       const removed = { topic, ref: id, reason: 'expired', ...(counts === undefined ? {} : { counts }) };
       const encode = (transport: Transport) => transport.encodeEvent('message:removed', removed);
       writeToAll(followed.followers, encode, exceptUserId);
+    }
+  }
+
+  /** Emits here what another node has told. */
+  async receive(frame: ClusterFrame): Promise<void> {
+    try {
+      if (frame.kind === 'entries') await this.#emitHere(frame.entries);
+      else if (frame.kind === 'live') await this.#emitLiveHere(frame.message);
+      else if (frame.kind === 'expired') await this.#emitExpiredHere(frame.expired);
+    } catch (error) {
+      // What is stored is found by the next comparison of heads; the rest is a hint like any other.
+      this.parts.logger.error({ err: error, kind: frame.kind }, 'what another node has told could not be emitted');
+    }
+  }
+
+  /** Emits what is stored and was not emitted here, of topics that somebody here follows. */
+  catchUpTo(heads: ReadonlyMap<string, number>): void {
+    for (const [topic, seq] of heads) {
+      const followed = this.#topics.get(topic);
+      if (followed === undefined || seq <= followed.head) continue;
+      followed.newest = Math.max(followed.newest, seq);
+      if (followed.members.size > 0) void this.#heal(followed);
     }
   }
 

@@ -3,10 +3,12 @@
  * events, and the end.
  */
 import { type Clock, toIsoTime } from '../utils/clock';
+import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
 import { AppError, type Problem, toAppError, toProblem } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import type { Closing, ClosingCode } from '../utils/protocol';
+import type { Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
 import type { Delivery } from './delivery';
@@ -14,6 +16,7 @@ import { EventLimit } from './event-limit';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
 import type { Presence } from './presence';
+import type { Roster } from './roster';
 
 /** Reconnecting clients are spread over this time after a stop. */
 const RECONNECT_SPREAD_MS = 5_000;
@@ -31,6 +34,8 @@ export interface SessionParts {
   readonly cursors: Cursors;
   readonly delivery: Delivery;
   readonly presence: Presence;
+  readonly roster: Roster;
+  readonly cluster: Cluster;
 }
 
 export class Sessions {
@@ -63,7 +68,7 @@ export class Sessions {
 
   /** Lists a connection, greets it and brings it up to date; when the user has no place left it is closed instead. */
   enter(connection: Connection): void {
-    const { config, clock, connections, delivery, presence } = this.parts;
+    const { config, clock, delivery, roster } = this.parts;
     try {
       this.makeRoom(connection.userId);
     } catch (error) {
@@ -72,22 +77,39 @@ export class Sessions {
       return;
     }
     this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, clock.now()));
-    connections.add(connection);
-    presence.arrived(connection.userId);
+    roster.arrived(connection);
     greet(connection);
     void this.#catchUp(connection, () => delivery.attach(connection));
   }
 
-  /** Lets the connections of a user follow a topic that the user has joined. */
-  follow(userId: string, topic: string, cursor: number): void {
+  /** Lets the connections of a user, on all nodes, follow a topic that the user has joined. */
+  follow(userId: string, topic: string, start: number): void {
+    this.#followHere(userId, topic, start);
+    this.parts.cluster.tell({ kind: 'follow', userId, topic, start });
+  }
+
+  #followHere(userId: string, topic: string, start: number): void {
     for (const connection of this.parts.connections.ofUser(userId)) {
-      void this.#catchUp(connection, () => this.parts.delivery.follow(connection, topic, cursor));
+      void this.#catchUp(connection, () => this.parts.delivery.follow(connection, topic, start));
     }
   }
 
   /** Ends it: the user has left the topic. */
   unfollow(userId: string, topic: string): void {
+    this.#unfollowHere(userId, topic);
+    this.parts.cluster.tell({ kind: 'unfollow', userId, topic });
+  }
+
+  #unfollowHere(userId: string, topic: string): void {
     for (const connection of this.parts.connections.ofUser(userId)) this.parts.delivery.unfollow(connection, topic);
+  }
+
+  /** Does what another node asks for. */
+  receive(frame: ClusterFrame): void {
+    if (frame.kind === 'follow') this.#followHere(frame.userId, frame.topic, frame.start);
+    else if (frame.kind === 'unfollow') this.#unfollowHere(frame.userId, frame.topic);
+    else if (frame.kind === 'disconnect') this.#disconnectHere(frame.userId, frame.code, frame);
+    else if (frame.kind === 'renew') this.#closeErased(this.#leaveAll(frame.userId));
   }
 
   async #catchUp(connection: Connection, work: () => Promise<void>): Promise<void> {
@@ -105,14 +127,12 @@ export class Sessions {
 
   /** Takes a connection that has ended, or is about to, off every list; once more does nothing. */
   leave(connection: Connection): void {
-    const { connections, cursors, delivery, presence, clock } = this.parts;
+    const { cursors, delivery, presence, roster, clock } = this.parts;
     delivery.detach(connection);
     presence.unwatch(connection);
-    if (!connections.remove(connection)) return;
     // One reading of the clock: the lobby and the status tell the same time.
     const now = clock.now();
-    cursors.sawLast(connection.userId, now);
-    presence.departed(connection.userId, now);
+    if (roster.departed(connection, now) === true) cursors.sawLast(connection.userId, now);
   }
 
   /**
@@ -209,11 +229,26 @@ export class Sessions {
     connection.close({ code, reason, retryInMs: null }, { isFinal: true });
   }
 
-  /** Closes connections of a user, all of them or those of one device. @returns how many. */
+  /**
+   * Closes connections of a user on all nodes, all of them or those of one device. Who logs out has left the lobby at
+   * once. @returns how many; on other nodes as far as they have told.
+   */
   disconnect(userId: string, code: ClosingCode, options: { reason: string; device?: string }): number {
+    const elsewhere = this.parts.roster.countElsewhere(userId, options.device);
+    const here = this.#disconnectHere(userId, code, options);
+    this.parts.cluster.tell({ kind: 'disconnect', userId, code, ...options });
+    return here + elsewhere;
+  }
+
+  #disconnectHere(
+    userId: string,
+    code: ClosingCode,
+    { reason, device }: { reason: string; device?: string | undefined },
+  ): number {
     const all = this.parts.connections.ofUser(userId);
-    const chosen = options.device === undefined ? all : all.filter(({ device }) => device === options.device);
-    for (const connection of chosen) this.end(connection, code, options.reason);
+    const chosen = device === undefined ? all : all.filter((connection) => connection.device === device);
+    for (const connection of chosen) this.end(connection, code, reason);
+    if (code === 'logged_out') this.parts.presence.loggedOut(userId);
     return chosen.length;
   }
 
@@ -222,14 +257,25 @@ export class Sessions {
    * closed, and their clients come back to what is there then.
    */
   async renew<Result>(userId: string, work: () => Promise<Result>): Promise<Result> {
-    const connections = this.parts.connections.ofUser(userId);
-    for (const connection of connections) this.leave(connection);
+    const connections = this.#leaveAll(userId);
     try {
       return await work();
     } finally {
-      const closing = { code: 'going_away', reason: 'The data of this user was erased.', retryInMs: 0 } as const;
-      for (const connection of connections) connection.close(closing, { isFinal: false });
+      this.#closeErased(connections);
+      // What a connection of another node has written meanwhile was of a device that is not known any more.
+      this.parts.cluster.tell({ kind: 'renew', userId });
     }
+  }
+
+  #leaveAll(userId: string): readonly Connection[] {
+    const connections = this.parts.connections.ofUser(userId);
+    for (const connection of connections) this.leave(connection);
+    return connections;
+  }
+
+  #closeErased(connections: readonly Connection[]): void {
+    const closing = { code: 'going_away', reason: 'The data of this user was erased.', retryInMs: 0 } as const;
+    for (const connection of connections) connection.close(closing, { isFinal: false });
   }
 
   /** Tells every client that the service goes away, with reconnect times spread, and closes. */

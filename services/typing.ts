@@ -3,7 +3,9 @@
  * for five seconds has stopped.
  */
 import type { Clock } from '../utils/clock';
-import { writeToAll } from './connections';
+import type { ClusterFrame } from '../utils/cluster-protocol';
+import type { Cluster } from './cluster';
+import { type Transport, writeToAll } from './connections';
 import type { Delivery } from './delivery';
 
 const MIN_INTERVAL_MS = 1_000;
@@ -28,6 +30,7 @@ export class Typing {
 
   constructor(
     private readonly delivery: Delivery,
+    private readonly cluster: Cluster,
     private readonly clock: Clock,
   ) {}
 
@@ -70,8 +73,21 @@ export class Typing {
       this.#toldAt.set(userId, now);
       typist.wasTold = isTyping;
       const frame = { topic, userId, typing: isTyping };
-      writeToAll(this.delivery.membersOf(room), (transport) => transport.encodeEvent('typing', frame), userId);
+      this.#show(room, frame);
+      this.cluster.tell({ kind: 'typing', room, ...frame });
     }
     if (!isTyping) this.#typists.delete(key);
+  }
+
+  /** Shows who types on another node, which keeps the pace. */
+  receive(frame: ClusterFrame): void {
+    if (frame.kind !== 'typing') return;
+    const { room, topic, userId, typing } = frame;
+    this.#show(room, { topic, userId, typing });
+  }
+
+  #show(room: string, frame: { topic: string; userId: string; typing: boolean }): void {
+    const encode = (transport: Transport) => transport.encodeEvent('typing', frame);
+    writeToAll(this.delivery.membersOf(room), encode, frame.userId);
   }
 }

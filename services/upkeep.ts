@@ -1,10 +1,11 @@
 /** Work that returns by itself: cursors are written behind, what is due is sent or expires, old messages go. */
 import type { Clock } from '../utils/clock';
+import type { Cluster } from './cluster';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
-import type { Store } from './storage/contract';
+import { isShared, type Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
@@ -14,9 +15,14 @@ const SWEEP_CHUNK = 500;
 const DUE_INTERVAL_MS = 250;
 /** Small as well: a transaction of 100 takes a few milliseconds. */
 const DUE_CHUNK = 100;
+/** How late a message may be that no other node has told of. */
+const COMPARE_INTERVAL_MS = 3_000;
+/** An append may take so long after the time of its message, and clocks of nodes may differ by some of it. */
+const COMPARE_OVERLAP_MS = 30_000;
 
 export interface UpkeepParts {
   readonly store: Store;
+  readonly cluster: Cluster;
   readonly cursors: Cursors;
   readonly delivery: Delivery;
   readonly metrics: Metrics;
@@ -30,14 +36,20 @@ export class Upkeep {
   #isStopped = false;
   #sweeping: Promise<void> | undefined;
   #handling: Promise<void> | undefined;
+  #comparing: Promise<void> | undefined;
+  /** Everything up to this time has been compared. */
+  #comparedAt: number;
 
-  constructor(private readonly parts: UpkeepParts) {}
+  constructor(private readonly parts: UpkeepParts) {
+    this.#comparedAt = parts.clock.now();
+  }
 
   start(): void {
     this.#timers = [
       setInterval(() => void this.writeCursors(), WRITE_BEHIND_INTERVAL_MS),
       setInterval(() => void this.sweep(), SWEEP_INTERVAL_MS),
       setInterval(() => void this.handleDue(), DUE_INTERVAL_MS),
+      setInterval(() => void this.compareHeads(), COMPARE_INTERVAL_MS),
     ];
     for (const timer of this.#timers) timer.unref();
     void this.sweep();
@@ -78,6 +90,26 @@ export class Upkeep {
     return taken;
   }
 
+  /** Looks for what other nodes have stored and could not tell of; one look at a time. */
+  compareHeads(): Promise<void> {
+    this.#comparing ??= this.#compareOnce().finally(() => {
+      this.#comparing = undefined;
+    });
+    return this.#comparing;
+  }
+
+  async #compareOnce(): Promise<void> {
+    const { store, cluster, clock, delivery, logger } = this.parts;
+    if (!cluster.isShared || !isShared(store)) return;
+    const now = clock.now();
+    try {
+      delivery.catchUpTo(await store.recentHeads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
+      this.#comparedAt = now;
+    } catch (error) {
+      logger.error({ err: error }, 'heads could not be compared, it is tried again');
+    }
+  }
+
   /** Writes the cursors of all devices as they are now. */
   async writeCursors(): Promise<void> {
     this.parts.delivery.collectPositions();
@@ -114,6 +146,7 @@ export class Upkeep {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#sweeping;
     await this.#handling;
+    await this.#comparing;
     await this.writeCursors();
   }
 }

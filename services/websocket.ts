@@ -8,9 +8,10 @@ import { AppError, type Problem, toProblem } from '../utils/errors';
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
-import type { Connection, Connections } from './connections';
+import type { Connection } from './connections';
 import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
+import type { Roster } from './roster';
 import type { Sessions } from './sessions';
 import { type EngineConnection, engineOf, SocketConnection } from './socket-connection';
 import type { Tokens } from './tokens';
@@ -38,7 +39,7 @@ export interface WebSocketParts {
   readonly config: Config;
   readonly metrics: Metrics;
   readonly tokens: Tokens;
-  readonly connections: Connections;
+  readonly roster: Roster;
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
 }
@@ -199,9 +200,9 @@ export class WebSocketService {
     return this.#operations.sendNotification(userId, title, body);
   }
 
-  /** Is this user connected to this node? */
+  /** Is this user connected, to whatever node? */
   isUserConnected(userId: string): boolean {
-    return this.parts.connections.isOnline(userId);
+    return this.parts.roster.isOnline(userId);
   }
 
   /**

@@ -1,9 +1,11 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
+import type { Cluster } from '../../services/cluster';
 import type { Config } from '../../utils/config';
 import { AppError, toAppError } from '../../utils/errors';
 import { holdsScope } from '../../utils/jwt';
 import { knownCallerOf } from '../request';
+import { SharedRateLimits } from './shared-rate-limits';
 
 const WINDOW_MS = 60_000;
 
@@ -11,10 +13,11 @@ type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MIN
 
 /**
  * Limits requests per caller; callers with scope `send` are services and may do more. `RateLimit` headers follow
- * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After.
+ * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After. Nodes count together.
  */
-export function limitRequests(limits: Limits): RequestHandler {
+export function limitRequests(limits: Limits, cluster: Cluster): RequestHandler {
   return rateLimit({
+    ...(cluster.isShared ? { store: new SharedRateLimits(cluster) } : {}),
     windowMs: WINDOW_MS,
     standardHeaders: 'draft-8',
     legacyHeaders: false,
@@ -41,8 +44,8 @@ function isService(request: Request): boolean {
 }
 
 /** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */
-export function limitRefusals(limits: Limits): ErrorRequestHandler {
-  const limit = limitRequests(limits);
+export function limitRefusals(limits: Limits, cluster: Cluster): ErrorRequestHandler {
+  const limit = limitRequests(limits, cluster);
   return (error, request, response, next) => {
     if (toAppError(error).status !== 401) return next(error);
     limit(request, response, (limited?: unknown) => next(limited ?? error));

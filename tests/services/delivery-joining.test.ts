@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createSingleNode } from '../../services/cluster';
 import type { Connection, Transport } from '../../services/connections';
 import { Cursors } from '../../services/cursors';
 import { Delivery } from '../../services/delivery';
@@ -187,7 +188,14 @@ function openDesk(pause: Pause): Desk {
   const slow = trackCalls(slowed(store, tracked), activity);
   const cursors = new RecordingCursors(slow, log.logger, systemClock);
   const metrics = createMetrics({ connections: () => 0, users: () => 0 });
-  const delivery = new Delivery({ store: slow, cursors, metrics, logger: log.logger, maxBufferedBytes: 1e9 });
+  const delivery = new Delivery({
+    store: slow,
+    cursors,
+    cluster: createSingleNode('test'),
+    metrics,
+    logger: log.logger,
+    maxBufferedBytes: 1e9,
+  });
   return { delivery, cursors, store, activity, log, pause: tracked };
 }
 

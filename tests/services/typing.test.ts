@@ -1,4 +1,6 @@
 /** Who is typing: told to the others, never stored. */
+
+import { createSingleNode } from '../../services/cluster';
 import type { Connection, Transport } from '../../services/connections';
 import type { Delivery } from '../../services/delivery';
 import { Typing } from '../../services/typing';
@@ -226,7 +228,7 @@ function listen() {
   } satisfies Partial<Connection>;
   const rooms = { membersOf: () => [listener as unknown as Connection] } satisfies Pick<Delivery, 'membersOf'>;
   const clock = { time: Date.UTC(2026, 0, 1), now: () => clock.time };
-  const typing = new Typing(rooms as unknown as Delivery, clock);
+  const typing = new Typing(rooms as unknown as Delivery, createSingleNode('test'), clock);
   const set = (userId: string, room: string, isTyping: boolean) => typing.set({ room, topic: room, userId }, isTyping);
   const pass = (milliseconds: number) => {
     clock.time += milliseconds;

@@ -51,7 +51,7 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
     ...options.env,
   });
   const logger = options.overrides?.logger ?? createLogger(config);
-  const application = createApplication(config, { ...options.overrides, logger });
+  const application = await createApplication(config, { ...options.overrides, logger });
   const { port } = await application.start();
   onTestEnd(() => application.stop());
   const url = `http://127.0.0.1:${port}`;

@@ -48,7 +48,7 @@ export class SharedService {
       SHUTDOWN_TIMEOUT_MS: '400',
       ...this.env,
     });
-    const application = createApplication(config, { logger: this.log.logger });
+    const application = await createApplication(config, { logger: this.log.logger });
     const { port } = await application.start();
     const url = `http://127.0.0.1:${port}`;
     this.#running = { application, url, bystander: await Bystander.connect(url, this.token(BYSTANDER, ALL_SCOPES)) };

@@ -1,0 +1,53 @@
+/** Counts of requests that nodes share in Redis, and each node counts by itself while Redis is away. */
+import { type ClientRateLimitInfo, MemoryStore, type Options, type Store } from 'express-rate-limit';
+import { type RedisReply, RedisStore } from 'rate-limit-redis';
+import type { Cluster } from '../../services/cluster';
+
+export class SharedRateLimits implements Store {
+  readonly #local = new MemoryStore();
+  #options: Options | undefined;
+  /** Its scripts are loaded when it is first used: Redis may be away at start. */
+  #shared: Promise<RedisStore> | undefined;
+
+  constructor(private readonly cluster: Cluster) {}
+
+  init(options: Options): void {
+    this.#options = options;
+    this.#local.init(options);
+  }
+
+  increment(key: string): Promise<ClientRateLimitInfo> {
+    return this.#either((store) => store.increment(key));
+  }
+
+  async decrement(key: string): Promise<void> {
+    await this.#either((store) => store.decrement(key));
+  }
+
+  async resetKey(key: string): Promise<void> {
+    await this.#either((store) => store.resetKey(key));
+  }
+
+  /** A limit must not be what keeps a service from being used while Redis is away. */
+  async #either<Result>(work: (store: RedisStore | MemoryStore) => Promise<Result>): Promise<Result> {
+    try {
+      return await work(await this.#open());
+    } catch {
+      // Opened anew next time: the store keeps a script that could not be loaded.
+      this.#shared = undefined;
+      return work(this.#local);
+    }
+  }
+
+  #open(): Promise<RedisStore> {
+    this.#shared ??= this.#connect();
+    return this.#shared;
+  }
+
+  async #connect(): Promise<RedisStore> {
+    const sendCommand = (...words: string[]) => this.cluster.command(words) as Promise<RedisReply>;
+    const store = new RedisStore({ sendCommand, prefix: `${this.cluster.prefix}rate:` });
+    if (this.#options !== undefined) await store.init(this.#options);
+    return store;
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * The other nodes: what is told to them, and whether it reaches them. Everything here is a hint; the store is the
+ * truth. Frames go through one channel of Redis, where a node hears its own frames too: as long as its heartbeats come
+ * back, what it tells reaches whoever listens.
+ */
+import { randomUUID } from 'node:crypto';
+import { createClient } from '@redis/client';
+import { type ClusterFrame, decodeFrame, encodeFrame } from '../utils/cluster-protocol';
+import type { Logger } from './logger';
+
+export type Live = 'ok' | 'degraded';
+export type FrameListener = (frame: ClusterFrame, node: string) => void;
+
+export interface Cluster {
+  /** Names this run of this node. */
+  readonly node: string;
+  /** Are there, or may there be, other nodes? */
+  readonly isShared: boolean;
+  /** What keys of Redis begin with that belong to this service. */
+  readonly prefix: string;
+  /** Do frames reach the other nodes at once? */
+  readonly live: Live;
+  /** Tells the other nodes. Never fails and never waits: a frame that cannot be told is lost. */
+  tell(frame: ClusterFrame): void;
+  /**
+   * Carries out a command of Redis, for what nodes share beside frames.
+   * @throws when Redis does not answer within a second, and at once while it is known to be away.
+   */
+  command(words: readonly string[]): Promise<unknown>;
+  /**
+   * Calls `listener` for each frame of another node from now on.
+   * @throws ClusterOpenError
+   */
+  open(listener: FrameListener): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One node alone. */
+export function createSingleNode(nodeId: string): Cluster {
+  const command = () => Promise.reject(new Error('there is no Redis'));
+  return {
+    node: nodeId,
+    isShared: false,
+    prefix: '',
+    live: 'ok',
+    tell: () => {},
+    command,
+    open: async () => {},
+    close: async () => {},
+  };
+}
+
+/** Redis cannot be reached at start, or refuses the password. The message is a sentence for the operator. */
+export class ClusterOpenError extends Error {
+  override readonly name = 'ClusterOpenError';
+}
+
+/** How often a node says that it is there; the roster does. */
+export const BEAT_INTERVAL_MS = 500;
+
+/** Two heartbeats that went missing, and some delay. */
+const ECHO_TIMEOUT_MS = 1_500;
+const CONNECT_TIMEOUT_MS = 2_000;
+/** Within it start succeeds or fails. */
+const OPEN_TIMEOUT_MS = 5_000;
+/** Both connections hear something with every heartbeat. One that hears nothing hangs, and is made anew. */
+const SILENCE_TIMEOUT_MS = 3_000;
+const COMMAND_TIMEOUT_MS = 1_000;
+const MAX_RECONNECT_DELAY_MS = 1_000;
+/** Frames on the way to Redis; what comes beyond is lost rather than kept. */
+const MAX_FRAMES_IN_FLIGHT = 10_000;
+const STATE_CHECK_INTERVAL_MS = 250;
+
+export interface RedisClusterParts {
+  readonly url: string;
+  /** Names the service: others may use the same Redis. */
+  readonly name: string;
+  /** Must Redis be there at start? */
+  readonly isRequired: boolean;
+  readonly nodeId: string;
+  readonly logger: Logger;
+}
+
+export class RedisCluster implements Cluster {
+  readonly node: string;
+  readonly isShared = true;
+  readonly prefix: string;
+  readonly #publisher: Client;
+  readonly #subscriber: Client;
+  /** When a frame of this node last came back, by the clock that never jumps. */
+  #echoedAt = Number.NEGATIVE_INFINITY;
+  #inFlight = 0;
+  #toldState: Live = 'degraded';
+  #stateTimer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly parts: RedisClusterParts) {
+    // A node that comes back under its name is another one to the others: it has forgotten what it told them.
+    this.node = `${parts.nodeId}:${randomUUID()}`;
+    this.prefix = `tidings:${parts.name}:`;
+    this.#publisher = createRedisClient(parts.url);
+    this.#subscriber = createRedisClient(parts.url);
+    // The client reports each attempt to connect. Operators are told when it begins and when it ends: #logChange.
+    for (const client of [this.#publisher, this.#subscriber]) client.on('error', () => {});
+  }
+
+  get live(): Live {
+    return performance.now() - this.#echoedAt < ECHO_TIMEOUT_MS ? 'ok' : 'degraded';
+  }
+
+  async open(listener: FrameListener): Promise<void> {
+    const connecting = this.#connect(listener);
+    if (this.parts.isRequired) await this.#insist(connecting);
+    else connecting.catch(() => {});
+    this.#stateTimer = setInterval(() => this.#logChange(), STATE_CHECK_INTERVAL_MS);
+    this.#stateTimer.unref();
+  }
+
+  async #connect(listener: FrameListener): Promise<void> {
+    await Promise.all([this.#publisher.connect(), this.#subscriber.connect()]);
+    // The client subscribes again by itself after each reconnect.
+    await this.#subscriber.subscribe(`${this.prefix}frames`, (text) => this.#receive(text, listener));
+    await this.#publisher.ping();
+  }
+
+  async #insist(connecting: Promise<void>): Promise<void> {
+    let reason: unknown;
+    const note = (error: unknown) => {
+      reason = error;
+    };
+    for (const client of [this.#publisher, this.#subscriber]) client.on('error', note);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(reason ?? new Error('no answer')), OPEN_TIMEOUT_MS);
+    });
+    try {
+      await Promise.race([connecting, late]);
+    } catch (error) {
+      connecting.catch(() => {});
+      this.#destroy();
+      throw new ClusterOpenError(
+        `Redis at ${withoutSecrets(this.parts.url)} cannot be reached: ${describe(error)}. Check REDIS_URL and the ` +
+          'server, or set REDIS_REQUIRED=false to start without it.',
+      );
+    } finally {
+      clearTimeout(timer);
+      for (const client of [this.#publisher, this.#subscriber]) client.off('error', note);
+    }
+  }
+
+  #receive(text: string, listener: FrameListener): void {
+    const received = decodeFrame(text);
+    if (received === undefined) return;
+    if (received.node === this.node) this.#echoedAt = performance.now();
+    else listener(received.frame, received.node);
+  }
+
+  tell(frame: ClusterFrame): void {
+    if (!this.#publisher.isReady || this.#inFlight >= MAX_FRAMES_IN_FLIGHT) return;
+    this.#inFlight += 1;
+    this.#publisher
+      .publish(`${this.prefix}frames`, encodeFrame(this.node, frame))
+      // A frame that is lost is found by the next comparison with the store; its loss shows as a missing echo.
+      .catch(() => {})
+      .finally(() => {
+        this.#inFlight -= 1;
+      });
+  }
+
+  async command(words: readonly string[]): Promise<unknown> {
+    if (this.live === 'degraded') throw new Error('Redis is away');
+    return withinTime(this.#publisher.sendCommand([...words]));
+  }
+
+  #logChange(): void {
+    const state = this.live;
+    if (state === this.#toldState) return;
+    this.#toldState = state;
+    if (state === 'ok') this.parts.logger.info('the other nodes are reached through Redis');
+    else this.parts.logger.warn('Redis is away: other nodes hear of messages when they compare with the store');
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#stateTimer);
+    this.#destroy();
+  }
+
+  #destroy(): void {
+    for (const client of [this.#publisher, this.#subscriber]) client.destroy();
+  }
+}
+
+type Client = ReturnType<typeof createRedisClient>;
+
+function createRedisClient(url: string) {
+  return createClient({
+    url,
+    // Commands fail while Redis is away instead of gathering.
+    disableOfflineQueue: true,
+    socket: {
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      socketTimeout: SILENCE_TIMEOUT_MS,
+      reconnectStrategy: (attempts: number) => Math.min(50 * 2 ** attempts, MAX_RECONNECT_DELAY_MS),
+    },
+  });
+}
+
+/** The client has no time limit for what it has written already. */
+async function withinTime<Result>(answer: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('Redis does not answer')), COMMAND_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Scheme, host, port and database; the credentials and options go. */
+function withoutSecrets(text: string): string {
+  if (!URL.canParse(text)) return 'an address that cannot be read';
+  const { protocol, host, pathname, username, password } = new URL(text);
+  return `${protocol}//${username === '' && password === '' ? '' : '***@'}${host}${pathname}`;
+}

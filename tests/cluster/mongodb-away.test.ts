@@ -1,0 +1,55 @@
+/** MongoDB gone or hanging: fault F24. Sends are refused with a time to come back, connections stay, all recovers. */
+import { MONGODB_URL, newDatabase } from '../support/cluster';
+import { eventually } from '../support/eventually';
+import { describeWith } from '../support/needs';
+import { startService } from '../support/service';
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy';
+import { collectUncaught } from '../support/uncaught';
+
+const FAULTS: [name: string, begin: (proxy: TcpProxy) => void][] = [
+  ['gone', (proxy) => proxy.cut()],
+  ['hanging', (proxy) => proxy.hang()],
+];
+
+describeWith('MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('MongoDB', () => {
+  it.each(FAULTS)(
+    '%s: 503 with Retry-After, live sockets stay, recovers by itself',
+    async (_fault, begin) => {
+      const uncaught = collectUncaught();
+      const direct = new URL(newDatabase());
+      const proxy = await startTcpProxy({ host: direct.hostname, port: Number(direct.port) });
+      const viaProxy = new URL(direct);
+      viaProxy.host = `127.0.0.1:${proxy.port}`;
+      const service = await startService({ env: { STORE_URL: viaProxy.href } });
+      const client = await service.connect('anna', { device: 'phone' });
+      await client.next('sync:done');
+      await service.send('anna', [1]);
+      await client.messages(1);
+
+      begin(proxy);
+      const message = { userId: 'anna', type: 'test', data: { n: 2 }, id: 'two' };
+      const startedAt = performance.now();
+      const refused = await service.api.post('/websocket/message/user').send(message);
+      expect(performance.now() - startedAt).toBeLessThan(11_000);
+      expect(refused.status).toBe(503);
+      expect(refused.body).toMatchObject({ code: 'store_unavailable' });
+      expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+      expect((await service.anonymous.get('/readyz')).status).toBe(503);
+      expect(await client.call('ping')).toMatchObject({ ok: true });
+
+      proxy.restore();
+      await eventually(
+        () => service.anonymous.get('/readyz'),
+        ({ status }) => status === 200,
+      );
+      // It may have been stored, or not: sent again it is there once.
+      await service.api.post('/websocket/message/user').send(message).expect(200);
+      await service.send('anna', [3]);
+      await client.messages(2);
+      expect(client.allMessages.map(({ data }) => (data as { n: number }).n)).toEqual([1, 2, 3]);
+      expect(client.received.map(({ event }) => event)).not.toContain('disconnect');
+      expect(uncaught).toEqual([]);
+    },
+    60_000,
+  );
+});

@@ -1,0 +1,155 @@
+/** Redis killed, hung, empty, away at start: faults F20 to F23, F26. Sends go on, and everything arrives by itself. */
+import { MONGODB_URL, newDatabase, startCluster, untilLive } from '../support/cluster';
+import { eventually } from '../support/eventually';
+import { describeWith } from '../support/needs';
+import { freePort, runServer } from '../support/process';
+import { REDIS_SERVER, type RedisServer, startRedis } from '../support/redis';
+import { range, startService, TEST_SECRET, type TestService } from '../support/service';
+import { temporaryDirectory } from '../support/temporary';
+import { type AnyClient, TRANSPORTS } from '../support/transports';
+import { collectUncaught } from '../support/uncaught';
+
+const describeRedis = describeWith(
+  'MongoDB (TEST_MONGODB_URL) and redis-server',
+  MONGODB_URL !== undefined && REDIS_SERVER !== undefined,
+);
+
+const numbersOf = (client: AnyClient) => client.allMessages.map(({ data }) => (data as { n: number }).n);
+
+const FAULTS: [
+  name: string,
+  begin: (redis: RedisServer) => Promise<void>,
+  end: (redis: RedisServer) => Promise<void>,
+][] = [
+  ['killed, and back empty', (redis) => redis.kill(), (redis) => redis.start()],
+  [
+    'hung',
+    async (redis) => void redis.process.child.kill('SIGSTOP'),
+    async (redis) => void redis.process.child.kill('SIGCONT'),
+  ],
+];
+
+describeRedis('Redis', () => {
+  let uncaught: readonly string[] = [];
+
+  beforeEach(() => {
+    uncaught = collectUncaught();
+  });
+
+  async function startPair(redis: RedisServer): Promise<[TestService, TestService]> {
+    const [here, there] = await startCluster({ redisUrl: redis.url });
+    if (here === undefined || there === undefined) throw new Error('two nodes are needed');
+    return [here, there];
+  }
+
+  describe.each(TRANSPORTS)('with clients over %s', (_name, connect) => {
+    it.each(FAULTS)(
+      '%s: sends go on, the other node hears of them, then all is as before',
+      async (_fault, begin, end) => {
+        const redis = await startRedis();
+        const [here, there] = await startPair(redis);
+        const near = await connect(here, 'anna', { device: 'near' });
+        const far = await connect(there, 'anna', { device: 'far' });
+        for (const client of [near, far]) await client.next('sync:done');
+        await here.send('anna', [1]);
+        await far.messages(1);
+
+        await begin(redis);
+        await untilLive(here, 'degraded');
+        const { status, body } = await here.anonymous.get('/readyz');
+        expect([status, body]).toEqual([200, { status: 'ok', store: 'ok', live: 'degraded' }]);
+        const answers = await here.send('anna', range(2, 6));
+        for (const answer of answers) expect(answer).toMatchObject({ live: 'degraded', connected: true });
+        await near.messages(6);
+        // By comparison with the store.
+        await far.messages(5);
+
+        await end(redis);
+        for (const service of [here, there]) await untilLive(service, 'ok');
+        const [answer] = await here.send('anna', [7]);
+        expect(answer).toMatchObject({ live: 'ok' });
+        await far.messages(1);
+        for (const client of [near, far]) expect(numbersOf(client)).toEqual(range(1, 7));
+        const watcher = await there.connect('watcher');
+        await watcher.call('presence:subscribe');
+        expect((await watcher.next<{ users: string[] }>('presence')).users.toSorted()).toEqual(['anna', 'watcher']);
+        expect(uncaught).toEqual([]);
+      },
+      60_000,
+    );
+  });
+
+  it('that begins to hang holds up a request for a second at most', async () => {
+    const redis = await startRedis();
+    const [here] = await startPair(redis);
+    await here.send('anna', [1]);
+    redis.process.child.kill('SIGSTOP');
+    const startedAt = performance.now();
+    await here.send('anna', [2]);
+    expect(performance.now() - startedAt).toBeLessThan(1_900);
+    redis.process.child.kill('SIGCONT');
+    expect(uncaught).toEqual([]);
+  });
+
+  it('that has dropped the subscription of a node: what was missed is found', async () => {
+    const redis = await startRedis();
+    const [here, there] = await startPair(redis);
+    const far = await there.connect('anna', { device: 'far' });
+    await far.next('sync:done');
+    for (const n of range(1, 5)) {
+      await redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await here.send('anna', [n]);
+    }
+    await far.messages(5);
+    expect(numbersOf(far)).toEqual(range(1, 5));
+    expect(uncaught).toEqual([]);
+  });
+
+  it('away at start: refused, with the variable and without the password', async () => {
+    const port = await freePort();
+    const env = {
+      NODE_ENV: 'production',
+      JWT_SECRET: TEST_SECRET,
+      PORT: '0',
+      DATA_DIR: temporaryDirectory(),
+      STORE_URL: newDatabase(),
+      SHUTDOWN_TIMEOUT_MS: '500',
+    };
+    const startedAt = performance.now();
+    const server = runServer({ ...env, REDIS_URL: `redis://user:hidden-word@127.0.0.1:${port}/0` });
+    const line = await server.line(/REDIS_URL/);
+    expect(line).toContain(`redis://***@127.0.0.1:${port}/0`);
+    const { code } = await server.end('SIGCONT');
+    expect(code).toBe(1);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(server.lines.join('\n')).not.toContain('hidden-word');
+  }, 20_000);
+
+  it('with another password: refused, without the password', async () => {
+    const redis = await startRedis({ password: 'right' });
+    const url = redis.url.replace('//', '//:hidden-word@');
+    const env = { STORE_URL: newDatabase(), REDIS_URL: url };
+    await expect(startService({ env })).rejects.toThrow(/^Redis at redis:\/\/\*\*\*@.*REDIS_URL/);
+    await expect(startService({ env })).rejects.not.toThrow(/hidden-word/);
+  }, 20_000);
+
+  it('away at start with REDIS_REQUIRED=false: starts degraded, and finds the others later', async () => {
+    const redis = await startRedis();
+    await redis.kill();
+    const env = { STORE_URL: newDatabase(), REDIS_URL: redis.url, REDIS_REQUIRED: 'false' };
+    const here = await startService({ env });
+    const there = await startService({ env });
+    const far = await there.connect('anna', { device: 'far' });
+    expect(await here.send('anna', [1])).toMatchObject([{ live: 'degraded' }]);
+    await far.messages(1);
+    await redis.start();
+    for (const service of [here, there]) await untilLive(service, 'ok');
+    await eventually(
+      () => here.api.get('/websocket/users/anna/status'),
+      ({ body }) => body.connected === true,
+    );
+    expect(await here.send('anna', [2])).toMatchObject([{ live: 'ok', connected: true }]);
+    await far.messages(1);
+    expect(numbersOf(far)).toEqual([1, 2]);
+  }, 30_000);
+});

@@ -1,0 +1,48 @@
+/** A Redis server of a test's own, to be killed, stopped and emptied. */
+import { once } from 'node:events';
+import { createConnection } from 'node:net';
+import { findProgram } from './needs';
+import { freePort, type RunningProcess, run } from './process';
+
+export const REDIS_SERVER = findProgram('redis-server');
+
+export interface RedisServer {
+  readonly url: string;
+  readonly process: RunningProcess;
+  /** Carries out one command by hand. */
+  command(...words: string[]): Promise<void>;
+  /** Ends it with SIGKILL; what was in it is gone. */
+  kill(): Promise<void>;
+  /** Starts it again at the same address, empty. */
+  start(): Promise<void>;
+}
+
+export async function startRedis(options: { password?: string } = {}): Promise<RedisServer> {
+  const port = await freePort();
+  const start = async (): Promise<RunningProcess> => {
+    const access = options.password === undefined ? [] : ['--requirepass', options.password];
+    const args = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no', ...access];
+    const redis = run(REDIS_SERVER ?? 'redis-server', args);
+    await redis.line(/Ready to accept connections/);
+    return redis;
+  };
+  let running = await start();
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    get process() {
+      return running;
+    },
+    async command(...words) {
+      const socket = createConnection(port, '127.0.0.1');
+      socket.write(`${words.join(' ')}\r\n`);
+      await once(socket, 'data');
+      socket.destroy();
+    },
+    async kill() {
+      await running.end('SIGKILL');
+    },
+    async start() {
+      running = await start();
+    },
+  };
+}

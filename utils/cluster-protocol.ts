@@ -1,0 +1,86 @@
+/**
+ * What nodes tell each other, and how it is written. Frames are hints: any of them may be lost, and none is asked for
+ * twice. A node ignores a frame of another version and a kind that it does not know, so nodes of neighbouring versions
+ * can run together; what it misses by that comes from the store.
+ */
+import { z } from 'zod';
+import { CLOSING_CODES, type LiveMessage, type Message } from './protocol';
+
+/** Grows when older nodes would misunderstand a frame. New kinds and fields need no new version. */
+const FRAME_VERSION = 1;
+
+const message = z.custom<Message>((value) => typeof value === 'object' && value !== null);
+const liveMessage = z.custom<LiveMessage>((value) => typeof value === 'object' && value !== null);
+/** Connections by device. */
+const devices = z.array(z.tuple([z.string(), z.int().min(1)]));
+const version = z.int().min(0);
+
+const bodySchema = z.discriminatedUnion('kind', [
+  /** Appended to logs, in the order of each log. */
+  z.object({ kind: z.literal('entries'), entries: z.array(message) }),
+  /** A message that is not stored. */
+  z.object({ kind: z.literal('live'), message: liveMessage }),
+  z.object({
+    kind: z.literal('expired'),
+    expired: z.array(z.object({ topic: z.string(), id: z.string(), exceptUserId: z.string().exactOptional() })),
+  }),
+  z.object({
+    kind: z.literal('typing'),
+    room: z.string(),
+    topic: z.string(),
+    userId: z.string(),
+    typing: z.boolean(),
+  }),
+  /** Close the connections of a user, all of them or those of one device. */
+  z.object({
+    kind: z.literal('disconnect'),
+    userId: z.string(),
+    code: z.enum(CLOSING_CODES),
+    reason: z.string(),
+    device: z.string().optional(),
+  }),
+  /** The data of a user is being erased: connections come back to what is there then. */
+  z.object({ kind: z.literal('renew'), userId: z.string() }),
+  z.object({ kind: z.literal('follow'), userId: z.string(), topic: z.string(), start: version }),
+  z.object({ kind: z.literal('unfollow'), userId: z.string(), topic: z.string() }),
+  /** The node is there, and has told so many changes of its users. */
+  z.object({ kind: z.literal('beat'), version }),
+  /** The connections that a user has on the node now; `version` counts these frames. `at`: milliseconds since the epoch. */
+  z.object({ kind: z.literal('online'), version, userId: z.string(), devices, at: z.number() }),
+  /** Somebody has missed a change of the users of node `of`. */
+  z.object({ kind: z.literal('roster-wanted'), of: z.string() }),
+  /** All users of the node after `version` changes, in parts that follow each other. */
+  z.object({
+    kind: z.literal('roster'),
+    version,
+    part: version,
+    parts: z.int().min(1),
+    users: z.array(z.tuple([z.string(), devices])),
+  }),
+  /** The node stops. */
+  z.object({ kind: z.literal('bye') }),
+]);
+
+export type ClusterFrame = z.output<typeof bodySchema>;
+export type FrameOf<Kind extends ClusterFrame['kind']> = Extract<ClusterFrame, { kind: Kind }>;
+
+const envelopeSchema = z.object({ v: z.literal(FRAME_VERSION), node: z.string(), frame: bodySchema });
+
+export function encodeFrame(node: string, frame: ClusterFrame): string {
+  return JSON.stringify({ v: FRAME_VERSION, node, frame });
+}
+
+/** @returns `undefined` for what this version does not understand. */
+export function decodeFrame(text: string): { readonly node: string; readonly frame: ClusterFrame } | undefined {
+  const parsed = envelopeSchema.safeParse(parseJson(text));
+  return parsed.success ? { node: parsed.data.node, frame: parsed.data.frame } : undefined;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Somebody else publishes on this channel: it is no frame, like any other that is not understood.
+    return undefined;
+  }
+}
