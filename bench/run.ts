@@ -8,6 +8,7 @@ import { runIdle } from './scenarios/idle';
 import { runInbox } from './scenarios/inbox';
 import { runOneToOne } from './scenarios/one-to-one';
 import { runTopic } from './scenarios/topic';
+import { runTwoNodes } from './scenarios/two-nodes';
 import { type BenchOptions, parseOptions, type ScenarioName } from './support/options';
 import { renderReport, type Section } from './support/report';
 import { isServiceBuilt } from './support/servers';
@@ -20,6 +21,7 @@ const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section
   absent: runAbsent,
   batch: runBatch,
   inbox: runInbox,
+  'two-nodes': runTwoNodes,
 };
 
 async function main(): Promise<void> {

@@ -1,6 +1,15 @@
 import { parseArgs } from 'node:util';
 
-export const SCENARIO_NAMES = ['one-to-one', 'broadcast', 'topic', 'idle', 'absent', 'batch', 'inbox'] as const;
+export const SCENARIO_NAMES = [
+  'one-to-one',
+  'broadcast',
+  'topic',
+  'idle',
+  'absent',
+  'batch',
+  'inbox',
+  'two-nodes',
+] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
 
 export interface BenchOptions {

@@ -56,6 +56,16 @@ const tidings: ServerKind = {
   topicsPath: '/topics',
 };
 
+/** One node of several on one store. */
+export function createNode(label: string, storeUrl: string, redisUrl: string): Contestant {
+  const environment = (directory: string) => ({
+    ...tidings.environment(directory),
+    STORE_URL: storeUrl,
+    REDIS_URL: redisUrl,
+  });
+  return { label, kind: { ...tidings, environment } };
+}
+
 const expressSocketIo: ServerKind = {
   command: ['--import=tsx', 'bench/peers/express-socket-io.ts'],
   environment: () => ({ JWT_SECRET }),

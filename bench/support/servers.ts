@@ -117,7 +117,8 @@ function spawnServer(kind: ServerKind, directory: string, port: number): ChildPr
   return child;
 }
 
-async function findFreePort(): Promise<number> {
+/** A port on this machine that nobody listens on. */
+export async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, HOST);
   await once(server, 'listening');
   const address = server.address();
