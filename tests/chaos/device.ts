@@ -1,0 +1,140 @@
+/**
+ * A client that wants to stay connected: to either node in turn, whenever the connection is lost. With a name it
+ * acknowledges every message; everything it gets goes into the history.
+ */
+import { io, type Socket } from 'socket.io-client';
+import type { Message } from '../../utils/protocol';
+import { testToken } from '../support/service';
+import { onTestEnd } from '../support/temporary';
+import { type DeviceOf, type History, nameOf, type Place } from './history';
+import { pace } from './until';
+
+const CONNECT_TIMEOUT_MS = 1_500;
+/** Between two attempts: short, so that much happens in a round. */
+const RECONNECT_PACE_MS = 100;
+
+export interface DeviceParts extends DeviceOf {
+  readonly urls: readonly string[];
+  /** Index of the node to begin with. */
+  readonly first: number;
+  readonly history: History;
+}
+
+export class ReconnectingDevice implements DeviceOf {
+  readonly userId: string;
+  readonly device: string | undefined;
+  /** The last `seq` of each topic. */
+  readonly #reached = new Map<string, number>();
+  readonly #waiting = new Set<() => void>();
+  #connections = 0;
+  #isSynced = false;
+  #isOver = false;
+  #socket: Socket | undefined;
+
+  constructor(private readonly parts: DeviceParts) {
+    this.userId = parts.userId;
+    this.device = parts.device;
+    onTestEnd(() => this.close());
+  }
+
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** Begins to be connected. Resolves when it has caught up for the first time. */
+  async open(patienceMs: number): Promise<void> {
+    void this.#stayConnected();
+    if (!(await this.#until(() => this.#isSynced, patienceMs))) throw new Error(`${nameOf(this)} never got in`);
+  }
+
+  async #stayConnected(): Promise<void> {
+    const { urls, first } = this.parts;
+    for (let attempt = first; !this.#isOver; attempt += 1) {
+      await this.#connectOnce(urls[attempt % urls.length] ?? '');
+      await pace(RECONNECT_PACE_MS);
+    }
+  }
+
+  /** Resolves when the connection has come to its end, or has not come about. */
+  #connectOnce(url: string): Promise<void> {
+    this.#connections += 1;
+    const { userId, device } = this;
+    const auth = { token: testToken(userId), ...(device === undefined ? {} : { device }) };
+    const socket = io(url, { transports: ['websocket'], reconnection: false, forceNew: true, auth });
+    this.#socket = socket;
+    this.#listen(socket, this.#connections);
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        // A stopped node may let it in later: nobody is there any more.
+        socket.close();
+        resolve();
+      };
+      const timer = setTimeout(end, CONNECT_TIMEOUT_MS);
+      socket.once('connected', () => clearTimeout(timer));
+      socket.once('connect_error', end);
+      socket.once('disconnect', end);
+    });
+  }
+
+  #listen(socket: Socket, connection: number): void {
+    const { userId, device, parts } = this;
+    const who = { userId, device, connection };
+    socket.on('message', ({ id, topic, seq, data }: Message) => {
+      parts.history.delivered({ ...who, id, topic, seq, key: keyIn(data) });
+      if (device !== undefined) {
+        socket.emit('ack', { topic, seq });
+        parts.history.acked({ ...who, topic, seq });
+      }
+      this.#reached.set(topic, seq);
+      this.#wake();
+    });
+    socket.on('sync:done', () => {
+      this.#isSynced = true;
+      this.#wake();
+    });
+    for (const event of ['sync:reset', 'error', 'message:removed', 'message:updated']) {
+      socket.on(event, (payload: unknown) => {
+        parts.history.complain(`${nameOf(this)} was told \`${event}\`: ${JSON.stringify(payload)}`);
+      });
+    }
+  }
+
+  /** Resolves to what has not come in time: nothing, if all is well. */
+  async missing(lasts: readonly Place[], patienceMs: number): Promise<Place[]> {
+    const left = () => lasts.filter(({ topic, seq }) => (this.#reached.get(topic) ?? 0) < seq);
+    await this.#until(() => left().length === 0, patienceMs);
+    return left();
+  }
+
+  async #until(isSo: () => boolean, patienceMs: number): Promise<boolean> {
+    if (isSo()) return true;
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(look);
+        resolve(isSo());
+      };
+      const look = () => {
+        if (isSo()) end();
+      };
+      const timer = setTimeout(end, patienceMs);
+      this.#waiting.add(look);
+    });
+  }
+
+  #wake(): void {
+    for (const look of this.#waiting) look();
+  }
+
+  close(): void {
+    this.#isOver = true;
+    this.#socket?.close();
+  }
+}
+
+/** Which intent a message carries. */
+export function keyIn(data: unknown): string {
+  const key: unknown = typeof data === 'object' && data !== null && 'key' in data ? data.key : undefined;
+  return typeof key === 'string' ? key : `no key in ${JSON.stringify(data)}`;
+}

@@ -1,0 +1,37 @@
+/** Requests to a node that may be dead, stopped or back again. */
+
+export interface Answer {
+  readonly status: number;
+  readonly body: Record<string, unknown>;
+}
+
+export interface HttpRequest {
+  readonly method?: 'GET' | 'POST';
+  readonly token?: string;
+  readonly key?: string;
+  readonly body?: object;
+  readonly timeoutMs?: number;
+}
+
+const TIMEOUT_MS = 1_500;
+
+/** @returns `undefined` when no answer has come: what was asked may have been done or not. */
+export async function request(url: string, options: HttpRequest = {}): Promise<Answer | undefined> {
+  const { method = 'GET', token, key, body, timeoutMs = TIMEOUT_MS } = options;
+  try {
+    const response = await fetch(url, {
+      method,
+      headers: {
+        ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+        ...(key === undefined ? {} : { 'Idempotency-Key': key }),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  } catch {
+    // Refused, reset, or no answer in time: all the same to who asks.
+    return undefined;
+  }
+}

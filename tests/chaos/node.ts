@@ -1,0 +1,116 @@
+/** One node of a round: a process that is killed, started again at the same address, and stopped for a while. */
+import { once } from 'node:events';
+import { freePort, type RunningProcess, runServer } from '../support/process';
+import { TEST_SECRET } from '../support/service';
+import { onTestEnd } from '../support/temporary';
+import { request } from './http';
+import { pace, until } from './until';
+
+const START_PATIENCE_MS = 20_000;
+const UNHANDLED = /unhandled|uncaught|nobody handled/i;
+
+export interface NodeParts {
+  readonly name: string;
+  readonly storeUrl: string;
+  readonly redisUrl: string;
+}
+
+export class ChaosNode {
+  readonly #runs: RunningProcess[] = [];
+  /** Whoever ends by itself is a violation; killed ones are listed here. */
+  readonly #killed = new Set<RunningProcess>();
+  readonly #ends: string[] = [];
+  #isOver = false;
+
+  private constructor(
+    readonly name: string,
+    readonly url: string,
+    private readonly env: Record<string, string>,
+  ) {}
+
+  static async start({ name, storeUrl, redisUrl }: NodeParts): Promise<ChaosNode> {
+    const port = await freePort();
+    const node = new ChaosNode(name, `http://127.0.0.1:${port}`, {
+      NODE_ENV: 'production',
+      NODE_ID: name,
+      PORT: String(port),
+      JWT_SECRET: TEST_SECRET,
+      STORE_URL: storeUrl,
+      REDIS_URL: redisUrl,
+      // A node may be started again while Redis is down.
+      REDIS_REQUIRED: 'false',
+      RATE_LIMIT_SERVICE_PER_MINUTE: '1000000000',
+      RATE_LIMIT_PER_MINUTE: '1000000000',
+      SHUTDOWN_TIMEOUT_MS: '1000',
+    });
+    await node.#run();
+    onTestEnd(() => node.over());
+    return node;
+  }
+
+  async #run(): Promise<void> {
+    const server = runServer(this.env);
+    this.#runs.push(server);
+    server.child.once('exit', (code, signal) => {
+      if (this.#isOver || this.#killed.has(server)) return;
+      this.#ends.push(`I7: ${this.name} ended by itself (${signal ?? code}): ${server.lines.slice(-3).join(' | ')}`);
+    });
+    await server.line(/"msg":"listening"/);
+  }
+
+  get #current(): RunningProcess {
+    const current = this.#runs.at(-1);
+    if (current === undefined) throw new Error(`${this.name} was never started`);
+    return current;
+  }
+
+  /** kill -9, and after a while started again. */
+  async kill(downMs: number): Promise<void> {
+    const victim = this.#current;
+    this.#killed.add(victim);
+    await victim.end('SIGKILL');
+    await pace(downMs);
+    await this.#run();
+  }
+
+  /** kill -9 for good. */
+  async end(): Promise<void> {
+    this.#killed.add(this.#current);
+    await this.#current.end('SIGKILL');
+  }
+
+  /** Stops the process in the middle of whatever it does, and lets it go on. */
+  async pause(milliseconds: number): Promise<void> {
+    const { child } = this.#current;
+    child.kill('SIGSTOP');
+    // Killed meanwhile, it does not have to go on.
+    const gone = once(child, 'exit');
+    await Promise.race([pace(milliseconds), gone]);
+    child.kill('SIGCONT');
+  }
+
+  /** Resolves when the node serves, and reaches the others. */
+  async healthy(): Promise<void> {
+    await until(
+      `${this.name} is healthy`,
+      START_PATIENCE_MS,
+      () => request(`${this.url}/readyz`),
+      (answer) => answer?.status === 200 && answer.body['live'] === 'ok',
+    );
+  }
+
+  /** From now on it may end. */
+  over(): void {
+    this.#isOver = true;
+  }
+
+  get log(): readonly string[] {
+    return this.#runs.flatMap(({ lines }) => lines);
+  }
+
+  /** I7: it ended only when it was killed, and every error of its was handled. */
+  get violations(): string[] {
+    const unhandled = this.log.filter((line) => UNHANDLED.test(line));
+    return [...this.#ends, ...unhandled.map((line) => `I7: ${this.name} logged ${line}`)];
+  }
+}
