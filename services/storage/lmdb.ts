@@ -347,8 +347,18 @@ class LmdbStore implements Store {
     return this.#write(() => this.#later.cancel(id, from));
   }
 
-  claimKey(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
-    return this.#write(() => this.#later.claim(key, fingerprint));
+  async claimKey(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
+    let claim: Claim | undefined;
+    try {
+      return await this.#write(() => {
+        claim = this.#later.claim(key, fingerprint);
+        return claim;
+      });
+    } catch (error) {
+      // The claim was undone with its transaction: the key must not look taken.
+      if (claim?.outcome === 'claimed') this.#later.release(key);
+      throw error;
+    }
   }
 
   keepAnswer(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void> {

@@ -49,7 +49,7 @@ interface Service {
   readonly dataFile: string;
   get(path: string): Promise<Answer>;
   /** Sends a message to anna. */
-  send(fields?: Record<string, unknown>): Promise<Answer>;
+  send(fields?: Record<string, unknown>, key?: string): Promise<Answer>;
 }
 
 async function startService(): Promise<Service> {
@@ -75,9 +75,10 @@ async function startService(): Promise<Service> {
     url,
     dataFile: join(directory, 'data.mdb'),
     get: (path) => ask(path, {}),
-    send: (fields = {}) => {
+    send: (fields = {}, key) => {
+      const keyed = key === undefined ? headers : { ...headers, 'Idempotency-Key': key };
       const body = JSON.stringify({ userId: 'anna', type: 'test', data: 1, ...fields });
-      return ask('/websocket/message/user', { method: 'POST', headers, body });
+      return ask('/websocket/message/user', { method: 'POST', headers: keyed, body });
     },
   };
   // The first request does much for the first time.
@@ -183,6 +184,7 @@ describeWith('strace that may attach to a process', canAttach(strace))('a send',
     expect(await service.send()).toMatchObject({ status: 200, body: { seq: 2 } });
     const detach = await attach(service, ['-o', '/dev/null', '-e', 'inject=fdatasync:error=EIO']);
     for (const id of ['a', 'b', 'c']) expectProblem(await service.send({ id }), 503, 'store_unavailable');
+    expectProblem(await service.send({ data: 'keyed' }, 'a key'), 503, 'store_unavailable');
     expect((await service.get('/readyz')).status).toBe(503);
     expect((await service.get('/livez')).status).toBe(200);
     // What is stored is delivered all the same.
@@ -194,6 +196,8 @@ describeWith('strace that may attach to a process', canAttach(strace))('a send',
       expect(await service.send({ id })).toMatchObject({ status: 200, body: { id, seq: index + 3 } });
     }
     expect((await reader.messages(4)).map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
+    // The key is free, for another request too.
+    expect(await service.send({ data: 'another' }, 'a key')).toMatchObject({ status: 200, body: { seq: 6 } });
     expect((await service.get('/readyz')).status).toBe(200);
     expect(await service.process.end('SIGTERM')).toEqual({ code: 0, signal: null });
   });
