@@ -19,9 +19,10 @@ export function answerWritten(response: Response, { status, body, isRepeated }: 
 
 /** JSON lines, written as they come and as fast as they are read. */
 export async function answerLines(response: Response, lines: AsyncIterable<object>): Promise<void> {
-  response.writeHead(200, { 'Content-Type': 'application/x-ndjson; charset=utf-8' });
   for await (const line of lines) {
     if (response.closed) return;
+    // Not before there is something to say: until then a fault is answered as such.
+    if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson; charset=utf-8' });
     if (!response.write(`${JSON.stringify(line)}\n`))
       await Promise.race([once(response, 'drain'), once(response, 'close')]);
   }

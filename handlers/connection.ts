@@ -16,7 +16,7 @@ import {
   parseInput,
   refreshSchema,
 } from '../utils/schemas';
-import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import { BROADCAST_TOPIC, isStateTopic, personalTopic } from '../utils/topic-names';
 
 export interface ConnectionParts {
   readonly delivery: Delivery;
@@ -49,6 +49,7 @@ export function createConnectionOperations(parts: ConnectionParts) {
   ): Promise<{ topic: string; messages: readonly object[] }> {
     const { topic, after, before, limit } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
+    if (isStateTopic(topic)) throw new AppError('not_found', 'topic: there is no such topic');
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
     if (!mayRead) throw new AppError('not_found', 'topic: there is no such topic');
     const { userId } = connection;

@@ -158,7 +158,10 @@ export function createMessageOperations(parts: MessageParts) {
     });
   }
 
-  /** Sends the same message to several users, each once. One user's failure leaves the others alone. */
+  /**
+   * Sends the same message to several users, each once. One user's failure leaves the others alone; when all fail, the
+   * request does.
+   */
   async function messageUsers(
     sender: Sender,
     input: unknown,
@@ -169,20 +172,21 @@ export function createMessageOperations(parts: MessageParts) {
     const recipients = [...new Set(userIds)];
     // What is wrong for one is wrong for all.
     for (const userId of recipients.slice(0, 1)) assertOptions(personalTopic(userId), content);
-    const results = await Promise.all(recipients.map((userId) => sendToOneOf(sender, userId, content)));
+    const sends = await Promise.allSettled(recipients.map((userId) => sendToOneOf(sender, userId, content)));
+    const [first] = sends;
+    // When nobody got it, that is the failure of the request.
+    if (first?.status === 'rejected' && sends.every(({ status }) => status === 'rejected')) throw first.reason;
+    const results = sends.map((one, index) =>
+      one.status === 'fulfilled' ? one.value : toFailure(recipients[index] ?? '', one.reason),
+    );
     const answer = { success: true, message: `Message sent to ${recipients.length} users`, results } as const;
     return { answer, isRepeated: false, isScheduled: results.some((result) => 'scheduledFor' in result) };
   }
 
   async function sendToOneOf(sender: Sender, userId: string, content: Content): Promise<RecipientResult> {
-    try {
-      const { id, seq, scheduledFor } = await send(sender, personalTopic(userId), content);
-      if (scheduledFor !== undefined) return { userId, id, scheduledFor };
-      return { userId, id, ...(seq === undefined ? {} : { seq }), connected: roster.isOnline(userId) };
-    } catch (thrown) {
-      const { code, message } = toAppError(thrown);
-      return { userId, error: { code, detail: message } };
-    }
+    const { id, seq, scheduledFor } = await send(sender, personalTopic(userId), content);
+    if (scheduledFor !== undefined) return { userId, id, scheduledFor };
+    return { userId, id, ...(seq === undefined ? {} : { seq }), connected: roster.isOnline(userId) };
   }
 
   /** Sends to everyone by one append. `recipients`: distinct users who are connected now. */
@@ -248,6 +252,11 @@ export function createMessageOperations(parts: MessageParts) {
     userStatus,
     disconnectUser,
   };
+}
+
+function toFailure(userId: string, thrown: unknown): RecipientResult {
+  const { code, message } = toAppError(thrown);
+  return { userId, error: { code, detail: message } };
 }
 
 /** What the sender is told: where the message stands, or when it will be sent. */

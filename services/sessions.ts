@@ -11,7 +11,7 @@ import type { Closing, ClosingCode } from '../utils/protocol';
 import type { Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
-import type { Delivery } from './delivery';
+import { asAppError, type Delivery } from './delivery';
 import { EventLimit } from './event-limit';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
@@ -109,7 +109,7 @@ export class Sessions {
     if (frame.kind === 'follow') this.#followHere(frame.userId, frame.topic, frame.start);
     else if (frame.kind === 'unfollow') this.#unfollowHere(frame.userId, frame.topic);
     else if (frame.kind === 'disconnect') this.#disconnectHere(frame.userId, frame.code, frame);
-    else if (frame.kind === 'renew') this.#closeErased(this.#leaveAll(frame.userId));
+    else if (frame.kind === 'renew') this.#renewHere(frame.userId);
   }
 
   async #catchUp(connection: Connection, work: () => Promise<void>): Promise<void> {
@@ -127,12 +127,13 @@ export class Sessions {
 
   /** Takes a connection that has ended, or is about to, off every list; once more does nothing. */
   leave(connection: Connection): void {
-    const { cursors, delivery, presence, roster, clock } = this.parts;
+    const { cursors, delivery, presence, roster, cluster, clock } = this.parts;
     delivery.detach(connection);
     presence.unwatch(connection);
     // One reading of the clock: the lobby and the status tell the same time.
     const now = clock.now();
     if (roster.departed(connection, now) === true) cursors.sawLast(connection.userId, now);
+    if (cluster.isShared) cursors.flushSoon();
   }
 
   /**
@@ -180,7 +181,7 @@ export class Sessions {
 
   /** Counts a refusal, and logs it when it was a fault of ours. */
   refusal(thrown: unknown): AppError {
-    const error = toAppError(thrown);
+    const error = toAppError(asAppError(thrown));
     this.parts.metrics.refusals.inc({ code: error.code });
     if (error.code === 'internal') this.parts.logger.error({ err: error.cause }, 'a client event failed');
     return error;
@@ -231,12 +232,13 @@ export class Sessions {
 
   /**
    * Closes connections of a user on all nodes, all of them or those of one device. Who logs out has left the lobby at
-   * once. @returns how many; on other nodes as far as they have told.
+   * once. @returns how many; on other nodes as far as they have told and can be told.
    */
   disconnect(userId: string, code: ClosingCode, options: { reason: string; device?: string }): number {
-    const elsewhere = this.parts.roster.countElsewhere(userId, options.device);
+    const { roster, cluster } = this.parts;
+    const elsewhere = cluster.live === 'ok' ? roster.countElsewhere(userId, options.device) : 0;
     const here = this.#disconnectHere(userId, code, options);
-    this.parts.cluster.tell({ kind: 'disconnect', userId, code, ...options });
+    cluster.tell({ kind: 'disconnect', userId, code, ...options });
     return here + elsewhere;
   }
 
@@ -261,10 +263,17 @@ export class Sessions {
     try {
       return await work();
     } finally {
-      this.#closeErased(connections);
+      // Who has come in between stands on what is gone.
+      this.#closeErased([...connections, ...this.#leaveAll(userId)]);
       // What a connection of another node has written meanwhile was of a device that is not known any more.
       this.parts.cluster.tell({ kind: 'renew', userId });
     }
+  }
+
+  #renewHere(userId: string): void {
+    const connections = this.#leaveAll(userId);
+    this.parts.cursors.forget(userId);
+    this.#closeErased(connections);
   }
 
   #leaveAll(userId: string): readonly Connection[] {

@@ -35,6 +35,13 @@ describeWith('MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('MongoDB',
       expect(refused.body).toMatchObject({ code: 'store_unavailable' });
       expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
       expect((await service.anonymous.get('/readyz')).status).toBe(503);
+      // Whatever needs the store says so in the same words.
+      const requests = await Promise.all([
+        service.api.get('/topics'),
+        service.api.get('/users/anna/export'),
+        service.api.post('/websocket/message/users').send({ userIds: ['ben', 'carla'], type: 'test', data: 1 }),
+      ]);
+      for (const { status, body } of requests) expect([status, body.code]).toEqual([503, 'store_unavailable']);
       expect(await client.call('ping')).toMatchObject({ ok: true });
 
       proxy.restore();
