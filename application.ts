@@ -107,7 +107,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
-  const roster = new Roster({ connections, cluster, presence, clock });
+  const roster = new Roster({ connections, cluster, presence, cursors, clock });
   const typing = new Typing(delivery, cluster, clock);
   const sessions = new Sessions({
     config,
@@ -126,9 +126,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     sessions.disconnect(userId, code, options);
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
   const sending = createSending({ delivery, store, clock, maxMessageBytes });
-  const isAnyMemberOnline = async (topic: string) =>
-    delivery.hasFollowers(topic) ||
-    (cluster.isShared && (await store.members(topic)).some(({ userId }) => roster.isOnline(userId)));
+  const isAnyMemberOnline = createMemberLookup({ delivery, cluster, store, roster, logger });
   const messages = createMessageOperations({ roster, cursors, clock, sending, disconnect, isAnyMemberOnline, live });
   const topics = createTopicOperations({
     store,
@@ -236,6 +234,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
       httpServer.closeAllConnections();
     }, config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE);
     sessions.close();
+    // Before the clients come back, to whatever node.
+    void upkeep.writeCursors();
     plain.close();
     presence.close();
     typing.close();
@@ -266,6 +266,30 @@ function createCluster({ redisUrl, REDIS_REQUIRED, NODE_ID }: Config, store: Sto
   const nodeId = NODE_ID ?? randomUUID();
   if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
   return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, logger });
+}
+
+/**
+ * Is any member of a topic online? Asked after a message was stored: a store that does not answer then must not make
+ * the sender believe that it was not.
+ */
+function createMemberLookup(parts: {
+  readonly delivery: Delivery;
+  readonly cluster: Cluster;
+  readonly store: Store;
+  readonly roster: Roster;
+  readonly logger: Logger;
+}): (topic: string) => Promise<boolean> {
+  const { delivery, cluster, store, roster, logger } = parts;
+  return async (topic) => {
+    if (delivery.hasFollowers(topic)) return true;
+    if (!cluster.isShared) return false;
+    try {
+      return (await store.members(topic)).some(({ userId }) => roster.isOnline(userId));
+    } catch (error) {
+      logger.warn({ err: error, topic }, 'the members of a topic could not be read');
+      return false;
+    }
+  };
 }
 
 /** The sender of what embedding code sends. */

@@ -20,6 +20,8 @@ export interface Cluster {
   readonly prefix: string;
   /** Do frames reach the other nodes at once? */
   readonly live: Live;
+  /** How often frames have ceased to reach them so far. */
+  readonly outages: number;
   /** Tells the other nodes. Never fails and never waits: a frame that cannot be told is lost. */
   tell(frame: ClusterFrame): void;
   /**
@@ -42,6 +44,7 @@ export function createSingleNode(nodeId: string): Cluster {
     node: nodeId,
     isShared: false,
     prefix: '',
+    outages: 0,
     live: 'ok',
     tell: () => {},
     command,
@@ -85,12 +88,16 @@ export class RedisCluster implements Cluster {
   readonly node: string;
   readonly isShared = true;
   readonly prefix: string;
-  readonly #publisher: Client;
+  #publisher: Client;
   readonly #subscriber: Client;
   /** When a frame of this node last came back, by the clock that never jumps. */
   #echoedAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
-  #toldState: Live = 'degraded';
+  #outages = 0;
+  /** When Redis last answered a frame. */
+  #answeredAt = 0;
+  #toldState: Live | undefined;
+  #openedAt = 0;
   #stateTimer: NodeJS.Timeout | undefined;
 
   constructor(private readonly parts: RedisClusterParts) {
@@ -99,8 +106,10 @@ export class RedisCluster implements Cluster {
     this.prefix = `tidings:${parts.name}:`;
     this.#publisher = createRedisClient(parts.url);
     this.#subscriber = createRedisClient(parts.url);
-    // The client reports each attempt to connect. Operators are told when it begins and when it ends: #logChange.
-    for (const client of [this.#publisher, this.#subscriber]) client.on('error', () => {});
+  }
+
+  get outages(): number {
+    return this.#outages;
   }
 
   get live(): Live {
@@ -108,17 +117,21 @@ export class RedisCluster implements Cluster {
   }
 
   async open(listener: FrameListener): Promise<void> {
+    this.#openedAt = performance.now();
     const connecting = this.#connect(listener);
     if (this.parts.isRequired) await this.#insist(connecting);
     else connecting.catch(() => {});
-    this.#stateTimer = setInterval(() => this.#logChange(), STATE_CHECK_INTERVAL_MS);
+    this.#stateTimer = setInterval(() => this.#check(), STATE_CHECK_INTERVAL_MS);
     this.#stateTimer.unref();
   }
 
   async #connect(listener: FrameListener): Promise<void> {
+    const onText = (text: string) => this.#receive(text, listener);
+    const subscribe = () => this.#subscriber.subscribe(`${this.prefix}frames`, onText);
+    // The client subscribes again by itself after a reconnect, unless it could not the first time.
+    this.#subscriber.on('ready', () => void subscribe().catch(() => {}));
     await Promise.all([this.#publisher.connect(), this.#subscriber.connect()]);
-    // The client subscribes again by itself after each reconnect.
-    await this.#subscriber.subscribe(`${this.prefix}frames`, (text) => this.#receive(text, listener));
+    await subscribe();
     await this.#publisher.ping();
   }
 
@@ -155,10 +168,13 @@ export class RedisCluster implements Cluster {
   }
 
   tell(frame: ClusterFrame): void {
-    if (!this.#publisher.isReady || this.#inFlight >= MAX_FRAMES_IN_FLIGHT) return;
+    if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#inFlight >= MAX_FRAMES_IN_FLIGHT)) return;
     this.#inFlight += 1;
     this.#publisher
       .publish(`${this.prefix}frames`, encodeFrame(this.node, frame))
+      .then(() => {
+        this.#answeredAt = performance.now();
+      })
       // A frame that is lost is found by the next comparison with the store; its loss shows as a missing echo.
       .catch(() => {})
       .finally(() => {
@@ -171,10 +187,27 @@ export class RedisCluster implements Cluster {
     return withinTime(this.#publisher.sendCommand([...words]));
   }
 
+  #check(): void {
+    this.#renewPublisher();
+    this.#logChange();
+  }
+
+  /** A connection that is written to never times out by itself: one on which nothing is answered is dead. */
+  #renewPublisher(): void {
+    const now = performance.now();
+    if (!this.#publisher.isReady || now - Math.max(this.#answeredAt, this.#openedAt) < SILENCE_TIMEOUT_MS) return;
+    this.#publisher.destroy();
+    this.#publisher = createRedisClient(this.parts.url);
+    this.#openedAt = now;
+    this.#publisher.connect().catch(() => {});
+  }
+
   #logChange(): void {
     const state = this.live;
-    if (state === this.#toldState) return;
+    const isTooEarly = this.#toldState === undefined && performance.now() - this.#openedAt < ECHO_TIMEOUT_MS;
+    if (state === this.#toldState || (state === 'degraded' && isTooEarly)) return;
     this.#toldState = state;
+    if (state === 'degraded') this.#outages += 1;
     if (state === 'ok') this.parts.logger.info('the other nodes are reached through Redis');
     else this.parts.logger.warn('Redis is away: other nodes hear of messages when they compare with the store');
   }
@@ -191,8 +224,13 @@ export class RedisCluster implements Cluster {
 
 type Client = ReturnType<typeof createRedisClient>;
 
+/** Frames that the store, or the next heartbeat, makes up for. The others are few. */
+function isFoundAgain({ kind }: ClusterFrame): boolean {
+  return kind === 'entries' || kind === 'online' || kind === 'live' || kind === 'typing' || kind === 'expired';
+}
+
 function createRedisClient(url: string) {
-  return createClient({
+  const client = createClient({
     url,
     // Commands fail while Redis is away instead of gathering.
     disableOfflineQueue: true,
@@ -202,6 +240,9 @@ function createRedisClient(url: string) {
       reconnectStrategy: (attempts: number) => Math.min(50 * 2 ** attempts, MAX_RECONNECT_DELAY_MS),
     },
   });
+  // The client reports each attempt to connect. Operators are told when it begins and when it ends: #logChange.
+  client.on('error', () => {});
+  return client;
 }
 
 /** The client has no time limit for what it has written already. */

@@ -16,6 +16,7 @@ export class Cursors {
   /** What is being written just now: still the newest that is known until the store has it. */
   #writing: ReadonlyMap<string, Cursor> = new Map();
   #batchesWritten = 0;
+  #isFlushingSoon = false;
   #flush: Promise<void> | undefined;
 
   constructor(
@@ -35,6 +36,21 @@ export class Cursors {
   sent(topic: string, from: number, upTo: number): void {
     const key = `${topic}\u0000${from}\u0000${upTo}`;
     if (!this.#sent.has(key)) this.#sent.set(key, { topic, from, upTo, at: this.clock.now() });
+  }
+
+  /** Drops what is still to be written of the devices of a user who is being erased. */
+  forget(userId: string): void {
+    for (const [key, cursor] of this.#pending) if (cursor.userId === userId) this.#pending.delete(key);
+  }
+
+  /** Writes what is pending at the end of this turn: the device may come back to another node. */
+  flushSoon(): void {
+    if (this.#isFlushingSoon) return;
+    this.#isFlushingSoon = true;
+    setImmediate(() => {
+      this.#isFlushingSoon = false;
+      void this.flush();
+    });
   }
 
   /** Records that a user's last connection ended at `milliseconds` since the epoch. */

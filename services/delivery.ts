@@ -75,6 +75,8 @@ interface Session {
   /** Topics that were left while catch-up had not come to them yet. */
   readonly left: Set<string>;
   readonly window: Window;
+  /** Has the first catch-up ended? */
+  isUpToDate: boolean;
 }
 
 export interface DeliveryParts {
@@ -188,6 +190,25 @@ export class Delivery {
     }
   }
 
+  /**
+   * Compares what connections follow with what they should, for changes that another node could not tell of. Nobody may
+   * go on reading a topic that they were removed from.
+   */
+  async checkFollowing(): Promise<void> {
+    for (const [connection, session] of [...this.#sessions]) {
+      if (!session.isUpToDate || !connection.isOpen) continue;
+      const positions = await this.parts.cursors.open(connection.userId, connection.device);
+      for (const topic of [...session.subscriptions.keys()])
+        if (!positions.has(topic)) this.unfollow(connection, topic);
+      for (const [topic, position] of positions) {
+        // Not awaited: a client that does not acknowledge must not hold up the others.
+        this.#catchUp(connection, session, topic, position).catch((error: unknown) => {
+          this.parts.logger.error({ err: error, topic }, 'a topic could not be followed yet');
+        });
+      }
+    }
+  }
+
   /** Emits what is stored and was not emitted here, of topics that somebody here follows. */
   catchUpTo(heads: ReadonlyMap<string, number>): void {
     for (const [topic, seq] of heads) {
@@ -243,15 +264,18 @@ export class Delivery {
 
   async #emitFromStore(followed: FollowedTopic): Promise<void> {
     let page: Page;
+    let before: number;
     do {
+      before = followed.head;
       page = await this.#readPage(followed.topic, { after: followed.head, limit: CATCH_UP_WINDOW_MESSAGES });
       const counts = await this.#countsFor(followed.topic);
       for (const message of page.messages) {
         if (message.seq > followed.head) this.#emitNext(followed, message, { counts });
       }
       followed.head = Math.max(followed.head, page.position);
-      // What was stored while the page was read showed as a gap too, and was left to this.
-    } while (page.position < page.head || followed.head < followed.newest);
+      // What was stored while the page was read showed as a gap too, and was left to this. What cannot be seen yet is
+      // left to the next comparison.
+    } while (page.position < page.head || (before < followed.head && followed.head < followed.newest));
   }
 
   #readPage(topic: string, options: { after: number; limit: number; reader?: Reader }): Promise<Page> {
@@ -273,6 +297,7 @@ export class Delivery {
         await this.#catchUp(connection, session, topic, position);
       }
       const counts = await this.#countsFor(stateTopic(connection.userId));
+      session.isUpToDate = true;
       if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
     } catch (error) {
       throw asAppError(error);
@@ -463,7 +488,7 @@ function isAcknowledging(connection: Connection, topic: string): boolean {
 }
 
 function newSession(): Session {
-  return { subscriptions: new Map(), left: new Set(), window: { inFlight: [], waiting: [] } };
+  return { subscriptions: new Map(), left: new Set(), window: { inFlight: [], waiting: [] }, isUpToDate: false };
 }
 
 /** In the tick in which the connection has everything up to `head`: see above. */

@@ -7,6 +7,7 @@ import type { Clock } from '../utils/clock';
 import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
 import { BEAT_INTERVAL_MS, type Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
+import type { Cursors } from './cursors';
 import type { Presence } from './presence';
 
 /** How long a silent node is believed to be there. With the grace of the lobby well within 30 s. */
@@ -42,6 +43,7 @@ export interface RosterParts {
   readonly connections: Connections;
   readonly cluster: Cluster;
   readonly presence: Presence;
+  readonly cursors: Pick<Cursors, 'sawLast'>;
   readonly clock: Clock;
   /** Milliseconds by a clock that never jumps. */
   readonly monotonicNow?: () => number;
@@ -64,6 +66,7 @@ export class Roster {
     if (!this.parts.cluster.isShared) return;
     this.#timer = setInterval(() => this.beat(), BEAT_INTERVAL_MS);
     this.#timer.unref();
+    this.beat();
   }
 
   /** Tells the others that this node goes: its users are not its own any more. */
@@ -228,7 +231,10 @@ export class Roster {
     }
     const isOnline = this.isOnline(userId);
     if (isOnline && !wasOnline) this.parts.presence.arrived(userId);
-    if (wasOnline && !isOnline) this.parts.presence.departed(userId, at);
+    if (!wasOnline || isOnline) return;
+    this.parts.cursors.sawLast(userId, at);
+    // By the clock of this node: the grace begins now, whatever time it is elsewhere.
+    this.parts.presence.departed(userId);
   }
 
   #forget(node: string, peer: Peer): void {

@@ -15,6 +15,8 @@ const SWEEP_CHUNK = 500;
 const DUE_INTERVAL_MS = 250;
 /** Small as well: a transaction of 100 takes a few milliseconds. */
 const DUE_CHUNK = 100;
+/** How long who was removed from a topic may read on when nodes could not be told; they are checked when they can. */
+const FOLLOWING_INTERVAL_MS = 60_000;
 /** How late a message may be that no other node has told of. */
 const COMPARE_INTERVAL_MS = 3_000;
 /** An append may take so long after the time of its message, and clocks of nodes may differ by some of it. */
@@ -39,6 +41,8 @@ export class Upkeep {
   #comparing: Promise<void> | undefined;
   /** Everything up to this time has been compared. */
   #comparedAt: number;
+  #followingCheckedAt = performance.now();
+  #outagesSeen = 0;
 
   constructor(private readonly parts: UpkeepParts) {
     this.#comparedAt = parts.clock.now();
@@ -105,9 +109,19 @@ export class Upkeep {
     try {
       delivery.catchUpTo(await store.recentHeads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
       this.#comparedAt = now;
+      await this.#checkFollowing();
     } catch (error) {
       logger.error({ err: error }, 'heads could not be compared, it is tried again');
     }
+  }
+
+  async #checkFollowing(): Promise<void> {
+    const { cluster, delivery } = this.parts;
+    const isBack = cluster.live === 'ok' && cluster.outages !== this.#outagesSeen;
+    if (isBack) this.#outagesSeen = cluster.outages;
+    else if (performance.now() - this.#followingCheckedAt < FOLLOWING_INTERVAL_MS) return;
+    this.#followingCheckedAt = performance.now();
+    await delivery.checkFollowing();
   }
 
   /** Writes the cursors of all devices as they are now. */

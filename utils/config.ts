@@ -66,7 +66,9 @@ const variables = z.object({
     'lmdb:DIRECTORY, the embedded store, or mongodb://HOST/DATABASE, for several nodes; lmdb:DATA_DIR when not set',
   ),
   REDIS_URL: optional(
-    z.string().regex(/^rediss?:\/\/.+$/, 'expected redis://HOST or rediss://HOST'),
+    z
+      .string()
+      .refine((url) => /^rediss?:\/\/[^/]/.test(url) && URL.canParse(url), 'expected redis://HOST or rediss://HOST'),
     'redis://HOST, through which nodes tell each other of messages; needs a mongodb store',
   ),
   REDIS_REQUIRED: withDefault(flag, 'true', 'must Redis be there at start? Else the node starts without it, degraded'),

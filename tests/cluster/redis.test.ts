@@ -37,7 +37,8 @@ describeRedis('Redis', () => {
   });
 
   async function startPair(redis: RedisServer): Promise<[TestService, TestService]> {
-    const [here, there] = await startCluster({ redisUrl: redis.url });
+    const env = { SOCKET_EVENTS_PER_SECOND: '100000' };
+    const [here, there] = await startCluster({ redisUrl: redis.url, env });
     if (here === undefined || there === undefined) throw new Error('two nodes are needed');
     return [here, there];
   }
@@ -90,6 +91,35 @@ describeRedis('Redis', () => {
     redis.process.child.kill('SIGCONT');
     expect(uncaught).toEqual([]);
   });
+
+  it('away while somebody is removed from a topic: on its return nothing more of it is read elsewhere', async () => {
+    const redis = await startRedis();
+    const [here, there] = await startPair(redis);
+    await here.api.post('/topics').send({ name: 'club', isPrivate: true }).expect(201);
+    for (const userId of ['ben', 'carla']) {
+      await here.api.post('/topics/club/members').send({ userId }).expect(200);
+    }
+    const [ben, carla] = [await there.connect('ben', { device: 'd' }), await there.connect('carla', { device: 'd' })];
+    for (const client of [ben, carla]) await client.next('sync:done');
+    await redis.kill();
+    await untilLive(here, 'degraded');
+    await here.api.delete('/topics/club/members/ben').expect(200);
+    await redis.start();
+    for (const service of [here, there]) await untilLive(service, 'ok');
+    // The check comes with the next comparison with the store.
+    const say = () => here.api.post('/topics/club/messages').send({ type: 'test', data: 1 }).expect(200);
+    await eventually(
+      async () => {
+        const before = ben.allMessages.length;
+        await say();
+        await carla.next('message');
+        await ben.settle();
+        return ben.allMessages.length - before;
+      },
+      (heard) => heard === 0,
+    );
+    expect(uncaught).toEqual([]);
+  }, 30_000);
 
   it('that has dropped the subscription of a node: what was missed is found', async () => {
     const redis = await startRedis();

@@ -18,6 +18,7 @@ class Wire {
       node,
       isShared: true,
       prefix: '',
+      outages: 0,
       get live(): Live {
         return wire.isCut ? 'degraded' : 'ok';
       },
@@ -47,7 +48,8 @@ async function startNodes(count: number) {
       const cluster = wire.join(`node ${number}`);
       const connections = new Connections();
       const presence = new Presence(clock, 1_000);
-      const roster = new Roster({ connections, cluster, presence, clock, monotonicNow: clock.now });
+      const cursors = { sawLast: () => {} };
+      const roster = new Roster({ connections, cluster, presence, cursors, clock, monotonicNow: clock.now });
       await cluster.open((frame, node) => roster.receive(frame, node));
       return { cluster, roster, presence };
     }),
