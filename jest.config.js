@@ -9,7 +9,8 @@ module.exports = {
       { jsc: { parser: { syntax: 'typescript' }, target: 'es2023' }, module: { type: 'commonjs' } },
     ],
   },
-  testTimeout: 20_000,
+  // Only to end what hangs: a slow machine must not decide over a test.
+  testTimeout: 60_000,
   // Two workers: the suites start real processes and browsers beside them.
   maxWorkers: 2,
 };

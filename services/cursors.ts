@@ -17,7 +17,9 @@ export class Cursors {
   #writing: ReadonlyMap<string, Cursor> = new Map();
   #batchesWritten = 0;
   #isFlushingSoon = false;
-  #flush: Promise<void> | undefined;
+  #flushing: Promise<void> | undefined;
+  /** The batch after the one that is being written: all who ask for it meanwhile wait for the same one. */
+  #nextFlush: Promise<void> | undefined;
 
   constructor(
     private readonly store: Store,
@@ -81,11 +83,16 @@ export class Cursors {
   }
 
   /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
-  async flush(): Promise<void> {
-    while (this.#flush !== undefined) await this.#flush;
-    this.#flush = this.#writeBatch();
-    await this.#flush;
-    this.#flush = undefined;
+  flush(): Promise<void> {
+    this.#nextFlush ??= this.#flushAfter(this.#flushing);
+    return this.#nextFlush;
+  }
+
+  async #flushAfter(running: Promise<void> | undefined): Promise<void> {
+    await running;
+    this.#flushing = this.#nextFlush;
+    this.#nextFlush = undefined;
+    await this.#writeBatch();
   }
 
   async #writeBatch(): Promise<void> {
