@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
-import { asAppError } from '../services/delivery';
+import { describeFailure } from '../services/failures';
 import type { Logger } from '../services/logger';
 import type { Metrics } from '../services/metrics';
-import { AppError, type ErrorCode, toAppError, toProblem } from '../utils/errors';
+import { AppError, type ErrorCode, toProblem } from '../utils/errors';
 import { requestIdOf } from './request';
 
 const PROBLEM_TYPE = 'application/problem+json';
@@ -18,7 +18,7 @@ export function originOf(request: Request): string {
 
 export function renderError(logger: Logger, metrics: Metrics): ErrorRequestHandler {
   return (thrown: unknown, request, response, next) => {
-    const error = fromLibrary(thrown) ?? toAppError(asAppError(thrown));
+    const error = fromLibrary(thrown) ?? describeFailure(thrown);
     metrics.refusals.inc({ code: error.code });
     if (error.status >= 500)
       logger.error({ err: error.cause ?? error, requestId: requestIdOf(response) }, 'a request failed');

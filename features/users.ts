@@ -1,6 +1,5 @@
 /** /users/…: all that is kept of one user. */
 import type { UserDataOperations } from '../handlers/users';
-import { parseField, userIdSchema } from '../utils/schemas';
 import { answer, answerLines } from './answer';
 import type { Guards } from './guards/guards';
 import { parameterOf } from './request';
@@ -24,8 +23,7 @@ export function userRoutes(users: UserDataOperations, { authenticated, authorize
         ...authenticated,
         authorize('admin', isOneself),
         async (request, response) => {
-          const userId = parseField('userId', userIdSchema, parameterOf(request, 'userId'));
-          await answerLines(response, users.exportAll(userId));
+          await answerLines(response, users.exportAll(parameterOf(request, 'userId')));
         },
       ],
     },

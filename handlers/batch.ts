@@ -1,5 +1,6 @@
 /** Many messages in one request: each item is a send of its own, and fails alone. */
-import { AppError, type Problem, toAppError } from '../utils/errors';
+import { describeFailure } from '../services/failures';
+import { AppError, type Problem, refuseField } from '../utils/errors';
 import { holdsScope } from '../utils/jwt';
 import {
   batchItemSchema,
@@ -54,7 +55,7 @@ export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
           if (item.status === 'rejected') throw item.reason;
           return await sendItem(sender, item.value, index);
         } catch (thrown) {
-          return { error: describe(toAppError(thrown)) };
+          return { error: describe(describeFailure(thrown)) };
         }
       }),
     );
@@ -81,8 +82,7 @@ export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
       // The item calls it `topic`, where the operation on topics says `name`.
-      const message = 'there is no such topic';
-      throw new AppError('not_found', `topic: ${message}`, { errors: [{ path: 'topic', message }] });
+      throw refuseField('not_found', 'topic', 'there is no such topic');
     }
   }
 
@@ -95,6 +95,5 @@ export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
 }
 
 function tooLarge(count: number): AppError {
-  const message = `has ${count} items, at most ${MAX_BATCH_ITEMS} are allowed`;
-  return new AppError('batch_too_large', `messages: ${message}`, { errors: [{ path: 'messages', message }] });
+  return refuseField('batch_too_large', 'messages', `has ${count} items, at most ${MAX_BATCH_ITEMS} are allowed`);
 }

@@ -1,10 +1,10 @@
 /** Requests under an Idempotency-Key: carried out once, answered the same for 24 hours. */
 import { createHash } from 'node:crypto';
 import type { KeyStore } from '../services/storage/contract';
-import { AppError } from '../utils/errors';
+import { AppError, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import { idempotencyKeySchema, parseField } from '../utils/schemas';
-import { orAppError, type Sender, type Sent } from './sending';
+import type { Sender, Sent } from './sending';
 
 /** The name of the header, for the sentences of errors. */
 const HEADER = 'Idempotency-Key';
@@ -45,13 +45,13 @@ export function createCarryOut(store: KeyStore) {
     const key = parseField(HEADER, idempotencyKeySchema, request.key);
     const name = { caller: caller.userId, key };
     const fingerprint = fingerprintOf(request);
-    const claim = await orAppError(store.claimKey(name, fingerprint));
+    const claim = await store.claimKey(name, fingerprint);
     if (claim.outcome === 'conflict') throw conflict();
     if (claim.outcome === 'running') throw inProgress();
     if (claim.outcome === 'answered') return { ...claim.answer, isRepeated: true };
     try {
       const answer = written(await work({ ...caller, underKey: `${claim.claimedAt} ${key}` }));
-      await orAppError(store.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body }));
+      await store.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body });
       return answer;
     } finally {
       await store.releaseKey(name);
@@ -69,8 +69,7 @@ function fingerprintOf({ target, body }: SendRequest): string {
 }
 
 function conflict(): AppError {
-  const message = 'was used for another request within 24 hours';
-  return new AppError('idempotency_conflict', `${HEADER}: ${message}`, { errors: [{ path: HEADER, message }] });
+  return refuseField('idempotency_conflict', HEADER, 'was used for another request within 24 hours');
 }
 
 function inProgress(): AppError {

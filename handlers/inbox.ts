@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
 import type { InboxItem, Selection, Store } from '../services/storage/contract';
-import { AppError, badField } from '../utils/errors';
+import { AppError, badField, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import { readCursor, writeCursor } from '../utils/opaque-cursor';
 import { type Counts, type RequestedState, toListedMessage } from '../utils/protocol';
@@ -15,7 +15,6 @@ import {
   parseField,
   parseInput,
 } from '../utils/schemas';
-import { orAppError } from './sending';
 
 export interface InboxParts {
   readonly store: Store;
@@ -47,15 +46,16 @@ export function createInboxOperations({ store, delivery }: InboxParts) {
   async function list({ userId }: Caller, query: unknown): Promise<InboxAnswer> {
     const { cursor, ...wanted } = parseInput(inboxQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
-    const [{ items, next }, counts] = await orAppError(
-      Promise.all([store.inbox(userId, { ...wanted, after }), store.counts(userId)]),
-    );
+    const [{ items, next }, counts] = await Promise.all([
+      store.inbox(userId, { ...wanted, after }),
+      store.counts(userId),
+    ]);
     const nextCursor = next === undefined ? null : writeCursor(CURSOR_KIND, next);
     return { items: items.map(toListedItem), nextCursor, counts };
   }
 
   async function counts({ userId }: Caller): Promise<Counts> {
-    return orAppError(store.counts(userId));
+    return store.counts(userId);
   }
 
   /**
@@ -86,7 +86,7 @@ export function createInboxOperations({ store, delivery }: InboxParts) {
     state: RequestedState,
   ): Promise<StateAnswer> {
     const { userId } = caller;
-    const outcome = await orAppError(store.changeStates(userId, selection, state));
+    const outcome = await store.changeStates(userId, selection, state);
     if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
     if (outcome.outcome === 'ahead') throw badField('upTo', `is ahead of the topic, which stands at ${outcome.head}`);
     await delivery.emitAppended(outcome.entries, connection);
@@ -111,6 +111,5 @@ export function toListedItem({ message, state }: InboxItem): object {
 }
 
 function notInInbox(path: string): AppError {
-  const message = 'there is nothing of this name in the inbox';
-  return new AppError('not_found', `${path}: ${message}`, { errors: [{ path, message }] });
+  return refuseField('not_found', path, 'there is nothing of this name in the inbox');
 }

@@ -4,7 +4,7 @@ import type { Cursors } from '../services/cursors';
 import type { Delivery } from '../services/delivery';
 import type { DeviceReceipt, Receipt, ReceiptPage, Store } from '../services/storage/contract';
 import { toIsoTime } from '../utils/clock';
-import { AppError, ambiguousId } from '../utils/errors';
+import { AppError, ambiguousId, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
 import { readCursor, writeCursor } from '../utils/opaque-cursor';
 import type { Message } from '../utils/protocol';
@@ -17,7 +17,7 @@ import {
   updateMessageSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
-import { orAppError, type Sending } from './sending';
+import type { Sending } from './sending';
 
 export interface MessageChangeParts {
   readonly store: Store;
@@ -55,13 +55,13 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
     const { data } = parseInput(updateMessageSchema, input.body);
     assertSize('data', data);
     const message = await resolve(caller, id, parseInput(messageQuerySchema, input.query).from);
-    return told(message, await orAppError(store.update(message, data, caller.userId)));
+    return told(message, await store.update(message, data, caller.userId));
   }
 
   /** Takes a message back. Who is away never sees it. For the sender, or scope `admin`. */
   async function retract(caller: Caller, id: string, query: unknown): Promise<MessageAnswer> {
     const message = await resolve(caller, id, parseInput(messageQuerySchema, query).from);
-    return told(message, await orAppError(store.retract(message, caller.userId)));
+    return told(message, await store.retract(message, caller.userId));
   }
 
   async function told({ id, topic, seq }: Message, entries: readonly Message[] | undefined): Promise<MessageAnswer> {
@@ -78,9 +78,7 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
     // What was acknowledged a moment ago is still in memory.
     delivery.collectPositions();
     await cursors.flush();
-    const { sentAt, acknowledged, seen, read, totals, next } = await orAppError(
-      store.receipts(message, { limit, after }),
-    );
+    const { sentAt, acknowledged, seen, read, totals, next } = await store.receipts(message, { limit, after });
     return {
       id,
       stored: message.timestamp,
@@ -96,7 +94,7 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
   /** The message that the caller means, who is its sender or may do everything. */
   async function resolve(caller: Caller, id: string, from: string | undefined): Promise<Message> {
     parseField('id', messageIdSchema, id);
-    const found = await orAppError(store.find(id));
+    const found = await store.find(id);
     const ofSender = from === undefined ? found : found.filter((message) => message.from === from);
     const own = ofSender.filter((message) => message.from === caller.userId);
     const candidates = own.length === 0 && holdsScope(caller, 'admin') ? ofSender : own;
@@ -113,7 +111,7 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
   async function mayRead({ userId }: Caller, { topic, exceptUserId }: Message): Promise<boolean> {
     if (userId === exceptUserId) return false;
     if (topic === BROADCAST_TOPIC || topic === personalTopic(userId)) return true;
-    return orAppError(store.isMember(topic, userId));
+    return store.isMember(topic, userId);
   }
 
   return { update, retract, receipts };
@@ -128,6 +126,5 @@ function toDeviceReceipt({ userId, device, at }: DeviceReceipt) {
 }
 
 function noMessage(): AppError {
-  const errors = [{ path: 'id', message: 'there is no such message' }];
-  return new AppError('not_found', 'id: there is no such message', { errors });
+  return refuseField('not_found', 'id', 'there is no such message');
 }

@@ -2,11 +2,10 @@
 import { z } from 'zod';
 import type { Scheduled, Store } from '../services/storage/contract';
 import { toIsoTime } from '../utils/clock';
-import { AppError, ambiguousId } from '../utils/errors';
+import { type AppError, ambiguousId, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
 import { readCursor, writeCursor } from '../utils/opaque-cursor';
 import { listQuerySchema, messageIdSchema, messageQuerySchema, parseField, parseInput } from '../utils/schemas';
-import { orAppError } from './sending';
 
 /** A message that waits, as lists show it. */
 export interface ScheduledAnswer {
@@ -37,7 +36,7 @@ export function createScheduleOperations(store: Store) {
     const { limit = STANDARD_LIMIT, cursor } = parseInput(listQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
     // One more than asked for shows whether there is a next page.
-    const found = await orAppError(store.scheduled({ from: ownOnly(caller), limit: limit + 1, after }));
+    const found = await store.scheduled({ from: ownOnly(caller), limit: limit + 1, after });
     const page = found.slice(0, limit);
     const last = found.length > limit ? page.at(-1) : undefined;
     const nextCursor = last === undefined ? null : writeCursor(CURSOR_KIND, positionOf(last));
@@ -51,9 +50,9 @@ export function createScheduleOperations(store: Store) {
   async function cancel(caller: Caller, id: string, query: unknown): Promise<{ success: true; id: string }> {
     parseField('id', messageIdSchema, id);
     const { from } = parseInput(messageQuerySchema, query);
-    const senders = await orAppError(store.sendersOfScheduled(id));
+    const senders = await store.sendersOfScheduled(id);
     const sender = chooseSender(caller, from === undefined ? senders : senders.filter((one) => one === from));
-    if (sender === undefined || !(await orAppError(store.cancelScheduled(id, sender)))) throw nothingWaits();
+    if (sender === undefined || !(await store.cancelScheduled(id, sender))) throw nothingWaits();
     return { success: true, id };
   }
 
@@ -69,8 +68,7 @@ function chooseSender(caller: Caller, senders: readonly string[]): string | unde
 }
 
 function nothingWaits(): AppError {
-  const errors = [{ path: 'id', message: 'nothing of this id waits' }];
-  return new AppError('not_found', 'id: nothing of this id waits', { errors });
+  return refuseField('not_found', 'id', 'nothing of this id waits');
 }
 
 function ownOnly(caller: Caller): string | undefined {

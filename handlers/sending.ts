@@ -1,8 +1,8 @@
 /** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
-import { asAppError, type Delivery } from '../services/delivery';
+import type { Delivery } from '../services/delivery';
 import type { Draft, Store } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { AppError, badField } from '../utils/errors';
+import { type AppError, badField, refuseField } from '../utils/errors';
 import { keyedId, newId } from '../utils/ids';
 import type { Caller } from '../utils/jwt';
 import { assertMessageSize, MAX_AHEAD_SECONDS } from '../utils/schemas';
@@ -78,7 +78,7 @@ export function createSending({ delivery, store, clock, maxMessageBytes }: Sendi
     const draft = draftOf(sender, { topic, content, now, expiresAt });
     if (content.persist === false) {
       const { isClientId, ...message } = draft;
-      await orAppError(delivery.publishLive(message));
+      await delivery.publishLive(message);
       return { id: draft.id, topic, isRepeated: false };
     }
     return sendAt > now ? schedule(draft, sendAt, content) : publish(draft, content);
@@ -95,7 +95,7 @@ export function createSending({ delivery, store, clock, maxMessageBytes }: Sendi
   }
 
   async function schedule(draft: Draft, sendAt: number, content: Content): Promise<Receipt> {
-    const scheduled = await orAppError(store.schedule({ draft, sendAt }));
+    const scheduled = await store.schedule({ draft, sendAt });
     if (scheduled.outcome === 'conflict') throw conflict(content);
     const isRepeated = scheduled.outcome === 'repeated';
     const scheduledFor = isRepeated ? scheduled.scheduledFor : toIsoTime(sendAt);
@@ -174,15 +174,5 @@ function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content)
 
 function conflict({ id }: Content): AppError {
   const path = id === undefined ? 'Idempotency-Key' : 'id';
-  const message = 'was used by this sender for another message';
-  return new AppError('idempotency_conflict', `${path}: ${message}`, { errors: [{ path, message }] });
-}
-
-/** What the store refuses, in the words of the catalogue. */
-export async function orAppError<Result>(work: Promise<Result>): Promise<Result> {
-  try {
-    return await work;
-  } catch (error) {
-    throw asAppError(error);
-  }
+  return refuseField('idempotency_conflict', path, 'was used by this sender for another message');
 }

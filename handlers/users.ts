@@ -6,7 +6,6 @@ import { type Clock, toIsoTime } from '../utils/clock';
 import { parseField, userIdSchema } from '../utils/schemas';
 import { toListedItem } from './inbox';
 import { toScheduledAnswer } from './schedule';
-import { orAppError } from './sending';
 
 export interface UserDataParts {
   readonly store: Store;
@@ -32,13 +31,14 @@ export function createUserDataOperations({ store, cursors, sessions, clock }: Us
     const erased = await sessions.renew(userId, async () => {
       // What is still to be written of the user must not come back after the erasure.
       await cursors.flush();
-      return orAppError(store.erase(userId));
+      return store.erase(userId);
     });
     return { success: true, userId, erased };
   }
 
   /** All that is kept of a user, a record at a time: the user, messages with states, memberships, devices, scheduled. */
   async function* exportAll(userId: string): AsyncGenerator<object> {
+    parseField('userId', userIdSchema, userId);
     await cursors.flush();
     const user = await store.user(userId);
     const lastSeen = await cursors.lastSeen(userId);

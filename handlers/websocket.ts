@@ -1,9 +1,10 @@
 /** The operations on messages and users: message, broadcast, notification, status, disconnect. */
 import type { Live } from '../services/cluster';
 import type { Cursors } from '../services/cursors';
+import { describeFailure } from '../services/failures';
 import type { Roster } from '../services/roster';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { badField, toAppError } from '../utils/errors';
+import { badField } from '../utils/errors';
 import { readCursor, writeCursor } from '../utils/opaque-cursor';
 import type { ClosingCode } from '../utils/protocol';
 import {
@@ -171,11 +172,11 @@ export function createMessageOperations(parts: MessageParts) {
     assertSize('data', content.data);
     const recipients = [...new Set(userIds)];
     // What is wrong for one is wrong for all.
-    for (const userId of recipients.slice(0, 1)) assertOptions(personalTopic(userId), content);
+    const [first] = recipients;
+    if (first !== undefined) assertOptions(personalTopic(first), content);
     const sends = await Promise.allSettled(recipients.map((userId) => sendToOneOf(sender, userId, content)));
-    const [first] = sends;
     // When nobody got it, that is the failure of the request.
-    if (first?.status === 'rejected' && sends.every(({ status }) => status === 'rejected')) throw first.reason;
+    if (sends[0]?.status === 'rejected' && sends.every(({ status }) => status === 'rejected')) throw sends[0].reason;
     const results = sends.map((one, index) =>
       one.status === 'fulfilled' ? one.value : toFailure(recipients[index] ?? '', one.reason),
     );
@@ -255,7 +256,7 @@ export function createMessageOperations(parts: MessageParts) {
 }
 
 function toFailure(userId: string, thrown: unknown): RecipientResult {
-  const { code, message } = toAppError(thrown);
+  const { code, message } = describeFailure(thrown);
   return { userId, error: { code, detail: message } };
 }
 

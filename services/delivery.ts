@@ -10,23 +10,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { ClusterFrame } from '../utils/cluster-protocol';
-import { AppError, badField } from '../utils/errors';
+import { badField } from '../utils/errors';
 import type { AnyMessage, Counts, LiveMessage, Message } from '../utils/protocol';
-import { isStateTopic, ownerOfPersonalTopic, stateTopic } from '../utils/topic-names';
+import { isStateTopic, ownerOfPersonalTopic } from '../utils/topic-names';
 import type { Cluster } from './cluster';
 import { type Connection, type Transport, writeToAll } from './connections';
 import type { Cursors } from './cursors';
 import type { Metrics } from './metrics';
-import {
-  type Appended,
-  type Draft,
-  type Expired,
-  type Page,
-  type Position,
-  type Reader,
-  type Store,
-  StoreError,
-} from './storage/contract';
+import type { Appended, Draft, Expired, Page, Position, Reader, Store } from './storage/contract';
 
 /** Unacknowledged messages that catch-up puts on the way to one device. */
 export const CATCH_UP_WINDOW_MESSAGES = 200;
@@ -104,10 +95,10 @@ export class Delivery {
 
   /**
    * Stores a message and emits it to who follows the topic here. Resolves after the message is on disk.
-   * @throws AppError `store_unavailable` or `store_full`; the message may then be sent again under the same id.
+   * @throws StoreError; the message may then be sent again under the same id.
    */
   async publish(draft: Draft): Promise<Appended> {
-    const appended = await this.#append(draft);
+    const appended = await this.parts.store.append(draft);
     if (appended.outcome === 'stored') {
       this.parts.metrics.sends.inc();
       await this.emitAppended(appended.entries);
@@ -115,20 +106,12 @@ export class Delivery {
     return appended;
   }
 
-  async #append(draft: Draft): Promise<Appended> {
-    try {
-      return await this.parts.store.append(draft);
-    } catch (error) {
-      throw asAppError(error);
-    }
-  }
-
   /**
    * Emits what has been appended to logs, in the order of each log, on all nodes.
    * @param except a connection that knows already, because it asked for this.
    */
   async emitAppended(entries: readonly Message[], except?: Connection): Promise<void> {
-    if (entries.length > 0) this.parts.cluster.tell({ kind: 'entries', entries: [...entries] });
+    if (entries.length > 0) this.parts.cluster.tell({ kind: 'entries', entries });
     await this.#emitHere(entries, except);
   }
 
@@ -163,7 +146,7 @@ export class Delivery {
 
   /** Tells who is connected that messages have expired. Who is not will not find them. */
   async emitExpired(expired: readonly Expired[]): Promise<void> {
-    if (expired.length > 0) this.parts.cluster.tell({ kind: 'expired', expired: [...expired] });
+    if (expired.length > 0) this.parts.cluster.tell({ kind: 'expired', expired });
     await this.#emitExpiredHere(expired);
   }
 
@@ -285,23 +268,19 @@ export class Delivery {
   /**
    * Brings a connection up to date in all its topics, joins it to them, then tells `sync:done`.
    * Resolves early, without a word, when the connection ends meanwhile.
-   * @throws AppError when the store cannot be read: the connection should be closed, it would have a gap.
+   * @throws StoreError when the store cannot be read: the connection should be closed, it would have a gap.
    */
   async attach(connection: Connection): Promise<void> {
     const session = newSession();
     this.#sessions.set(connection, session);
-    try {
-      const cursors = await this.parts.cursors.open(connection.userId, connection.device);
-      for (const [topic, position] of cursors) {
-        if (!connection.isOpen) return;
-        await this.#catchUp(connection, session, topic, position);
-      }
-      const counts = await this.#countsFor(stateTopic(connection.userId));
-      session.isUpToDate = true;
-      if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
-    } catch (error) {
-      throw asAppError(error);
+    const cursors = await this.parts.cursors.open(connection.userId, connection.device);
+    for (const [topic, position] of cursors) {
+      if (!connection.isOpen) return;
+      await this.#catchUp(connection, session, topic, position);
     }
+    const counts = await this.parts.store.counts(connection.userId);
+    session.isUpToDate = true;
+    if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
   }
 
   async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
@@ -525,13 +504,4 @@ function tellReset(connection: Connection, topic: string, page: Page, position: 
   const reason = page.erasedUpTo > position ? 'erased' : 'retention';
   connection.send('sync:reset', { topic, reason, head: page.head });
   return true;
-}
-
-/** What the store could not do, in the words of the catalogue. */
-export function asAppError(error: unknown): unknown {
-  if (!(error instanceof StoreError)) return error;
-  const options = { retryAfterSeconds: 5, cause: error };
-  return error.isFull
-    ? new AppError('store_full', 'There is no space left to store the message.', options)
-    : new AppError('store_unavailable', 'The store did not accept this; nothing was sent.', options);
 }

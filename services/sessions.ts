@@ -5,14 +5,15 @@
 import { type Clock, toIsoTime } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
-import { AppError, type Problem, toAppError, toProblem } from '../utils/errors';
+import { AppError, type Problem, toProblem } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import type { Closing, ClosingCode } from '../utils/protocol';
 import type { Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
-import { asAppError, type Delivery } from './delivery';
+import type { Delivery } from './delivery';
 import { EventLimit } from './event-limit';
+import { describeFailure } from './failures';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
 import type { Presence } from './presence';
@@ -181,7 +182,7 @@ export class Sessions {
 
   /** Counts a refusal, and logs it when it was a fault of ours. */
   refusal(thrown: unknown): AppError {
-    const error = toAppError(asAppError(thrown));
+    const error = describeFailure(thrown);
     this.parts.metrics.refusals.inc({ code: error.code });
     if (error.code === 'internal') this.parts.logger.error({ err: error.cause }, 'a client event failed');
     return error;

@@ -9,6 +9,7 @@ import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Connection } from './connections';
+import { describeFailure } from './failures';
 import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
 import type { Roster } from './roster';
@@ -197,7 +198,11 @@ export class WebSocketService {
    */
   async sendNotification(userId: string, title: string, body: string): Promise<{ id: string }> {
     if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
-    return this.#operations.sendNotification(userId, title, body);
+    try {
+      return await this.#operations.sendNotification(userId, title, body);
+    } catch (error) {
+      throw describeFailure(error);
+    }
   }
 
   /** Is this user connected, to whatever node? */

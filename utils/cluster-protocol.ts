@@ -17,12 +17,14 @@ const version = z.int().min(0);
 
 const bodySchema = z.discriminatedUnion('kind', [
   /** Appended to logs, in the order of each log. */
-  z.object({ kind: z.literal('entries'), entries: z.array(message) }),
+  z.object({ kind: z.literal('entries'), entries: z.array(message).readonly() }),
   /** A message that is not stored. */
   z.object({ kind: z.literal('live'), message: liveMessage }),
   z.object({
     kind: z.literal('expired'),
-    expired: z.array(z.object({ topic: z.string(), id: z.string(), exceptUserId: z.string().exactOptional() })),
+    expired: z
+      .array(z.object({ topic: z.string(), id: z.string(), exceptUserId: z.string().exactOptional() }))
+      .readonly(),
   }),
   z.object({
     kind: z.literal('typing'),

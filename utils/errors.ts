@@ -109,13 +109,17 @@ export function toAppError(thrown: unknown): AppError {
   return new AppError('internal', 'The service failed to handle this; the fault is logged.', { cause: thrown });
 }
 
-/** A refusal of one field, the most frequent error. */
+/** A refusal of one field or header. */
+export function refuseField(code: ErrorCode, path: string, message: string): AppError {
+  return new AppError(code, `${path}: ${message}`, { errors: [{ path, message }] });
+}
+
+/** A field with a bad value, the most frequent error. */
 export function badField(path: string, message: string): AppError {
-  return new AppError('bad_request', `${path}: ${message}`, { errors: [{ path, message }] });
+  return refuseField('bad_request', path, message);
 }
 
 /** Several senders have used an id, and the caller may mean any of them. */
 export function ambiguousId(): AppError {
-  const message = 'several senders have used it, say which by ?from=<userId>';
-  return new AppError('ambiguous_id', `id: ${message}`, { errors: [{ path: 'id', message }] });
+  return refuseField('ambiguous_id', 'id', 'several senders have used it, say which by ?from=<userId>');
 }

@@ -3,7 +3,7 @@
  * with the same words through every door. Unknown fields are ignored; nothing is coerced.
  */
 import { z } from 'zod';
-import { AppError, badField, type FieldError } from './errors';
+import { AppError, badField, type FieldError, refuseField } from './errors';
 import { isReservedEvent, REQUESTED_STATES } from './protocol';
 import { isNamedTopic } from './topic-names';
 
@@ -263,8 +263,7 @@ function refusal(issues: readonly z.core.$ZodIssue[]): AppError {
 export function assertMessageSize(path: string, data: unknown, maxBytes: number): void {
   const bytes = Buffer.byteLength(JSON.stringify(data));
   if (bytes <= maxBytes) return;
-  const message = `has ${bytes} bytes as JSON, at most ${maxBytes} are allowed`;
-  throw new AppError('message_too_large', `${path}: ${message}`, { errors: [{ path, message }] });
+  throw refuseField('message_too_large', path, `has ${bytes} bytes as JSON, at most ${maxBytes} are allowed`);
 }
 
 /** Frames of the plain endpoint, in the words of the ancestors. */

@@ -1,4 +1,5 @@
 /** MongoDB gone or hanging: fault F24. Sends are refused with a time to come back, connections stay, all recovers. */
+import { getWebSocketService } from '../../services/websocket';
 import { MONGODB_URL, newDatabase } from '../support/cluster';
 import { eventually } from '../support/eventually';
 import { describeWith } from '../support/needs';
@@ -35,12 +36,19 @@ describeWith('MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('MongoDB',
       expect(refused.body).toMatchObject({ code: 'store_unavailable' });
       expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
       expect((await service.anonymous.get('/readyz')).status).toBe(503);
-      // Whatever needs the store says so in the same words.
-      const requests = await Promise.all([
+      // Whatever needs the store says so in the same words: requests, items of a batch, and embedding code.
+      const item = { topic: 'news', type: 'test', data: 1 };
+      const [batch, embedded, ...requests] = await Promise.all([
+        service.api.post('/messages/batch').send({ messages: [item] }),
+        getWebSocketService()
+          .sendNotification('anna', 'title', 'body')
+          .catch((error: unknown) => error),
         service.api.get('/topics'),
         service.api.get('/users/anna/export'),
         service.api.post('/websocket/message/users').send({ userIds: ['ben', 'carla'], type: 'test', data: 1 }),
       ]);
+      expect(batch.body.results).toMatchObject([{ error: { code: 'store_unavailable' } }]);
+      expect(embedded).toMatchObject({ code: 'store_unavailable' });
       for (const { status, body } of requests) expect([status, body.code]).toEqual([503, 'store_unavailable']);
       expect(await client.call('ping')).toMatchObject({ ok: true });
 
