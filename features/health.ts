@@ -2,6 +2,7 @@
 import type { Live } from '../services/cluster';
 import type { Metrics } from '../services/metrics';
 import { type Store, StoreError } from '../services/storage/contract';
+import { SingleFlight } from '../utils/single-flight';
 import type { Route } from './routes';
 
 export interface HealthParts {
@@ -17,7 +18,8 @@ export interface HealthParts {
 type Check = 'ok' | 'unavailable';
 
 export function healthRoutes(parts: HealthParts): Route[] {
-  const check = createCheck(parts.store);
+  // Shared by all who ask at the same time, so asking often costs little.
+  const check = new SingleFlight(() => checkStore(parts.store));
   const routes: Route[] = [
     { method: 'get', path: '/livez', handlers: [(_request, response) => void response.json({ status: 'ok' })] },
     {
@@ -55,28 +57,19 @@ export function healthRoutes(parts: HealthParts): Route[] {
 
 async function readiness(
   { isStopping, live }: HealthParts,
-  check: () => Promise<Check>,
+  check: SingleFlight<Check>,
 ): Promise<{ status: string; store: Check; live: Live }> {
-  const store = await check();
+  const store = await check.run();
   return { status: isStopping() ? 'stopping' : store, store, live: live() };
 }
 
-/** Writes to the store, one check at a time: whoever asks meanwhile gets the same answer, so asking often costs little. */
-function createCheck(store: Store): () => Promise<Check> {
-  let running: Promise<Check> | undefined;
-  const run = async (): Promise<Check> => {
-    try {
-      await store.probe();
-      return 'ok';
-    } catch (error) {
-      if (error instanceof StoreError) return 'unavailable';
-      throw error;
-    } finally {
-      running = undefined;
-    }
-  };
-  return () => {
-    running ??= run();
-    return running;
-  };
+/** Writes to the store, to see whether it can be written. */
+async function checkStore(store: Store): Promise<Check> {
+  try {
+    await store.probe();
+    return 'ok';
+  } catch (error) {
+    if (error instanceof StoreError) return 'unavailable';
+    throw error;
+  }
 }

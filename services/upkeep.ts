@@ -1,5 +1,6 @@
 /** Work that returns by itself: cursors are written behind, what is due is sent or expires, old messages go. */
 import type { Clock } from '../utils/clock';
+import { SingleFlight } from '../utils/single-flight';
 import type { Cluster } from './cluster';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
@@ -36,9 +37,9 @@ export interface UpkeepParts {
 export class Upkeep {
   #timers: NodeJS.Timeout[] = [];
   #isStopped = false;
-  #sweeping: Promise<void> | undefined;
-  #handling: Promise<void> | undefined;
-  #comparing: Promise<void> | undefined;
+  readonly #sweeps = new SingleFlight(() => this.#sweepOnce());
+  readonly #handling = new SingleFlight(() => this.#handleOnce());
+  readonly #comparisons = new SingleFlight(() => this.#compareOnce());
   /** Everything up to this time has been compared. */
   #comparedAt: number;
   #followingCheckedAt = performance.now();
@@ -62,10 +63,7 @@ export class Upkeep {
 
   /** Sends what was scheduled for a time that has come, and removes what has expired; one run at a time. */
   handleDue(): Promise<void> {
-    this.#handling ??= this.#handleOnce().finally(() => {
-      this.#handling = undefined;
-    });
-    return this.#handling;
+    return this.#handling.run();
   }
 
   async #handleOnce(): Promise<void> {
@@ -96,10 +94,7 @@ export class Upkeep {
 
   /** Looks for what other nodes have stored and could not tell of; one look at a time. */
   compareHeads(): Promise<void> {
-    this.#comparing ??= this.#compareOnce().finally(() => {
-      this.#comparing = undefined;
-    });
-    return this.#comparing;
+    return this.#comparisons.run();
   }
 
   async #compareOnce(): Promise<void> {
@@ -132,10 +127,7 @@ export class Upkeep {
 
   /** Removes what is older than the retention; one sweep at a time. */
   sweep(): Promise<void> {
-    this.#sweeping ??= this.#sweepOnce().finally(() => {
-      this.#sweeping = undefined;
-    });
-    return this.#sweeping;
+    return this.#sweeps.run();
   }
 
   async #sweepOnce(): Promise<void> {
@@ -158,9 +150,9 @@ export class Upkeep {
   async stop(): Promise<void> {
     this.#isStopped = true;
     for (const timer of this.#timers) clearInterval(timer);
-    await this.#sweeping;
-    await this.#handling;
-    await this.#comparing;
+    await this.#sweeps.idle();
+    await this.#handling.idle();
+    await this.#comparisons.idle();
     await this.writeCursors();
   }
 }
