@@ -6,6 +6,8 @@
 import { randomUUID } from 'node:crypto';
 import { createClient } from '@redis/client';
 import { type ClusterFrame, decodeFrame, encodeFrame } from '../utils/cluster-protocol';
+import { hideCredentials } from '../utils/hide-credentials';
+import { withDeadline } from './deadline';
 import type { Logger } from './logger';
 
 export type Live = 'ok' | 'degraded';
@@ -94,8 +96,8 @@ export class RedisCluster implements Cluster {
   #echoedAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
   #outages = 0;
-  /** When Redis last answered a frame. */
-  #answeredAt = 0;
+  /** Since when Redis has answered none of the frames in flight. */
+  #silentSince = 0;
   #toldState: Live | undefined;
   #openedAt = 0;
   #stateTimer: NodeJS.Timeout | undefined;
@@ -141,21 +143,16 @@ export class RedisCluster implements Cluster {
       reason = error;
     };
     for (const client of [this.#publisher, this.#subscriber]) client.on('error', note);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(reason ?? new Error('no answer')), OPEN_TIMEOUT_MS);
-    });
     try {
-      await Promise.race([connecting, late]);
+      await withDeadline(connecting, OPEN_TIMEOUT_MS, () => reason ?? new Error('no answer'));
     } catch (error) {
       connecting.catch(() => {});
       this.#destroy();
       throw new ClusterOpenError(
-        `Redis at ${withoutSecrets(this.parts.url)} cannot be reached: ${describe(error)}. Check REDIS_URL and the ` +
+        `Redis at ${hideCredentials(this.parts.url)} cannot be reached: ${describe(error)}. Check REDIS_URL and the ` +
           'server, or set REDIS_REQUIRED=false to start without it.',
       );
     } finally {
-      clearTimeout(timer);
       for (const client of [this.#publisher, this.#subscriber]) client.off('error', note);
     }
   }
@@ -169,11 +166,12 @@ export class RedisCluster implements Cluster {
 
   tell(frame: ClusterFrame): void {
     if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#inFlight >= MAX_FRAMES_IN_FLIGHT)) return;
+    if (this.#inFlight === 0) this.#silentSince = performance.now();
     this.#inFlight += 1;
     this.#publisher
       .publish(`${this.prefix}frames`, encodeFrame(this.node, frame))
       .then(() => {
-        this.#answeredAt = performance.now();
+        this.#silentSince = performance.now();
       })
       // A frame that is lost is found by the next comparison with the store; its loss shows as a missing echo.
       .catch(() => {})
@@ -184,7 +182,9 @@ export class RedisCluster implements Cluster {
 
   async command(words: readonly string[]): Promise<unknown> {
     if (this.live === 'degraded') throw new Error('Redis is away');
-    return withinTime(this.#publisher.sendCommand([...words]));
+    const answer = this.#publisher.sendCommand([...words]);
+    // The client has no time limit for what it has written already.
+    return withDeadline(answer, COMMAND_TIMEOUT_MS, () => new Error('Redis does not answer'));
   }
 
   #check(): void {
@@ -194,11 +194,10 @@ export class RedisCluster implements Cluster {
 
   /** A connection that is written to never times out by itself: one on which nothing is answered is dead. */
   #renewPublisher(): void {
-    const now = performance.now();
-    if (!this.#publisher.isReady || now - Math.max(this.#answeredAt, this.#openedAt) < SILENCE_TIMEOUT_MS) return;
+    if (!this.#publisher.isReady || this.#inFlight === 0) return;
+    if (performance.now() - this.#silentSince < SILENCE_TIMEOUT_MS) return;
     this.#publisher.destroy();
     this.#publisher = createRedisClient(this.parts.url);
-    this.#openedAt = now;
     this.#publisher.connect().catch(() => {});
   }
 
@@ -245,26 +244,6 @@ function createRedisClient(url: string) {
   return client;
 }
 
-/** The client has no time limit for what it has written already. */
-async function withinTime<Result>(answer: Promise<Result>): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('Redis does not answer')), COMMAND_TIMEOUT_MS);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** Scheme, host, port and database; the credentials and options go. */
-function withoutSecrets(text: string): string {
-  if (!URL.canParse(text)) return 'an address that cannot be read';
-  const { protocol, host, pathname, username, password } = new URL(text);
-  return `${protocol}//${username === '' && password === '' ? '' : '***@'}${host}${pathname}`;
 }

@@ -1,6 +1,7 @@
 /** The connection to a MongoDB: how long anything may take, and what the operator is told when it cannot be opened. */
 import { randomUUID } from 'node:crypto';
 import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConcern, ReadPreference } from 'mongodb';
+import { hideCredentials } from '../../utils/hide-credentials';
 import { StoreOpenError } from './contract';
 import { messageOf } from './mongodb-errors';
 import { type Collections, collectionsOf, INDEXES, LAYOUT_VERSION } from './mongodb-layout';
@@ -84,16 +85,7 @@ async function openLayout({ meta }: Collections): Promise<string> {
 }
 
 function openError(url: string, reason: string): StoreOpenError {
-  return new StoreOpenError(`The store at ${withoutPassword(url)} ${reason}. Check STORE_URL and the server.`);
-}
-
-/** Everything up to the last @ goes, and the options: more than the password, but a password may hold any sign. */
-function withoutPassword(url: string): string {
-  const scheme = /^[a-z+]*:\/\//.exec(url)?.[0] ?? '';
-  const rest = url.slice(scheme.length);
-  const end = rest.lastIndexOf('@');
-  const place = (end === -1 ? rest : rest.slice(end + 1)).split('?')[0] ?? '';
-  return `${scheme}${end === -1 ? '' : '***@'}${place}`;
+  return new StoreOpenError(`The store at ${hideCredentials(url)} ${reason}. Check STORE_URL and the server.`);
 }
 
 /** The driver quotes what it cannot read. */

@@ -6,6 +6,7 @@ import { ObjectId } from 'mongodb';
 import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
+import { withDeadline } from '../deadline';
 import {
   type Appended,
   type Claim,
@@ -351,18 +352,9 @@ class MongoStore implements SharedStore {
   }
 
   /** Ends by the deadline, whatever the server does; what was begun then ends by itself, and is waited for by close(). */
-  async #call<Result>(work: () => Promise<Result>): Promise<Result> {
-    const done = this.#sweep(work);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      const error = () => reject(new StoreError(`the database did not answer within ${CALL_DEADLINE_MS} ms`));
-      timer = setTimeout(error, CALL_DEADLINE_MS);
-    });
-    try {
-      return await Promise.race([done, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  #call<Result>(work: () => Promise<Result>): Promise<Result> {
+    const late = () => new StoreError(`the database did not answer within ${CALL_DEADLINE_MS} ms`);
+    return withDeadline(this.#sweep(work), CALL_DEADLINE_MS, late);
   }
 
   /** Has no deadline: it is made of many commands, each of which has one. */
