@@ -104,6 +104,7 @@ export class Roster {
   }
 
   #tell(userId: string, at = this.parts.clock.now()): void {
+    if (!this.parts.cluster.isShared) return;
     this.#version += 1;
     const devices = [...this.parts.connections.devicesOf(userId)];
     this.parts.cluster.tell({ kind: 'online', version: this.#version, userId, devices, at });

@@ -170,8 +170,9 @@ export class Inbox {
 
   /** The order of the last message at or before a place. */
   #orderUpTo({ topic, from }: Section, seq: number): number {
-    const range = { start: [topic, seq], end: [topic, from - 1], reverse: true, limit: 1 } as const;
-    const [found] = this.trees.messages.getKeys({ ...range, start: [topic, seq], end: [topic, from - 1] });
+    const start: [string, number] = [topic, seq];
+    const end: [string, number] = [topic, from - 1];
+    const [found] = this.trees.messages.getKeys({ start, end, reverse: true, limit: 1 });
     return found === undefined ? Number.NEGATIVE_INFINITY : (this.parts.log.stored(...found)?.order ?? 0);
   }
 
@@ -195,8 +196,9 @@ export class Inbox {
 
   #changeSome(userId: string, ids: readonly string[], state: RequestedState): StateChanged {
     const places: Message[] = [];
+    const sections = this.sections(userId);
     for (const [index, id] of ids.entries()) {
-      const found = this.parts.log.find(id).filter((message) => this.holds(userId, message));
+      const found = this.parts.log.find(id).filter((message) => isIn(sections, userId, message));
       if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
       places.push(...found);
     }
@@ -205,12 +207,6 @@ export class Inbox {
       changed += this.#change(userId, topic, { from: seq, upTo: seq }, TRANSITIONS[state]);
     }
     return this.#told(userId, changed, { ids: [...new Set(ids)], state });
-  }
-
-  /** Is this message in the inbox of this user? */
-  holds(userId: string, { topic, seq, exceptUserId }: Message): boolean {
-    if (exceptUserId === userId) return false;
-    return this.sections(userId).some((section) => section.topic === topic && section.from <= seq);
   }
 
   #changeAll(userId: string, sections: readonly Section[], state: RequestedState): StateChanged {
@@ -267,6 +263,12 @@ export class Inbox {
     const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data, from: userId };
     return { outcome: 'changed', changed, entries: [this.parts.log.appendEntry(entry)] };
   }
+}
+
+/** Is this message in an inbox of these sections? */
+function isIn(sections: readonly Section[], userId: string, { topic, seq, exceptUserId }: Message): boolean {
+  if (exceptUserId === userId) return false;
+  return sections.some((section) => section.topic === topic && section.from <= seq);
 }
 
 /** One topic of a list, newest first. */
