@@ -639,9 +639,9 @@ it(`${OPERATIONS} random operations leave inbox, counts and devices as a model h
   await play.begin();
   for (const operation of range(1, OPERATIONS)) {
     await play.step();
+    const { counts } = model;
     for (const told of await play.takeCounts()) {
-      if (!isDeepStrictEqual(told, model.counts))
-        expect({ operation, told }).toEqual({ operation, told: model.counts });
+      if (!isDeepStrictEqual(told, counts)) expect({ operation, told }).toEqual({ operation, told: counts });
     }
     if (operation % OPERATIONS_BETWEEN_LOOKS !== 0) continue;
     const connected = devices.filter(({ isConnected }) => isConnected);
