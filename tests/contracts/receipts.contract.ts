@@ -9,6 +9,7 @@ import {
   createTopic,
   draft,
   draftsOf,
+  forMany,
   mark,
   member,
   milliseconds,
@@ -301,13 +302,13 @@ function describePages({ open }: Stage): void {
         const crowd = range(1, size).map((n) => `user ${String(n).padStart(4, '0')}`);
         const store = await open();
         await createTopic(store, 'sea', { owner: 'owner' });
-        await Promise.all(crowd.map((userId) => store.openDevice(userId, 'phone')));
-        await Promise.all(crowd.map((userId) => store.addMember('sea', member(userId), PLENTY)));
+        await forMany(crowd, (userId) => store.openDevice(userId, 'phone'));
+        await forMany(crowd, (userId) => store.addMember('sea', member(userId), PLENTY));
         const [message, other] = await appendAll(store, draftsOf(2, { topic }));
         if (message === undefined || other === undefined) throw new Error('not appended');
         const readers = crowd.filter((_userId, index) => index % 3 !== 0);
         await store.saveCursors(crowd.map((userId) => ack('phone', topic, 1, { userId })));
-        await Promise.all(readers.map((userId) => store.changeStates(userId, { ids: [message.id] }, 'read')));
+        await forMany(readers, (userId) => store.changeStates(userId, { ids: [message.id] }, 'read'));
         const recipients = topic === 'sea' ? crowd.length + 1 : crowd.length;
         const totals = {
           recipients,

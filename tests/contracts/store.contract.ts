@@ -21,6 +21,7 @@ import {
   createTopic,
   draft,
   draftsOf,
+  forMany,
   member,
   milliseconds,
   owned,
@@ -996,7 +997,7 @@ function describePrune(open: Open): void {
     it('reaches every one of many topics', async () => {
       const store = await open();
       const topics = range(1, 450).map((n) => `@user ${n}`);
-      await Promise.all(topics.map((topic) => appendAtSeconds(store, [1, 9], topic)));
+      await forMany(topics, (topic) => appendAtSeconds(store, [1, 9], topic));
       expect(sum(await pruneAll(store, milliseconds(5), 100))).toBe(450);
       for (const topic of topics) expect(seqsOf(await readAll(store, topic))).toEqual([2]);
     });
@@ -1227,7 +1228,7 @@ function describeClose(open: Open): void {
     it('during a removal leaves a store that is whole', async () => {
       const first = await open();
       const topics = range(1, 30).map((n) => `@user ${n}`);
-      await Promise.all(topics.map((topic) => appendAtSeconds(first, [1, 1, 1, 9], topic)));
+      await forMany(topics, (topic) => appendAtSeconds(first, [1, 1, 1, 9], topic));
       const removal = first.prune(milliseconds(5), 1_000).catch((error: unknown) => error);
       await first.close();
       const outcome = await removal;
