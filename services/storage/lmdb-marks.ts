@@ -2,6 +2,7 @@
 import type { Place } from './contract';
 import type { Trees } from './lmdb-layout';
 import { SlotRows } from './lmdb-slots';
+import type { Stamp } from './receipt-page';
 import type { Span } from './slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from './states';
 
@@ -55,10 +56,6 @@ export class Marks {
     this.#stamps.update(topic, span, (before) => (before === 0 ? at : before), NOBODY, 'sent');
   }
 
-  sentAt({ topic, seq }: Place): number | undefined {
-    return this.#stamps.get(topic, seq, NOBODY, 'sent') || undefined;
-  }
-
   /** The times of one message by user and kind, behind `after`; at most `limit` rows are looked at. */
   stampsOf({ topic, seq }: Place, options: { after: readonly [userId: string, kind: string]; limit: number }): Stamp[] {
     const block = this.#stamps.blockOf(seq);
@@ -89,13 +86,6 @@ export class Marks {
     this.flags.removeOwner(topic, span, userId);
     this.#stamps.removeOwner(topic, span, userId);
   }
-}
-
-export interface Stamp {
-  readonly userId: string;
-  readonly kind: string;
-  /** 0: it has not happened. */
-  readonly at: number;
 }
 
 const always = (_seq: number): boolean => true;

@@ -1,24 +1,13 @@
 /** Who got a message and what they did with it: one walk over the stamps of its place. */
 import type { Message } from '../../utils/protocol';
 import { BROADCAST_TOPIC, ownerOfPersonalTopic } from '../../utils/topic-names';
-import type { DeviceReceipt, Receipt, ReceiptPage } from './contract';
+import type { ReceiptPage } from './contract';
 import { startingWith, type Trees } from './lmdb-layout';
-import type { Marks, Stamp } from './lmdb-marks';
-import { ACK_PREFIX } from './states';
+import type { Marks } from './lmdb-marks';
+import { groupedByUser, isRecipient, type ReceiptOptions, type Stamp, toReceiptPage } from './receipt-page';
 
 /** Rows that are read before other work gets its turn. */
 const ROWS_PER_TURN = 1_000;
-
-interface Listing {
-  readonly acknowledged: DeviceReceipt[];
-  readonly seen: Receipt[];
-  readonly read: Receipt[];
-}
-
-export interface ReceiptOptions {
-  readonly limit: number;
-  readonly after?: string | undefined;
-}
 
 /** Lets other work run between two parts of a long read. */
 export type Pause = () => Promise<void>;
@@ -31,40 +20,12 @@ export class Receipts {
   ) {}
 
   async of(message: Message, { limit, after }: ReceiptOptions): Promise<ReceiptPage> {
-    const totals = { recipients: await this.#countRecipients(message), acknowledged: 0, seen: 0, read: 0 };
-    const lists: Listing = { acknowledged: [], seen: [], read: [] };
-    let next: string | undefined;
-    let isFull = false;
-    let last: string | undefined;
-    for await (const [userId, stamps] of this.#byUser(message)) {
-      const own = listingOf(stamps);
-      totals.acknowledged += own.acknowledged.length > 0 ? 1 : 0;
-      totals.seen += own.seen.length;
-      totals.read += own.read.length;
-      if (isFull || (after !== undefined && compareKeys(userId, after) <= 0)) continue;
-      isFull = last !== undefined && KINDS.some((kind) => lists[kind].length + own[kind].length > limit);
-      if (isFull) next = last;
-      else {
-        for (const kind of KINDS) (lists[kind] as Receipt[]).push(...own[kind]);
-        last = userId;
-      }
-    }
-    return { sentAt: this.marks.sentAt(message), ...lists, totals, next };
+    const recipients = await this.#countRecipients(message);
+    const isListed = (userId: string) => after === undefined || compareKeys(userId, after) > 0;
+    return toReceiptPage(message, groupedByUser(this.#stamps(message), isListed), { recipients, limit });
   }
 
-  /** The stamps of one place, user by user in the order of the store. */
-  async *#byUser(message: Message): AsyncGenerator<[userId: string, stamps: Stamp[]]> {
-    let current: Stamp[] = [];
-    for await (const stamp of this.#stamps(message)) {
-      if (current[0] !== undefined && current[0].userId !== stamp.userId) {
-        yield [current[0].userId, current];
-        current = [];
-      }
-      if (stamp.at > 0 && isRecipient(message, stamp.userId)) current.push(stamp);
-    }
-    if (current[0] !== undefined) yield [current[0].userId, current];
-  }
-
+  /** The stamps of one place in the order of the store. */
   async *#stamps(message: Message): AsyncGenerator<Stamp> {
     let after: readonly [string, string] = ['', ''];
     let rows: Stamp[];
@@ -99,21 +60,6 @@ export class Receipts {
       yield [userId, this.trees.memberships.get([userId, topic]) ?? 0];
     }
   }
-}
-
-const KINDS = ['acknowledged', 'seen', 'read'] as const;
-
-function isRecipient({ topic, from, exceptUserId }: Message, userId: string): boolean {
-  if (userId === '' || userId === exceptUserId) return false;
-  return ownerOfPersonalTopic(topic) !== undefined || userId !== from;
-}
-
-function listingOf(stamps: readonly Stamp[]): Listing {
-  const of = (wanted: string) => stamps.filter(({ kind }) => kind === wanted).map(({ userId, at }) => ({ userId, at }));
-  const acknowledged = stamps
-    .filter(({ kind }) => kind.startsWith(ACK_PREFIX))
-    .map(({ userId, kind, at }) => ({ userId, device: kind.slice(ACK_PREFIX.length), at }));
-  return { acknowledged, seen: of('seen'), read: of('read') };
 }
 
 /** The order in which the store walks over names: by their bytes. */

@@ -52,7 +52,8 @@ import { Log } from './lmdb-log';
 import { Marks } from './lmdb-marks';
 import { Members } from './lmdb-members';
 import { closedError, messageOf, toStoreError, WriteQueue } from './lmdb-queue';
-import { type ReceiptOptions, Receipts } from './lmdb-receipts';
+import { Receipts } from './lmdb-receipts';
+import type { ReceiptOptions } from './receipt-page';
 
 /** Topics looked at by a sweep before other work gets its turn. */
 const TOPICS_PER_TURN = 200;

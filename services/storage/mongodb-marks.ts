@@ -2,19 +2,13 @@
 import type { Place } from './contract';
 import type { Collections } from './mongodb-layout';
 import { type ChangedRow, Rows } from './mongodb-rows';
+import type { Stamp } from './receipt-page';
 import { blockOf, blocksOf, readSlot, type Span } from './slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from './states';
 
 /** A part of one topic. */
 export interface TopicSpan extends Span {
   readonly topic: string;
-}
-
-export interface Stamp {
-  readonly userId: string;
-  readonly kind: string;
-  /** 0: it has not happened. */
-  readonly at: number;
 }
 
 /** When something happened to places of a topic. */

@@ -50,11 +50,12 @@ import { assertFitsKey, HOLE } from './mongodb-layout';
 import { Log } from './mongodb-log';
 import { Marks } from './mongodb-marks';
 import { Members } from './mongodb-members';
-import { type ReceiptOptions, Receipts } from './mongodb-receipts';
+import { Receipts } from './mongodb-receipts';
 import { clientKey, toContent, toMessage } from './mongodb-record';
 import { Sweeps } from './mongodb-sweeps';
 import { Turns } from './mongodb-turns';
 import { Writer } from './mongodb-writer';
+import type { ReceiptOptions } from './receipt-page';
 
 /** Messages of an erased user that go with one command. */
 const ERASED_AT_ONCE = 500;
