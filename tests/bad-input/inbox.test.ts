@@ -2,11 +2,9 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import { writeCursor } from '../../utils/opaque-cursor';
 import type { Answer, Exchange } from '../support/http';
-import { expectProblemAnswer, type Refusal } from '../support/problems';
-import { MARKER, type SharedService, shareService } from '../support/shared-service';
+import type { Refusal } from '../support/problems';
+import { itLeftNothingBehind, MARKER, type SharedService, shareService } from '../support/shared-service';
 
-/** All that is wrong is known after a look: no row may keep the service busy. */
-const QUICK_MS = 1_500;
 /** Ids of what is there: a message to the victim, one in a topic that the victim is not in, and one that waits. */
 const KNOWN = 'known';
 const FOREIGN = 'foreign';
@@ -54,28 +52,8 @@ async function snapshot(service: SharedService): Promise<unknown> {
 
 /** A row of any table: refused in the words of the contract, quickly, counted, and nothing has changed. */
 async function expectRefused(service: SharedService, send: () => Promise<Answer>, refusal: Refusal): Promise<void> {
-  const before = await snapshot(service);
-  const countedBefore = await service.refusals(refusal.code);
-  const startedAt = performance.now();
-  const answer = await send();
-  expect(performance.now() - startedAt).toBeLessThan(QUICK_MS);
-  expectProblemAnswer(answer, refusal);
+  const answer = await service.expectRefused(send, refusal, () => snapshot(service));
   expect(answer.text).not.toContain(MARKER);
-  expect(await service.refusals(refusal.code)).toBe(countedBefore + 1);
-  expect(await snapshot(service)).toEqual(before);
-}
-
-/** The last tests of a table: what all rows together have left behind. */
-function itLeftNothingBehind(service: SharedService): void {
-  it('leaves no gap: the next message to the user gets the next seq', async () => {
-    const before = await service.stored('@victim');
-    const answer = await service.post('/websocket/message/user', json({ userId: 'victim', type: 'valid', data: 1 }));
-    expect(JSON.parse(answer.text)).toMatchObject({ topic: '@victim', seq: before.length + 1 });
-  });
-
-  it('leaves a connected client alone', () => service.expectBystanderUnharmed());
-
-  it('brings no token and no body into the log', () => service.expectSecretsUnlogged());
 }
 
 /** Sends a body, as the victim unless the headers say otherwise. */

@@ -8,10 +8,8 @@ import { forge, forgeClaims, hs256, rs256 } from '../support/forged-tokens';
 import { type Answer, exchange, exchangeBytes, gzipBomb } from '../support/http';
 import { expectProblemAnswer, type Refusal } from '../support/problems';
 import { startService, TEST_SECRET, testToken } from '../support/service';
-import { MARKER, type SharedService, shareService } from '../support/shared-service';
+import { itLeftNothingBehind, MARKER, type SharedService, shareService } from '../support/shared-service';
 
-/** All that is wrong is known after a look: no row may keep the service busy. */
-const QUICK_MS = 1_500;
 const VICTIM_TOPICS = ['@victim', '*'];
 
 const nowSeconds = Math.floor(Date.now() / 1000);
@@ -19,35 +17,13 @@ const json = JSON.stringify;
 const bearer = (token: string) => `Bearer ${token}`;
 
 /** A row of any table: refused in the words of the contract, quickly, counted, and nothing is stored. */
-async function expectRefused(service: SharedService, send: () => Promise<Answer>, refusal: Refusal): Promise<Answer> {
-  const countedBefore = await service.refusals(refusal.code);
-  const storedBefore = await storedForVictim(service);
-  const startedAt = performance.now();
-  const answer = await send();
-  expect(performance.now() - startedAt).toBeLessThan(QUICK_MS);
-  expectProblemAnswer(answer, refusal);
-  expect(await service.refusals(refusal.code)).toBe(countedBefore + 1);
-  expect(await storedForVictim(service)).toBe(storedBefore);
-  return answer;
-}
+const expectRefused = (service: SharedService, send: () => Promise<Answer>, refusal: Refusal): Promise<Answer> =>
+  service.expectRefused(send, refusal, () => storedForVictim(service));
 
 /** How many messages are stored where the bodies of this file would put them. */
 async function storedForVictim(service: SharedService): Promise<number> {
   const topics = await Promise.all(VICTIM_TOPICS.map((topic) => service.stored(topic)));
   return topics.flat().length;
-}
-
-/** The last tests of a table: what all rows together have left behind. */
-function itLeftNothingBehind(service: SharedService): void {
-  it('leaves no gap: the next message to the user gets the next seq', async () => {
-    const before = await service.stored('@victim');
-    const answer = await service.post('/websocket/message/user', json({ userId: 'victim', type: 'valid', data: 1 }));
-    expect(JSON.parse(answer.text)).toMatchObject({ topic: '@victim', seq: before.length + 1 });
-  });
-
-  it('leaves a connected client alone', () => service.expectBystanderUnharmed());
-
-  it('brings no token and no body into the log', () => service.expectSecretsUnlogged());
 }
 
 const VALID_BODY = json({ userId: 'victim', type: MARKER, data: MARKER });

@@ -12,11 +12,14 @@ import type { ErrorCode } from '../../utils/errors';
 import type { Message, Reply } from '../../utils/protocol';
 import { captureLog } from './captured-log';
 import { type Answer, type Exchange, exchange } from './http';
+import { expectProblemAnswer, type Refusal } from './problems';
 import { TEST_SECRET, testToken } from './service';
 
 const ALL_SCOPES = 'send broadcast presence admin';
 const PATIENCE_MS = 8_000;
 const BYSTANDER = 'bystander';
+/** All that is wrong is known after a look: no row may keep the service busy. */
+const QUICK_MS = 1_500;
 
 /** Stands in every body and payload of bad input: no text of a client belongs into the log. */
 export const MARKER = 'm4rk3r-of-a-body';
@@ -101,6 +104,22 @@ export class SharedService {
     return reply['messages'] as readonly Message[];
   }
 
+  /**
+   * Sends something bad: it is refused quickly, in the words of a problem, is counted once, and leaves what `look` sees
+   * as it was.
+   */
+  async expectRefused(send: () => Promise<Answer>, refusal: Refusal, look: () => Promise<unknown>): Promise<Answer> {
+    const before = await look();
+    const countedBefore = await this.refusals(refusal.code);
+    const startedAt = performance.now();
+    const answer = await send();
+    expect(performance.now() - startedAt).toBeLessThan(QUICK_MS);
+    expectProblemAnswer(answer, refusal);
+    expect(await this.refusals(refusal.code)).toBe(countedBefore + 1);
+    expect(await look()).toEqual(before);
+    return answer;
+  }
+
   /** How often this code was counted as a refusal. */
   async refusals(code: ErrorCode): Promise<number> {
     return countRefusals(this.url, code);
@@ -156,6 +175,20 @@ class Bystander {
     const args = payload === undefined ? [] : [payload];
     return this.socket.timeout(PATIENCE_MS).emitWithAck(event, ...args) as Promise<Reply>;
   }
+}
+
+/** The last tests of a table: what all rows together have left behind. */
+export function itLeftNothingBehind(service: SharedService): void {
+  it('leaves no gap: the next message to the user gets the next seq', async () => {
+    const before = await service.stored('@victim');
+    const body = JSON.stringify({ userId: 'victim', type: 'valid', data: 1 });
+    const answer = await service.post('/websocket/message/user', body);
+    expect(JSON.parse(answer.text)).toMatchObject({ topic: '@victim', seq: before.length + 1 });
+  });
+
+  it('leaves a connected client alone', () => service.expectBystanderUnharmed());
+
+  it('brings no token and no body into the log', () => service.expectSecretsUnlogged());
 }
 
 /** Starts a service before the tests of this `describe` and stops it after them. */
