@@ -444,12 +444,15 @@ it('stays quick over a body with 1M keys when such bodies are allowed', async ()
   const service = await startService({ env: { MAX_BODY_BYTES: String(32 * 1024 * 1024) } });
   const keys = Array.from({ length: 1_000_000 }, (_value, index) => `"k${index}":0`).join();
   const send = (body: string) => service.api.post('/websocket/message/user').type('json').send(body);
+  const parsedAt = performance.now();
+  JSON.parse(`{${keys}}`);
   const startedAt = performance.now();
   const unknown = await send(`{${keys}}`);
   expect(unknown.body).toMatchObject({ status: 400, code: 'bad_request' });
   const data = await send(`{"userId":"victim","type":"t","data":{${keys}}}`);
   expect(data.body).toMatchObject({ status: 413, code: 'message_too_large', errors: [{ path: 'data' }] });
-  expect(performance.now() - startedAt).toBeLessThan(10_000);
+  // By the speed of the machine: anything that is not linear takes thousands of times as long as parsing.
+  expect(performance.now() - startedAt).toBeLessThan(30 * (startedAt - parsedAt));
   expect(await service.send('victim', [1])).toMatchObject([{ seq: 1 }]);
 });
 
