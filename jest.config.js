@@ -10,7 +10,7 @@ module.exports = {
     ],
   },
   // Only to end what hangs: a slow machine must not decide over a test.
-  testTimeout: 60_000,
+  testTimeout: 300_000,
   // Two workers: the suites start real processes and browsers beside them.
   maxWorkers: 2,
 };

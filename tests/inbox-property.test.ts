@@ -656,4 +656,4 @@ it(`${OPERATIONS} random operations leave inbox, counts and devices as a model h
   await expectFurtherDevice(play);
   faults.push(...devices.flatMap((device) => faultsOf(device, model) ?? []));
   expect(faults).toEqual([]);
-}, 120_000);
+});

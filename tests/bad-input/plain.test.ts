@@ -545,7 +545,7 @@ describe('ten thousand random frames', () => {
     await expectNobodyElse(service);
     expect(await service.refusals('internal')).toBe(0);
     expect(uncaught).toEqual([]);
-  }, 40_000);
+  });
 
   itLeftNothingBehind(service);
 });

@@ -76,7 +76,6 @@ describeRedis('Redis', () => {
         expect((await watcher.next<{ users: string[] }>('presence')).users.toSorted()).toEqual(['anna', 'watcher']);
         expect(uncaught).toEqual([]);
       },
-      60_000,
     );
   });
 
@@ -119,7 +118,7 @@ describeRedis('Redis', () => {
       (heard) => heard === 0,
     );
     expect(uncaught).toEqual([]);
-  }, 30_000);
+  });
 
   it('that has dropped the subscription of a node: what was missed is found', async () => {
     const redis = await startRedis();
@@ -153,7 +152,7 @@ describeRedis('Redis', () => {
     expect(code).toBe(1);
     expect(performance.now() - startedAt).toBeLessThan(10_000);
     expect(server.lines.join('\n')).not.toContain('hidden-word');
-  }, 20_000);
+  });
 
   it('with another password: refused, without the password', async () => {
     const redis = await startRedis({ password: 'right' });
@@ -161,7 +160,7 @@ describeRedis('Redis', () => {
     const env = { STORE_URL: newDatabase(), REDIS_URL: url };
     await expect(startService({ env })).rejects.toThrow(/^Redis at redis:\/\/\*\*\*@.*REDIS_URL/);
     await expect(startService({ env })).rejects.not.toThrow(/hidden-word/);
-  }, 20_000);
+  });
 
   it('away at start with REDIS_REQUIRED=false: starts degraded, and finds the others later', async () => {
     const redis = await startRedis();
@@ -181,5 +180,5 @@ describeRedis('Redis', () => {
     expect(await here.send('anna', [2])).toMatchObject([{ live: 'ok', connected: true }]);
     await far.messages(1);
     expect(numbersOf(far)).toEqual([1, 2]);
-  }, 30_000);
+  });
 });

@@ -87,7 +87,7 @@ it('kill -9 at random moments under load loses nothing that was answered 2xx', a
   expect(accepted.length).toBeGreaterThan(5);
   const { url } = await start(directory);
   await judge(url, accepted);
-}, 120_000);
+});
 
 /** A request that may be sent again without doubt, and what it is about. */
 interface Intent {
@@ -192,7 +192,7 @@ it('kill -9 loses no change of state, and what is repeated under its key is sent
   const unread = items.filter(({ state }) => state !== 'read');
   expect(unread.filter(({ id }) => read.has(id))).toEqual([]);
   expect((await counts())?.body).toMatchObject({ unread: unread.length });
-}, 120_000);
+});
 
 it('SIGTERM under load ends within the time, tells the clients, and loses nothing', async () => {
   const directory = temporaryDirectory();
@@ -215,7 +215,7 @@ it('SIGTERM under load ends within the time, tells the clients, and loses nothin
   expect(await watcher.next('disconnect')).toBe('transport close');
   const { url } = await start(directory);
   await judge(url, accepted);
-}, 120_000);
+});
 
 it('a second process on the same directory is refused, and told why', async () => {
   const directory = temporaryDirectory();
@@ -224,4 +224,4 @@ it('a second process on the same directory is refused, and told why', async () =
   expect(await second.line(/in use/)).toContain(`process ${first.process.child.pid}`);
   const { code } = await second.end('SIGCONT');
   expect(code).toBe(1);
-}, 60_000);
+});

@@ -52,7 +52,7 @@ it('five notifications to nobody survive kill -9 and arrive in order, once', asy
   const later = openClient(url, { auth: { token: user } });
   await later.next('sync:done');
   expect(later.allMessages).toEqual([] satisfies Message[]);
-}, 60_000);
+});
 
 describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser', () => {
   async function openPage(): Promise<{ browser: Browser; page: Page }> {
@@ -102,7 +102,6 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
       expect(await row.textContent()).toContain('Your first notification');
       expect(complaints).toEqual([]);
     },
-    60_000,
   );
 
   it('shows who is online, and who comes and goes', async () => {
@@ -119,5 +118,5 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
     other.close();
     await page.waitForSelector('#lobby li:text-is("user456")', { state: 'detached' });
     expect(await page.textContent('#lobby-count')).toBe('1');
-  }, 60_000);
+  });
 });

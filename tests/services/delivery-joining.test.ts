@@ -296,7 +296,7 @@ describe('connections that join while messages are published', () => {
       await playRound(scene, `user ${round % 5}`, (topic) => delivery.publish(draftOf(topic)));
     }
     expect(log.errors()).toEqual([]);
-  }, 120_000);
+  });
 
   it('see what other nodes append as well', async () => {
     const scene = openScene('joining, with other nodes');
@@ -309,7 +309,7 @@ describe('connections that join while messages are published', () => {
       });
     }
     expect(log.errors()).toEqual([]);
-  }, 120_000);
+  });
 });
 
 /** Holds chosen steps until they are let go; all others go through. */
