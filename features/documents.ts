@@ -19,7 +19,7 @@ export function documentRoutes(): Route[] {
 }
 
 /** The directory of package.json, from the sources as from dist/. */
-function packageRoot(): string {
+export function packageRoot(): string {
   let directory = __dirname;
   while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
   return directory;
@@ -67,5 +67,15 @@ function renderMarkdown(text: string): string {
   };
   const style =
     'body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}:target{background:#ff8}';
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>tidings</title><style>${style}</style>${markdown.render(text)}</html>`;
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>tidings: errors</title>
+<link rel="icon" href="data:,">
+<style>${style}</style>
+<nav><a href="/docs">Documents</a></nav>
+${markdown.render(text)}
+</html>
+`;
 }

@@ -32,6 +32,7 @@ import { refuseUnknownPath, renderError } from './render-error';
 import { requestIdOf } from './request';
 import { mountRoutes } from './routes';
 import { scheduleRoutes } from './schedule';
+import { specificationRoutes } from './specifications/routes';
 import { topicRoutes } from './topics';
 import { userRoutes } from './users';
 import { websocketRoutes } from './websocket';
@@ -102,6 +103,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '/users', userRoutes(parts.users, guards));
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes());
+  mountRoutes(app, '', specificationRoutes());
   app.use(refuseUnknownPath);
   app.use(limitRefusals(config, parts.cluster));
   app.use(renderError(logger, health.metrics));

@@ -9,6 +9,8 @@ import { describeVariables, renderEnvExample } from '../utils/config';
 import { ERROR_KINDS } from '../utils/errors';
 import { CLOSE_CODES, CLOSING_CODES, REQUESTED_STATES, SERVER_EVENTS } from '../utils/protocol';
 import { contentSchema } from '../utils/schemas';
+import { parseHttpFile } from './support/http-file';
+import { OpenApi } from './support/openapi';
 import { startService } from './support/service';
 
 type MountRoutes = typeof mountRoutes;
@@ -71,7 +73,9 @@ function sorted(names: Iterable<string>): string[] {
 /** What the code hands to a function as its first text: names of events and codes that it sends. */
 function namesInSources(pattern: RegExp): string[] {
   const sources = ['features', 'handlers', 'services'].flatMap((directory) => filesBelow(directory, '.ts'));
-  return sources.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
+  // The specifications have examples, which nobody sends.
+  const sending = sources.filter((path) => !path.startsWith('features/specifications/'));
+  return sending.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
 }
 
 describe('docs/reference/errors.md', () => {
@@ -120,7 +124,8 @@ describe('docs/reference/http.md', () => {
     const service = await startService();
     for (const route of documented) {
       const [method = '', path = ''] = route.split(' ');
-      const response = await fetch(service.url + path.replaceAll(/:\w+/g, 'anna'), { method });
+      const target = path.replace(':file', 'swagger-ui.css').replaceAll(/:\w+/g, 'anna');
+      const response = await fetch(service.url + target, { method });
       expect(`${route}: ${response.status}`).toMatch(/: (200|401)$/);
     }
   });
@@ -136,18 +141,47 @@ describe('docs/reference/http.md', () => {
     expect(firstCells(table.split('\n\n')[0] ?? '').sort()).toEqual([...REQUESTED_STATES].sort());
   });
 
-  it('has no route that testing-websocket.http does not try, but the pages', () => {
-    const lines = read('testing-websocket.http').matchAll(/^([A-Z]+) \{\{baseUrl\}\}(\/[^?\s]*)/gm);
-    const tried = Array.from(lines, ([, method, path]) => `${method} ${path}`);
+  it('has the routes of /openapi.json, in this order, and the pages', async () => {
+    const { routes } = await OpenApi.of((await startService()).url);
+    const specified = routes.map(({ method, path }) => `${method} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`);
     const pages = headings(section(page, 'Pages'), 3);
-    const untried = documented.filter((route) => !pages.includes(route) && !tried.some(isCallOf(route)));
-    expect(untried).toEqual([]);
+    expect([...documented].sort()).toEqual([...specified, ...pages].sort());
+    const pathsOf = (names: readonly string[]) => [...new Set(names.map((route) => route.split(' ')[1]))];
+    expect(pathsOf(documented)).toEqual(pathsOf([...specified, ...pages]));
+  });
+
+  it('names the scope of each route as /openapi.json does', async () => {
+    const { routes } = await OpenApi.of((await startService()).url);
+    for (const { method, path, operation } of routes) {
+      const route = `${method} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`;
+      const [, text = ''] = page.split(`\n### ${route}\n`);
+      const [, scope] = /^\s*Scope `(\w+)`/.exec(text) ?? [];
+      expect({ route, scope }).toEqual({ route, scope: operation.security[0]?.bearer[0] });
+    }
+  });
+});
+
+describe('testing-websocket.http', () => {
+  const { requests } = parseHttpFile(read('testing-websocket.http'));
+  const tried = requests.map(({ method, target }) => `${method} ${target.replace('{{baseUrl}}', '').split('?')[0]}`);
+
+  it('tries every route', async () => {
+    mockMounted.length = 0;
+    await startService();
+    expect(mockMounted.filter((route) => !tried.some(isCallOf(route)))).toEqual([]);
+  });
+
+  it('tries nothing else, but to show what is refused', async () => {
+    mockMounted.length = 0;
+    await startService();
+    const others = tried.filter((request) => !mockMounted.some((route) => isCallOf(route)(request)));
+    expect(others).toEqual(['GET /websocket/message', 'PATCH /websocket/message/user']);
   });
 });
 
 /** Is a request one to this route? A parameter of the path is a variable of the file there, or a name. */
 function isCallOf(route: string) {
-  const pattern = new RegExp(`^${route.replaceAll(/:\w+/g, '(?:\\{\\{[^}]+\\}\\}|[\\w-]+)')}$`);
+  const pattern = new RegExp(`^${route.replaceAll(/:\w+/g, '(?:\\{\\{[^}]+\\}\\}|[\\w.-]+)')}$`);
   return (request: string) => pattern.test(request);
 }
 
@@ -194,6 +228,63 @@ describe('docs/reference/events.md', () => {
       (code) => `${code}: ${CLOSE_CODES[code]}, ${used.includes(code) ? 'yes' : 'not yet'}`,
     );
     expect(documented.sort()).toEqual(expected.sort());
+  });
+});
+
+describe('/asyncapi.json', () => {
+  interface Named {
+    readonly name: string;
+  }
+  interface AsyncApiDocument {
+    readonly channels: Readonly<Record<string, { readonly messages: Readonly<Record<string, Named>> }>>;
+    readonly operations: Readonly<Record<string, { readonly action: string }>>;
+  }
+  const nothing = new Proxy({}, { get: () => ({}) }) as SocketOperations;
+  const page = read('docs/reference/events.md');
+
+  async function fetchDocument() {
+    const { url } = await startService();
+    return (await (await fetch(`${url}/asyncapi.json`)).json()) as AsyncApiDocument & Record<string, unknown>;
+  }
+
+  /** Names of the messages of an endpoint that go in one direction. */
+  function namesOf({ channels }: AsyncApiDocument, endpoint: string, direction: 'server' | 'client'): string[] {
+    const messages = Object.entries(channels[endpoint]?.messages ?? {});
+    return messages.filter(([key]) => key.startsWith(`${direction}.`)).map(([, { name }]) => name);
+  }
+
+  it.each([
+    ['socketIo', ['reply']],
+    ['plain', ['reply', 'messageReceived']],
+  ])('has the events that the service sends, at the endpoint %s', async (endpoint, others) => {
+    const named = namesOf(await fetchDocument(), endpoint, 'server');
+    const documented = headings(section(page, 'Server to client'), 3).filter((name) => !others.includes(name));
+    expect(named.sort()).toEqual(documented.map((name) => (name === 'Custom events' ? 'custom' : name)).sort());
+  });
+
+  it('has the events that clients may send, and the actions of the plain endpoint', async () => {
+    const document = await fetchDocument();
+    expect(namesOf(document, 'socketIo', 'client').sort()).toEqual(sorted(clientEvents(nothing).keys()));
+    expect(namesOf(document, 'plain', 'client').sort()).toEqual(sorted(clientActions(nothing).keys()));
+  });
+
+  it('has an operation for each message that is sent or received', async () => {
+    const document = await fetchDocument();
+    for (const endpoint of ['socketIo', 'plain']) {
+      const counts = { send: 0, receive: 0 };
+      for (const [name, { action }] of Object.entries(document.operations)) {
+        if (name.startsWith(`${endpoint}.`)) counts[action as 'send' | 'receive'] += 1;
+      }
+      const [server, client] = [namesOf(document, endpoint, 'server'), namesOf(document, endpoint, 'client')];
+      expect({ endpoint, ...counts }).toEqual({ endpoint, send: server.length, receive: client.length });
+    }
+  });
+
+  it('has the closing codes and their close codes', async () => {
+    const { channels, components } = await fetchDocument();
+    const { schemas } = components as { schemas: Record<string, { properties: Record<string, { enum: string[] }> }> };
+    expect(channels['plain']).toMatchObject({ 'x-close-codes': CLOSE_CODES });
+    expect(schemas['Closing']?.properties['code']?.enum).toEqual([...CLOSING_CODES]);
   });
 });
 

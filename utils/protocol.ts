@@ -130,7 +130,8 @@ export const CLIENT_EVENTS = [
   'presence:unsubscribe',
 ] as const;
 
-const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...CLIENT_EVENTS, ...SOCKET_IO_EVENTS]);
+/** Names that no message may be emitted under. */
+export const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...CLIENT_EVENTS, ...SOCKET_IO_EVENTS]);
 
 /** Is this name taken by the protocol or by Socket.IO? */
 export function isReservedEvent(name: string): boolean {

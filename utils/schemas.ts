@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { AppError, badField, type FieldError, refuseField } from './errors';
-import { isReservedEvent, REQUESTED_STATES } from './protocol';
-import { isNamedTopic } from './topic-names';
+import { isReservedEvent, REQUESTED_STATES, RESERVED_EVENTS } from './protocol';
+import { NAMED_TOPIC } from './topic-names';
 
 const MAX_NAME_LENGTH = 128;
 const MAX_EVENT_LENGTH = 64;
@@ -18,11 +18,14 @@ const STANDARD_HISTORY_LIMIT = 50;
 /** Deeper values cost recursion in every encoder on their way; no notification needs them. */
 const MAX_DATA_DEPTH = 64;
 
+/** How a schema is shown where its own form is about how it is sent, such as a number in a query. */
+export const shownAs = z.registry<Readonly<Record<string, unknown>>>();
+
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f]/;
+const WITHOUT_CONTROL_CHARACTERS = /^[^\u0000-\u001f\u007f-\u009f]*$/;
 
 function isPlainText(text: string): boolean {
-  return text.isWellFormed() && !CONTROL_CHARACTERS.test(text);
+  return text.isWellFormed() && WITHOUT_CONTROL_CHARACTERS.test(text);
 }
 
 const PLAIN_TEXT = 'must not contain control characters or lone surrogates';
@@ -32,7 +35,8 @@ function shortText(maxLength: number) {
     .string()
     .min(1, 'must not be empty')
     .max(maxLength, `must have at most ${maxLength} characters`)
-    .refine(isPlainText, PLAIN_TEXT);
+    .refine(isPlainText, PLAIN_TEXT)
+    .meta({ pattern: WITHOUT_CONTROL_CHARACTERS.source });
 }
 
 /** The `sub` of a token: 1 to 128 characters without control characters. */
@@ -41,21 +45,35 @@ export const userIdSchema = shortText(MAX_NAME_LENGTH);
 /** The name of a device: as a user id. */
 export const deviceSchema = shortText(MAX_NAME_LENGTH);
 
-const typeSchema = shortText(MAX_NAME_LENGTH);
+const typeSchema = shortText(MAX_NAME_LENGTH).meta({
+  description: 'What kind of message it is, in the words of the sender.',
+});
 const idSchema = shortText(MAX_ID_LENGTH);
-const eventSchema = shortText(MAX_EVENT_LENGTH).refine((name) => !isReservedEvent(name), 'is a reserved event name');
+const eventSchema = shortText(MAX_EVENT_LENGTH)
+  .refine((name) => !isReservedEvent(name), 'is a reserved event name')
+  .meta({
+    id: 'EventName',
+    not: { enum: [...RESERVED_EVENTS] },
+    description: 'Emit under this name instead of `message`.',
+  });
 
 /** Any JSON value; `undefined`, binary and deep nesting are refused. */
-const dataSchema = z.unknown().superRefine((value, context) => {
-  const fault = findJsonFault(value, MAX_DATA_DEPTH);
-  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
-});
+const dataSchema = z
+  .unknown()
+  .superRefine((value, context) => {
+    const fault = findJsonFault(value, MAX_DATA_DEPTH);
+    if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+  })
+  .meta({ description: `Any JSON value, at most ${MAX_DATA_DEPTH} levels deep.` });
 
 /** The same for a value that becomes a field of `data`: one level less. */
-const nestedSchema = z.unknown().superRefine((value, context) => {
-  const fault = findJsonFault(value, MAX_DATA_DEPTH - 1);
-  if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
-});
+const nestedSchema = z
+  .unknown()
+  .superRefine((value, context) => {
+    const fault = findJsonFault(value, MAX_DATA_DEPTH - 1);
+    if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+  })
+  .meta({ description: `Any JSON value, at most ${MAX_DATA_DEPTH - 1} levels deep.` });
 
 function findJsonFault(value: unknown, depthLeft: number): string | undefined {
   if (value === undefined) return 'is required';
@@ -87,15 +105,26 @@ function seconds(minimum: number) {
 const timeSchema = z.iso.datetime({ offset: true, error: 'must be a time as in 2030-01-31T12:00:00Z' });
 
 const options = {
-  id: idSchema.optional(),
+  id: idSchema
+    .meta({ description: "The sender's own id: the same send again stores nothing and gives the first answer." })
+    .optional(),
   event: eventSchema.optional(),
-  persist: z.boolean().optional(),
-  ttl: seconds(1).optional(),
-  expiresAt: timeSchema.optional(),
-  collapseKey: shortText(MAX_NAME_LENGTH).optional(),
-  sendAt: timeSchema.optional(),
-  delay: seconds(0).optional(),
-  exceptUserId: userIdSchema.optional(),
+  persist: z
+    .boolean()
+    .meta({ description: '`false`: only to who is connected now; not stored, without `seq`.' })
+    .optional(),
+  ttl: seconds(1).meta({ description: 'Seconds from the time of sending after which the message expires.' }).optional(),
+  expiresAt: timeSchema
+    .meta({ description: 'The same as a time: later than the time of sending by at most a year.' })
+    .optional(),
+  collapseKey: shortText(MAX_NAME_LENGTH)
+    .meta({ description: 'Takes the place of the earlier message with this key, unless that one was read.' })
+    .optional(),
+  sendAt: timeSchema
+    .meta({ description: 'When to send: at most a year ahead, not more than 60 seconds ago.' })
+    .optional(),
+  delay: seconds(0).meta({ description: 'The same in seconds from now.' }).optional(),
+  exceptUserId: userIdSchema.meta({ description: 'This user does not get it, now or later.' }).optional(),
 };
 
 type Options = z.output<z.ZodObject<typeof options>>;
@@ -108,19 +137,34 @@ const EXCLUSIVE: readonly (readonly [OptionName, OptionName])[] = [
 ];
 const STORED_ONLY: readonly OptionName[] = ['ttl', 'expiresAt', 'collapseKey', 'sendAt', 'delay'];
 
+/** The same rules as `withOptions` checks, as JSON Schema. */
+const OPTION_RULES = [
+  ...EXCLUSIVE.map((names) => ({ not: { required: [...names] } })),
+  {
+    not: {
+      properties: { persist: { const: false } },
+      required: ['persist'],
+      anyOf: STORED_ONLY.map((name) => ({ required: [name] })),
+    },
+  },
+];
+
 /** Adds the send options to a shape, and checks that they go together. */
 function withOptions<Shape extends z.ZodRawShape>(shape: Shape) {
-  return z.object({ ...shape, ...options }).superRefine((value, context) => {
-    const given = value as Options;
-    for (const [one, other] of EXCLUSIVE) {
-      if (given[one] === undefined || given[other] === undefined) continue;
-      context.addIssue({ code: 'custom', path: [one], message: `cannot be combined with ${other}` });
-    }
-    if (given.persist !== false) return;
-    for (const name of STORED_ONLY.filter((option) => given[option] !== undefined)) {
-      context.addIssue({ code: 'custom', path: [name], message: 'cannot be combined with persist: false' });
-    }
-  });
+  return z
+    .object({ ...shape, ...options })
+    .superRefine((value, context) => {
+      const given = value as Options;
+      for (const [one, other] of EXCLUSIVE) {
+        if (given[one] === undefined || given[other] === undefined) continue;
+        context.addIssue({ code: 'custom', path: [one], message: `cannot be combined with ${other}` });
+      }
+      if (given.persist !== false) return;
+      for (const name of STORED_ONLY.filter((option) => given[option] !== undefined)) {
+        context.addIssue({ code: 'custom', path: [name], message: 'cannot be combined with persist: false' });
+      }
+    })
+    .meta({ allOf: OPTION_RULES });
 }
 
 const content = { type: typeSchema, data: dataSchema };
@@ -138,7 +182,7 @@ export const notificationSchema = withOptions({
   userId: userIdSchema,
   title: z.string().min(1, 'must not be empty').max(MAX_TEXT_LENGTH),
   body: z.string().max(MAX_TEXT_LENGTH),
-  data: dataSchema.refine(isRecord, 'must be an object').optional(),
+  data: dataSchema.refine(isRecord, 'must be an object').meta({ type: 'object' }).optional(),
 });
 export const directMessageSchema = withOptions({ to: userIdSchema, ...content });
 
@@ -160,7 +204,7 @@ export const updateMessageSchema = z.object({ data: dataSchema });
 
 export const topicNameSchema = z
   .string()
-  .refine(isNamedTopic, 'must be 1 to 64 letters, digits, _ . : - and begin with a letter or digit');
+  .regex(NAMED_TOPIC, 'must be 1 to 64 letters, digits, _ . : - and begin with a letter or digit');
 
 export const createTopicSchema = z.object({ name: topicNameSchema, isPrivate: z.boolean().optional() });
 export const topicSchema = z.object({ name: topicNameSchema });
@@ -189,7 +233,7 @@ export const historySchema = z.object({
 });
 
 /** A topic as clients name it: one's own personal topic, `*`, or a named one. */
-const anyTopicSchema = z
+export const anyTopicSchema = z
   .string()
   .min(1, 'must not be empty')
   .max(MAX_NAME_LENGTH + 1, 'is too long');
@@ -219,7 +263,8 @@ export const changeStatesSchema = z
   .refine(({ topic, upTo }) => upTo === undefined || topic !== undefined, {
     path: ['upTo'],
     message: 'needs a topic',
-  });
+  })
+  .meta({ oneOf: SELECTORS.map((name) => ({ required: [name] })), dependentRequired: { upTo: ['topic'] } });
 
 export const messageIdSchema = idSchema;
 
@@ -279,18 +324,20 @@ export const plainMessageSchema = z
   .refine(({ content: text, data }) => text !== undefined || data !== undefined, {
     path: ['content'],
     message: 'is required',
-  });
+  })
+  .meta({ anyOf: [{ required: ['content'] }, { required: ['data'] }] });
 export const plainPresenceSchema = z.object({ on: z.boolean().optional() });
 export const refreshSchema = z.object({ token: z.string().min(1, 'must not be empty') });
 
 /** A whole number in a query: decimal digits only, nothing is coerced. */
 function queryInteger(minimum: number, maximum: number) {
   const form = `must be a whole number from ${minimum} to ${maximum}`;
-  return z
+  const parsed = z
     .string()
-    .regex(/^\d{1,15}$/, form)
+    .regex(/^\d{1,16}$/, form)
     .transform(Number)
     .refine((value) => value >= minimum && value <= maximum, form);
+  return parsed.register(shownAs, { type: 'integer', minimum, maximum });
 }
 
 /** Query parameters of a topic's history. */
@@ -331,4 +378,6 @@ export const idempotencyKeySchema = z
   .string()
   .min(1, 'must not be empty')
   .max(MAX_KEY_LENGTH, `must have at most ${MAX_KEY_LENGTH} characters`)
-  .regex(/^[\u0020-\u007e]+$/, 'must be visible ASCII characters');
+  .regex(/^[\u0020-\u007e]+$/, 'must be visible ASCII characters')
+  // Blanks at its ends are no part of a header's value.
+  .register(shownAs, { pattern: '^[!-~]([ -~]*[!-~])?$' });

@@ -32,7 +32,7 @@ export function isStateTopic(topic: string): boolean {
 }
 
 /** What a named topic may be called: no sign in it can be mistaken for a personal topic or the broadcast one. */
-const NAMED_TOPIC = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
+export const NAMED_TOPIC = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
 
 export function isNamedTopic(text: string): boolean {
   return NAMED_TOPIC.test(text);

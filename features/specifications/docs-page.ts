@@ -1,0 +1,100 @@
+/** /docs: the OpenAPI document for people, by Swagger UI from files of this service. Nothing is loaded from elsewhere. */
+import { dirname, join } from 'node:path';
+import type { RequestHandler } from 'express';
+import helmet from 'helmet';
+import { AppError } from '../../utils/errors';
+import { parameterOf } from '../request';
+import type { Route } from '../routes';
+
+const MAX_AGE_MS = 3_600_000;
+
+const PAGE = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>tidings: documents</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<link rel="stylesheet" href="/docs/assets/page.css">
+</head>
+<body>
+<nav aria-label="Documents">
+<a href="/docs" aria-current="page">HTTP</a>
+<a href="/docs/errors">Errors</a>
+<a href="/openapi.json">openapi.json</a>
+<a href="/asyncapi.json">asyncapi.json (sockets)</a>
+<a href="/">Test page</a>
+</nav>
+<main id="swagger-ui"></main>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="/docs/assets/page.js"></script>
+</body>
+</html>
+`;
+
+const STYLE = `body{margin:0}
+nav{display:flex;flex-wrap:wrap;gap:1rem;padding:.75rem 1rem;font:16px/1.5 system-ui,sans-serif;background:#1b1b1b}
+nav a{color:#fff}
+nav a[aria-current]{font-weight:bold;text-decoration:none}
+`;
+
+/** Requests go to where the page came from: behind a proxy the service does not know its own https address. */
+const SCRIPT = `fetch('/openapi.json').then((response) => response.json()).then((specification) => {
+  SwaggerUIBundle({
+    spec: { ...specification, servers: [{ url: location.origin }] },
+    dom_id: '#swagger-ui',
+    deepLinking: true,
+    displayRequestDuration: true,
+    defaultModelsExpandDepth: 0,
+    validatorUrl: null,
+  });
+});
+`;
+
+const POLICY = helmet({
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      'default-src': ["'none'"],
+      'script-src': ["'self'"],
+      'style-src': ["'self'"],
+      'connect-src': ["'self'"],
+      'img-src': ["'self'", 'data:'],
+      'base-uri': ["'none'"],
+      'form-action': ["'none'"],
+      'frame-ancestors': ["'none'"],
+    },
+  },
+  // TLS ends at the proxy, which knows whether the promise of https can be kept.
+  strictTransportSecurity: false,
+});
+
+export function docsPageRoutes(): Route[] {
+  return [
+    { method: 'get', path: '/docs', handlers: [POLICY, serveText('html', PAGE)] },
+    { method: 'get', path: '/docs/assets/:file', handlers: [serveAsset()] },
+  ];
+}
+
+function serveText(type: string, text: string): RequestHandler {
+  return (_request, response) => {
+    response.type(type).send(text);
+  };
+}
+
+function serveAsset(): RequestHandler {
+  const own = new Map([
+    ['page.css', serveText('css', STYLE)],
+    ['page.js', serveText('js', SCRIPT)],
+  ]);
+  const swaggerFiles = dirname(require.resolve('swagger-ui-dist/package.json'));
+  const ofSwagger = new Set(['swagger-ui.css', 'swagger-ui-bundle.js']);
+  return (request, response, next) => {
+    const file = parameterOf(request, 'file');
+    const serve = own.get(file);
+    if (serve !== undefined) void serve(request, response, next);
+    else if (ofSwagger.has(file)) response.sendFile(join(swaggerFiles, file), { maxAge: MAX_AGE_MS });
+    else throw new AppError('not_found', 'There is no such path.');
+  };
+}

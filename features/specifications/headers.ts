@@ -1,0 +1,48 @@
+/** Headers of answers. */
+import type { ErrorCode } from '../../utils/errors';
+import type { JsonSchema } from './json-schema';
+import type { Operation } from './operations/operation';
+
+export const HEADERS = {
+  'X-Request-Id': { description: 'The log and problems carry it.', schema: { type: 'string', format: 'uuid' } },
+  RateLimit: {
+    description: 'What is left in this minute, in draft 8 of the RateLimit fields.',
+    schema: { type: 'string' },
+    example: '"caller"; r=599; t=60',
+  },
+  'RateLimit-Policy': {
+    description: 'The limit, in the same form.',
+    schema: { type: 'string' },
+    example: '"caller"; q=600; w=60; pk=:MTIzNDU2Nzg5MGFi:',
+  },
+  'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer', minimum: 0 } },
+  'Idempotent-Replay': {
+    description: 'The answer to a repeated `id` or `Idempotency-Key`.',
+    schema: { type: 'string', const: 'true' },
+  },
+  'WWW-Authenticate': { description: 'How to say who one is.', schema: { type: 'string', const: 'Bearer' } },
+} as const;
+
+export type HeaderName = keyof typeof HEADERS;
+
+/** Those of every answer of a route. */
+export function commonHeaders({ scope }: Operation): HeaderName[] {
+  return scope === 'public' ? ['X-Request-Id'] : ['X-Request-Id', 'RateLimit', 'RateLimit-Policy'];
+}
+
+const TOLD_WHEN_TO_RETRY: readonly ErrorCode[] = [
+  'request_in_progress',
+  'rate_limited',
+  'store_unavailable',
+  'store_full',
+];
+
+/** Those of a problem. */
+export function headersFor(codes: readonly ErrorCode[]): HeaderName[] {
+  if (codes.includes('unauthorized')) return ['WWW-Authenticate'];
+  return codes.some((code) => TOLD_WHEN_TO_RETRY.includes(code)) ? ['Retry-After'] : [];
+}
+
+export function headersOf(names: readonly HeaderName[]): Record<string, JsonSchema> {
+  return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
+}

@@ -1,0 +1,64 @@
+/** The gateway's paths. */
+import {
+  gatewayConnectedAnswer,
+  gatewaySentAnswer,
+  gatewaySentManyAnswer,
+  gatewayStatsAnswer,
+  gatewayStatusAnswer,
+} from '../../../utils/answers/gateway';
+import { gatewaySendManySchema, gatewaySendSchema } from '../../../utils/schemas';
+import { type Operation, READS, SENDS } from './operation';
+
+export const GATEWAY: readonly Operation[] = [
+  {
+    route: 'POST /api/gateway/send',
+    id: 'gatewaySend',
+    tag: 'Gateway',
+    summary: 'Emit an event to one user',
+    description: 'It is kept for a user who is away, and `success` is `false`.',
+    scope: 'send',
+    body: { schema: gatewaySendSchema, example: { userId: 'user123', event: 'offer', message: { price: 10 } } },
+    answers: { 200: { description: 'It is stored.', schema: gatewaySentAnswer } },
+    problems: SENDS,
+    isSend: true,
+  },
+  {
+    route: 'POST /api/gateway/send-many',
+    id: 'gatewaySendMany',
+    tag: 'Gateway',
+    summary: 'Emit an event to several users',
+    scope: 'send',
+    body: {
+      schema: gatewaySendManySchema,
+      example: { userIds: ['user123', 'user456'], event: 'offer', message: { price: 10 } },
+    },
+    answers: { 200: { description: 'The distinct recipients, connected or not.', schema: gatewaySentManyAnswer } },
+    problems: SENDS,
+    isSend: true,
+  },
+  {
+    route: 'GET /api/gateway/status/:userId',
+    id: 'gatewayStatus',
+    tag: 'Gateway',
+    summary: 'Is a user connected',
+    scope: 'presence',
+    answers: { 200: { description: 'At this moment.', schema: gatewayStatusAnswer } },
+    problems: READS,
+  },
+  {
+    route: 'GET /api/gateway/connected',
+    id: 'gatewayConnected',
+    tag: 'Gateway',
+    summary: 'Who is connected',
+    scope: 'presence',
+    answers: { 200: { description: 'All of them, by name.', schema: gatewayConnectedAnswer } },
+  },
+  {
+    route: 'GET /api/gateway/stats',
+    id: 'gatewayStats',
+    tag: 'Gateway',
+    summary: 'How many are connected',
+    scope: 'presence',
+    answers: { 200: { description: 'At this moment.', schema: gatewayStatsAnswer } },
+  },
+];

@@ -1,0 +1,58 @@
+/** How a route is described, and what several of them have in common. */
+import type { z } from 'zod';
+import { scheduledSendAnswer, sentAnswer } from '../../../utils/answers/sending';
+import type { ErrorCode } from '../../../utils/errors';
+import type { Scope } from '../../../utils/jwt';
+
+export interface Body {
+  readonly schema: z.ZodType;
+  readonly example: unknown;
+  /** Fields of the schema that this route refuses. */
+  readonly refused?: readonly string[];
+  readonly isOptional?: boolean;
+}
+
+export interface Answer {
+  readonly description: string;
+  /** Absent: text that is no JSON. */
+  readonly schema?: z.ZodType;
+  readonly type?: string;
+}
+
+export interface Operation {
+  /** Method and path as the table of routes has them. */
+  readonly route: string;
+  readonly id: string;
+  readonly tag: Tag;
+  readonly summary: string;
+  readonly description?: string;
+  /** Absent: any valid token. */
+  readonly scope?: Scope | 'public';
+  readonly body?: Body;
+  readonly query?: z.ZodObject;
+  readonly answers: Readonly<Record<number, Answer>>;
+  /** Errors of its own, beside those that come from its guards, its parameters and its body. */
+  readonly problems?: readonly ErrorCode[];
+  /** Does it take an Idempotency-Key? */
+  readonly isSend?: boolean;
+}
+
+export const TAGS = {
+  Sending: 'A 2xx answer means that the message is on disk. Whoever is away gets it on the next connect.',
+  Inbox: "The caller's own messages over all topics, and what was done with them.",
+  Messages: 'What can be done with a message that was sent: for its sender, or scope `admin`.',
+  Scheduled: 'Messages that wait for their time.',
+  Users: 'Who is connected, and all that is kept of a user.',
+  Topics: 'A named topic is a log that its members follow. A private one is not there (404) for anybody else.',
+  Gateway: "The paths and answers of a gateway that emits events to users: the payload is that event's first argument.",
+  Service: 'Probes, metrics and these documents.',
+} as const;
+
+type Tag = keyof typeof TAGS;
+
+export const READS = ['store_unavailable'] as const;
+export const WRITES = ['store_unavailable', 'store_full'] as const;
+export const SENDS = ['request_in_progress', 'idempotency_conflict', 'message_too_large', ...WRITES] as const;
+
+export const SENT_LATER = { description: 'It waits for its time.', schema: scheduledSendAnswer };
+export const SENT = { 200: { description: 'It is stored.', schema: sentAnswer }, 202: SENT_LATER };

@@ -1,0 +1,188 @@
+/** What the AsyncAPI document says of each event and action: the tables of client events say what they do. */
+import { z } from 'zod';
+import { answers, type serverPayloads } from '../../utils/frames';
+import {
+  ackSchema,
+  anyTopicSchema,
+  changeStatesSchema,
+  contentSchema,
+  createTopicSchema,
+  deviceSchema,
+  directMessageSchema,
+  echoContentSchema,
+  echoMessageSchema,
+  historySchema,
+  inviteSchema,
+  plainCreateSchema,
+  plainInviteSchema,
+  plainMessageSchema,
+  plainPresenceSchema,
+  plainTopicSchema,
+  refreshSchema,
+  topicSchema,
+  typingSchema,
+} from '../../utils/schemas';
+import { withFields } from './json-schema';
+
+/** What a client asks for, and what it is answered beside `ok: true`. */
+export interface Request {
+  readonly summary: string;
+  /** Absent: there is no payload, or the frame has no fields of its own. */
+  readonly payload?: z.ZodType;
+  readonly example?: object;
+  readonly answer: z.ZodType;
+}
+
+export const SERVER_SUMMARIES: Readonly<Record<keyof typeof serverPayloads, string>> = {
+  authenticated: 'The first event: who the service takes the client for',
+  connected: 'Follows at once',
+  message: 'A message, or the echo of `{content}`',
+  'sync:done': 'Catch-up is complete',
+  'sync:reset': "Messages behind the device's place are gone",
+  state: 'The user has read, archived or otherwise marked messages elsewhere',
+  'message:updated': 'The sender has replaced the data of a message',
+  'message:removed': 'A message is gone',
+  presence: 'Who is online now',
+  'presence:join': 'Somebody came',
+  'presence:leave': 'Somebody is gone',
+  typing: 'Somebody began or stopped typing',
+  pong: 'Answers `ping`',
+  messageReceived: 'Echoes `{message}`',
+  'auth:expiring': 'The token expires within a minute',
+  closing: 'The service is about to close the connection',
+  error: 'Something was refused outside a reply',
+};
+
+/** What both endpoints have under the same name and with the same fields. */
+const SHARED = {
+  ping: { summary: 'Ask for `pong`', answer: answers.time },
+  ack: {
+    summary: 'This device has everything of the topic up to `seq`',
+    payload: ackSchema,
+    example: { topic: '@anna', seq: 1 },
+    answer: answers.nothing,
+  },
+  state: {
+    summary: 'Mark messages of the inbox',
+    payload: changeStatesSchema,
+    example: { state: 'read', ids: ['m1'] },
+    answer: answers.state,
+  },
+  history: {
+    summary: 'What was said in a topic',
+    payload: historySchema,
+    example: { topic: 'news', limit: 10 },
+    answer: answers.history,
+  },
+  typing: {
+    summary: 'Tell that one is typing or not',
+    payload: typingSchema,
+    example: { topic: '@ben', typing: true },
+    answer: answers.nothing,
+  },
+  logout: { summary: "Close the user's sockets on this device", answer: answers.nothing },
+} as const satisfies Readonly<Record<string, Request>>;
+
+/** Socket.IO: each may carry a callback. */
+export const EVENTS: Readonly<Record<string, Request>> = {
+  ...SHARED,
+  message: {
+    summary: 'Send to a user or a topic, or ask for an echo',
+    payload: z.union([
+      directMessageSchema,
+      withFields(contentSchema, { topic: anyTopicSchema }),
+      echoMessageSchema,
+      echoContentSchema,
+    ]),
+    example: { to: 'ben', type: 'chat', data: { text: 'Hello' } },
+    answer: answers.sentOrEchoed,
+  },
+  'topic:create': {
+    summary: 'Create a topic',
+    payload: createTopicSchema,
+    example: { name: 'news' },
+    answer: answers.topic,
+  },
+  'topic:join': {
+    summary: 'Join a public topic',
+    payload: topicSchema,
+    example: { name: 'news' },
+    answer: answers.joined,
+  },
+  'topic:leave': { summary: 'Leave a topic', payload: topicSchema, example: { name: 'news' }, answer: answers.left },
+  'topic:invite': {
+    summary: 'Add somebody to a topic',
+    payload: inviteSchema,
+    example: { name: 'news', userId: 'ben' },
+    answer: answers.joined,
+  },
+  'topic:list': { summary: 'My topics and all public ones', answer: answers.topics },
+  'presence:subscribe': { summary: 'Watch who comes and goes', answer: answers.watching },
+  'presence:unsubscribe': { summary: 'Watch no longer', answer: answers.nothing },
+  'auth:refresh': {
+    summary: 'Go on with a newer token',
+    payload: refreshSchema,
+    example: { token: '<token>' },
+    answer: answers.refreshed,
+  },
+};
+
+const subscribe: Request = {
+  summary: 'Join a public topic',
+  payload: plainTopicSchema,
+  example: { topic_name: 'news' },
+  answer: answers.joined,
+};
+
+const { topic_name, content } = plainMessageSchema.shape;
+const { type, data: _data, ...options } = contentSchema.shape;
+
+/** `content` is sent as `data: {content}`; its type is `chat` where none is given. */
+const plainContent = z
+  .object({ topic_name, content: content.unwrap(), type: type.optional(), ...options })
+  .meta({ allOf: contentSchema.meta()?.['allOf'] });
+
+/** The plain endpoint: the payload is the frame without `action` and `ref`. */
+export const ACTIONS: Readonly<Record<string, Request>> = {
+  ...SHARED,
+  subscribe,
+  suscribe: { ...subscribe, summary: 'The same, as some clients spell it' },
+  unsubscribe: {
+    summary: 'Leave a topic',
+    payload: plainTopicSchema,
+    example: { topic_name: 'news' },
+    answer: answers.left,
+  },
+  create: {
+    summary: 'Create a topic',
+    payload: plainCreateSchema,
+    example: { topic_name: 'news', is_private: false },
+    answer: answers.topic,
+  },
+  invite: {
+    summary: 'Add somebody to a topic',
+    payload: plainInviteSchema,
+    example: { topic_name: 'news', username: 'ben' },
+    answer: answers.joined,
+  },
+  message: {
+    summary: 'Send to a topic that one is in, else to the user of that name',
+    payload: z.union([plainContent, withFields(contentSchema, { topic_name })]),
+    example: { topic_name: 'news', content: 'Hello' },
+    answer: answers.sent,
+  },
+  presence: {
+    summary: 'Watch who comes and goes; `on: false` ends it',
+    payload: plainPresenceSchema,
+    example: { on: true },
+    answer: z.union([answers.watching, answers.nothing]),
+  },
+  ping: { summary: 'Ask for `pong`; a reply comes when there is a `ref`', answer: answers.time },
+  auth: {
+    summary: 'The first frame where the address has no token (`authenticated` answers it); later a newer token',
+    payload: refreshSchema.extend({ device: deviceSchema.optional() }),
+    example: { token: '<token>', device: 'laptop' },
+    answer: answers.refreshed,
+  },
+  disconnect: { summary: 'Close this connection', answer: answers.nothing },
+};
