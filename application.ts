@@ -27,7 +27,7 @@ import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
 import { createLogger, type Logger } from './services/logger';
-import { createMetrics } from './services/metrics';
+import { createMetrics, registerGauges } from './services/metrics';
 import { PlainWebSocketService } from './services/plain-websocket';
 import { Presence } from './services/presence';
 import { Roster } from './services/roster';
@@ -86,10 +86,10 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const logger = overrides.logger ?? createLogger(config);
   const key = resolveKey(config);
   const tokens = createTokens({ ...key, ...claimRules(config), isExpRequired: config.JWT_REQUIRE_EXP }, clock);
-  const store = await openStore(config, clock);
+  const metrics = createMetrics();
+  const store = await openStore(config, clock, metrics.onFlush);
   const cluster = createCluster(config, store, logger);
   const connections = new Connections();
-  const metrics = createMetrics({ connections: () => connections.count, users: () => connections.userCount });
   const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock);
   const delivery = new Delivery({
@@ -97,6 +97,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     cursors,
     cluster,
     metrics,
+    clock,
     logger,
     maxBufferedBytes: config.MAX_BUFFERED_BYTES,
   });
@@ -108,6 +109,16 @@ export async function createApplication(config: Config, overrides: Overrides = {
   });
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
   const roster = new Roster({ connections, cluster, presence, cursors, clock });
+  registerGauges(metrics.registry, {
+    connections: (transport) => connections.countOver(transport),
+    users: () => connections.userCount,
+    catchUps: () => delivery.catchUps,
+    queuedWrites: () => store.queuedWrites,
+    unwrittenCursors: () => cursors.unwritten,
+    isLive: () => cluster.live === 'ok',
+    outages: () => cluster.outages,
+    nodes: () => roster.nodeCount,
+  });
   const typing = new Typing(delivery, cluster, clock);
   const sessions = new Sessions({
     config,
@@ -193,6 +204,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   });
 
   function receive(frame: ClusterFrame, node: string): void {
+    metrics.clusterFrames.inc();
     roster.receive(frame, node);
     sessions.receive(frame);
     typing.receive(frame);

@@ -47,7 +47,7 @@ export function healthRoutes(parts: HealthParts): Route[] {
       path: '/metrics',
       handlers: [
         async (_request, response) => {
-          response.type(parts.metrics.registry.contentType).send(await parts.metrics.registry.metrics());
+          response.type(parts.metrics.registry.contentType).send(await parts.metrics.scrape());
         },
       ],
     },

@@ -74,7 +74,7 @@ const API_HEADERS = {
 export function createHttpApplication(parts: HttpParts): HttpHandler {
   const { config, logger, tokens, health } = parts;
   const guards: Guards = {
-    authenticated: [authenticate(tokens), limitRequests(config, parts.cluster)],
+    authenticated: [authenticate(tokens), limitRequests(config, parts.cluster, health.metrics)],
     withBody: parseJsonBody(config.MAX_BODY_BYTES),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES),
     authorize: createAuthorize(config.AUTHORIZATION === 'open'),
@@ -105,7 +105,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '', documentRoutes());
   mountRoutes(app, '', specificationRoutes());
   app.use(refuseUnknownPath);
-  app.use(limitRefusals(config, parts.cluster));
+  app.use(limitRefusals(config, parts.cluster, health.metrics));
   app.use(renderError(logger, health.metrics));
   return app as unknown as HttpHandler;
 }

@@ -36,22 +36,29 @@ export interface Connection {
   terminate(): void;
 }
 
+export type TransportName = 'socketio' | 'plain';
+
 /** How connections of one kind write: what goes to many of them is encoded once. */
 export interface Transport {
+  readonly name: TransportName;
   encodeMessage(message: AnyMessage, counts: Counts | undefined): unknown;
   encodeEvent(event: string, payload: unknown): unknown;
 }
 
-/**
- * Writes the same to many connections. `exceptUserId`: not to those of this user.
- * @returns who is closing and was written nothing.
- */
+/** To how many connections something was written, and who is closing and was written nothing. */
+export interface Written {
+  readonly count: number;
+  readonly closing: readonly Connection[];
+}
+
+/** Writes the same to many connections. `exceptUserId`: not to those of this user. */
 export function writeToAll(
   connections: Iterable<Connection>,
   encode: (transport: Transport) => unknown,
   exceptUserId?: string,
-): readonly Connection[] {
+): Written {
   const frames = new Map<Transport, unknown>();
+  let count = 0;
   const closing: Connection[] = [];
   for (const connection of connections) {
     if (exceptUserId !== undefined && connection.userId === exceptUserId) continue;
@@ -60,18 +67,25 @@ export function writeToAll(
       frame = encode(connection.transport);
       frames.set(connection.transport, frame);
     }
-    if (!connection.writeFrame(frame)) closing.push(connection);
+    if (connection.writeFrame(frame)) count += 1;
+    else closing.push(connection);
   }
-  return closing;
+  return { count, closing };
 }
 
 export class Connections {
   readonly #byUser = new Map<string, Set<Connection>>();
   #count = 0;
+  readonly #countOver: Record<TransportName, number> = { socketio: 0, plain: 0 };
 
   /** Open connections in all. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Open connections over one transport. */
+  countOver(transport: TransportName): number {
+    return this.#countOver[transport];
   }
 
   /** Distinct users. */
@@ -84,6 +98,7 @@ export class Connections {
     if (known === undefined) this.#byUser.set(connection.userId, new Set([connection]));
     else known.add(connection);
     this.#count += 1;
+    this.#countOver[connection.transport.name] += 1;
   }
 
   /** @returns whether it was listed. */
@@ -91,6 +106,7 @@ export class Connections {
     const known = this.#byUser.get(connection.userId);
     if (known?.delete(connection) !== true) return false;
     this.#count -= 1;
+    this.#countOver[connection.transport.name] -= 1;
     if (known.size === 0) this.#byUser.delete(connection.userId);
     return true;
   }

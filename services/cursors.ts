@@ -27,6 +27,11 @@ export class Cursors {
     private readonly clock: Clock,
   ) {}
 
+  /** Places that are not in the store yet, those being written included. */
+  get unwritten(): number {
+    return this.#pending.size + this.#writing.size;
+  }
+
   /** Moves a device forward in a topic; going back is ignored. */
   advance(cursor: Omit<Cursor, 'at'>): void {
     const key = keyOf(cursor);

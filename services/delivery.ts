@@ -9,14 +9,16 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { Clock } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import { badField } from '../utils/errors';
 import type { AnyMessage, Counts, LiveMessage, Message } from '../utils/protocol';
-import { isStateTopic, ownerOfPersonalTopic } from '../utils/topic-names';
+import { destinationOf, isStateTopic, ownerOfPersonalTopic } from '../utils/topic-names';
 import type { Cluster } from './cluster';
-import { type Connection, type Transport, writeToAll } from './connections';
+import { type Connection, type Transport, type Written, writeToAll } from './connections';
 import type { Cursors } from './cursors';
 import type { Metrics } from './metrics';
+import { RecentSends } from './recent-sends';
 import type { Appended, Draft, Expired, Page, Position, Reader, Store } from './storage/contract';
 
 /** Unacknowledged messages that catch-up puts on the way to one device. */
@@ -37,6 +39,8 @@ interface FollowedTopic {
   /** The greatest `seq` that is known to be stored. */
   newest: number;
   isHealing: boolean;
+  /** What was emitted lately, once somebody has joined who acknowledges. */
+  recent: RecentSends | undefined;
 }
 
 /** What a connection has been sent in catch-up and not acknowledged yet. */
@@ -50,6 +54,8 @@ interface Subscription {
   readonly followed: FollowedTopic;
   /** Last `seq` written in catch-up; `undefined` once it has joined: then it stands at the `head` of the node. */
   position: number | undefined;
+  /** Up to there the time until acknowledgement is measured; what came in catch-up is not. */
+  measuredUpTo: number;
 }
 
 /** How a message is told. */
@@ -68,6 +74,8 @@ interface Session {
   readonly window: Window;
   /** Has the first catch-up ended? */
   isUpToDate: boolean;
+  /** Messages written in catch-up. */
+  caughtUp: number;
 }
 
 export interface DeliveryParts {
@@ -75,6 +83,7 @@ export interface DeliveryParts {
   readonly cursors: Cursors;
   readonly cluster: Cluster;
   readonly metrics: Metrics;
+  readonly clock: Clock;
   readonly logger: Logger;
   /** Unsent bytes beyond which a connection is cut. */
   readonly maxBufferedBytes: number;
@@ -88,9 +97,15 @@ export class Delivery {
 
   /** A page fits the buffer of a connection: who reads is never cut for what catch-up writes. */
   readonly #pageBytes: number;
+  #catchUps = 0;
 
   constructor(private readonly parts: DeliveryParts) {
     this.#pageBytes = Math.min(MAX_PAGE_BYTES, parts.maxBufferedBytes);
+  }
+
+  /** New connections that are not up to date yet. */
+  get catchUps(): number {
+    return this.#catchUps;
   }
 
   /**
@@ -100,7 +115,7 @@ export class Delivery {
   async publish(draft: Draft): Promise<Appended> {
     const appended = await this.parts.store.append(draft);
     if (appended.outcome === 'stored') {
-      this.parts.metrics.sends.inc();
+      this.parts.metrics.sends[destinationOf(draft.topic)].inc();
       await this.emitAppended(appended.entries);
     }
     return appended;
@@ -217,13 +232,14 @@ export class Delivery {
   }
 
   #emitNext(followed: FollowedTopic, message: Message, telling: Telling): void {
-    const closing = emit(followed.members, message, telling);
+    const { count, closing } = emit(followed.members, message, telling);
     // What would be written to a connection that is closing does not arrive: its place stays before this message.
     for (const member of closing) this.detach(member);
     followed.head = message.seq;
     this.#moved.add(followed);
     if (followed.members.size === 0) return;
-    this.parts.metrics.deliveries.inc(followed.members.size);
+    this.parts.metrics.deliveries.live.inc(count);
+    followed.recent?.add(message.seq, Date.parse(message.timestamp));
     this.#recordSending(followed.topic, message.seq, message.seq);
   }
 
@@ -236,7 +252,7 @@ export class Delivery {
     if (followed.isHealing) return;
     followed.isHealing = true;
     try {
-      await this.#emitFromStore(followed);
+      if (await this.#emitFromStore(followed)) this.parts.metrics.gapsHealed.inc();
     } catch (error) {
       // The next message of the topic, or the next connection, comes here again.
       this.parts.logger.error({ err: error, topic: followed.topic }, 'a gap could not be read from the store');
@@ -245,7 +261,9 @@ export class Delivery {
     }
   }
 
-  async #emitFromStore(followed: FollowedTopic): Promise<void> {
+  /** @returns whether anything was missing: what was told meanwhile is not. */
+  async #emitFromStore(followed: FollowedTopic): Promise<boolean> {
+    let isAnyMissing = false;
     let page: Page;
     let before: number;
     do {
@@ -253,12 +271,15 @@ export class Delivery {
       page = await this.#readPage(followed.topic, { after: followed.head, limit: CATCH_UP_WINDOW_MESSAGES });
       const counts = await this.#countsFor(followed.topic);
       for (const message of page.messages) {
-        if (message.seq > followed.head) this.#emitNext(followed, message, { counts });
+        if (message.seq <= followed.head) continue;
+        this.#emitNext(followed, message, { counts });
+        isAnyMissing = true;
       }
       followed.head = Math.max(followed.head, page.position);
       // What was stored while the page was read showed as a gap too, and was left to this. What cannot be seen yet is
       // left to the next comparison.
     } while (page.position < page.head || (before < followed.head && followed.head < followed.newest));
+    return isAnyMissing;
   }
 
   #readPage(topic: string, options: { after: number; limit: number; reader?: Reader }): Promise<Page> {
@@ -271,6 +292,16 @@ export class Delivery {
    * @throws StoreError when the store cannot be read: the connection should be closed, it would have a gap.
    */
   async attach(connection: Connection): Promise<void> {
+    this.#catchUps += 1;
+    try {
+      await this.#attach(connection);
+    } finally {
+      this.#catchUps -= 1;
+    }
+  }
+
+  async #attach(connection: Connection): Promise<void> {
+    const startedAt = performance.now();
     const session = newSession();
     this.#sessions.set(connection, session);
     const cursors = await this.parts.cursors.open(connection.userId, connection.device);
@@ -280,13 +311,20 @@ export class Delivery {
     }
     const counts = await this.parts.store.counts(connection.userId);
     session.isUpToDate = true;
-    if (connection.isOpen) connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
+    if (!connection.isOpen) return;
+    this.#measureCatchUp(session, performance.now() - startedAt);
+    connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
+  }
+
+  #measureCatchUp({ caughtUp }: Session, durationMs: number): void {
+    this.parts.metrics.catchUpMessages.observe(caughtUp);
+    this.parts.metrics.catchUpDuration.observe(durationMs / 1_000);
   }
 
   async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
     if (session.subscriptions.has(topic) || session.left.delete(topic)) return;
     const followed = this.#follow(connection, topic);
-    const subscription = { followed, position: start.seq };
+    const subscription = { followed, position: start.seq, measuredUpTo: Number.POSITIVE_INFINITY };
     session.subscriptions.set(topic, subscription);
     const isFollowing = () => connection.isOpen && session.subscriptions.get(topic) === subscription;
     const reader = { userId: connection.userId, unreadUpTo: start.unreadUpTo };
@@ -358,7 +396,8 @@ export class Delivery {
     if (count > 0) {
       if (isAcknowledging(connection, topic)) session.window.inFlight.push({ topic, seq: page.position, count });
       connection.sendPage(page.messages, counts);
-      this.parts.metrics.deliveries.inc(count);
+      session.caughtUp += count;
+      this.parts.metrics.deliveries.catch_up.inc(count);
       this.#recordSending(topic, page.messages[0]?.seq ?? page.position, page.position);
       await connection.drained();
     }
@@ -388,6 +427,7 @@ export class Delivery {
       members: new Set(),
       newest: 0,
       isHealing: false,
+      recent: undefined,
     };
     this.#topics.set(topic, followed);
     return followed;
@@ -439,7 +479,20 @@ export class Delivery {
     const sent = positionOf(subscription);
     if (seq > sent) throw badField('seq', `is ahead of the last message sent (${sent})`);
     this.parts.cursors.advance({ userId: connection.userId, device: connection.device, topic, seq });
+    this.#measureAck(subscription, seq);
     openWindow(session.window, topic, seq);
+  }
+
+  #measureAck(subscription: Subscription, seq: number): void {
+    const { followed, measuredUpTo } = subscription;
+    this.parts.metrics.acks.inc();
+    if (seq <= measuredUpTo) return;
+    subscription.measuredUpTo = seq;
+    const now = this.parts.clock.now();
+    for (const sentAt of followed.recent?.between(measuredUpTo, seq) ?? []) {
+      // Another node may have sent it, by a clock that is ahead.
+      this.parts.metrics.sendToAck.observe(Math.max(0, now - sentAt) / 1_000);
+    }
   }
 
   #positionsOf(session: Session): Record<string, number> {
@@ -451,8 +504,7 @@ export class Delivery {
   }
 }
 
-/** @returns who is closing. */
-function emit(members: Iterable<Connection>, message: AnyMessage, { counts, except }: Telling): readonly Connection[] {
+function emit(members: Iterable<Connection>, message: AnyMessage, { counts, except }: Telling): Written {
   const encode = (transport: Transport) => transport.encodeMessage(message, counts);
   return writeToAll(except === undefined ? members : without(members, except), encode, message.exceptUserId);
 }
@@ -467,13 +519,22 @@ function isAcknowledging(connection: Connection, topic: string): boolean {
 }
 
 function newSession(): Session {
-  return { subscriptions: new Map(), left: new Set(), window: { inFlight: [], waiting: [] }, isUpToDate: false };
+  return {
+    subscriptions: new Map(),
+    left: new Set(),
+    window: { inFlight: [], waiting: [] },
+    isUpToDate: false,
+    caughtUp: 0,
+  };
 }
 
 /** In the tick in which the connection has everything up to `head`: see above. */
 function join(connection: Connection, subscription: Subscription): void {
+  const { followed } = subscription;
   subscription.position = undefined;
-  subscription.followed.members.add(connection);
+  subscription.measuredUpTo = followed.head;
+  if (isAcknowledging(connection, followed.topic)) followed.recent ??= new RecentSends();
+  followed.members.add(connection);
 }
 
 function positionOf({ position, followed }: Subscription): number {

@@ -125,6 +125,7 @@ export class PlainConnection implements Connection {
 }
 
 const plainTransport: Transport = {
+  name: 'plain',
   encodeMessage: (message, counts) => textFrame(Buffer.from(encodeMessage(message, counts), 'utf8')),
   encodeEvent: (event, payload) => textFrame(Buffer.from(encodeFrame(event, payload), 'utf8')),
 };

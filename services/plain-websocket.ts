@@ -110,6 +110,7 @@ export class PlainWebSocketService {
     const refusal = this.parts.sessions.isOpen ? this.parts.limits.refusalOf(request) : 'going_away';
     if (refusal !== undefined) {
       this.parts.metrics.refusals.inc({ code: refusal });
+      if (refusal === 'rate_limited') this.parts.metrics.rateLimited.handshakes.inc();
       webSocket.close(REFUSAL_CODES.get(refusal) ?? UNAUTHENTICATED, refusal);
       return;
     }

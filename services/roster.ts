@@ -128,6 +128,11 @@ export class Roster {
     return count;
   }
 
+  /** Nodes that are known here, this one included. */
+  get nodeCount(): number {
+    return 1 + this.#peers.size;
+  }
+
   userIds(): string[] {
     return [...new Set([...this.parts.connections.userIds(), ...this.#elsewhere.keys()])];
   }

@@ -12,7 +12,7 @@ import type { Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
 import type { Delivery } from './delivery';
-import { EventLimit } from './event-limit';
+import { EventLimit, type Verdict } from './event-limit';
 import { describeFailure } from './failures';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
@@ -168,12 +168,18 @@ export class Sessions {
 
   /** Counts something that is no event, like a ping frame, and ends who floods. */
   countEvent(connection: Connection): void {
-    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now()) ?? 'accepted';
+    const verdict = this.#judge(connection);
     if (verdict === 'abusive') this.end(connection, 'rate_limited', 'Too many frames.');
   }
 
-  #limitEvents(connection: Connection): void {
+  #judge(connection: Connection): Verdict {
     const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now()) ?? 'accepted';
+    if (verdict !== 'accepted') this.parts.metrics.rateLimited.events.inc();
+    return verdict;
+  }
+
+  #limitEvents(connection: Connection): void {
+    const verdict = this.#judge(connection);
     if (verdict === 'accepted') return;
     const reason = `More than ${this.parts.config.SOCKET_EVENTS_PER_SECOND} events per second.`;
     if (verdict === 'abusive') this.end(connection, 'rate_limited', reason);

@@ -218,6 +218,7 @@ const ENGINE_MESSAGE = '4';
  * ws in one piece: one write where header and payload would be two.
  */
 export const socketTransport: Transport = {
+  name: 'socketio',
   encodeMessage: (message, counts) => encode(argumentsOf(message, counts)),
   encodeEvent: (event, payload) => encode([event, payload]),
 };

@@ -1,6 +1,7 @@
 /** Work that returns by itself: cursors are written behind, what is due is sent or expires, old messages go. */
 import type { Clock } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
+import { destinationOf } from '../utils/topic-names';
 import type { Cluster } from './cluster';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
@@ -81,7 +82,12 @@ export class Upkeep {
 
   async #sendDue(): Promise<number> {
     const { taken, entries } = await this.parts.store.appendDue(DUE_CHUNK);
-    this.parts.metrics.sends.inc(entries.filter(({ ref }) => ref === undefined).length);
+    for (const { ref, topic, scheduledFor } of entries) {
+      if (ref !== undefined || scheduledFor === undefined) continue;
+      this.parts.metrics.sends[destinationOf(topic)].inc();
+      const lateMs = this.parts.clock.now() - Date.parse(scheduledFor);
+      this.parts.metrics.scheduleDelay.observe(Math.max(0, lateMs) / 1_000);
+    }
     await this.parts.delivery.emitAppended(entries);
     return taken;
   }

@@ -110,6 +110,7 @@ export class WebSocketService {
   #checkHandshake(request: IncomingMessage, answer: (refusal: string | undefined, isAllowed: boolean) => void): void {
     const refusal = this.parts.sessions.isOpen ? this.parts.limits.refusalOf(request) : 'going_away';
     if (refusal !== undefined) this.parts.metrics.refusals.inc({ code: refusal });
+    if (refusal === 'rate_limited') this.parts.metrics.rateLimited.handshakes.inc();
     answer(refusal, refusal === undefined);
   }
 

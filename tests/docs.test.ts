@@ -4,12 +4,12 @@ import { dirname, join, relative } from 'node:path';
 import { clientActions, clientEvents, type SocketOperations } from '../features/client-events';
 import type { mountRoutes } from '../features/routes';
 import { renderConfigurationPage } from '../scripts/generate-docs';
-import { createMetrics } from '../services/metrics';
 import { describeVariables, renderEnvExample } from '../utils/config';
 import { ERROR_KINDS } from '../utils/errors';
 import { CLOSE_CODES, CLOSING_CODES, REQUESTED_STATES, SERVER_EVENTS } from '../utils/protocol';
 import { contentSchema } from '../utils/schemas';
 import { parseHttpFile } from './support/http-file';
+import { idleMetrics } from './support/metrics';
 import { OpenApi } from './support/openapi';
 import { startService } from './support/service';
 
@@ -289,8 +289,7 @@ describe('/asyncapi.json', () => {
 });
 
 describe('docs/reference/metrics.md', () => {
-  const none = () => 0;
-  const { registry } = createMetrics({ connections: none, users: none });
+  const { registry } = idleMetrics();
 
   it('has one heading for each metric', async () => {
     const metrics = await registry.getMetricsAsJSON();

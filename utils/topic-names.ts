@@ -37,3 +37,11 @@ export const NAMED_TOPIC = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
 export function isNamedTopic(text: string): boolean {
   return NAMED_TOPIC.test(text);
 }
+
+/** Whom a topic is for, as metrics and traces tell it: its name would name a person. */
+export type Destination = 'user' | 'topic' | 'broadcast';
+
+export function destinationOf(topic: string): Destination {
+  if (topic === BROADCAST_TOPIC) return 'broadcast';
+  return topic.startsWith('@') ? 'user' : 'topic';
+}

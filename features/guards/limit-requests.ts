@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import type { Cluster } from '../../services/cluster';
+import type { Metrics } from '../../services/metrics';
 import type { Config } from '../../utils/config';
 import { AppError, toAppError } from '../../utils/errors';
 import { holdsScope } from '../../utils/jwt';
@@ -15,7 +16,7 @@ type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MIN
  * Limits requests per caller; callers with scope `send` are services and may do more. `RateLimit` headers follow
  * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After. Nodes count together.
  */
-export function limitRequests(limits: Limits, cluster: Cluster): RequestHandler {
+export function limitRequests(limits: Limits, cluster: Cluster, metrics: Metrics): RequestHandler {
   return rateLimit({
     ...(cluster.isShared ? { store: new SharedRateLimits(cluster) } : {}),
     windowMs: WINDOW_MS,
@@ -30,6 +31,7 @@ export function limitRequests(limits: Limits, cluster: Cluster): RequestHandler 
       return caller === undefined ? `address:${ipKeyGenerator(request.ip ?? '')}` : `caller:${caller.userId}`;
     },
     handler: (_request, response) => {
+      metrics.rateLimited.requests.inc();
       const seconds = Number(response.getHeader('Retry-After') ?? WINDOW_MS / 1000);
       throw new AppError('rate_limited', 'This caller has used up its requests of this minute.', {
         retryAfterSeconds: seconds,
@@ -44,8 +46,8 @@ function isService(request: Request): boolean {
 }
 
 /** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */
-export function limitRefusals(limits: Limits, cluster: Cluster): ErrorRequestHandler {
-  const limit = limitRequests(limits, cluster);
+export function limitRefusals(limits: Limits, cluster: Cluster, metrics: Metrics): ErrorRequestHandler {
+  const limit = limitRequests(limits, cluster, metrics);
   return (error, request, response, next) => {
     if (toAppError(error).status !== 401) return next(error);
     limit(request, response, (limited?: unknown) => next(limited ?? error));

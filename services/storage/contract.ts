@@ -455,6 +455,16 @@ export interface UserStore {
   erase(userId: string): Promise<Erased>;
 }
 
+/** One batch that went to the disk, or to the server, together. */
+export interface Flush {
+  readonly writes: number;
+  readonly durationMs: number;
+  /** false: the store did not accept it. */
+  readonly isDone: boolean;
+}
+
+export type FlushListener = (flush: Flush) => void;
+
 export interface Store
   extends LogStore,
     DeviceStore,
@@ -464,6 +474,9 @@ export interface Store
     ScheduleStore,
     KeyStore,
     UserStore {
+  /** Writes that wait for their batch, or are in it. */
+  readonly queuedWrites: number;
+
   /** Resolves when a small write has reached the disk; throws StoreError when the store cannot be written. */
   probe(): Promise<void>;
 

@@ -5,7 +5,7 @@
 import { statfsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RootDatabase } from 'lmdb';
-import { StoreError } from './contract';
+import { type FlushListener, StoreError } from './contract';
 
 interface QueuedWrite {
   /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
@@ -20,6 +20,7 @@ const MIN_FREE_BYTES = 64 * 1024;
 
 export class WriteQueue {
   #queue: QueuedWrite[] = [];
+  #committing = 0;
   #isCommitting = false;
   #isClosed = false;
   #whenIdle: (() => void)[] = [];
@@ -28,7 +29,13 @@ export class WriteQueue {
   constructor(
     private readonly root: RootDatabase,
     private readonly path: string,
+    private readonly onFlush: FlushListener,
   ) {}
+
+  /** Writes that wait, or are being flushed. */
+  get length(): number {
+    return this.#queue.length + this.#committing;
+  }
 
   /** Resolves to what `apply` gives when it has been flushed to disk. @throws StoreError; nothing was written then. */
   write<Result>(apply: () => Result): Promise<Result> {
@@ -64,11 +71,15 @@ export class WriteQueue {
 
   async #commit(writes: readonly QueuedWrite[]): Promise<void> {
     let settle: (() => void)[] = [];
+    let isDone = true;
+    const startedAt = performance.now();
+    this.#committing = writes.length;
     try {
       await this.root.transaction(() => {
         settle = writes.map(applyOne);
       });
     } catch (error) {
+      isDone = false;
       const failure = toStoreError(await causeOf(error), this.#hasSpace());
       settle = writes.map(
         ({ fail }) =>
@@ -76,6 +87,8 @@ export class WriteQueue {
             fail(failure),
       );
     }
+    this.#committing = 0;
+    this.onFlush({ writes: writes.length, durationMs: performance.now() - startedAt, isDone });
     for (const tell of settle) tell();
   }
 

@@ -20,6 +20,7 @@ import {
   type Draft,
   type Erased,
   type Expired,
+  type FlushListener,
   type HistoryOptions,
   type IdempotencyKey,
   type InboxPage,
@@ -67,7 +68,7 @@ const directoriesInUse = new Set<string>();
  * Opens the store in a directory, which is made when it is missing.
  * @throws StoreOpenError when it is damaged, in use by another process, or of another version.
  */
-export function openLmdbStore(directory: string, clock: Clock): Store {
+export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushListener = () => {}): Store {
   const path = prepareDirectory(directory);
   if (directoriesInUse.has(path)) throw inUse(directory, `this process (${process.pid})`);
   verify(path);
@@ -77,7 +78,7 @@ export function openLmdbStore(directory: string, clock: Clock): Store {
     refuseOtherProcess(root, trees.topics, directory);
     refuseOtherLayout(trees.meta, directory);
     directoriesInUse.add(path);
-    return new LmdbStore(root, trees, { clock, path, onClose: () => directoriesInUse.delete(path) });
+    return new LmdbStore(root, trees, { clock, path, onFlush, onClose: () => directoriesInUse.delete(path) });
   } catch (error) {
     void root.close();
     if (error instanceof StoreOpenError) throw error;
@@ -160,6 +161,7 @@ function refuseOtherLayout(meta: Trees['meta'], directory: string): void {
 interface LmdbParts {
   readonly clock: Clock;
   readonly path: string;
+  readonly onFlush: FlushListener;
   readonly onClose: () => void;
 }
 
@@ -182,11 +184,11 @@ class LmdbStore implements Store {
     private readonly trees: Trees,
     private readonly parts: LmdbParts,
   ) {
-    const { clock, path } = parts;
+    const { clock, path, onFlush } = parts;
     const marks = new Marks(trees);
     const log = new Log(trees, marks, clock);
     const inbox = new Inbox(trees, { log, marks, clock });
-    this.#queue = new WriteQueue(root, path);
+    this.#queue = new WriteQueue(root, path, onFlush);
     this.#marks = marks;
     this.#log = log;
     this.#inbox = inbox;
@@ -459,6 +461,10 @@ class LmdbStore implements Store {
     await this.#write(() => this.#log.removeOld(topic, old));
     await this.#removeOldMarks(topic);
     return old.length;
+  }
+
+  get queuedWrites(): number {
+    return this.#queue.length;
   }
 
   probe(): Promise<void> {

@@ -8,7 +8,7 @@ import { LRUCache } from 'lru-cache';
 import { ObjectId } from 'mongodb';
 import { type Clock, toIsoTime } from '../../utils/clock';
 import { newId } from '../../utils/ids';
-import { StoreError } from './contract';
+import { type FlushListener, StoreError } from './contract';
 import { Claims } from './mongodb-claims';
 import { CALL_DEADLINE_MS } from './mongodb-connection';
 import { isDuplicate, toStoreError } from './mongodb-errors';
@@ -72,12 +72,23 @@ export class Writer {
   readonly #queues = new Map<string, (Waiting | Step)[]>();
   readonly #heads = new LRUCache<string, Head>({ max: MAX_HEADS });
   readonly #claims: Claims;
+  #queuedLines = 0;
 
   constructor(
     private readonly collections: Collections,
-    private readonly parts: { readonly log: Log; readonly clock: Clock; readonly replacing: Replacing },
+    private readonly parts: {
+      readonly log: Log;
+      readonly clock: Clock;
+      readonly replacing: Replacing;
+      readonly onFlush: FlushListener;
+    },
   ) {
     this.#claims = new Claims(collections);
+  }
+
+  /** Lines that wait, or are being inserted. */
+  get queuedLines(): number {
+    return this.#queuedLines;
   }
 
   /** Resolves in the order of the calls for one topic. */
@@ -85,6 +96,7 @@ export class Writer {
     return new Promise((resolve, reject) => {
       const until = performance.now() + CALL_DEADLINE_MS;
       const waiting = { ...request, _id: new ObjectId(), until, doc: undefined, entries: [], resolve, reject };
+      this.#queuedLines += 1;
       this.#enqueue(request.content.topic, waiting);
     });
   }
@@ -146,6 +158,8 @@ export class Writer {
     } catch (error) {
       this.#heads.delete(topic);
       for (const { reject } of timely) reject(toStoreError(error));
+    } finally {
+      this.#queuedLines -= batch.length;
     }
   }
 
@@ -226,13 +240,19 @@ export class Writer {
   async #tryInsert(topic: string, lines: readonly Line[]): Promise<readonly MessageDoc[]> {
     const remembered = this.#heads.get(topic);
     const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
+    const startedAt = performance.now();
+    const tell = (isDone: boolean) =>
+      this.parts.onFlush({ writes: docs.length, durationMs: performance.now() - startedAt, isDone });
     try {
       await this.collections.messages.insertMany(docs, { ordered: true });
     } catch (error) {
       this.#heads.delete(topic);
-      if (!isDuplicate(error)) throw error;
-      return this.#readBack(topic, docs);
+      // Another node was faster: that is no fault, and the lines are tried again.
+      if (isDuplicate(error)) return this.#readBack(topic, docs);
+      tell(false);
+      throw error;
     }
+    tell(true);
     const last = docs.at(-1);
     if (last !== undefined) this.#heads.set(topic, { seq: last.seq, order: last.order });
     return remembered === undefined ? docs : this.#inSight(topic, docs);

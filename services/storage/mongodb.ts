@@ -15,6 +15,7 @@ import {
   type Draft,
   type Erased,
   type Expired,
+  type FlushListener,
   type HistoryOptions,
   type IdempotencyKey,
   type InboxPage,
@@ -64,8 +65,12 @@ const ERASED_AT_ONCE = 500;
  * Opens the store in the database that the URL names; collections and indexes are made when they are missing.
  * @throws StoreOpenError within ten seconds when that cannot be.
  */
-export async function openMongoStore(url: string, clock: Clock): Promise<SharedStore> {
-  return new MongoStore(await connect(url), clock);
+export async function openMongoStore(
+  url: string,
+  clock: Clock,
+  onFlush: FlushListener = () => {},
+): Promise<SharedStore> {
+  return new MongoStore(await connect(url), clock, onFlush);
 }
 
 /** Every call goes through `#call` or, where it may take long, `#sweep`; what they do is in the files beside. */
@@ -89,6 +94,7 @@ class MongoStore implements SharedStore {
   constructor(
     private readonly connection: Connection,
     clock: Clock,
+    onFlush: FlushListener,
   ) {
     const { collections } = connection;
     this.identity = connection.identity;
@@ -97,7 +103,7 @@ class MongoStore implements SharedStore {
     const log = new Log(collections, marks, clock);
     const graves = new Graves(collections);
     const collapse = new Collapse(collections, graves, { log, marks, clock });
-    const writer = new Writer(collections, { log, clock, replacing: collapse });
+    const writer = new Writer(collections, { log, clock, replacing: collapse, onFlush });
     const sweeps = new Sweeps(collections, { log, marks });
     const inbox = new Inbox(collections, { log, marks, writer, clock, turns });
     const devices = new Devices(collections, { log, marks, inbox, turns });
@@ -330,6 +336,10 @@ class MongoStore implements SharedStore {
 
   recentHeads(since: number): Promise<ReadonlyMap<string, number>> {
     return this.#call(() => this.#log.recentHeads(since));
+  }
+
+  get queuedWrites(): number {
+    return this.#writer.queuedLines;
   }
 
   probe(): Promise<void> {

@@ -28,7 +28,8 @@ async function expectNobodyElseListed(service: SharedService): Promise<void> {
   const { text } = await service.exchange({ path: '/websocket/users/connected' });
   expect(JSON.parse(text)).toMatchObject({ users: ['bystander'], count: 1 });
   const metrics = await service.exchange({ path: '/metrics' });
-  expect(metrics.text).toContain('\ntidings_connections 1\n');
+  expect(metrics.text).toContain('\ntidings_connections{transport="socketio"} 1\n');
+  expect(metrics.text).toContain('\ntidings_connections{transport="plain"} 0\n');
 }
 
 /** One polling session, request by request. */
@@ -589,7 +590,7 @@ it('lets HANDSHAKES_PER_SECOND in, before any token is looked at, and goes on in
   }
   const { text: metrics } = await exchange(service.url, { path: '/metrics' });
   expect(metrics).toContain('tidings_refusals_total{code="rate_limited"} 215\n');
-  expect(metrics).not.toContain('code="unauthorized"');
+  expect(metrics).toContain('tidings_refusals_total{code="unauthorized"} 0\n');
   await service.send('anna', [1]);
   expect(await anna.next<Message>('message')).toMatchObject({ data: { n: 1 } });
   now += 1_000;

@@ -1,6 +1,7 @@
 /** Bad input over plain WebSocket: a clear answer or a close code, nothing changed, nobody else disturbed. */
 import { ShiftedClock } from '../support/clock';
 import { eventually } from '../support/eventually';
+import { scrape } from '../support/metrics';
 import { connectPlain, openPlain, type PlainClient } from '../support/plain-client';
 import { expectProblem, type Refusal } from '../support/problems';
 import { type Random, seededRandom } from '../support/random';
@@ -20,8 +21,7 @@ function itLeftNothingBehind(service: SharedService): void {
 }
 
 async function metric(service: SharedService, name: string): Promise<number> {
-  const { text: metrics } = await service.exchange({ path: '/metrics' });
-  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(metrics)?.[1]);
+  return (await scrape(service.url)).value(name);
 }
 
 /** Nobody but the client aside is connected, listed or counted. */

@@ -1251,4 +1251,22 @@ function describeClose(open: Open): void {
       expect(await readAll(store)).toHaveLength(1);
     });
   });
+
+  describe('queuedWrites', () => {
+    it('counts appends from the call to the answer', async () => {
+      const store = await open();
+      expect(store.queuedWrites).toBe(0);
+      const appending = appendAll(store, draftsOf(5));
+      expect(store.queuedWrites).toBe(5);
+      await appending;
+      expect(store.queuedWrites).toBe(0);
+    });
+
+    it('counts nothing that a closed store was asked for', async () => {
+      const store = await open();
+      await store.close();
+      await expect(append(store, draft())).rejects.toThrow('closed');
+      expect(store.queuedWrites).toBe(0);
+    });
+  });
 }

@@ -101,6 +101,7 @@ class RecordingCursors extends Cursors {
 }
 
 const transport: Transport = {
+  name: 'plain',
   encodeMessage: (message: AnyMessage) => message,
   encodeEvent: (event: string, payload: unknown) => ({ event, payload }),
 };
@@ -187,12 +188,13 @@ function openDesk(pause: Pause): Desk {
   const tracked: Pause = (step, when) => activity.track(pause(step, when));
   const slow = trackCalls(slowed(store, tracked), activity);
   const cursors = new RecordingCursors(slow, log.logger, systemClock);
-  const metrics = createMetrics({ connections: () => 0, users: () => 0 });
+  const metrics = createMetrics();
   const delivery = new Delivery({
     store: slow,
     cursors,
     cluster: createSingleNode('test'),
     metrics,
+    clock: systemClock,
     logger: log.logger,
     maxBufferedBytes: 1e9,
   });

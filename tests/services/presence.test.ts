@@ -245,6 +245,7 @@ class StandingClock implements Clock {
 type Frame = readonly [event: string, payload: unknown];
 
 const wire: Transport = {
+  name: 'plain',
   encodeMessage: () => {
     throw new Error('the lobby sends no messages');
   },

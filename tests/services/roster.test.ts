@@ -1,6 +1,6 @@
 /** Nodes that tell each other who is connected, on a wire that loses frames. */
 import type { Cluster, FrameListener, Live } from '../../services/cluster';
-import { type Connection, Connections } from '../../services/connections';
+import { type Connection, Connections, type Transport } from '../../services/connections';
 import { Presence } from '../../services/presence';
 import { Roster } from '../../services/roster';
 import type { ClusterFrame } from '../../utils/cluster-protocol';
@@ -67,7 +67,8 @@ async function startNodes(count: number) {
 }
 
 function connectionOf(userId: string, device = 'phone'): Connection {
-  return { userId, device } as Partial<Connection> as Connection;
+  const transport = { name: 'plain' } as Transport;
+  return { userId, device, transport } as Partial<Connection> as Connection;
 }
 
 describe('the roster', () => {

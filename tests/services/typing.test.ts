@@ -207,6 +207,7 @@ interface TypingFrame {
 }
 
 const transport: Transport = {
+  name: 'plain',
   encodeMessage: () => {
     throw new Error('nothing is stored');
   },
