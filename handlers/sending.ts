@@ -1,6 +1,7 @@
 /** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
 import type { Delivery } from '../services/delivery';
 import type { Draft, Store } from '../services/storage/contract';
+import { type Describe, inSendSpan } from '../services/tracing';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, badField, refuseField } from '../utils/errors';
 import { keyedId, newId } from '../utils/ids';
@@ -71,7 +72,15 @@ export function createSending({ delivery, store, clock, maxMessageBytes }: Sendi
    * recipients there are.
    * @throws AppError `bad_request` naming an option, `idempotency_conflict`, `store_…`.
    */
-  async function send(sender: Sender, topic: string, content: Content): Promise<Receipt> {
+  function send(sender: Sender, topic: string, content: Content): Promise<Receipt> {
+    return inSendSpan(topic, async (describe) => {
+      const receipt = await sendNow(sender, topic, content);
+      describeReceipt(describe, receipt);
+      return receipt;
+    });
+  }
+
+  async function sendNow(sender: Sender, topic: string, content: Content): Promise<Receipt> {
     const now = clock.now();
     assertOptionsFit(topic, content);
     const { sendAt, expiresAt } = timesOf(content, now);
@@ -114,6 +123,14 @@ export function createSending({ delivery, store, clock, maxMessageBytes }: Sendi
   }
 
   return { send, assertSize, assertOptions };
+}
+
+function describeReceipt(describe: Describe, { id, scheduledFor, isRepeated }: Receipt): void {
+  describe({
+    'messaging.message.id': id,
+    'tidings.scheduled': scheduledFor !== undefined,
+    'tidings.repeated': isRepeated,
+  });
 }
 
 function draftOf(

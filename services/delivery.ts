@@ -20,6 +20,7 @@ import type { Cursors } from './cursors';
 import type { Metrics } from './metrics';
 import { RecentSends } from './recent-sends';
 import type { Appended, Draft, Expired, Page, Position, Reader, Store } from './storage/contract';
+import { type Describe, inSpan } from './tracing';
 
 /** Unacknowledged messages that catch-up puts on the way to one device. */
 export const CATCH_UP_WINDOW_MESSAGES = 200;
@@ -113,10 +114,13 @@ export class Delivery {
    * @throws StoreError; the message may then be sent again under the same id.
    */
   async publish(draft: Draft): Promise<Appended> {
-    const appended = await this.parts.store.append(draft);
+    const appended = await inSpan('tidings.append', () => this.parts.store.append(draft));
     if (appended.outcome === 'stored') {
       this.parts.metrics.sends[destinationOf(draft.topic)].inc();
-      await this.emitAppended(appended.entries);
+      await inSpan('tidings.deliver', (describe) => {
+        describe({ 'tidings.connections': this.#topics.get(draft.topic)?.members.size ?? 0 });
+        return this.emitAppended(appended.entries);
+      });
     }
     return appended;
   }
@@ -294,13 +298,13 @@ export class Delivery {
   async attach(connection: Connection): Promise<void> {
     this.#catchUps += 1;
     try {
-      await this.#attach(connection);
+      await inSpan('tidings.catch_up', (describe) => this.#attach(connection, describe));
     } finally {
       this.#catchUps -= 1;
     }
   }
 
-  async #attach(connection: Connection): Promise<void> {
+  async #attach(connection: Connection, describe: Describe): Promise<void> {
     const startedAt = performance.now();
     const session = newSession();
     this.#sessions.set(connection, session);
@@ -313,6 +317,11 @@ export class Delivery {
     session.isUpToDate = true;
     if (!connection.isOpen) return;
     this.#measureCatchUp(session, performance.now() - startedAt);
+    describe({
+      'tidings.transport': connection.transport.name,
+      'tidings.topics': session.subscriptions.size,
+      'tidings.messages': session.caughtUp,
+    });
     connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
   }
 

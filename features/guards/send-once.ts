@@ -1,6 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import type { CarryOut } from '../../handlers/idempotency';
 import type { Sender, Sent } from '../../handlers/sending';
+import { continueTrace } from '../../services/tracing';
 import { answerWritten } from '../answer';
 import { callerOf } from '../request';
 
@@ -15,8 +16,8 @@ export function createSendOnce(carryOut: CarryOut) {
       const key = request.get('Idempotency-Key');
       const target = `${request.method} ${request.path}`;
       const { body } = request as { body: unknown };
-      const written = await carryOut({ caller: callerOf(request), key, target, body }, (sender) =>
-        work(sender, request),
+      const written = await continueTrace(request.headers, () =>
+        carryOut({ caller: callerOf(request), key, target, body }, (sender) => work(sender, request)),
       );
       answerWritten(response, written);
     };
