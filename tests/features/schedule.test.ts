@@ -1,4 +1,5 @@
 /** Messages that wait for their time: sendAt, delay, and the routes under /scheduled. */
+import { toIsoTime } from '../../utils/clock';
 import { eventually } from '../support/eventually';
 import { range, startService, type TestService } from '../support/service';
 import {
@@ -189,7 +190,9 @@ describe('when its time has come', () => {
   it('late ones go out after a restart: in order, each once', async () => {
     const { service, clock } = await startWithClock();
     const times = range(1, 20).map((n) => (n * 7) % 20);
-    for (const n of times) await schedule(service.api, 'anna', n, { delay: 60 + n });
+    // By the clock, not from each request on: a slow machine must not change the order.
+    const first = clock.now() + 60_000;
+    for (const n of times) await schedule(service.api, 'anna', n, { sendAt: toIsoTime(first + n * 1_000) });
     await schedule(service.api, 'anna', 'not yet', { delay: 86_400 });
     await service.stop();
     clock.shift(DOWNTIME_MS);
