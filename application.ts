@@ -165,6 +165,12 @@ export async function createApplication(config: Config, overrides: Overrides = {
     maxMessageBytes,
     disconnect,
   });
+  const makeToken =
+    key.algorithm === 'HS256'
+      ? (userId: string, scope: string | undefined, lifetimeSeconds: number) =>
+          signToken(key.key, { userId, scope, lifetimeSeconds, ...claimRules(config) })
+      : undefined;
+  const isOwnSecret = config.tokenKey.kind === 'development-secret' && !config.isProduction;
   let isStopping = false;
   const startedAt = process.hrtime.bigint();
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
@@ -184,6 +190,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     users,
     sendBatch,
     carryOut,
+    makeDevelopmentToken: isOwnSecret ? makeToken : undefined,
   });
   httpServer.on('request', (request, response) => {
     // Express knows no answer to a target that is no URL.
@@ -266,11 +273,6 @@ export async function createApplication(config: Config, overrides: Overrides = {
     return stopped;
   }
 
-  const makeToken =
-    key.algorithm === 'HS256'
-      ? (userId: string, scope: string | undefined, lifetimeSeconds: number) =>
-          signToken(key.key, { userId, scope, lifetimeSeconds, ...claimRules(config) })
-      : undefined;
   return { httpServer, logger, start, stop, makeToken };
 }
 

@@ -1,9 +1,5 @@
 /** What a person at a terminal needs for the first minute: addresses, ready tokens, a line that works. */
-const DAY_SECONDS = 86_400;
-const SAMPLE_USERS = ['user123', 'user456', 'user789'];
-const SERVICE_SCOPE = 'send broadcast presence admin';
-
-type MakeToken = (userId: string, scope: string | undefined, lifetimeSeconds: number) => string;
+import { type MakeToken, makeSampleTokens } from './development-tokens';
 
 /** The start-up banner of development. Without a secret to sign with, it says where tokens come from instead. */
 export function renderBanner({ host, port }: { host: string; port: number }, makeToken: MakeToken | undefined): string {
@@ -12,8 +8,9 @@ export function renderBanner({ host, port }: { host: string; port: number }, mak
   if (makeToken === undefined) {
     return [...lines, 'Tokens are checked with JWT_PUBLIC_KEY: get them from your issuer.', ''].join('\n');
   }
-  const users = SAMPLE_USERS.map((user) => `  ${user}  ${makeToken(user, undefined, DAY_SECONDS)}`);
-  const service = makeToken('service', SERVICE_SCOPE, DAY_SECONDS);
+  const samples = makeSampleTokens(makeToken);
+  const users = samples.users.map(({ userId, token }) => `  ${userId}  ${token}`);
+  const service = samples.service.token;
   return [
     ...lines,
     'Tokens for development, valid one day:',

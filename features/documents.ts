@@ -7,8 +7,9 @@ import helmet from 'helmet';
 import MarkdownIt from 'markdown-it';
 import type { Route } from './routes';
 
-export function documentRoutes(): Route[] {
-  const page = readFileSync(join(packageRoot(), 'websocket-client.html'), 'utf8');
+/** @param developmentUsers whose tokens the page offers, see development-tokens.ts. */
+export function documentRoutes(developmentUsers: readonly string[]): Route[] {
+  const page = offerTokens(readFileSync(join(packageRoot(), 'websocket-client.html'), 'utf8'), developmentUsers);
   const errors = renderMarkdown(readFileSync(join(packageRoot(), 'docs/reference/errors.md'), 'utf8'));
   const servePage = [protectPage(page), serveHtml(page)];
   return [
@@ -16,6 +17,11 @@ export function documentRoutes(): Route[] {
     { method: 'get', path: '/websocket-client.html', handlers: servePage },
     { method: 'get', path: '/docs/errors', handlers: [protectPage(errors), serveHtml(errors)] },
   ];
+}
+
+/** Opened as a file, the page has the empty list: nothing to offer. */
+function offerTokens(page: string, users: readonly string[]): string {
+  return page.replace('name="development-users" content=""', `name="development-users" content="${users.join(' ')}"`);
 }
 
 /** The directory of package.json, from the sources as from dist/. */

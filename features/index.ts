@@ -17,6 +17,7 @@ import type { Cluster } from '../services/cluster';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
 import type { Config } from '../utils/config';
+import { developmentRoutes, type MakeToken, SAMPLE_USERS } from './development-tokens';
 import { documentRoutes } from './documents';
 import { gatewayRoutes } from './gateway';
 import { authenticate } from './guards/authenticate';
@@ -54,6 +55,8 @@ export interface HttpParts {
   readonly users: UserDataOperations;
   readonly sendBatch: SendBatch;
   readonly carryOut: CarryOut;
+  /** Only while the service uses the secret that it made itself. */
+  readonly makeDevelopmentToken: MakeToken | undefined;
 }
 
 const EXPOSED_HEADERS = ['Idempotent-Replay', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Request-Id'];
@@ -102,7 +105,8 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '/scheduled', scheduleRoutes(parts.schedule, guards));
   mountRoutes(app, '/users', userRoutes(parts.users, guards));
   mountRoutes(app, '', healthRoutes(health));
-  mountRoutes(app, '', documentRoutes());
+  mountRoutes(app, '', documentRoutes(parts.makeDevelopmentToken === undefined ? [] : SAMPLE_USERS));
+  mountRoutes(app, '', developmentRoutes(parts.makeDevelopmentToken));
   mountRoutes(app, '', specificationRoutes());
   app.use(refuseUnknownPath);
   app.use(limitRefusals(config, parts.cluster, health.metrics));
