@@ -4,16 +4,15 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { type Browser, chromium, type Page } from 'playwright-core';
 import type { Message } from '../../utils/protocol';
 import { openClient } from '../support/client';
-import { describeWith, findProgram } from '../support/needs';
+import { describeWith } from '../support/needs';
 import { freePort, type RunningProcess, runServer } from '../support/process';
 import { range } from '../support/service';
-import { onTestEnd, temporaryDirectory } from '../support/temporary';
+import { temporaryDirectory } from '../support/temporary';
+import { chromiumPath, shareBrowser } from './browser';
 
 const shell = promisify(execFile);
-const chromiumPath = findProgram('chromium', 'chromium-browser', 'google-chrome');
 
 async function tokenFromBanner(server: RunningProcess, user: string): Promise<string> {
   const line = await server.line(new RegExp(`^ +${user} +eyJ`));
@@ -55,20 +54,7 @@ it('five notifications to nobody survive kill -9 and arrive in order, once', asy
 });
 
 describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser', () => {
-  async function openPage(): Promise<{ browser: Browser; page: Page }> {
-    const browser = await chromium.launch({
-      ...(chromiumPath === undefined ? {} : { executablePath: chromiumPath }),
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
-    onTestEnd(() => browser.close());
-    return { browser, page: await browser.newPage() };
-  }
+  const open = shareBrowser();
 
   it.each(['from the service', 'from a file'])(
     'receives the notification of the printed curl line, opened %s',
@@ -76,11 +62,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
       const port = await freePort();
       const server = runServer({ PORT: String(port), DATA_DIR: temporaryDirectory() });
       const curlLine = await server.line(/^curl /);
-      const { page } = await openPage();
-      const complaints: string[] = [];
-      page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-      page.on('pageerror', (error) => complaints.push(String(error)));
-      await page.goto(
+      const { page, complaints } = await open(
         from === 'from a file' ? `file://${process.cwd()}/websocket-client.html` : `http://localhost:${port}/`,
       );
       await page.fill('#server-url', `http://localhost:${port}`);
@@ -107,16 +89,15 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
   it('shows who is online, and who comes and goes', async () => {
     const server = runServer({ PORT: '0', DATA_DIR: temporaryDirectory(), PRESENCE_GRACE_MS: '0' });
     const url = (await server.line(/test page/)).trim().split(/\s+/).at(-1) ?? '';
-    const { page } = await openPage();
-    await page.goto(url);
+    const { page } = await open(url);
     await page.fill('#token', await tokenFromBanner(server, 'user123'));
     await page.click('#connect');
-    await page.waitForSelector('#lobby li:text-is("user123")');
+    await page.waitForSelector('#lobby button:text-is("user123 (you)")');
     const other = openClient(url, { auth: { token: await tokenFromBanner(server, 'user456') } });
-    await page.waitForSelector('#lobby li:text-is("user456")');
+    await page.waitForSelector('#lobby button:text-is("user456")');
     expect(await page.textContent('#lobby-count')).toBe('2');
     other.close();
-    await page.waitForSelector('#lobby li:text-is("user456")', { state: 'detached' });
+    await page.waitForSelector('#lobby button:text-is("user456")', { state: 'detached' });
     expect(await page.textContent('#lobby-count')).toBe('1');
   });
 });
