@@ -1,0 +1,83 @@
+/** Where the service is, and with which token it is asked. */
+import { type Config, parseConfig } from '../../utils/config';
+import { makeLocalToken } from './local-token';
+import { UsageError } from './terminal';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const DAY_SECONDS = 86_400;
+const TOKEN_FORM = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
+export interface Access {
+  /** Scheme, host and port. */
+  readonly origin: string;
+  /** Was the token made here? Else somebody gave it. */
+  readonly isTokenLocal: boolean;
+  /** A token that is valid now; a new one each time where it is made here. */
+  token(): string;
+}
+
+interface Given {
+  readonly url?: string | undefined;
+  readonly token?: string | undefined;
+  /** Whose token is made here. */
+  readonly sub?: string | undefined;
+}
+
+interface Standard {
+  /** Whose token is made where none was given and nobody named; absent: that is a mistake. */
+  readonly sub?: string;
+  /** Of a token that is made here. */
+  readonly scope?: string;
+}
+
+/**
+ * The address and token that were given, else those of the service here. What was given is not looked for in the
+ * configuration: a service elsewhere needs none here.
+ * @throws UsageError, ConfigError
+ */
+export function readAccess(given: Given, env: Environment, standard: Standard): Access {
+  const origin = readOrigin(given, env);
+  const token = readGivenToken(given, env);
+  if (token !== undefined) return { origin, isTokenLocal: false, token: () => token };
+  const { sub = standard.sub } = given;
+  if (sub === undefined) throw new UsageError('Say whose messages: --sub USER, or --token TOKEN; --help has more.');
+  const config = parseConfig(env);
+  const makeToken = () => makeLocalToken(config, { sub, scope: standard.scope, lifetimeSeconds: DAY_SECONDS });
+  // What is wrong with the user is told before anything is asked.
+  makeToken();
+  return { origin, isTokenLocal: true, token: makeToken };
+}
+
+/** @throws UsageError, ConfigError */
+export function readOrigin({ url }: Pick<Given, 'url'>, env: Environment): string {
+  if (url === undefined) return originHere(parseConfig(env));
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || !['http:', 'https:'].includes(parsed.protocol)) {
+    throw new UsageError('--url: expected http:// or https:// with host and port, as in http://localhost:8090.');
+  }
+  if (parsed.href === `${parsed.origin}/`) return parsed.origin;
+  throw new UsageError('--url: expected scheme, host and port only, as in http://localhost:8090.');
+}
+
+function originHere({ PORT }: Config): string {
+  if (PORT !== 0) return `http://localhost:${PORT}`;
+  throw new UsageError('PORT is 0, so the service took a free one: say with --url where it listens.');
+}
+
+/**
+ * From `--token`, else from TIDINGS_TOKEN unless `--sub` asks for another one: npm prints the commands that it runs, and
+ * a token that is no argument is not among what it prints.
+ */
+export function readGivenToken({ token, sub }: Given, { TIDINGS_TOKEN }: Environment): string | undefined {
+  if (token !== undefined && sub !== undefined) {
+    throw new UsageError('--sub and --token: expected one of them, a token says itself whose it is.');
+  }
+  if (token !== undefined) return checkForm('--token', token);
+  return sub !== undefined || !TIDINGS_TOKEN ? undefined : checkForm('TIDINGS_TOKEN', TIDINGS_TOKEN);
+}
+
+function checkForm(name: string, token: string): string {
+  if (TOKEN_FORM.test(token)) return token;
+  throw new UsageError(`${name}: this is no token, expected three parts with dots between, as npm run token prints.`);
+}

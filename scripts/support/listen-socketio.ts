@@ -1,0 +1,67 @@
+/** Listens by Socket.IO, which opens lost connections again by itself. */
+import { io, type Socket } from 'socket.io-client';
+import type { Problem } from '../../utils/errors';
+import { SERVER_EVENTS } from '../../utils/protocol';
+import { explainEnding, explainProblem } from './explain';
+import { type Frame, type Listen, type ListenOptions, placeOf } from './listening';
+import { explainNoConnection } from './requests';
+
+const OWN_EVENTS: ReadonlySet<string> = new Set(SERVER_EVENTS);
+const MAX_RECONNECTION_DELAY_MS = 5_000;
+
+export const listenBySocketIo: Listen = (options) => {
+  const { access, device } = options;
+  const socket = io(access.origin, {
+    transports: ['websocket'],
+    forceNew: true,
+    reconnectionDelayMax: MAX_RECONNECTION_DELAY_MS,
+    auth: (give: (auth: object) => void) => give({ token: access.token(), device }),
+  });
+  watch(socket, options);
+  return {
+    refresh: (token) => void socket.emit('auth:refresh', { token }),
+    close: () => void socket.close(),
+  };
+};
+
+function watch(socket: Socket, { access, onFrame, onLost, onEnd }: ListenOptions): void {
+  let closing: Frame | undefined;
+  let hasBeenIn = false;
+
+  const end = (reason: string) => {
+    socket.close();
+    onEnd(reason);
+  };
+  socket.onAny((event: string, ...args: unknown[]) => {
+    const frame = toFrame(event, args);
+    if (event === 'connected') hasBeenIn = true;
+    closing = event === 'closing' ? frame : undefined;
+    // Why nobody was let in is said at the end.
+    if (event === 'error' && !hasBeenIn) return;
+    const { id } = socket;
+    onFrame(frame, () => {
+      // On another connection it would be a place that was not sent there; the entry comes again instead.
+      if (socket.connected && socket.id === id) socket.emit('ack', placeOf(frame));
+    });
+  });
+  socket.on('disconnect', () => {
+    if (socket.active) onLost();
+    // Closed here, it was asked for.
+    else if (closing !== undefined) end(explainEnding(String(closing['code']), String(closing['reason'])));
+    else if (!hasBeenIn) end('The service refused the token: make one with npm run token where the service runs.');
+  });
+  socket.on('connect_error', (error: Error & { data?: Problem }) => {
+    if (error.data !== undefined) end(explainProblem(error.data, access));
+    else if (!hasBeenIn) {
+      socket.close();
+      void explainNoConnection(access.origin).then(onEnd);
+    }
+  });
+}
+
+/** Custom events have the payload as it was sent, and beside it what they belong to. */
+function toFrame(event: string, [payload, meta]: readonly unknown[]): Frame {
+  return OWN_EVENTS.has(event)
+    ? { event, ...(payload as object | undefined) }
+    : { event, ...(meta as object | undefined), data: payload };
+}

@@ -1,0 +1,28 @@
+/** Tokens made with the secret that the service has here: JWT_SECRET, or the one kept in DATA_DIR. */
+import type { KeyObject } from 'node:crypto';
+import { developmentSecret } from '../../services/development-secret';
+import { signToken } from '../../services/tokens';
+import type { Config } from '../../utils/config';
+import { claimsSchema } from '../../utils/jwt';
+import { UsageError } from './terminal';
+
+export interface TokenWish {
+  readonly sub: string;
+  /** Space separated; none when absent. */
+  readonly scope?: string | undefined;
+  readonly lifetimeSeconds: number;
+}
+
+/** @throws UsageError when the service only checks tokens, or the user cannot have one. */
+export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: TokenWish): string {
+  const subject = claimsSchema.shape.sub.safeParse(sub);
+  if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}`);
+  const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
+  return signToken(localKey(config), { userId: sub, scope, lifetimeSeconds, issuer, audience });
+}
+
+function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
+  if (tokenKey.kind === 'development-secret') return developmentSecret(DATA_DIR);
+  if (tokenKey.kind === 'secret') return tokenKey.key;
+  throw new UsageError('The service here only checks tokens (JWT_PUBLIC_KEY): give one of your issuer with --token.');
+}

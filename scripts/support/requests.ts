@@ -1,0 +1,141 @@
+/** HTTP requests to the service. */
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { text } from 'node:stream/consumers';
+import type { Problem } from '../../utils/errors';
+import type { Access } from './access';
+import { explainFault, explainHandshakeRefusal, explainProblem, explainStranger } from './explain';
+import { Failure } from './terminal';
+
+const PATIENCE_MS = 15_000;
+const INTERRUPTED = 'Interrupted: the message may have been sent all the same.';
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+
+export interface Answer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly headers: IncomingMessage['headers'];
+  readonly text: string;
+}
+
+interface Exchange {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly signal?: AbortSignal;
+  readonly agent?: HttpAgent;
+}
+
+/** An agent that keeps its connections, for many requests to one service. */
+export function createAgent(origin: string, maxSockets: number): HttpAgent {
+  const options = { keepAlive: true, maxSockets };
+  return origin.startsWith('https:') ? new HttpsAgent(options) : new HttpAgent(options);
+}
+
+/** One request. @throws whatever keeps it from an answer. */
+export function exchange(
+  origin: string,
+  { method, path, headers = {}, body, signal, agent }: Exchange,
+): Promise<Answer> {
+  const request = origin.startsWith('https:') ? httpsRequest : httpRequest;
+  const timeout = AbortSignal.timeout(PATIENCE_MS);
+  return new Promise((resolve, reject) => {
+    const call = request(`${origin}${path}`, {
+      method,
+      headers: body === undefined ? headers : { ...headers, 'Content-Length': Buffer.byteLength(body) },
+      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
+      ...(agent === undefined ? {} : { agent }),
+    });
+    call.once('response', (response) => void readAnswer(response).then(resolve, reject));
+    // A service that refuses a large body answers before it has read it: the answer counts, not the broken pipe.
+    call.on('error', (fault) => reject(timeout.aborted ? timeout.reason : fault));
+    call.end(body);
+  });
+}
+
+async function readAnswer(response: IncomingMessage): Promise<Answer> {
+  const { statusCode = 0, headers } = response;
+  let bytes = 0;
+  response.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER_BYTES) response.destroy(new Error('the answer is too long'));
+  });
+  const [contentType = ''] = (headers['content-type'] ?? '').split(';');
+  return { status: statusCode, contentType, headers, text: await text(response) };
+}
+
+/**
+ * Posts JSON and reads the answer of the service.
+ * @throws Failure with a sentence for whatever keeps it from success.
+ */
+export async function post(
+  access: Access,
+  {
+    path,
+    body,
+    headers = {},
+    signal,
+  }: { path: string; body: object; headers?: Record<string, string>; signal: AbortSignal },
+): Promise<{ answer: Record<string, unknown>; headers: IncomingMessage['headers'] }> {
+  const given = await exchange(access.origin, {
+    method: 'POST',
+    path,
+    headers: { ...jsonHeaders(access.token()), ...headers },
+    body: JSON.stringify(body),
+    signal,
+  }).catch((fault: unknown) => {
+    throw new Failure(signal.aborted ? INTERRUPTED : explainFault(fault, access.origin));
+  });
+  const problem = problemOf(given);
+  if (problem !== undefined) throw new Failure(explainProblem(problem, access));
+  const answer = given.status < 300 ? parseObject(given) : undefined;
+  if (answer?.['success'] !== true) throw new Failure(explainForeignAnswer(access.origin, given));
+  return { answer, headers: given.headers };
+}
+
+/** Headers of a request with a JSON body. */
+export function jsonHeaders(token: string): Record<string, string> {
+  return { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+}
+
+/** The problem that the service answered; `undefined` when it is something else. */
+export function problemOf(answer: Answer): Problem | undefined {
+  if (answer.contentType !== 'application/problem+json') return undefined;
+  const problem = parseObject(answer) as Partial<Problem> | undefined;
+  return typeof problem?.code === 'string' && typeof problem.detail === 'string' ? (problem as Problem) : undefined;
+}
+
+function parseObject({ text }: Answer): Record<string, unknown> | undefined {
+  try {
+    const value = JSON.parse(text) as unknown;
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    // Not JSON: somebody else answers here.
+    return undefined;
+  }
+}
+
+/** What to say of an answer that is not one of the service. */
+function explainForeignAnswer(origin: string, { status, contentType, headers }: Answer): string {
+  if (status >= 300 && status < 400 && headers.location !== undefined) {
+    return explainStranger(origin, `it answers ${status} and points to ${headers.location}`);
+  }
+  if (status >= 502 && status <= 504)
+    return `A proxy answers at ${origin}, and it does not reach the service (${status}).`;
+  return explainStranger(origin, `it answers ${status} with ${contentType === '' ? 'no type' : contentType}`);
+}
+
+/** Why a connection does not come about: asks once by HTTP, where a refusal can be read. */
+export async function explainNoConnection(origin: string): Promise<string> {
+  try {
+    const answer = await exchange(origin, { method: 'GET', path: '/socket.io/?EIO=4&transport=polling' });
+    if (answer.status === 200 && answer.text.startsWith('0{')) {
+      return `${origin} answers, but no WebSocket comes about: a proxy in between has to let Upgrade pass.`;
+    }
+    const refusal = answer.status === 403 ? parseObject(answer)?.['message'] : undefined;
+    return typeof refusal === 'string' ? explainHandshakeRefusal(refusal) : explainForeignAnswer(origin, answer);
+  } catch (fault) {
+    return explainFault(fault, origin);
+  }
+}

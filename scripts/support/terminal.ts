@@ -1,0 +1,60 @@
+/** What a command has around it, and how it ends: one sentence and an exit code, never a stack for a mistake. */
+import { ConfigError } from '../../utils/config';
+
+/** A mistake in what was typed, found before anything was sent. */
+export class UsageError extends Error {}
+
+/** It was tried, and it failed. */
+export class Failure extends Error {}
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+/** A stream to write to; colours are asked for only where it is a terminal. */
+export type Output = NodeJS.WritableStream & {
+  readonly isTTY?: boolean;
+  hasColors?(count: number, env: object): boolean;
+};
+
+/** The surroundings of a command: those of the process, or those that a test gives. */
+export interface Terminal {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: AsyncIterable<Buffer | string>;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Aborted by Ctrl-C, or by SIGTERM. */
+  readonly interrupted: AbortSignal;
+}
+
+/** @returns the exit code. */
+export type Command = (args: readonly string[], terminal: Terminal) => Promise<number>;
+
+/** Runs a command. What was foreseen becomes a sentence on standard error; a fault of the command itself is thrown. */
+export async function runCommand(command: Command, args: readonly string[], terminal: Terminal): Promise<number> {
+  try {
+    return await command(args, terminal);
+  } catch (error) {
+    const exitCode = exitCodeOf(error);
+    if (exitCode === undefined) throw error;
+    terminal.stderr.write(`${(error as Error).message}\n`);
+    return exitCode;
+  }
+}
+
+function exitCodeOf(error: unknown): number | undefined {
+  if (error instanceof UsageError || error instanceof ConfigError) return EXIT_USAGE;
+  return error instanceof Failure ? EXIT_FAILURE : undefined;
+}
+
+/** What is not closed after this time is left behind: nobody waits for a service that does not answer. */
+const LEAVE_AFTER_MS = 2_000;
+
+/** Runs a command in the terminal of this process. A second Ctrl-C ends it at once. */
+export async function runHere(command: Command): Promise<void> {
+  const { env, stdin, stdout, stderr } = process;
+  const interruption = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interruption.abort());
+  const terminal = { env, stdin, stdout, stderr, interrupted: interruption.signal };
+  process.exitCode = await runCommand(command, process.argv.slice(2), terminal);
+  setTimeout(() => process.exit(), LEAVE_AFTER_MS).unref();
+}
