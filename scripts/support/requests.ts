@@ -117,7 +117,7 @@ function parseObject({ text }: Answer): Record<string, unknown> | undefined {
 }
 
 /** What to say of an answer that is not one of the service. */
-function explainForeignAnswer(origin: string, { status, contentType, headers }: Answer): string {
+export function explainForeignAnswer(origin: string, { status, contentType, headers }: Answer): string {
   if (status >= 300 && status < 400 && headers.location !== undefined) {
     return explainStranger(origin, `it answers ${status} and points to ${headers.location}`);
   }

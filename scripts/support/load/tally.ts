@@ -1,0 +1,90 @@
+/** What a run has measured, and whether everything has arrived as it was promised. */
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import type { MessageStream, StreamKind } from './message-stream';
+
+/** Latencies are kept in microseconds, to three digits. */
+const HISTOGRAM = { lowest: 1, highest: 3_600_000_000, figures: 3 };
+
+/** The part of a message that is looked at here. */
+export interface Arrival {
+  readonly topic: string;
+  /** Absent on what is not stored: that is of somebody else. */
+  readonly seq?: number;
+  readonly data: unknown;
+}
+
+/** The last `seq` of each topic that came on a connection, as long as it is open. */
+export type Positions = Map<string, number>;
+
+interface Refusals {
+  count: number;
+  readonly sentence: string;
+}
+
+export class Tally {
+  readonly run: string;
+  /** From the time at which a message was due to its answer, and to its arrival. */
+  readonly answers: RecordableHistogram = createHistogram(HISTOGRAM);
+  readonly deliveries: RecordableHistogram = createHistogram(HISTOGRAM);
+  readonly refusals = new Map<string, Refusals>();
+  accepted = 0;
+  /** Distinct messages that have arrived, over all connections. */
+  delivered = 0;
+  /** Came twice on one connection. */
+  repeated = 0;
+  /** Came behind a later one on the same connection. */
+  disordered = 0;
+  /** Came again on a new connection, as what is not acknowledged does. */
+  redelivered = 0;
+  readonly #streams: ReadonlyMap<StreamKind, MessageStream>;
+
+  constructor(run: string, streams: readonly MessageStream[]) {
+    this.run = run;
+    this.#streams = new Map(streams.map((stream) => [stream.kind, stream]));
+  }
+
+  noteAccepted(stream: MessageStream, n: number): void {
+    this.accepted += 1;
+    stream.noteAccepted(n);
+    record(this.answers, performance.now() - stream.dueAt(n));
+  }
+
+  noteRefused(code: string, sentence: string): void {
+    const refusals = this.refusals.get(code) ?? { count: 0, sentence };
+    refusals.count += 1;
+    this.refusals.set(code, refusals);
+  }
+
+  get refused(): number {
+    return [...this.refusals.values()].reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** Judges what came on a connection, which knows its positions. Messages of other runs only move them. */
+  noteArrival(connection: number, positions: Positions, { topic, seq, data }: Arrival): void {
+    if (seq === undefined) return;
+    const isBehind = seq <= (positions.get(topic) ?? 0);
+    if (!isBehind) positions.set(topic, seq);
+    const { run, kind, n } = (data ?? {}) as { run?: unknown; kind?: StreamKind; n?: number };
+    const stream = kind === undefined ? undefined : this.#streams.get(kind);
+    if (run !== this.run || stream === undefined || n === undefined) return;
+    if (stream.noteArrival(connection, n)) {
+      this.delivered += 1;
+      if (isBehind) this.disordered += 1;
+      record(this.deliveries, performance.now() - stream.dueAt(n));
+    } else if (isBehind) this.repeated += 1;
+    else this.redelivered += 1;
+  }
+
+  /** What of the accepted messages was to arrive, and what of it has not. */
+  count(): { expected: number; lost: number } {
+    const tallies = [...this.#streams.values()].map((stream) => stream.tally());
+    return {
+      expected: tallies.reduce((sum, { expected }) => sum + expected, 0),
+      lost: tallies.reduce((sum, { lost }) => sum + lost, 0),
+    };
+  }
+}
+
+function record(histogram: RecordableHistogram, milliseconds: number): void {
+  histogram.record(Math.min(Math.max(1, Math.round(milliseconds * 1_000)), HISTOGRAM.highest));
+}
