@@ -6,11 +6,14 @@
  */
 import { parseArgs } from 'node:util';
 import { resolveKey } from '../application';
-import { createTokens, signToken } from '../services/tokens';
+import { createTokens } from '../services/tokens';
 import { systemClock, toIsoTime } from '../utils/clock';
 import { type Config, ConfigError, parseConfig } from '../utils/config';
 import { AppError } from '../utils/errors';
-import { claimsSchema, SCOPES } from '../utils/jwt';
+import { SCOPES } from '../utils/jwt';
+import { parseDuration } from './support/arguments';
+import { makeLocalToken } from './support/local-token';
+import { UsageError } from './support/terminal';
 
 const USAGE = `Usage:
   npm run token -- --sub USER [--scope "send broadcast presence admin"] [--expires 15m|12h|1d]
@@ -19,16 +22,6 @@ const USAGE = `Usage:
 
 /** The sample users of an ancestor that is tried with wscat; their tokens are valid one day. */
 const SAMPLE_USERS = ['omar', 'diego', 'satoshi', 'memoor'];
-
-const UNIT_SECONDS = new Map([
-  ['s', 1],
-  ['m', 60],
-  ['h', 3_600],
-  ['d', 86_400],
-]);
-
-/** A mistake at the terminal: told in one sentence, without a stack. */
-class UsageError extends Error {}
 
 function main(): void {
   const { values } = parseArgs({
@@ -64,21 +57,15 @@ interface TokenWish {
 }
 
 function makeToken(config: Config, { sub, scope, expires }: TokenWish): string {
-  const { key, algorithm } = resolveKey(config);
-  if (algorithm !== 'HS256') throw new UsageError('JWT_PUBLIC_KEY only checks tokens: get one from your issuer.');
-  const subject = claimsSchema.shape.sub.safeParse(sub);
-  if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}`);
   const unknown = (scope ?? '').split(' ').filter((name) => name !== '' && !SCOPES.some((known) => known === name));
   if (unknown.length > 0) throw new UsageError(`--scope: unknown ${unknown.join(', ')}; known: ${SCOPES.join(', ')}`);
-  const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
-  return signToken(key, { userId: sub, scope, lifetimeSeconds: readLifetime(expires), issuer, audience });
+  return makeLocalToken(config, { sub, scope, lifetimeSeconds: readLifetime(expires) });
 }
 
 function readLifetime(text: string): number {
-  const [, amount, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-  const seconds = Number(amount) * (UNIT_SECONDS.get(unit) ?? Number.NaN);
-  if (!(seconds > 0)) throw new UsageError('--expires: expected a number with s, m, h or d, for example 12h');
-  return seconds;
+  const seconds = parseDuration(text);
+  if (seconds !== undefined && seconds > 0) return seconds;
+  throw new UsageError('--expires: expected a number with s, m, h or d, for example 12h');
 }
 
 function checkToken(config: Config, token: string): void {

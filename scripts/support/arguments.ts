@@ -59,7 +59,7 @@ export function readSeconds(name: string, text: string): number {
 
 /** Seconds of a number with its unit; `undefined` when it has another form. */
 export function parseDuration(text: string): number | undefined {
-  const [, amount, unit = ''] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  const [, amount, unit = ''] = /^(\d{1,9}(?=s)|\d{1,6})([smhd])$/.exec(text) ?? [];
   const factor = UNIT_SECONDS.get(unit);
   return factor === undefined ? undefined : Number(amount) * factor;
 }

@@ -161,9 +161,9 @@ export function explainFault(fault: unknown, origin: string): string {
 
 /** The code of an error of the system, or its text where it has none. */
 export function faultCodeOf(fault: unknown): string {
-  if (!(fault instanceof Error)) return String(fault);
-  if (fault.name === 'TimeoutError') return 'ETIMEDOUT';
-  return 'code' in fault && typeof fault.code === 'string' ? fault.code : fault.message;
+  const { name, code, message } = fault as { name?: string; code?: unknown; message?: string };
+  if (name === 'TimeoutError') return 'ETIMEDOUT';
+  return typeof code === 'string' ? code : String(message);
 }
 
 /** Something else answers where the service was expected. */

@@ -16,7 +16,7 @@ export interface TokenWish {
 /** @throws UsageError when the service only checks tokens, or the user cannot have one. */
 export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: TokenWish): string {
   const subject = claimsSchema.shape.sub.safeParse(sub);
-  if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}`);
+  if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}.`);
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
   return signToken(localKey(config), { userId: sub, scope, lifetimeSeconds, issuer, audience });
 }
@@ -24,5 +24,7 @@ export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: 
 function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
   if (tokenKey.kind === 'development-secret') return developmentSecret(DATA_DIR);
   if (tokenKey.kind === 'secret') return tokenKey.key;
-  throw new UsageError('The service here only checks tokens (JWT_PUBLIC_KEY): give one of your issuer with --token.');
+  throw new UsageError(
+    'JWT_PUBLIC_KEY only checks tokens: get one from your issuer. Other commands take it by --token.',
+  );
 }

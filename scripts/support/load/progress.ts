@@ -7,9 +7,10 @@ import type { Tally } from './tally';
 
 const SAMPLE_INTERVAL_MS = 500;
 const LINE_INTERVAL_MS = 5_000;
+/** In the order of weight: a narrow terminal cuts the end. */
 const FIGURES =
-  '{value}/{total} {what} | {connected} connected | {sentRate}/s sent, {deliveredRate}/s delivered | ' +
-  'p50 {p50} p99 {p99} ms | errors: {errors}';
+  '{value}/{total} {what}{errors} | {connected} connected | {sentRate}/s sent, {deliveredRate}/s delivered | ' +
+  'p50 {p50} p99 {p99} ms';
 
 export interface Phase {
   readonly what: string;
@@ -32,7 +33,7 @@ export async function withProgress<Result>(
   const bar = new SingleBar({
     stream: stderr as NodeJS.WriteStream,
     format: stderr.isTTY === true ? `{bar} ${FIGURES}` : FIGURES,
-    barsize: 20,
+    barsize: 12,
     hideCursor: true,
     forceRedraw: true,
     noTTYOutput: true,
@@ -49,7 +50,7 @@ export async function withProgress<Result>(
       deliveredRate: perSecond(tally.delivered - before.delivered),
       p50: percentileMs(tally.deliveries, 50).toFixed(1),
       p99: percentileMs(tally.deliveries, 99).toFixed(1),
-      errors: [...tally.refusals].map(([code, { count }]) => `${code} ${count}`).join(', ') || 'none',
+      errors: [...tally.failures].map(([code, { count }]) => ` | ${code} ${count}`).join(''),
     };
     before = { sent, delivered: tally.delivered };
     return payload;

@@ -27,7 +27,7 @@ export interface Report {
   readonly seconds: number;
   readonly sent: number;
   readonly accepted: number;
-  readonly refused: Readonly<Record<string, number>>;
+  readonly failed: Readonly<Record<string, number>>;
   readonly expected: number;
   /** Of all that was sent: also of what was not answered, and so not expected. */
   readonly delivered: number;
@@ -52,7 +52,7 @@ interface Latency {
 
 export function reportOf({ origin, plan, tally, receivers, sent, seconds, busyShare }: Run): Report {
   const { expected, lost } = tally.count();
-  const { accepted, delivered, repeated, disordered, redelivered, refused } = tally;
+  const { accepted, delivered, repeated, disordered, redelivered, failed } = tally;
   return {
     url: origin,
     users: plan.users,
@@ -60,7 +60,7 @@ export function reportOf({ origin, plan, tally, receivers, sent, seconds, busySh
     seconds: Number(seconds.toFixed(3)),
     sent,
     accepted,
-    refused: Object.fromEntries([...tally.refusals].map(([code, { count }]) => [code, count])),
+    failed: Object.fromEntries([...tally.failures].map(([code, { count }]) => [code, count])),
     expected,
     delivered,
     lost,
@@ -72,7 +72,7 @@ export function reportOf({ origin, plan, tally, receivers, sent, seconds, busySh
     answerMs: latencyOf(tally.answers),
     deliveryMs: latencyOf(tally.deliveries),
     busyShare: Number(busyShare.toFixed(2)),
-    isFaultless: refused === 0 && lost === 0 && repeated === 0 && disordered === 0,
+    isFaultless: failed === 0 && lost === 0 && repeated === 0 && disordered === 0,
   };
 }
 
@@ -85,8 +85,8 @@ export function renderReport(report: Report, tally: Tally): string {
     `Answers      ${describeLatency(report.answerMs)} from the time each was due`,
     `Deliveries   ${describeLatency(report.deliveryMs)} from the time each was due`,
     `Connections  ${grouped(report.connections)} of ${grouped(report.users)} users, ${describeBreaks(report)}`,
-    ...[...tally.refusals].map(
-      ([code, { count, sentence }]) => `Refused      ${grouped(count)} (${code}): ${sentence}`,
+    ...[...tally.failures].map(
+      ([code, { count, sentence }]) => `Failed       ${grouped(count)} (${code}): ${sentence}`,
     ),
     `This program was busy ${Math.round(report.busyShare * 100)} % of the time${busyHint(report)}`,
   ];

@@ -64,7 +64,7 @@ export class Sender {
     })
       .then((answer) => this.#take(answer, stream, n))
       .catch((fault: unknown) => {
-        this.options.tally.noteRefused(faultCodeOf(fault), explainFault(fault, access.origin));
+        this.options.tally.noteFailed(faultCodeOf(fault), explainFault(fault, access.origin));
       })
       .finally(() => this.#pending.delete(sending));
     this.#pending.add(sending);
@@ -88,7 +88,7 @@ export class Sender {
     const code = problem?.code ?? `status ${answer.status}`;
     const sentence =
       problem === undefined ? explainForeignAnswer(access.origin, answer) : explainProblem(problem, access);
-    tally.noteRefused(code, sentence);
+    tally.noteFailed(code, sentence);
     if (answer.status < 500 && !PASSING_CODES.has(code)) this.#hopeless ??= new Failure(sentence);
   }
 }

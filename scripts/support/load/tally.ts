@@ -16,7 +16,7 @@ export interface Arrival {
 /** The last `seq` of each topic that came on a connection, as long as it is open. */
 export type Positions = Map<string, number>;
 
-interface Refusals {
+interface Failures {
   count: number;
   readonly sentence: string;
 }
@@ -26,7 +26,7 @@ export class Tally {
   /** From the time at which a message was due to its answer, and to its arrival. */
   readonly answers: RecordableHistogram = createHistogram(HISTOGRAM);
   readonly deliveries: RecordableHistogram = createHistogram(HISTOGRAM);
-  readonly refusals = new Map<string, Refusals>();
+  readonly failures = new Map<string, Failures>();
   accepted = 0;
   /** Distinct messages that have arrived, over all connections. */
   delivered = 0;
@@ -49,14 +49,14 @@ export class Tally {
     record(this.answers, performance.now() - stream.dueAt(n));
   }
 
-  noteRefused(code: string, sentence: string): void {
-    const refusals = this.refusals.get(code) ?? { count: 0, sentence };
-    refusals.count += 1;
-    this.refusals.set(code, refusals);
+  noteFailed(code: string, sentence: string): void {
+    const failures = this.failures.get(code) ?? { count: 0, sentence };
+    failures.count += 1;
+    this.failures.set(code, failures);
   }
 
-  get refused(): number {
-    return [...this.refusals.values()].reduce((sum, { count }) => sum + count, 0);
+  get failed(): number {
+    return [...this.failures.values()].reduce((sum, { count }) => sum + count, 0);
   }
 
   /** Judges what came on a connection, which knows its positions. Messages of other runs only move them. */
