@@ -39,6 +39,7 @@ Service:
   --url URL              http://localhost:PORT when not given
   --token TOKEN          else TIDINGS_TOKEN, else one made here
   --sub USER             the sender of a token made here, "service" when not given
+  --timeout TIME         how long to wait for the answer, 15s when not given
   --json                 print the answer as JSON
 `;
 
@@ -62,10 +63,12 @@ const OPTIONS = {
   'except-user': { type: 'string' },
   'live-only': { type: 'boolean', default: false },
   sub: { type: 'string' },
+  timeout: { type: 'string', default: '15s' },
 } as const;
 
 type Given = ReturnType<typeof readArguments<typeof OPTIONS>>;
 
+const MAX_PATIENCE_SECONDS = 3_600;
 /** More on standard input is a mistake: no service takes a message of this size. */
 const MAX_INPUT_BYTES = 16 * 1024 * 1024;
 
@@ -80,7 +83,8 @@ export const send: Command = async (args, { env, stdin, stdout, interrupted }) =
   const body = { ...target, ...(await readContent(given, stdin)), ...readSendOptions(given) };
   const headers =
     given['idempotency-key'] === undefined ? {} : { 'Idempotency-Key': readKey(given['idempotency-key']) };
-  const { answer, headers: answered } = await post(access, { path, body, headers, signal: interrupted });
+  const patienceMs = readPatience(given.timeout);
+  const { answer, headers: answered } = await post(access, { path, body, headers, signal: interrupted, patienceMs });
   const isRepeat = answered['idempotent-replay'] === 'true';
   stdout.write(given.json ? `${JSON.stringify(answer)}\n` : renderAnswer(answer, isRepeat));
   return resultsOf(answer).some(({ error }) => error !== undefined) ? 1 : 0;
@@ -128,6 +132,12 @@ async function readAll(stdin: AsyncIterable<Buffer | string>): Promise<string> {
     if (bytes > MAX_INPUT_BYTES) throw new UsageError('Standard input has more than 16 MiB: no message is that large.');
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+function readPatience(text: string): number {
+  const seconds = readSeconds('--timeout', text);
+  if (seconds >= 1 && seconds <= MAX_PATIENCE_SECONDS) return seconds * 1_000;
+  throw new UsageError('--timeout: expected a time from 1s to 1h.');
 }
 
 /** Visible ASCII is what a header can carry. */

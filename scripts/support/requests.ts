@@ -4,11 +4,14 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { text } from 'node:stream/consumers';
 import type { Problem } from '../../utils/errors';
 import type { Access } from './access';
-import { explainFault, explainHandshakeRefusal, explainProblem, explainStranger } from './explain';
+import { explainFault, explainHandshakeRefusal, explainProblem, explainStranger, faultCodeOf } from './explain';
 import { Failure } from './terminal';
 
-const PATIENCE_MS = 15_000;
-const INTERRUPTED = 'Interrupted: the message may have been sent all the same.';
+const STANDARD_PATIENCE_MS = 15_000;
+const INTERRUPTED = 'Interrupted.';
+const OPEN_OUTCOME = 'The message may have been sent all the same: with --id a repeat does no harm.';
+/** The connection was there when these happened: so may the request have been. */
+const LATE_FAULTS = new Set(['ETIMEDOUT', 'ECONNRESET', 'EPIPE', 'ABORT_ERR']);
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 export interface Answer {
@@ -25,6 +28,7 @@ interface Exchange {
   readonly body?: string;
   readonly signal?: AbortSignal;
   readonly agent?: HttpAgent;
+  readonly patienceMs?: number;
 }
 
 /** An agent that keeps its connections, for many requests to one service. */
@@ -34,22 +38,22 @@ export function createAgent(origin: string, maxSockets: number): HttpAgent {
 }
 
 /** One request. @throws whatever keeps it from an answer. */
-export function exchange(
-  origin: string,
-  { method, path, headers = {}, body, signal, agent }: Exchange,
-): Promise<Answer> {
+export function exchange(origin: string, asked: Exchange): Promise<Answer> {
+  const { method, path, headers = {}, body, signal, agent, patienceMs = STANDARD_PATIENCE_MS } = asked;
   const request = origin.startsWith('https:') ? httpsRequest : httpRequest;
-  const timeout = AbortSignal.timeout(PATIENCE_MS);
+  const timeout = AbortSignal.timeout(patienceMs);
   return new Promise((resolve, reject) => {
+    const fail = (fault: unknown) => reject(timeout.aborted ? timeout.reason : fault);
     const call = request(`${origin}${path}`, {
       method,
       headers: body === undefined ? headers : { ...headers, 'Content-Length': Buffer.byteLength(body) },
       signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
-      ...(agent === undefined ? {} : { agent }),
+      // Without one a connection of its own: a kept one may be closed already.
+      agent: agent ?? false,
     });
-    call.once('response', (response) => void readAnswer(response).then(resolve, reject));
+    call.once('response', (response) => void readAnswer(response).then(resolve, fail));
     // A service that refuses a large body answers before it has read it: the answer counts, not the broken pipe.
-    call.on('error', (fault) => reject(timeout.aborted ? timeout.reason : fault));
+    call.on('error', fail);
     call.end(body);
   });
 }
@@ -65,27 +69,28 @@ async function readAnswer(response: IncomingMessage): Promise<Answer> {
   return { status: statusCode, contentType, headers, text: await text(response) };
 }
 
+interface Send extends Pick<Exchange, 'path' | 'headers' | 'patienceMs'> {
+  readonly body: object;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Posts JSON and reads the answer of the service.
+ * Posts what is to be sent, and reads the answer of the service.
  * @throws Failure with a sentence for whatever keeps it from success.
  */
 export async function post(
   access: Access,
-  {
-    path,
-    body,
-    headers = {},
-    signal,
-  }: { path: string; body: object; headers?: Record<string, string>; signal: AbortSignal },
+  { body, headers = {}, signal, ...rest }: Send,
 ): Promise<{ answer: Record<string, unknown>; headers: IncomingMessage['headers'] }> {
   const given = await exchange(access.origin, {
+    ...rest,
     method: 'POST',
-    path,
     headers: { ...jsonHeaders(access.token()), ...headers },
     body: JSON.stringify(body),
     signal,
   }).catch((fault: unknown) => {
-    throw new Failure(signal.aborted ? INTERRUPTED : explainFault(fault, access.origin));
+    const sentence = signal.aborted ? INTERRUPTED : explainFault(fault, access.origin);
+    throw new Failure(LATE_FAULTS.has(faultCodeOf(fault)) ? `${sentence} ${OPEN_OUTCOME}` : sentence);
   });
   const problem = problemOf(given);
   if (problem !== undefined) throw new Failure(explainProblem(problem, access));

@@ -12,6 +12,8 @@ export interface Surroundings {
   readonly stdin?: string;
   /** Is the output a terminal? */
   readonly isTTY?: boolean;
+  /** Has the reader of the output gone? */
+  readonly isClosed?: boolean;
 }
 
 export interface Finished {
@@ -32,9 +34,9 @@ export interface RunningCommand {
 
 /** Starts a command; it is interrupted after the test if it still runs. */
 export function startCommand(command: Command, args: readonly string[], around: Surroundings = {}): RunningCommand {
-  const { env = {}, stdin = '', isTTY = false } = around;
+  const { env = {}, stdin = '', isTTY = false, isClosed = false } = around;
   const interruption = new AbortController();
-  const [stdout, stderr] = [new CapturedOutput(isTTY), new CapturedOutput(isTTY)];
+  const [stdout, stderr] = [new CapturedOutput(isTTY, isClosed), new CapturedOutput(isTTY)];
   const code = runCommand(command, args, {
     env: { JWT_SECRET: TEST_SECRET, ...env },
     stdin: Readable.from([Buffer.from(stdin)]),
@@ -80,11 +82,18 @@ class CapturedOutput extends Writable {
   readonly hasColors = WriteStream.prototype.hasColors;
   readonly getColorDepth = WriteStream.prototype.getColorDepth;
 
-  constructor(readonly isTTY: boolean) {
+  constructor(
+    readonly isTTY: boolean,
+    private readonly isClosed = false,
+  ) {
     super({ decodeStrings: false });
   }
 
-  override _write(chunk: string | Buffer, _encoding: string, done: () => void): void {
+  override _write(chunk: string | Buffer, _encoding: string, done: (fault?: Error) => void): void {
+    if (this.isClosed) {
+      done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+      return;
+    }
     this.text += String(chunk);
     done();
     this.emit('text');

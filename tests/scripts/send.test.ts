@@ -1,14 +1,15 @@
 /** `npm run send`: what it asks the service for, what it says of the answer, and what it says of mistakes. */
 
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { send } from '../../scripts/send';
+import { freePort } from '../support/process';
 import { testToken } from '../support/service';
 import { shareService } from '../support/shared-service';
 import { onTestEnd, temporaryDirectory } from '../support/temporary';
-import { runToEnd, type Surroundings } from './commands';
+import { runToEnd, type Surroundings, startCommand } from './commands';
 
 const service = shareService({ MAX_MESSAGE_BYTES: '200', MAX_BODY_BYTES: '2048' });
 
@@ -220,12 +221,28 @@ describe('what is not the service', () => {
     expect(stderr).toMatch(/^[^\n]+\n$/);
   });
 
+  it('silence', async () => {
+    const url = await startServer(() => undefined);
+    const { code, stderr } = await runToEnd(send, ['--url', url, '--to', 'a', '--title', 'A', '--timeout', '1s']);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `${url} does not answer: check --url, and whether the service is well. The message may have been sent all the same: with --id a repeat does no harm.\n`,
+    });
+  });
+
+  it('silence, until Ctrl-C', async () => {
+    const requests = new EventEmitter();
+    const url = await startServer(() => void requests.emit('request'));
+    const asked = once(requests, 'request');
+    const sending = startCommand(send, ['--url', url, '--to', 'a', '--title', 'A']);
+    await asked;
+    sending.interrupt();
+    const { code, stderr } = await sending.finished;
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^Interrupted\. The message may have/) });
+  });
+
   it('nothing at all', async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    server.close();
-    await once(server, 'close');
+    const port = await freePort();
     const { code, stderr } = await runToEnd(send, ['--to', 'a', '--title', 'A'], { env: { PORT: String(port) } });
     expect({ code, stderr }).toEqual({
       code: 1,
