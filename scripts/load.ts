@@ -2,18 +2,12 @@
  * Puts load on a service, measures it, and checks that everything arrives once and in order.
  *   npm run load -- --users 1000 --rate 200
  */
-import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
-import { type Config, parseConfig } from '../utils/config';
-import { type Access, readAccess } from './support/access';
+import { parseConfig } from '../utils/config';
+import { readAccess } from './support/access';
 import { COMMON_OPTIONS, readArguments, readCount, readSeconds } from './support/arguments';
-import { MessageStream } from './support/load/message-stream';
 import type { LoadPlan } from './support/load/plan';
-import { withProgress } from './support/load/progress';
-import { Receivers } from './support/load/receivers';
-import { type Report, renderReport, reportOf } from './support/load/report';
-import { Sender } from './support/load/sender';
-import { Tally } from './support/load/tally';
+import { renderReport } from './support/load/report';
+import { runLoad } from './support/load/run';
 import { makeLocalToken } from './support/local-token';
 import { type Command, runHere, type Terminal, UsageError } from './support/terminal';
 
@@ -50,12 +44,9 @@ type Given = ReturnType<typeof readArguments<typeof OPTIONS>>;
 const MAX_CONNECTIONS = 60_000;
 const MAX_RATE = 100_000;
 const MAX_SECONDS = 86_400;
+const TOKEN_SECONDS = 2 * MAX_SECONDS;
 const MAX_MESSAGES = 10_000_000;
 const MAX_DELIVERIES = 1_000_000_000;
-const TOKEN_SECONDS = 2 * MAX_SECONDS;
-/** How long nothing may arrive before what is missing counts as lost. */
-const PATIENCE_MS = 10_000;
-const LOOK_INTERVAL_MS = 50;
 
 export const load: Command = async (args, terminal) => {
   const given = readArguments(args, OPTIONS);
@@ -64,11 +55,12 @@ export const load: Command = async (args, terminal) => {
     return 0;
   }
   const plan = readPlan(given);
+  const makeToken = readTokenMaker(terminal.env);
   const access = readAccess(given, terminal.env, { sub: 'load', scope: 'send broadcast' });
   if (!given.yes && !isThisMachine(access.origin)) {
     throw new UsageError(`${access.origin} is another machine: --yes says that it may get this load.`);
   }
-  const { report, tally } = await runLoad({ plan, access, config: readConfig(terminal.env) }, terminal);
+  const { report, tally } = await runLoad({ plan, access, makeToken }, terminal);
   terminal.stdout.write(given.json ? `${JSON.stringify(report)}\n` : renderReport(report, tally));
   return report.isFaultless ? 0 : 1;
 };
@@ -97,66 +89,20 @@ function assertCountable({ users, connections, rate, broadcastRate, seconds }: L
   throw new UsageError('--duration: this is more than can be checked at the end, use a shorter time or lower rates.');
 }
 
-/** The configuration here, with a secret for the tokens of the users. */
-function readConfig(env: Terminal['env']): Config {
+/** Makes a token for each user, with the secret here. */
+function readTokenMaker(env: Terminal['env']): (sub: string) => string {
   const config = parseConfig(env);
-  if (config.tokenKey.kind !== 'public-key') return config;
-  throw new UsageError('Each user needs a token, and the service here only checks them: JWT_SECRET is needed instead.');
+  if (config.tokenKey.kind === 'public-key') {
+    throw new UsageError(
+      'Each user needs a token, and JWT_PUBLIC_KEY only checks them: this needs JWT_SECRET instead.',
+    );
+  }
+  return (sub) => makeLocalToken(config, { sub, lifetimeSeconds: TOKEN_SECONDS });
 }
 
 function isThisMachine(origin: string): boolean {
   const { hostname } = new URL(origin);
   return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
-}
-
-interface Parts {
-  readonly plan: LoadPlan;
-  readonly access: Access;
-  readonly config: Config;
-}
-
-async function runLoad(
-  { plan, access, config }: Parts,
-  { stderr, interrupted }: Terminal,
-): Promise<{ report: Report; tally: Tally }> {
-  const streams = [MessageStream.toUsers(plan), MessageStream.toEveryone(plan)];
-  const tally = new Tally(randomUUID(), streams);
-  const sender = new Sender({ access, plan, tally, streams });
-  const { origin } = access;
-  const makeToken = (sub: string) => makeLocalToken(config, { sub, lifetimeSeconds: TOKEN_SECONDS });
-  const receivers = new Receivers({ origin, plan, tally, makeToken });
-  const stop = () => receivers.close();
-  const source = () => ({ tally, sent: sender.sent, connected: receivers.connected });
-  const total = streams.reduce((sum, { count }) => sum + count, 0);
-  try {
-    interrupted.addEventListener('abort', stop);
-    const opening = { what: 'connections', total: plan.connections, value: () => receivers.connected };
-    await withProgress(stderr, opening, { source, work: () => receivers.open() });
-    interrupted.removeEventListener('abort', stop);
-    const before = performance.eventLoopUtilization();
-    const startedAt = performance.now();
-    const sending = { what: 'messages', total, value: () => sender.sent };
-    await withProgress(stderr, sending, { source, work: () => sender.run(interrupted) });
-    const seconds = (performance.now() - startedAt) / 1_000;
-    const { utilization: busyShare } = performance.eventLoopUtilization(before);
-    await untilArrived(tally);
-    return { report: reportOf({ origin, plan, tally, receivers, sent: sender.sent, seconds, busyShare }), tally };
-  } finally {
-    interrupted.removeEventListener('abort', stop);
-    receivers.close();
-  }
-}
-
-/** Waits until all that was accepted is there, or nothing has come for some time. */
-async function untilArrived(tally: Tally): Promise<void> {
-  let delivered = tally.delivered;
-  let deadline = performance.now() + PATIENCE_MS;
-  while (tally.count().lost > 0 && performance.now() < deadline) {
-    await delay(LOOK_INTERVAL_MS);
-    if (tally.delivered === delivered) continue;
-    delivered = tally.delivered;
-    deadline = performance.now() + PATIENCE_MS;
-  }
 }
 
 if (require.main === module) void runHere(load);

@@ -5,14 +5,13 @@
  *   npm run token -- --samples
  */
 import { parseArgs } from 'node:util';
-import { resolveKey } from '../application';
-import { createTokens } from '../services/tokens';
+import { createTokens, type TokenRules } from '../services/tokens';
 import { systemClock, toIsoTime } from '../utils/clock';
 import { type Config, ConfigError, parseConfig } from '../utils/config';
 import { AppError } from '../utils/errors';
 import { SCOPES } from '../utils/jwt';
 import { parseDuration } from './support/arguments';
-import { makeLocalToken } from './support/local-token';
+import { localKey, makeLocalToken } from './support/local-token';
 import { UsageError } from './support/terminal';
 
 const USAGE = `Usage:
@@ -70,10 +69,17 @@ function readLifetime(text: string): number {
 
 function checkToken(config: Config, token: string): void {
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWT_REQUIRE_EXP: isExpRequired } = config;
-  const caller = createTokens({ ...resolveKey(config), issuer, audience, isExpRequired }, systemClock).verify(token);
+  const rules = { ...keyFor(config), issuer, audience, isExpRequired };
+  const caller = createTokens(rules, systemClock).verify(token);
   const scopes = [...caller.scopes].join(' ') || 'none';
   const expiry = caller.expiresAt === undefined ? 'never' : toIsoTime(caller.expiresAt * 1000);
   console.log(`accepted: user ${caller.userId}, scopes ${scopes}, expires ${expiry}`);
+}
+
+/** What the service checks tokens with. */
+function keyFor(config: Config): Pick<TokenRules, 'key' | 'algorithm'> {
+  const { tokenKey } = config;
+  return tokenKey.kind === 'public-key' ? tokenKey : { key: localKey(config), algorithm: 'HS256' };
 }
 
 try {

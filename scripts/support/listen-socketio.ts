@@ -7,6 +7,7 @@ import { type Frame, type Listen, type ListenOptions, placeOf } from './listenin
 import { explainNoConnection } from './requests';
 
 const OWN_EVENTS: ReadonlySet<string> = new Set(SERVER_EVENTS);
+const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_RECONNECTION_DELAY_MS = 5_000;
 
 export const listenBySocketIo: Listen = (options) => {
@@ -14,6 +15,7 @@ export const listenBySocketIo: Listen = (options) => {
   const socket = io(access.origin, {
     transports: ['websocket'],
     forceNew: true,
+    timeout: CONNECT_TIMEOUT_MS,
     reconnectionDelayMax: MAX_RECONNECTION_DELAY_MS,
     auth: (give: (auth: object) => void) => give({ token: access.token(), device }),
   });

@@ -21,10 +21,9 @@ export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: 
   return signToken(localKey(config), { userId: sub, scope, lifetimeSeconds, issuer, audience });
 }
 
-function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
+/** @throws UsageError when there is only a key that checks. */
+export function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
   if (tokenKey.kind === 'development-secret') return developmentSecret(DATA_DIR);
   if (tokenKey.kind === 'secret') return tokenKey.key;
-  throw new UsageError(
-    'JWT_PUBLIC_KEY only checks tokens: get one from your issuer. Other commands take it by --token.',
-  );
+  throw new UsageError('JWT_PUBLIC_KEY only checks tokens: get one from your issuer.');
 }

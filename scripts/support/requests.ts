@@ -136,7 +136,7 @@ export async function explainNoConnection(origin: string): Promise<string> {
   try {
     const answer = await exchange(origin, { method: 'GET', path: '/socket.io/?EIO=4&transport=polling' });
     if (answer.status === 200 && answer.text.startsWith('0{')) {
-      return `${origin} answers, but no WebSocket comes about: a proxy in between has to let Upgrade pass.`;
+      return `${origin} answers, but no WebSocket came about: try again. A proxy in between has to let Upgrade pass.`;
     }
     const refusal = answer.status === 403 ? parseObject(answer)?.['message'] : undefined;
     return typeof refusal === 'string' ? explainHandshakeRefusal(refusal) : explainForeignAnswer(origin, answer);

@@ -54,7 +54,13 @@ export async function runHere(command: Command): Promise<void> {
   const { env, stdin, stdout, stderr } = process;
   const interruption = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interruption.abort());
+  for (const output of [stdout, stderr]) output.on('error', throwUnlessClosed);
   const terminal = { env, stdin, stdout, stderr, interrupted: interruption.signal };
   process.exitCode = await runCommand(command, process.argv.slice(2), terminal);
   setTimeout(() => process.exit(), LEAVE_AFTER_MS).unref();
+}
+
+/** Who has read enough closes the pipe: what is written then is for nobody, and no fault. */
+function throwUnlessClosed(fault: NodeJS.ErrnoException): void {
+  if (fault.code !== 'EPIPE') throw fault;
 }

@@ -227,8 +227,10 @@ it('uses a device of its own that stays the same', async () => {
 it('ends when nobody reads what it prints any more', async () => {
   const service = await startService();
   await service.send('anna', [1]);
-  const { code } = await runToEnd(listen, ['--url', service.url, '--sub', 'anna'], { isClosed: true });
-  expect(code).toBe(0);
+  const args = ['--url', service.url, '--sub', 'anna', '--count', '1'];
+  expect(await runToEnd(listen, args, { isClosed: true })).toMatchObject({ code: 0, stdout: '' });
+  // What was not read is not acknowledged.
+  expect((await runToEnd(listen, args)).stdout).toContain('{"n":1}');
 });
 
 it.each([

@@ -1,4 +1,5 @@
 /** `npm run load`: what it measures, and what it finds. */
+import { generateKeyPairSync } from 'node:crypto';
 import { load } from '../../scripts/load';
 import { MessageStream } from '../../scripts/support/load/message-stream';
 import type { LoadPlan } from '../../scripts/support/load/plan';
@@ -7,6 +8,12 @@ import { Tally } from '../../scripts/support/load/tally';
 import { freePort } from '../support/process';
 import { range, startService, testToken } from '../support/service';
 import { runToEnd, type Surroundings, startCommand } from './commands';
+
+const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const PUBLIC_KEY_ENV = {
+  JWT_SECRET: '',
+  JWT_PUBLIC_KEY: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+};
 
 describe('against the service', () => {
   const ARGS = ['--users', '6', '--connections', '9', '--rate', '40', '--broadcast-rate', '5', '--duration', '1s'];
@@ -94,16 +101,17 @@ describe('against the service', () => {
   });
 });
 
-it.each([
+it.each<[string, readonly string[], string, Surroundings?]>([
   ['another machine without --yes', ['--url', 'http://10.0.0.1'], 'http://10.0.0.1 is another machine: --yes says'],
   ['a name that only looks like this machine', ['--url', 'http://127.0.0.1.example.org'], 'is another machine'],
+  ['a service that only checks tokens', [], 'JWT_PUBLIC_KEY only checks them', { env: PUBLIC_KEY_ENV }],
   ['no users', ['--users', '0'], '--users: expected a whole number from 1 to'],
   ['fewer connections than users', ['--users', '5', '--connections', '4'], '--connections: expected a whole number'],
   ['a rate that is none', ['--rate', 'fast'], '--rate: expected a whole number from 1 to'],
   ['a duration that is none', ['--duration', '0s'], '--duration: expected a time from 1s to 1d.'],
   ['more than can be checked', ['--rate', '100000', '--duration', '1d'], 'more than can be checked at the end'],
-])('says what is wrong with %s', async (_name, args, words) => {
-  const { code, stdout, stderr } = await runToEnd(load, args);
+])('says what is wrong with %s', async (_name, args, words, around = {}) => {
+  const { code, stdout, stderr } = await runToEnd(load, args, around);
   expect({ code, stdout, stderr }).toEqual({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
 });
 

@@ -1,5 +1,6 @@
 /** `npm run send`: what it asks the service for, what it says of the answer, and what it says of mistakes. */
 
+import { generateKeyPairSync } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,6 +12,11 @@ import { shareService } from '../support/shared-service';
 import { onTestEnd, temporaryDirectory } from '../support/temporary';
 import { runToEnd, type Surroundings, startCommand } from './commands';
 
+const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const PUBLIC_KEY_ENV = {
+  JWT_SECRET: '',
+  JWT_PUBLIC_KEY: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+};
 const service = shareService({ MAX_MESSAGE_BYTES: '200', MAX_BODY_BYTES: '2048' });
 
 function run(args: readonly string[], around: Surroundings = {}) {
@@ -152,6 +158,7 @@ describe('mistakes', () => {
     ['a token and a user', [...MESSAGE, '--token', 'a.b.c', '--sub', 'a'], '--sub and --token: expected one of them'],
     ['a sender without a name', [...MESSAGE, '--sub', ''], '--sub must not be empty.'],
     ['a key that no header can carry', [...MESSAGE, '--idempotency-key', 'ä'], '--idempotency-key: expected visible'],
+    ['a service that only checks tokens', MESSAGE, 'and give it with --token.', { env: PUBLIC_KEY_ENV }],
     ['a configuration that is wrong', MESSAGE, 'LOG_LEVEL: expected', { env: { LOG_LEVEL: 'loud' } }],
   ])('are told before anything is sent: %s', async (_name, args, words, around = {}) => {
     const { code, stdout, stderr } = await run(args, around);

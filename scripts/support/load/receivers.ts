@@ -13,6 +13,7 @@ const OPENED_PER_SECOND = 250;
 const OPENED_AT_ONCE = 50;
 const OPENING_PATIENCE_MS = 30_000;
 const ACK_INTERVAL_MS = 500;
+const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_RECONNECTION_DELAY_MS = 2_000;
 
 export interface ReceiverOptions {
@@ -71,6 +72,7 @@ export class Receivers {
     const socket = io(origin, {
       transports: ['websocket'],
       forceNew: true,
+      timeout: CONNECT_TIMEOUT_MS,
       reconnectionDelayMax: MAX_RECONNECTION_DELAY_MS,
       auth: (give: (auth: object) => void) =>
         give({ token: makeToken(userIdOf(index, plan)), device: deviceOf(index, plan) }),
