@@ -41,7 +41,7 @@ const MAX_COUNT = 1_000_000;
 const MAX_DEVICE_LENGTH = 128;
 
 export const listen: Command = async (args, terminal) => {
-  const given = readArguments(args, OPTIONS);
+  const given = readArguments(args, OPTIONS, terminal.env);
   if (given.help) {
     terminal.stdout.write(USAGE);
     return 0;

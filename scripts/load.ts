@@ -49,7 +49,7 @@ const MAX_MESSAGES = 10_000_000;
 const MAX_DELIVERIES = 1_000_000_000;
 
 export const load: Command = async (args, terminal) => {
-  const given = readArguments(args, OPTIONS);
+  const given = readArguments(args, OPTIONS, terminal.env);
   if (given.help) {
     terminal.stdout.write(USAGE);
     return 0;

@@ -73,7 +73,7 @@ const MAX_PATIENCE_SECONDS = 3_600;
 const MAX_INPUT_BYTES = 16 * 1024 * 1024;
 
 export const send: Command = async (args, { env, stdin, stdout, interrupted }) => {
-  const given = readArguments(args, OPTIONS);
+  const given = readArguments(args, OPTIONS, env);
   if (given.help) {
     stdout.write(USAGE);
     return 0;

@@ -10,6 +10,9 @@ const OWN_EVENTS: ReadonlySet<string> = new Set(SERVER_EVENTS);
 const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_RECONNECTION_DELAY_MS = 5_000;
 
+/** With AUTH_ERROR_EVENT the service says no more than this. */
+const REFUSED = 'The service refused the token: make one with npm run token where the service runs.';
+
 export const listenBySocketIo: Listen = (options) => {
   const { access, device } = options;
   const socket = io(access.origin, {
@@ -34,6 +37,10 @@ function watch(socket: Socket, { access, onFrame, onLost, onEnd }: ListenOptions
     socket.close();
     onEnd(reason);
   };
+  const explainEnd = () => {
+    if (closing !== undefined) return explainEnding(String(closing['code']), String(closing['reason']));
+    return hasBeenIn ? 'The service has closed the connection.' : REFUSED;
+  };
   socket.onAny((event: string, ...args: unknown[]) => {
     const frame = toFrame(event, args);
     if (event === 'connected') hasBeenIn = true;
@@ -46,11 +53,9 @@ function watch(socket: Socket, { access, onFrame, onLost, onEnd }: ListenOptions
       if (socket.connected && socket.id === id) socket.emit('ack', placeOf(frame));
     });
   });
-  socket.on('disconnect', () => {
+  socket.on('disconnect', (reason) => {
     if (socket.active) onLost();
-    // Closed here, it was asked for.
-    else if (closing !== undefined) end(explainEnding(String(closing['code']), String(closing['reason'])));
-    else if (!hasBeenIn) end('The service refused the token: make one with npm run token where the service runs.');
+    else if (reason !== 'io client disconnect') end(explainEnd());
   });
   socket.on('connect_error', (error: Error & { data?: Problem }) => {
     if (error.data !== undefined) end(explainProblem(error.data, access));

@@ -181,6 +181,16 @@ describe('at a service that does what the real one seldom does', () => {
     expect([first, renewed].map((token) => tokens.verify(token).userId)).toEqual(['anna', 'anna']);
   });
 
+  it('ends when it is closed without a word', async () => {
+    const { url, io } = await startSocketIo();
+    io.on('connection', (socket) => {
+      socket.emit('connected', { userId: 'anna' });
+      socket.disconnect();
+    });
+    const { code, stderr } = await runToEnd(listen, ['--url', url, '--sub', 'anna']);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'The service has closed the connection.\n' });
+  });
+
   it('says that something else sends frames there', async () => {
     const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
     await once(server, 'listening');
@@ -266,21 +276,27 @@ async function startPlainServer(): Promise<TokenServer> {
     socket.on('message', (data: Buffer) => tokens.push((JSON.parse(data.toString('utf8')) as Renewal).token));
     socket.send(JSON.stringify({ event: 'auth:expiring', expiresAt: new Date().toISOString() }));
   });
-  return tokens.at(server.address() as AddressInfo);
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, nextToken: () => tokens.next() };
 }
 
 async function startSocketIoServer(): Promise<TokenServer> {
   const tokens = new TokenQueue();
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const io = new Server(server);
-  onTestEnd(() => io.close());
+  const { url, io } = await startSocketIo();
   io.on('connection', (socket) => {
     tokens.push((socket.handshake.auth as Renewal).token);
     socket.on('auth:refresh', ({ token }: Renewal) => tokens.push(token));
     socket.emit('auth:expiring', { expiresAt: new Date().toISOString() });
   });
-  return tokens.at(server.address() as AddressInfo);
+  return { url, nextToken: () => tokens.next() };
+}
+
+async function startSocketIo(): Promise<{ url: string; io: Server }> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const io = new Server(server);
+  onTestEnd(() => io.close());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, io };
 }
 
 interface Renewal {
@@ -295,10 +311,7 @@ class TokenQueue {
     this.#events.emit('token', token);
   }
 
-  at({ port }: AddressInfo): TokenServer {
-    return {
-      url: `http://127.0.0.1:${port}`,
-      nextToken: async () => ((await this.#tokens.next()).value as string[])[0] ?? '',
-    };
+  async next(): Promise<string> {
+    return ((await this.#tokens.next()).value as string[])[0] ?? '';
   }
 }

@@ -130,6 +130,20 @@ it('hands each option to the service as it is meant', async () => {
   ]);
 });
 
+it('fails when one of several recipients has not got it', async () => {
+  const error = { code: 'store_full', detail: 'There is no space left.' };
+  const url = await startServer((_request, response) => {
+    const results = [
+      { userId: 'bo', id: 'i', seq: 1, connected: false },
+      { userId: 'cy', error },
+    ];
+    response.end(JSON.stringify({ success: true, message: 'Message sent to 2 users', results }));
+  });
+  const { code, stdout } = await runToEnd(send, ['--url', url, '--to', 'bo', '--to', 'cy', '--type', 'x']);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/\nuserId cy {2}error store_full: There is no space left\.\n$/);
+});
+
 describe('mistakes', () => {
   const TO = ['--to', 'gus'];
   const MESSAGE = [...TO, '--title', 'A'];
@@ -148,7 +162,7 @@ describe('mistakes', () => {
     ['an option without a value', ['--to'], '--to needs a value'],
     ['an option for a value', ['--to', '--title', 'A'], '--to needs a value; one that begins with a dash'],
     ['a value for a flag', [...MESSAGE, '--broadcast=yes'], '--broadcast takes no value.'],
-    ['options that npm has taken', ['gus', 'A'], 'npm needs -- before the first one'],
+    ['options that npm has taken', ['gus', 'A'], 'npm needs -- before the first option'],
     ['a URL without a scheme', [...MESSAGE, '--url', 'localhost:8090'], '--url: expected http:// or https://'],
     ['a URL of another scheme', [...MESSAGE, '--url', 'ws://localhost'], '--url: expected http:// or https://'],
     ['a URL with a path', [...MESSAGE, '--url', 'http://localhost/x'], '--url: expected scheme, host and port only'],
@@ -166,6 +180,11 @@ describe('mistakes', () => {
     expect(stderr).toContain(words);
     expect(stderr).not.toMatch(/s3cret|secret\{|^ {4}at /m);
     expect(await service.stored('@gus')).toEqual([]);
+  });
+
+  it('all options taken by npm leave a trace', async () => {
+    const { code, stderr } = await runToEnd(send, [], { env: { npm_config_title: 'A' } });
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('npm needs -- before the first') });
   });
 
   it('PORT=0 says nothing about where the service is', async () => {

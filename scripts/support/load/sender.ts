@@ -9,8 +9,8 @@ import { type LoadPlan, userIdOf } from './plan';
 import type { Tally } from './tally';
 
 const MAX_HTTP_CONNECTIONS = 256;
-/** Refusals that may pass: everything else would be the same for each message. */
-const PASSING_CODES = new Set(['rate_limited', 'request_in_progress']);
+/** The one refusal that passes: every other would be the same for each message. */
+const TOO_MANY_REQUESTS = 429;
 
 interface SenderOptions {
   readonly access: Access;
@@ -21,14 +21,14 @@ interface SenderOptions {
 
 export class Sender {
   readonly #agent;
-  readonly #token: string;
+  readonly #headers: Record<string, string>;
   readonly #pending = new Set<Promise<void>>();
   #hopeless: Failure | undefined;
   sent = 0;
 
   constructor(private readonly options: SenderOptions) {
     this.#agent = createAgent(options.access.origin, MAX_HTTP_CONNECTIONS);
-    this.#token = options.access.token();
+    this.#headers = jsonHeaders(options.access.token());
   }
 
   /**
@@ -59,7 +59,7 @@ export class Sender {
     const sending = exchange(access.origin, {
       method: 'POST',
       ...this.#requestFor(stream, n),
-      headers: jsonHeaders(this.#token),
+      headers: this.#headers,
       agent: this.#agent,
     })
       .then((answer) => this.#take(answer, stream, n))
@@ -89,7 +89,7 @@ export class Sender {
     const sentence =
       problem === undefined ? explainForeignAnswer(access.origin, answer) : explainProblem(problem, access);
     tally.noteFailed(code, sentence);
-    if (answer.status < 500 && !PASSING_CODES.has(code)) this.#hopeless ??= new Failure(sentence);
+    if (answer.status < 500 && answer.status !== TOO_MANY_REQUESTS) this.#hopeless ??= new Failure(sentence);
   }
 }
 
