@@ -191,6 +191,35 @@ describe('at a service that does what the real one seldom does', () => {
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'The service has closed the connection.\n' });
   });
 
+  it('prints once what comes again on the next connection, and acknowledges it again', async () => {
+    const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+    await once(server, 'listening');
+    onTestEnd(() => server.close());
+    const acknowledged: unknown[] = [];
+    const ends = new EventEmitter();
+    const left = once(ends, 'second');
+    const message = (seq: number) =>
+      JSON.stringify({ event: 'message', topic: '@anna', seq, type: 'x', data: seq, timestamp: 'T' });
+    server.on('connection', (socket) => {
+      const isFirst = acknowledged.length === 0;
+      socket.on('message', (data: Buffer) => {
+        acknowledged.push(JSON.parse(data.toString('utf8')));
+        if (isFirst) socket.terminate();
+      });
+      socket.send(JSON.stringify({ event: 'connected' }));
+      socket.send(message(1));
+      if (isFirst) return;
+      socket.send(message(2));
+      socket.on('close', () => ends.emit('second'));
+    });
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const args = ['--url', url, '--sub', 'anna', '--plain', '--count', '2'];
+    expect((await runToEnd(listen, args)).stdout).toBe('T  @anna  1  x  1\nT  @anna  2  x  2\n');
+    const place = { action: 'ack', topic: '@anna' };
+    await left;
+    expect(acknowledged).toEqual([1, 1, 2].map((seq) => ({ ...place, seq })));
+  });
+
   it('says that something else sends frames there', async () => {
     const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
     await once(server, 'listening');
