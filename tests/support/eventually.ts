@@ -1,7 +1,9 @@
 /** For effects on the server that nothing tells the client about: asks until the answer is the expected one. */
-const PATIENCE_MS = 8_000;
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** Asks again as soon as the answer is there. Fails with the last answer when patience ends. */
+const PATIENCE_MS = 30_000;
+
+/** Asks again as soon as the answer is there, and other work had its turn. Fails with the last answer when patience ends. */
 export async function eventually<Value>(
   ask: () => Promise<Value>,
   isExpected: (value: Value) => boolean,
@@ -11,5 +13,6 @@ export async function eventually<Value>(
     const value = await ask();
     if (isExpected(value)) return value;
     if (performance.now() > deadline) throw new Error(`still ${JSON.stringify(value)} after ${PATIENCE_MS} ms`);
+    await nextTurn();
   }
 }
