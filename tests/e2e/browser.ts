@@ -5,7 +5,7 @@ import { onTestEnd } from '../support/temporary';
 
 export const chromiumPath = findProgram('chromium', 'chromium-browser', 'google-chrome');
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 export function launchChromium(): Promise<Browser> {
   return chromium.launch({

@@ -5,7 +5,7 @@ import { type Command, type Output, runCommand } from '../../scripts/support/ter
 import { TEST_SECRET } from '../support/service';
 import { onTestEnd } from '../support/temporary';
 
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 export interface Surroundings {
   readonly env?: Readonly<Record<string, string>>;

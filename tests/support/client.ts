@@ -3,7 +3,7 @@ import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket
 import type { Message, Reply } from '../../utils/protocol';
 import { onTestEnd } from './temporary';
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 export interface Received {
   readonly event: string;

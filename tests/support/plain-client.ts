@@ -4,7 +4,7 @@ import type { Message, Reply } from '../../utils/protocol';
 import { testToken } from './service';
 import { onTestEnd } from './temporary';
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 /** A frame as the server sent it. */
 export type Frame = { readonly event: string } & Readonly<Record<string, unknown>>;

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import type { Frame } from './plain-client';
 import { onTestEnd } from './temporary';
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 export const OPCODES = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 

@@ -4,7 +4,7 @@ import WebSocket from 'ws';
 import type { Reply } from '../../utils/protocol';
 import { onTestEnd } from './temporary';
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 const ENGINE_QUERY = 'EIO=4&transport=websocket';
 
 export interface RawOptions {

@@ -16,7 +16,7 @@ import { expectProblemAnswer, type Refusal } from './problems';
 import { TEST_SECRET, testToken } from './service';
 
 const ALL_SCOPES = 'send broadcast presence admin';
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 const BYSTANDER = 'bystander';
 /** All that is wrong is known after a look: no row may keep the service busy. */
 const QUICK_MS = 1_500;

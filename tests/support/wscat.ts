@@ -7,7 +7,7 @@ import type { Reply } from '../../utils/protocol';
 import type { Frame } from './plain-client';
 import { onTestEnd } from './temporary';
 
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 const PROGRAMS = join(__dirname, '../../node_modules/.bin');
 /** What wscat prints after each line that was typed, before the next line that arrives. */
 const PROMPTS = /^(> )+/;

@@ -16,7 +16,7 @@ const SYNC_CALLS = 'fdatasync,fsync,msync,sync_file_range';
 const WRITE_CALLS = 'write,writev,pwrite64,pwritev,pwritev2';
 const DELAY_MS = 300;
 /** A request that hangs is a failure: without a bound it would be the test that fails, not the answer. */
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 /** May strace attach to a process that it did not start, and let its calls fail? */
 function canAttach(program: string | undefined): boolean {
