@@ -3,7 +3,7 @@ import { type MakeToken, makeSampleTokens } from './development-tokens';
 
 /** The start-up banner of development. Without a secret to sign with, it says where tokens come from instead. */
 export function renderBanner({ host, port }: { host: string; port: number }, makeToken: MakeToken | undefined): string {
-  const url = `http://${isAnyHost(host) ? 'localhost' : host}:${port}`;
+  const url = `http://${nameOf(host)}:${port}`;
   const lines = ['', `tidings is listening on ${url}`, `  test page  ${url}/`, ''];
   if (makeToken === undefined) {
     return [...lines, 'Tokens are checked with JWT_PUBLIC_KEY: get them from your issuer.', ''].join('\n');
@@ -24,6 +24,8 @@ export function renderBanner({ host, port }: { host: string; port: number }, mak
   ].join('\n');
 }
 
-function isAnyHost(host: string): boolean {
-  return host === '0.0.0.0' || host === '::' || host === '127.0.0.1';
+/** As a URL names it: one's own machine by its name, an address of IPv6 in brackets. */
+function nameOf(host: string): string {
+  if (host === '0.0.0.0' || host === '::' || host === '127.0.0.1') return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
 }
