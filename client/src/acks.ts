@@ -1,0 +1,36 @@
+/**
+ * Acknowledgements on their way: the highest `seq` of each topic, sent together. What is not acknowledged comes
+ * again, so losing one costs a repeat that is dropped.
+ */
+const DELAY_MS = 50;
+/** The service waits after 200 messages that were not acknowledged. */
+const MAX_MESSAGES = 50;
+
+export class Acks {
+  readonly #pending = new Map<string, number>();
+  #messages = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly send: (topic: string, seq: number) => void) {}
+
+  add(topic: string, seq: number): void {
+    this.#pending.set(topic, Math.max(seq, this.#pending.get(topic) ?? 0));
+    this.#messages += 1;
+    if (this.#messages >= MAX_MESSAGES) this.flush();
+    else this.#timer ??= setTimeout(() => this.flush(), DELAY_MS);
+  }
+
+  flush(): void {
+    const pending = [...this.#pending];
+    this.drop();
+    for (const [topic, seq] of pending) this.send(topic, seq);
+  }
+
+  /** Forgets what was not sent: after a reconnect the service begins behind what it has heard of. */
+  drop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#messages = 0;
+    this.#pending.clear();
+  }
+}

@@ -1,0 +1,87 @@
+/** Requests over the socket: they wait for the connection, are repeated where that is safe, and end in time. */
+import type { Connection } from './connection.ts';
+import { fromProblem, TidingsError } from './errors.ts';
+import type { Pauses } from './timing.ts';
+
+/** A connection that says nothing for so long is asked again. */
+const ATTEMPT_MS = 5_000;
+const BUSY_PAUSE_MS = 1_100;
+/** Nothing was done, and it may be asked again in a moment. */
+const BUSY = new Set<string>(['rate_limited', 'store_unavailable', 'going_away']);
+const LOST = new Set<string>(['timeout', 'connection_lost']);
+
+export interface CallOptions {
+  /** Does a second time change nothing? */
+  readonly mayRepeat: boolean;
+  /** By `Date.now()`. */
+  readonly deadline?: number;
+}
+
+export class Calls {
+  readonly #waiting = new Set<() => void>();
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly pauses: Pauses,
+    private readonly timeoutMs: number,
+  ) {}
+
+  newDeadline(): number {
+    return Date.now() + this.timeoutMs;
+  }
+
+  /** To be called when the connection has come or is over. */
+  statusChanged(): void {
+    for (const look of [...this.#waiting]) look();
+  }
+
+  /** @throws TidingsError: what the service said, `timeout`, `connection_lost`, `closed`. */
+  async call<Answer>(
+    event: string,
+    payload: object | undefined,
+    { mayRepeat, deadline = this.newDeadline() }: CallOptions,
+  ): Promise<Answer> {
+    for (;;) {
+      await this.#online(event, deadline);
+      try {
+        return await this.#once<Answer>(event, payload, deadline);
+      } catch (error) {
+        if (!(error instanceof TidingsError) || !(await this.#mayGoOn(error, mayRepeat, deadline))) throw error;
+      }
+    }
+  }
+
+  async #once<Answer>(event: string, payload: object | undefined, deadline: number): Promise<Answer> {
+    const patience = Math.max(1, Math.min(ATTEMPT_MS, deadline - Date.now()));
+    const reply = await this.connection.request<Answer>(event, payload, patience);
+    if (reply.ok) return reply;
+    throw fromProblem(reply.error);
+  }
+
+  async #mayGoOn({ code }: TidingsError, mayRepeat: boolean, deadline: number): Promise<boolean> {
+    if (LOST.has(code)) return mayRepeat && Date.now() < deadline;
+    if (!BUSY.has(code) || Date.now() + BUSY_PAUSE_MS > deadline) return false;
+    return this.pauses.pause(BUSY_PAUSE_MS);
+  }
+
+  /** Resolves when there is a connection. */
+  #online(event: string, deadline: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = (error?: TidingsError) => {
+        clearTimeout(timer);
+        this.#waiting.delete(look);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const look = () => {
+        const { status, error } = this.connection;
+        if (status === 'online') settle();
+        else if (status === 'closed') settle(error ?? new TidingsError('closed', 'The client was closed.'));
+      };
+      const message = `${event}: there was no connection in time.`;
+      const timer = setTimeout(() => settle(new TidingsError('timeout', message)), deadline - Date.now());
+      this.#waiting.add(look);
+      look();
+    });
+  }
+}

@@ -1,0 +1,282 @@
+/** The client of one user on one device: what an application holds in its hands. */
+import { Acks } from './acks.ts';
+import { parseAddress } from './address.ts';
+import { Calls } from './calls.ts';
+import { Connection, type Status, type TransportOptions } from './connection.ts';
+import { callSafely, TidingsError } from './errors.ts';
+import type { ClientEvents, CustomEvents, CustomListener } from './events.ts';
+import { Frames } from './frames.ts';
+import { newId } from './ids.ts';
+import { Inbox } from './inbox.ts';
+import { Intake } from './intake.ts';
+import { Listeners } from './listeners.ts';
+import { Presence } from './presence.ts';
+import type { Authenticated, ListedMessage, Outgoing, SendAnswer } from './protocol.ts';
+import { Rest } from './rest.ts';
+import { Seen } from './seen.ts';
+import { defaultStorage, Shelf, type StorageAdapter } from './storage.ts';
+import { Pauses } from './timing.ts';
+import { subjectOf, type TokenSource, Tokens } from './token.ts';
+import { Topics } from './topics.ts';
+
+export interface ClientOptions {
+  /** A token, or a function that fetches one: called for the first, before one expires, and when one is refused. */
+  readonly token: TokenSource;
+  /** Keeps what must outlive the page: `localStorage` in browsers, memory elsewhere. */
+  readonly storage?: StorageAdapter;
+  /** The name of this device. Made once, and kept in the storage, when it is not given. */
+  readonly device?: string;
+  /** How long calls wait for a connection and an answer; 15 seconds. */
+  readonly timeoutMs?: number;
+  /** What goes to socket.io-client as it is. */
+  readonly transport?: TransportOptions;
+}
+
+const DEFAULT_TIMEOUT_MS = 15_000;
+const DEVICE_KEPT_AS = 'device';
+
+/**
+ * Connects to the service at `url`, and stays connected until `close()`. Listeners that are added right away miss
+ * nothing.
+ * @throws TypeError when `url` is no address.
+ */
+export function connect<Custom extends object = CustomEvents>(
+  url: string,
+  options: ClientOptions,
+): TidingsClient<Custom> {
+  return new TidingsClient<Custom>(url, options);
+}
+
+export class TidingsClient<Custom extends object = CustomEvents> {
+  /** One's messages over all topics, with their states and counts. */
+  readonly inbox: Inbox;
+  readonly topics: Topics;
+  /** Who is online. */
+  readonly presence: Presence;
+  readonly #url: string;
+  readonly #options: ClientOptions;
+  readonly #rest: Rest;
+  readonly #connection: Connection;
+  readonly #calls: Calls;
+  readonly #seen = new Seen();
+  readonly #acks: Acks;
+  readonly #intake: Intake;
+  readonly #frames: Frames;
+  readonly #listeners = new Listeners();
+  readonly #report = (error: TidingsError) => this.#tellError(error);
+  #preparation: Promise<void> | undefined;
+  #device: string | undefined;
+  #userId: string | undefined;
+  #isSynced = false;
+  #isLoggingOut = false;
+  #lastSend: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  /** `connect()` is the same. */
+  constructor(url: string, options: ClientOptions) {
+    const address = parseAddress(url);
+    const tokens = new Tokens(options.token);
+    const pauses = new Pauses();
+    const report = this.#report;
+    this.#url = address.origin + address.path;
+    this.#options = options;
+    this.#rest = new Rest(address, tokens);
+    this.#connection = new Connection({
+      address,
+      tokens,
+      prepare: (token) => this.#prepareOnce(token),
+      device: () => this.#device ?? '',
+      options: options.transport ?? {},
+      onFrame: (event, args) => this.#receive(event, args),
+      onStatus: (status) => this.#changeStatus(status),
+      onError: report,
+    });
+    this.#calls = new Calls(this.#connection, pauses, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    this.#acks = new Acks((topic, seq) => this.#connection.notify('ack', { topic, seq }));
+    this.#intake = new Intake({
+      seen: this.#seen,
+      acks: this.#acks,
+      pauses,
+      listenersOf: (event) => this.#listeners.of(event),
+      report,
+      reconnect: () => this.#connection.restart(),
+    });
+    this.inbox = new Inbox({ calls: this.#calls, rest: this.#rest, report });
+    this.topics = new Topics(this.#calls);
+    this.presence = new Presence(this.#calls, () => this.status === 'online', report);
+    this.#frames = new Frames({
+      inbox: this.inbox,
+      intake: this.#intake,
+      presence: this.presence,
+      seen: this.#seen,
+      userId: () => this.#userId,
+      emit: (event, payload) => this.#emit(event, payload),
+      report,
+    });
+    this.#connection.open();
+  }
+
+  get status(): Status {
+    return this.#connection.status;
+  }
+
+  /** Why the client is closed, when it was not by `close()`. */
+  get error(): TidingsError | undefined {
+    return this.#connection.error;
+  }
+
+  /** The user of the token, once there is one. */
+  get userId(): string | undefined {
+    return this.#userId;
+  }
+
+  /** The name of this device, once the storage was read. */
+  get device(): string | undefined {
+    return this.#device;
+  }
+
+  /** Reads what is kept for the user, once: the token of another user is not accepted later. */
+  #prepareOnce(token: string): Promise<void> {
+    this.#preparation ??= this.#prepare(subjectOf(token));
+    return this.#preparation;
+  }
+
+  async #prepare(userId: string | undefined): Promise<void> {
+    this.#userId = userId;
+    const prefix = `tidings ${this.#url} ${userId ?? ''} `;
+    const shelf = new Shelf(this.#options.storage ?? defaultStorage(), prefix, this.#report);
+    await Promise.all([this.#openDevice(shelf), this.#seen.load(shelf), this.inbox.restore(shelf)]);
+  }
+
+  async #openDevice(shelf: Shelf): Promise<void> {
+    this.#device = this.#options.device ?? (await shelf.get(DEVICE_KEPT_AS));
+    if (this.#device !== undefined) return;
+    this.#device = newId();
+    await shelf.set(DEVICE_KEPT_AS, this.#device);
+  }
+
+  #receive(event: string, args: readonly unknown[]): void {
+    if (event === 'authenticated') this.#userId = (args[0] as Authenticated).userId;
+    this.#isSynced ||= event === 'sync:done';
+    this.#frames.receive(event, args);
+  }
+
+  #changeStatus(status: Status): void {
+    this.#calls.statusChanged();
+    if (status === 'online') {
+      this.#intake.connectionOpened();
+      this.presence.connected();
+    } else {
+      this.#isSynced = false;
+      this.#acks.drop();
+      this.inbox.disconnected();
+    }
+    this.#emit('status', status);
+    // Refused for good: nothing may be left running either.
+    if (status === 'closed') void this.close();
+  }
+
+  /**
+   * Listens, and returns what ends it. Messages are handed over one after the other, each once, and acknowledged
+   * when all listeners have returned or resolved; see ClientEvents.
+   */
+  on<Name extends keyof ClientEvents>(name: Name, listener: ClientEvents[Name]): () => void;
+  /** A custom event: what was sent under this name, and what the message is besides. */
+  on<Name extends Exclude<keyof Custom & string, keyof ClientEvents>>(
+    name: Name,
+    listener: CustomListener<Custom[Name]>,
+  ): () => void;
+  on(name: string, listener: (...args: never[]) => unknown): () => void {
+    return this.#listeners.add(name, listener);
+  }
+
+  #emit(event: string, payload: unknown): void {
+    for (const listener of this.#listeners.of(event)) callSafely(() => listener(payload), this.#report);
+  }
+
+  #tellError(error: TidingsError): void {
+    if (this.#isLoggingOut && error.code === 'logged_out') return;
+    const listeners = this.#listeners.of('error');
+    // biome-ignore lint/suspicious/noConsole: an error that nobody listens to must not pass unseen
+    const log = (unheard: unknown) => console.error(unheard);
+    if (listeners.length === 0) log(error);
+    for (const listener of listeners) callSafely(() => listener(error), log);
+  }
+
+  /** Resolves when everything that waited has been received. @throws TidingsError when the client is closed first. */
+  synced(): Promise<void> {
+    if (this.#isSynced) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const look = (status: Status) => {
+        if (status === 'closed')
+          settle(() => reject(this.error ?? new TidingsError('closed', 'The client was closed.')));
+      };
+      const offs = [this.on('sync:done', () => settle(resolve)), this.on('status', look)];
+      const settle = (end: () => void) => {
+        for (const off of offs) off();
+        end();
+      };
+      look(this.status);
+    });
+  }
+
+  /**
+   * Sends to a user or to a topic; what is sent keeps the order of the calls. Resolves when it is on disk.
+   * It is repeated under one `id` until there is an answer, so it is sent once.
+   * @throws TidingsError: what the service said, or `timeout`: then it may have been sent or not, and may be sent
+   * again with the same `id` if that was given.
+   */
+  send(message: Outgoing): Promise<SendAnswer> {
+    const payload = { ...message, id: message.id ?? newId() };
+    // What is not stored is not known by its id.
+    const options = { mayRepeat: message.persist !== false, deadline: this.#calls.newDeadline() };
+    const sending = this.#lastSend.then(() => this.#calls.call<SendAnswer>('message', payload, options));
+    this.#lastSend = sending.then(noMatter, noMatter);
+    return sending;
+  }
+
+  /** Messages of a topic by `seq`: the newest, those `before`, or the oldest `after`. Moves no place. */
+  async history(
+    topic: string,
+    range: { readonly after?: number; readonly before?: number; readonly limit?: number } = {},
+  ): Promise<readonly ListedMessage[]> {
+    const payload = { topic, ...range };
+    const { messages } = await this.#calls.call<{ messages: ListedMessage[] }>('history', payload, { mayRepeat: true });
+    return messages;
+  }
+
+  /** Tells that one is typing, or not any more: in a topic, or to `@name`. Without a connection nobody hears it. */
+  typing(topic: string, typing: boolean): void {
+    this.#connection.notify('typing', { topic, typing });
+  }
+
+  /** Ends all connections of this user on this device, and takes the messages that are kept here away. */
+  async logout(): Promise<void> {
+    this.#isLoggingOut = true;
+    await this.#calls.call('logout', undefined, { mayRepeat: false });
+    this.#connection.end();
+    await this.close();
+    await this.inbox.forget();
+  }
+
+  /**
+   * Ends everything. Resolves when nothing is left running: listeners that are at work are waited for, for two
+   * seconds, so that their messages count as handled.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#intake.close();
+    this.#acks.flush();
+    this.#connection.end();
+    this.#rest.close();
+    await this.inbox.close();
+  }
+}
+
+function noMatter(): void {
+  // Each send stands for itself.
+}

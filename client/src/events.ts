@@ -1,0 +1,49 @@
+/** The one map of what a client tells: event → listener. */
+import type { Status } from './connection.ts';
+import type { TidingsError } from './errors.ts';
+import type {
+  Message,
+  MessageMeta,
+  MessageRemoved,
+  MessageUpdated,
+  PresenceJoin,
+  PresenceLeave,
+  PresenceList,
+  StateChange,
+  SyncDone,
+  SyncReset,
+  Typing,
+} from './protocol.ts';
+
+/**
+ * The first three are handed over once each, in the order of their topic, and acknowledged when all listeners have
+ * returned or resolved. A listener that throws is called again with the same message.
+ */
+export interface ClientEvents {
+  message: (message: Message) => unknown;
+  /** `ref` is the message whose `data` is another one now. */
+  'message:updated': (entry: MessageUpdated) => unknown;
+  /** `ref` is the message that is gone. */
+  'message:removed': (entry: MessageRemoved) => unknown;
+  /** Marked on another connection of this user. */
+  state: (change: StateChange) => unknown;
+  /** Everything that waited has been sent. */
+  'sync:done': (sync: SyncDone) => unknown;
+  /** Messages that this device has not had are gone. */
+  'sync:reset': (reset: SyncReset) => unknown;
+  presence: (list: PresenceList) => unknown;
+  'presence:join': (join: PresenceJoin) => unknown;
+  'presence:leave': (leave: PresenceLeave) => unknown;
+  typing: (typing: Typing) => unknown;
+  /** In a minute the token expires; one that can be renewed is. */
+  'auth:expiring': (expiring: { readonly expiresAt: string }) => unknown;
+  status: (status: Status) => unknown;
+  /** Without a listener errors go to the console. `client.status` says whether the client goes on. */
+  error: (error: TidingsError) => unknown;
+}
+
+/** Names of custom events, and what is sent under them. */
+export type CustomEvents = Readonly<Record<string, unknown>>;
+
+/** Under a name of its own a message comes as it was sent; what it is besides comes second. */
+export type CustomListener<Data> = (data: Data, message: MessageMeta) => unknown;

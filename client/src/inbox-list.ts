@@ -1,0 +1,60 @@
+/** What events do to a list of the inbox, newest first and without what is archived. Lists are never changed in place. */
+import type { Counts, InboxItem, MessageState, RequestedState, StateScope } from './protocol.ts';
+
+export type Items = readonly InboxItem[];
+
+/** What is in an inbox that is empty or not known yet. */
+export const NO_COUNTS: Counts = { unseen: 0, unread: 0 };
+
+/** Puts a message in its place by time, unless it is there. */
+export function insert(items: Items, item: InboxItem): Items {
+  if (items.some(({ topic, seq }) => topic === item.topic && seq === item.seq)) return items;
+  const place = items.findIndex(({ timestamp }) => timestamp <= item.timestamp);
+  return place < 0 ? [...items, item] : [...items.slice(0, place), item, ...items.slice(place)];
+}
+
+export function find(items: Items, topic: string, id: string): InboxItem | undefined {
+  return items.find((item) => item.id === id && item.topic === topic);
+}
+
+export function remove(items: Items, gone: InboxItem): Items {
+  return items.filter((item) => item !== gone);
+}
+
+export function replace(items: Items, old: InboxItem, changes: Partial<InboxItem>): Items {
+  return items.map((item) => (item === old ? { ...item, ...changes } : item));
+}
+
+/** Marks what a change of state is about, and takes out what it has archived. */
+export function mark(items: Items, scope: StateScope, state: RequestedState): Items {
+  const marked = items.flatMap((item) => {
+    if (!isMeant(scope, item)) return [item];
+    const next = NEXT[state](item.state);
+    if (next === 'archived') return [];
+    return [next === item.state ? item : { ...item, state: next }];
+  });
+  const isSame = marked.length === items.length && marked.every((item, index) => item === items[index]);
+  return isSame ? items : marked;
+}
+
+function isMeant(scope: StateScope, { id, topic, seq }: InboxItem): boolean {
+  if ('ids' in scope) return scope.ids.includes(id);
+  if ('all' in scope) return seq <= (scope.cursors[topic] ?? 0);
+  return topic === scope.topic && seq <= scope.upTo;
+}
+
+/** Of messages that are not archived: `read` and `archived` are seen too. */
+const NEXT: Readonly<Record<RequestedState, (state: MessageState) => MessageState>> = {
+  seen: (state) => (state === 'unseen' ? 'seen' : state),
+  read: () => 'read',
+  unread: (state) => (state === 'read' ? 'seen' : state),
+  archived: () => 'archived',
+};
+
+/** Counts when a message comes (`+1`) or goes (`-1`) that the service gave no counts with. */
+export function count({ unseen, unread }: Counts, state: MessageState, by: 1 | -1): Counts {
+  return {
+    unseen: Math.max(0, unseen + (state === 'unseen' ? by : 0)),
+    unread: Math.max(0, unread + (state === 'read' || state === 'archived' ? 0 : by)),
+  };
+}

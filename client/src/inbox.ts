@@ -1,0 +1,364 @@
+/**
+ * The inbox as it can be shown: newest first, with states and counts. The list is read over HTTP after each connect
+ * and follows the events from there; counts are those that the service sends. The last view is kept, so that a page
+ * has something to show before it is connected.
+ */
+import type { Calls } from './calls.ts';
+import { callSafely, TidingsError } from './errors.ts';
+import { count, find, type Items, insert, mark, NO_COUNTS, remove, replace } from './inbox-list.ts';
+import type {
+  Counts,
+  InboxItem,
+  InboxPage,
+  MessageRemoved,
+  MessageUpdated,
+  RequestedState,
+  StateAnswer,
+  StateChange,
+} from './protocol.ts';
+import type { Rest } from './rest.ts';
+import type { Shelf } from './storage.ts';
+import { backoffMs } from './timing.ts';
+
+const PAGE_SIZE = 50;
+const KEEP_DELAY_MS = 250;
+/** Messages that came since the list was read. Beyond it the list is read anew, and is short again. */
+const MAX_LIVE_ITEMS = 500;
+/** When counts that were reckoned here are compared with the service: spread, because a broadcast reaches everyone. */
+const CONFIRM_AFTER_MS = { least: 5_000, most: 30_000 };
+const KEPT_AS = 'inbox';
+
+/** One moment of the inbox. It is another object after each change, and the same one as long as nothing changes. */
+export interface InboxSnapshot {
+  /** Newest first, without what is archived. */
+  readonly items: readonly InboxItem[];
+  readonly counts: Counts;
+  /** Are there older messages, for `loadMore()`? */
+  readonly hasMore: boolean;
+  /** Does the list come from the service? Until then it is what this device has kept. */
+  readonly isLoaded: boolean;
+}
+
+/** Which messages: one or several ids, a topic (up to a `seq`), or all. */
+export type Selection = string | readonly string[] | { readonly topic: string; readonly upTo: number } | 'all';
+
+/** What a list can be narrowed by. */
+export interface InboxQuery {
+  readonly state?: 'unread' | 'read' | 'archived';
+  readonly type?: string;
+  readonly topic?: string;
+  /** 1 to 200. */
+  readonly limit?: number;
+  /** `nextCursor` of the page before. */
+  readonly cursor?: string;
+}
+
+/** What an event says about the inbox. */
+export type InboxEvent =
+  | { readonly kind: 'message'; readonly item: InboxItem; readonly counts: Counts | undefined }
+  | ({ readonly kind: 'updated' } & MessageUpdated)
+  | ({ readonly kind: 'removed' } & MessageRemoved)
+  | ({ readonly kind: 'state' } & StateChange);
+
+export interface InboxParts {
+  readonly calls: Calls;
+  readonly rest: Rest;
+  readonly report: (error: TidingsError) => void;
+}
+
+export const EMPTY_INBOX: InboxSnapshot = { items: [], counts: NO_COUNTS, hasMore: false, isLoaded: false };
+
+export class Inbox {
+  #snapshot = EMPTY_INBOX;
+  #nextCursor: string | null = null;
+  readonly #listeners = new Set<(snapshot: InboxSnapshot) => void>();
+  /** Somebody looks at the list: before that nothing is asked over HTTP. */
+  #isWanted = false;
+  /** Between `sync:done` and the end of the connection. */
+  #isSynced = false;
+  #isClosed = false;
+  /** Which reading of the list is the newest. */
+  #reading = 0;
+  /** Events since a reading began: what was read may be from before them. */
+  readonly #journals = new Set<InboxEvent[]>();
+  #liveItems = 0;
+  #countsReceived = 0;
+  #confirmTimer: ReturnType<typeof setTimeout> | undefined;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #keepTimer: ReturnType<typeof setTimeout> | undefined;
+  #shelf: Shelf | undefined;
+
+  constructor(private readonly parts: InboxParts) {}
+
+  get snapshot(): InboxSnapshot {
+    return this.#snapshot;
+  }
+
+  get items(): readonly InboxItem[] {
+    return this.#snapshot.items;
+  }
+
+  get counts(): Counts {
+    return this.#snapshot.counts;
+  }
+
+  /** Calls at once with what is known, and after each change. @returns what ends it. */
+  subscribe(listener: (snapshot: InboxSnapshot) => void): () => void {
+    this.#listeners.add(listener);
+    listener(this.#snapshot);
+    this.#want();
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  #want(): void {
+    if (this.#isWanted) return;
+    this.#isWanted = true;
+    if (this.#isSynced) void this.#load(0);
+  }
+
+  /** Adds older messages to the list. @returns are there more? */
+  async loadMore(): Promise<boolean> {
+    const cursor = this.#nextCursor;
+    if (cursor === null) return false;
+    const reading = this.#reading;
+    const { page, journal } = await this.#read({ cursor });
+    // The list was read anew meanwhile, or somebody else has added the page.
+    if (reading !== this.#reading || cursor !== this.#nextCursor) return this.#nextCursor !== null;
+    this.#nextCursor = page.nextCursor;
+    this.#show({ items: journal.reduce(apply, [...this.items, ...page.items.filter(isNotIn(this.items))]) });
+    return page.nextCursor !== null;
+  }
+
+  /** A page of the inbox as it is asked for, archived messages too; the list here stays as it is. */
+  fetch(query: InboxQuery = {}): Promise<InboxPage> {
+    return this.parts.rest.get<InboxPage>('/inbox', { ...query });
+  }
+
+  /** Has been on a screen. Resolves to the counts when the service has it on disk; so do the others. */
+  markSeen(selection: Selection): Promise<Counts> {
+    return this.#mark('seen', selection);
+  }
+
+  /** Has been opened. */
+  markRead(selection: Selection): Promise<Counts> {
+    return this.#mark('read', selection);
+  }
+
+  /** Takes read and archived back. */
+  markUnread(selection: Selection): Promise<Counts> {
+    return this.#mark('unread', selection);
+  }
+
+  /** Puts away: it leaves the list, and `fetch({state: 'archived'})` has it. */
+  archive(selection: Selection): Promise<Counts> {
+    return this.#mark('archived', selection);
+  }
+
+  async #mark(state: RequestedState, selection: Selection): Promise<Counts> {
+    const isAll = selection === 'all';
+    // Repeated, `all` would reach messages that nobody has looked at yet.
+    const payload = { state, ...toSelector(selection) };
+    const answer = await this.parts.calls.call<StateAnswer>('state', payload, { mayRepeat: !isAll });
+    if (isAll) this.#reloadSoon();
+    this.#receiveCounts(answer.counts);
+    if (!isAll) this.receive({ kind: 'state', state, counts: answer.counts, ...toScope(selection) });
+    return answer.counts;
+  }
+
+  /** Takes what an event says. */
+  receive(event: InboxEvent): void {
+    if (event.counts === undefined) this.#reckon(event);
+    else this.#receiveCounts(event.counts);
+    for (const journal of this.#journals) journal.push(event);
+    if (!this.#isWanted) return;
+    if (event.kind === 'message') this.#liveItems += 1;
+    this.#show({ items: apply(this.items, event) });
+    if (this.#liveItems > MAX_LIVE_ITEMS || this.#isBeyond(event)) this.#reloadSoon();
+  }
+
+  /** Has something come back into the list that is not in it? */
+  #isBeyond(event: InboxEvent): boolean {
+    if (event.kind !== 'state' || event.state === 'seen' || event.state === 'archived' || !('ids' in event)) {
+      return false;
+    }
+    return event.ids.some((id) => !this.items.some((item) => item.id === id));
+  }
+
+  #receiveCounts(counts: Counts): void {
+    this.#countsReceived += 1;
+    this.#show({ counts });
+  }
+
+  /** Broadcasts and messages to topics come without counts. */
+  #reckon(event: InboxEvent): void {
+    // Before that the counts of `sync:done` are on their way.
+    if (!this.#isSynced) return;
+    if (event.kind === 'message') this.#show({ counts: count(this.counts, event.item.state, 1) });
+    const gone = event.kind === 'removed' ? find(this.items, event.topic, event.ref) : undefined;
+    if (gone !== undefined) this.#show({ counts: count(this.counts, gone.state, -1) });
+    if (event.kind !== 'updated') this.#confirmLater();
+  }
+
+  #confirmLater(): void {
+    if (!this.#isWanted || this.#isClosed) return;
+    const { least, most } = CONFIRM_AFTER_MS;
+    this.#confirmTimer ??= setTimeout(() => void this.#confirm(), least + Math.random() * (most - least));
+  }
+
+  async #confirm(): Promise<void> {
+    this.#confirmTimer = undefined;
+    const received = this.#countsReceived;
+    try {
+      const counts = await this.parts.rest.get<Counts>('/inbox/counts');
+      // What has come over the socket meanwhile may be newer.
+      if (received === this.#countsReceived) this.#show({ counts });
+      else this.#confirmLater();
+    } catch (error) {
+      this.#failed(error);
+      this.#confirmLater();
+    }
+  }
+
+  /** Shows what this device has kept, before there is anything newer. */
+  async restore(shelf: Shelf): Promise<void> {
+    this.#shelf = shelf;
+    const kept = await shelf.getJson(KEPT_AS);
+    if (isKept(kept)) this.#show(kept);
+  }
+
+  /** The connection has caught up. */
+  synced(counts: Counts): void {
+    this.#isSynced = true;
+    this.#receiveCounts(counts);
+    if (this.#isWanted) void this.#load(0);
+  }
+
+  /** The connection is gone; the list stays as it is. */
+  disconnected(): void {
+    this.#isSynced = false;
+    this.#stopReading();
+  }
+
+  /** Forgets the view, here and in the storage: the data of the user was erased, or the user has logged out. */
+  forget(): void | Promise<void> {
+    this.#nextCursor = null;
+    this.#show(EMPTY_INBOX);
+    clearTimeout(this.#keepTimer);
+    this.#keepTimer = undefined;
+    return this.#shelf?.remove(KEPT_AS);
+  }
+
+  #reloadSoon(): void {
+    if (!this.#isSynced || !this.#isWanted) return;
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = setTimeout(() => void this.#load(0), 0);
+  }
+
+  async #load(attempt: number): Promise<void> {
+    this.#stopReading();
+    const reading = this.#reading;
+    try {
+      const { page, journal } = await this.#read({ limit: PAGE_SIZE });
+      if (reading !== this.#reading) return;
+      this.#nextCursor = page.nextCursor;
+      this.#liveItems = 0;
+      // Its counts may be older than those that have come over the socket.
+      this.#show({ items: journal.reduce(apply, page.items), isLoaded: true });
+    } catch (error) {
+      if (reading !== this.#reading) return;
+      this.#failed(error);
+      this.#retryTimer = setTimeout(() => void this.#load(attempt + 1), backoffMs(attempt));
+    }
+  }
+
+  /** Reads a page, and writes down what happens meanwhile. */
+  async #read(query: InboxQuery): Promise<{ page: InboxPage; journal: readonly InboxEvent[] }> {
+    const journal: InboxEvent[] = [];
+    this.#journals.add(journal);
+    try {
+      return { page: await this.fetch(query), journal };
+    } finally {
+      this.#journals.delete(journal);
+    }
+  }
+
+  #stopReading(): void {
+    this.#reading += 1;
+    clearTimeout(this.#retryTimer);
+  }
+
+  #failed(error: unknown): void {
+    if (!(error instanceof TidingsError)) throw error;
+    if (error.code !== 'closed') this.parts.report(error);
+  }
+
+  #show(changes: { items?: Items; counts?: Counts; isLoaded?: boolean }): void {
+    const hasMore = this.#nextCursor !== null;
+    const next = { ...this.#snapshot, ...changes, hasMore };
+    if (isSame(this.#snapshot, next)) return;
+    this.#snapshot = next;
+    if (!this.#isClosed) this.#keepTimer ??= setTimeout(() => void this.#keep(), KEEP_DELAY_MS);
+    for (const listener of [...this.#listeners]) callSafely(() => listener(next), this.parts.report);
+  }
+
+  #keep(): void | Promise<void> {
+    clearTimeout(this.#keepTimer);
+    this.#keepTimer = undefined;
+    const kept: Kept = { items: this.items.slice(0, PAGE_SIZE), counts: this.counts };
+    return this.#shelf?.set(KEPT_AS, JSON.stringify(kept));
+  }
+
+  /** Ends all timers. Resolves when the view is kept. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.disconnected();
+    clearTimeout(this.#confirmTimer);
+    if (this.#keepTimer !== undefined) await this.#keep();
+  }
+}
+
+interface Kept {
+  readonly items: Items;
+  readonly counts: Counts;
+}
+
+function isKept(value: unknown): value is Kept {
+  if (typeof value !== 'object' || value === null || !('items' in value) || !('counts' in value)) return false;
+  return Array.isArray(value.items) && typeof value.counts === 'object' && value.counts !== null;
+}
+
+/** What is told about a list that was read may be in it already: once more changes nothing. */
+function apply(items: Items, event: InboxEvent): Items {
+  if (event.kind === 'message') return insert(items, event.item);
+  if (event.kind === 'state') return mark(items, event, event.state);
+  const known = find(items, event.topic, event.ref);
+  if (known === undefined) return items;
+  return event.kind === 'removed' ? remove(items, known) : replace(items, known, { data: event.data });
+}
+
+function isNotIn(items: Items) {
+  return ({ topic, seq }: InboxItem) => !items.some((item) => item.topic === topic && item.seq === seq);
+}
+
+function isSame(one: InboxSnapshot, other: InboxSnapshot): boolean {
+  return (
+    one.items === other.items &&
+    one.counts.unseen === other.counts.unseen &&
+    one.counts.unread === other.counts.unread &&
+    one.hasMore === other.hasMore &&
+    one.isLoaded === other.isLoaded
+  );
+}
+
+type Given = Exclude<Selection, 'all'>;
+
+function toSelector(selection: Selection): object {
+  return selection === 'all' ? { all: true } : toScope(selection);
+}
+
+function toScope(selection: Given): { ids: readonly string[] } | { topic: string; upTo: number } {
+  if (typeof selection === 'string') return { ids: [selection] };
+  return 'topic' in selection ? selection : { ids: selection };
+}

@@ -1,0 +1,11 @@
+export { type ClientOptions, connect, TidingsClient } from './client.ts';
+export type { Status, TransportOptions } from './connection.ts';
+export { type LocalErrorCode, TidingsError, type TidingsErrorCode } from './errors.ts';
+export type { ClientEvents, CustomEvents, CustomListener } from './events.ts';
+export { newId } from './ids.ts';
+export type { Inbox, InboxQuery, InboxSnapshot, Selection } from './inbox.ts';
+export type { Presence } from './presence.ts';
+export type * from './protocol.ts';
+export { memoryStorage, type StorageAdapter } from './storage.ts';
+export type { TokenSource } from './token.ts';
+export type { Topics } from './topics.ts';

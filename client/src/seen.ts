@@ -1,0 +1,78 @@
+/**
+ * Which messages this device has handled: the last thousand, kept through reloads. A message is known by topic, `seq`
+ * and `id` together: two senders may use one `id`, and a service that was set back to a backup may use a `seq` again.
+ *
+ * It is kept in pages, so that what is written for one message stays small.
+ */
+import type { Shelf } from './storage.ts';
+
+const PAGES = 16;
+const PAGE_SIZE = 64;
+
+export interface Place {
+  readonly topic: string;
+  readonly seq: number;
+  readonly id: string;
+}
+
+export function keyOf({ topic, seq, id }: Place): string {
+  return `${seq} ${id} ${topic}`;
+}
+
+interface Page {
+  /** 0, 1, 2, …: page `n` lies in slot `n % PAGES`, where it takes the place of an older one. */
+  readonly number: number;
+  readonly keys: string[];
+}
+
+export class Seen {
+  readonly #known = new Set<string>();
+  readonly #pages = new Map<number, Page>();
+  #newest: Page = { number: 0, keys: [] };
+
+  #shelf: Shelf | undefined;
+
+  /** To be called before anything else. */
+  async load(shelf: Shelf): Promise<void> {
+    this.#shelf = shelf;
+    const slots = Array.from({ length: PAGES }, (_value, slot) => shelf.getJson(nameOf(slot)));
+    for (const kept of await Promise.all(slots)) if (isPage(kept)) this.#open(kept);
+  }
+
+  #open(page: Page): void {
+    const slot = page.number % PAGES;
+    for (const key of this.#pages.get(slot)?.keys ?? []) this.#known.delete(key);
+    for (const key of page.keys) this.#known.add(key);
+    this.#pages.set(slot, page);
+    if (page.number >= this.#newest.number) this.#newest = page;
+  }
+
+  has(key: string): boolean {
+    return this.#known.has(key);
+  }
+
+  /** With a storage that is not asynchronous it is kept when this returns. */
+  add(key: string): void | Promise<void> {
+    if (this.#newest.keys.length >= PAGE_SIZE) this.#open({ number: this.#newest.number + 1, keys: [] });
+    this.#newest.keys.push(key);
+    this.#known.add(key);
+    return this.#shelf?.set(nameOf(this.#newest.number % PAGES), JSON.stringify(this.#newest));
+  }
+
+  /** Forgets everything, here and in the storage. */
+  async clear(): Promise<void> {
+    this.#known.clear();
+    this.#pages.clear();
+    this.#newest = { number: 0, keys: [] };
+    await Promise.all(Array.from({ length: PAGES }, (_value, slot) => this.#shelf?.remove(nameOf(slot))));
+  }
+}
+
+function nameOf(slot: number): string {
+  return `seen.${slot}`;
+}
+
+function isPage(value: unknown): value is Page {
+  if (typeof value !== 'object' || value === null || !('number' in value) || !('keys' in value)) return false;
+  return typeof value.number === 'number' && Array.isArray(value.keys);
+}

@@ -1,0 +1,32 @@
+/** Named topics: their messages come as the event `message`, with the name in `topic`. */
+import type { Calls } from './calls.ts';
+import type { Topic } from './protocol.ts';
+
+export class Topics {
+  constructor(private readonly calls: Calls) {}
+
+  /** The caller owns it and is in it. @throws TidingsError `topic_taken`, also when a lost first call has made it. */
+  create(name: string, options: { isPrivate?: boolean } = {}): Promise<Topic> {
+    return this.calls.call<Topic>('topic:create', { name, ...options }, { mayRepeat: false });
+  }
+
+  /** For public ones; to a private one somebody in it invites. */
+  async join(name: string): Promise<void> {
+    await this.calls.call('topic:join', { name }, { mayRepeat: true });
+  }
+
+  /** The owner cannot. */
+  async leave(name: string): Promise<void> {
+    await this.calls.call('topic:leave', { name }, { mayRepeat: false });
+  }
+
+  /** Makes somebody a member at once. */
+  async invite(name: string, userId: string): Promise<void> {
+    await this.calls.call('topic:invite', { name, userId }, { mayRepeat: true });
+  }
+
+  /** One's own and all public ones. */
+  async list(): Promise<readonly Topic[]> {
+    return (await this.calls.call<{ topics: Topic[] }>('topic:list', undefined, { mayRepeat: true })).topics;
+  }
+}
