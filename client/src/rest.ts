@@ -26,7 +26,9 @@ export class Rest {
   async #ask(url: URL, token: string): Promise<Response> {
     try {
       const headers = { Authorization: `Bearer ${token}` };
-      return await fetch(url, { headers, cache: 'no-store', signal: this.#abort.signal });
+      // Named first: Node's types do not know `cache`.
+      const request = { headers, cache: 'no-store', signal: this.#abort.signal } as const;
+      return await fetch(url, request);
     } catch (error) {
       if (this.#abort.signal.aborted) throw new TidingsError('closed', 'The client was closed.');
       throw new TidingsError('unreachable', `${url.pathname}: ${messageOf(error)}`, { cause: error });
