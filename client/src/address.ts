@@ -5,9 +5,15 @@ export interface Address {
   readonly path: string;
 }
 
-/** @throws TypeError when it is no address. A page may give one that begins with its own. */
+/** @throws TypeError when it is no address. In a page it may be a path: that of the page's own origin. */
 export function parseAddress(url: string): Address {
   const { location } = globalThis as { location?: { href: string } };
-  const { protocol, host, pathname } = new URL(url, location?.href);
+  const { protocol, host, pathname } = read(url, location?.href);
   return { origin: `${protocol}//${host}`, path: pathname.replace(/\/+$/, '') };
+}
+
+function read(url: string, base: string | undefined): URL {
+  const address = URL.canParse(url, base) ? new URL(url, base) : undefined;
+  if (address?.protocol === 'http:' || address?.protocol === 'https:') return address;
+  throw new TypeError(`url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`);
 }

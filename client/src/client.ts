@@ -68,7 +68,6 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   #device: string | undefined;
   #userId: string | undefined;
   #isSynced = false;
-  #isLoggingOut = false;
   #lastSend: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
@@ -195,7 +194,6 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   }
 
   #tellError(error: TidingsError): void {
-    if (this.#isLoggingOut && error.code === 'logged_out') return;
     const listeners = this.#listeners.of('error');
     // biome-ignore lint/suspicious/noConsole: an error that nobody listens to must not pass unseen
     const log = (unheard: unknown) => console.error(unheard);
@@ -252,7 +250,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
 
   /** Ends all connections of this user on this device, and takes the messages that are kept here away. */
   async logout(): Promise<void> {
-    this.#isLoggingOut = true;
+    this.#connection.expectLogout();
     await this.#calls.call('logout', undefined, { mayRepeat: false });
     this.#connection.end();
     await this.close();

@@ -42,6 +42,7 @@ export class Connection {
   #isUnreachableTold = false;
   /** With which token the service has refused us last. */
   #refused: string | undefined;
+  #isLogoutExpected = false;
   /** An ancestor's way of saying that the token is refused. */
   #hasAuthError = false;
 
@@ -137,7 +138,12 @@ export class Connection {
     this.#socket.disconnect();
     if (retryInMs !== null) this.#connectIn(retryInMs);
     else if (code === 'token_expired' || code === 'revoked') this.#onRefusal(new TidingsError(code, reason));
-    else this.end(new TidingsError(code, reason));
+    else this.end(this.#isLogoutExpected && code === 'logged_out' ? undefined : new TidingsError(code, reason));
+  }
+
+  /** The service will close this connection because it was asked to. */
+  expectLogout(): void {
+    this.#isLogoutExpected = true;
   }
 
   #onConnectError(error: Error & { data?: unknown }): void {

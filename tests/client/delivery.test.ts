@@ -17,11 +17,6 @@ async function sendBurst(service: TestService, userId: string, numbers: readonly
   }
 }
 
-/** A sender for as long as the test runs. */
-function openSender(url: string) {
-  return openClient(url, { token: testToken('ben'), device: 'sender' });
-}
-
 function collect(client: { on(name: 'message', listener: (message: Message) => unknown): unknown }): number[] {
   const handled: number[] = [];
   client.on('message', ({ data }) => handled.push(numberIn(data)));
@@ -216,7 +211,8 @@ it('hands over what a service sends again that was killed before it wrote its pl
   const client = openClient(url, { token: testToken('anna') });
   const handled = collect(client);
   await client.synced();
-  const send = (n: number) => openSender(url).send({ to: 'anna', type: 'test', data: { n } });
+  const sender = openClient(url, { token: testToken('ben') });
+  const send = (n: number) => sender.send({ to: 'anna', type: 'test', data: { n } });
   for (const n of range(1, 5)) await send(n);
   await until(
     () => handled.length,

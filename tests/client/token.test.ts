@@ -1,0 +1,258 @@
+/** Tokens expire and are refused, connections are closed: the client goes on where that can be, and says why where not. */
+import { memoryStorage } from '../../client/src';
+import { ShiftedClock } from '../support/clock';
+import { forge, hs256 } from '../support/forged-tokens';
+import { startService, type TestService, testToken } from '../support/service';
+import { startTcpProxy } from '../support/tcp-proxy';
+import { openClient, until } from './support';
+
+/** Longer than a test takes: only the clock that is set lets a token expire. */
+const LIFETIME_SECONDS = 600;
+
+async function setUp(env: Record<string, string> = {}) {
+  const clock = new ShiftedClock();
+  const service = await startService({ env, overrides: { clock } });
+  return { clock, service, shiftSeconds: (seconds: number) => clock.shift(seconds * 1000) };
+}
+
+/** Gives these tokens one after the other, and the last one ever after. An error is thrown. */
+function tokensOf(...given: readonly (string | Error)[]) {
+  const state = { calls: 0 };
+  const token = async (): Promise<string> => {
+    const next = given[Math.min(state.calls, given.length - 1)];
+    state.calls += 1;
+    if (typeof next !== 'string') throw next;
+    return next;
+  };
+  return { token, state };
+}
+
+function recordStatus(client: ReturnType<typeof openClient>): string[] {
+  const statuses: string[] = [];
+  client.on('status', (status) => statuses.push(status));
+  return statuses;
+}
+
+/** Signed with another secret than that of the service. */
+const forged = () => forge({ alg: 'HS256', typ: 'JWT' }, { sub: 'anna' }, hs256('another secret'));
+const short = () => testToken('anna', { lifetimeSeconds: LIFETIME_SECONDS });
+const long = () => testToken('anna', { lifetimeSeconds: 10 * LIFETIME_SECONDS });
+
+describe('a token that can be renewed', () => {
+  it('is renewed before it expires, and the connection stays', async () => {
+    const { service, shiftSeconds } = await setUp();
+    const { token, state } = tokensOf(short(), long());
+    const client = openClient(service.url, { token });
+    await client.synced();
+    const statuses = recordStatus(client);
+    shiftSeconds(LIFETIME_SECONDS - 30);
+    await until(
+      () => state.calls,
+      (calls) => calls === 2,
+    );
+    const witness = openClient(service.url, { token: short(), device: 'witness' });
+    await witness.synced();
+    shiftSeconds(60);
+    await until(
+      () => witness.status,
+      (status) => status === 'closed',
+    );
+    expect([client.status, statuses, client.errors]).toEqual(['online', [], []]);
+  });
+
+  it('is renewed when it has expired meanwhile', async () => {
+    const { service, shiftSeconds } = await setUp();
+    const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
+    const { token, state } = tokensOf(short(), long());
+    const client = openClient(`http://127.0.0.1:${proxy.port}`, { token });
+    await client.synced();
+    proxy.cut();
+    await until(
+      () => client.status,
+      (status) => status === 'offline',
+    );
+    shiftSeconds(LIFETIME_SECONDS + 1);
+    proxy.restore();
+    await client.synced();
+    expect(state.calls).toBe(2);
+  });
+
+  it('is renewed when it could not be before it expired', async () => {
+    const { service, shiftSeconds } = await setUp();
+    const { token, state } = tokensOf(short(), new Error('the token service is away'), long());
+    const client = openClient(service.url, { token });
+    await client.synced();
+    shiftSeconds(LIFETIME_SECONDS - 30);
+    await until(
+      () => client.errors,
+      ({ length }) => length === 1,
+    );
+    const statuses = recordStatus(client);
+    shiftSeconds(60);
+    await until(
+      () => statuses,
+      ({ length }) => length === 2,
+    );
+    expect(statuses).toEqual(['offline', 'online']);
+    expect([state.calls, client.errors]).toEqual([3, ['token_failed']]);
+  });
+
+  it('is asked for again when the first request for it failed', async () => {
+    const service = await startService();
+    const { token } = tokensOf(new Error('the token service is away'), long());
+    const client = openClient(service.url, { token });
+    await client.synced();
+    expect(client.errors).toEqual(['token_failed']);
+  });
+
+  it('is asked for again, once, when it is refused', async () => {
+    const service = await startService();
+    const { token, state } = tokensOf(forged(), long());
+    const client = openClient(service.url, { token });
+    await client.synced();
+    expect([state.calls, client.errors]).toEqual([2, []]);
+
+    const { token: badToken, state: bad } = tokensOf(forged());
+    const refused = openClient(service.url, { token: badToken });
+    await expect(refused.synced()).rejects.toMatchObject({ code: 'unauthorized', status: 401 });
+    expect([bad.calls, refused.status, refused.errors]).toEqual([2, 'closed', ['unauthorized']]);
+  });
+
+  it('may not become that of another user', async () => {
+    const { service, shiftSeconds } = await setUp();
+    const { token } = tokensOf(short(), service.token('ben'));
+    const client = openClient(service.url, { token });
+    await client.synced();
+    shiftSeconds(LIFETIME_SECONDS + 1);
+    await until(
+      () => client.status,
+      (status) => status === 'closed',
+    );
+    expect(client.error).toMatchObject({ code: 'other_user' });
+  });
+});
+
+describe('a token that is a text', () => {
+  it.each([
+    ['a forged one', () => forged(), 'unauthorized'],
+    ['no token', () => 'nothing', 'unauthorized'],
+    ['an expired one', () => testToken('anna', { lifetimeSeconds: -10 }), 'token_expired'],
+    ['an empty one', () => '', 'token_failed'],
+  ])('%s is refused for good', async (_name, makeToken, code) => {
+    const service = await startService();
+    const client = openClient(service.url, { token: makeToken() });
+    await expect(client.synced()).rejects.toMatchObject({ code });
+    expect([client.status, client.error?.code, client.errors]).toEqual(['closed', code, [code]]);
+    await expect(client.history('*')).rejects.toMatchObject({ code });
+  });
+
+  it('is refused for good by a service that says so in the words of an ancestor', async () => {
+    const service = await startService({ env: { AUTH_ERROR_EVENT: 'true' } });
+    const client = openClient(service.url, { token: 'nothing' });
+    await expect(client.synced()).rejects.toMatchObject({ code: 'unauthorized' });
+  });
+
+  it('ends the client when it expires', async () => {
+    const { service, shiftSeconds } = await setUp();
+    const client = openClient(service.url, { token: short() });
+    await client.synced();
+    shiftSeconds(LIFETIME_SECONDS + 1);
+    await until(
+      () => client.status,
+      (status) => status === 'closed',
+    );
+    expect(client.error).toMatchObject({ code: 'token_expired' });
+  });
+});
+
+describe('a connection that is closed by the service', () => {
+  async function connectTo(service: TestService) {
+    const client = openClient(service.url, { token: service.token('anna') });
+    await client.synced();
+    return client;
+  }
+
+  it('is not restored after an administrator has closed it', async () => {
+    const service = await startService();
+    const client = await connectTo(service);
+    await service.api.delete('/websocket/users/anna/disconnect').expect(200);
+    await until(
+      () => client.status,
+      (status) => status === 'closed',
+    );
+    expect(client.errors).toEqual(['disconnected']);
+  });
+
+  it('is not restored after a logout, which takes what was kept away', async () => {
+    const service = await startService();
+    const kept = new Map<string, string>();
+    const storage = {
+      getItem: (key: string) => kept.get(key),
+      setItem: (key: string, value: string) => void kept.set(key, value),
+      removeItem: (key: string) => void kept.delete(key),
+    };
+    const client = openClient(service.url, { token: service.token('anna'), storage });
+    client.inbox.subscribe(() => undefined);
+    await client.synced();
+    await service.send('anna', [1]);
+    const view = () => [...kept].filter(([key]) => key.endsWith('inbox')).map(([, value]) => value);
+    await until(view, (views) => views.some((text) => text.includes('"n":1')));
+    await client.logout();
+    expect([client.status, client.error, client.errors, view()]).toEqual(['closed', undefined, [], []]);
+  });
+
+  it('comes back when the service says so, and forgets what was erased', async () => {
+    const service = await startService();
+    const storage = memoryStorage();
+    const client = openClient(service.url, { token: service.token('anna'), storage });
+    const resets: string[] = [];
+    client.on('sync:reset', ({ reason }) => resets.push(reason));
+    client.inbox.subscribe(() => undefined);
+    await client.synced();
+    await service.send('anna', [1]);
+    await until(
+      () => client.inbox.items.length,
+      (length) => length === 1,
+    );
+    await service.api.delete('/users/anna/data').expect(200);
+    await until(
+      () => resets,
+      ({ length }) => length > 0,
+    );
+    await client.synced();
+    expect(resets).toEqual(['erased']);
+    expect(client.inbox.snapshot).toMatchObject({ items: [], counts: { unseen: 0, unread: 0 } });
+  });
+
+  it('is tried again when there was no place', async () => {
+    const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '1' } });
+    const first = await connectTo(service);
+    const second = openClient(service.url, { token: service.token('anna') });
+    await until(
+      () => second.errors,
+      ({ length }) => length > 0,
+    );
+    await first.close();
+    await second.synced();
+    expect(new Set(second.errors)).toEqual(new Set(['too_many_connections']));
+  });
+});
+
+it('says once that the service cannot be reached, and goes on trying', async () => {
+  const service = await startService();
+  const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
+  proxy.cut();
+  const client = openClient(`http://127.0.0.1:${proxy.port}`, { token: service.token('anna') });
+  await until(
+    () => client.errors,
+    ({ length }) => length > 0,
+  );
+  proxy.restore();
+  await client.synced();
+  expect(client.errors).toEqual(['unreachable']);
+});
+
+it.each(['nowhere', '', 'ws://localhost:8090', '/tidings'])('refuses %p, which is no address', (url) => {
+  const message = `url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`;
+  expect(() => openClient(url, { token: 'x' })).toThrow(message);
+});
