@@ -13,7 +13,13 @@ export function parseAddress(url: string): Address {
 }
 
 function read(url: string, base: string | undefined): URL {
-  const address = URL.canParse(url, base) ? new URL(url, base) : undefined;
-  if (address?.protocol === 'http:' || address?.protocol === 'https:') return address;
-  throw new TypeError(`url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`);
+  const message = `url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`;
+  let address: URL;
+  try {
+    address = new URL(url, base);
+  } catch (cause) {
+    throw new TypeError(message, { cause });
+  }
+  if (address.protocol === 'http:' || address.protocol === 'https:') return address;
+  throw new TypeError(message);
 }

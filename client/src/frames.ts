@@ -36,7 +36,8 @@ export class Frames {
 
   receive(event: string, [payload, meta]: readonly unknown[]): void {
     if (OWN_EVENTS.has(event)) this.#receiveOwn(event, payload);
-    else if (isMeta(meta)) this.#receiveMessage({ ...meta, type: event, data: payload, event }, [payload, meta]);
+    // Such an event does not say its `type`; by custom it is the same name, and the list over HTTP has it.
+    else if (isMeta(meta)) this.#receiveMessage({ type: event, ...meta, data: payload, event }, [payload, meta]);
   }
 
   #receiveOwn(event: string, payload: unknown): void {
