@@ -17,6 +17,19 @@ export function find(items: Items, topic: string, id: string): InboxItem | undef
   return items.find((item) => item.id === id && item.topic === topic);
 }
 
+/** What was read, in the objects of before where nothing has changed: a view need not draw those again. */
+export function keepSame(before: Items, read: Items): Items {
+  const kept = read.map((item) => {
+    const known = before.find(({ topic, seq }) => topic === item.topic && seq === item.seq);
+    return known !== undefined && JSON.stringify(known) === JSON.stringify(item) ? known : item;
+  });
+  return isSameList(before, kept) ? before : kept;
+}
+
+function isSameList(one: Items, other: Items): boolean {
+  return one.length === other.length && one.every((item, index) => item === other[index]);
+}
+
 export function remove(items: Items, gone: InboxItem): Items {
   return items.filter((item) => item !== gone);
 }
@@ -33,8 +46,7 @@ export function mark(items: Items, scope: StateScope, state: RequestedState): It
     if (next === 'archived') return [];
     return [next === item.state ? item : { ...item, state: next }];
   });
-  const isSame = marked.length === items.length && marked.every((item, index) => item === items[index]);
-  return isSame ? items : marked;
+  return isSameList(items, marked) ? items : marked;
 }
 
 function isMeant(scope: StateScope, { id, topic, seq }: InboxItem): boolean {

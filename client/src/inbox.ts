@@ -5,7 +5,7 @@
  */
 import type { Calls } from './calls.ts';
 import { callSafely, TidingsError } from './errors.ts';
-import { count, find, type Items, insert, mark, NO_COUNTS, remove, replace } from './inbox-list.ts';
+import { count, find, type Items, insert, keepSame, mark, NO_COUNTS, remove, replace } from './inbox-list.ts';
 import type {
   Counts,
   InboxItem,
@@ -161,21 +161,22 @@ export class Inbox {
     // Repeated, `all` would reach messages that nobody has looked at yet.
     const payload = { state, ...toSelector(selection) };
     const answer = await this.parts.calls.call<StateAnswer>('state', payload, { mayRepeat: !isAll });
-    if (isAll) this.#reloadSoon();
-    this.#receiveCounts(answer.counts);
-    if (!isAll) this.receive({ kind: 'state', state, counts: answer.counts, ...toScope(selection) });
+    if (isAll) {
+      this.#receiveCounts(answer.counts);
+      // What has come in the same moment may be meant or not: only the service knows.
+      this.#reloadSoon();
+    } else this.receive({ kind: 'state', state, counts: answer.counts, ...toScope(selection) });
     return answer.counts;
   }
 
   /** Takes what an event says. */
   receive(event: InboxEvent): void {
-    if (event.counts === undefined) this.#reckon(event);
-    else this.#receiveCounts(event.counts);
+    const counts = this.#countsAfter(event);
     for (const journal of this.#journals) journal.push(event);
-    if (!this.#isWanted) return;
+    const isBeyond = this.#isBeyond(event);
+    this.#show(this.#isWanted ? { counts, items: apply(this.items, event) } : { counts });
     if (event.kind === 'message') this.#liveItems += 1;
-    this.#show({ items: apply(this.items, event) });
-    if (this.#liveItems > MAX_LIVE_ITEMS || this.#isBeyond(event)) this.#reloadSoon();
+    if (this.#liveItems > MAX_LIVE_ITEMS || isBeyond) this.#reloadSoon();
   }
 
   /** Has something come back into the list that is not in it? */
@@ -191,14 +192,18 @@ export class Inbox {
     this.#show({ counts });
   }
 
-  /** Broadcasts and messages to topics come without counts. */
-  #reckon(event: InboxEvent): void {
+  /** Those that the service says. Broadcasts and messages to topics come without, and are reckoned here. */
+  #countsAfter(event: InboxEvent): Counts {
+    if (event.counts !== undefined) {
+      this.#countsReceived += 1;
+      return event.counts;
+    }
     // Before that the counts of `sync:done` are on their way.
-    if (!this.#isSynced) return;
-    if (event.kind === 'message') this.#show({ counts: count(this.counts, event.item.state, 1) });
+    if (!this.#isSynced || event.kind === 'updated') return this.counts;
+    this.#confirmLater();
+    if (event.kind === 'message') return count(this.counts, event.item.state, 1);
     const gone = event.kind === 'removed' ? find(this.items, event.topic, event.ref) : undefined;
-    if (gone !== undefined) this.#show({ counts: count(this.counts, gone.state, -1) });
-    if (event.kind !== 'updated') this.#confirmLater();
+    return gone === undefined ? this.counts : count(this.counts, gone.state, -1);
   }
 
   #confirmLater(): void {
@@ -265,7 +270,7 @@ export class Inbox {
       this.#nextCursor = page.nextCursor;
       this.#liveItems = 0;
       // Its counts may be older than those that have come over the socket.
-      this.#show({ items: journal.reduce(apply, page.items), isLoaded: true });
+      this.#show({ items: keepSame(this.items, journal.reduce(apply, page.items)), isLoaded: true });
     } catch (error) {
       if (reading !== this.#reading) return;
       this.#failed(error);
