@@ -32,6 +32,8 @@ export interface ClientOptions {
   readonly transport?: TransportOptions;
 }
 
+type Listen = (event: string, listener: () => void) => void;
+
 const DEFAULT_TIMEOUT_MS = 15_000;
 const DEVICE_KEPT_AS = 'device';
 
@@ -64,6 +66,9 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   readonly #frames: Frames;
   readonly #listeners = new Listeners();
   readonly #report = (error: TidingsError) => this.#tellError(error);
+  /** In a page; elsewhere nobody says that the end is near. */
+  readonly #page = globalThis as { addEventListener?: Listen; removeEventListener?: Listen };
+  readonly #onPageHide = () => void this.inbox.keep();
   #preparation: Promise<void> | undefined;
   #device: string | undefined;
   #userId: string | undefined;
@@ -112,6 +117,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       emit: (event, payload) => this.#emit(event, payload),
       report,
     });
+    this.#page.addEventListener?.('pagehide', this.#onPageHide);
     this.#connection.open();
   }
 
@@ -267,6 +273,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   }
 
   async #close(): Promise<void> {
+    this.#page.removeEventListener?.('pagehide', this.#onPageHide);
     await this.#intake.close();
     this.#acks.flush();
     this.#connection.end();

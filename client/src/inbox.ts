@@ -304,11 +304,13 @@ export class Inbox {
     const next = { ...this.#snapshot, ...changes, hasMore };
     if (isSame(this.#snapshot, next)) return;
     this.#snapshot = next;
-    if (!this.#isClosed) this.#keepTimer ??= setTimeout(() => void this.#keep(), KEEP_DELAY_MS);
+    if (!this.#isClosed) this.#keepTimer ??= setTimeout(() => void this.keep(), KEEP_DELAY_MS);
     for (const listener of [...this.#listeners]) callSafely(() => listener(next), this.parts.report);
   }
 
-  #keep(): void | Promise<void> {
+  /** Writes the view down, if it has changed since. */
+  keep(): void | Promise<void> {
+    if (this.#keepTimer === undefined) return;
     clearTimeout(this.#keepTimer);
     this.#keepTimer = undefined;
     const kept: Kept = { items: this.items.slice(0, PAGE_SIZE), counts: this.counts };
@@ -320,7 +322,7 @@ export class Inbox {
     this.#isClosed = true;
     this.disconnected();
     clearTimeout(this.#confirmTimer);
-    if (this.#keepTimer !== undefined) await this.#keep();
+    await this.keep();
   }
 }
 
