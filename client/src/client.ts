@@ -65,6 +65,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   readonly #intake: Intake;
   readonly #frames: Frames;
   readonly #listeners = new Listeners();
+  readonly #statusListeners = new Set<(status: Status) => unknown>();
   readonly #report = (error: TidingsError) => this.#tellError(error);
   /** In a page; elsewhere nobody says that the end is near. */
   readonly #page = globalThis as { addEventListener?: Listen; removeEventListener?: Listen };
@@ -176,7 +177,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       this.#acks.drop();
       this.inbox.disconnected();
     }
-    this.#emit('status', status);
+    for (const listener of [...this.#statusListeners]) callSafely(() => listener(status), this.#report);
     // Refused for good: nothing may be left running either.
     if (status === 'closed') void this.close();
   }
@@ -195,6 +196,14 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     return this.#listeners.add(name, listener);
   }
 
+  /** Calls after each change of `status`. It is no event, because a message may come under any name. */
+  onStatus(listener: (status: Status) => unknown): () => void {
+    this.#statusListeners.add(listener);
+    return () => {
+      this.#statusListeners.delete(listener);
+    };
+  }
+
   #emit(event: string, payload: unknown): void {
     for (const listener of this.#listeners.of(event)) callSafely(() => listener(payload), this.#report);
   }
@@ -202,7 +211,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   #tellError(error: TidingsError): void {
     const listeners = this.#listeners.of('error');
     // biome-ignore lint/suspicious/noConsole: an error that nobody listens to must not pass unseen
-    const log = (unheard: unknown) => console.error(unheard);
+    const log = (unheard: TidingsError) => console.error(`tidings-client: ${unheard.message}`, ...causeOf(unheard));
     if (listeners.length === 0) log(error);
     for (const listener of listeners) callSafely(() => listener(error), log);
   }
@@ -215,7 +224,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
         if (status === 'closed')
           settle(() => reject(this.error ?? new TidingsError('closed', 'The client was closed.')));
       };
-      const offs = [this.on('sync:done', () => settle(resolve)), this.on('status', look)];
+      const offs = [this.on('sync:done', () => settle(resolve)), this.onStatus(look)];
       const settle = (end: () => void) => {
         for (const off of offs) off();
         end();
@@ -280,6 +289,10 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     this.#rest.close();
     await this.inbox.close();
   }
+}
+
+function causeOf({ cause }: TidingsError): unknown[] {
+  return cause === undefined ? [] : [cause];
 }
 
 function noMatter(): void {

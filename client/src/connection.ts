@@ -153,12 +153,12 @@ export class Connection {
   }
 
   /** Told once for each time that the connection is away; socket.io-client tries again by itself. */
-  #onUnreachable(cause: Error): void {
+  #onUnreachable({ message: reason }: Error): void {
     this.#setStatus(this.#status === 'connecting' ? 'connecting' : 'offline');
     if (this.#isUnreachableTold) return;
     this.#isUnreachableTold = true;
-    const message = `${this.parts.address.origin} cannot be reached (${cause.message}); trying again`;
-    this.parts.onError(new TidingsError('unreachable', message, { cause }));
+    const message = `${this.parts.address.origin} cannot be reached (${reason}); trying again`;
+    this.parts.onError(new TidingsError('unreachable', message));
   }
 
   #onRefusal(error: TidingsError): void {

@@ -1,5 +1,4 @@
 /** The one map of what a client tells: event → listener. */
-import type { Status } from './connection.ts';
 import type { TidingsError } from './errors.ts';
 import type {
   Message,
@@ -16,6 +15,8 @@ import type {
 } from './protocol.ts';
 
 /**
+ * Only names that no message can come under: the service refuses them to senders.
+ *
  * The first three are handed over once each, in the order of their topic, and acknowledged when all listeners have
  * returned or resolved. A listener that throws is called again with the same message.
  */
@@ -37,7 +38,6 @@ export interface ClientEvents {
   typing: (typing: Typing) => unknown;
   /** In a minute the token expires; one that can be renewed is. */
   'auth:expiring': (expiring: { readonly expiresAt: string }) => unknown;
-  status: (status: Status) => unknown;
   /** Without a listener errors go to the console. `client.status` says whether the client goes on. */
   error: (error: TidingsError) => unknown;
 }

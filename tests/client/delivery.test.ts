@@ -1,4 +1,7 @@
 /** To the user each message is there once and in order, whatever happens to the network, the page and the service. */
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { type Message, memoryStorage, type StorageAdapter } from '../../client/src';
 import { MAX_WAITING } from '../../client/src/intake';
 import { eventually } from '../support/eventually';
@@ -6,7 +9,7 @@ import { freePort, runServer } from '../support/process';
 import { seededRandom } from '../support/random';
 import { range, startService, TEST_SECRET, type TestService, testToken } from '../support/service';
 import { startTcpProxy } from '../support/tcp-proxy';
-import { temporaryDirectory } from '../support/temporary';
+import { onTestEnd, temporaryDirectory } from '../support/temporary';
 import { numberIn, openClient, slowStorage, until } from './support';
 
 /** Sends `data: {n}` several at a time, in order: a burst rather than a conversation. */
@@ -282,6 +285,53 @@ it('hands over custom events, changes and retractions in their place', async () 
     ['m', 2, 3],
     ['m', 'retracted', 4],
   ]);
+});
+
+it('gets through a network that lets no WebSocket pass', async () => {
+  const service = await startService();
+  const network = createServer((incoming, outgoing) => {
+    const { method, headers, url } = incoming;
+    const passedOn = request(service.url + url, { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(outgoing);
+    });
+    // The client goes away when the test ends, in the middle of a request.
+    outgoing.on('close', () => passedOn.destroy());
+    passedOn.on('error', () => outgoing.destroy());
+    incoming.pipe(passedOn);
+  });
+  network.on('upgrade', (_request, socket) => socket.destroy());
+  network.listen(0, '127.0.0.1');
+  await once(network, 'listening');
+  onTestEnd(() => {
+    network.closeAllConnections();
+    network.close();
+  });
+  const client = openClient(`http://127.0.0.1:${(network.address() as AddressInfo).port}`, {
+    token: service.token('anna'),
+  });
+  const handled = collect(client);
+  await client.synced();
+  await service.send('anna', [1, 2]);
+  await until(
+    () => handled.length,
+    (count) => count === 2,
+  );
+  expect([handled, client.errors]).toEqual([[1, 2], []]);
+});
+
+it('hands over a message that has a name of the client itself', async () => {
+  const service = await startService();
+  const client = openClient<{ status: string }>(service.url, { token: service.token('anna') });
+  const told: unknown[] = [];
+  client.on('status', (data) => told.push(data));
+  await client.synced();
+  await service.api.post('/api/gateway/send').send({ userId: 'anna', event: 'status', message: 'busy' }).expect(200);
+  await until(
+    () => told.length,
+    (count) => count > 0,
+  );
+  expect(told).toEqual(['busy']);
 });
 
 it('ends while a listener is at work, and does not hand over its message again', async () => {

@@ -29,7 +29,7 @@ function tokensOf(...given: readonly (string | Error)[]) {
 
 function recordStatus(client: ReturnType<typeof openClient>): string[] {
   const statuses: string[] = [];
-  client.on('status', (status) => statuses.push(status));
+  client.onStatus((status) => statuses.push(status));
   return statuses;
 }
 
