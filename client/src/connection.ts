@@ -15,8 +15,9 @@ import type { Tokens } from './token.ts';
  */
 export type Status = 'connecting' | 'online' | 'offline' | 'closed';
 
-/** What goes to socket.io-client as it is. */
-export type TransportOptions = Partial<Omit<ManagerOptions & SocketOptions, 'auth' | 'autoConnect' | 'forceNew'>>;
+/** What goes to socket.io-client as it is. Reconnecting and authentication are the client's own. */
+export type TransportOptions = Partial<Omit<ManagerOptions & SocketOptions, ClientOwned>>;
+type ClientOwned = 'auth' | 'autoConnect' | 'forceNew' | 'path' | 'reconnection' | 'reconnectionAttempts' | 'retries';
 
 export interface ConnectionParts {
   readonly address: Address;
@@ -49,7 +50,6 @@ export class Connection {
   constructor(private readonly parts: ConnectionParts) {
     const { address, tokens, device, options } = parts;
     this.#socket = io(address.origin, {
-      path: `${address.path}/socket.io/`,
       // Polling needs a proxy that always finds the same process; it is for networks that let no WebSocket through.
       transports: ['websocket', 'polling'],
       tryAllTransports: true,
@@ -57,6 +57,7 @@ export class Connection {
       ...options,
       autoConnect: false,
       forceNew: true,
+      path: `${address.path}/socket.io/`,
       auth: (answer) => answer({ token: tokens.known, device: device() }),
     });
     this.#socket.on('connect_error', (error) => this.#onConnectError(error));

@@ -12,6 +12,9 @@ import { startTcpProxy } from '../support/tcp-proxy';
 import { onTestEnd, temporaryDirectory } from '../support/temporary';
 import { numberIn, openClient, slowStorage, until } from './support';
 
+/** The page is gone when its connection is. */
+const NEVER_BACK = { reconnectionDelay: 600_000, reconnectionDelayMax: 600_000 };
+
 /** Sends `data: {n}` several at a time, in order: a burst rather than a conversation. */
 async function sendBurst(service: TestService, userId: string, numbers: readonly number[]): Promise<void> {
   for (let sent = 0; sent < numbers.length; sent += 50) {
@@ -93,6 +96,45 @@ describe.each([
   });
 });
 
+it('goes on after pages that were thrown away in the middle, without a word to the service', async () => {
+  const random = seededRandom('client: pages thrown away');
+  const { service, proxy, url } = await startBehindProxy();
+  const storage = memoryStorage();
+  const handled: number[] = [];
+  const openPage = () => {
+    const page = openClient(url, { token: service.token('anna'), storage, transport: NEVER_BACK });
+    page.on('message', ({ data }) => handled.push(numberIn(data)));
+    return page;
+  };
+  const sending = sendBurst(service, 'anna', range(1, 400));
+  for (let load = 1; load <= 5; load += 1) {
+    const moment = Math.min(400, handled.length + random.integer(10, 60));
+    const page = openPage();
+    await until(
+      () => handled.length,
+      (count) => count >= moment,
+    );
+    await until(
+      () => page.status,
+      (status) => status === 'online',
+    );
+    proxy.cut();
+    await until(
+      () => page.status,
+      (status) => status === 'offline',
+    );
+    proxy.restore();
+  }
+  await sending;
+  const last = openPage();
+  await until(
+    () => handled.length,
+    (count) => count >= 400,
+  );
+  await last.synced();
+  expect(handled).toEqual(range(1, 400));
+});
+
 it('is the same device after a reload, and another one on another storage', async () => {
   const service = await startService();
   const storage = memoryStorage();
@@ -111,7 +153,7 @@ it('is the same device after a reload, and another one on another storage', asyn
 it('drops what comes again because its acknowledgement was lost', async () => {
   const { service, proxy, url } = await startBehindProxy();
   const storage = memoryStorage();
-  const client = openClient(url, { token: service.token('anna'), storage, transport: { reconnection: false } });
+  const client = openClient(url, { token: service.token('anna'), storage, transport: NEVER_BACK });
   const handled = collect(client);
   await client.synced();
   // In the moment in which it is handed over there is no way to acknowledge it any more.
