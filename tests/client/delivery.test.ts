@@ -329,11 +329,11 @@ it('hands over custom events, changes and retractions in their place', async () 
   ]);
 });
 
-it('gets through a network that lets no WebSocket pass', async () => {
+it('gets through a proxy that puts the service below a path and lets no WebSocket pass', async () => {
   const service = await startService();
   const network = createServer((incoming, outgoing) => {
-    const { method, headers, url } = incoming;
-    const passedOn = request(service.url + url, { method, headers }, (answer) => {
+    const { method, headers, url = '' } = incoming;
+    const passedOn = request(service.url + url.replace('/notifications/', '/'), { method, headers }, (answer) => {
       outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
       answer.pipe(outgoing);
     });
@@ -349,7 +349,7 @@ it('gets through a network that lets no WebSocket pass', async () => {
     network.closeAllConnections();
     network.close();
   });
-  const client = openClient(`http://127.0.0.1:${(network.address() as AddressInfo).port}`, {
+  const client = openClient(`http://127.0.0.1:${(network.address() as AddressInfo).port}/notifications/`, {
     token: service.token('anna'),
   });
   const handled = collect(client);
@@ -360,6 +360,7 @@ it('gets through a network that lets no WebSocket pass', async () => {
     (count) => count === 2,
   );
   expect([handled, client.errors]).toEqual([[1, 2], []]);
+  expect((await client.inbox.fetch()).items).toHaveLength(2);
 });
 
 it('hands over a message that has a name of the client itself', async () => {

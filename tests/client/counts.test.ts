@@ -1,0 +1,110 @@
+/** Counts that were reckoned here are compared with the service after a while, and a list that failed is read again. */
+import type { InboxItem, InboxPage } from '../../client/src';
+import type { Calls } from '../../client/src/calls';
+import { TidingsError } from '../../client/src/errors';
+import { Inbox, type InboxEvent } from '../../client/src/inbox';
+import type { Rest } from '../../client/src/rest';
+
+const EMPTY_PAGE: InboxPage = { items: [], nextCursor: null, counts: { unseen: 0, unread: 0 } };
+const MINUTE_MS = 60_000;
+
+beforeEach(() => {
+  jest.useFakeTimers();
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+/** An inbox that is looked at, over a service that answers as these functions do. */
+function openInbox(answers: { list?: () => Promise<InboxPage>; counts?: () => Promise<object> }) {
+  const { list = async () => EMPTY_PAGE, counts = async () => ({ unseen: 7, unread: 7 }) } = answers;
+  const asked: string[] = [];
+  const get = (path: string) => {
+    asked.push(path);
+    return path === '/inbox' ? list() : counts();
+  };
+  const errors: string[] = [];
+  const report = ({ code }: TidingsError) => errors.push(code);
+  const inbox = new Inbox({ calls: {} as Calls, rest: { get } as unknown as Rest, report });
+  inbox.subscribe(() => undefined);
+  inbox.synced({ unseen: 0, unread: 0 });
+  return { inbox, asked, errors };
+}
+
+function broadcast(seq: number): InboxEvent {
+  const timestamp = new Date(seq).toISOString();
+  const item: InboxItem = { id: `b${seq}`, topic: '*', seq, type: 't', data: 0, timestamp, from: 'x', state: 'unseen' };
+  return { kind: 'message', item, counts: undefined };
+}
+
+it('are compared once for all that came, neither at once nor later than in half a minute', async () => {
+  const { inbox, asked } = openInbox({});
+  await jest.advanceTimersByTimeAsync(0);
+  for (const seq of [1, 2, 3]) inbox.receive(broadcast(seq));
+  expect(inbox.counts).toEqual({ unseen: 3, unread: 3 });
+  await jest.advanceTimersByTimeAsync(4_999);
+  expect(asked).toEqual(['/inbox']);
+  await jest.advanceTimersByTimeAsync(25_001);
+  expect(asked).toEqual(['/inbox', '/inbox/counts']);
+  expect(inbox.counts).toEqual({ unseen: 7, unread: 7 });
+  await jest.advanceTimersByTimeAsync(MINUTE_MS);
+  expect(asked).toHaveLength(2);
+});
+
+it('are asked for again when newer ones came while they were on their way', async () => {
+  let answers = 0;
+  const { inbox } = openInbox({
+    counts: async () => {
+      answers += 1;
+      if (answers === 1) inbox.receive({ kind: 'state', ids: ['x'], state: 'seen', counts: { unseen: 1, unread: 2 } });
+      return { unseen: answers, unread: answers };
+    },
+  });
+  inbox.receive(broadcast(1));
+  await jest.advanceTimersByTimeAsync(30_000);
+  expect([answers, inbox.counts]).toEqual([1, { unseen: 1, unread: 2 }]);
+  await jest.advanceTimersByTimeAsync(30_000);
+  expect([answers, inbox.counts]).toEqual([2, { unseen: 2, unread: 2 }]);
+});
+
+it('are not asked for after the end', async () => {
+  const { inbox, asked } = openInbox({});
+  inbox.receive(broadcast(1));
+  await inbox.close();
+  await jest.advanceTimersByTimeAsync(MINUTE_MS);
+  expect([asked, jest.getTimerCount()]).toEqual([['/inbox'], 0]);
+});
+
+it('come with a list that is read again, in growing pauses, when it could not be', async () => {
+  let attempts = 0;
+  const { inbox, errors } = openInbox({
+    list: async () => {
+      attempts += 1;
+      if (attempts <= 3) throw new TidingsError('unreachable', 'away');
+      return EMPTY_PAGE;
+    },
+  });
+  await jest.advanceTimersByTimeAsync(499);
+  expect(attempts).toBe(1);
+  await jest.advanceTimersByTimeAsync(7_001);
+  expect([attempts, inbox.snapshot.isLoaded]).toEqual([4, true]);
+  expect(errors).toEqual(['unreachable', 'unreachable', 'unreachable']);
+});
+
+it('stay those of the socket when a list is older, and what came while it was read stays in it', async () => {
+  let answer: (page: InboxPage) => void = () => undefined;
+  const { inbox } = openInbox({ list: () => new Promise((resolve) => (answer = resolve)) });
+  inbox.receive({ ...broadcast(2), counts: { unseen: 4, unread: 5 } } as InboxEvent);
+  answer(EMPTY_PAGE);
+  await jest.advanceTimersByTimeAsync(0);
+  expect([inbox.items.map(({ id }) => id), inbox.counts]).toEqual([['b2'], { unseen: 4, unread: 5 }]);
+});
+
+it('come with a short list again after very much has come', async () => {
+  const { inbox, asked } = openInbox({});
+  await jest.advanceTimersByTimeAsync(0);
+  for (let seq = 1; seq <= 501; seq += 1)
+    inbox.receive({ ...broadcast(seq), counts: { unseen: seq, unread: seq } } as InboxEvent);
+  await jest.advanceTimersByTimeAsync(0);
+  expect([asked.length, inbox.items.length]).toEqual([2, 0]);
+});
