@@ -178,8 +178,13 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       this.inbox.disconnected();
     }
     for (const listener of [...this.#statusListeners]) callSafely(() => listener(status), this.#report);
-    // Refused for good: nothing may be left running either.
-    if (status === 'closed') void this.close();
+    if (status === 'closed') void this.#afterEnd();
+  }
+
+  /** Refused for good: nothing may be left running either, and after a logout in another tab nothing is kept here. */
+  async #afterEnd(): Promise<void> {
+    await this.close();
+    if (this.error?.code === 'logged_out') await this.inbox.forget();
   }
 
   /**

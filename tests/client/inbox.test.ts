@@ -1,11 +1,11 @@
 /** The inbox of the client shows what the service has, on every device, through cuts and reloads. */
-import { memoryStorage, type RequestedState, type TidingsClient } from '../../client/src';
+import { memoryStorage, type RequestedState, type StorageAdapter, type TidingsClient } from '../../client/src';
 import { as, broadcast, sendTo } from '../features/callers';
 import { eventually } from '../support/eventually';
 import { type Random, seededRandom } from '../support/random';
 import { range, startService, type TestService } from '../support/service';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy';
-import { openClient, until } from './support';
+import { numberIn, openClient, until } from './support';
 
 type Client = ReturnType<typeof openClient>;
 
@@ -166,6 +166,38 @@ it('shows nothing of what another user has kept on the same machine', async () =
   ben.inbox.subscribe(({ items }) => seen.push(items.length));
   await until(() => ben.inbox.snapshot.isLoaded, Boolean);
   expect(new Set(seen)).toEqual(new Set([0]));
+});
+
+it('is the same in two tabs, which share a device, and is gone from both after a logout', async () => {
+  const service = await startService();
+  const kept = new Map<string, string>();
+  const storage: StorageAdapter = {
+    getItem: (key) => kept.get(key),
+    setItem: (key, value) => void kept.set(key, value),
+    removeItem: (key) => void kept.delete(key),
+  };
+  const tabs = [await openInbox(service, 'anna', { storage }), await openInbox(service, 'anna', { storage })] as const;
+  const handled: string[] = [];
+  tabs.forEach((tab, index) => {
+    tab.on('message', ({ data }) => handled.push(`${index}: ${numberIn(data)}`));
+  });
+  expect(tabs[0].device).toBe(tabs[1].device);
+  await service.send('anna', [1, 2]);
+  await inStep(service, 'anna', tabs);
+  await tabs[0].inbox.markRead('all');
+  await inStep(service, 'anna', tabs);
+  await until(
+    () => handled.length,
+    (length) => length === 4,
+  );
+  expect([...handled].sort()).toEqual(['0: 1', '0: 2', '1: 1', '1: 2']);
+  await tabs[0].logout();
+  await until(
+    () => tabs[1].inbox.items.length,
+    (length) => length === 0,
+  );
+  expect([tabs[1].status, tabs[1].errors]).toEqual(['closed', ['logged_out']]);
+  expect([...kept.keys()].filter((key) => key.endsWith('inbox'))).toEqual([]);
 });
 
 it('reads older messages page by page', async () => {
