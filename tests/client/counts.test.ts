@@ -10,8 +10,11 @@ const MINUTE_MS = 60_000;
 
 beforeEach(() => {
   jest.useFakeTimers();
+  // In the middle: 17.5 seconds until counts are compared, three quarters of a pause.
+  jest.spyOn(Math, 'random').mockReturnValue(0.5);
 });
 afterEach(() => {
+  jest.restoreAllMocks();
   jest.useRealTimers();
 });
 
@@ -37,14 +40,19 @@ function broadcast(seq: number): InboxEvent {
   return { kind: 'message', item, counts: undefined };
 }
 
-it('are compared once for all that came, neither at once nor later than in half a minute', async () => {
+it.each([
+  [0, 5_000],
+  [0.5, 17_500],
+  [0.999, 29_975],
+])('are compared once for all that came: with %p drawn after %p ms', async (drawn, milliseconds) => {
+  jest.mocked(Math.random).mockReturnValue(drawn);
   const { inbox, asked } = openInbox({});
   await jest.advanceTimersByTimeAsync(0);
   for (const seq of [1, 2, 3]) inbox.receive(broadcast(seq));
   expect(inbox.counts).toEqual({ unseen: 3, unread: 3 });
-  await jest.advanceTimersByTimeAsync(4_999);
+  await jest.advanceTimersByTimeAsync(milliseconds - 1);
   expect(asked).toEqual(['/inbox']);
-  await jest.advanceTimersByTimeAsync(25_001);
+  await jest.advanceTimersByTimeAsync(1);
   expect(asked).toEqual(['/inbox', '/inbox/counts']);
   expect(inbox.counts).toEqual({ unseen: 7, unread: 7 });
   await jest.advanceTimersByTimeAsync(MINUTE_MS);
@@ -84,10 +92,13 @@ it('come with a list that is read again, in growing pauses, when it could not be
       return EMPTY_PAGE;
     },
   });
-  await jest.advanceTimersByTimeAsync(499);
-  expect(attempts).toBe(1);
-  await jest.advanceTimersByTimeAsync(7_001);
-  expect([attempts, inbox.snapshot.isLoaded]).toEqual([4, true]);
+  const after: number[] = [];
+  for (const milliseconds of [749, 1, 1_499, 1, 2_999, 1]) {
+    await jest.advanceTimersByTimeAsync(milliseconds);
+    after.push(attempts);
+  }
+  expect(after).toEqual([1, 2, 2, 3, 3, 4]);
+  expect(inbox.snapshot.isLoaded).toBe(true);
   expect(errors).toEqual(['unreachable', 'unreachable', 'unreachable']);
 });
 
