@@ -22,7 +22,7 @@ import { backoffMs } from './timing.ts';
 
 const PAGE_SIZE = 50;
 const KEEP_DELAY_MS = 250;
-/** Messages that came since the list was read. Beyond it the list is read anew, and is short again. */
+/** Messages that came since the list was read. What is beyond waits until it is read anew, and short again. */
 const MAX_LIVE_ITEMS = 500;
 /** When counts that were reckoned here are compared with the service: spread, because a broadcast reaches everyone. */
 const CONFIRM_AFTER_MS = { least: 5_000, most: 30_000 };
@@ -174,9 +174,11 @@ export class Inbox {
     const counts = this.#countsAfter(event);
     for (const journal of this.#journals) journal.push(event);
     const isBeyond = this.#isBeyond(event);
-    this.#show(this.#isWanted ? { counts, items: apply(this.items, event) } : { counts });
     if (event.kind === 'message') this.#liveItems += 1;
-    if (this.#liveItems > MAX_LIVE_ITEMS || isBeyond) this.#reloadSoon();
+    const isTooMuch = this.#liveItems > MAX_LIVE_ITEMS;
+    const isShown = this.#isWanted && !(isTooMuch && event.kind === 'message');
+    this.#show(isShown ? { counts, items: apply(this.items, event) } : { counts });
+    if (isTooMuch || isBeyond) this.#reloadSoon();
   }
 
   /** Has something come back into the list that is not in it? */

@@ -3,8 +3,12 @@ import type { Address } from './address.ts';
 import { fromProblem, isProblem, messageOf, TidingsError } from './errors.ts';
 import type { Tokens } from './token.ts';
 
+const TIMEOUT_MS = 20_000;
+
 export class Rest {
-  readonly #abort = new AbortController();
+  /** What is under way. */
+  readonly #requests = new Set<AbortController>();
+  #isClosed = false;
 
   constructor(
     private readonly address: Address,
@@ -23,27 +27,51 @@ export class Rest {
     return read<Answer>(await this.#ask(url, await this.tokens.renew(token)));
   }
 
-  async #ask(url: URL, token: string): Promise<Response> {
+  async #ask(url: URL, token: string): Promise<Answered> {
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
+    this.#requests.add(abort);
     try {
+      if (this.#isClosed) abort.abort();
       const headers = { Authorization: `Bearer ${token}` };
       // Named first: Node's types do not know `cache`.
-      const request = { headers, cache: 'no-store', signal: this.#abort.signal } as const;
-      return await fetch(url, request);
+      const request = { headers, cache: 'no-store', signal: abort.signal } as const;
+      const response = await fetch(url, request);
+      return { url: url.pathname, status: response.status, text: await response.text() };
     } catch (error) {
-      if (this.#abort.signal.aborted) throw new TidingsError('closed', 'The client was closed.');
+      if (this.#isClosed) throw new TidingsError('closed', 'The client was closed.');
       throw new TidingsError('unreachable', `${url.pathname}: ${messageOf(error)}`, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      this.#requests.delete(abort);
     }
   }
 
   /** Gives up what is under way. */
   close(): void {
-    this.#abort.abort();
+    this.#isClosed = true;
+    for (const request of this.#requests) request.abort();
   }
 }
 
-async function read<Answer>(response: Response): Promise<Answer> {
-  const body: unknown = await response.json().catch((error: unknown) => error);
-  if (response.ok && !(body instanceof Error)) return body as Answer;
+interface Answered {
+  readonly url: string;
+  readonly status: number;
+  readonly text: string;
+}
+
+function read<Answer>({ url, status, text }: Answered): Answer {
+  const body = parse(text);
+  if (status === 200 && body !== undefined) return body as Answer;
   if (isProblem(body)) throw fromProblem(body);
-  throw new TidingsError('unexpected_answer', `${response.url} answered ${response.status} without a problem`);
+  throw new TidingsError('unexpected_answer', `${url} was answered ${status}, and not by the service`);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // A page of a proxy, perhaps: the caller says what was expected.
+    return undefined;
+  }
 }

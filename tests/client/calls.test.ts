@@ -1,8 +1,15 @@
 /** What the client asks for: done once, in order, through cuts and limits, or refused with the service's own words. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { newId, TidingsError } from '../../client/src';
+import { parseAddress } from '../../client/src/address';
+import { Rest } from '../../client/src/rest';
+import { Tokens } from '../../client/src/token';
 import { eventually } from '../support/eventually';
-import { range, startService, type TestService } from '../support/service';
+import { range, startService, type TestService, testToken } from '../support/service';
 import { startTcpProxy } from '../support/tcp-proxy';
+import { onTestEnd } from '../support/temporary';
 import { numberIn, openClient, until } from './support';
 
 async function startBehindProxy() {
@@ -187,4 +194,33 @@ it('says that it may not see who is online', async () => {
     ({ length }) => length > 0,
   );
   expect(anna.errors).toEqual(['insufficient_scope']);
+});
+
+describe('a request over HTTP', () => {
+  it('brings a token that was refused up to date', async () => {
+    const service = await startService();
+    const tokens = [testToken('anna', { lifetimeSeconds: -1 }), service.token('anna')];
+    const rest = new Rest(parseAddress(service.url), new Tokens(() => tokens.shift() ?? ''));
+    expect(await rest.get('/inbox/counts')).toEqual({ unseen: 0, unread: 0 });
+  });
+
+  it.each([
+    ['a page of a proxy', 502, '<html>', { code: 'unexpected_answer', message: /^\/inbox was answered 502/ }],
+    ['JSON of somebody else', 404, '{}', { code: 'unexpected_answer' }],
+    ['no JSON at all', 200, 'hello', { code: 'unexpected_answer' }],
+    ['a problem', 503, JSON.stringify({ code: 'store_unavailable', detail: 'x', status: 503 }), { status: 503 }],
+  ])('says what it was answered: %s', async (_name, status, text, expected) => {
+    const server = createServer((_request, response) => response.writeHead(status).end(text));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestEnd(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const address = parseAddress(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const asked = new Rest(address, new Tokens('token')).get('/inbox');
+    await expect(asked).rejects.toMatchObject(
+      'message' in expected ? { ...expected, message: expect.stringMatching(expected.message) } : expected,
+    );
+  });
 });

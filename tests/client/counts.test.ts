@@ -119,3 +119,10 @@ it('come with a short list again after very much has come', async () => {
   await jest.advanceTimersByTimeAsync(0);
   expect([asked.length, inbox.items.length]).toEqual([2, 0]);
 });
+
+it('does not grow without end while a connection catches up', () => {
+  const { inbox } = openInbox({});
+  inbox.disconnected();
+  for (let seq = 1; seq <= 3_000; seq += 1) inbox.receive(broadcast(seq));
+  expect(inbox.items).toHaveLength(500);
+});
