@@ -1,5 +1,6 @@
 /** One run of load, from the first connection to the report. */
 import { randomUUID } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Access } from '../access';
 import type { Terminal } from '../terminal';
