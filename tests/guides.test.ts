@@ -2,12 +2,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { chromium } from 'playwright-core';
 import { openClient } from './support/client';
 import { type Guide, openGuide, openGuideOfProgram } from './support/guide';
+import { type LossyProxy, startLossyProxy } from './support/lossy-proxy';
 import { describeWith, findProgram } from './support/needs';
+import { onTestEnd } from './support/temporary';
 
 const GUIDES = 'docs/guides';
-jest.setTimeout(90_000);
+jest.setTimeout(120_000);
 
 /** A Python that has what the guide installs: that of TEST_PYTHON, or the one on the PATH. */
 function findPython(): string | undefined {
@@ -41,6 +44,92 @@ it.each(['node', 'inbox', 'wscat'])('%s', async (name) => {
 it('embedding', async () => {
   const guide = await openGuideOfProgram(`${GUIDES}/embedding.md`);
   await guide.follow();
+});
+
+const chromiumPath = findProgram('chromium', 'chromium-browser', 'google-chrome');
+
+describeWith('Chromium', chromiumPath !== undefined)('a page', () => {
+  it('shows what is sent, also what was sent while it was closed', async () => {
+    const guide = await openGuide(`${GUIDES}/browser.md`);
+    await guide.follow('The page');
+    const address = guide.printed.trim();
+    expect(address).toMatch(/^file:\/\/.*#eyJ/);
+    const browser = await chromium.launch({
+      ...(chromiumPath === undefined ? {} : { executablePath: chromiumPath }),
+      args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+    });
+    onTestEnd(() => browser.close());
+    const context = await browser.newContext();
+    const complaints: string[] = [];
+    const openPage = async () => {
+      const page = await context.newPage();
+      page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+      page.on('pageerror', (error) => complaints.push(String(error)));
+      await page.goto(address);
+      await page.locator('#status:text-is("Up to date")').waitFor();
+      return page;
+    };
+    const page = await openPage();
+    expect(await page.textContent('h1')).toBe('Notifications (0)');
+    await guide.follow('Send to it');
+    await page.locator('li').waitFor();
+    expect(await page.locator('li').allTextContents()).toEqual(['Your order is on its way']);
+    expect(await page.textContent('h1')).toBe('Notifications (1)');
+
+    await page.close();
+    await guide.follow('Send while it is closed');
+    const again = await openPage();
+    expect(await again.locator('li').allTextContents()).toEqual(['Order 9 is on its way', 'Order 8 is on its way']);
+    expect(await again.textContent('h1')).toBe('Notifications (3)');
+    await again.click('#read');
+    await again.locator('#unread:text-is("0")').waitFor();
+    expect(complaints).toEqual([]);
+  });
+});
+
+describe('another service', () => {
+  const page = `${GUIDES}/another-service.md`;
+
+  it('makes a token', async () => {
+    const guide = await openGuide(page);
+    await guide.follow('In production');
+  });
+
+  /** One message, although the first answer is lost; and the wish of the second answer is granted. */
+  async function sendsOnce(section: string): Promise<void> {
+    let proxy: LossyProxy | undefined;
+    const guide = await openGuide(page, {
+      async through({ url }) {
+        proxy = await startLossyProxy(url);
+        return proxy.port;
+      },
+    });
+    await guide.follow('The token', section);
+    const times = proxy?.requestedAtMs ?? [];
+    expect(times).toHaveLength(3);
+    expect((times[2] ?? 0) - (times[1] ?? 0)).toBeGreaterThanOrEqual(990);
+    const client = openClient(guide.service.url, { auth: { token: await guide.token('user123') } });
+    await client.next('sync:done');
+    expect(client.allMessages.map(({ type, from }) => ({ type, from }))).toEqual([{ type: 'invoice', from: 'shop' }]);
+  }
+
+  describe.each([
+    ['curl', 'curl'],
+    ['Node.js', 'node'],
+    ['Python', 'python3'],
+    ['Java', 'java'],
+  ])('written in %s', (section, program) => {
+    describeWith(program, findProgram(program) !== undefined)(`with ${program}`, () => {
+      it('sends once', () => sendsOnce(section));
+    });
+  });
+
+  // Only when asked for: at its first run it compiles its library for half a minute.
+  const isGoWanted = process.env['TEST_GO'] === 'true';
+  if (!isGoWanted) console.warn('SKIPPED: the guide in Go is tested with TEST_GO=true only.');
+  (isGoWanted ? describeWith('go', findProgram('go') !== undefined) : describe.skip)('written in Go', () => {
+    it('sends once', () => sendsOnce('Go'));
+  });
 });
 
 const python = findPython();

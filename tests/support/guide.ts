@@ -19,7 +19,8 @@ import { startService, type TestService } from './service';
 import { onTestEnd, temporaryDirectory } from './temporary';
 
 const ROOT = join(__dirname, '../..');
-const PATIENCE_MS = 15_000;
+/** Also for a compiler that has to compile its library first. */
+const PATIENCE_MS = 100_000;
 /** What the commands of guides need of the directory of the service. */
 const PROJECT = ['package.json', 'node_modules', 'dist', 'scripts'];
 /** The port in every guide, and the address in what is printed. */
@@ -47,7 +48,7 @@ export function blocksOf(markdown: string): Block[] {
   for (const { 0: whole, 1: language = '', 2: text = '', index } of markdown.matchAll(BLOCK)) {
     const prose = markdown.slice(end, index).trimEnd();
     section = [...prose.matchAll(/^#+ (.+)$/gm)].at(-1)?.[1] ?? section;
-    blocks.push({ section, lead: prose.split('\n\n').at(-1) ?? '', language, text });
+    blocks.push({ section, lead: prose.split('\n\n').at(-1)?.replaceAll('\n', ' ') ?? '', language, text });
     end = index + whole.length;
   }
   return blocks;
@@ -90,7 +91,8 @@ export async function openGuideOfProgram(page: string): Promise<Guide> {
 export class Guide {
   readonly #terminal: Terminal;
   #own: Terminal | undefined;
-  #printed = '';
+  /** What the last command printed and the guide has not shown yet. */
+  printed = '';
 
   readonly #blocks: readonly Block[];
 
@@ -137,7 +139,7 @@ export class Guide {
     if (BY_HAND.test(text)) return;
     const command = await this.#withTokens(this.#here(text));
     if (!lead.includes('terminal of its own')) {
-      this.#printed = await this.#terminal.run(command);
+      this.printed = await this.#terminal.run(command);
       return;
     }
     if (this.#own !== undefined) throw new Error(`what runs in the other terminal has to be ended before:\n${text}`);
@@ -159,14 +161,14 @@ export class Guide {
 
   /** What nobody shows must be no refusal: curl succeeds on those too. */
   #assertNoProblem(): void {
-    if (this.#printed.includes('/docs/errors#')) throw new Error(`refused:\n${this.#printed}`);
+    if (this.printed.includes('/docs/errors#')) throw new Error(`refused:\n${this.printed}`);
   }
 
   async #expect({ language, text }: Block): Promise<void> {
-    const printed = this.#printed;
+    const printed = this.printed;
     const pattern = patternOf(text, language);
     if (pattern.test(comparable(this.#there(printed), language))) {
-      this.#printed = '';
+      this.printed = '';
       return;
     }
     if (this.#own === undefined) throw new Error(`the guide shows:\n${text}\nprinted was:\n${printed}`);
@@ -225,10 +227,10 @@ class Terminal {
 
   constructor(command: string, directory: string) {
     const path = [dirname(process.execPath), process.env['PATH'] ?? ''].join(delimiter);
-    const { HOME = directory, LANG = 'C.UTF-8', GOCACHE = join(tmpdir(), 'tidings-go-cache') } = process.env;
+    const { HOME = directory, LANG = 'C.UTF-8' } = process.env;
     this.#child = spawn('bash', command === 'bash' ? [] : ['-c', command], {
       cwd: directory,
-      env: { PATH: path, HOME, LANG, GOCACHE, PYTHONUNBUFFERED: '1' },
+      env: { PATH: path, HOME, LANG, PYTHONUNBUFFERED: '1' },
       detached: true,
       stdio: 'pipe',
     });
