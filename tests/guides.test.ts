@@ -1,10 +1,10 @@
 /** The guides, followed to the letter: see tests/support/guide.ts for how. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { openClient } from './support/client';
-import { type Guide, openGuide, openGuideOfProgram } from './support/guide';
+import { commandsByHand, type Guide, openGuide, openGuideOfProgram } from './support/guide';
 import { type LossyProxy, startLossyProxy } from './support/lossy-proxy';
 import { describeWith, findProgram } from './support/needs';
 import { onTestEnd } from './support/temporary';
@@ -16,7 +16,7 @@ jest.setTimeout(120_000);
 function findPython(): string | undefined {
   const candidates = [process.env['TEST_PYTHON'], findProgram('python3')];
   return candidates.find(
-    (python) => python !== undefined && spawnSync(python, ['-c', 'import socketio, websocket']).status === 0,
+    (python) => python !== undefined && spawnSync(python, ['-c', 'import socketio, aiohttp']).status === 0,
   );
 }
 
@@ -26,6 +26,32 @@ function makeVenv(guide: Guide, python: string): void {
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, 'python'), `#!/bin/sh\nexec '${python}' "$@"\n`, { mode: 0o755 });
 }
+
+/** Guides that have tests of their own. */
+const ELSEWHERE = /^(?:coming-from-.*|client|terminal)\.md$/;
+
+it('are all followed here, but for what installs and starts', () => {
+  const pages = readdirSync(join(__dirname, '..', GUIDES)).filter((name) => !ELSEWHERE.test(name));
+  const commands = pages.map((name) => [name, commandsByHand(`${GUIDES}/${name}`)]);
+  expect(Object.fromEntries(commands)).toEqual({
+    'another-service.md': [],
+    'browser.md': [],
+    'embedding.md': ['npm install ../tidings'],
+    'first-notification.md': ['npm ci\nnpm start'],
+    'inbox.md': [],
+    'node.md': ['npm install socket.io-client'],
+    'python.md': ['python3 -m venv .venv\n.venv/bin/pip install "python-socketio[asyncio-client]"'],
+    'wscat.md': [],
+  });
+  expect(commandsByHand('README.md')).toEqual(['npm ci && npm start', 'npm test']);
+});
+
+it('README.md', async () => {
+  const guide = await openGuide('README.md');
+  const page = openClient(guide.service.url, { auth: { token: await guide.token('user123') } });
+  await guide.follow();
+  expect(await page.messages(1)).toMatchObject([{ type: 'notification', data: { title: 'Hello' } }]);
+});
 
 it('the first notification', async () => {
   const guide = await openGuide(`${GUIDES}/first-notification.md`);
