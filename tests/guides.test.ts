@@ -1,14 +1,17 @@
 /** The guides, followed to the letter: see tests/support/guide.ts for how. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { clientActions, type SocketOperations } from '../features/client-events';
+import { SERVER_EVENTS } from '../utils/protocol';
 import { openClient } from './support/client';
 import { commandsByHand, type Guide, openGuide, openGuideOfProgram } from './support/guide';
 import { type LossyProxy, startLossyProxy } from './support/lossy-proxy';
 import { describeWith, findProgram } from './support/needs';
 import { onTestEnd } from './support/temporary';
 
+const ROOT = join(__dirname, '..');
 const GUIDES = 'docs/guides';
 jest.setTimeout(120_000);
 
@@ -31,7 +34,7 @@ function makeVenv(guide: Guide, python: string): void {
 const ELSEWHERE = /^(?:coming-from-.*|client|terminal)\.md$/;
 
 it('are all followed here, but for what installs and starts', () => {
-  const pages = readdirSync(join(__dirname, '..', GUIDES)).filter((name) => !ELSEWHERE.test(name));
+  const pages = readdirSync(join(ROOT, GUIDES)).filter((name) => !ELSEWHERE.test(name));
   const commands = pages.map((name) => [name, commandsByHand(`${GUIDES}/${name}`)]);
   expect(Object.fromEntries(commands)).toEqual({
     'another-service.md': [],
@@ -65,6 +68,27 @@ it('the first notification', async () => {
 it.each(['node', 'inbox', 'wscat'])('%s', async (name) => {
   const guide = await openGuide(`${GUIDES}/${name}.md`);
   await guide.follow();
+});
+
+describe('docs/reference/plain-frames.md', () => {
+  const page = 'docs/reference/plain-frames.md';
+  const text = readFileSync(join(ROOT, page), 'utf8');
+  const named = (pattern: RegExp) => [...new Set(Array.from(text.matchAll(pattern), ([, name = '']) => name))].sort();
+
+  it('is what comes when it is typed', async () => {
+    const guide = await openGuide(page, { env: { PRESENCE_GRACE_MS: '0' } });
+    await guide.follow();
+  });
+
+  it('has every action', () => {
+    // The table only names operations; none is called here.
+    const nothing = new Proxy({}, { get: () => ({}) }) as SocketOperations;
+    expect(named(/\{"action":"([^"]+)"/g)).toEqual([...clientActions(nothing).keys()].sort());
+  });
+
+  it('has every event, and an example of a custom one', () => {
+    expect(named(/\{"event":"([^"]+)"/g)).toEqual([...SERVER_EVENTS, 'offer'].sort());
+  });
 });
 
 it('embedding', async () => {

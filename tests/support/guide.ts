@@ -19,8 +19,8 @@ import { startService, type TestService } from './service';
 import { onTestEnd, temporaryDirectory } from './temporary';
 
 const ROOT = join(__dirname, '../..');
-/** Also for a compiler that has to compile its library first. */
-const PATIENCE_MS = 100_000;
+/** Go compiles its library first. */
+const PATIENCE_MS = process.env['TEST_GO'] === 'true' ? 100_000 : 30_000;
 /** What the commands of guides need of the directory of the service. */
 const PROJECT = ['package.json', 'node_modules', 'dist', 'scripts'];
 /** The port in every guide, and the address in what is printed. */
@@ -154,6 +154,14 @@ export class Guide {
     return command.replaceAll(TOKEN_COMMAND, (_all, making: string) => tokens.get(making) ?? '');
   }
 
+  /** What the reader puts in from the other terminal. */
+  async #withVariables(line: string): Promise<string> {
+    const [, name] = /\$([A-Z_]+)/.exec(line) ?? [];
+    if (name === undefined) return line;
+    const value = await this.#terminal.run(`echo "$${name}"`);
+    return line.replace(`$${name}`, value);
+  }
+
   async #endOwn(): Promise<void> {
     await this.#own?.interrupt();
     this.#own = undefined;
@@ -173,7 +181,7 @@ export class Guide {
     }
     if (this.#own === undefined) throw new Error(`the guide shows:\n${text}\nprinted was:\n${printed}`);
     for (const line of text.split('\n')) {
-      if (line.startsWith('> ')) this.#own.type(line.slice(2));
+      if (line.startsWith('> ')) this.#own.type(await this.#withVariables(line.slice(2)));
       else
         await this.#own.line(
           (seen) => patternOf(line.replace(/^< /, ''), 'text').test(comparable(this.#there(seen), 'text')),
@@ -199,6 +207,8 @@ const VARYING: readonly (readonly [RegExp, string])[] = [
 function comparable(text: string, language: string): string {
   let result = text.trim();
   for (const [varying, name] of VARYING) result = result.replaceAll(varying, name);
+  // Topics are caught up with at the same time.
+  result = result.replaceAll(/(?<="cursors":\{)[^}]*/g, (cursors) => cursors.split(',').sort().join());
   if (language === 'text') return result.replaceAll(/[ \t]+$/gm, '');
   // Blanks outside of strings.
   return result.replaceAll(/("(?:[^"\\]|\\.)*")|\s+/g, '$1');
@@ -236,6 +246,9 @@ class Terminal {
     });
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#take(line.replace(PROMPTS, '')));
     createInterface({ input: this.#child.stderr }).on('line', (line) => this.#complaints.push(line));
+    // Commands find a terminal at which nobody types: neither the lines of this shell, nor an end.
+    if (command === 'bash')
+      this.#child.stdin.write(`mkfifo '${this.#steps}/nobody' && exec 3<>'${this.#steps}/nobody'\n`);
     // Lines that are typed after the end are lost, as at a terminal.
     this.#child.stdin.on('error', () => undefined);
     this.#ended = once(this.#child, 'close').then(() => {
@@ -271,7 +284,7 @@ class Terminal {
     const end = `step ${this.#count} has ended`;
     const step = join(this.#steps, `${this.#count}.sh`);
     writeFileSync(step, `set -eo pipefail\n${command}\nset +e\n`);
-    this.#child.stdin.write(`source '${step}' </dev/null; printf '\\n%s\\n' '${end}'\n`);
+    this.#child.stdin.write(`source '${step}' <&3; printf '\\n%s\\n' '${end}'\n`);
     await this.#until(() => this.#lines.at(-1) === end, command);
     return this.#lines.splice(0).slice(0, -1).join('\n');
   }
