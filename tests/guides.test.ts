@@ -1,13 +1,10 @@
 /** The guides, followed to the letter: see tests/support/guide.ts for how. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { clientActions, type SocketOperations } from '../features/client-events';
-import { SERVER_EVENTS } from '../utils/protocol';
 import { openClient } from './support/client';
 import { commandsByHand, type Guide, openGuide, openGuideOfProgram } from './support/guide';
-import { type LossyProxy, startLossyProxy } from './support/lossy-proxy';
 import { describeWith, findProgram } from './support/needs';
 import { onTestEnd } from './support/temporary';
 
@@ -70,27 +67,6 @@ it.each(['node', 'inbox', 'wscat'])('%s', async (name) => {
   await guide.follow();
 });
 
-describe('docs/reference/plain-frames.md', () => {
-  const page = 'docs/reference/plain-frames.md';
-  const text = readFileSync(join(ROOT, page), 'utf8');
-  const named = (pattern: RegExp) => [...new Set(Array.from(text.matchAll(pattern), ([, name = '']) => name))].sort();
-
-  it('is what comes when it is typed', async () => {
-    const guide = await openGuide(page, { env: { PRESENCE_GRACE_MS: '0' } });
-    await guide.follow();
-  });
-
-  it('has every action', () => {
-    // The table only names operations; none is called here.
-    const nothing = new Proxy({}, { get: () => ({}) }) as SocketOperations;
-    expect(named(/\{"action":"([^"]+)"/g)).toEqual([...clientActions(nothing).keys()].sort());
-  });
-
-  it('has every event, and an example of a custom one', () => {
-    expect(named(/\{"event":"([^"]+)"/g)).toEqual([...SERVER_EVENTS, 'offer'].sort());
-  });
-});
-
 it('embedding', async () => {
   const guide = await openGuideOfProgram(`${GUIDES}/embedding.md`);
   await guide.follow();
@@ -134,51 +110,6 @@ describeWith('Chromium', chromiumPath !== undefined)('a page', () => {
     await again.click('#read');
     await again.locator('#unread:text-is("0")').waitFor();
     expect(complaints).toEqual([]);
-  });
-});
-
-describe('another service', () => {
-  const page = `${GUIDES}/another-service.md`;
-
-  it('makes a token', async () => {
-    const guide = await openGuide(page);
-    await guide.follow('In production');
-  });
-
-  /** One message, although the first answer is lost; and the wish of the second answer is granted. */
-  async function sendsOnce(section: string): Promise<void> {
-    let proxy: LossyProxy | undefined;
-    const guide = await openGuide(page, {
-      async through({ url }) {
-        proxy = await startLossyProxy(url);
-        return proxy.port;
-      },
-    });
-    await guide.follow('The token', section);
-    const times = proxy?.requestedAtMs ?? [];
-    expect(times).toHaveLength(3);
-    expect((times[2] ?? 0) - (times[1] ?? 0)).toBeGreaterThanOrEqual(990);
-    const client = openClient(guide.service.url, { auth: { token: await guide.token('user123') } });
-    await client.next('sync:done');
-    expect(client.allMessages.map(({ type, from }) => ({ type, from }))).toEqual([{ type: 'invoice', from: 'shop' }]);
-  }
-
-  describe.each([
-    ['curl', 'curl'],
-    ['Node.js', 'node'],
-    ['Python', 'python3'],
-    ['Java', 'java'],
-  ])('written in %s', (section, program) => {
-    describeWith(program, findProgram(program) !== undefined)(`with ${program}`, () => {
-      it('sends once', () => sendsOnce(section));
-    });
-  });
-
-  // Only when asked for: at its first run it compiles its library for half a minute.
-  const isGoWanted = process.env['TEST_GO'] === 'true';
-  if (!isGoWanted) console.warn('SKIPPED: the guide in Go is tested with TEST_GO=true only.');
-  (isGoWanted ? describeWith('go', findProgram('go') !== undefined) : describe.skip)('written in Go', () => {
-    it('sends once', () => sendsOnce('Go'));
   });
 });
 

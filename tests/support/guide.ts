@@ -89,12 +89,12 @@ export async function openGuideOfProgram(page: string): Promise<Guide> {
 }
 
 export class Guide {
+  readonly #blocks: readonly Block[];
   readonly #terminal: Terminal;
+  /** The terminal of its own, while something runs there. */
   #own: Terminal | undefined;
   /** What the last command printed and the guide has not shown yet. */
   printed = '';
-
-  readonly #blocks: readonly Block[];
 
   constructor(
     page: string,
@@ -130,6 +130,7 @@ export class Guide {
     else throw new Error(`nobody can follow this block of ${language || 'no language'}:\n${text}`);
   }
 
+  /** A text of the guide, for the service that runs here. */
   #here(text: string): string {
     return text.replaceAll(PORT, String(this.port));
   }
@@ -182,14 +183,15 @@ export class Guide {
     if (this.#own === undefined) throw new Error(`the guide shows:\n${text}\nprinted was:\n${printed}`);
     for (const line of text.split('\n')) {
       if (line.startsWith('> ')) this.#own.type(await this.#withVariables(line.slice(2)));
-      else
-        await this.#own.line(
-          (seen) => patternOf(line.replace(/^< /, ''), 'text').test(comparable(this.#there(seen), 'text')),
-          line,
-        );
+      else await this.#own.line((seen) => this.#isShown(line, seen), line);
     }
   }
 
+  #isShown(line: string, seen: string): boolean {
+    return patternOf(line.replace(/^< /, ''), 'text').test(comparable(this.#there(seen), 'text'));
+  }
+
+  /** What was printed here, as the guide would show it. */
   #there(text: string): string {
     return text.replaceAll(`localhost:${this.port}`, ADDRESS);
   }
