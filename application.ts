@@ -26,6 +26,7 @@ import { Cursors } from './services/cursors';
 import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
+import { HttpRequest } from './services/http-request';
 import { createLogger, type Logger } from './services/logger';
 import { createMetrics, registerGauges } from './services/metrics';
 import { PlainWebSocketService } from './services/plain-websocket';
@@ -102,6 +103,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     maxBufferedBytes: config.MAX_BUFFERED_BYTES,
   });
   const httpServer = createServer({
+    IncomingMessage: HttpRequest,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
