@@ -149,7 +149,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     follow: (userId, topic, start) => sessions.follow(userId, topic, start),
     unfollow: (userId, topic) => sessions.unfollow(userId, topic),
   });
-  const lobby = createPresenceOperations({ presence, typing, delivery, isPublic: config.PRESENCE_PUBLIC });
+  const lobby = createPresenceOperations({ presence, typing, delivery, store, isPublic: config.PRESENCE_PUBLIC });
   const inbox = createInboxOperations({ store, delivery });
   const { assertSize } = sending;
   const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize });

@@ -5,7 +5,7 @@ import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
-import { AppError, badField } from '../utils/errors';
+import { AppError, badField, renameFields } from '../utils/errors';
 import {
   parseField,
   parseInput,
@@ -68,8 +68,10 @@ async function handleMessage(
   if (hasField(payload, 'topic')) {
     if (typeof topic !== 'string') throw badField('topic', 'expected a string');
     if (topic.startsWith('@')) return (await messages.directMessage(caller, { ...payload, to: topic.slice(1) })).answer;
-    await topics.assertMayWrite(caller, topic, { isServiceAllowed: false });
-    return (await messages.messageTopic(caller, topic, payload)).answer;
+    return inWords(EVENT_FIELDS, async () => {
+      await topics.assertMayWrite(caller, topic, { isServiceAllowed: false });
+      return (await messages.messageTopic(caller, topic, payload)).answer;
+    });
   }
   if (hasField(payload, 'message')) return own.echoMessage(connection, payload);
   if (hasField(payload, 'content')) return own.echoContent(connection, payload);
@@ -86,12 +88,29 @@ function fieldOf(payload: unknown, name: string): unknown {
   return hasField(payload, name) ? (payload as Record<string, unknown>)[name] : undefined;
 }
 
+/** What the operations call fields, and what clients call them. */
+const EVENT_FIELDS = new Map([['name', 'topic']]);
+const FRAME_FIELDS = new Map([
+  ['name', 'topic_name'],
+  ['isPrivate', 'is_private'],
+  ['userId', 'username'],
+]);
+
+/** Who is refused a field reads the name under which it was sent. */
+async function inWords<Answer>(names: ReadonlyMap<string, string>, work: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await work();
+  } catch (error) {
+    throw renameFields(error, names);
+  }
+}
+
 /** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */
 export function clientActions(operations: SocketOperations): ReadonlyMap<string, Operation<Frame>> {
   const { topics, presence, inbox, own } = operations;
   const join: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
-    return topics.join(caller, { name });
+    return inWords(FRAME_FIELDS, () => topics.join(caller, { name }));
   };
   return new Map<string, Operation<Frame>>([
     // The first spelling is that of an ancestor, whose clients go on.
@@ -101,21 +120,21 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
       'unsubscribe',
       ({ caller }, frame) => {
         const { topic_name: name } = parseInput(plainTopicSchema, frame);
-        return topics.leave(caller, { name });
+        return inWords(FRAME_FIELDS, () => topics.leave(caller, { name }));
       },
     ],
     [
       'create',
       ({ caller }, frame) => {
         const { topic_name: name, is_private: isPrivate } = parseInput(plainCreateSchema, frame);
-        return topics.create(caller, { name, isPrivate });
+        return inWords(FRAME_FIELDS, () => topics.create(caller, { name, isPrivate }));
       },
     ],
     [
       'invite',
       ({ caller }, frame) => {
         const { topic_name: name, username: userId } = parseInput(plainInviteSchema, frame);
-        return topics.invite(caller, { name, userId });
+        return inWords(FRAME_FIELDS, () => topics.invite(caller, { name, userId }));
       },
     ],
     ['message', (connection, frame) => sendPlain(connection, frame, operations)],

@@ -1,6 +1,6 @@
 /** Many messages in one request: each item is a send of its own, and fails alone. */
 import { describeFailure } from '../services/failures';
-import { AppError, type Problem, refuseField } from '../utils/errors';
+import { AppError, type Problem, refuseField, renameFields } from '../utils/errors';
 import { holdsScope } from '../utils/jwt';
 import {
   batchItemSchema,
@@ -28,6 +28,8 @@ export type BatchResult =
 
 export type SendBatch = ReturnType<typeof createSendBatch>;
 
+/** An item calls `topic` what operations on topics call `name`. */
+const ITEM_FIELDS = new Map([['name', 'topic']]);
 const MAX_BATCH_ITEMS = 1_000;
 
 interface Checked {
@@ -80,9 +82,7 @@ export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
     try {
       await topics.assertMayWrite(sender, name, { isServiceAllowed: true });
     } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
-      // The item calls it `topic`, where the operation on topics says `name`.
-      throw refuseField('not_found', 'topic', 'there is no such topic');
+      throw renameFields(error, ITEM_FIELDS);
     }
   }
 

@@ -4,7 +4,7 @@ import type { Delivery } from '../services/delivery';
 import type { Sessions } from '../services/sessions';
 import type { Store } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { AppError } from '../utils/errors';
+import { type AppError, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
 import { type ClosingCode, toListedMessage } from '../utils/protocol';
 import {
@@ -49,9 +49,9 @@ export function createConnectionOperations(parts: ConnectionParts) {
   ): Promise<{ topic: string; messages: readonly object[] }> {
     const { topic, after, before, limit } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
-    if (isStateTopic(topic)) throw new AppError('not_found', 'topic: there is no such topic');
+    if (isStateTopic(topic)) throw noTopic();
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
-    if (!mayRead) throw new AppError('not_found', 'topic: there is no such topic');
+    if (!mayRead) throw noTopic();
     const { userId } = connection;
     const messages = await store.history(topic, { after, before, limit, userId });
     return { topic, messages: messages.map(toListedMessage) };
@@ -102,4 +102,8 @@ export function createConnectionOperations(parts: ConnectionParts) {
   }
 
   return { refresh, acknowledge, history, echoMessage, echoContent, ping, logout };
+}
+
+function noTopic(): AppError {
+  return refuseField('not_found', 'topic', 'there is no such topic');
 }

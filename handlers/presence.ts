@@ -2,8 +2,9 @@
 import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
 import type { Presence } from '../services/presence';
+import type { Store } from '../services/storage/contract';
 import type { Typing } from '../services/typing';
-import { AppError, badField } from '../utils/errors';
+import { AppError, badField, refuseField } from '../utils/errors';
 import { holdsScope } from '../utils/jwt';
 import { parseField, parseInput, typingSchema, userIdSchema } from '../utils/schemas';
 import { isNamedTopic, personalTopic } from '../utils/topic-names';
@@ -12,13 +13,14 @@ export interface PresenceParts {
   readonly presence: Presence;
   readonly typing: Typing;
   readonly delivery: Delivery;
+  readonly store: Pick<Store, 'isMember'>;
   /** May anyone with a token watch the lobby, or only who holds scope `presence`? */
   readonly isPublic: boolean;
 }
 
 export type PresenceOperations = ReturnType<typeof createPresenceOperations>;
 
-export function createPresenceOperations({ presence, typing, delivery, isPublic }: PresenceParts) {
+export function createPresenceOperations({ presence, typing, delivery, store, isPublic }: PresenceParts) {
   /** Shows who is online, and from now on who comes and goes. @throws AppError `insufficient_scope`. */
   function subscribe(connection: Connection): { count: number } {
     if (!isPublic && !holdsScope(connection.caller, 'presence')) {
@@ -35,7 +37,7 @@ export function createPresenceOperations({ presence, typing, delivery, isPublic 
   }
 
   /** Tells the others of a topic, or the peer of a direct conversation (`@name`), that the caller is typing or not. */
-  function type(connection: Connection, input: unknown): Record<string, never> {
+  async function type(connection: Connection, input: unknown): Promise<Record<string, never>> {
     const { topic, typing: isTyping } = parseInput(typingSchema, input);
     const { userId } = connection;
     if (topic.startsWith('@')) {
@@ -45,8 +47,9 @@ export function createPresenceOperations({ presence, typing, delivery, isPublic 
       return {};
     }
     if (!isNamedTopic(topic)) throw badField('topic', 'must be a topic or @ and a user');
-    if (!delivery.isFollowing(connection, topic))
-      throw new AppError('not_a_member', 'topic: only members may type in it');
+    // Who has just connected follows the topic only when catch-up has come to it.
+    if (!delivery.isFollowing(connection, topic) && !(await store.isMember(topic, userId)))
+      throw refuseField('not_a_member', 'topic', 'only members may type in it');
     typing.set({ room: topic, topic, userId }, isTyping);
     return {};
   }

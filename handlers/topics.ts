@@ -2,7 +2,7 @@
 import type { Delivery } from '../services/delivery';
 import type { Joined, Member, Store, Topic } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { AppError } from '../utils/errors';
+import { AppError, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
 import { toListedMessage } from '../utils/protocol';
 import {
@@ -207,7 +207,7 @@ function assertOwner(caller: Caller, topic: Topic): void {
 }
 
 function noTopic(): AppError {
-  return new AppError('not_found', 'name: there is no such topic');
+  return refuseField('not_found', 'name', 'there is no such topic');
 }
 
 function notAMember(name: string): AppError {

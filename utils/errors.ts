@@ -114,6 +114,21 @@ export function refuseField(code: ErrorCode, path: string, message: string): App
   return new AppError(code, `${path}: ${message}`, { errors: [{ path, message }] });
 }
 
+/**
+ * The same refusal where the caller knows a field by another name.
+ * @param names by the name that the operation uses: the one that the caller has sent.
+ */
+export function renameFields(thrown: unknown, names: ReadonlyMap<string, string>): unknown {
+  if (!(thrown instanceof AppError) || thrown.errors === undefined) return thrown;
+  const { code, errors, retryAfterSeconds } = thrown;
+  const renamed = errors.map(({ path, message }) => ({ path: names.get(path) ?? path, message }));
+  const detail = renamed.map(({ path, message }) => `${path}: ${message}`).join('; ');
+  return new AppError(code, detail, {
+    errors: renamed,
+    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+  });
+}
+
 /** A field with a bad value, the most frequent error. */
 export function badField(path: string, message: string): AppError {
   return refuseField('bad_request', path, message);

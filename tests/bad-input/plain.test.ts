@@ -442,11 +442,15 @@ describe('what others own', () => {
 
   it('inviting to a topic one is not in', async () => {
     const { ben } = await meet({ open: 'open-1', hidden: 'hidden-1' });
+    // By the name that the frame has for it.
+    const notFound: Refusal = { status: 404, code: 'not_found', path: 'topic_name' };
     for (const username of ['ben', 'carla', 'anna']) {
       await expectRefused(ben, 'invite', { topic_name: 'open-1', username }, { status: 403, code: 'not_a_member' });
-      await expectRefused(ben, 'invite', { topic_name: 'hidden-1', username }, { status: 404, code: 'not_found' });
+      await expectRefused(ben, 'invite', { topic_name: 'hidden-1', username }, notFound);
     }
-    await expectRefused(ben, 'invite', { topic_name: 'nothing', username: 'ben' }, { status: 404, code: 'not_found' });
+    await expectRefused(ben, 'invite', { topic_name: 'nothing', username: 'ben' }, notFound);
+    for (const action of ['suscribe', 'subscribe', 'unsubscribe'])
+      await expectRefused(ben, action, { topic_name: 'nothing' }, notFound);
     expect(await membersOf('open-1')).toEqual(['anna']);
     expect(await membersOf('hidden-1')).toEqual(['anna']);
   });

@@ -162,8 +162,8 @@ describe('the events', () => {
     ['message', 'type', { topic: 'own', data: 1 }],
     ['message', 'data', { topic: 'own', type: 't' }],
     ['message', 'event', { topic: 'own', type: 't', data: 1, event: 'closing' }],
-    ['message', 'name', { topic: '*', type: 't', data: 1 }],
-    ['message', 'name', { topic: 'a b', type: 't', data: 1 }],
+    ['message', 'topic', { topic: '*', type: 't', data: 1 }],
+    ['message', 'topic', { topic: 'a b', type: 't', data: 1 }],
     ['message', 'topic', { topic: 7, type: 't', data: 1 }],
   ] as const)('%s names the bad field `%s` in %j', async (event, path, payload) => {
     const service = await startService();

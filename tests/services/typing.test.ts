@@ -2,7 +2,7 @@
 
 import { createSingleNode } from '../../services/cluster';
 import type { Connection, Transport } from '../../services/connections';
-import type { Delivery } from '../../services/delivery';
+import { CATCH_UP_WINDOW_MESSAGES, type Delivery } from '../../services/delivery';
 import { Typing } from '../../services/typing';
 import type { TestClient } from '../support/client';
 import { ShiftedClock } from '../support/clock';
@@ -152,6 +152,17 @@ describe('typing', () => {
       await member.settle();
       expect(typingOf(member)).toEqual([]);
     }
+  });
+
+  it('is told of a member to whose topics catch-up has not come yet', async () => {
+    const { service, clientOf } = await withTopic('anna');
+    const anna = clientOf('anna');
+    await anna.call('topic:invite', { name: 'news', userId: 'carla' });
+    // More than goes on the way before the first of them is acknowledged.
+    await service.send('carla', range(1, CATCH_UP_WINDOW_MESSAGES + 1));
+    const carla = await service.connect('carla', { device: 'phone' });
+    await type(carla, 'news', true);
+    expect(await anna.next('typing')).toEqual({ topic: 'news', userId: 'carla', typing: true });
   });
 
   it('is refused from the moment on in which one has left, and not told to who has left', async () => {
