@@ -27,6 +27,7 @@ import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
 import { HttpRequest } from './services/http-request';
+import { KeySet } from './services/key-set';
 import { createLogger, type Logger } from './services/logger';
 import { createMetrics, registerGauges } from './services/metrics';
 import { PlainWebSocketService } from './services/plain-websocket';
@@ -35,6 +36,7 @@ import { Roster } from './services/roster';
 import { Sessions } from './services/sessions';
 import { isShared, type Store } from './services/storage/contract';
 import { openStore } from './services/storage/open-store';
+import { fixedKey, type TokenKeys } from './services/token-keys';
 import { createTokens, signToken } from './services/tokens';
 import { Typing } from './services/typing';
 import { Upkeep } from './services/upkeep';
@@ -80,13 +82,14 @@ export interface Application {
 
 /**
  * Builds the service.
- * @throws StoreOpenError when the store cannot be opened.
+ * @throws StoreOpenError when the store cannot be opened, KeySetOpenError when the keys of tokens cannot be fetched.
  */
 export async function createApplication(config: Config, overrides: Overrides = {}): Promise<Application> {
   const clock = overrides.clock ?? systemClock;
   const logger = overrides.logger ?? createLogger(config);
   const key = resolveKey(config);
-  const tokens = createTokens({ ...key, ...claimRules(config), isExpRequired: config.JWT_REQUIRE_EXP }, clock);
+  const keys = await openTokenKeys(key, logger);
+  const tokens = createTokens({ keys, ...claimRules(config), isExpRequired: config.JWT_REQUIRE_EXP }, clock);
   const metrics = createMetrics();
   const store = await openStore(config, clock, metrics.onFlush);
   const cluster = createCluster(config, store, logger);
@@ -157,18 +160,17 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const users = createUserDataOperations({ store, cursors, sessions, clock });
   const sendBatch = createSendBatch({ sending, topics, isOpen: config.AUTHORIZATION === 'open' });
   const carryOut = createCarryOut(store);
-  const verify = (token: string) => tokens.verify(token);
   const own = createConnectionOperations({
     delivery,
     store,
     clock,
     sessions,
-    verify,
+    tokens,
     maxMessageBytes,
     disconnect,
   });
   const makeToken =
-    key.algorithm === 'HS256'
+    key.kind === 'secret'
       ? (userId: string, scope: string | undefined, lifetimeSeconds: number) =>
           signToken(key.key, { userId, scope, lifetimeSeconds, ...claimRules(config) })
       : undefined;
@@ -232,6 +234,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
         (await messages.notify(EMBEDDING_CODE, { userId, title, body })).answer,
     });
     upkeep.start();
+    if (keys instanceof KeySet) keys.open();
     try {
       await cluster.open(receive);
       roster.open();
@@ -261,6 +264,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     presence.close();
     typing.close();
     roster.close();
+    if (keys instanceof KeySet) keys.close();
     await websocket.close();
     clearTimeout(cut);
     await upkeep.stop();
@@ -316,9 +320,14 @@ function claimRules({ JWT_ISSUER: issuer, JWT_AUDIENCE: audience }: Config) {
 }
 
 /** The key that the configuration names, or the one that is made for development. */
-export function resolveKey(config: Config): Exclude<TokenKey, { kind: 'development-secret' }> {
+function resolveKey(config: Config): Exclude<TokenKey, { kind: 'development-secret' }> {
   if (config.tokenKey.kind !== 'development-secret') return config.tokenKey;
   return { kind: 'secret', key: developmentSecret(config.DATA_DIR), algorithm: 'HS256' };
+}
+
+/** What tokens are checked with. @throws KeySetOpenError when it has to be fetched, and cannot. */
+async function openTokenKeys(key: ReturnType<typeof resolveKey>, logger: Logger): Promise<TokenKeys> {
+  return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger }) : fixedKey(key);
 }
 
 function listen(server: Server, { HOST, PORT }: Config): Promise<void> {

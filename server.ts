@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace';
 import { createApplication } from './application';
 import { renderBanner } from './features/banner';
 import { ClusterOpenError } from './services/cluster';
+import { KeySetOpenError } from './services/key-set';
 import { StoreOpenError } from './services/storage/contract';
 import { ConfigError, parseConfig } from './utils/config';
 
@@ -29,6 +30,7 @@ main().catch((error: unknown) => {
     error instanceof ConfigError ||
     error instanceof StoreOpenError ||
     error instanceof ClusterOpenError ||
+    error instanceof KeySetOpenError ||
     isListenError(error);
   console.error(isExpected ? (error as Error).message : error);
   process.exit(1);

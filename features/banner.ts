@@ -6,7 +6,11 @@ export function renderBanner({ host, port }: { host: string; port: number }, mak
   const url = `http://${nameOf(host)}:${port}`;
   const lines = ['', `tidings is listening on ${url}`, `  test page  ${url}/`, ''];
   if (makeToken === undefined) {
-    return [...lines, 'Tokens are checked with JWT_PUBLIC_KEY: get them from your issuer.', ''].join('\n');
+    return [
+      ...lines,
+      'Tokens are checked with public keys (JWT_PUBLIC_KEY, JWT_JWKS_URL): get them from your issuer.',
+      '',
+    ].join('\n');
   }
   const samples = makeSampleTokens(makeToken);
   const users = samples.users.map(({ userId, token }) => `  ${userId}  ${token}`);

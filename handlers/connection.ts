@@ -3,9 +3,10 @@ import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
 import type { Sessions } from '../services/sessions';
 import type { Store } from '../services/storage/contract';
+import type { Tokens } from '../services/tokens';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, refuseField } from '../utils/errors';
-import { type Caller, holdsScope } from '../utils/jwt';
+import { holdsScope } from '../utils/jwt';
 import { type ClosingCode, toListedMessage } from '../utils/protocol';
 import {
   ackSchema,
@@ -23,8 +24,7 @@ export interface ConnectionParts {
   readonly store: Store;
   readonly clock: Clock;
   readonly sessions: Sessions;
-  /** Token → caller. */
-  readonly verify: (token: string) => Caller;
+  readonly tokens: Pick<Tokens, 'prepare' | 'verify'>;
   /** Largest `data` of a message: UTF-8 bytes of its JSON. It bounds echoes too. */
   readonly maxMessageBytes: number;
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
@@ -33,7 +33,7 @@ export interface ConnectionParts {
 export type ConnectionOperations = ReturnType<typeof createConnectionOperations>;
 
 export function createConnectionOperations(parts: ConnectionParts) {
-  const { delivery, store, clock, sessions, verify, maxMessageBytes, disconnect } = parts;
+  const { delivery, store, clock, sessions, tokens, maxMessageBytes, disconnect } = parts;
 
   /** Records that this device has everything of a topic up to `seq`. */
   function acknowledge(connection: Connection, input: unknown): Record<string, never> {
@@ -94,9 +94,10 @@ export function createConnectionOperations(parts: ConnectionParts) {
   }
 
   /** Goes on with a newer token of the same user. @throws AppError as a handshake does, `forbidden` for another user. */
-  function refresh(connection: Connection, input: unknown): { expiresAt: string | null } {
+  async function refresh(connection: Connection, input: unknown): Promise<{ expiresAt: string | null }> {
     const { token } = parseInput(refreshSchema, input);
-    const caller = verify(token);
+    await tokens.prepare(token);
+    const caller = tokens.verify(token);
     sessions.refresh(connection, caller);
     return { expiresAt: caller.expiresAt === undefined ? null : toIsoTime(caller.expiresAt * 1000) };
   }

@@ -8,7 +8,7 @@ import { COMMON_OPTIONS, readArguments, readCount, readSeconds } from './support
 import type { LoadPlan } from './support/load/plan';
 import { renderReport } from './support/load/report';
 import { runLoad } from './support/load/run';
-import { makeLocalToken } from './support/local-token';
+import { checkingVariable, makeLocalToken } from './support/local-token';
 import { type Command, runHere, type Terminal, UsageError } from './support/terminal';
 
 const USAGE = `Puts load on a service, measures it, and checks that everything arrives once and in order. Ctrl-C ends early.
@@ -92,10 +92,9 @@ function assertCountable({ users, connections, rate, broadcastRate, seconds }: L
 /** Makes a token for each user, with the secret here. */
 function readTokenMaker(env: Terminal['env']): (sub: string) => string {
   const config = parseConfig(env);
-  if (config.tokenKey.kind === 'public-key') {
-    throw new UsageError(
-      'Each user needs a token, and JWT_PUBLIC_KEY only checks them: this needs JWT_SECRET instead.',
-    );
+  const checking = checkingVariable(config.tokenKey);
+  if (checking !== undefined) {
+    throw new UsageError(`Each user needs a token, and ${checking} only checks them: this needs JWT_SECRET instead.`);
   }
   return (sub) => makeLocalToken(config, { sub, lifetimeSeconds: TOKEN_SECONDS });
 }

@@ -5,7 +5,10 @@
  *   npm run token -- --samples
  */
 import { parseArgs } from 'node:util';
-import { createTokens, type TokenRules } from '../services/tokens';
+import { KeySet, KeySetOpenError } from '../services/key-set';
+import { createLogger } from '../services/logger';
+import { fixedKey, type TokenKeys } from '../services/token-keys';
+import { createTokens } from '../services/tokens';
 import { systemClock, toIsoTime } from '../utils/clock';
 import { type Config, ConfigError, parseConfig } from '../utils/config';
 import { AppError } from '../utils/errors';
@@ -22,7 +25,7 @@ const USAGE = `Usage:
 /** The sample users of an ancestor that is tried with wscat; their tokens are valid one day. */
 const SAMPLE_USERS = ['omar', 'diego', 'satoshi', 'memoor'];
 
-function main(): void {
+async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       sub: { type: 'string' },
@@ -33,7 +36,7 @@ function main(): void {
     },
   });
   const config = parseConfig(process.env);
-  if (values.check !== undefined) checkToken(config, values.check);
+  if (values.check !== undefined) await checkToken(config, values.check);
   else if (values.samples) printSamples(config);
   else if (values.sub !== undefined) printToken(config, { ...values, sub: values.sub });
   else throw new UsageError(USAGE);
@@ -67,9 +70,10 @@ function readLifetime(text: string): number {
   throw new UsageError('--expires: expected a number with s, m, h or d, for example 12h');
 }
 
-function checkToken(config: Config, token: string): void {
+/** Revoked tokens are known to the running service only. */
+async function checkToken(config: Config, token: string): Promise<void> {
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWT_REQUIRE_EXP: isExpRequired } = config;
-  const rules = { ...keyFor(config), issuer, audience, isExpRequired };
+  const rules = { keys: await keysFor(config), issuer, audience, isExpRequired };
   const caller = createTokens(rules, systemClock).verify(token);
   const scopes = [...caller.scopes].join(' ') || 'none';
   const expiry = caller.expiresAt === undefined ? 'never' : toIsoTime(caller.expiresAt * 1000);
@@ -77,18 +81,19 @@ function checkToken(config: Config, token: string): void {
 }
 
 /** What the service checks tokens with. */
-function keyFor(config: Config): Pick<TokenRules, 'key' | 'algorithm'> {
+async function keysFor(config: Config): Promise<TokenKeys> {
   const { tokenKey } = config;
-  return tokenKey.kind === 'public-key' ? tokenKey : { key: localKey(config), algorithm: 'HS256' };
+  if (tokenKey.kind === 'public-key') return fixedKey(tokenKey);
+  if (tokenKey.kind !== 'key-set') return fixedKey({ key: localKey(config), algorithm: 'HS256' });
+  return KeySet.load({ url: tokenKey.url, logger: createLogger({ ...config, LOG_LEVEL: 'silent' }) });
 }
 
-try {
-  main();
-} catch (error) {
+main().catch((error: unknown) => {
   const isParseError = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
+  const isExpected = [UsageError, ConfigError, KeySetOpenError].some((kind) => error instanceof kind);
   if (error instanceof AppError) console.error(`refused: ${error.message}`);
-  else if (error instanceof UsageError || error instanceof ConfigError) console.error(error.message);
-  else if (isParseError) console.error(`${error.message}\n${USAGE}`);
+  else if (isExpected) console.error((error as Error).message);
+  else if (isParseError) console.error(`${(error as Error).message}\n${USAGE}`);
   else throw error;
   process.exitCode = 1;
-}
+});

@@ -60,6 +60,8 @@ interface Peer {
   readonly device: unknown;
   connection: PlainConnection | undefined;
   authTimer: NodeJS.Timeout | undefined;
+  /** The key of its token is being fetched: frames wait for it. */
+  admission: Promise<void> | undefined;
   badFrames: number;
   lastSeenAt: number;
   pingedAt: number | undefined;
@@ -132,6 +134,7 @@ export class PlainWebSocketService {
       device: url.searchParams.get('device') ?? undefined,
       connection: undefined,
       authTimer: undefined,
+      admission: undefined,
       badFrames: 0,
       lastSeenAt: this.parts.clock.now(),
       pingedAt: undefined,
@@ -161,8 +164,23 @@ export class PlainWebSocketService {
   }
 
   #authenticate(peer: Peer, token: string, device: unknown): void {
-    const { tokens, sessions } = this.parts;
     clearTimeout(peer.authTimer);
+    const fetching = this.parts.tokens.prepare(token);
+    if (fetching === undefined) this.#admit(peer, token, device);
+    else peer.admission = this.#admitAfter(fetching, peer, () => this.#admit(peer, token, device));
+  }
+
+  async #admitAfter(fetching: Promise<void>, peer: Peer, admit: () => void): Promise<void> {
+    // What comes meanwhile stays in the connection: who is not known yet may not fill the memory.
+    peer.webSocket.pause();
+    await fetching;
+    peer.admission = undefined;
+    if (peer.webSocket.readyState === peer.webSocket.OPEN) admit();
+    peer.webSocket.resume();
+  }
+
+  #admit(peer: Peer, token: string, device: unknown): void {
+    const { tokens, sessions } = this.parts;
     try {
       const caller = tokens.verify(token);
       const name = device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
@@ -197,6 +215,7 @@ export class PlainWebSocketService {
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
     this.#heard(peer);
     const frame = isBinary ? undefined : parseFrame(data);
+    if (peer.admission !== undefined) await peer.admission;
     if (peer.connection === undefined) this.#receiveFirst(peer, frame);
     else if (peer.connection.isOpen) await this.#answer(peer, peer.connection, frame);
   }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Clock } from '../utils/clock';
 import { AppError } from '../utils/errors';
 import { type Caller, type Claims, claimsSchema, readScopes } from '../utils/jwt';
+import type { TokenHeader, TokenKeys } from './token-keys';
 
 /** Larger than any honest token; checked before anything is decoded. */
 const MAX_TOKEN_BYTES = 8 * 1024;
@@ -14,34 +15,63 @@ const MAX_CACHED_TOKENS = 10_000;
 const CLOCK_TOLERANCE_SECONDS = 60;
 
 export interface TokenRules {
-  readonly key: KeyObject;
-  readonly algorithm: 'HS256' | 'RS256' | 'ES256';
+  readonly keys: TokenKeys;
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
   /** Refuse tokens that never expire. */
   readonly isExpRequired: boolean;
+  /** Was the token of this caller revoked? Asked each time, also for tokens that were checked before. */
+  readonly isRevoked?: (caller: Caller) => boolean;
 }
 
 export interface Tokens {
   /**
+   * To be awaited before `verify`: fetches the key that this token names, where it may have come since. `undefined`:
+   * there is nothing to wait for. What it gives never rejects, whether the token is good or not.
+   */
+  prepare(token: string): Promise<void> | undefined;
+  /**
    * @returns who presents this token, and what it allows.
-   * @throws AppError `unauthorized` or `token_expired`; the detail says why, and never quotes the token.
+   * @throws AppError `unauthorized`, `token_expired` or `token_revoked`; the detail says why, and never quotes the
+   * token.
    */
   verify(token: string): Caller;
+  /** Lets go of what is known of tokens of this user that are revoked. */
+  forgetRevoked(userId: string): void;
 }
 
 export function createTokens(rules: TokenRules, clock: Clock): Tokens {
+  const { keys, isRevoked = () => false } = rules;
   // Keyed by the hash of the whole token: the text itself is not kept in memory.
   const verified = new LRUCache<string, Caller>({ max: MAX_CACHED_TOKENS });
+  let keysVersion = keys.version;
+
+  function forgetOldKeys(): void {
+    if (keys.version === keysVersion) return;
+    keysVersion = keys.version;
+    verified.clear();
+  }
+
   return {
+    prepare(token) {
+      if (keys.seek === undefined || token.length > MAX_TOKEN_BYTES) return undefined;
+      return keys.seek(readHeader(token));
+    },
     verify(token) {
       if (token.length > MAX_TOKEN_BYTES) throw refused(`the token is longer than ${MAX_TOKEN_BYTES} bytes`);
+      forgetOldKeys();
       const key = hash('sha256', token, 'base64');
       const known = verified.get(key);
       const caller = known ?? toCaller(readClaims(token, rules), rules);
       assertCurrent(caller, clock.now() / 1000);
+      if (isRevoked(caller)) throw new AppError('token_revoked', 'The token was revoked.');
       if (known === undefined) verified.set(key, caller);
       return caller;
+    },
+    forgetRevoked(userId) {
+      for (const [key, caller] of verified.entries()) {
+        if (caller.userId === userId && isRevoked(caller)) verified.delete(key);
+      }
     },
   };
 }
@@ -55,10 +85,12 @@ function readClaims(token: string, rules: TokenRules): Claims {
 }
 
 function checkSignature(token: string, rules: TokenRules): jwt.Jwt {
+  const found = rules.keys.find(readHeader(token));
+  if (found === undefined) throw refused('no key that is known here fits its `kid` and `alg`');
   try {
-    return jwt.verify(token, rules.key, {
+    return jwt.verify(token, found.key, {
       complete: true,
-      algorithms: [rules.algorithm],
+      algorithms: [found.algorithm],
       // Times are judged below, by the injected clock and with a tolerance of their own each.
       ignoreExpiration: true,
       ignoreNotBefore: true,
@@ -70,6 +102,19 @@ function checkSignature(token: string, rules: TokenRules): jwt.Jwt {
   }
 }
 
+/** What the header says, whether the token is good or not: jsonwebtoken refuses a header that cannot be read. */
+function readHeader(token: string): TokenHeader {
+  const [encoded = ''] = token.split('.', 1);
+  try {
+    const header: unknown = JSON.parse(Buffer.from(encoded, 'base64url').toString('utf8'));
+    return typeof header === 'object' && header !== null ? (header as TokenHeader) : NO_HEADER;
+  } catch {
+    return NO_HEADER;
+  }
+}
+
+const NO_HEADER: TokenHeader = { alg: undefined, kid: undefined };
+
 function toCaller(claims: Claims, rules: TokenRules): Caller {
   if (rules.isExpRequired && claims.exp === undefined) throw refused('the token has no `exp`, which is required here');
   return {
@@ -78,6 +123,7 @@ function toCaller(claims: Claims, rules: TokenRules): Caller {
     ...(claims.exp === undefined ? {} : { expiresAt: claims.exp }),
     ...(claims.nbf === undefined ? {} : { notBefore: claims.nbf }),
     ...(claims.iat === undefined ? {} : { issuedAt: claims.iat }),
+    ...(claims.jti === undefined ? {} : { tokenId: claims.jti }),
   };
 }
 

@@ -96,7 +96,7 @@ export class WebSocketService {
     io.engine.on('connection_error', ({ code }: { code: number }) => {
       if (code !== ENGINE_FORBIDDEN) this.parts.metrics.refusals.inc({ code: 'bad_request' });
     });
-    io.use((socket, next) => this.#admit(socket as TidingsSocket, next));
+    io.use((socket, next) => void this.#admit(socket as TidingsSocket, next));
     io.on('connection', (socket) => this.#welcome(socket as TidingsSocket));
     return io;
   }
@@ -129,12 +129,14 @@ export class WebSocketService {
     if (count > MAX_CONNECT_PACKETS) engine.close(true);
   }
 
-  #admit(socket: TidingsSocket, next: (error?: Error) => void): void {
+  async #admit(socket: TidingsSocket, next: (error?: Error) => void): Promise<void> {
     const { tokens, sessions, config } = this.parts;
     const engine = engineOf(socket);
     try {
+      const token = readToken(socket);
+      await tokens.prepare(token);
       if (this.#reserved.has(engine)) throw new AppError('bad_request', 'This connection has its socket already.');
-      const caller = tokens.verify(readToken(socket));
+      const caller = tokens.verify(token);
       const device = readDevice(socket);
       sessions.makeRoom(caller.userId);
       this.#reserved.add(engine);

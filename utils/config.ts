@@ -2,8 +2,9 @@
  * Configuration: one schema from which the checks, `.env.example` and docs/reference/configuration.md come.
  * Read once at start, frozen, passed as an argument. Names carry their unit.
  */
-import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, createSecretKey } from 'node:crypto';
 import { z } from 'zod';
+import { algorithmOf, type VerificationKey } from './verification-keys';
 
 const MINUTE_MS = 60_000;
 /** RFC 7518 section 3.2: a key for HS256 has at least the size of the hash, 256 bits. */
@@ -21,6 +22,14 @@ function integer(minimum: number, maximum: number) {
 
 const flag = z.enum(['true', 'false'], 'expected true or false').transform((value) => value === 'true');
 const filled = z.string().min(1);
+
+/** Keys must come from whom they say they come from: over TLS, or from this machine. fetch takes no password. */
+function isKeySetUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, username, password } = new URL(text);
+  const isLocal = hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+  return (protocol === 'https:' || (protocol === 'http:' && isLocal)) && username === '' && password === '';
+}
 
 interface VariableNote {
   /** One line for `.env.example` and the reference. */
@@ -57,7 +66,10 @@ const variables = z.object({
   HOST: withDefault(filled, '0.0.0.0', 'address to listen on'),
   JWT_SECRET: optional(filled, 'secret of HS256 tokens, in production at least 32 bytes'),
   JWT_PUBLIC_KEY: optional(filled, 'PEM of the public key of RS256 or ES256 tokens; line ends may be written as \\n'),
-  JWT_JWKS_URL: optional(filled, 'not supported yet: refused at start'),
+  JWT_JWKS_URL: optional(
+    z.string().refine(isKeySetUrl, 'expected https://HOST/PATH, or http:// on this machine, without user and password'),
+    'https address of the key set (JWKS) of the issuer, for RS256 and ES256 tokens; its keys may change at any time',
+  ),
   JWT_ISSUER: optional(filled, 'required value of `iss`'),
   JWT_AUDIENCE: optional(filled, 'required value of `aud`'),
   JWT_REQUIRE_EXP: withDefault(flag, 'false', 'refuse tokens without `exp`'),
@@ -124,8 +136,8 @@ type Variables = z.output<typeof variables>;
 
 /** Where tokens get their trust from. `development-secret`: none was configured, one is made in DATA_DIR. */
 export type TokenKey =
-  | { readonly kind: 'secret'; readonly key: KeyObject; readonly algorithm: 'HS256' }
-  | { readonly kind: 'public-key'; readonly key: KeyObject; readonly algorithm: 'RS256' | 'ES256' }
+  | ({ readonly kind: 'secret' | 'public-key' } & VerificationKey)
+  | { readonly kind: 'key-set'; readonly url: string }
   | { readonly kind: 'development-secret' };
 
 /** Which engine keeps the store, and where. The address may hold a password. */
@@ -163,7 +175,6 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   const parsed = parseVariables(given, problems);
   const tokenKey = chooseTokenKey(given, problems);
   const corsOrigins = parseOrigins(given, problems);
-  refuseUnsupported(given, problems);
   refuseLonelyStores(given, problems);
   if (given['NODE_ENV'] === 'production' && given['AUTHORIZATION'] === 'open') {
     problems.push('AUTHORIZATION: open is refused in production, expected scopes');
@@ -189,17 +200,21 @@ function parseVariables(environment: Environment, problems: string[]): Variables
   return undefined;
 }
 
+const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWT_JWKS_URL'] as const;
+
 function chooseTokenKey(environment: Environment, problems: string[]): TokenKey | undefined {
-  const { JWT_SECRET: secret, JWT_PUBLIC_KEY: pem, NODE_ENV } = environment;
+  const { JWT_SECRET: secret, JWT_PUBLIC_KEY: pem, JWT_JWKS_URL: url, NODE_ENV } = environment;
   const isProduction = NODE_ENV === 'production';
-  if (secret !== undefined && pem !== undefined) {
-    problems.push('JWT_SECRET, JWT_PUBLIC_KEY: expected one of them, not both: one algorithm is pinned');
+  const given = KEY_VARIABLES.filter((name) => environment[name] !== undefined);
+  if (given.length > 1) {
+    problems.push(`${given.join(', ')}: expected one of them, not several: tokens are trusted for one reason`);
     return undefined;
   }
   if (secret !== undefined) return secretKey(secret, isProduction, problems);
   if (pem !== undefined) return publicKey(pem, problems);
+  if (url !== undefined) return { kind: 'key-set', url };
   if (!isProduction) return { kind: 'development-secret' };
-  problems.push('JWT_SECRET: expected a secret of at least 32 bytes (or JWT_PUBLIC_KEY) in production');
+  problems.push('JWT_SECRET: expected a secret of at least 32 bytes (or JWT_PUBLIC_KEY, JWT_JWKS_URL) in production');
   return undefined;
 }
 
@@ -224,13 +239,8 @@ function publicKey(text: string, problems: string[]): TokenKey | undefined {
   }
   try {
     const key = createPublicKey(pem);
-    const details = key.asymmetricKeyDetails;
-    if (key.asymmetricKeyType === 'rsa' && (details?.modulusLength ?? 0) >= 2048) {
-      return { kind: 'public-key', key, algorithm: 'RS256' };
-    }
-    if (key.asymmetricKeyType === 'ec' && details?.namedCurve === 'prime256v1') {
-      return { kind: 'public-key', key, algorithm: 'ES256' };
-    }
+    const algorithm = algorithmOf(key);
+    if (algorithm !== undefined) return { kind: 'public-key', key, algorithm };
     problems.push(`JWT_PUBLIC_KEY: ${form}`);
   } catch {
     // The parser's message can quote the key: the sentence names the variable only.
@@ -251,13 +261,6 @@ function parseOrigins(environment: Environment, problems: string[]): '*' | reado
 
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && new URL(text).origin === text;
-}
-
-/** What later versions bring is refused by name: ignoring it would look like it worked. */
-function refuseUnsupported(environment: Environment, problems: string[]): void {
-  if (environment['JWT_JWKS_URL'] !== undefined) {
-    problems.push('JWT_JWKS_URL: not supported by this version, remove it');
-  }
 }
 
 /** Nodes that tell each other of messages, each with a store of its own, would be a service that forgets. */

@@ -16,6 +16,7 @@ export const ERROR_KINDS = {
   unknown_event: { status: 400, title: 'There is no such event' },
   unauthorized: { status: 401, title: 'A valid token is required' },
   token_expired: { status: 401, title: 'The token has expired' },
+  token_revoked: { status: 401, title: 'The token was revoked' },
   insufficient_scope: { status: 403, title: 'The token lacks a scope' },
   forbidden: { status: 403, title: 'This is not allowed' },
   not_a_member: { status: 403, title: 'Only members may do this' },

@@ -15,6 +15,7 @@ export const claimsSchema = z.object({
   exp: timeClaim.optional(),
   nbf: timeClaim.optional(),
   iat: timeClaim.optional(),
+  jti: z.string().optional(),
   scope: z.string().optional(),
   scopes: z.array(z.string()).optional(),
 });
@@ -27,6 +28,8 @@ export interface Caller {
   readonly expiresAt?: number;
   readonly notBefore?: number;
   readonly issuedAt?: number;
+  /** `jti`. */
+  readonly tokenId?: string;
 }
 
 /** Scopes from `scope` (space separated) and `scopes` (array) together. */

@@ -11,6 +11,10 @@ export class SingleFlight<Result> {
     return this.#running;
   }
 
+  get isRunning(): boolean {
+    return this.#running !== undefined;
+  }
+
   /** Resolves when no run goes on; begins none. */
   async idle(): Promise<void> {
     await this.#running;

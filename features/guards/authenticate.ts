@@ -4,12 +4,14 @@ import { AppError } from '../../utils/errors';
 import { readAuthorization, readBearer } from '../../utils/jwt';
 import { setCaller } from '../request';
 
-/** Lets requests with a valid token pass. Answers 401 `unauthorized` or `token_expired` to others. */
+/** Lets requests with a valid token pass. Answers 401 `unauthorized`, `token_expired` or `token_revoked`. */
 export function authenticate(tokens: Tokens): RequestHandler {
-  return (request, _response, next) => {
+  return async (request, _response, next) => {
     const header = readAuthorization(request.rawHeaders);
     if (header === undefined) throw new AppError('unauthorized', 'Expected `Authorization: Bearer <token>`.');
-    setCaller(request, tokens.verify(readBearer(header)));
+    const token = readBearer(header);
+    await tokens.prepare(token);
+    setCaller(request, tokens.verify(token));
     next();
   };
 }

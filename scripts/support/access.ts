@@ -1,6 +1,6 @@
 /** Where the service is, and with which token it is asked. */
 import { type Config, parseConfig } from '../../utils/config';
-import { makeLocalToken } from './local-token';
+import { checkingVariable, makeLocalToken } from './local-token';
 import { UsageError } from './terminal';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -43,8 +43,9 @@ export function readAccess(given: Given, env: Environment, standard: Standard): 
   const { sub = standard.sub } = given;
   if (sub === undefined) throw new UsageError('Say whose messages: --sub USER, or --token TOKEN; --help has more.');
   const config = parseConfig(env);
-  if (config.tokenKey.kind === 'public-key') {
-    throw new UsageError('JWT_PUBLIC_KEY only checks tokens: get one from your issuer, and give it with --token.');
+  const checking = checkingVariable(config.tokenKey);
+  if (checking !== undefined) {
+    throw new UsageError(`${checking} only checks tokens: get one from your issuer, and give it with --token.`);
   }
   const makeToken = () => makeLocalToken(config, { sub, scope: standard.scope, lifetimeSeconds: DAY_SECONDS });
   // What is wrong with the user is told before anything is asked.

@@ -21,9 +21,15 @@ export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: 
   return signToken(localKey(config), { userId: sub, scope, lifetimeSeconds, issuer, audience });
 }
 
+/** The variable that only checks tokens, where it is set instead of a secret. */
+export function checkingVariable({ kind }: Config['tokenKey']): string | undefined {
+  if (kind === 'public-key') return 'JWT_PUBLIC_KEY';
+  return kind === 'key-set' ? 'JWT_JWKS_URL' : undefined;
+}
+
 /** @throws UsageError when there is only a key that checks. */
 export function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
   if (tokenKey.kind === 'development-secret') return developmentSecret(DATA_DIR);
   if (tokenKey.kind === 'secret') return tokenKey.key;
-  throw new UsageError('JWT_PUBLIC_KEY only checks tokens: get one from your issuer.');
+  throw new UsageError(`${checkingVariable(tokenKey)} only checks tokens: get one from your issuer.`);
 }

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { Server } from 'socket.io';
 import { WebSocketServer } from 'ws';
 import { listen } from '../../scripts/listen';
+import { fixedKey } from '../../services/token-keys';
 import { createTokens } from '../../services/tokens';
 import { systemClock } from '../../utils/clock';
 import { openClient } from '../support/client';
@@ -177,7 +178,8 @@ describe('at a service that does what the real one seldom does', () => {
     startCommand(listen, ['--url', url, '--sub', 'anna', ...transport]);
     const first = await nextToken();
     const renewed = await nextToken();
-    const tokens = createTokens({ key: SECRET_KEY, algorithm: 'HS256', isExpRequired: true }, systemClock);
+    const keys = fixedKey({ key: SECRET_KEY, algorithm: 'HS256' });
+    const tokens = createTokens({ keys, isExpRequired: true }, systemClock);
     expect([first, renewed].map((token) => tokens.verify(token).userId)).toEqual(['anna', 'anna']);
   });
 

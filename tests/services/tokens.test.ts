@@ -1,11 +1,12 @@
 import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import jwt from 'jsonwebtoken';
+import { fixedKey } from '../../services/token-keys';
 import { createTokens, signToken, type TokenRules } from '../../services/tokens';
 import type { AppError } from '../../utils/errors';
 
 const key = createSecretKey(Buffer.from('s'.repeat(32)));
 const NOW_SECONDS = 1_800_000_000;
-const rules: TokenRules = { key, algorithm: 'HS256', isExpRequired: false };
+const rules: TokenRules = { keys: fixedKey({ key, algorithm: 'HS256' }), isExpRequired: false };
 
 function tokensAt(seconds: number, changes: Partial<TokenRules> = {}) {
   return createTokens({ ...rules, ...changes }, { now: () => seconds * 1000 });
@@ -83,7 +84,7 @@ describe('verify', () => {
     ['RS256', generateKeyPairSync('rsa', { modulusLength: 2048 })],
     ['ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' })],
   ] as const)('accepts %s, and not the public key as HS256 secret', (algorithm, { publicKey, privateKey }) => {
-    const tokens = tokensAt(NOW_SECONDS, { key: publicKey, algorithm });
+    const tokens = tokensAt(NOW_SECONDS, { keys: fixedKey({ key: publicKey, algorithm }) });
     expect(tokens.verify(jwt.sign({ sub: 'a' }, privateKey, { algorithm, noTimestamp: true })).userId).toBe('a');
     const pem = publicKey.export({ type: 'spki', format: 'pem' });
     const forged = jwt.sign({ sub: 'a' }, createSecretKey(Buffer.from(pem)), { algorithm: 'HS256', noTimestamp: true });

@@ -94,11 +94,26 @@ describe('parseConfig', () => {
     ['a store of no known kind', { STORE_URL: 'postgres://localhost/x' }, 'STORE_URL'],
     ['Redis of no known kind', { REDIS_URL: 'localhost:6379', STORE_URL: 'mongodb://localhost/x' }, 'REDIS_URL'],
     ['Redis with a store for one node', { REDIS_URL: 'redis://localhost' }, 'REDIS_URL'],
-    ['JWKS, not supported yet', { JWT_JWKS_URL: 'https://a.example/jwks' }, 'JWT_JWKS_URL'],
+    ['a secret and a key set', { JWT_SECRET: SECRET, JWT_JWKS_URL: 'https://a.example/jwks' }, 'JWT_JWKS_URL'],
+    ['a key set that is no URL', { JWT_JWKS_URL: 'a.example/jwks' }, 'JWT_JWKS_URL'],
+    ['a key set over http', { JWT_JWKS_URL: 'http://a.example/jwks' }, 'JWT_JWKS_URL'],
+    ['a key set on what looks like this machine', { JWT_JWKS_URL: 'http://127.0.0.1.a.example/' }, 'JWT_JWKS_URL'],
+    ['a key set in a file', { JWT_JWKS_URL: 'file:///etc/jwks.json' }, 'JWT_JWKS_URL'],
+    ['a key set behind a password', { JWT_JWKS_URL: 'https://me:hunter2@a.example/jwks' }, 'JWT_JWKS_URL'],
   ])('refuses %s', (_name, environment, variable) => {
     const problems = problemsOf(environment);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(variable);
+  });
+
+  it.each([
+    'https://a.example/jwks?client=x',
+    'http://localhost:8080/jwks',
+    'http://127.0.0.1/jwks',
+    'http://[::1]/jwks',
+  ])('takes the key set at %s, in production too', (url) => {
+    const { tokenKey } = parseConfig({ NODE_ENV: 'production', JWT_JWKS_URL: url });
+    expect(tokenKey).toEqual({ kind: 'key-set', url });
   });
 
   it('does not show a secret in its words', () => {
