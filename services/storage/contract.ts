@@ -450,7 +450,7 @@ export interface UserStore {
   /**
    * Erases a user: the messages of the personal topic, states, memberships, devices, cursors, what the user has
    * scheduled or was to get, and kept answers. The personal topic keeps its `seq` and the mark of its erasure.
-   * What the user has said to others is theirs and stays.
+   * What the user has said to others is theirs and stays, and tokens that were revoked stay so.
    */
   erase(userId: string): Promise<Erased>;
 }
@@ -465,6 +465,27 @@ export interface Flush {
 
 export type FlushListener = (flush: Flush) => void;
 
+/** Tokens of a user that are refused. Times are Unix seconds, as tokens have them. */
+export type Revocation =
+  /** All that were issued before this time, or do not say when. */
+  | { readonly userId: string; readonly issuedBefore: number; readonly jti?: never }
+  /** The one with this id. `expiresAt`: when it ends, once that is known. */
+  | { readonly userId: string; readonly jti: string; readonly expiresAt?: number };
+
+export interface RevocationStore {
+  /**
+   * Keeps a revocation; flushed to disk. `issuedBefore` of a user only grows, and so does `expiresAt` of a token: what
+   * is less, or missing, changes nothing.
+   */
+  revoke(revocation: Revocation): Promise<void>;
+
+  /** Revocations of all users in an order of the store, behind the one that is named; at most `limit`. */
+  revocations(options: { limit: number; after?: Revocation | undefined }): Promise<readonly Revocation[]>;
+
+  /** Forgets tokens that expired a day ago, at most `limit`. @returns how many; the others are kept for ever. */
+  forgetRevocations(limit: number): Promise<number>;
+}
+
 export interface Store
   extends LogStore,
     DeviceStore,
@@ -473,7 +494,8 @@ export interface Store
     ReceiptStore,
     ScheduleStore,
     KeyStore,
-    UserStore {
+    UserStore,
+    RevocationStore {
   /** Writes that wait for their batch, or are in it. */
   readonly queuedWrites: number;
 
@@ -494,6 +516,12 @@ export interface SharedStore extends Store {
    * clock of the node that appended. One cheap query, however many logs there are.
    */
   recentHeads(since: number): Promise<ReadonlyMap<string, number>>;
+
+  /**
+   * Revocations that were kept, or grew, since a time. `since`: milliseconds since the epoch, by the clock of the node
+   * that kept them. One cheap query, however many there are.
+   */
+  recentRevocations(since: number): Promise<readonly Revocation[]>;
 }
 
 export function isShared(store: Store): store is SharedStore {
@@ -505,6 +533,9 @@ export const FURTHER_DEVICE_MESSAGES = 100;
 
 /** How long answers are kept under an Idempotency-Key. */
 export const ANSWER_LIFETIME_MS = 86_400_000;
+
+/** How long a revoked token is known after its end: clocks may be set back. */
+export const REVOCATION_MARGIN_MS = 86_400_000;
 
 /** The store could not do what was asked; `isFull`: there is no space left. */
 export class StoreError extends Error {

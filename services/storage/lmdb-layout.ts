@@ -19,6 +19,7 @@ export const DATABASES = [
   { name: 'named', encoding: 'json' },
   { name: 'members', encoding: 'json' },
   { name: 'memberships', encoding: 'json' },
+  { name: 'revocations', encoding: 'json' },
   { name: 'meta', encoding: 'json' },
 ] as const;
 
@@ -41,7 +42,7 @@ export interface TopicState {
 /** A cursor; with a second number, what lies up to there reaches the device only while it is unread. */
 export type CursorRow = number | readonly [seq: number, unreadUpTo: number];
 
-/** Things to be done at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key]. */
+/** Things to be done at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key], `revocation` of [userId, jti]. */
 export type DueKey = [kind: string, atMilliseconds: number, string, string | number];
 
 /** Ids that clients make are theirs: one that the store has made never stands in their way. */
@@ -76,6 +77,8 @@ export interface Trees {
   readonly members: Database<string, [topic: string, userId: string]>;
   /** `seq` at which the user joined. */
   readonly memberships: Database<number, [userId: string, topic: string]>;
+  /** A number, in Unix seconds: `issuedBefore` of a user, whose `jti` is `''`; else `expiresAt`, 0 while it is not known. */
+  readonly revocations: Database<number, [userId: string, jti: string]>;
   readonly meta: Database<number, string>;
 }
 

@@ -34,6 +34,7 @@ import {
   type Position,
   type ReadOptions,
   type ReceiptPage,
+  type Revocation,
   type Scheduled,
   type ScheduledPosition,
   type ScheduleOutcome,
@@ -54,6 +55,7 @@ import { Marks } from './lmdb-marks';
 import { Members } from './lmdb-members';
 import { closedError, messageOf, toStoreError, WriteQueue } from './lmdb-queue';
 import { Receipts } from './lmdb-receipts';
+import { Revocations } from './lmdb-revocations';
 import type { ReceiptOptions } from './receipt-page';
 
 /** Topics looked at by a sweep before other work gets its turn. */
@@ -174,6 +176,7 @@ class LmdbStore implements Store {
   readonly #members: Members;
   readonly #later: Later;
   readonly #receipts: Receipts;
+  readonly #revocations: Revocations;
   #isClosed = false;
   /** Where the sweep under way goes on; `undefined` starts over. */
   #pruneAfter: string | undefined;
@@ -195,6 +198,7 @@ class LmdbStore implements Store {
     this.#members = new Members(trees, { log, marks, inbox });
     this.#later = new Later(trees, log, clock);
     this.#receipts = new Receipts(trees, marks, nextTurn);
+    this.#revocations = new Revocations(trees, clock);
   }
 
   append(draft: Draft): Promise<Appended> {
@@ -231,7 +235,7 @@ class LmdbStore implements Store {
   }
 
   /** A look before a write: nothing is flushed while nothing is due. */
-  #isDue(kind: 'expiry' | 'send' | 'answer'): Promise<boolean> {
+  #isDue(kind: 'expiry' | 'send' | 'answer' | 'revocation'): Promise<boolean> {
     return this.#reading(() => {
       const range = { start: [kind, 0], end: [kind, this.parts.clock.now() + 1], limit: 1 } as unknown as object;
       return this.trees.due.getKeysCount(range) > 0;
@@ -420,6 +424,19 @@ class LmdbStore implements Store {
   /** There is a row for each user who did something: more than a transaction may hold. */
   async #removeOldMarks(topic: string): Promise<void> {
     while ((await this.#write(() => this.#log.removeOldMarks(topic, MARKS_PER_TRANSACTION))) > 0);
+  }
+
+  revoke(revocation: Revocation): Promise<void> {
+    return this.#write(() => this.#revocations.keep(revocation));
+  }
+
+  revocations(options: { limit: number; after?: Revocation | undefined }): Promise<readonly Revocation[]> {
+    return this.#reading(() => this.#revocations.list(options));
+  }
+
+  async forgetRevocations(limit: number): Promise<number> {
+    if (!(await this.#isDue('revocation'))) return 0;
+    return this.#write(() => this.#revocations.forget(limit));
   }
 
   prune(before: number, limit: number): Promise<number> {

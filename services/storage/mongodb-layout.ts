@@ -153,6 +153,17 @@ export interface AnswerDoc {
   readonly body?: string;
 }
 
+/** [userId], or [userId, jti]. */
+export interface RevocationDoc {
+  readonly _id: string;
+  readonly userId: string;
+  readonly jti?: string;
+  readonly issuedBefore?: number;
+  readonly expiresAt?: number;
+  /** When it was kept, or grew, by the clock of a node. */
+  readonly keptAt: number;
+}
+
 export interface MetaDoc {
   readonly _id: string;
   readonly version?: number;
@@ -172,6 +183,7 @@ export interface Collections {
   readonly members: Collection<MemberDoc>;
   readonly scheduled: Collection<ScheduledDoc>;
   readonly answers: Collection<AnswerDoc>;
+  readonly revocations: Collection<RevocationDoc>;
   readonly meta: Collection<MetaDoc>;
 }
 
@@ -188,6 +200,7 @@ export function collectionsOf(db: Db): Collections {
     members: db.collection('members'),
     scheduled: db.collection('scheduled'),
     answers: db.collection('answers'),
+    revocations: db.collection('revocations'),
     meta: db.collection('meta'),
   };
 }
@@ -213,6 +226,10 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
     { name: 'topic', key: { topic: 1 } },
   ],
   answers: [{ name: 'age', key: { forgetAt: 1 } }],
+  revocations: [
+    { name: 'recent', key: { keptAt: 1 } },
+    { name: 'age', key: { expiresAt: 1 } },
+  ],
 };
 
 /** The place holds no message of an inbox: an entry about something else, or what is left of a message. */

@@ -29,6 +29,7 @@ import {
   type Position,
   type ReadOptions,
   type ReceiptPage,
+  type Revocation,
   type Scheduled,
   type ScheduledPosition,
   type ScheduleOutcome,
@@ -53,6 +54,7 @@ import { Marks } from './mongodb-marks';
 import { Members } from './mongodb-members';
 import { Receipts } from './mongodb-receipts';
 import { clientKey, toContent, toMessage } from './mongodb-record';
+import { Revocations } from './mongodb-revocations';
 import { Sweeps } from './mongodb-sweeps';
 import { Turns } from './mongodb-turns';
 import { Writer } from './mongodb-writer';
@@ -88,6 +90,7 @@ class MongoStore implements SharedStore {
   readonly #later: Later;
   readonly #answers: Answers;
   readonly #receipts: Receipts;
+  readonly #revocations: Revocations;
   readonly #underWay = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -118,6 +121,7 @@ class MongoStore implements SharedStore {
     this.#later = new Later(collections, { writer, clock });
     this.#answers = new Answers(collections, clock);
     this.#receipts = new Receipts(collections, marks);
+    this.#revocations = new Revocations(collections, clock);
   }
 
   append(draft: Draft): Promise<Appended> {
@@ -332,6 +336,22 @@ class MongoStore implements SharedStore {
     if (start === undefined) return;
     const { head } = await this.#log.state(BROADCAST_TOPIC);
     await this.#marks.removeUser(userId, { topic: BROADCAST_TOPIC, from: start + 1, upTo: head });
+  }
+
+  revoke(revocation: Revocation): Promise<void> {
+    return this.#call(() => this.#revocations.keep(revocation));
+  }
+
+  revocations(options: { limit: number; after?: Revocation | undefined }): Promise<readonly Revocation[]> {
+    return this.#call(() => this.#revocations.list(options));
+  }
+
+  recentRevocations(since: number): Promise<readonly Revocation[]> {
+    return this.#call(() => this.#revocations.recent(since));
+  }
+
+  forgetRevocations(limit: number): Promise<number> {
+    return this.#sweep(() => this.#revocations.forget(limit));
   }
 
   recentHeads(since: number): Promise<ReadonlyMap<string, number>> {

@@ -1,9 +1,10 @@
-/** The embedded engine: what the contract says of topics, messages, inboxes, receipts, and what waits. */
+/** The embedded engine: what the contract says of topics, messages, inboxes, receipts, what waits, revocations. */
 import { openLmdbStore } from '../../../services/storage/lmdb';
 import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
 import { describeReceiptContract } from '../../contracts/receipts.contract';
+import { describeRevocationContract } from '../../contracts/revocations.contract';
 import { SettableClock, type StoreHarness } from '../../contracts/support';
 import { describeTopicContract } from '../../contracts/topics.contract';
 import { temporaryDirectory } from '../../support/temporary';
@@ -19,3 +20,4 @@ describeMessageContract('lmdb', makeHarness);
 describeInboxContract('lmdb', makeHarness);
 describeReceiptContract('lmdb', makeHarness);
 describeLaterContract('lmdb', makeHarness);
+describeRevocationContract('lmdb', makeHarness);

@@ -1,4 +1,4 @@
-/** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, and what waits. */
+/** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, what waits, revocations. */
 import { randomBytes } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { openMongoStore } from '../../../services/storage/mongodb';
@@ -6,6 +6,7 @@ import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
 import { describeReceiptContract } from '../../contracts/receipts.contract';
+import { describeRevocationContract } from '../../contracts/revocations.contract';
 import { SettableClock, type StoreHarness } from '../../contracts/support';
 import { describeTopicContract } from '../../contracts/topics.contract';
 import { describeWith } from '../../support/needs';
@@ -32,4 +33,5 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,'
   describeInboxContract('mongodb', makeHarness);
   describeReceiptContract('mongodb', makeHarness);
   describeLaterContract('mongodb', makeHarness);
+  describeRevocationContract('mongodb', makeHarness);
 });

@@ -79,6 +79,7 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,'
   });
   describe('two nodes', describeTwoNodes);
   describe('recent heads', describeRecentHeads);
+  describe('recent revocations', describeRecentRevocations);
   describe('data', describeData);
   describe('a start', describeStart);
   describe('a server', describeOutage);
@@ -306,6 +307,24 @@ function describeRecentHeads(): void {
   });
 }
 
+function describeRecentRevocations(): void {
+  it('are those that were kept, or grew, by whichever node', async () => {
+    const clock = new SettableClock();
+    const [one, other] = await openTwo(clock);
+    const anna = { userId: 'anna', issuedBefore: 100 };
+    await one.revoke(anna);
+    await one.revoke({ userId: 'ben', jti: 'token' });
+    clock.set(milliseconds(5));
+    await other.revoke({ userId: 'cem', issuedBefore: 7 });
+    expect(await one.recentRevocations(milliseconds(5))).toEqual([{ userId: 'cem', issuedBefore: 7 }]);
+    expect(await other.recentRevocations(milliseconds(0))).toHaveLength(3);
+    clock.set(milliseconds(9));
+    await one.revoke({ userId: 'ben', jti: 'token', expiresAt: 50 });
+    expect(await other.recentRevocations(milliseconds(9))).toEqual([{ userId: 'ben', jti: 'token', expiresAt: 50 }]);
+    expect(await other.recentRevocations(milliseconds(10))).toEqual([]);
+  });
+}
+
 function describeData(): void {
   const hostile = JSON.parse(
     '{"$where":"sleep(1)","$set":{"a":1},"a.b":{"$gt":""},"":0,"__proto__":{"x":1},"constructor":null,"_id":"x"}',
@@ -519,6 +538,7 @@ function describeOutage(): void {
     await store.close();
     await expect(store.head(ANNA)).rejects.toThrow(StoreError);
     await expect(store.recentHeads(0)).rejects.toThrow(StoreError);
+    await expect(store.recentRevocations(0)).rejects.toThrow(StoreError);
     await expect(store.sendersOfScheduled('x')).rejects.toThrow(StoreError);
   });
 }
