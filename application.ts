@@ -15,6 +15,7 @@ import { createCarryOut } from './handlers/idempotency';
 import { createInboxOperations } from './handlers/inbox';
 import { createMessageChangeOperations } from './handlers/messages';
 import { createPresenceOperations } from './handlers/presence';
+import { createRevocationOperations } from './handlers/revocation';
 import { createScheduleOperations } from './handlers/schedule';
 import { createSending } from './handlers/sending';
 import { createTopicOperations } from './handlers/topics';
@@ -32,6 +33,7 @@ import { createLogger, type Logger } from './services/logger';
 import { createMetrics, registerGauges } from './services/metrics';
 import { PlainWebSocketService } from './services/plain-websocket';
 import { Presence } from './services/presence';
+import { Revocations } from './services/revocations';
 import { Roster } from './services/roster';
 import { Sessions } from './services/sessions';
 import { isShared, type Store } from './services/storage/contract';
@@ -89,7 +91,6 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const logger = overrides.logger ?? createLogger(config);
   const key = resolveKey(config);
   const keys = await openTokenKeys(key, logger);
-  const tokens = createTokens({ keys, ...claimRules(config), isExpRequired: config.JWT_REQUIRE_EXP }, clock);
   const metrics = createMetrics();
   const store = await openStore(config, clock, metrics.onFlush);
   const cluster = createCluster(config, store, logger);
@@ -124,6 +125,10 @@ export async function createApplication(config: Config, overrides: Overrides = {
     outages: () => cluster.outages,
     nodes: () => roster.nodeCount,
   });
+  const revocations = new Revocations({ store, cluster, roster, clock, logger });
+  const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
+  const isExpRequired = config.JWT_REQUIRE_EXP;
+  const tokens = createTokens({ keys, ...claimRules(config), isExpRequired, isRevoked }, clock);
   const typing = new Typing(delivery, cluster, clock);
   const sessions = new Sessions({
     config,
@@ -136,6 +141,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     presence,
     roster,
     cluster,
+    isRevoked,
   });
   const limits = new HandshakeLimits(config, clock);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
@@ -158,6 +164,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize });
   const schedule = createScheduleOperations(store);
   const users = createUserDataOperations({ store, cursors, sessions, clock });
+  const revocation = createRevocationOperations({ revocations, clock });
   const sendBatch = createSendBatch({ sending, topics, isOpen: config.AUTHORIZATION === 'open' });
   const carryOut = createCarryOut(store);
   const own = createConnectionOperations({
@@ -192,6 +199,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     changes,
     schedule,
     users,
+    revocation,
     sendBatch,
     carryOut,
     makeDevelopmentToken: isOwnSecret ? makeToken : undefined,
@@ -218,11 +226,27 @@ export async function createApplication(config: Config, overrides: Overrides = {
     metrics.clusterFrames.inc();
     roster.receive(frame, node);
     sessions.receive(frame);
+    revocations.receive(frame);
     typing.receive(frame);
     void delivery.receive(frame);
   }
 
+  function closeRevoked(userId: string): number {
+    tokens.forgetRevoked(userId);
+    return sessions.closeRevoked(userId);
+  }
+
   async function start(): Promise<Address> {
+    try {
+      await revocations.open(closeRevoked);
+      return await openDoors();
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  }
+
+  async function openDoors(): Promise<Address> {
     const operations = { messages, topics, presence: lobby, inbox, own };
     sessions.open();
     presence.open();
@@ -235,14 +259,9 @@ export async function createApplication(config: Config, overrides: Overrides = {
     });
     upkeep.start();
     if (keys instanceof KeySet) keys.open();
-    try {
-      await cluster.open(receive);
-      roster.open();
-      await listen(httpServer, config);
-    } catch (error) {
-      await stop();
-      throw error;
-    }
+    await cluster.open(receive);
+    roster.open();
+    await listen(httpServer, config);
     const { address, port } = httpServer.address() as AddressInfo;
     logger.info({ host: address, port }, 'listening');
     return { host: address, port };
@@ -268,6 +287,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     await websocket.close();
     clearTimeout(cut);
     await upkeep.stop();
+    await revocations.close();
     await cluster.close();
     await store.close();
     logger.info('stopped');

@@ -9,6 +9,7 @@ import type { SendBatch } from '../handlers/batch';
 import type { CarryOut } from '../handlers/idempotency';
 import type { InboxOperations } from '../handlers/inbox';
 import type { MessageChangeOperations } from '../handlers/messages';
+import type { RevocationOperations } from '../handlers/revocation';
 import type { ScheduleOperations } from '../handlers/schedule';
 import type { TopicOperations } from '../handlers/topics';
 import type { UserDataOperations } from '../handlers/users';
@@ -53,6 +54,7 @@ export interface HttpParts {
   readonly changes: MessageChangeOperations;
   readonly schedule: ScheduleOperations;
   readonly users: UserDataOperations;
+  readonly revocation: RevocationOperations;
   readonly sendBatch: SendBatch;
   readonly carryOut: CarryOut;
   /** Only while the service uses the secret that it made itself. */
@@ -103,7 +105,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '/inbox', inboxRoutes(parts.inbox, guards));
   mountRoutes(app, '/messages', messageRoutes(parts.changes, parts.sendBatch, guards));
   mountRoutes(app, '/scheduled', scheduleRoutes(parts.schedule, guards));
-  mountRoutes(app, '/users', userRoutes(parts.users, guards));
+  mountRoutes(app, '/users', userRoutes(parts.users, parts.revocation, guards));
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes(parts.makeDevelopmentToken === undefined ? [] : SAMPLE_USERS));
   mountRoutes(app, '', developmentRoutes(parts.makeDevelopmentToken));

@@ -1,12 +1,26 @@
-/** /users/…: all that is kept of one user. */
+/** /users/…: all that is kept of one user, and the user's tokens. */
+import type { RevocationOperations } from '../handlers/revocation';
 import type { UserDataOperations } from '../handlers/users';
 import { answer, answerLines } from './answer';
 import type { Guards } from './guards/guards';
 import { parameterOf } from './request';
 import type { Route } from './routes';
 
-export function userRoutes(users: UserDataOperations, { authenticated, authorize, isOneself }: Guards): Route[] {
+export function userRoutes(users: UserDataOperations, revocation: RevocationOperations, guards: Guards): Route[] {
+  const { authenticated, authorize, isOneself, withOptionalBody } = guards;
   return [
+    {
+      method: 'post',
+      path: '/:userId/revoke',
+      handlers: [
+        ...authenticated,
+        authorize('admin'),
+        ...withOptionalBody,
+        async (request, response) => {
+          answer(response, await revocation.revoke(parameterOf(request, 'userId'), request.body));
+        },
+      ],
+    },
     {
       method: 'delete',
       path: '/:userId/data',

@@ -37,6 +37,8 @@ export interface SessionParts {
   readonly presence: Presence;
   readonly roster: Roster;
   readonly cluster: Cluster;
+  /** Is the token of a caller refused by now? */
+  readonly isRevoked: (caller: Caller) => boolean;
 }
 
 export class Sessions {
@@ -69,7 +71,12 @@ export class Sessions {
 
   /** Lists a connection, greets it and brings it up to date; when the user has no place left it is closed instead. */
   enter(connection: Connection): void {
-    const { config, clock, delivery, roster } = this.parts;
+    const { config, clock, delivery, roster, isRevoked } = this.parts;
+    // Between its check and this moment: nobody would close it any more.
+    if (isRevoked(connection.caller)) {
+      this.#endRevoked(connection);
+      return;
+    }
     try {
       this.makeRoom(connection.userId);
     } catch (error) {
@@ -103,6 +110,18 @@ export class Sessions {
 
   #unfollowHere(userId: string, topic: string): void {
     for (const connection of this.parts.connections.ofUser(userId)) this.parts.delivery.unfollow(connection, topic);
+  }
+
+  /** Closes the connections of a user here whose tokens are refused by now. @returns how many. */
+  closeRevoked(userId: string): number {
+    const all = this.parts.connections.ofUser(userId);
+    const chosen = all.filter(({ caller }) => this.parts.isRevoked(caller));
+    for (const connection of chosen) this.#endRevoked(connection);
+    return chosen.length;
+  }
+
+  #endRevoked(connection: Connection): void {
+    this.end(connection, 'revoked', 'The token was revoked.');
   }
 
   /** Does what another node asks for. */

@@ -15,6 +15,11 @@ const liveMessage = z.custom<LiveMessage>((value) => typeof value === 'object' &
 const devices = z.array(z.tuple([z.string(), z.int().min(1)]));
 const version = z.int().min(0);
 
+const revocation = z.union([
+  z.object({ userId: z.string(), issuedBefore: z.number() }),
+  z.object({ userId: z.string(), jti: z.string(), expiresAt: z.number().exactOptional() }),
+]);
+
 const bodySchema = z.discriminatedUnion('kind', [
   /** Appended to logs, in the order of each log. */
   z.object({ kind: z.literal('entries'), entries: z.array(message).readonly() }),
@@ -43,6 +48,10 @@ const bodySchema = z.discriminatedUnion('kind', [
   }),
   /** The data of a user is being erased: connections come back to what is there then. */
   z.object({ kind: z.literal('renew'), userId: z.string() }),
+  /** Tokens of a user are refused from now on, see the contract of the store. With a `question`, whoever hears it answers. */
+  z.object({ kind: z.literal('revoked'), revocation, question: z.string().exactOptional() }),
+  /** So many connections were closed because of it. */
+  z.object({ kind: z.literal('revoked-closed'), question: z.string(), closed: z.int().min(0) }),
   z.object({ kind: z.literal('follow'), userId: z.string(), topic: z.string(), start: version }),
   z.object({ kind: z.literal('unfollow'), userId: z.string(), topic: z.string() }),
   /** The node is there, and has told so many changes of its users. */

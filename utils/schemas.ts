@@ -329,6 +329,17 @@ export const plainMessageSchema = z
 export const plainPresenceSchema = z.object({ on: z.boolean().optional() });
 export const refreshSchema = z.object({ token: z.string().min(1, 'must not be empty') });
 
+const REVOCATION_TIME = 'must be Unix seconds, or a time as in 2030-01-31T12:00:00Z';
+export const revokeSchema = z
+  .object({
+    issuedBefore: z.union([z.number().min(0), timeSchema], REVOCATION_TIME).optional(),
+    jti: shortText(MAX_KEY_LENGTH).optional(),
+  })
+  .refine(({ issuedBefore, jti }) => issuedBefore === undefined || jti === undefined, {
+    path: ['issuedBefore'],
+    message: 'cannot be combined with jti',
+  });
+
 /** A whole number in a query: decimal digits only, nothing is coerced. */
 function queryInteger(minimum: number, maximum: number) {
   const form = `must be a whole number from ${minimum} to ${maximum}`;

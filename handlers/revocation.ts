@@ -1,0 +1,44 @@
+/** The operation that refuses tokens of a user before their time. */
+import type { Revocations } from '../services/revocations';
+import type { Clock } from '../utils/clock';
+import { badField } from '../utils/errors';
+import { parseField, parseInput, revokeSchema, userIdSchema } from '../utils/schemas';
+
+export interface RevocationOperationParts {
+  readonly revocations: Pick<Revocations, 'revoke'>;
+  readonly clock: Clock;
+}
+
+export interface RevokedAnswer {
+  readonly success: true;
+  readonly userId: string;
+  /** Connections that were closed, on all nodes. */
+  readonly closed: number;
+}
+
+export type RevocationOperations = ReturnType<typeof createRevocationOperations>;
+
+/** The clock of whoever asks may be ahead. Further on it is a mistake, milliseconds perhaps, that nobody could undo. */
+const MAX_AHEAD_SECONDS = 60;
+
+export function createRevocationOperations({ revocations, clock }: RevocationOperationParts) {
+  /** Refuses one token, or all that were issued before a time. @throws AppError `bad_request`, `store_…`. */
+  async function revoke(userId: string, input: unknown): Promise<RevokedAnswer> {
+    parseField('userId', userIdSchema, userId);
+    const { issuedBefore, jti } = parseInput(revokeSchema, input);
+    const revocation = jti === undefined ? { userId, issuedBefore: secondsOf(issuedBefore) } : { userId, jti };
+    return { success: true, userId, closed: await revocations.revoke(revocation) };
+  }
+
+  /** Rounded up: `iat` counts whole seconds, and what may have been issued before is refused. */
+  function secondsOf(time: number | string | undefined): number {
+    const now = clock.now() / 1000;
+    // Tokens of this second too, those that are still to come among them: nothing tells them apart.
+    if (time === undefined) return Math.floor(now) + 1;
+    const seconds = typeof time === 'number' ? time : Math.max(0, Date.parse(time) / 1000);
+    if (seconds <= now + MAX_AHEAD_SECONDS) return Math.ceil(seconds);
+    throw badField('issuedBefore', 'must not lie in the future: tokens that are still to be issued would be refused');
+  }
+
+  return { revoke };
+}
