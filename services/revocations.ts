@@ -1,6 +1,6 @@
 /**
  * Tokens that are refused before their time. The store is the truth, and each node has all of it in memory, so that
- * judging a token asks nobody. Other nodes are told by a frame; each also looks into the store twice a second.
+ * judging a token asks nobody. Other nodes are told by a frame; each also looks into the store four times a second.
  */
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
@@ -14,7 +14,7 @@ import type { Roster } from './roster';
 import { isShared, REVOCATION_MARGIN_MS, type Revocation, type Store, StoreOpenError } from './storage/contract';
 
 /** How long a token may be accepted by a node that was not told of its end, with the look itself well below a second. */
-const COMPARE_INTERVAL_MS = 500;
+const COMPARE_INTERVAL_MS = 250;
 /** Clocks of nodes may differ by that much, as those of issuers may. */
 const COMPARE_OVERLAP_MS = 60_000;
 const FORGET_INTERVAL_MS = 3_600_000;
@@ -191,7 +191,7 @@ export class Revocations {
       await this.#compare();
       this.#isFailing = false;
     } catch (error) {
-      // Twice a second is too often to be told of one outage.
+      // Four times a second is too often to be told of one outage.
       if (!this.#isFailing)
         this.parts.logger.error({ err: error }, 'revoked tokens could not be compared, it is tried again');
       this.#isFailing = true;
