@@ -28,8 +28,8 @@ const FRAME_DELAY_MS = 5_000;
 /** What is refused of one user. */
 interface Refused {
   issuedBefore: number;
-  /** By `jti`, when they end; `undefined` while that is not known. */
-  readonly tokens: Map<string, number | undefined>;
+  /** By `jti`, when they end; `undefined` while that is not known. Most users have none. */
+  tokens?: Map<string, number | undefined>;
 }
 
 /** Other nodes that are being waited for. */
@@ -99,7 +99,7 @@ export class Revocations {
     const refused = this.#byUser.get(userId);
     if (refused === undefined) return false;
     if (issuedAt < refused.issuedBefore) return true;
-    if (tokenId === undefined || !refused.tokens.has(tokenId)) return false;
+    if (tokenId === undefined || refused.tokens?.has(tokenId) !== true) return false;
     if (expiresAt !== undefined) this.#learn({ userId, jti: tokenId, expiresAt });
     return true;
   }
@@ -111,7 +111,7 @@ export class Revocations {
   /** @returns whether anything is new. */
   #note(revocation: Revocation): boolean {
     const { userId } = revocation;
-    const refused = this.#byUser.get(userId) ?? { issuedBefore: Number.NEGATIVE_INFINITY, tokens: new Map() };
+    const refused = this.#byUser.get(userId) ?? { issuedBefore: Number.NEGATIVE_INFINITY };
     this.#byUser.set(userId, refused);
     if (revocation.jti === undefined) {
       if (revocation.issuedBefore <= refused.issuedBefore) return false;
@@ -119,10 +119,11 @@ export class Revocations {
       return true;
     }
     const { jti, expiresAt } = revocation;
-    const known = refused.tokens.get(jti);
-    if (refused.tokens.has(jti) && (expiresAt === undefined || (known !== undefined && known >= expiresAt)))
-      return false;
-    refused.tokens.set(jti, expiresAt ?? known);
+    const tokens = refused.tokens ?? new Map<string, number | undefined>();
+    refused.tokens = tokens;
+    const known = tokens.get(jti);
+    if (tokens.has(jti) && (expiresAt === undefined || (known !== undefined && known >= expiresAt))) return false;
+    tokens.set(jti, expiresAt ?? known);
     return true;
   }
 
@@ -233,9 +234,13 @@ export class Revocations {
 
   #forgetHere(): void {
     const latest = (this.parts.clock.now() - REVOCATION_MARGIN_MS) / 1000;
-    for (const [userId, { issuedBefore, tokens }] of this.#byUser) {
+    for (const [userId, refused] of this.#byUser) {
+      const { tokens, issuedBefore } = refused;
+      if (tokens === undefined) continue;
       for (const [jti, expiresAt] of tokens) if (expiresAt !== undefined && expiresAt <= latest) tokens.delete(jti);
-      if (tokens.size === 0 && issuedBefore === Number.NEGATIVE_INFINITY) this.#byUser.delete(userId);
+      if (tokens.size > 0) continue;
+      delete refused.tokens;
+      if (issuedBefore === Number.NEGATIVE_INFINITY) this.#byUser.delete(userId);
     }
   }
 
