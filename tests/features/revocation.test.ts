@@ -1,4 +1,6 @@
 /** Tokens that are refused before their time: POST /users/:userId/revoke, and what becomes of them at every door. */
+import { openLmdbStore } from '../../services/storage/lmdb';
+import { systemClock } from '../../utils/clock';
 import { openClient } from '../support/client';
 import { ShiftedClock } from '../support/clock';
 import { DOORS, overRest } from '../support/doors';
@@ -6,6 +8,7 @@ import { forgeClaims } from '../support/forged-tokens';
 import { openPlain } from '../support/plain-client';
 import { expectProblem } from '../support/problems';
 import { startService, type TestService } from '../support/service';
+import { onTestEnd } from '../support/temporary';
 import type { AnyClient } from '../support/transports';
 import { as } from './callers';
 
@@ -304,6 +307,20 @@ it('the revocation outlives the erasure of the user', async () => {
   await service.api.delete('/users/anna/data').expect(200);
   expect(await overRest(service, tokenOf())).toBe('token_revoked');
   expect(await overRest(await service.restart(), tokenOf())).toBe('token_revoked');
+});
+
+it('the end of a token that was seen before is kept with its revocation', async () => {
+  const service = await startService();
+  const exp = NOW + 7_200;
+  expect(await overRest(service, tokenOf({ iat: NOW, jti: 'one', exp }))).toBe('accepted');
+  for (const jti of ['one', 'never seen']) await revoked(service, { jti });
+  await service.stop();
+  const store = openLmdbStore(service.directory, systemClock);
+  onTestEnd(() => store.close());
+  expect(await store.revocations({ limit: 10 })).toEqual([
+    { userId: 'anna', jti: 'never seen' },
+    { userId: 'anna', jti: 'one', expiresAt: exp },
+  ]);
 });
 
 it('tokens whose `jti` is no text are refused: nobody could revoke them', async () => {
