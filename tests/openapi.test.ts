@@ -221,6 +221,7 @@ describe('the answers of the service', () => {
     await checked.ask('DELETE /topics/news/members/user456', 200);
     await checked.ask('DELETE /topics/news', 200);
     await checked.ask('DELETE /websocket/users/user123/disconnect', 200);
+    await checked.ask('POST /users/user123/revoke', 200, { body: { jti: 'one' } });
     await checked.ask('DELETE /users/user123/data', 200);
     for (const path of ['livez', 'readyz', 'healthz', 'metrics', 'openapi.json', 'asyncapi.json']) {
       await checked.ask(`GET /${path}`, 200, { token: '' });
@@ -262,6 +263,9 @@ describe('the answers of the service', () => {
     const checked = await Checked.start();
     await checked.askEach('unauthorized', () => ({ token: '' }));
     await checked.askEach('token_expired', () => ({ token: testToken('user123', { lifetimeSeconds: -1 }) }));
+    const revoked = testToken('outcast');
+    await checked.ask('POST /users/outcast/revoke', 200);
+    await checked.askEach('token_revoked', () => ({ token: revoked }));
     await checked.askEach('insufficient_scope', () => ({ token: testToken('somebody') }));
     await checked.askEach('invalid_json', () => ({ body: '{' }));
     await checked.askEach('unsupported_media_type', () => ({ body: 'a', headers: { 'Content-Type': 'text/plain' } }));
@@ -289,7 +293,7 @@ describe('the answers of the service', () => {
     const bad = (route: string, asked: Asked = {}) => checked.ask(route, 400, asked);
     for (const { method, path, operation } of checked.openapi.routes) {
       const route = `${method} ${filledPath(path)}`;
-      if (operation.requestBody !== undefined) await bad(route, { body: { state: 1, name: 1, userId: 1 } });
+      if (operation.requestBody !== undefined) await bad(route, { body: { state: 1, name: 1, userId: 1, jti: 1 } });
       for (const { name } of operation.parameters?.filter((parameter) => parameter.in === 'query') ?? []) {
         await bad(`${route}?${name}=1&${name}=2`, operation.requestBody === undefined ? {} : { body: { data: 1 } });
       }

@@ -332,13 +332,17 @@ export const refreshSchema = z.object({ token: z.string().min(1, 'must not be em
 const REVOCATION_TIME = 'must be Unix seconds, or a time as in 2030-01-31T12:00:00Z';
 export const revokeSchema = z
   .object({
-    issuedBefore: z.union([z.number().min(0), timeSchema], REVOCATION_TIME).optional(),
-    jti: shortText(MAX_KEY_LENGTH).optional(),
+    issuedBefore: z
+      .union([z.number().min(0), timeSchema], REVOCATION_TIME)
+      .meta({ description: 'Tokens whose `iat` lies before: Unix seconds, or a time; at most 60 seconds ahead.' })
+      .optional(),
+    jti: shortText(MAX_KEY_LENGTH).meta({ description: 'The one token with this id.' }).optional(),
   })
   .refine(({ issuedBefore, jti }) => issuedBefore === undefined || jti === undefined, {
     path: ['issuedBefore'],
     message: 'cannot be combined with jti',
-  });
+  })
+  .meta({ not: { required: ['issuedBefore', 'jti'] } });
 
 /** A whole number in a query: decimal digits only, nothing is coerced. */
 function queryInteger(minimum: number, maximum: number) {

@@ -10,6 +10,10 @@ const EXPLANATIONS: ReadonlyMap<string, Explain> = new Map<string, Explain>([
     'token_expired',
     () => 'The token has expired: make a new one with npm run token -- --sub NAME, or get one from its issuer.',
   ],
+  [
+    'token_revoked',
+    () => 'The token was revoked: get one that was issued later, with npm run token or from its issuer.',
+  ],
   ['unauthorized', explainRefusedToken],
   ['insufficient_scope', explainMissingScope],
   ['message_too_large', ({ detail }) => `The message is too large, MAX_MESSAGE_BYTES sets the limit: ${detail}.`],

@@ -59,8 +59,9 @@ describe('POST /users/:userId/revoke', () => {
     const others = as(service, 'caller', 'send broadcast presence');
     const { body } = await others.post('/users/anna/revoke').send({}).expect(403);
     expect(body).toMatchObject({ code: 'insufficient_scope', detail: expect.stringContaining('admin') });
+    const anna = as(service, 'anna');
     await as(service, 'caller', 'admin').post('/users/anna/revoke').expect(200);
-    await as(service, 'anna').get('/inbox/counts').expect(401);
+    await anna.get('/inbox/counts').expect(401);
   });
 
   it('does not know other methods', async () => {

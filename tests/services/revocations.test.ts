@@ -21,7 +21,7 @@ const clock = new ShiftedClock();
 const log = captureLog();
 
 async function open(store: Store): Promise<Revocations> {
-  const roster = { countElsewhere: () => 0, peerCount: 0 };
+  const roster = { countElsewhere: () => 0, nodeCount: 1 };
   const revocations = new Revocations({ store, cluster: createSingleNode('node'), roster, clock, logger: log.logger });
   onTestEnd(() => revocations.close());
   await revocations.open(() => 0);

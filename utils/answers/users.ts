@@ -27,6 +27,10 @@ export const disconnectedAnswer = z
   .object({ success, userId, disconnected: count })
   .meta({ id: 'Disconnected', examples: [{ success: true, userId: 'user123', disconnected: 2 }] });
 
+export const revokedAnswer = z
+  .object({ success, userId, closed: count })
+  .meta({ id: 'Revoked', examples: [{ success: true, userId: 'user123', closed: 2 }] });
+
 export const erasedAnswer = z
   .object({
     success,

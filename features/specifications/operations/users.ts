@@ -4,9 +4,10 @@ import {
   disconnectedAnswer,
   erasedAnswer,
   exportLineAnswer,
+  revokedAnswer,
   userStatusAnswer,
 } from '../../../utils/answers/users';
-import { listQuerySchema } from '../../../utils/schemas';
+import { listQuerySchema, revokeSchema } from '../../../utils/schemas';
 import { type Operation, READS, WRITES } from './operation';
 
 export const USERS: readonly Operation[] = [
@@ -45,6 +46,19 @@ export const USERS: readonly Operation[] = [
     description: 'The token stays valid: the user may connect again.',
     scope: 'admin',
     answers: { 200: { description: 'How many there were; none is a success too.', schema: disconnectedAnswer } },
+  },
+  {
+    route: 'POST /users/:userId/revoke',
+    id: 'revokeTokens',
+    tag: 'Users',
+    summary: 'Refuse tokens of a user before their time',
+    description: 'Without a field: every token so far. On all nodes; connections that stand on them are closed.',
+    scope: 'admin',
+    body: { schema: revokeSchema, example: { issuedBefore: '2026-11-21T15:00:00Z' }, isOptional: true },
+    answers: {
+      200: { description: 'How many connections were closed; none is a success too.', schema: revokedAnswer },
+    },
+    problems: WRITES,
   },
   {
     route: 'GET /users/:userId/export',
