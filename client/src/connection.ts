@@ -168,7 +168,7 @@ export class Connection {
     else this.end(error);
   }
 
-  /** An expired token may be followed by a fresh one at any time; another one that is not valid either is the end. */
+  /** An expired or revoked token may be followed by a fresh one at any time; another one that is not valid either is the end. */
   #onTokenRefused(error: TidingsError): void {
     const { tokens } = this.parts;
     const isFirst = this.#refused === undefined;
@@ -176,7 +176,7 @@ export class Connection {
     this.#refused = tokens.known;
     if (!tokens.isRenewable) this.end(error);
     else if (isFirst) void this.#connect(() => tokens.renew(this.#refused));
-    else if (isSame || error.code !== 'token_expired') this.end(error);
+    else if (isSame || !PASSING_TOKEN_ERRORS.has(error.code)) this.end(error);
     else this.#retry(error);
   }
 
@@ -232,7 +232,9 @@ export class Connection {
 }
 
 const REFRESH_TIMEOUT_MS = 10_000;
-const TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'unauthorized', 'revoked']);
+const TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'unauthorized', 'revoked', 'token_revoked']);
+/** A revocation refuses the tokens of its second too, fresh ones among them. */
+const PASSING_TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'token_revoked']);
 
 function asTidingsError(thrown: unknown): TidingsError {
   return thrown instanceof TidingsError ? thrown : new TidingsError('token_failed', messageOf(thrown));

@@ -10,6 +10,7 @@ export type ProblemCode =
   | 'unknown_event'
   | 'unauthorized'
   | 'token_expired'
+  | 'token_revoked'
   | 'insufficient_scope'
   | 'forbidden'
   | 'not_a_member'

@@ -132,6 +132,50 @@ describe('a token that can be renewed', () => {
   });
 });
 
+describe('a token that is revoked', () => {
+  it('is renewed until the service accepts one that was issued later', async () => {
+    const service = await startService();
+    let made = 0;
+    const token = () => {
+      made += 1;
+      return forge(
+        { alg: 'HS256', typ: 'JWT' },
+        { sub: 'anna', iat: Math.floor(Date.now() / 1000), jti: `token ${made}` },
+      );
+    };
+    const client = openClient(service.url, { token });
+    await client.synced();
+    const statuses = recordStatus(client);
+    await service.api.post('/users/anna/revoke').expect(200);
+    await until(
+      () => statuses.at(-1),
+      (status) => status === 'online',
+    );
+    expect(statuses).not.toContain('closed');
+    expect(made).toBeGreaterThan(1);
+  });
+
+  it('ends the client when it is a text', async () => {
+    const service = await startService();
+    const client = openClient(service.url, { token: service.token('anna') });
+    await client.synced();
+    await service.api.post('/users/anna/revoke').expect(200);
+    await until(
+      () => client.status,
+      (status) => status === 'closed',
+    );
+    expect(client.error).toMatchObject({ code: 'revoked' });
+    const again = openClient(service.url, { token: service.token('ben') });
+    await again.synced();
+    await service.api
+      .post('/users/ben/revoke')
+      .send({ issuedBefore: Math.ceil(Date.now() / 1000) + 30 })
+      .expect(200);
+    const third = openClient(service.url, { token: service.token('ben') });
+    await expect(third.synced()).rejects.toMatchObject({ code: 'token_revoked' });
+  });
+});
+
 describe('a token that is a text', () => {
   it.each([
     ['a forged one', () => forged(), 'unauthorized'],
