@@ -231,14 +231,12 @@ export async function createApplication(config: Config, overrides: Overrides = {
     void delivery.receive(frame);
   }
 
-  function closeRevoked(userId: string): number {
-    tokens.forgetRevoked(userId);
-    return sessions.closeRevoked(userId);
-  }
-
   async function start(): Promise<Address> {
     try {
-      await revocations.open(closeRevoked);
+      await revocations.open({
+        close: (userId) => sessions.closeRevoked(userId),
+        expiryOf: (userId, jti) => tokens.expiryOf(userId, jti),
+      });
       return await openDoors();
     } catch (error) {
       await stop();

@@ -47,8 +47,13 @@ export interface RevocationParts {
   readonly logger: Logger;
 }
 
-/** Closes the connections of a user whose tokens are revoked now. @returns how many. */
-export type CloseRevoked = (userId: string) => number;
+/** What a node knows of tokens that may be revoked. */
+export interface KnownTokens {
+  /** Closes the connections of a user whose tokens are revoked by now. @returns how many. */
+  readonly close: (userId: string) => number;
+  /** When a token ends, as far as this node has seen it. */
+  readonly expiryOf: (userId: string, jti: string) => number | undefined;
+}
 
 export class Revocations {
   readonly #byUser = new Map<string, Refused>();
@@ -59,7 +64,7 @@ export class Revocations {
   readonly #closedUnasked = new LRUCache<string, number>({ max: 1_000, ttl: FRAME_DELAY_MS });
   readonly #looks = new SingleFlight(() => this.#lookOnce());
   readonly #sweeps = new SingleFlight(() => this.#forgetOnce());
-  #closeRevoked: CloseRevoked = () => 0;
+  #known: KnownTokens = { close: () => 0, expiryOf: () => undefined };
   /** Everything that was kept up to this time has been seen. */
   #comparedAt = 0;
   #isFailing = false;
@@ -69,8 +74,8 @@ export class Revocations {
   constructor(private readonly parts: RevocationParts) {}
 
   /** Reads all that holds. No token may be judged before. @throws StoreOpenError */
-  async open(closeRevoked: CloseRevoked): Promise<void> {
-    this.#closeRevoked = closeRevoked;
+  async open(known: KnownTokens): Promise<void> {
+    this.#known = known;
     this.#comparedAt = this.parts.clock.now();
     try {
       await this.#load();
@@ -127,6 +132,15 @@ export class Revocations {
     return true;
   }
 
+  /** The same, and looks whether this node knows when it ends. */
+  #take(revocation: Revocation): boolean {
+    const isNew = this.#note(revocation);
+    const { userId, jti } = revocation;
+    const expiresAt = jti === undefined ? undefined : this.#known.expiryOf(userId, jti);
+    if (jti !== undefined && expiresAt !== undefined) this.#learn({ userId, jti, expiresAt });
+    return isNew;
+  }
+
   /**
    * Refuses tokens from now on, on all nodes, and closes the connections that stand on them. Resolves when that is on
    * disk. @returns how many connections were closed; on other nodes as far as they answer. @throws StoreError
@@ -136,7 +150,7 @@ export class Revocations {
     // Asked before: other nodes may find it in the store before they are told.
     const isElsewhere = cluster.live === 'ok' && roster.countElsewhere(revocation.userId) > 0;
     await store.revoke(revocation);
-    this.#note(revocation);
+    this.#take(revocation);
     const here = this.#close(revocation);
     if (isElsewhere) return here + (await this.#ask(revocation));
     cluster.tell({ kind: 'revoked', revocation });
@@ -146,7 +160,7 @@ export class Revocations {
   #close(revocation: Revocation): number {
     const before = this.#closedUnasked.get(keyOf(revocation)) ?? 0;
     this.#closedUnasked.delete(keyOf(revocation));
-    return before + this.#closeRevoked(revocation.userId);
+    return before + this.#known.close(revocation.userId);
   }
 
   /** Tells the other nodes, and waits for how many connections they closed. */
@@ -173,7 +187,7 @@ export class Revocations {
   }
 
   #receiveRevoked({ revocation, question }: FrameOf<'revoked'>): void {
-    this.#note(revocation);
+    this.#take(revocation);
     const closed = this.#close(revocation);
     if (question !== undefined) this.parts.cluster.tell({ kind: 'revoked-closed', question, closed });
   }
@@ -214,8 +228,8 @@ export class Revocations {
     const recent = await store.recentRevocations(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS);
     this.#comparedAt = now;
     for (const revocation of recent) {
-      if (!this.#note(revocation)) continue;
-      const closed = this.#closeRevoked(revocation.userId);
+      if (!this.#take(revocation)) continue;
+      const closed = this.#known.close(revocation.userId);
       if (closed > 0) this.#closedUnasked.set(keyOf(revocation), closed);
     }
   }

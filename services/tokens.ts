@@ -36,20 +36,27 @@ export interface Tokens {
    * token.
    */
   verify(token: string): Caller;
-  /** Lets go of what is known of tokens of this user that are revoked. */
-  forgetRevoked(userId: string): void;
+  /** When the token of a user with this `jti` ends; `undefined` when it was not checked lately, or never ends. */
+  expiryOf(userId: string, jti: string): number | undefined;
 }
 
 export function createTokens(rules: TokenRules, clock: Clock): Tokens {
   const { keys, isRevoked = () => false } = rules;
   // Keyed by the hash of the whole token: the text itself is not kept in memory.
   const verified = new LRUCache<string, Caller>({ max: MAX_CACHED_TOKENS });
+  const expiries = new LRUCache<string, number>({ max: MAX_CACHED_TOKENS });
   let keysVersion = keys.version;
 
   function forgetOldKeys(): void {
     if (keys.version === keysVersion) return;
     keysVersion = keys.version;
     verified.clear();
+  }
+
+  function remember(key: string, caller: Caller): void {
+    verified.set(key, caller);
+    const { userId, tokenId, expiresAt } = caller;
+    if (tokenId !== undefined && expiresAt !== undefined) expiries.set(nameOf(userId, tokenId), expiresAt);
   }
 
   return {
@@ -65,15 +72,16 @@ export function createTokens(rules: TokenRules, clock: Clock): Tokens {
       const caller = known ?? toCaller(readClaims(token, rules), rules);
       assertCurrent(caller, clock.now() / 1000);
       if (isRevoked(caller)) throw new AppError('token_revoked', 'The token was revoked.');
-      if (known === undefined) verified.set(key, caller);
+      if (known === undefined) remember(key, caller);
       return caller;
     },
-    forgetRevoked(userId) {
-      for (const [key, caller] of verified.entries()) {
-        if (caller.userId === userId && isRevoked(caller)) verified.delete(key);
-      }
-    },
+    expiryOf: (userId, jti) => expiries.get(nameOf(userId, jti)),
   };
+}
+
+/** No user id contains a control character. */
+function nameOf(userId: string, jti: string): string {
+  return `${userId}\u0000${jti}`;
 }
 
 function readClaims(token: string, rules: TokenRules): Claims {

@@ -24,7 +24,7 @@ async function open(store: Store): Promise<Revocations> {
   const roster = { countElsewhere: () => 0, nodeCount: 1 };
   const revocations = new Revocations({ store, cluster: createSingleNode('node'), roster, clock, logger: log.logger });
   onTestEnd(() => revocations.close());
-  await revocations.open(() => 0);
+  await revocations.open({ close: () => 0, expiryOf: () => undefined });
   return revocations;
 }
 
