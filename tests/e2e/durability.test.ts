@@ -225,3 +225,21 @@ it('a second process on the same directory is refused, and told why', async () =
   const { code } = await second.end('SIGCONT');
   expect(code).toBe(1);
 });
+
+it('a revocation that was answered holds after kill -9', async () => {
+  const directory = temporaryDirectory();
+  const token = testToken('anna');
+  const statusOf = async (url: string) => {
+    const { status } = await fetch(`${url}/inbox/counts`, { headers: { Authorization: `Bearer ${token}` } });
+    return status;
+  };
+  const { process: server, url } = await start(directory);
+  expect(await statusOf(url)).toBe(200);
+  const Authorization = `Bearer ${testToken('service', { scope: 'admin' })}`;
+  const { status } = await fetch(`${url}/users/anna/revoke`, { method: 'POST', headers: { Authorization } });
+  server.child.kill('SIGKILL');
+  expect(status).toBe(200);
+  await server.end('SIGKILL');
+  const again = await start(directory);
+  expect(await statusOf(again.url)).toBe(401);
+});
