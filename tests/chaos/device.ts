@@ -64,14 +64,19 @@ export class ReconnectingDevice implements DeviceOf {
     this.#socket = socket;
     this.#listen(socket, this.#connections);
     return new Promise((resolve) => {
+      let isConnected = false;
       const end = () => {
         clearTimeout(timer);
         // A stopped node may let it in later: nobody is there any more.
         socket.close();
         resolve();
       };
-      const timer = setTimeout(end, CONNECT_TIMEOUT_MS);
-      socket.once('connected', () => clearTimeout(timer));
+      // What has arrived is read first: a program that was held up must not give up a connection that is there.
+      const timer = setTimeout(() => setImmediate(() => isConnected || end()), CONNECT_TIMEOUT_MS);
+      socket.once('connected', () => {
+        isConnected = true;
+        clearTimeout(timer);
+      });
       socket.once('connect_error', end);
       socket.once('disconnect', end);
     });
