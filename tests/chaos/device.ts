@@ -10,6 +10,11 @@ import { type DeviceOf, type History, nameOf, type Place } from './history';
 import { pace } from './until';
 
 const CONNECT_TIMEOUT_MS = 1_500;
+/**
+ * What was written to a client without a device is not written again (promise 6), so one that gives up a connection on
+ * which a busy node has just begun to write loses it. Longer than any node is stopped.
+ */
+const PATIENT_CONNECT_TIMEOUT_MS = 10_000;
 /** Between two attempts: short, so that much happens in a round. */
 const RECONNECT_PACE_MS = 100;
 
@@ -72,7 +77,8 @@ export class ReconnectingDevice implements DeviceOf {
         resolve();
       };
       // What has arrived is read first: a program that was held up must not give up a connection that is there.
-      const timer = setTimeout(() => setImmediate(() => isConnected || end()), CONNECT_TIMEOUT_MS);
+      const timeoutMs = device === undefined ? PATIENT_CONNECT_TIMEOUT_MS : CONNECT_TIMEOUT_MS;
+      const timer = setTimeout(() => setImmediate(() => isConnected || end()), timeoutMs);
       socket.once('connected', () => {
         isConnected = true;
         clearTimeout(timer);
