@@ -296,45 +296,39 @@ function describePages({ open }: Stage): void {
     it.each<[string, number]>([
       [BROADCAST_TOPIC, 120],
       ['sea', 1_100],
-    ])(
-      'is followed by others until all are told, and has the totals of all: %s, %i users',
-      async (topic, size) => {
-        const crowd = range(1, size).map((n) => `user ${String(n).padStart(4, '0')}`);
-        const store = await open();
-        await createTopic(store, 'sea', { owner: 'owner' });
-        await forMany(crowd, (userId) => store.openDevice(userId, 'phone'));
-        await forMany(crowd, (userId) => store.addMember('sea', member(userId), PLENTY));
-        const [message, other] = await appendAll(store, draftsOf(2, { topic }));
-        if (message === undefined || other === undefined) throw new Error('not appended');
-        const readers = crowd.filter((_userId, index) => index % 3 !== 0);
-        await store.saveCursors(crowd.map((userId) => ack('phone', topic, 1, { userId })));
-        await forMany(readers, (userId) => store.changeStates(userId, { ids: [message.id] }, 'read'));
-        const recipients = topic === 'sea' ? crowd.length + 1 : crowd.length;
-        const totals = {
-          recipients,
-          acknowledged: crowd.length,
-          seen: readers.length,
-          read: readers.length,
-        };
-        for (const limit of [1_000, 300]) {
-          const pages = await pagesOf(store, message, limit);
-          expect(pages.length).toBe(Math.ceil(crowd.length / limit));
-          for (const page of pages) {
-            expect(page.totals).toEqual(totals);
-            for (const list of [page.acknowledged, page.seen, page.read])
-              expect(list.length).toBeLessThanOrEqual(limit);
-          }
-          const userIds = (kind: 'acknowledged' | 'seen' | 'read') =>
-            pages.flatMap((page) => page[kind].map(({ userId }) => userId));
-          expect(userIds('acknowledged')).toEqual(crowd);
-          expect(userIds('seen')).toEqual(readers);
-          expect(userIds('read')).toEqual(readers);
+    ])('is followed by others until all are told, and has the totals of all: %s, %i users', async (topic, size) => {
+      const crowd = range(1, size).map((n) => `user ${String(n).padStart(4, '0')}`);
+      const store = await open();
+      await createTopic(store, 'sea', { owner: 'owner' });
+      await forMany(crowd, (userId) => store.openDevice(userId, 'phone'));
+      await forMany(crowd, (userId) => store.addMember('sea', member(userId), PLENTY));
+      const [message, other] = await appendAll(store, draftsOf(2, { topic }));
+      if (message === undefined || other === undefined) throw new Error('not appended');
+      const readers = crowd.filter((_userId, index) => index % 5 === 0);
+      await store.saveCursors(crowd.map((userId) => ack('phone', topic, 1, { userId })));
+      await forMany(readers, (userId) => store.changeStates(userId, { ids: [message.id] }, 'read'));
+      const recipients = topic === 'sea' ? crowd.length + 1 : crowd.length;
+      const totals = {
+        recipients,
+        acknowledged: crowd.length,
+        seen: readers.length,
+        read: readers.length,
+      };
+      for (const limit of [1_000, 100]) {
+        const pages = await pagesOf(store, message, limit);
+        expect(pages.length).toBe(Math.ceil(crowd.length / limit));
+        for (const page of pages) {
+          expect(page.totals).toEqual(totals);
+          for (const list of [page.acknowledged, page.seen, page.read]) expect(list.length).toBeLessThanOrEqual(limit);
         }
-        expect((await receiptsOf(store, other)).totals).toEqual({ recipients, acknowledged: 0, seen: 0, read: 0 });
-      },
-      // An engine may need several commands for each of so many users.
-      90_000,
-    );
+        const userIds = (kind: 'acknowledged' | 'seen' | 'read') =>
+          pages.flatMap((page) => page[kind].map(({ userId }) => userId));
+        expect(userIds('acknowledged')).toEqual(crowd);
+        expect(userIds('seen')).toEqual(readers);
+        expect(userIds('read')).toEqual(readers);
+      }
+      expect((await receiptsOf(store, other)).totals).toEqual({ recipients, acknowledged: 0, seen: 0, read: 0 });
+    });
 
     it('keeps all devices of one user together', async () => {
       const store = await open();
