@@ -14,7 +14,7 @@ describe('the AsyncAPI document', () => {
     const faults = diagnostics.filter(({ code }) => code !== 'asyncapi-latest-version');
     expect(faults.map(({ path, message }) => `${path.join('/')}: ${message}`)).toEqual([]);
     expect(document?.version()).toBe('3.0.0');
-  }, 30_000);
+  });
 
   it('names the address under which it was asked for', async () => {
     const { url } = await startService();

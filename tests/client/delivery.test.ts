@@ -272,7 +272,7 @@ it('hands over what a service sends again that was killed before it wrote its pl
     (last) => last === 6,
   );
   expect(handled).toEqual(range(1, 6));
-}, 60_000);
+});
 
 it('takes the messages of a service that was set back, though their places were used before', async () => {
   const service = await startService();

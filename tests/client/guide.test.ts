@@ -180,5 +180,5 @@ describeWith('Chromium', chromiumPath !== undefined)('in a browser without a bun
     await page.reload();
     await badge('3');
     expect(complaints.filter((text) => !/WebSocket|ERR_|unreachable|cannot be reached/.test(text))).toEqual([]);
-  }, 40_000);
+  });
 });
