@@ -4,6 +4,7 @@
  * callers at once. A method that fails throws StoreError and has changed nothing. "Now" is the time of the clock
  * that the store was opened with.
  */
+import type { AuditAction, AuditOutcome } from '../../utils/audit';
 import type { Counts, Message, MessageState, RequestedState } from '../../utils/protocol';
 
 /** A message that has no place in a log yet. */
@@ -450,7 +451,8 @@ export interface UserStore {
   /**
    * Erases a user: the messages of the personal topic, states, memberships, devices, cursors, what the user has
    * scheduled or was to get, and kept answers. The personal topic keeps its `seq` and the mark of its erasure.
-   * What the user has said to others is theirs and stays, and tokens that were revoked stay so.
+   * What the user has said to others is theirs and stays, tokens that were revoked stay so, and the audit
+   * log keeps the name.
    */
   erase(userId: string): Promise<Erased>;
 }
@@ -486,6 +488,51 @@ export interface RevocationStore {
   forgetRevocations(limit: number): Promise<number>;
 }
 
+/** Who did what, to how many. Never what was said. */
+export interface AuditEntry {
+  readonly id: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** The `sub` of the token. */
+  readonly actor: string;
+  readonly action: AuditAction;
+  readonly outcome: AuditOutcome;
+  /** Name of a topic. */
+  readonly target?: string;
+  readonly messageId?: string;
+  readonly count?: number;
+  /** The entry stands for so many requests. */
+  readonly requests?: number;
+  readonly requestId?: string;
+}
+
+/** Entries are in the order of time, and then of `id`. */
+export type AuditPosition = Pick<AuditEntry, 'at' | 'id'>;
+
+export interface AuditQuery {
+  readonly actor?: string | undefined;
+  readonly action?: AuditAction | undefined;
+  /** Only entries of this time or later. */
+  readonly since?: number | undefined;
+  /** Only entries before this one. */
+  readonly after?: AuditPosition | undefined;
+  readonly limit: number;
+}
+
+export interface AuditStore {
+  /**
+   * Keeps entries; flushed to disk. An entry takes the place of one that has its `id`, `at`, `actor` and `action`. When
+   * it fails, saving the same again is harmless.
+   */
+  saveAudit(entries: readonly AuditEntry[]): Promise<void>;
+
+  /** Entries that fit the query, newest first, at most `limit`: fewer mean that nothing is left. */
+  audit(query: AuditQuery): Promise<readonly AuditEntry[]>;
+
+  /** Removes entries from before a time, oldest first, at most `limit`. @returns how many. */
+  pruneAudit(before: number, limit: number): Promise<number>;
+}
+
 export interface Store
   extends LogStore,
     DeviceStore,
@@ -495,7 +542,8 @@ export interface Store
     ScheduleStore,
     KeyStore,
     UserStore,
-    RevocationStore {
+    RevocationStore,
+    AuditStore {
   /** Writes that wait for their batch, or are in it. */
   readonly queuedWrites: number;
 

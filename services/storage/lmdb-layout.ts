@@ -1,6 +1,6 @@
 /** The trees of the embedded store, in one environment, and what their keys and values are. */
 import type { Database, RootDatabase } from 'lmdb';
-import { StoreError, type Topic, type User } from './contract';
+import { type AuditEntry, StoreError, type Topic, type User } from './contract';
 
 export const DATABASES = [
   { name: 'messages', encoding: 'string' },
@@ -20,6 +20,8 @@ export const DATABASES = [
   { name: 'members', encoding: 'json' },
   { name: 'memberships', encoding: 'json' },
   { name: 'revocations', encoding: 'json' },
+  { name: 'audit', encoding: 'json' },
+  { name: 'auditIndex', encoding: 'json' },
   { name: 'meta', encoding: 'json' },
 ] as const;
 
@@ -51,6 +53,8 @@ export type IdKey = [id: string, from: string, maker: 'client' | 'store'];
 /** Rows of slots, see SlotRows: [topic, block] and then whose. */
 export type SlotKey = [topic: string, block: number, ...owner: string[]];
 
+export type AuditKey = [atMilliseconds: number, id: string];
+
 export interface Trees {
   /** Message as JSON. */
   readonly messages: Database<string, [topic: string, seq: number]>;
@@ -79,6 +83,9 @@ export interface Trees {
   readonly memberships: Database<number, [userId: string, topic: string]>;
   /** A number, in Unix seconds: `issuedBefore` of a user, whose `jti` is `''`; else `expiresAt`, 0 while it is not known. */
   readonly revocations: Database<number, [userId: string, jti: string]>;
+  readonly audit: Database<AuditEntry, AuditKey>;
+  /** The same entries by what they are looked for by, see lmdb-audit.ts. */
+  readonly auditIndex: Database<true, [facet: string, ...key: AuditKey]>;
   readonly meta: Database<number, string>;
 }
 

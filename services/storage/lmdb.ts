@@ -14,6 +14,8 @@ import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import {
   type Appended,
+  type AuditEntry,
+  type AuditQuery,
   type Claim,
   type Cursor,
   type Device,
@@ -46,6 +48,7 @@ import {
   type Topic,
   type User,
 } from './contract';
+import { Audit } from './lmdb-audit';
 import { type DataFile, inspectDataFile } from './lmdb-file';
 import { Inbox } from './lmdb-inbox';
 import { Later } from './lmdb-later';
@@ -177,6 +180,7 @@ class LmdbStore implements Store {
   readonly #later: Later;
   readonly #receipts: Receipts;
   readonly #revocations: Revocations;
+  readonly #audit: Audit;
   #isClosed = false;
   /** Where the sweep under way goes on; `undefined` starts over. */
   #pruneAfter: string | undefined;
@@ -199,6 +203,7 @@ class LmdbStore implements Store {
     this.#later = new Later(trees, log, clock);
     this.#receipts = new Receipts(trees, marks, nextTurn);
     this.#revocations = new Revocations(trees, clock);
+    this.#audit = new Audit(trees);
   }
 
   append(draft: Draft): Promise<Appended> {
@@ -437,6 +442,20 @@ class LmdbStore implements Store {
   async forgetRevocations(limit: number): Promise<number> {
     if (!(await this.#isDue('revocation'))) return 0;
     return this.#write(() => this.#revocations.forget(limit));
+  }
+
+  saveAudit(entries: readonly AuditEntry[]): Promise<void> {
+    if (entries.length === 0) return this.#reading(() => undefined);
+    return this.#write(() => this.#audit.save(entries));
+  }
+
+  audit(query: AuditQuery): Promise<readonly AuditEntry[]> {
+    return this.#reading(() => this.#audit.list(query));
+  }
+
+  async pruneAudit(before: number, limit: number): Promise<number> {
+    if (!(await this.#reading(() => this.#audit.hasOlder(before)))) return 0;
+    return this.#write(() => this.#audit.prune(before, limit));
   }
 
   prune(before: number, limit: number): Promise<number> {

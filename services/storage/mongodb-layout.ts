@@ -1,7 +1,7 @@
 /** The collections of the MongoDB engine, what their documents are, and the indexes that they need. */
 import type { Collection, Db, IndexDescription, ObjectId } from 'mongodb';
 import type { Message, RemovalReason } from '../../utils/protocol';
-import { StoreError } from './contract';
+import { type AuditEntry, StoreError } from './contract';
 
 /** Grows with every change of the layout that older code cannot read. */
 export const LAYOUT_VERSION = 1;
@@ -164,6 +164,11 @@ export interface RevocationDoc {
   readonly keptAt: number;
 }
 
+/** [id]. */
+export interface AuditDoc extends Omit<AuditEntry, 'id'> {
+  readonly _id: string;
+}
+
 export interface MetaDoc {
   readonly _id: string;
   readonly version?: number;
@@ -184,6 +189,7 @@ export interface Collections {
   readonly scheduled: Collection<ScheduledDoc>;
   readonly answers: Collection<AnswerDoc>;
   readonly revocations: Collection<RevocationDoc>;
+  readonly audit: Collection<AuditDoc>;
   readonly meta: Collection<MetaDoc>;
 }
 
@@ -201,6 +207,7 @@ export function collectionsOf(db: Db): Collections {
     scheduled: db.collection('scheduled'),
     answers: db.collection('answers'),
     revocations: db.collection('revocations'),
+    audit: db.collection('audit'),
     meta: db.collection('meta'),
   };
 }
@@ -229,6 +236,12 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
   revocations: [
     { name: 'recent', key: { keptAt: 1 } },
     { name: 'age', key: { expiresAt: 1 } },
+  ],
+  audit: [
+    { name: 'age', key: { at: 1, _id: 1 } },
+    { name: 'actor', key: { actor: 1, at: 1, _id: 1 } },
+    { name: 'action', key: { action: 1, at: 1, _id: 1 } },
+    { name: 'both', key: { actor: 1, action: 1, at: 1, _id: 1 } },
   ],
 };
 

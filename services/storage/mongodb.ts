@@ -9,6 +9,8 @@ import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-na
 import { withDeadline } from '../deadline';
 import {
   type Appended,
+  type AuditEntry,
+  type AuditQuery,
   type Claim,
   type Cursor,
   type Device,
@@ -42,6 +44,7 @@ import {
   type User,
 } from './contract';
 import { Answers } from './mongodb-answers';
+import { Audit } from './mongodb-audit';
 import { Changes, Collapse, Graves } from './mongodb-changes';
 import { CALL_DEADLINE_MS, type Connection, connect } from './mongodb-connection';
 import { Devices } from './mongodb-devices';
@@ -91,6 +94,7 @@ class MongoStore implements SharedStore {
   readonly #answers: Answers;
   readonly #receipts: Receipts;
   readonly #revocations: Revocations;
+  readonly #audit: Audit;
   readonly #underWay = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -122,6 +126,7 @@ class MongoStore implements SharedStore {
     this.#answers = new Answers(collections, clock);
     this.#receipts = new Receipts(collections, marks);
     this.#revocations = new Revocations(collections, clock);
+    this.#audit = new Audit(collections);
   }
 
   append(draft: Draft): Promise<Appended> {
@@ -352,6 +357,18 @@ class MongoStore implements SharedStore {
 
   forgetRevocations(limit: number): Promise<number> {
     return this.#sweep(() => this.#revocations.forget(limit));
+  }
+
+  saveAudit(entries: readonly AuditEntry[]): Promise<void> {
+    return this.#call(() => this.#audit.save(entries));
+  }
+
+  audit(query: AuditQuery): Promise<readonly AuditEntry[]> {
+    return this.#call(() => this.#audit.list(query));
+  }
+
+  pruneAudit(before: number, limit: number): Promise<number> {
+    return this.#sweep(() => this.#audit.prune(before, limit));
   }
 
   recentHeads(since: number): Promise<ReadonlyMap<string, number>> {

@@ -1,5 +1,6 @@
-/** The embedded engine: what the contract says of topics, messages, inboxes, receipts, what waits, revocations. */
+/** The embedded engine: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
 import { openLmdbStore } from '../../../services/storage/lmdb';
+import { describeAuditContract } from '../../contracts/audit.contract';
 import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
@@ -21,3 +22,4 @@ describeInboxContract('lmdb', makeHarness);
 describeReceiptContract('lmdb', makeHarness);
 describeLaterContract('lmdb', makeHarness);
 describeRevocationContract('lmdb', makeHarness);
+describeAuditContract('lmdb', makeHarness);

@@ -1,7 +1,8 @@
-/** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, what waits, revocations. */
+/** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
 import { randomBytes } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { openMongoStore } from '../../../services/storage/mongodb';
+import { describeAuditContract } from '../../contracts/audit.contract';
 import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
@@ -34,4 +35,5 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,'
   describeReceiptContract('mongodb', makeHarness);
   describeLaterContract('mongodb', makeHarness);
   describeRevocationContract('mongodb', makeHarness);
+  describeAuditContract('mongodb', makeHarness);
 });

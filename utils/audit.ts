@@ -1,0 +1,16 @@
+/** The words of the audit log: what is recorded, and how it ended. */
+
+/** Sends by services, and what services do with what they have sent. */
+export const SERVICE_ACTIONS = ['send', 'broadcast', 'batch', 'schedule', 'update', 'retract', 'cancel'] as const;
+export type ServiceAction = (typeof SERVICE_ACTIONS)[number];
+
+/** What only scope `admin` allows. */
+export const ADMIN_ACTIONS = ['disconnect', 'revoke', 'erase', 'export', 'delete_topic'] as const;
+export type AdminAction = (typeof ADMIN_ACTIONS)[number];
+
+export const AUDIT_ACTIONS = [...SERVICE_ACTIONS, ...ADMIN_ACTIONS] as const;
+export type AuditAction = (typeof AUDIT_ACTIONS)[number];
+
+/** `begun`: the end was not recorded; it may have been carried out, or not, or in part. */
+export const AUDIT_OUTCOMES = ['begun', 'done', 'failed'] as const;
+export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
