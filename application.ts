@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { clientActions, clientEvents, dispatchBy } from './features/client-events';
 import { createHttpApplication } from './features/index';
 import { refuseTarget, refuseUnreadable } from './features/render-error';
+import { createAuditOperations } from './handlers/audit';
 import { createSendBatch } from './handlers/batch';
 import { createConnectionOperations } from './handlers/connection';
 import { createCarryOut } from './handlers/idempotency';
@@ -21,6 +22,7 @@ import { createSending } from './handlers/sending';
 import { createTopicOperations } from './handlers/topics';
 import { createUserDataOperations } from './handlers/users';
 import { createMessageOperations } from './handlers/websocket';
+import { Audit } from './services/audit';
 import { type Cluster, createSingleNode, RedisCluster } from './services/cluster';
 import { Connections } from './services/connections';
 import { Cursors } from './services/cursors';
@@ -146,26 +148,38 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const limits = new HandshakeLimits(config, clock);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
+  const isOpen = config.AUTHORIZATION === 'open';
+  const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS, isOpen });
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
   const sending = createSending({ delivery, store, clock, maxMessageBytes });
   const isAnyMemberOnline = createMemberLookup({ delivery, cluster, store, roster, logger });
-  const messages = createMessageOperations({ roster, cursors, clock, sending, disconnect, isAnyMemberOnline, live });
+  const messages = createMessageOperations({
+    roster,
+    cursors,
+    clock,
+    sending,
+    audit,
+    disconnect,
+    isAnyMemberOnline,
+    live,
+  });
   const topics = createTopicOperations({
     store,
     delivery,
     clock,
     maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
+    audit,
     follow: (userId, topic, start) => sessions.follow(userId, topic, start),
     unfollow: (userId, topic) => sessions.unfollow(userId, topic),
   });
   const lobby = createPresenceOperations({ presence, typing, delivery, store, isPublic: config.PRESENCE_PUBLIC });
   const inbox = createInboxOperations({ store, delivery });
   const { assertSize } = sending;
-  const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize });
-  const schedule = createScheduleOperations(store);
-  const users = createUserDataOperations({ store, cursors, sessions, clock });
-  const revocation = createRevocationOperations({ revocations, clock });
-  const sendBatch = createSendBatch({ sending, topics, isOpen: config.AUTHORIZATION === 'open' });
+  const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize, audit });
+  const schedule = createScheduleOperations(store, audit);
+  const users = createUserDataOperations({ store, cursors, sessions, clock, audit });
+  const revocation = createRevocationOperations({ revocations, clock, audit });
+  const sendBatch = createSendBatch({ sending, topics, isOpen });
   const carryOut = createCarryOut(store);
   const own = createConnectionOperations({
     delivery,
@@ -200,6 +214,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     schedule,
     users,
     revocation,
+    audit: createAuditOperations(audit),
     sendBatch,
     carryOut,
     makeDevelopmentToken: isOwnSecret ? makeToken : undefined,
@@ -215,6 +230,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     store,
     cluster,
     cursors,
+    audit,
     delivery,
     metrics,
     clock,

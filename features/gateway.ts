@@ -13,12 +13,12 @@ export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptim
     {
       method: 'post',
       path: '/send',
-      handlers: [...sending, sendOnce((sender, request) => messages.emitToUser(sender, request.body))],
+      handlers: [...sending, sendOnce((sender, request) => messages.emitToUser(sender, request.body), 'send')],
     },
     {
       method: 'post',
       path: '/send-many',
-      handlers: [...sending, sendOnce((sender, request) => messages.emitToUsers(sender, request.body))],
+      handlers: [...sending, sendOnce((sender, request) => messages.emitToUsers(sender, request.body), 'send')],
     },
     {
       method: 'get',

@@ -5,6 +5,7 @@ import cors from 'cors';
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { pinoHttp } from 'pino-http';
+import type { AuditOperations } from '../handlers/audit';
 import type { SendBatch } from '../handlers/batch';
 import type { CarryOut } from '../handlers/idempotency';
 import type { InboxOperations } from '../handlers/inbox';
@@ -18,6 +19,7 @@ import type { Cluster } from '../services/cluster';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
 import type { Config } from '../utils/config';
+import { auditRoutes } from './audit';
 import { developmentRoutes, type MakeToken, SAMPLE_USERS } from './development-tokens';
 import { documentRoutes } from './documents';
 import { gatewayRoutes } from './gateway';
@@ -55,6 +57,7 @@ export interface HttpParts {
   readonly schedule: ScheduleOperations;
   readonly users: UserDataOperations;
   readonly revocation: RevocationOperations;
+  readonly audit: AuditOperations;
   readonly sendBatch: SendBatch;
   readonly carryOut: CarryOut;
   /** Only while the service uses the secret that it made itself. */
@@ -84,7 +87,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES),
     authorize: createAuthorize(config.AUTHORIZATION === 'open'),
     isOneself: (caller, userId) => caller.userId === userId,
-    sendOnce: createSendOnce(parts.carryOut),
+    sendOnce: createSendOnce(parts.carryOut, parts.audit.noteSend),
   };
   const app = express();
   app.disable('x-powered-by');
@@ -106,6 +109,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   mountRoutes(app, '/messages', messageRoutes(parts.changes, parts.sendBatch, guards));
   mountRoutes(app, '/scheduled', scheduleRoutes(parts.schedule, guards));
   mountRoutes(app, '/users', userRoutes(parts.users, parts.revocation, guards));
+  mountRoutes(app, '/audit', auditRoutes(parts.audit, guards));
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes(parts.makeDevelopmentToken === undefined ? [] : SAMPLE_USERS));
   mountRoutes(app, '', developmentRoutes(parts.makeDevelopmentToken));

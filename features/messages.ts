@@ -5,7 +5,7 @@ import { toProblem } from '../utils/errors';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import { originOf } from './render-error';
-import { callerOf, parameterOf } from './request';
+import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function messageRoutes(messages: MessageChangeOperations, sendBatch: SendBatch, guards: Guards): Route[] {
@@ -21,7 +21,7 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
         sendOnce((sender, request) => {
           const origin = originOf(request);
           return sendBatch(sender, request.body, (error) => toProblem(error, { origin }));
-        }),
+        }, 'batch'),
       ],
     },
     {
@@ -32,7 +32,10 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
         ...withBody,
         async (request, response) => {
           const { body, query } = request as { body: unknown; query: unknown };
-          answer(response, await messages.update(callerOf(request), parameterOf(request, 'id'), { body, query }));
+          answer(
+            response,
+            await messages.update(requesterOf(request, response), parameterOf(request, 'id'), { body, query }),
+          );
         },
       ],
     },
@@ -42,7 +45,10 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
       handlers: [
         ...authenticated,
         async (request, response) =>
-          answer(response, await messages.retract(callerOf(request), parameterOf(request, 'id'), request.query)),
+          answer(
+            response,
+            await messages.retract(requesterOf(request, response), parameterOf(request, 'id'), request.query),
+          ),
       ],
     },
     {

@@ -1,6 +1,7 @@
 /** What the guards learn of a request, kept beside it: Express' own objects stay as they are. */
 import type { ServerResponse } from 'node:http';
-import type { Request } from 'express';
+import type { Request, Response } from 'express';
+import type { Requester } from '../services/audit';
 import type { Caller } from '../utils/jwt';
 
 const callers = new WeakMap<Request, Caller>();
@@ -24,6 +25,11 @@ export function knownCallerOf(request: Request): Caller | undefined {
 /** The id under which the request is logged; the client gets it as X-Request-Id. */
 export function requestIdOf(response: ServerResponse): string {
   return String(response.getHeader('X-Request-Id'));
+}
+
+/** Who calls, and in which request, for operations that are recorded. */
+export function requesterOf(request: Request, response: Response): Requester {
+  return { ...callerOf(request), requestId: requestIdOf(response) };
 }
 
 /** A parameter of the path. */

@@ -2,7 +2,7 @@
 import type { ScheduleOperations } from '../handlers/schedule';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { callerOf, parameterOf } from './request';
+import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function scheduleRoutes(schedule: ScheduleOperations, { authenticated, authorize }: Guards): Route[] {
@@ -23,7 +23,10 @@ export function scheduleRoutes(schedule: ScheduleOperations, { authenticated, au
         ...authenticated,
         authorize('send'),
         async (request, response) =>
-          answer(response, await schedule.cancel(callerOf(request), parameterOf(request, 'id'), request.query)),
+          answer(
+            response,
+            await schedule.cancel(requesterOf(request, response), parameterOf(request, 'id'), request.query),
+          ),
       ],
     },
   ];

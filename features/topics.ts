@@ -4,7 +4,7 @@ import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { callerOf, parameterOf } from './request';
+import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function topicRoutes(topics: TopicOperations, messages: MessageOperations, guards: Guards): Route[] {
@@ -38,7 +38,8 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
       path: '/:name',
       handlers: [
         ...authenticated,
-        async (request, response) => answer(response, await topics.remove(callerOf(request), nameOf(request))),
+        async (request, response) =>
+          answer(response, await topics.remove(requesterOf(request, response), nameOf(request))),
       ],
     },
     {
@@ -79,7 +80,7 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
         sendOnce(async (sender, request) => {
           await topics.assertMayWrite(sender, nameOf(request), { isServiceAllowed: true });
           return messages.messageTopic(sender, nameOf(request), request.body);
-        }),
+        }, 'send'),
       ],
     },
     {

@@ -3,7 +3,7 @@ import type { RevocationOperations } from '../handlers/revocation';
 import type { UserDataOperations } from '../handlers/users';
 import { answer, answerLines } from './answer';
 import type { Guards } from './guards/guards';
-import { parameterOf } from './request';
+import { parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function userRoutes(users: UserDataOperations, revocation: RevocationOperations, guards: Guards): Route[] {
@@ -17,7 +17,8 @@ export function userRoutes(users: UserDataOperations, revocation: RevocationOper
         authorize('admin'),
         ...withOptionalBody,
         async (request, response) => {
-          answer(response, await revocation.revoke(parameterOf(request, 'userId'), request.body));
+          const requester = requesterOf(request, response);
+          answer(response, await revocation.revoke(requester, parameterOf(request, 'userId'), request.body));
         },
       ],
     },
@@ -27,7 +28,8 @@ export function userRoutes(users: UserDataOperations, revocation: RevocationOper
       handlers: [
         ...authenticated,
         authorize('admin'),
-        async (request, response) => answer(response, await users.erase(parameterOf(request, 'userId'))),
+        async (request, response) =>
+          answer(response, await users.erase(requesterOf(request, response), parameterOf(request, 'userId'))),
       ],
     },
     {
@@ -37,7 +39,7 @@ export function userRoutes(users: UserDataOperations, revocation: RevocationOper
         ...authenticated,
         authorize('admin', isOneself),
         async (request, response) => {
-          await answerLines(response, users.exportAll(parameterOf(request, 'userId')));
+          await answerLines(response, users.exportFor(requesterOf(request, response), parameterOf(request, 'userId')));
         },
       ],
     },

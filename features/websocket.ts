@@ -4,7 +4,7 @@ import type { Sender, Sent } from '../handlers/sending';
 import type { MessageOperations } from '../handlers/websocket';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { callerOf, parameterOf } from './request';
+import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function websocketRoutes(operations: MessageOperations, guards: Guards): Route[] {
@@ -13,7 +13,7 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
     ...authenticated,
     authorize(scope),
     ...withBody,
-    sendOnce(work),
+    sendOnce(work, scope),
   ];
   return [
     {
@@ -68,7 +68,11 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
       handlers: [
         ...authenticated,
         authorize('admin'),
-        (request, response) => answer(response, operations.disconnectUser(parameterOf(request, 'userId'))),
+        async (request, response) =>
+          answer(
+            response,
+            await operations.disconnectUser(requesterOf(request, response), parameterOf(request, 'userId')),
+          ),
       ],
     },
   ];

@@ -61,7 +61,8 @@ export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
         }
       }),
     );
-    return { answer: { results }, isRepeated: false };
+    const count = results.filter((result) => 'id' in result).length;
+    return { answer: { results }, isRepeated: false, account: { count } };
   };
 
   async function check(sender: Sender, item: unknown): Promise<Checked> {

@@ -1,5 +1,6 @@
 /** The operations on a message that was sent: replace its data, retract it, see what has become of it. */
 import { z } from 'zod';
+import type { Audit, Requester } from '../services/audit';
 import type { Cursors } from '../services/cursors';
 import type { Delivery } from '../services/delivery';
 import type { DeviceReceipt, Receipt, ReceiptPage, Store } from '../services/storage/contract';
@@ -24,6 +25,7 @@ export interface MessageChangeParts {
   readonly delivery: Delivery;
   readonly cursors: Cursors;
   readonly assertSize: Sending['assertSize'];
+  readonly audit: Pick<Audit, 'note'>;
 }
 
 export interface MessageAnswer {
@@ -46,26 +48,39 @@ export interface ReceiptsAnswer {
 
 export type MessageChangeOperations = ReturnType<typeof createMessageChangeOperations>;
 
+interface Change {
+  readonly action: 'update' | 'retract';
+  readonly message: Message;
+  /** `undefined`: it was not there any more. */
+  readonly entries: readonly Message[] | undefined;
+}
+
 const MAX_RECEIPTS = 1_000;
 const CURSOR_KIND = 'receipts';
 
-export function createMessageChangeOperations({ store, delivery, cursors, assertSize }: MessageChangeParts) {
+export function createMessageChangeOperations({ store, delivery, cursors, assertSize, audit }: MessageChangeParts) {
   /** Replaces `data`. Who is away never sees what it was. For the sender, or scope `admin`. */
-  async function update(caller: Caller, id: string, input: { body: unknown; query: unknown }): Promise<MessageAnswer> {
+  async function update(
+    requester: Requester,
+    id: string,
+    input: { body: unknown; query: unknown },
+  ): Promise<MessageAnswer> {
     const { data } = parseInput(updateMessageSchema, input.body);
     assertSize('data', data);
-    const message = await resolve(caller, id, parseInput(messageQuerySchema, input.query).from);
-    return told(message, await store.update(message, data, caller.userId));
+    const message = await resolve(requester, id, parseInput(messageQuerySchema, input.query).from);
+    return told(requester, { action: 'update', message, entries: await store.update(message, data, requester.userId) });
   }
 
   /** Takes a message back. Who is away never sees it. For the sender, or scope `admin`. */
-  async function retract(caller: Caller, id: string, query: unknown): Promise<MessageAnswer> {
-    const message = await resolve(caller, id, parseInput(messageQuerySchema, query).from);
-    return told(message, await store.retract(message, caller.userId));
+  async function retract(requester: Requester, id: string, query: unknown): Promise<MessageAnswer> {
+    const message = await resolve(requester, id, parseInput(messageQuerySchema, query).from);
+    return told(requester, { action: 'retract', message, entries: await store.retract(message, requester.userId) });
   }
 
-  async function told({ id, topic, seq }: Message, entries: readonly Message[] | undefined): Promise<MessageAnswer> {
+  async function told(requester: Requester, { action, message, entries }: Change): Promise<MessageAnswer> {
     if (entries === undefined) throw noMessage();
+    const { id, topic, seq } = message;
+    audit.note(requester, { action, target: topic, messageId: id, count: 1 });
     await delivery.emitAppended(entries);
     return { success: true, id, topic, seq };
   }

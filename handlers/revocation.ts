@@ -1,12 +1,15 @@
 /** The operation that refuses tokens of a user before their time. */
+import type { Audit, Requester } from '../services/audit';
 import type { Revocations } from '../services/revocations';
 import type { Clock } from '../utils/clock';
 import { badField } from '../utils/errors';
 import { parseField, parseInput, revokeSchema, userIdSchema } from '../utils/schemas';
+import { personalTopic } from '../utils/topic-names';
 
 export interface RevocationOperationParts {
   readonly revocations: Pick<Revocations, 'revoke'>;
   readonly clock: Clock;
+  readonly audit: Pick<Audit, 'carryOut'>;
 }
 
 export interface RevokedAnswer {
@@ -21,13 +24,15 @@ export type RevocationOperations = ReturnType<typeof createRevocationOperations>
 /** The clock of whoever asks may be ahead. Further on it is a mistake, milliseconds perhaps, that nobody could undo. */
 const MAX_AHEAD_SECONDS = 60;
 
-export function createRevocationOperations({ revocations, clock }: RevocationOperationParts) {
+export function createRevocationOperations({ revocations, clock, audit }: RevocationOperationParts) {
   /** Refuses one token, or all that were issued before a time. @throws AppError `bad_request`, `store_…`. */
-  async function revoke(userId: string, input: unknown): Promise<RevokedAnswer> {
+  async function revoke(requester: Requester, userId: string, input: unknown): Promise<RevokedAnswer> {
     parseField('userId', userIdSchema, userId);
     const { issuedBefore, jti } = parseInput(revokeSchema, input);
     const revocation = jti === undefined ? { userId, issuedBefore: secondsOf(issuedBefore) } : { userId, jti };
-    return { success: true, userId, closed: await revocations.revoke(revocation) };
+    const act = { action: 'revoke', target: personalTopic(userId) } as const;
+    const revokeNow = () => revocations.revoke(revocation);
+    return { success: true, userId, closed: await audit.carryOut(requester, act, revokeNow, (closed) => closed) };
   }
 
   /** Rounded up: `iat` counts whole seconds, and what may have been issued before is refused. */

@@ -1,5 +1,6 @@
 /** The operations on messages that wait for their time. */
 import { z } from 'zod';
+import type { Audit, Requester } from '../services/audit';
 import type { Scheduled, Store } from '../services/storage/contract';
 import { toIsoTime } from '../utils/clock';
 import { type AppError, ambiguousId, refuseField } from '../utils/errors';
@@ -27,7 +28,7 @@ const STANDARD_LIMIT = 100;
 const CURSOR_KIND = 'scheduled';
 const positionSchema = z.object({ sendAt: z.number(), id: z.string(), from: z.string() });
 
-export function createScheduleOperations(store: Store) {
+export function createScheduleOperations(store: Store, audit: Pick<Audit, 'note'>) {
   /** What the caller has scheduled, with scope `admin` what anybody has: soonest first. */
   async function list(
     caller: Caller,
@@ -47,12 +48,13 @@ export function createScheduleOperations(store: Store) {
    * Cancels one's own, or with scope `admin` anybody's; where several senders have used the id, `?from=` says whose.
    * @throws AppError `not_found` for what is unknown, somebody else's or sent already, `ambiguous_id`.
    */
-  async function cancel(caller: Caller, id: string, query: unknown): Promise<{ success: true; id: string }> {
+  async function cancel(requester: Requester, id: string, query: unknown): Promise<{ success: true; id: string }> {
     parseField('id', messageIdSchema, id);
     const { from } = parseInput(messageQuerySchema, query);
     const senders = await store.sendersOfScheduled(id);
-    const sender = chooseSender(caller, from === undefined ? senders : senders.filter((one) => one === from));
+    const sender = chooseSender(requester, from === undefined ? senders : senders.filter((one) => one === from));
     if (sender === undefined || !(await store.cancelScheduled(id, sender))) throw nothingWaits();
+    audit.note(requester, { action: 'cancel', messageId: id, count: 1 });
     return { success: true, id };
   }
 

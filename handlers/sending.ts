@@ -1,6 +1,6 @@
 /** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
 import type { Delivery } from '../services/delivery';
-import type { Draft, Store } from '../services/storage/contract';
+import type { AuditEntry, Draft, Store } from '../services/storage/contract';
 import { type Describe, inSendSpan } from '../services/tracing';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, badField, refuseField } from '../utils/errors';
@@ -44,12 +44,16 @@ export interface Receipt {
   readonly isRepeated: boolean;
 }
 
+/** What the audit log is to know of a send: never what was said. */
+export type Account = Pick<AuditEntry, 'target' | 'messageId'> & { readonly count: number };
+
 /** An answer, and whether it repeats that of an earlier request with the same id. */
 export interface Sent<Answer = object> {
   readonly answer: Answer;
   readonly isRepeated: boolean;
   /** Will it be sent later? */
   readonly isScheduled?: boolean;
+  readonly account: Account;
 }
 
 export interface SendingParts {

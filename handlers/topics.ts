@@ -1,4 +1,5 @@
 /** The operations on named topics: create, find, join, invite, leave, speak, read. */
+import type { Audit, Requester } from '../services/audit';
 import type { Delivery } from '../services/delivery';
 import type { Joined, Member, Store, Topic } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
@@ -23,6 +24,7 @@ export interface TopicParts {
   readonly delivery: Delivery;
   readonly clock: Clock;
   readonly maxTopicsPerUser: number;
+  readonly audit: Pick<Audit, 'carryOut'>;
   /** Lets the user's connections follow a topic from `start` on. */
   readonly follow: (userId: string, topic: string, start: number) => void;
   readonly unfollow: (userId: string, topic: string) => void;
@@ -63,11 +65,26 @@ export function createTopicOperations(parts: TopicParts) {
   }
 
   /** Deletes a topic with its memberships; what was said is out of sight. For the owner. */
-  async function remove(caller: Caller, name: string): Promise<{ success: true; name: string }> {
-    assertOwner(caller, await visible(caller, name));
-    const members = await store.deleteTopic(name);
-    for (const userId of members ?? []) parts.unfollow(userId, name);
+  async function remove(requester: Requester, name: string): Promise<{ success: true; name: string }> {
+    const topic = await visible(requester, name);
+    assertOwner(requester, topic);
+    const act = { action: 'delete_topic', target: name } as const;
+    if (topic.owner === requester.userId) await removeNow(name);
+    else
+      await parts.audit.carryOut(
+        requester,
+        act,
+        () => removeNow(name),
+        (count) => count,
+      );
     return { success: true, name };
+  }
+
+  /** @returns how many members it had. */
+  async function removeNow(name: string): Promise<number> {
+    const members = (await store.deleteTopic(name)) ?? [];
+    for (const userId of members) parts.unfollow(userId, name);
+    return members.length;
   }
 
   async function members(caller: Caller, name: string): Promise<{ members: readonly Member[] }> {

@@ -1,9 +1,12 @@
 /** The operations on all that is kept of one user: erase, export. */
+import type { Audit, Requester } from '../services/audit';
 import type { Cursors } from '../services/cursors';
 import type { Sessions } from '../services/sessions';
 import type { Erased, InboxPosition, Scheduled, ScheduledPosition, Store } from '../services/storage/contract';
+import type { AuditOutcome } from '../utils/audit';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { parseField, userIdSchema } from '../utils/schemas';
+import { personalTopic } from '../utils/topic-names';
 import { toListedItem } from './inbox';
 import { toScheduledAnswer } from './schedule';
 
@@ -12,6 +15,7 @@ export interface UserDataParts {
   readonly cursors: Cursors;
   readonly sessions: Sessions;
   readonly clock: Clock;
+  readonly audit: Pick<Audit, 'carryOut' | 'begin' | 'end'>;
 }
 
 export interface ErasedAnswer {
@@ -24,21 +28,48 @@ export type UserDataOperations = ReturnType<typeof createUserDataOperations>;
 
 const PAGE_SIZE = 200;
 
-export function createUserDataOperations({ store, cursors, sessions, clock }: UserDataParts) {
+export function createUserDataOperations({ store, cursors, sessions, clock, audit }: UserDataParts) {
   /** Erases a user. Open connections are closed and may come back, as those of somebody new. */
-  async function erase(userId: string): Promise<ErasedAnswer> {
+  async function erase(requester: Requester, userId: string): Promise<ErasedAnswer> {
     parseField('userId', userIdSchema, userId);
-    const erased = await sessions.renew(userId, async () => {
+    const act = { action: 'erase', target: personalTopic(userId) } as const;
+    const erased = await audit.carryOut(
+      requester,
+      act,
+      () => eraseNow(userId),
+      ({ messages }) => messages,
+    );
+    return { success: true, userId, erased };
+  }
+
+  function eraseNow(userId: string): Promise<Erased> {
+    return sessions.renew(userId, async () => {
       // What is still to be written of the user must not come back after the erasure.
       await cursors.flush();
       return store.erase(userId);
     });
-    return { success: true, userId, erased };
+  }
+
+  /** The data of a user as records. Of somebody else it is recorded, also when the reader leaves before the end. */
+  async function* exportFor(requester: Requester, userId: string): AsyncGenerator<object> {
+    parseField('userId', userIdSchema, userId);
+    if (requester.userId === userId) return yield* exportAll(userId);
+    const entry = await audit.begin(requester, { action: 'export', target: personalTopic(userId) });
+    let outcome: AuditOutcome = 'failed';
+    let count = 0;
+    try {
+      for await (const record of exportAll(userId)) {
+        count += 1;
+        yield record;
+      }
+      outcome = 'done';
+    } finally {
+      await audit.end(entry, outcome, count);
+    }
   }
 
   /** All that is kept of a user, a record at a time: the user, messages with states, memberships, devices, scheduled. */
   async function* exportAll(userId: string): AsyncGenerator<object> {
-    parseField('userId', userIdSchema, userId);
     await cursors.flush();
     const user = await store.user(userId);
     const lastSeen = await cursors.lastSeen(userId);
@@ -77,5 +108,5 @@ export function createUserDataOperations({ store, cursors, sessions, clock }: Us
     } while (page.length === PAGE_SIZE);
   }
 
-  return { erase, exportAll };
+  return { erase, exportFor };
 }

@@ -1,4 +1,5 @@
 /** The operations on messages and users: message, broadcast, notification, status, disconnect. */
+import type { Audit, Requester } from '../services/audit';
 import type { Live } from '../services/cluster';
 import type { Cursors } from '../services/cursors';
 import { describeFailure } from '../services/failures';
@@ -32,6 +33,7 @@ export interface MessageParts {
   readonly cursors: Cursors;
   readonly clock: Clock;
   readonly sending: Sending;
+  readonly audit: Pick<Audit, 'carryOut'>;
   /** Closes the sockets of a user. @returns how many. */
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
 }
@@ -125,7 +127,7 @@ export function createMessageOperations(parts: MessageParts) {
     const answer: GatewayAnswer = roster.isOnline(userId)
       ? { success: true, message: `Message sent to user ${userId}` }
       : { success: false, message: `User ${userId} is not connected`, stored: true, id };
-    return { answer, isRepeated };
+    return { answer, isRepeated, account: { target: personalTopic(userId), messageId: id, count: 1 } };
   }
 
   /** The same for several users, each once. */
@@ -143,7 +145,8 @@ export function createMessageOperations(parts: MessageParts) {
       message: `Message sent to ${recipients.length} users`,
       userIds: recipients,
     } as const;
-    return { answer, isRepeated: receipts.every(({ isRepeated }) => isRepeated) };
+    const isRepeated = receipts.every((receipt) => receipt.isRepeated);
+    return { answer, isRepeated, account: { count: recipients.length } };
   }
 
   async function sendToUser(
@@ -181,7 +184,9 @@ export function createMessageOperations(parts: MessageParts) {
       one.status === 'fulfilled' ? one.value : toFailure(recipients[index] ?? '', one.reason),
     );
     const answer = { success: true, message: `Message sent to ${recipients.length} users`, results } as const;
-    return { answer, isRepeated: false, isScheduled: results.some((result) => 'scheduledFor' in result) };
+    const count = sends.filter(({ status }) => status === 'fulfilled').length;
+    const isScheduled = results.some((result) => 'scheduledFor' in result);
+    return { answer, isRepeated: false, isScheduled, account: { count } };
   }
 
   async function sendToOneOf(sender: Sender, userId: string, content: Content): Promise<RecipientResult> {
@@ -199,7 +204,8 @@ export function createMessageOperations(parts: MessageParts) {
     assertSize('data', content.data);
     const receipt = await send(sender, BROADCAST_TOPIC, content);
     const recipients = roster.userCount;
-    return toAnswer('Message broadcast', receipt, { connected: recipients > 0, recipients, live: parts.live() });
+    const sent = toAnswer('Message broadcast', receipt, { connected: recipients > 0, recipients, live: parts.live() });
+    return sent.isScheduled ? sent : { ...sent, account: { ...sent.account, count: recipients } };
   }
 
   /** Sends a message of type `notification` with `data: {title, body, ...data}`. */
@@ -226,10 +232,20 @@ export function createMessageOperations(parts: MessageParts) {
     return { userId, ...status, lastSeen: lastSeen === undefined ? null : toIsoTime(lastSeen) };
   }
 
-  function disconnectUser(userId: string): { success: true; userId: string; disconnected: number } {
-    const disconnected = parts.disconnect(parseUserId(userId), 'disconnected', {
-      reason: 'An administrator closed the connection.',
-    });
+  /** Closes all connections of a user. @throws AppError `bad_request`; StoreError when it cannot be recorded. */
+  async function disconnectUser(
+    requester: Requester,
+    userId: string,
+  ): Promise<{ success: true; userId: string; disconnected: number }> {
+    const target = personalTopic(parseUserId(userId));
+    const reason = 'An administrator closed the connection.';
+    const close = () => parts.disconnect(userId, 'disconnected', { reason });
+    const disconnected = await parts.audit.carryOut(
+      requester,
+      { action: 'disconnect', target },
+      close,
+      (count) => count,
+    );
     return { success: true, userId, disconnected };
   }
 
@@ -266,12 +282,13 @@ function toAnswer<Reach extends { readonly connected: boolean; readonly live: Li
   { id, topic, seq, scheduledFor, isRepeated }: Receipt,
   reach: Reach,
 ): Sent<(SendAnswer & Reach) | ScheduledSendAnswer> {
+  const account = { target: topic, messageId: id, count: 1 };
   if (scheduledFor !== undefined) {
     const answer = { success: true, message: 'Message scheduled', id, topic, scheduledFor } as const;
-    return { answer, isRepeated, isScheduled: true };
+    return { answer, isRepeated, isScheduled: true, account };
   }
   const place = { id, topic, ...(seq === undefined ? {} : { seq }) };
-  return { answer: { success: true, message, ...place, ...reach }, isRepeated };
+  return { answer: { success: true, message, ...place, ...reach }, isRepeated, account };
 }
 
 function parseUserId(userId: string): string {

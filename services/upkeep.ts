@@ -1,7 +1,8 @@
-/** Work that returns by itself: cursors are written behind, what is due is sent or expires, old messages go. */
+/** Work that returns by itself: cursors and the audit log are written behind, what is due is sent or expires, old messages go. */
 import type { Clock } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
+import type { Audit } from './audit';
 import type { Cluster } from './cluster';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
@@ -28,6 +29,7 @@ export interface UpkeepParts {
   readonly store: Store;
   readonly cluster: Cluster;
   readonly cursors: Cursors;
+  readonly audit: Audit;
   readonly delivery: Delivery;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -53,6 +55,7 @@ export class Upkeep {
   start(): void {
     this.#timers = [
       setInterval(() => void this.writeCursors(), WRITE_BEHIND_INTERVAL_MS),
+      setInterval(() => void this.parts.audit.flush(), WRITE_BEHIND_INTERVAL_MS),
       setInterval(() => void this.sweep(), SWEEP_INTERVAL_MS),
       setInterval(() => void this.handleDue(), DUE_INTERVAL_MS),
       setInterval(() => void this.compareHeads(), COMPARE_INTERVAL_MS),
@@ -146,19 +149,20 @@ export class Upkeep {
         total += removed;
       }
       await this.#inChunks(() => this.parts.store.forgetAnswers(DUE_CHUNK));
+      await this.#inChunks(() => this.parts.audit.prune(DUE_CHUNK));
       if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
     } catch (error) {
       this.parts.logger.error({ err: error, removed: total }, 'the retention sweep failed, the next one goes on');
     }
   }
 
-  /** Stops the timers and writes the cursors a last time. */
+  /** Stops the timers and writes what is written behind a last time. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     for (const timer of this.#timers) clearInterval(timer);
     await this.#sweeps.idle();
     await this.#handling.idle();
     await this.#comparisons.idle();
-    await this.writeCursors();
+    await Promise.all([this.writeCursors(), this.parts.audit.flush()]);
   }
 }

@@ -107,6 +107,11 @@ const variables = z.object({
   MAX_MESSAGE_BYTES: withDefault(integer(1, 1e9), '65536', '`data` of one message as JSON, UTF-8'),
   MAX_BUFFERED_BYTES: withDefault(integer(1024, 1e9), '1048576', 'unsent bytes per socket; beyond it is cut'),
   RETENTION_DAYS: withDefault(integer(1, 36_500), '60', 'days for which messages are kept'),
+  AUDIT_RETENTION_DAYS: withDefault(
+    integer(0, 36_500),
+    '90',
+    'days for which entries of the audit log are kept; 0 records nothing and removes what there is',
+  ),
   AUTHORIZATION: withDefault(
     z.enum(['scopes', 'open'], 'expected scopes or open'),
     'scopes',

@@ -3,6 +3,7 @@
  * with the same words through every door. Unknown fields are ignored; nothing is coerced.
  */
 import { z } from 'zod';
+import { AUDIT_ACTIONS } from './audit';
 import { AppError, badField, type FieldError, refuseField } from './errors';
 import { isReservedEvent, REQUESTED_STATES, RESERVED_EVENTS } from './protocol';
 import { NAMED_TOPIC } from './topic-names';
@@ -387,6 +388,14 @@ export const inboxQuerySchema = z.object({
 /** Several senders may have used one id: `from` says whose is meant. */
 export const messageQuerySchema = z.object({ from: userIdSchema.optional() });
 export const receiptsQuerySchema = z.object({ ...pageQuery, from: userIdSchema.optional() });
+
+/** Query parameters of the audit log. */
+export const auditQuerySchema = z.object({
+  ...pageQuery,
+  actor: userIdSchema.meta({ description: 'The `sub` of the token.' }).optional(),
+  action: z.enum(AUDIT_ACTIONS, `must be one of ${AUDIT_ACTIONS.join(', ')}`).optional(),
+  since: timeSchema.meta({ description: 'Only entries of this time or later.' }).optional(),
+});
 
 /** The header Idempotency-Key: visible ASCII, as header values are. */
 export const idempotencyKeySchema = z

@@ -1,23 +1,31 @@
 import type { Request, RequestHandler } from 'express';
+import type { NoteSend } from '../../handlers/audit';
 import type { CarryOut } from '../../handlers/idempotency';
 import type { Sender, Sent } from '../../handlers/sending';
 import { continueTrace } from '../../services/tracing';
 import { answerWritten } from '../answer';
-import { callerOf } from '../request';
+import { callerOf, requesterOf } from '../request';
 
 /**
  * Builds the last handler of a route that sends: what it does is carried out once under the request's
- * Idempotency-Key. Answers 202 to what was scheduled, and 400, 409 `request_in_progress` or 422
- * `idempotency_conflict` for the key.
+ * Idempotency-Key, and recorded in the audit log when it was. Answers 202 to what was scheduled, and 400, 409
+ * `request_in_progress` or 422 `idempotency_conflict` for the key.
  */
-export function createSendOnce(carryOut: CarryOut) {
-  return (work: (sender: Sender, request: Request) => Promise<Sent>): RequestHandler =>
+export function createSendOnce(carryOut: CarryOut, noteSend: NoteSend) {
+  return (
+    work: (sender: Sender, request: Request) => Promise<Sent>,
+    action: 'send' | 'broadcast' | 'batch',
+  ): RequestHandler =>
     async (request, response) => {
       const key = request.get('Idempotency-Key');
       const target = `${request.method} ${request.path}`;
       const { body } = request as { body: unknown };
       const written = await continueTrace(request.headers, () =>
-        carryOut({ caller: callerOf(request), key, target, body }, (sender) => work(sender, request)),
+        carryOut({ caller: callerOf(request), key, target, body }, async (sender) => {
+          const sent = await work(sender, request);
+          noteSend(requesterOf(request, response), action, sent);
+          return sent;
+        }),
       );
       answerWritten(response, written);
     };

@@ -1,4 +1,5 @@
 /** What the OpenAPI document says of each route: the tables of routes say how it is answered. */
+import { AUDIT } from './audit';
 import { GATEWAY } from './gateway';
 import { INBOX } from './inbox';
 import { MESSAGES } from './messages';
@@ -16,6 +17,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...MESSAGES,
   ...SCHEDULED,
   ...USERS,
+  ...AUDIT,
   ...TOPICS,
   ...GATEWAY,
   ...SERVICE,

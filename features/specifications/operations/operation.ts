@@ -43,6 +43,7 @@ export const TAGS = {
   Messages: 'What can be done with a message that was sent: for its sender, or scope `admin`.',
   Scheduled: 'Messages that wait for their time.',
   Users: 'Who is connected, and all that is kept of a user.',
+  Audit: 'Who did what, to how many. Never what was said.',
   Topics: 'A named topic is a log that its members follow. A private one is not there (404) for anybody else.',
   Gateway: "The paths and answers of a gateway that emits events to users: the payload is that event's first argument.",
   Service: 'Probes, metrics and these documents.',

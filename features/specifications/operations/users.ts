@@ -46,6 +46,7 @@ export const USERS: readonly Operation[] = [
     description: 'The token stays valid: the user may connect again.',
     scope: 'admin',
     answers: { 200: { description: 'How many there were; none is a success too.', schema: disconnectedAnswer } },
+    problems: WRITES,
   },
   {
     route: 'POST /users/:userId/revoke',

@@ -1,0 +1,48 @@
+/** The audit log: what sends leave in it, and reading it. */
+import { z } from 'zod';
+import type { Audit, Requester } from '../services/audit';
+import type { AuditEntry } from '../services/storage/contract';
+import type { ServiceAction } from '../utils/audit';
+import { toIsoTime } from '../utils/clock';
+import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { auditQuerySchema, parseInput } from '../utils/schemas';
+import type { Sent } from './sending';
+
+/** An entry, as lists show it. */
+export interface AuditItem extends Omit<AuditEntry, 'at'> {
+  /** ISO 8601. */
+  readonly time: string;
+}
+
+export type AuditOperations = ReturnType<typeof createAuditOperations>;
+export type NoteSend = AuditOperations['noteSend'];
+
+const STANDARD_LIMIT = 100;
+const CURSOR_KIND = 'audit';
+const positionSchema = z.object({ at: z.number(), id: z.string() });
+
+export function createAuditOperations(audit: Audit) {
+  /** Records a send, unless it only repeats an earlier one. */
+  function noteSend(requester: Requester, action: ServiceAction, { account, isRepeated, isScheduled }: Sent): void {
+    if (!isRepeated) audit.note(requester, { action: isScheduled ? 'schedule' : action, ...account });
+  }
+
+  /** What was done, newest first. */
+  async function list(query: unknown): Promise<{ items: readonly AuditItem[]; nextCursor: string | null }> {
+    const { limit = STANDARD_LIMIT, cursor, since, ...wanted } = parseInput(auditQuerySchema, query);
+    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
+    const from = since === undefined ? undefined : Math.max(0, Date.parse(since));
+    // One more than asked for shows whether there is a next page.
+    const found = await audit.list({ ...wanted, since: from, after, limit: limit + 1 });
+    const page = found.slice(0, limit);
+    const last = found.length > limit ? page.at(-1) : undefined;
+    const nextCursor = last === undefined ? null : writeCursor(CURSOR_KIND, { at: last.at, id: last.id });
+    return { items: page.map(toItem), nextCursor };
+  }
+
+  return { noteSend, list };
+}
+
+function toItem({ id, at, ...fields }: AuditEntry): AuditItem {
+  return { id, time: toIsoTime(at), ...fields };
+}

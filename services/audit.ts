@@ -1,0 +1,177 @@
+/**
+ * The audit log on its way to the store. What an administrator does is on disk before it is done; sends are written
+ * behind, in batches. A crash loses at most one interval of the latter.
+ */
+import type { AdminAction, AuditOutcome, ServiceAction } from '../utils/audit';
+import type { Clock } from '../utils/clock';
+import { newId } from '../utils/ids';
+import { type Caller, holdsScope } from '../utils/jwt';
+import type { Logger } from './logger';
+import type { AuditEntry, AuditQuery, Store } from './storage/contract';
+
+/**
+ * So many requests of one caller for one action have an entry each in a batch; the further ones share one. So neither
+ * memory nor the log grows with the traffic.
+ */
+export const ENTRIES_PER_BATCH = 20;
+
+const DAY_MS = 86_400_000;
+
+export interface AuditParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** 0: nothing is recorded. */
+  readonly retentionDays: number;
+  /** Are scopes off (AUTHORIZATION=open)? Then every caller is a service. */
+  readonly isOpen: boolean;
+}
+
+/** Who asks, and in which request. */
+export interface Requester extends Caller {
+  readonly requestId: string;
+}
+
+export type Act<Action> = { readonly action: Action } & Pick<AuditEntry, 'target' | 'messageId' | 'count'>;
+
+/** By actor and action; what follows behind ENTRIES_PER_BATCH is the shared entry. */
+type Batch = Map<string, AuditEntry[]>;
+
+export class Audit {
+  #pending: Batch = new Map();
+  /** Begun entries whose end is not in the store yet, by id. */
+  #ended = new Map<string, AuditEntry>();
+  #flushing: Promise<void> | undefined;
+  /** The batch after the one that is being written: all who ask for it meanwhile wait for the same one. */
+  #nextFlush: Promise<void> | undefined;
+
+  constructor(private readonly parts: AuditParts) {}
+
+  get #isOff(): boolean {
+    return this.parts.retentionDays === 0;
+  }
+
+  /** Records what a service has done, and nothing of other callers; it is written within a second. */
+  note(requester: Requester, act: Act<ServiceAction>): void {
+    if (this.#isOff || !this.#isService(requester)) return;
+    const { action, count } = act;
+    const own = this.#pending.get(keyOf(requester.userId, action));
+    const shared = own?.[ENTRIES_PER_BATCH];
+    // In place: nothing is made for what is one of many.
+    if (own !== undefined && shared !== undefined) own[ENTRIES_PER_BATCH] = added(shared, 1, count);
+    else place(this.#pending, this.#entry(requester, act, 'done'));
+  }
+
+  #isService(caller: Caller): boolean {
+    return this.parts.isOpen || holdsScope(caller, 'send') || holdsScope(caller, 'broadcast');
+  }
+
+  #entry({ userId, requestId }: Requester, act: Act<AdminAction | ServiceAction>, outcome: AuditOutcome): AuditEntry {
+    const at = this.parts.clock.now();
+    return { id: newId(at), at, actor: userId, outcome, requestId, ...act };
+  }
+
+  /**
+   * Does what only an administrator may. Nothing is done unless it was recorded before, and its end is recorded before
+   * this resolves: an entry that stays `begun` tells of a crash, or of a store that went away meanwhile.
+   * @throws StoreError when it could not be recorded: then nothing was done; and whatever `work` throws.
+   */
+  async carryOut<Result>(
+    requester: Requester,
+    act: Act<AdminAction>,
+    work: () => Promise<Result> | Result,
+    countOf: (result: Result) => number,
+  ): Promise<Result> {
+    const entry = await this.begin(requester, act);
+    let result: Result;
+    try {
+      result = await work();
+    } catch (error) {
+      await this.end(entry, 'failed', undefined);
+      throw error;
+    }
+    await this.end(entry, 'done', countOf(result));
+    return result;
+  }
+
+  /** The same in two steps. @throws StoreError */
+  async begin(requester: Requester, act: Act<AdminAction>): Promise<AuditEntry> {
+    const entry = this.#entry(requester, act, 'begun');
+    if (!this.#isOff) await this.parts.store.saveAudit([entry]);
+    return entry;
+  }
+
+  async end(entry: AuditEntry, outcome: AuditOutcome, count: number | undefined): Promise<void> {
+    if (this.#isOff) return;
+    this.#ended.set(entry.id, { ...entry, outcome, ...(count === undefined ? {} : { count }) });
+    await this.flush();
+  }
+
+  /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
+  flush(): Promise<void> {
+    this.#nextFlush ??= this.#flushAfter(this.#flushing);
+    return this.#nextFlush;
+  }
+
+  async #flushAfter(running: Promise<void> | undefined): Promise<void> {
+    await running;
+    this.#flushing = this.#nextFlush;
+    this.#nextFlush = undefined;
+    await this.#writeBatch();
+  }
+
+  async #writeBatch(): Promise<void> {
+    const [pending, ended] = [this.#pending, this.#ended];
+    if (pending.size === 0 && ended.size === 0) return;
+    this.#pending = new Map();
+    this.#ended = new Map();
+    try {
+      await this.parts.store.saveAudit([...[...pending.values()].flat(), ...ended.values()]);
+    } catch (error) {
+      this.parts.logger.error({ err: error }, 'the audit log could not be written, what is new stays in memory');
+      // Behind what is older, within the same bounds.
+      for (const entries of this.#pending.values()) for (const entry of entries) place(pending, entry);
+      this.#pending = pending;
+      for (const [id, entry] of this.#ended) ended.set(id, entry);
+      this.#ended = ended;
+    }
+  }
+
+  /** Entries that fit, newest first; of other nodes those of up to a second ago. */
+  async list(query: AuditQuery): Promise<readonly AuditEntry[]> {
+    await this.flush();
+    return this.parts.store.audit(query);
+  }
+
+  /** Removes what is older than the retention, at most `limit` entries. @returns how many. */
+  prune(limit: number): Promise<number> {
+    const { store, clock, retentionDays } = this.parts;
+    return store.pruneAudit(clock.now() - retentionDays * DAY_MS, limit);
+  }
+}
+
+function place(batch: Batch, entry: AuditEntry): void {
+  const key = keyOf(entry.actor, entry.action);
+  const entries = batch.get(key);
+  if (entries === undefined) {
+    batch.set(key, [entry]);
+    return;
+  }
+  const shared = entries[ENTRIES_PER_BATCH];
+  if (entries.length < ENTRIES_PER_BATCH) entries.push(entry);
+  else entries[ENTRIES_PER_BATCH] = shared === undefined ? toShared(entry) : added(shared, entry.requests, entry.count);
+}
+
+/** Without what is of one request only. */
+function toShared({ target, messageId, requestId, requests = 1, ...entry }: AuditEntry): AuditEntry {
+  return { ...entry, requests };
+}
+
+function added(shared: AuditEntry, requests = 1, count = 0): AuditEntry {
+  return { ...shared, requests: (shared.requests ?? 1) + requests, count: (shared.count ?? 0) + count };
+}
+
+/** No action contains a blank. */
+function keyOf(actor: string, action: string): string {
+  return `${action} ${actor}`;
+}
