@@ -23,8 +23,18 @@ export async function answerLines(response: Response, lines: AsyncIterable<objec
     if (response.closed) return;
     // Not before there is something to say: until then a fault is answered as such.
     if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson; charset=utf-8' });
-    if (!response.write(`${JSON.stringify(line)}\n`))
-      await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    if (!response.write(`${JSON.stringify(line)}\n`)) await drained(response);
   }
   response.end();
+}
+
+/** Resolves when more can be written, or nothing can any more; leaves no listener behind. */
+async function drained(response: Response): Promise<void> {
+  const listening = new AbortController();
+  const { signal } = listening;
+  try {
+    await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })]);
+  } finally {
+    listening.abort();
+  }
 }
