@@ -223,6 +223,8 @@ describe('the answers of the service', () => {
     await checked.ask('DELETE /websocket/users/user123/disconnect', 200);
     await checked.ask('POST /users/user123/revoke', 200, { body: { jti: 'one' } });
     await checked.ask('DELETE /users/user123/data', 200);
+    await checked.ask('GET /audit?limit=1', 200);
+    await checked.ask('GET /audit?actor=service&action=send&since=2026-01-01T00:00:00Z', 200);
     for (const path of ['livez', 'readyz', 'healthz', 'metrics', 'openapi.json', 'asyncapi.json']) {
       await checked.ask(`GET /${path}`, 200, { token: '' });
     }
