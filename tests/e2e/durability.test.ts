@@ -243,3 +243,26 @@ it('a revocation that was answered holds after kill -9', async () => {
   const again = await start(directory);
   expect(await statusOf(again.url)).toBe(401);
 });
+
+it('what an administrator did is in the audit log after kill -9', async () => {
+  const directory = temporaryDirectory();
+  const headers = { Authorization: `Bearer ${testToken('admin', { scope: 'admin' })}` };
+  const did: object[] = [];
+  const ACTIONS = [
+    ['revoke', 'POST', '/users/anna/revoke'],
+    ['erase', 'DELETE', '/users/anna/data'],
+    ['disconnect', 'DELETE', '/websocket/users/anna/disconnect'],
+  ] as const;
+  for (const [action, method, path] of ACTIONS) {
+    const { process: server, url } = await start(directory);
+    const response = await fetch(url + path, { method, headers });
+    server.child.kill('SIGKILL');
+    expect(response.status).toBe(200);
+    const requestId = response.headers.get('x-request-id');
+    did.unshift({ actor: 'admin', action, outcome: 'done', target: '@anna', count: 0, requestId });
+    await server.end('SIGKILL');
+  }
+  const { url } = await start(directory);
+  const { items } = (await (await fetch(`${url}/audit`, { headers })).json()) as { items: object[] };
+  expect(items).toMatchObject(did);
+});
