@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { clientActions, clientEvents, type SocketOperations } from '../features/client-events';
 import type { mountRoutes } from '../features/routes';
 import { renderConfigurationPage } from '../scripts/generate-docs';
+import { AUDIT_ACTIONS } from '../utils/audit';
 import { describeVariables, renderEnvExample } from '../utils/config';
 import { ERROR_KINDS } from '../utils/errors';
 import { CLOSE_CODES, CLOSING_CODES, REQUESTED_STATES, SERVER_EVENTS } from '../utils/protocol';
@@ -133,6 +134,12 @@ describe('docs/reference/http.md', () => {
   it('has each send option in its table', () => {
     const options = Object.keys(contentSchema.shape).filter((name) => name !== 'type' && name !== 'data');
     expect(firstCells(section(page, 'Send options')).sort()).toEqual(options.sort());
+  });
+
+  it('has each action of the audit log in its table', () => {
+    const rows = section(page, 'Audit log').split('| Action |')[1]?.split('\n\n')[0] ?? '';
+    const actions = Array.from(rows.matchAll(/^\| (`[^|]+) \|/gm), ([, names = '']) => inBackticks(names)).flat();
+    expect(actions.sort()).toEqual([...AUDIT_ACTIONS].sort());
   });
 
   it('has each state that may be asked for in its table', () => {
