@@ -68,7 +68,7 @@ export class Audit {
 
   #entry({ userId, requestId }: Requester, act: Act<AdminAction | ServiceAction>, outcome: AuditOutcome): AuditEntry {
     const at = this.parts.clock.now();
-    return { id: newId(at), at, actor: userId, outcome, requestId, ...act };
+    return { id: newId(at), at, actor: userId, ...act, outcome, requestId };
   }
 
   /**

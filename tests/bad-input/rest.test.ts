@@ -812,6 +812,7 @@ const routes: [method: string, path: string][] = [
   ['GET', '/websocket/users/victim/status'],
   ['GET', '/websocket/me/status'],
   ['DELETE', '/websocket/users/victim/disconnect'],
+  ['GET', '/audit'],
 ];
 
 describe('other methods', () => {
@@ -841,6 +842,7 @@ describe('scopes', () => {
     ['GET', '/websocket/users/connected', 'presence'],
     ['GET', '/websocket/users/victim/status', 'presence'],
     ['DELETE', '/websocket/users/victim/disconnect', 'admin'],
+    ['GET', '/audit', 'admin'],
   ];
 
   it.each(wanted)('%s %s names the scope that is missing: %s', async (method, path, scope) => {

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
 import type { Response } from 'express';
 import { answerLines } from '../../features/answer';
 import { range } from '../support/service';
@@ -23,7 +24,7 @@ it('lines to a slow reader arrive whole, and waiting for it leaves no listeners 
     await answerLines(response as Response, lines());
   });
   server.listen(0, '127.0.0.1');
-  onTestEnd(() => new Promise((resolve) => server.close(resolve)));
+  onTestEnd(() => promisify(server.close.bind(server))());
   await once(server, 'listening');
   const [response] = (await once(get({ port: (server.address() as AddressInfo).port }), 'response')) as [
     IncomingMessage,
