@@ -4,7 +4,7 @@ import type { Audit, Requester } from '../services/audit';
 import type { AuditEntry } from '../services/storage/contract';
 import type { ServiceAction } from '../utils/audit';
 import { toIsoTime } from '../utils/clock';
-import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { cutPage, readCursor, writeCursor } from '../utils/opaque-cursor';
 import { auditQuerySchema, parseInput } from '../utils/schemas';
 import type { Sent } from './sending';
 
@@ -32,11 +32,8 @@ export function createAuditOperations(audit: Audit) {
     const { limit = STANDARD_LIMIT, cursor, since, ...wanted } = parseInput(auditQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
     const from = since === undefined ? undefined : Math.max(0, Date.parse(since));
-    // One more than asked for shows whether there is a next page.
     const found = await audit.list({ ...wanted, since: from, after, limit: limit + 1 });
-    const page = found.slice(0, limit);
-    const last = found.length > limit ? page.at(-1) : undefined;
-    const nextCursor = last === undefined ? null : writeCursor(CURSOR_KIND, { at: last.at, id: last.id });
+    const { page, nextCursor } = cutPage(found, limit, ({ at, id }) => writeCursor(CURSOR_KIND, { at, id }));
     return { items: page.map(toItem), nextCursor };
   }
 

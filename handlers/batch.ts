@@ -6,6 +6,7 @@ import {
   batchItemSchema,
   batchSchema,
   contentSchema,
+  MAX_BATCH_ITEMS,
   parseField,
   parseInput,
   topicNameSchema,
@@ -30,7 +31,6 @@ export type SendBatch = ReturnType<typeof createSendBatch>;
 
 /** An item calls `topic` what operations on topics call `name`. */
 const ITEM_FIELDS = new Map([['name', 'topic']]);
-const MAX_BATCH_ITEMS = 1_000;
 
 interface Checked {
   readonly topic: string;

@@ -5,7 +5,7 @@ import type { Scheduled, Store } from '../services/storage/contract';
 import { toIsoTime } from '../utils/clock';
 import { type AppError, ambiguousId, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
-import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { cutPage, readCursor, writeCursor } from '../utils/opaque-cursor';
 import { listQuerySchema, messageIdSchema, messageQuerySchema, parseField, parseInput } from '../utils/schemas';
 
 /** A message that waits, as lists show it. */
@@ -36,11 +36,8 @@ export function createScheduleOperations(store: Store, audit: Pick<Audit, 'note'
   ): Promise<{ items: readonly ScheduledAnswer[]; nextCursor: string | null }> {
     const { limit = STANDARD_LIMIT, cursor } = parseInput(listQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
-    // One more than asked for shows whether there is a next page.
     const found = await store.scheduled({ from: ownOnly(caller), limit: limit + 1, after });
-    const page = found.slice(0, limit);
-    const last = found.length > limit ? page.at(-1) : undefined;
-    const nextCursor = last === undefined ? null : writeCursor(CURSOR_KIND, positionOf(last));
+    const { page, nextCursor } = cutPage(found, limit, (last) => writeCursor(CURSOR_KIND, positionOf(last)));
     return { items: page.map(toScheduledAnswer), nextCursor };
   }
 

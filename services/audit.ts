@@ -6,6 +6,7 @@ import type { AdminAction, AuditOutcome, ServiceAction } from '../utils/audit';
 import type { Clock } from '../utils/clock';
 import { newId } from '../utils/ids';
 import { type Caller, holdsScope } from '../utils/jwt';
+import { FollowingFlight } from '../utils/single-flight';
 import type { Logger } from './logger';
 import type { AuditEntry, AuditQuery, Store } from './storage/contract';
 
@@ -41,9 +42,7 @@ export class Audit {
   #pending: Batch = new Map();
   /** Begun entries whose end is not in the store yet, by id. */
   #ended = new Map<string, AuditEntry>();
-  #flushing: Promise<void> | undefined;
-  /** The batch after the one that is being written: all who ask for it meanwhile wait for the same one. */
-  #nextFlush: Promise<void> | undefined;
+  readonly #batches = new FollowingFlight(() => this.#writeBatch());
 
   constructor(private readonly parts: AuditParts) {}
 
@@ -109,15 +108,7 @@ export class Audit {
 
   /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
   flush(): Promise<void> {
-    this.#nextFlush ??= this.#flushAfter(this.#flushing);
-    return this.#nextFlush;
-  }
-
-  async #flushAfter(running: Promise<void> | undefined): Promise<void> {
-    await running;
-    this.#flushing = this.#nextFlush;
-    this.#nextFlush = undefined;
-    await this.#writeBatch();
+    return this.#batches.run();
   }
 
   async #writeBatch(): Promise<void> {

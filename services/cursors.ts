@@ -5,6 +5,7 @@
  */
 import type { Logger } from 'pino';
 import type { Clock } from '../utils/clock';
+import { FollowingFlight } from '../utils/single-flight';
 import type { Cursor, Position, Sending, Store } from './storage/contract';
 
 export const WRITE_BEHIND_INTERVAL_MS = 1_000;
@@ -17,9 +18,7 @@ export class Cursors {
   #writing: ReadonlyMap<string, Cursor> = new Map();
   #batchesWritten = 0;
   #isFlushingSoon = false;
-  #flushing: Promise<void> | undefined;
-  /** The batch after the one that is being written: all who ask for it meanwhile wait for the same one. */
-  #nextFlush: Promise<void> | undefined;
+  readonly #batches = new FollowingFlight(() => this.#writeBatch());
 
   constructor(
     private readonly store: Store,
@@ -89,15 +88,7 @@ export class Cursors {
 
   /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
   flush(): Promise<void> {
-    this.#nextFlush ??= this.#flushAfter(this.#flushing);
-    return this.#nextFlush;
-  }
-
-  async #flushAfter(running: Promise<void> | undefined): Promise<void> {
-    await running;
-    this.#flushing = this.#nextFlush;
-    this.#nextFlush = undefined;
-    await this.#writeBatch();
+    return this.#batches.run();
   }
 
   async #writeBatch(): Promise<void> {

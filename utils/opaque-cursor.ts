@@ -9,6 +9,20 @@ export function writeCursor(kind: string, position: unknown): string {
   return Buffer.from(JSON.stringify([kind, position]), 'utf8').toString('base64url');
 }
 
+/**
+ * A page of a list.
+ * @param found one item more than the page may have shows that there is another page.
+ */
+export function cutPage<Item>(
+  found: readonly Item[],
+  limit: number,
+  cursorOf: (last: Item) => string,
+): { readonly page: readonly Item[]; readonly nextCursor: string | null } {
+  const page = found.slice(0, limit);
+  const last = found.length > limit ? page.at(-1) : undefined;
+  return { page, nextCursor: last === undefined ? null : cursorOf(last) };
+}
+
 /** @throws AppError `bad_request` naming `cursor` for what `writeCursor` has not made for this kind. */
 export function readCursor<Schema extends z.ZodType>(kind: string, schema: Schema, cursor: string): z.output<Schema> {
   const [foundKind, position] = decode(cursor);

@@ -191,6 +191,8 @@ const gatewayContent = { event: eventSchema, message: dataSchema };
 export const gatewaySendSchema = z.object({ userId: userIdSchema, ...gatewayContent });
 export const gatewaySendManySchema = z.object({ userIds: recipients, ...gatewayContent });
 
+/** Items of one batch. More are 413 `batch_too_large`, and not a refused field. */
+export const MAX_BATCH_ITEMS = 1_000;
 /** Items of a batch are checked one by one: each fails alone. */
 export const batchSchema = z.object({ messages: z.array(z.unknown()).min(1, 'must not be empty') });
 const TARGETS = ['userId', 'topic', 'broadcast'] as const;

@@ -10,6 +10,7 @@ import {
   batchItemSchema,
   batchSchema,
   contentSchema,
+  MAX_BATCH_ITEMS,
   messageToUserSchema,
   messageToUsersSchema,
   notificationSchema,
@@ -17,9 +18,6 @@ import {
   userIdSchema,
 } from '../../../utils/schemas';
 import { type Operation, SENDS, SENT, SENT_LATER, WRITES } from './operation';
-
-/** More are 413 `batch_too_large`, and not a refused field. */
-const MAX_BATCH_ITEMS = 1_000;
 
 /** An item of a batch: what it has to be to be sent. One that is something else fails alone. */
 const batchRequest = batchSchema.extend({
