@@ -33,12 +33,9 @@ export class PlainConnection implements Connection {
   readonly isAcknowledging: boolean;
   caller: Caller;
   #isClosing = false;
-  #unsent = 0;
-  #waiting: (() => void)[] = [];
-  readonly #onSent = () => {
-    this.#unsent -= 1;
-    if (this.#unsent === 0) this.release();
-  };
+  readonly #webSocket: WebSocket;
+  readonly #tcp: TcpSocket;
+  readonly #maxBufferedBytes: number;
 
   constructor(private readonly parts: PlainConnectionParts) {
     this.id = parts.id;
@@ -46,6 +43,9 @@ export class PlainConnection implements Connection {
     this.origin = parts.origin;
     this.isAcknowledging = parts.device !== DEFAULT_DEVICE;
     this.caller = parts.caller;
+    this.#webSocket = parts.webSocket;
+    this.#tcp = tcpSocketOf(parts.webSocket);
+    this.#maxBufferedBytes = parts.maxBufferedBytes;
   }
 
   get userId(): string {
@@ -53,51 +53,41 @@ export class PlainConnection implements Connection {
   }
 
   get isOpen(): boolean {
-    return !this.#isClosing && this.parts.webSocket.readyState === this.parts.webSocket.OPEN;
+    return !this.#isClosing && this.#webSocket.readyState === OPEN;
   }
 
   send(event: string, payload: unknown): void {
-    this.#write(encodeFrame(event, payload));
-    this.#checkBuffer();
+    if (this.#webSocket.readyState === OPEN) this.#write(plainTransport.encodeEvent(event, payload) as Buffer);
   }
 
-  /** Hands ws a frame that was encoded for all members, as Engine.IO does. */
   writeFrame(frame: unknown): boolean {
     if (!this.isOpen) return false;
-    this.#unsent += 1;
-    senderOf(this.parts.webSocket).sendFrame([frame as Buffer], this.#onSent);
-    this.#checkBuffer();
+    this.#write(frame as Buffer);
     return true;
   }
 
-  #write(frame: string): void {
-    const { webSocket } = this.parts;
-    if (webSocket.readyState !== webSocket.OPEN) return;
-    this.#unsent += 1;
-    webSocket.send(frame, TEXT, this.#onSent);
-  }
-
-  #checkBuffer(): void {
-    const { webSocket, maxBufferedBytes, onSlow } = this.parts;
+  /**
+   * Without compression ws writes frames in the order of the calls, so whole ones may go past it. No callback: that
+   * would cost an entry in node's queue of ticks for each frame and member.
+   */
+  #write(frame: Buffer): void {
+    this.#tcp.write(frame);
+    const unsent = this.#tcp.writableLength;
     // One frame alone is on its way whatever its size: a backlog begins behind it.
-    if (this.#unsent > 1 && webSocket.bufferedAmount > maxBufferedBytes && this.isOpen) onSlow(this);
+    if (unsent > this.#maxBufferedBytes && unsent > frame.length && this.isOpen) this.parts.onSlow(this);
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
-    const tcp = tcpSocketOf(this.parts.webSocket);
-    tcp?.cork();
-    for (const message of messages) this.#write(encodeMessage(message, counts));
-    tcp?.uncork();
+    if (this.#webSocket.readyState !== OPEN) return;
+    this.#tcp.cork();
+    for (const message of messages) this.#tcp.write(plainTransport.encodeMessage(message, counts) as Buffer);
+    this.#tcp.uncork();
   }
 
   drained(): Promise<void> {
-    if (this.#unsent === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
-  /** Lets everyone go on who waits for the buffer: it is empty, or nothing will leave it any more. */
-  release(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    if (this.#tcp.destroyed || this.#tcp.writableLength === 0) return Promise.resolve();
+    // Called back when all before it is written, or never will be.
+    return new Promise((resolve) => this.#tcp.write('', () => resolve()));
   }
 
   close(closing: Closing): void {
@@ -114,13 +104,13 @@ export class PlainConnection implements Connection {
   }
 
   #end(code: number, reason: string): void {
-    this.parts.webSocket.close(code, reason);
+    this.#webSocket.close(code, reason);
     setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS).unref();
   }
 
   terminate(): void {
     this.#isClosing = true;
-    this.parts.webSocket.terminate();
+    this.#webSocket.terminate();
   }
 }
 
@@ -130,20 +120,13 @@ const plainTransport: Transport = {
   encodeEvent: (event, payload) => textFrame(Buffer.from(encodeFrame(event, payload), 'utf8')),
 };
 
-/** The part of ws that takes whole frames. Without compression it writes them in the order of the calls. */
-interface FrameSender {
-  sendFrame(frames: readonly [Buffer], onSent: () => void): void;
-}
-
-function senderOf(webSocket: WebSocket): FrameSender {
-  return (webSocket as unknown as { readonly _sender: FrameSender })._sender;
-}
-
 const NORMAL_CLOSURE = 1000;
-const TEXT = { binary: false } as const;
+/** The `readyState` of a connection that is neither opening nor closing. */
+const OPEN = 1;
 
-function tcpSocketOf(webSocket: WebSocket): TcpSocket | undefined {
-  return (webSocket as unknown as { readonly _socket?: TcpSocket })._socket;
+/** The connection below an open WebSocket. */
+function tcpSocketOf(webSocket: WebSocket): TcpSocket {
+  return (webSocket as unknown as { readonly _socket: TcpSocket })._socket;
 }
 
 /** A frame of the plain endpoint: the name of the event beside the fields of its payload. */

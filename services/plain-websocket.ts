@@ -160,7 +160,6 @@ export class PlainWebSocketService {
     this.#peers.delete(peer);
     if (peer.connection === undefined) return;
     this.parts.sessions.leave(peer.connection);
-    peer.connection.release();
   }
 
   #authenticate(peer: Peer, token: string, device: unknown): void {

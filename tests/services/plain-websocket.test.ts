@@ -640,6 +640,28 @@ describe('the end of a connection', () => {
     expect(await back.next('message')).toMatchObject({ seq: 1 });
   });
 
+  it('ends a catch-up that waits for a reader who does not read', async () => {
+    const service = await startService({ env: { MAX_MESSAGE_BYTES: '700000' } });
+    // 30 MB: more than the operating system's buffers hold.
+    const data = 'x'.repeat(600_000);
+    for (const _n of range(1, 50)) {
+      await service.api.post('/websocket/message/user').send({ userId: 'anna', type: 't', data }).expect(200);
+    }
+    const running = async () => {
+      const { text } = await service.anonymous.get('/metrics').expect(200);
+      return /^tidings_catch_ups_running (\d+)$/m.exec(text)?.[1];
+    };
+    const slow = openPlain(service.url, { path: `/ws?token=${service.token('anna')}` });
+    slow.socket.once('open', () => slow.socket.pause());
+    await eventually(
+      () => statusOf(service, 'anna'),
+      ({ connected }) => connected === true,
+    );
+    expect(await running()).toBe('1');
+    await service.api.delete('/websocket/users/anna/disconnect').expect(200);
+    await eventually(running, (count) => count === '0');
+  });
+
   describe.each([
     ['a close frame', closeFrame(1000), 1000],
     ['the action disconnect', textFrame({ action: 'disconnect' }), 1000],
