@@ -1,52 +1,68 @@
 /**
- * Rounds of chaos on two nodes until the time is over; ends with 1 when a round has found a violation.
- *   npm run chaos -- --minutes 10 [--load 5] [--patient] [--keep DIRECTORY]
+ * Makes faults happen, scenario by scenario, until the time is over; ends with 1 when a round has found a violation.
+ *   npm run chaos -- --minutes 10 [--only F1,F6] [--keep DIRECTORY] [--write]
  * TIDINGS_SEED=<seed> makes every round go wrong as the one with that seed.
  */
 import '../tests/chaos/without-jest';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { MongoClient } from 'mongodb';
-import { type RoundOptions, type RoundReport, runRound } from '../tests/chaos/two-nodes';
+import { type Results, renderTable, replaceTable } from '../tests/chaos/report';
+import { missingNeeds, type Outcome, type Scenario } from '../tests/chaos/scenario';
+import { SCENARIOS } from '../tests/chaos/scenarios/index';
 import { MONGODB_URL } from '../tests/support/cluster';
-import { REDIS_SERVER } from '../tests/support/redis';
+import { seededRandom } from '../tests/support/random';
 import { runCleanups } from '../tests/support/temporary';
 
 const USAGE = `Usage:
-  npm run chaos -- --minutes N [--load SECONDS] [--patient] [--keep DIRECTORY]
-    --minutes  how long; the round that has begun is finished
-    --load     seconds of load in a round, 5 if not given
-    --patient  wait until the Idempotency-Keys of killed nodes are free by themselves, about a minute a round
-    --keep     writes history and logs of each round with a violation to this directory`;
+  npm run chaos -- --minutes N [--only FAULTS] [--keep DIRECTORY] [--write]
+  npm run chaos -- --rounds N  [--only FAULTS] [--keep DIRECTORY] [--write]
+    --minutes  how long: the scenarios take turns, and the round that has begun is finished
+    --rounds   how often each scenario, instead of a time
+    --only     some of them, by fault: --only F1,F6
+    --keep     writes what is known of each round with a violation to this directory
+    --write    puts the table into docs/operations/reliability.md`;
 
+const PAGE = join(__dirname, '../docs/operations/reliability.md');
 const MINUTE_MS = 60_000;
 const MONGODB_PATIENCE_MS = 3_000;
 
 /** A mistake at the terminal, or something that is not there: told in one sentence, without a stack. */
 class UsageError extends Error {}
 
-interface Options extends Omit<RoundOptions, 'name'> {
-  readonly milliseconds: number;
+interface Options {
+  /** Is there time for another turn, after so many? */
+  readonly goesOn: (turns: number) => boolean;
+  readonly scenarios: readonly Scenario[];
   readonly keep: string | undefined;
+  readonly isWriting: boolean;
 }
 
 function readOptions(): Options {
   const { values } = parseArgs({
     options: {
       minutes: { type: 'string' },
-      load: { type: 'string', default: '5' },
-      patient: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      only: { type: 'string' },
       keep: { type: 'string' },
+      write: { type: 'boolean', default: false },
     },
   });
-  if (values.minutes === undefined) throw new UsageError(USAGE);
-  return {
-    milliseconds: readAmount('--minutes', values.minutes) * MINUTE_MS,
-    loadMs: readAmount('--load', values.load) * 1_000,
-    waitsForLeases: values.patient,
-    keep: values.keep,
-  };
+  const { minutes, rounds, only, keep, write } = values;
+  if ((minutes === undefined) === (rounds === undefined)) throw new UsageError(USAGE);
+  if (write && only !== undefined)
+    throw new UsageError('--write: the table holds all scenarios, so --only is not possible');
+  return { goesOn: readEnd(minutes, rounds), scenarios: choose(only), keep, isWriting: write };
+}
+
+function readEnd(minutes: string | undefined, rounds: string | undefined): Options['goesOn'] {
+  if (minutes === undefined) {
+    const most = readAmount('--rounds', rounds ?? '');
+    return (turns) => turns < most;
+  }
+  const deadline = performance.now() + readAmount('--minutes', minutes) * MINUTE_MS;
+  return (turns) => turns === 0 || performance.now() < deadline;
 }
 
 function readAmount(name: string, text: string): number {
@@ -55,18 +71,27 @@ function readAmount(name: string, text: string): number {
   return amount;
 }
 
-async function assertNeeds(): Promise<void> {
-  if (MONGODB_URL === undefined || MONGODB_URL === '') {
-    throw new UsageError(
-      'TEST_MONGODB_URL is not set: a MongoDB on which rounds may make databases of their own, ' +
-        'for example TEST_MONGODB_URL=mongodb://127.0.0.1:27017',
-    );
+/** `F1` means every scenario in which that fault happens. */
+function choose(only: string | undefined): readonly Scenario[] {
+  if (only === undefined) return SCENARIOS;
+  const names = only.split(',');
+  const unknown = names.find((name) => !SCENARIOS.some(({ id }) => id.split(' ').includes(name)));
+  if (unknown !== undefined) throw new UsageError(`--only: there is no scenario of the fault ${unknown}`);
+  return SCENARIOS.filter(({ id }) => names.some((name) => id.split(' ').includes(name)));
+}
+
+/** Every scenario must be able to run: a table with holes would say more than was seen. */
+async function assertNeeds(scenarios: readonly Scenario[]): Promise<void> {
+  const missing = new Map(scenarios.flatMap((scenario) => missingNeeds(scenario).map((need) => [need, scenario.id])));
+  for (const [need, id] of missing) {
+    throw new UsageError(`${id} needs ${need}, which was not found. Choose others with --only, or install it.`);
   }
-  if (REDIS_SERVER === undefined) {
-    throw new UsageError('redis-server was not found on the PATH: each round starts one of its own. Install Redis.');
-  }
+  if (scenarios.some(({ needs }) => needs.includes('mongodb'))) await assertMongoDb(MONGODB_URL ?? '');
+}
+
+async function assertMongoDb(url: string): Promise<void> {
   try {
-    const client = await MongoClient.connect(MONGODB_URL, { serverSelectionTimeoutMS: MONGODB_PATIENCE_MS });
+    const client = await MongoClient.connect(url, { serverSelectionTimeoutMS: MONGODB_PATIENCE_MS });
     await client.close();
   } catch (error) {
     throw new UsageError(`TEST_MONGODB_URL: no MongoDB answers there. ${error instanceof Error ? error.message : ''}`);
@@ -74,53 +99,55 @@ async function assertNeeds(): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { milliseconds, keep, ...options } = readOptions();
-  await assertNeeds();
-  const deadline = performance.now() + milliseconds;
-  const reports: RoundReport[] = [];
-  do {
-    const name = `round ${reports.length + 1}`;
-    try {
-      const report = await runRound({ ...options, name });
-      reports.push(report);
-      console.log(describeRound(name, report));
-      if (keep !== undefined && report.violations.length > 0) keepEvidence(keep, name, report);
-    } finally {
-      await runCleanups();
+  const { goesOn, scenarios, keep, isWriting } = readOptions();
+  await assertNeeds(scenarios);
+  const results = scenarios.map((scenario) => ({ scenario, outcomes: [] as Outcome[] }));
+  for (let turn = 0; goesOn(turn); turn += 1) {
+    for (const { scenario, outcomes } of results) {
+      if (!goesOn(turn)) break;
+      outcomes.push(await runOnce(scenario, turn + 1, keep));
     }
-  } while (performance.now() < deadline);
-  console.log(summarize(reports));
-  process.exitCode = reports.some(({ violations }) => violations.length > 0) ? 1 : 0;
+  }
+  const table = renderTable(results);
+  console.log(`\n${table}\n\n${summarize(results)}`);
+  if (isWriting) writeFileSync(PAGE, replaceTable(readFileSync(PAGE, 'utf8'), table));
+  process.exitCode = results.some(({ outcomes }) => outcomes.some(isBad)) ? 1 : 0;
 }
 
-function describeRound(name: string, report: RoundReport): string {
-  const { seed, sends, tries, deliveries, connections, faults, recovery, violations } = report;
-  const verdict = violations.length === 0 ? 'ok' : `${violations.length} VIOLATIONS`;
-  const numbers = `${sends} sends in ${tries} tries, ${deliveries} deliveries on ${connections} connections`;
-  const line = `${name}: seed ${seed}, ${numbers}, [${faults.join('; ')}], ${describeRecovery(recovery)}: ${verdict}`;
-  return [line, ...violations.map((sentence) => `  ${sentence}`)].join('\n');
+async function runOnce(scenario: Scenario, round: number, keep: string | undefined): Promise<Outcome> {
+  const name = `${scenario.id}, round ${round}`;
+  const random = seededRandom(name);
+  try {
+    const outcome = await scenario.run(random);
+    console.log(describeRound(name, outcome));
+    if (keep !== undefined && isBad(outcome)) keepEvidence(keep, `${name} ${random.seed}`, outcome);
+    return outcome;
+  } finally {
+    await runCleanups();
+  }
 }
 
-function describeRecovery(recovery: RoundReport['recovery']): string {
-  return Object.entries(recovery)
-    .map(([stage, milliseconds]) => `${stage} after ${milliseconds} ms`)
-    .join(', ');
+function describeRound(name: string, { figures, violations }: Outcome): string {
+  const verdict = violations.length === 0 ? 'held' : `${violations.length} VIOLATIONS`;
+  const numbers = Object.entries(figures).map(([what, value]) => `${what} ${value}`);
+  return [`${name}: ${[verdict, ...numbers].join(', ')}`, ...violations.map((sentence) => `  ${sentence}`)].join('\n');
 }
 
-function keepEvidence(directory: string, name: string, report: RoundReport): void {
+function keepEvidence(directory: string, name: string, outcome: Outcome): void {
   mkdirSync(directory, { recursive: true });
-  const path = join(directory, `${name.replace(' ', '-')}-${report.seed}.json`);
-  writeFileSync(path, JSON.stringify(report, undefined, 1));
+  const path = join(directory, `${name.replaceAll(/[^A-Za-z0-9]+/g, '-')}.json`);
+  writeFileSync(path, JSON.stringify(outcome, undefined, 1));
   console.log(`  kept in ${path}`);
 }
 
-function summarize(reports: readonly RoundReport[]): string {
-  const sum = (numberOf: (report: RoundReport) => number) => reports.reduce((all, one) => all + numberOf(one), 0);
-  const bad = reports.filter(({ violations }) => violations.length > 0);
-  const numbers = `${sum(({ sends }) => sends)} sends, ${sum(({ deliveries }) => deliveries)} deliveries`;
-  const verdict =
-    bad.length === 0 ? 'no violation' : `violations with the seeds ${bad.map(({ seed }) => seed).join(', ')}`;
-  return `${reports.length} rounds, ${numbers}, ${sum(({ faults }) => faults.length)} faults: ${verdict}`;
+function summarize(results: readonly Results[]): string {
+  const all = results.flatMap(({ outcomes }) => outcomes);
+  const bad = all.filter(isBad).length;
+  return `${all.length} rounds of ${results.length} scenarios: ${bad === 0 ? 'no violation' : `violations in ${bad}`}`;
+}
+
+function isBad({ violations }: Outcome): boolean {
+  return violations.length > 0;
 }
 
 main().catch((error: unknown) => {

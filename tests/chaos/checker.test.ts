@@ -213,3 +213,27 @@ describe('refuses', () => {
     expect(judge(one)).toEqual(['anna/phone was told a reset']);
   });
 });
+
+describe('where connections broke with something on the way', () => {
+  it('a client without a device may miss it, at the beginning of a connection', () => {
+    const one = story(NAMELESS);
+    const said = [one.say('@ben', 1), one.say('@ben', 2), one.say('@ben', 3)] as const;
+    one.give(NAMELESS, 1, said[0]);
+    one.give(NAMELESS, 2, said[2]);
+    expect(judge({ ...one, hasLostBuffers: true })).toEqual([]);
+    expect(judge(one)).toHaveLength(2);
+  });
+
+  it('it may not within a connection, nor may a device', () => {
+    const { one, said } = three(PHONE);
+    const told = [one.say('@ben', 1), one.say('@ben', 2), one.say('@ben', 3)] as const;
+    one.give(NAMELESS, 1, told[0], told[2]);
+    one.give(PHONE, 1, said[0]);
+    one.give(PHONE, 2, said[2]);
+    expect(judge({ ...one, devices: [PHONE, NAMELESS], hasLostBuffers: true })).toEqual([
+      expect.stringMatching(/^I1: anna\/phone has lost @anna 2 /),
+      'I3: anna/phone got @anna 3 after 1, as the first of connection 2',
+      'I3: ben/(no name) got @ben 3 after 1, on connection 1',
+    ]);
+  });
+});

@@ -66,7 +66,7 @@ export class Load {
   send(topic: string): void {
     this.#count += 1;
     const intent = { key: `intent ${this.#count}`, topic };
-    const node = this.parts.random.integer(0, 1);
+    const node = this.parts.random.integer(0, this.parts.urls.length - 1);
     const isRepeated = this.parts.random.integer(1, REPEAT_ONE_IN) === 1;
     const sending = this.#sendUntilAnswered(intent, node)
       .then(() => (isRepeated ? this.#sendUntilAnswered(intent, node + 1) : undefined))

@@ -11,8 +11,10 @@ const UNHANDLED = /unhandled|uncaught|nobody handled/i;
 
 export interface NodeParts {
   readonly name: string;
-  readonly storeUrl: string;
-  readonly redisUrl: string;
+  /** Over what a node of a round has anyway: at least where its store is. */
+  readonly env: Readonly<Record<string, string>>;
+  /** A program, with its arguments, that runs the node: for example strace. */
+  readonly under?: readonly string[];
 }
 
 export class ChaosNode {
@@ -26,30 +28,28 @@ export class ChaosNode {
     readonly name: string,
     readonly url: string,
     private readonly env: Record<string, string>,
+    private readonly under: readonly string[],
   ) {}
 
-  static async start({ name, storeUrl, redisUrl }: NodeParts): Promise<ChaosNode> {
+  static async start({ name, env, under = [] }: NodeParts): Promise<ChaosNode> {
     const port = await freePort();
-    const node = new ChaosNode(name, `http://127.0.0.1:${port}`, {
+    const standard = {
       NODE_ENV: 'production',
       NODE_ID: name,
       PORT: String(port),
       JWT_SECRET: TEST_SECRET,
-      STORE_URL: storeUrl,
-      REDIS_URL: redisUrl,
-      // A node may be started again while Redis is down.
-      REDIS_REQUIRED: 'false',
       RATE_LIMIT_SERVICE_PER_MINUTE: '1000000000',
       RATE_LIMIT_PER_MINUTE: '1000000000',
       SHUTDOWN_TIMEOUT_MS: '1000',
-    });
+    };
+    const node = new ChaosNode(name, `http://127.0.0.1:${port}`, { ...standard, ...env }, under);
     await node.#run();
     onTestEnd(() => node.over());
     return node;
   }
 
   async #run(): Promise<void> {
-    const server = runServer(this.env);
+    const server = runServer(this.env, { under: this.under });
     this.#runs.push(server);
     server.child.once('exit', (code, signal) => {
       if (this.#isOver || this.#killed.has(server)) return;
@@ -58,7 +58,8 @@ export class ChaosNode {
     await server.line(/"msg":"listening"/);
   }
 
-  get #current(): RunningProcess {
+  /** The process that runs now, or ran last. */
+  get process(): RunningProcess {
     const current = this.#runs.at(-1);
     if (current === undefined) throw new Error(`${this.name} was never started`);
     return current;
@@ -66,22 +67,25 @@ export class ChaosNode {
 
   /** kill -9, and after a while started again. */
   async kill(downMs: number): Promise<void> {
-    const victim = this.#current;
-    this.#killed.add(victim);
-    await victim.end('SIGKILL');
+    await this.end();
     await pace(downMs);
-    await this.#run();
+    await this.startAgain();
   }
 
-  /** kill -9 for good. */
-  async end(): Promise<void> {
-    this.#killed.add(this.#current);
-    await this.#current.end('SIGKILL');
+  /** Ends it for good; resolves to its exit code and signal. */
+  end(signal: NodeJS.Signals = 'SIGKILL'): ReturnType<RunningProcess['end']> {
+    this.#killed.add(this.process);
+    return this.process.end(signal);
+  }
+
+  /** Starts it again after `end`, at the same address. */
+  async startAgain(): Promise<void> {
+    await this.#run();
   }
 
   /** Stops the process in the middle of whatever it does, and lets it go on. */
   async pause(milliseconds: number): Promise<void> {
-    const { child } = this.#current;
+    const { child } = this.process;
     child.kill('SIGSTOP');
     // Killed meanwhile, it does not have to go on.
     const gone = once(child, 'exit');

@@ -13,13 +13,25 @@ async function chaos(args: readonly string[], env: Record<string, string>) {
 
 it.each([
   ['without a time', [], {}, 'Usage:'],
+  ['with a time and a number of rounds', ['--minutes', '1', '--rounds', '1'], {}, 'Usage:'],
   ['with an unknown option', ['--hours', '1'], {}, '--hours'],
   ['with a time that is none', ['--minutes', 'ten'], {}, '--minutes: expected a number'],
-  ['without a MongoDB', ['--minutes', '1'], { TEST_MONGODB_URL: '' }, 'TEST_MONGODB_URL is not set'],
-  ['without redis-server', ['--minutes', '1'], { PATH: '' }, 'redis-server was not found'],
+  ['with an unknown fault', ['--rounds', '1', '--only', 'F1,F99'], {}, '--only: there is no scenario of the fault F99'],
+  ['with a table of some only', ['--rounds', '1', '--only', 'F1', '--write'], {}, '--write: the table holds all'],
+  ['without a MongoDB', ['--minutes', '1'], { TEST_MONGODB_URL: '' }, 'needs MongoDB (TEST_MONGODB_URL)'],
+  ['without redis-server', ['--minutes', '1', '--only', 'F20'], { PATH: '' }, 'needs redis-server'],
 ])('%s it says what is wrong', async (_name, args, env, words) => {
   const { output, code } = await chaos(args, { TEST_MONGODB_URL: NOWHERE, ...env });
   expect(output).toContain(words);
   expect(output).not.toContain('    at ');
   expect(code).toBe(1);
+});
+
+it('makes faults happen, and tells what has come of it', async () => {
+  const { output, code } = await chaos(['--rounds', '1', '--only', 'F12'], { TIDINGS_SEED: '7' });
+  expect(output).toContain('F12, round 1: TIDINGS_SEED=7');
+  expect(output).toMatch(/F12, round 1: held, sends \d+/);
+  expect(output).toMatch(/\n\| F12 \|.*\| 1 \| held.*\|\n/);
+  expect(output).toContain('1 rounds of 1 scenarios: no violation');
+  expect(code).toBe(0);
 });

@@ -6,7 +6,7 @@ async function check(
   env: Record<string, string>,
   args: readonly string[],
 ): Promise<{ code: number | null; lines: readonly string[] }> {
-  const server = runServer({ DATA_DIR: temporaryDirectory(), ...env }, args);
+  const server = runServer({ DATA_DIR: temporaryDirectory(), ...env }, { args });
   const { code } = await server.end('SIGCONT');
   return { code, lines: server.lines };
 }

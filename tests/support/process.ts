@@ -63,11 +63,19 @@ export function run(command: string, args: readonly string[], env: Record<string
   };
 }
 
+export interface ServerOptions {
+  readonly args?: readonly string[];
+  /** A program, with its arguments, that runs it: for example strace. */
+  readonly under?: readonly string[];
+}
+
 /** Starts the built service. */
-export function runServer(env: Record<string, string>, args: readonly string[] = []): RunningProcess {
+export function runServer(env: Record<string, string>, options: ServerOptions = {}): RunningProcess {
   const entry = join(ROOT, 'dist/server.js');
   if (!existsSync(entry)) throw new Error('dist/server.js is missing: run `npm run build` first');
-  return run(process.execPath, [entry, ...args], { HOST: '127.0.0.1', ...env });
+  const { args = [], under = [] } = options;
+  const [command = process.execPath, ...rest] = [...under, process.execPath, entry, ...args];
+  return run(command, rest, { HOST: '127.0.0.1', ...env });
 }
 
 /** A port that is free now. */

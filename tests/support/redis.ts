@@ -1,6 +1,7 @@
 /** A Redis server of a test's own, to be killed, stopped and emptied. */
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { findProgram } from './needs';
 import { freePort, type RunningProcess, run } from './process';
 
@@ -15,6 +16,8 @@ export interface RedisServer {
   kill(): Promise<void>;
   /** Starts it again at the same address, empty. */
   start(): Promise<void>;
+  /** Kills it, and starts it again after a while. */
+  restart(downMs: number): Promise<void>;
 }
 
 export async function startRedis(options: { password?: string } = {}): Promise<RedisServer> {
@@ -27,6 +30,9 @@ export async function startRedis(options: { password?: string } = {}): Promise<R
     return redis;
   };
   let running = await start();
+  const startAgain = async () => {
+    running = await start();
+  };
   return {
     url: `redis://127.0.0.1:${port}`,
     get process() {
@@ -41,8 +47,11 @@ export async function startRedis(options: { password?: string } = {}): Promise<R
     async kill() {
       await running.end('SIGKILL');
     },
-    async start() {
-      running = await start();
+    start: startAgain,
+    async restart(downMs) {
+      await running.end('SIGKILL');
+      await delay(downMs);
+      await startAgain();
     },
   };
 }

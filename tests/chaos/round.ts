@@ -1,0 +1,196 @@
+/**
+ * One round of chaos: nodes of one service, people connected to any of them, services that send through any of them,
+ * and something that goes wrong meanwhile. When all is healthy again everybody has everything, once and in order.
+ */
+import type { Random } from '../support/random';
+import { testToken } from '../support/service';
+import { type Case, type Held, judge } from './checker';
+import { keyIn, ReconnectingDevice } from './device';
+import { type DeviceOf, History, nameOf, type Place } from './history';
+import { request } from './http';
+import { Load } from './load';
+import type { ChaosNode } from './node';
+import type { Figures, Outcome } from './scenario';
+import { pace } from './until';
+
+const TOPIC = 'chaos';
+const MEMBERS = ['anna', 'ben', 'carla'];
+const DEVICES: readonly DeviceOf[] = [
+  { userId: 'anna', device: 'phone' },
+  { userId: 'anna', device: 'laptop' },
+  { userId: 'ben', device: 'phone' },
+  { userId: 'carla', device: undefined },
+  { userId: 'dan', device: 'phone' },
+  { userId: 'dan', device: 'tablet' },
+  { userId: 'eve', device: 'phone' },
+  { userId: 'finn', device: 'phone' },
+];
+const USERS = [...new Set(DEVICES.map(({ userId }) => userId))];
+const TOPICS = ['*', TOPIC, ...USERS.map((userId) => `@${userId}`)];
+
+export const CONNECT_PATIENCE_MS = 15_000;
+/** Longer than the minute for which the key of a killed node stays taken. */
+const ANSWER_PATIENCE_MS = 90_000;
+const DELIVERY_PATIENCE_MS = 20_000;
+/** After it only what was begun by a killed node is unanswered. Longer than one try. */
+const LEFTOVER_MS = 1_600;
+const INBOX_PAGE = 200;
+
+/** What was begun and what has come of it, for those who make things go wrong. */
+export interface Stage {
+  readonly history: History;
+  readonly load: Load;
+  readonly devices: readonly ReconnectingDevice[];
+}
+
+export interface RoundParts {
+  readonly random: Random;
+  /** Healthy now, and again when `disturb` has resolved. */
+  readonly nodes: readonly ChaosNode[];
+  /** Where people connect; at the nodes themselves when not given. */
+  readonly clientUrls?: readonly string[];
+  /** Do connections break with something on the way? See checker.ts. */
+  readonly hasLostBuffers?: boolean;
+  /** The load lasts as long, whatever goes wrong meanwhile. */
+  readonly loadMs: number;
+  /** Makes things go wrong while the load is on, and resolves when nothing does any more. */
+  readonly disturb: (stage: Stage) => Promise<void>;
+  /** Is called when all is healthy, before the last answers are waited for. */
+  readonly beforeAnswers?: (stage: Stage) => Promise<void>;
+  /** Is called around the last message of each topic: what is on when nothing comes after it. */
+  readonly atTheEnd?: (sayLastWords: () => Promise<void>) => Promise<void>;
+  readonly figures?: Figures;
+}
+
+/** Sends that a round must have made, or it would prove nothing. */
+const MIN_SENDS = 100;
+
+export async function runRound(parts: RoundParts): Promise<Outcome> {
+  const { nodes, random, loadMs, clientUrls } = parts;
+  const urls = nodes.map(({ url }) => url);
+  await createTopic(urls[0] ?? '');
+  const history = new History();
+  const places = clientUrls ?? urls;
+  const devices = DEVICES.map((device, first) => new ReconnectingDevice({ ...device, urls: places, first, history }));
+  await Promise.all(devices.map((device) => device.open(CONNECT_PATIENCE_MS)));
+  const load = new Load({ urls, history, random, userIds: USERS, topic: TOPIC });
+  const stage = { history, load, devices };
+
+  load.start();
+  // The load ends with faults still going on: the last message of a topic shows nobody that the one before is missing.
+  await Promise.all([pace(loadMs).then(() => load.stop()), parts.disturb(stage)]);
+  const calmAt = performance.now();
+  const recovery: Record<string, number> = {};
+  const reach: Reach = (what) => {
+    recovery[`ms until ${what}`] = Math.round(performance.now() - calmAt);
+  };
+  const violations = await conclude(stage, parts, reach).catch((error: unknown) => [String(error)]);
+  for (const device of devices) device.close();
+  for (const node of nodes) node.over();
+  if (load.count < MIN_SENDS) violations.push(`nothing was tried: ${load.count} sends`);
+  if (history.deliveries.length <= load.count) violations.push('nothing was tried: fewer deliveries than sends');
+  return {
+    violations: [...violations, ...nodes.flatMap((node) => node.violations)],
+    figures: {
+      sends: load.count,
+      tries: history.tries.length,
+      deliveries: history.deliveries.length,
+      connections: devices.reduce((sum, { connections }) => sum + connections, 0),
+      ...recovery,
+      ...parts.figures,
+    },
+    evidence: { history, logs: Object.fromEntries(nodes.map((node) => [node.name, node.log])) },
+  };
+}
+
+/** Notes that a stage of the recovery is reached. */
+type Reach = (stage: 'healthy' | 'answered' | 'delivered') => void;
+
+async function createTopic(url: string): Promise<void> {
+  const [owner = '', ...others] = MEMBERS;
+  const options = { method: 'POST', token: testToken(owner), timeoutMs: CONNECT_PATIENCE_MS } as const;
+  await expectAnswer(`${url}/topics`, { ...options, body: { name: TOPIC, isPrivate: true } });
+  for (const userId of others) await expectAnswer(`${url}/topics/${TOPIC}/members`, { ...options, body: { userId } });
+}
+
+async function expectAnswer(...[url, options]: Parameters<typeof request>): Promise<Record<string, unknown>> {
+  const answer = await request(url, options);
+  if (answer === undefined || answer.status >= 300) throw new Error(`${url} answered ${JSON.stringify(answer)}`);
+  return answer.body;
+}
+
+/** All is healthy again: everything gets its answer, everybody gets everything, and the history is judged. */
+async function conclude(stage: Stage, parts: RoundParts, reach: Reach): Promise<string[]> {
+  const { history, devices, load } = stage;
+  const { nodes, beforeAnswers, hasLostBuffers = false, atTheEnd = (sayLastWords) => sayLastWords() } = parts;
+  await Promise.all([...nodes.map((node) => node.healthy()), Promise.race([load.answered(), pace(LEFTOVER_MS)])]);
+  reach('healthy');
+  await beforeAnswers?.(stage);
+  await load.settle(ANSWER_PATIENCE_MS);
+  reach('answered');
+  const named = devices.filter(({ device }) => device !== undefined);
+  const late = await findLate(named, history);
+  await atTheEnd(() => sayLastWords(load));
+  late.push(...(await findLate(devices, history)));
+  reach('delivered');
+  return [...late, ...judge({ history, devices, recipientsOf, held: await readInboxes(nodes), hasLostBuffers })];
+}
+
+/**
+ * One more to each topic: a client without a name may have lost what its last connection was about to write, and shows
+ * that it gets what comes.
+ */
+async function sayLastWords(load: Load): Promise<void> {
+  for (const topic of TOPICS) load.send(topic);
+  await load.settle(ANSWER_PATIENCE_MS);
+}
+
+async function findLate(devices: readonly ReconnectingDevice[], history: History): Promise<string[]> {
+  const late = await Promise.all(devices.map((device) => findMissing(device, history)));
+  return late.flat();
+}
+
+/** What a device should have and has not: too late is a fault, even when nothing is lost. */
+async function findMissing(device: ReconnectingDevice, { accepted }: History): Promise<string[]> {
+  const lasts = new Map<string, Place>();
+  for (const place of accepted) {
+    const isTheirs = recipientsOf(place.topic).includes(device.userId);
+    if (isTheirs && place.seq > (lasts.get(place.topic)?.seq ?? 0)) lasts.set(place.topic, place);
+  }
+  const missing = await device.missing([...lasts.values()], DELIVERY_PATIENCE_MS);
+  return missing.map(
+    ({ topic, seq }) => `late: ${nameOf(device)} has not got up to ${topic} ${seq} in ${DELIVERY_PATIENCE_MS} ms`,
+  );
+}
+
+const recipientsOf: Case['recipientsOf'] = (topic) => {
+  if (topic === '*') return USERS;
+  if (topic === TOPIC) return MEMBERS;
+  return USERS.filter((userId) => topic === `@${userId}`);
+};
+
+async function readInboxes(nodes: readonly ChaosNode[]): Promise<Map<string, Held[]>> {
+  const held = new Map<string, Held[]>();
+  for (const [index, userId] of USERS.entries()) {
+    held.set(userId, await readInbox(nodes[index % nodes.length]?.url ?? '', userId));
+  }
+  return held;
+}
+
+interface InboxPage {
+  readonly items: readonly (Place & { readonly data: unknown })[];
+  readonly nextCursor: string | null;
+}
+
+async function readInbox(url: string, userId: string): Promise<Held[]> {
+  const held: Held[] = [];
+  let cursor: string | null = '';
+  while (cursor !== null) {
+    const path: string = `${url}/inbox?limit=${INBOX_PAGE}${cursor && `&cursor=${cursor}`}`;
+    const options = { token: testToken(userId), timeoutMs: CONNECT_PATIENCE_MS };
+    const page = (await expectAnswer(path, options)) as unknown as InboxPage;
+    held.push(...page.items.map(({ id, topic, seq, data }) => ({ id, topic, seq, key: keyIn(data) })));
+    cursor = page.nextCursor;
+  }
+  return held;
+}

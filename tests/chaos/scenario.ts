@@ -1,0 +1,51 @@
+/** A fault that the service must stand, as something that can be made to happen any number of times. */
+import { MONGODB_URL } from '../support/cluster';
+import { findProgram } from '../support/needs';
+import type { Random } from '../support/random';
+import { REDIS_SERVER } from '../support/redis';
+
+export interface Scenario {
+  /** `F1`, `F2` …; those that come together have a word. */
+  readonly id: string;
+  /** What happens, in a few words. The table in docs/operations/reliability.md has these three sentences. */
+  readonly fault: string;
+  /** How it is made to happen. */
+  readonly injected: string;
+  /** What must hold. */
+  readonly expected: string;
+  readonly needs: readonly Need[];
+  /** Figures that belong into the table, by name. */
+  readonly tells?: readonly string[];
+  /** How often it happens in a run of the tests. A long run repeats it for as long as there is time. */
+  readonly rounds: number;
+  /** Makes it happen once. Moments and amounts come from `random`, so that the same seed goes wrong in the same way. */
+  run(random: Random): Promise<Outcome>;
+}
+
+export type Figures = Readonly<Record<string, number | string>>;
+
+export interface Outcome {
+  /** Sentences; none: all is well. That nothing went wrong because nothing was tried is one, too. */
+  readonly violations: readonly string[];
+  readonly figures: Figures;
+  /** For whoever looks into a violation. */
+  readonly evidence?: unknown;
+}
+
+const NEEDS = {
+  mongodb: { name: 'MongoDB (TEST_MONGODB_URL)', isMet: MONGODB_URL !== undefined && MONGODB_URL !== '' },
+  redis: { name: 'redis-server', isMet: REDIS_SERVER !== undefined },
+  strace: { name: 'strace', isMet: findProgram('strace') !== undefined },
+} as const;
+
+export type Need = keyof typeof NEEDS;
+
+/** What this machine does not have of what a scenario needs. */
+export function missingNeeds({ needs }: Scenario): string[] {
+  return needs.filter((need) => !NEEDS[need].isMet).map((need) => NEEDS[need].name);
+}
+
+/** What a scenario needs, to be told to people. */
+export function describeNeeds({ needs }: Scenario): string {
+  return needs.map((need) => NEEDS[need].name).join(' and ');
+}

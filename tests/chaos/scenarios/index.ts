@@ -1,0 +1,13 @@
+/** All scenarios, in the order of the table in docs/operations/reliability.md. */
+import type { Scenario } from '../scenario';
+import { CLIENTS } from './clients';
+import { ONE_NODE } from './one-node';
+import { TWO_NODES } from './two-nodes';
+
+export const SCENARIOS: readonly Scenario[] = [...ONE_NODE, ...CLIENTS, ...TWO_NODES].sort(
+  (one, other) => numberOf(one) - numberOf(other),
+);
+
+function numberOf({ id }: Scenario): number {
+  return Number(/\d+/.exec(id)?.[0]);
+}
