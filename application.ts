@@ -145,7 +145,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     cluster,
     isRevoked,
   });
-  const limits = new HandshakeLimits(config, clock);
+  const limits = new HandshakeLimits(config, clock, metrics);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
   const isOpen = config.AUTHORIZATION === 'open';
@@ -263,6 +263,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   async function openDoors(): Promise<Address> {
     const operations = { messages, topics, presence: lobby, inbox, own };
     sessions.open();
+    limits.open();
     presence.open();
     typing.open();
     plain.open(dispatchBy(clientActions(operations)));

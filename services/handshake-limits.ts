@@ -1,61 +1,125 @@
 /** Limits that are checked before a connection exists, and so before its token costs anything. */
 import type { IncomingMessage } from 'node:http';
+import { ipKeyGenerator } from 'express-rate-limit';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
-import type { ErrorCode } from '../utils/errors';
+import { AppError } from '../utils/errors';
+import { HandshakeRate } from './handshake-rate';
+import type { Metrics } from './metrics';
+
+/** Somebody has to leave first, or the service to start: sooner it makes no sense. */
+const PLACE_RETRY_SECONDS = 5;
+/** The rate is counted by the second. */
+const RATE_RETRY_SECONDS = 1;
+
+/** The place of one connection, from its handshake to its end. */
+export interface Place {
+  /** Gives it back; once more does nothing. */
+  release(): void;
+}
+
+export type HandshakeConfig = Pick<
+  Config,
+  'HANDSHAKES_PER_SECOND' | 'MAX_CONNECTIONS' | 'MAX_CONNECTIONS_PER_ADDRESS' | 'corsOrigins'
+>;
 
 export class HandshakeLimits {
+  /** Taken places by address; an address without any is not in it. */
   readonly #byAddress = new Map<string, number>();
-  #second = 0;
-  #inSecond = 0;
-  #open = 0;
-  #isStopping = false;
+  readonly #rate: HandshakeRate;
+  #taken = 0;
+  #isOpen = false;
 
   constructor(
-    private readonly config: Pick<
-      Config,
-      'HANDSHAKES_PER_SECOND' | 'MAX_CONNECTIONS' | 'MAX_CONNECTIONS_PER_ADDRESS' | 'corsOrigins'
-    >,
+    private readonly config: HandshakeConfig,
     private readonly clock: Clock,
-  ) {}
+    private readonly metrics: Pick<Metrics, 'refusals' | 'rateLimited' | 'connectionsRefused'>,
+  ) {
+    this.#rate = new HandshakeRate(config.HANDSHAKES_PER_SECOND);
+  }
+
+  /** Lets handshakes pass from now on. */
+  open(): void {
+    this.#isOpen = true;
+  }
 
   /** From now on every handshake is refused with `going_away`. */
   stop(): void {
-    this.#isStopping = true;
+    this.#isOpen = false;
   }
 
-  /** @returns why this handshake is refused; `undefined` lets it pass, and counts it. */
-  refusalOf(request: IncomingMessage): ErrorCode | undefined {
-    if (this.#isStopping) return 'going_away';
-    if (!isOriginAllowed(request, this.config.corsOrigins)) return 'origin_not_allowed';
-    if (this.#open >= this.config.MAX_CONNECTIONS) return 'too_many_connections';
-    const fromAddress = this.#byAddress.get(request.socket.remoteAddress ?? '') ?? 0;
-    if (fromAddress >= this.config.MAX_CONNECTIONS_PER_ADDRESS) return 'too_many_connections';
-    return this.#isTooFast() ? 'rate_limited' : undefined;
+  /**
+   * Judges a handshake, and counts it when it is refused.
+   * @returns the place of its connection, taken at once: many that come together find it taken. Or why it is refused.
+   */
+  admit(request: IncomingMessage): Place | AppError {
+    const address = addressOf(request);
+    const refusal = this.#refusalOf(request, address);
+    if (refusal === undefined) return this.#take(address);
+    this.metrics.refusals.inc({ code: refusal.code });
+    return refusal;
   }
 
-  #isTooFast(): boolean {
-    const second = Math.floor(this.clock.now() / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#inSecond = 0;
+  #refusalOf(request: IncomingMessage, address: string): AppError | undefined {
+    if (!this.#isOpen) {
+      const options = { retryAfterSeconds: PLACE_RETRY_SECONDS };
+      return new AppError('going_away', 'The service is stopping, or has not opened yet.', options);
     }
-    this.#inSecond += 1;
-    return this.#inSecond > this.config.HANDSHAKES_PER_SECOND;
+    if (!isOriginAllowed(request, this.config.corsOrigins)) {
+      return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
+    }
+    return this.#lackOfPlace(address) ?? this.#excessOfRate(address);
   }
 
-  /** Counts a connection from an address until it is closed. */
-  opened(address: string): void {
-    this.#open += 1;
-    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
+  #lackOfPlace(address: string): AppError | undefined {
+    const { MAX_CONNECTIONS: all, MAX_CONNECTIONS_PER_ADDRESS: perAddress } = this.config;
+    const full = (limit: 'address' | 'all', detail: string) => {
+      this.metrics.connectionsRefused[limit].inc();
+      return new AppError('too_many_connections', detail, { retryAfterSeconds: PLACE_RETRY_SECONDS });
+    };
+    if ((this.#byAddress.get(address) ?? 0) >= perAddress) {
+      return full('address', `An address may have ${perAddress} connections.`);
+    }
+    if (this.#taken >= all) return full('all', `The service may have ${all} connections.`);
+    return undefined;
   }
 
-  closed(address: string): void {
-    this.#open -= 1;
-    const left = (this.#byAddress.get(address) ?? 0) - 1;
-    if (left > 0) this.#byAddress.set(address, left);
+  #excessOfRate(address: string): AppError | undefined {
+    const verdict = this.#rate.judge(address, this.clock.now());
+    if (verdict === 'accepted') return undefined;
+    const isShare = verdict === 'beyond-share';
+    this.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
+    const detail = isShare
+      ? `More than ${this.#rate.share} new connections per second from one address, while others connect too.`
+      : `More than ${this.config.HANDSHAKES_PER_SECOND} new connections per second.`;
+    return new AppError('rate_limited', detail, { retryAfterSeconds: RATE_RETRY_SECONDS });
+  }
+
+  #take(address: string): Place {
+    this.#count(address, 1);
+    let isTaken = true;
+    return {
+      release: () => {
+        if (isTaken) this.#count(address, -1);
+        isTaken = false;
+      },
+    };
+  }
+
+  #count(address: string, change: 1 | -1): void {
+    this.#taken += change;
+    const taken = (this.#byAddress.get(address) ?? 0) + change;
+    if (taken > 0) this.#byAddress.set(address, taken);
     else this.#byAddress.delete(address);
   }
+}
+
+/**
+ * Who a connection counts for, as in the limits of HTTP requests: an IPv6 address stands for its /56, since whoever has
+ * one of them has them all.
+ */
+function addressOf(request: IncomingMessage): string {
+  return ipKeyGenerator(request.socket.remoteAddress ?? '');
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { ERROR_KINDS } from '../utils/errors';
+import { CLOSING_CODES, type ClosingCode } from '../utils/protocol';
 import type { Destination } from '../utils/topic-names';
 import type { TransportName } from './connections';
 import type { FlushListener } from './storage/contract';
@@ -25,7 +26,9 @@ export interface Metrics {
   readonly gapsHealed: Counter;
   readonly slowConsumers: Counter;
   readonly refusals: Counter<'code'>;
-  readonly rateLimited: Readonly<Record<'requests' | 'events' | 'handshakes', Series>>;
+  readonly rateLimited: Readonly<Record<'requests' | 'events' | 'handshakes' | 'handshakes_per_address', Series>>;
+  readonly connectionsRefused: Readonly<Record<'all' | 'address' | 'user', Series>>;
+  readonly closings: Readonly<Record<ClosingCode, Series>>;
   readonly clusterFrames: Counter;
   readonly onFlush: FlushListener;
   /** Everything, that of the process included, as it is now. */
@@ -123,7 +126,19 @@ export function createMetrics(): Metrics {
         'tidings_rate_limited_total',
         'Requests, client events and handshakes beyond their rate.',
       ),
-      ['requests', 'events', 'handshakes'],
+      ['requests', 'events', 'handshakes', 'handshakes_per_address'],
+    ),
+    connectionsRefused: seriesOf(
+      make.counterBy(
+        'limit',
+        'tidings_connections_refused_total',
+        'Connections refused because all, their address or their user had as many as allowed.',
+      ),
+      ['all', 'address', 'user'],
+    ),
+    closings: seriesOf(
+      make.counterBy('code', 'tidings_closings_total', 'Connections that the service has closed, by closing code.'),
+      CLOSING_CODES,
     ),
     clusterFrames: make.counter('tidings_cluster_frames_received_total', 'Frames heard from other nodes.'),
     onFlush: ({ writes, durationMs, isDone }) => {

@@ -13,8 +13,8 @@ import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
-import type { Connection } from './connections';
-import type { HandshakeLimits } from './handshake-limits';
+import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
+import type { HandshakeLimits, Place } from './handshake-limits';
 import type { Metrics } from './metrics';
 import { encodeFrame, PlainConnection } from './plain-connection';
 import type { EventReply, Sessions } from './sessions';
@@ -27,6 +27,8 @@ const MAX_BAD_FRAMES_IN_A_ROW = 10;
 const MAX_REF_LENGTH = 128;
 const HEARTBEAT_CHECKS_PER_TIMEOUT = 4;
 const UNAUTHENTICATED = 4401;
+/** How ws names a frame that is too large. */
+const WS_TOO_LARGE = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
 /** Close codes of refusals, by what was refused. */
 const REFUSAL_CODES = new Map<ErrorCode, number>([
   ['going_away', CLOSE_CODES.going_away],
@@ -108,15 +110,16 @@ export class PlainWebSocketService {
 
   #accept(webSocket: WebSocket, request: IncomingMessage, url: URL): void {
     // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
-    webSocket.on('error', () => this.parts.metrics.refusals.inc({ code: 'bad_request' }));
-    const refusal = this.parts.sessions.isOpen ? this.parts.limits.refusalOf(request) : 'going_away';
-    if (refusal !== undefined) {
-      this.parts.metrics.refusals.inc({ code: refusal });
-      if (refusal === 'rate_limited') this.parts.metrics.rateLimited.handshakes.inc();
-      webSocket.close(REFUSAL_CODES.get(refusal) ?? UNAUTHENTICATED, refusal);
+    webSocket.on('error', (fault) => this.#countFault(fault));
+    const place = this.parts.limits.admit(request);
+    if (place instanceof AppError) {
+      tellRefusal(webSocket, originOf(request), place);
+      // Nothing is kept for who is not let in: a peer that does not close its side would hold a connection that no
+      // limit counts.
+      request.socket.destroySoon();
       return;
     }
-    const peer = this.#track(webSocket, request, url);
+    const peer = this.#track(webSocket, request, url, place);
     const token = readToken(request, url);
     if (token !== undefined) this.#authenticate(peer, token, peer.device);
     else
@@ -126,11 +129,15 @@ export class PlainWebSocketService {
       );
   }
 
-  #track(webSocket: WebSocket, request: IncomingMessage, url: URL): Peer {
-    const address = request.socket.remoteAddress ?? '';
+  #countFault(fault: Error & { readonly code?: string }): void {
+    const isTooLarge = fault.code === WS_TOO_LARGE;
+    this.parts.metrics.refusals.inc({ code: isTooLarge ? 'body_too_large' : 'bad_request' });
+  }
+
+  #track(webSocket: WebSocket, request: IncomingMessage, url: URL, place: Place): Peer {
     const peer: Peer = {
       webSocket,
-      origin: `http://${request.headers.host ?? ''}`,
+      origin: originOf(request),
       device: url.searchParams.get('device') ?? undefined,
       connection: undefined,
       authTimer: undefined,
@@ -139,7 +146,6 @@ export class PlainWebSocketService {
       lastSeenAt: this.parts.clock.now(),
       pingedAt: undefined,
     };
-    this.parts.limits.opened(address);
     this.#peers.add(peer);
     webSocket.on('message', (data, isBinary) => void this.#receive(peer, data, isBinary));
     webSocket.on('pong', () => this.#heard(peer));
@@ -149,7 +155,7 @@ export class PlainWebSocketService {
       if (peer.connection !== undefined) this.parts.sessions.leave(peer.connection);
     });
     webSocket.once('close', () => {
-      this.parts.limits.closed(address);
+      place.release();
       this.#forget(peer);
     });
     return peer;
@@ -187,7 +193,7 @@ export class PlainWebSocketService {
       peer.connection = this.#connect(peer, caller, name);
       sessions.enter(peer.connection);
     } catch (error) {
-      this.#refuse(peer, sessions.refusal(error));
+      this.#refuse(peer, error);
     }
   }
 
@@ -203,12 +209,9 @@ export class PlainWebSocketService {
     });
   }
 
-  /** Tells why, and closes; a refusal that is not about the token has a code of its own. */
-  #refuse(peer: Peer, error: AppError): void {
-    peer.webSocket.send(encodeFrame('error', toProblem(error, { origin: peer.origin })));
-    const isBadInput = error.status === 400;
-    const code = isBadInput ? CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(error.code) ?? UNAUTHENTICATED);
-    peer.webSocket.close(code, error.code);
+  #refuse({ webSocket, origin }: Peer, thrown: unknown): void {
+    tellRefusal(webSocket, origin, this.parts.sessions.refusal(thrown));
+    setTimeout(() => webSocket.terminate(), CLOSE_TIMEOUT_MS).unref();
   }
 
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
@@ -296,6 +299,18 @@ export class PlainWebSocketService {
   terminate(): void {
     for (const peer of this.#peers) peer.webSocket.terminate();
   }
+}
+
+/** Tells why, and closes; a refusal that is not about the token has a code of its own. */
+function tellRefusal(webSocket: WebSocket, origin: string, refusal: AppError): void {
+  webSocket.send(encodeFrame('error', toProblem(refusal, { origin })));
+  const isBadInput = refusal.status === 400;
+  const code = isBadInput ? CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(refusal.code) ?? UNAUTHENTICATED);
+  webSocket.close(code, refusal.code);
+}
+
+function originOf({ headers }: IncomingMessage): string {
+  return `http://${headers.host ?? ''}`;
 }
 
 function parseUrl(text: string | undefined): URL | undefined {

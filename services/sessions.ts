@@ -61,10 +61,13 @@ export class Sessions {
 
   /** @throws AppError `too_many_connections` when the user has as many connections as allowed. */
   makeRoom(userId: string): void {
-    const { config, connections } = this.parts;
+    const { config, connections, metrics } = this.parts;
     if (connections.countOf(userId) < config.MAX_CONNECTIONS_PER_USER) return;
     const reason = `A user may have ${config.MAX_CONNECTIONS_PER_USER} connections.`;
-    if (config.TOO_MANY === 'refuse') throw new AppError('too_many_connections', reason);
+    if (config.TOO_MANY === 'refuse') {
+      metrics.connectionsRefused.user.inc();
+      throw new AppError('too_many_connections', reason);
+    }
     const [oldest] = connections.ofUser(userId);
     if (oldest !== undefined) this.end(oldest, 'too_many_connections', `${reason} A newer one took this place.`);
   }
@@ -137,8 +140,8 @@ export class Sessions {
       await work();
     } catch (error) {
       this.parts.logger.error({ err: error, userId: connection.userId }, 'catch-up failed, the connection is closed');
-      this.leave(connection);
-      connection.close(
+      this.#close(
+        connection,
         { code: 'going_away', reason: 'The store cannot be read.', retryInMs: RECONNECT_SPREAD_MS },
         { isFinal: false },
       );
@@ -170,7 +173,10 @@ export class Sessions {
       if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
       return { ok: true, ...(await (options.isFree ? operation() : this.#inTurn(connection, operation))) };
     } catch (thrown) {
-      return { ok: false, error: toProblem(this.refusal(thrown), { origin: connection.origin }) };
+      const refusal = this.refusal(thrown);
+      // Only what is accepted is free: a flood of acknowledgements of nothing would cost its sender nothing.
+      if (options.isFree && refusal.status === 400) this.countEvent(connection);
+      return { ok: false, error: toProblem(refusal, { origin: connection.origin }) };
     }
   }
 
@@ -217,8 +223,8 @@ export class Sessions {
   cutSlow(connection: Connection): void {
     this.parts.metrics.slowConsumers.inc();
     this.parts.logger.warn({ userId: connection.userId, connectionId: connection.id }, 'slow consumer cut');
-    this.leave(connection);
-    connection.close(
+    this.#close(
+      connection,
       { code: 'slow_consumer', reason: 'Too many unsent bytes.', retryInMs: RECONNECT_SPREAD_MS },
       { isFinal: false },
     );
@@ -252,8 +258,13 @@ export class Sessions {
 
   /** Closes a connection for good: its client should not come back by itself. Nothing is delivered afterwards. */
   end(connection: Connection, code: ClosingCode, reason: string): void {
+    this.#close(connection, { code, reason, retryInMs: null }, { isFinal: true });
+  }
+
+  #close(connection: Connection, closing: Closing, options: { isFinal: boolean }): void {
+    if (connection.isOpen) this.parts.metrics.closings[closing.code].inc();
     this.leave(connection);
-    connection.close({ code, reason, retryInMs: null }, { isFinal: true });
+    connection.close(closing, options);
   }
 
   /**
@@ -310,7 +321,7 @@ export class Sessions {
 
   #closeErased(connections: readonly Connection[]): void {
     const closing = { code: 'going_away', reason: 'The data of this user was erased.', retryInMs: 0 } as const;
-    for (const connection of connections) connection.close(closing, { isFinal: false });
+    for (const connection of connections) this.#close(connection, closing, { isFinal: false });
   }
 
   /** Tells every client that the service goes away, with reconnect times spread, and closes. */
@@ -318,8 +329,7 @@ export class Sessions {
     clearInterval(this.#expiryTimer);
     this.isOpen = false;
     for (const connection of [...this.parts.connections.all()]) {
-      this.leave(connection);
-      connection.close(goingAway(), { isFinal: false });
+      this.#close(connection, goingAway(), { isFinal: false });
     }
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The Socket.IO server: lets connections in, hands their events to the operations, and sees them out.
  */
-import type { Server as HttpServer, IncomingMessage } from 'node:http';
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
 import type { Config } from '../utils/config';
 import { AppError, type Problem, toProblem } from '../utils/errors';
@@ -9,8 +9,9 @@ import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Connection } from './connections';
+import { type EngineRequest, refuseHandshake } from './engine-refusal';
 import { describeFailure } from './failures';
-import type { HandshakeLimits } from './handshake-limits';
+import type { HandshakeLimits, Place } from './handshake-limits';
 import type { Metrics } from './metrics';
 import type { Roster } from './roster';
 import type { Sessions } from './sessions';
@@ -24,8 +25,12 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** A client may try another token on the same connection; a flood of CONNECT packets is cut. */
 const MAX_CONNECT_PACKETS = 3;
 const CONNECT_PACKET = '0';
-/** Engine.IO's code for what allowRequest has refused, and counted. */
-const ENGINE_FORBIDDEN = 4;
+/** Engine.IO's reasons for an end: it was asked to close, or could not read a packet. */
+const ENGINE_CUT = 'forced close';
+const ENGINE_PARSE_ERROR = 'parse error';
+/** How ws names what a client has sent against the protocol, and a frame that is too large. */
+const WS_FAULT = 'WS_ERR_';
+const WS_TOO_LARGE = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
 const MAX_EVENT_ARGUMENTS = 64;
 
 /** What application.ts wires in from above: services know no operations. */
@@ -58,8 +63,12 @@ export class WebSocketService {
   /** Engine connections that have their socket: one each, however many CONNECT packets come in a burst. */
   readonly #reserved = new WeakSet<EngineConnection>();
   readonly #connectPackets = new WeakMap<EngineConnection, number>();
+  /** Places of handshakes that Engine.IO has not made connections of yet. */
+  readonly #places = new Map<unknown, Place>();
   readonly #onAny: (this: TidingsSocket, ...args: unknown[]) => void;
   readonly #onDisconnect: (this: TidingsSocket) => void;
+  readonly #onPacket: PacketReader['_onpacket'];
+  readonly #onFault: (fault: unknown) => void;
   #operations: WebSocketOperations | undefined;
 
   constructor(
@@ -70,6 +79,20 @@ export class WebSocketService {
     const service = this;
     this.#onAny = function (...args) {
       void service.#handleEvent(this, args);
+    };
+    const countBadRequest = () => parts.metrics.refusals.inc({ code: 'bad_request' });
+    // A client may send an event of this name as well.
+    this.#onFault = (fault) => {
+      if (fault instanceof Error) countBadRequest();
+    };
+    // Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught.
+    this.#onPacket = function (this: PacketReader, packet) {
+      if (!Array.isArray(packet.data) || packet.data.length <= MAX_EVENT_ARGUMENTS) {
+        readPacket.call(this, packet);
+        return;
+      }
+      countBadRequest();
+      this.conn.close();
     };
     this.#onDisconnect = function () {
       if (this.data.connection !== undefined) parts.sessions.leave(this.data.connection);
@@ -92,10 +115,12 @@ export class WebSocketService {
       cors: { origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins] },
       allowRequest: (request, answer) => this.#checkHandshake(request, answer),
     });
-    io.engine.on('connection', (engine: EngineConnection) => this.#countConnection(engine));
-    io.engine.on('connection_error', ({ code }: { code: number }) => {
-      if (code !== ENGINE_FORBIDDEN) this.parts.metrics.refusals.inc({ code: 'bad_request' });
+    io.engine.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
+      if (request.method === 'POST') this.#watchSize(response);
+      next();
     });
+    io.engine.on('connection', (engine: EngineConnection) => this.#countConnection(engine));
+    io.engine.on('connection_error', () => this.parts.metrics.refusals.inc({ code: 'bad_request' }));
     io.use((socket, next) => void this.#admit(socket as TidingsSocket, next));
     io.on('connection', (socket) => this.#welcome(socket as TidingsSocket));
     return io;
@@ -107,26 +132,60 @@ export class WebSocketService {
     current = this;
   }
 
-  #checkHandshake(request: IncomingMessage, answer: (refusal: string | undefined, isAllowed: boolean) => void): void {
-    const refusal = this.parts.sessions.isOpen ? this.parts.limits.refusalOf(request) : 'going_away';
-    if (refusal !== undefined) this.parts.metrics.refusals.inc({ code: refusal });
-    if (refusal === 'rate_limited') this.parts.metrics.rateLimited.handshakes.inc();
-    answer(refusal, refusal === undefined);
+  #checkHandshake(request: IncomingMessage, answer: (refusal: undefined, isAllowed: true) => void): void {
+    const place = this.parts.limits.admit(request);
+    if (place instanceof AppError) {
+      refuseHandshake(request as EngineRequest, place);
+      return;
+    }
+    this.#places.set(request, place);
+    // Engine.IO makes a connection of it in this turn, or none at all.
+    setImmediate(() => this.#takePlace(request)?.release());
+    answer(undefined, true);
+  }
+
+  #takePlace(request: unknown): Place | undefined {
+    const place = this.#places.get(request);
+    this.#places.delete(request);
+    return place;
   }
 
   #countConnection(engine: EngineConnection): void {
-    const address = engine.remoteAddress;
-    this.parts.limits.opened(address);
-    engine.once('close', () => this.parts.limits.closed(address));
+    const place = this.#takePlace(engine.request);
+    engine.once('close', (reason: string, fault: unknown) => {
+      place?.release();
+      this.#countEnd(engine, reason, fault);
+    });
     engine.on('data', (data: unknown) => {
       if (typeof data === 'string' && data.startsWith(CONNECT_PACKET)) this.#countConnectPacket(engine);
+    });
+  }
+
+  /** A connection that ended by its client's fault got no problem; it is counted all the same. */
+  #countEnd(engine: EngineConnection, reason: string, fault: unknown): void {
+    const { metrics, sessions } = this.parts;
+    const { code } = ((fault as { description?: unknown } | undefined)?.description ?? {}) as { code?: string };
+    if (code?.startsWith(WS_FAULT)) {
+      metrics.refusals.inc({ code: code === WS_TOO_LARGE ? 'body_too_large' : 'bad_request' });
+    } else if (reason === ENGINE_PARSE_ERROR) metrics.refusals.inc({ code: 'bad_request' });
+    else if (reason === ENGINE_CUT && sessions.isOpen && !this.#connectPackets.has(engine)) {
+      metrics.refusals.inc({ code: 'unauthorized' });
+    }
+  }
+
+  /** Engine.IO itself answers 413 to a request of a polling client that is too large. */
+  #watchSize(response: ServerResponse): void {
+    response.once('finish', () => {
+      if (response.statusCode === 413) this.parts.metrics.refusals.inc({ code: 'body_too_large' });
     });
   }
 
   #countConnectPacket(engine: EngineConnection): void {
     const count = (this.#connectPackets.get(engine) ?? 0) + 1;
     this.#connectPackets.set(engine, count);
-    if (count > MAX_CONNECT_PACKETS) engine.close(true);
+    if (count <= MAX_CONNECT_PACKETS) return;
+    if (engine.readyState === 'open') this.parts.metrics.refusals.inc({ code: 'bad_request' });
+    engine.close(true);
   }
 
   async #admit(socket: TidingsSocket, next: (error?: Error) => void): Promise<void> {
@@ -171,8 +230,9 @@ export class WebSocketService {
       return;
     }
     releaseHandshake(socket);
-    (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
+    (socket as unknown as PacketReader)._onpacket = this.#onPacket;
     socket.onAny(this.#onAny);
+    (socket as Socket).on('error', this.#onFault);
     socket.on('disconnect', this.#onDisconnect);
     this.parts.sessions.enter(connection);
   }
@@ -229,12 +289,6 @@ interface PacketReader {
 }
 
 const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
-
-/** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
-function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown }): void {
-  if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
-  else readPacket.call(this, packet);
-}
 
 /** Token from `auth.token`, else the Authorization header, else `?token=`. */
 function readToken(socket: TidingsSocket): string {

@@ -52,7 +52,7 @@ export interface FieldError {
 
 export interface AppErrorOptions {
   readonly errors?: readonly FieldError[];
-  /** Seconds after which a retry makes sense; becomes `Retry-After`. */
+  /** Seconds after which a retry makes sense; becomes `Retry-After`, and `retryInMs` of the problem. */
   readonly retryAfterSeconds?: number;
   readonly cause?: unknown;
 }
@@ -83,6 +83,8 @@ export interface Problem {
   readonly status: number;
   readonly detail: string;
   readonly code: ErrorCode;
+  /** When a retry makes sense; over HTTP `Retry-After` says the same. */
+  readonly retryInMs?: number;
   readonly requestId?: string;
   readonly errors?: readonly FieldError[];
 }
@@ -99,6 +101,7 @@ export function toProblem(error: AppError, where: { origin: string; requestId?: 
     status: kind.status,
     detail: error.message,
     code: error.code,
+    ...(error.retryAfterSeconds === undefined ? {} : { retryInMs: error.retryAfterSeconds * 1_000 }),
     ...(where.requestId === undefined ? {} : { requestId: where.requestId }),
     ...(error.errors === undefined ? {} : { errors: error.errors }),
   };

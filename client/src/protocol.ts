@@ -42,6 +42,8 @@ export interface Problem {
   readonly status: number;
   readonly detail: string;
   readonly code: ProblemCode;
+  /** When a retry makes sense. */
+  readonly retryInMs?: number;
   readonly requestId?: string;
   /** The fields that were refused. */
   readonly errors?: readonly { readonly path: string; readonly message: string }[];

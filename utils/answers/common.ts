@@ -40,6 +40,11 @@ export const problemAnswer = z
     status: z.int().min(400).max(599),
     detail: z.string().meta({ description: 'About this occurrence.' }),
     code: z.enum(ERROR_CODES).meta({ description: 'Stable: programs decide by it.' }),
+    retryInMs: z
+      .int()
+      .min(0)
+      .meta({ description: 'When a retry makes sense, as Retry-After says in seconds.' })
+      .optional(),
     requestId: z.uuid().meta({ description: 'The header X-Request-Id; over HTTP only.' }).optional(),
     errors: z
       .array(z.object({ path: z.string().meta({ description: '`""`: the whole input.' }), message: z.string() }))

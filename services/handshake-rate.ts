@@ -1,0 +1,47 @@
+/**
+ * New connections per second, all addresses together. While more than one address asks, none gets more than half of
+ * them: a flood from one place cannot keep everybody else out. Who is alone, such as a proxy, gets all.
+ */
+const OTHERS_REMEMBERED_MS = 60_000;
+
+export type HandshakeVerdict = 'accepted' | 'too-many' | 'beyond-share';
+
+export class HandshakeRate {
+  /** What one address may have of a second that it shares. */
+  readonly share: number;
+  /** Accepted in this second, by address; emptied with it, so it has at most `perSecond` entries. */
+  readonly #accepted = new Map<string, number>();
+  #acceptedInAll = 0;
+  #second = Number.NEGATIVE_INFINITY;
+  #lastAddress: string | undefined;
+  /** When an address asked last that was another one than the one before. */
+  #changedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly perSecond: number) {
+    this.share = Math.ceil(perSecond / 2);
+  }
+
+  /** Judges one handshake at `now` (milliseconds). */
+  judge(address: string, now: number): HandshakeVerdict {
+    this.#beginSecond(Math.floor(now / 1000));
+    this.#notice(address, now);
+    if (this.#acceptedInAll >= this.perSecond) return 'too-many';
+    const accepted = this.#accepted.get(address) ?? 0;
+    if (accepted >= this.share && now - this.#changedAt < OTHERS_REMEMBERED_MS) return 'beyond-share';
+    this.#accepted.set(address, accepted + 1);
+    this.#acceptedInAll += 1;
+    return 'accepted';
+  }
+
+  #beginSecond(second: number): void {
+    if (second === this.#second) return;
+    this.#second = second;
+    this.#accepted.clear();
+    this.#acceptedInAll = 0;
+  }
+
+  #notice(address: string, now: number): void {
+    if (this.#lastAddress !== undefined && this.#lastAddress !== address) this.#changedAt = now;
+    this.#lastAddress = address;
+  }
+}
