@@ -13,9 +13,10 @@ export class HandshakeRate {
   readonly #accepted = new Map<string, number>();
   #acceptedInAll = 0;
   #second = Number.NEGATIVE_INFINITY;
-  #lastAddress: string | undefined;
-  /** When an address asked last that was another one than the one before. */
-  #changedAt = Number.NEGATIVE_INFINITY;
+  #asking: string | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  /** When another address than the one that asks now has asked last. */
+  #othersAskedAt = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly perSecond: number) {
     this.share = Math.ceil(perSecond / 2);
@@ -27,7 +28,7 @@ export class HandshakeRate {
     this.#notice(address, now);
     if (this.#acceptedInAll >= this.perSecond) return 'too-many';
     const accepted = this.#accepted.get(address) ?? 0;
-    if (accepted >= this.share && now - this.#changedAt < OTHERS_REMEMBERED_MS) return 'beyond-share';
+    if (accepted >= this.share && now - this.#othersAskedAt < OTHERS_REMEMBERED_MS) return 'beyond-share';
     this.#accepted.set(address, accepted + 1);
     this.#acceptedInAll += 1;
     return 'accepted';
@@ -41,7 +42,8 @@ export class HandshakeRate {
   }
 
   #notice(address: string, now: number): void {
-    if (this.#lastAddress !== undefined && this.#lastAddress !== address) this.#changedAt = now;
-    this.#lastAddress = address;
+    if (address !== this.#asking) this.#othersAskedAt = this.#askedAt;
+    this.#asking = address;
+    this.#askedAt = now;
   }
 }

@@ -4,7 +4,7 @@
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
 import type { Config } from '../utils/config';
-import { AppError, type Problem, toProblem } from '../utils/errors';
+import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
@@ -28,9 +28,9 @@ const CONNECT_PACKET = '0';
 /** Engine.IO's reasons for an end: it was asked to close, or could not read a packet. */
 const ENGINE_CUT = 'forced close';
 const ENGINE_PARSE_ERROR = 'parse error';
-/** How ws names what a client has sent against the protocol, and a frame that is too large. */
-const WS_FAULT = 'WS_ERR_';
-const WS_TOO_LARGE = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+/** How ws describes a frame that is too large, and others that are against the protocol: Engine.IO passes on no more. */
+const TOO_LARGE_FRAME = /Max payload size exceeded/;
+const BAD_FRAME = /Invalid WebSocket frame/;
 const MAX_EVENT_ARGUMENTS = 64;
 
 /** What application.ts wires in from above: services know no operations. */
@@ -163,14 +163,15 @@ export class WebSocketService {
 
   /** A connection that ended by its client's fault got no problem; it is counted all the same. */
   #countEnd(engine: EngineConnection, reason: string, fault: unknown): void {
-    const { metrics, sessions } = this.parts;
-    const { code } = ((fault as { description?: unknown } | undefined)?.description ?? {}) as { code?: string };
-    if (code?.startsWith(WS_FAULT)) {
-      metrics.refusals.inc({ code: code === WS_TOO_LARGE ? 'body_too_large' : 'bad_request' });
-    } else if (reason === ENGINE_PARSE_ERROR) metrics.refusals.inc({ code: 'bad_request' });
-    else if (reason === ENGINE_CUT && sessions.isOpen && !this.#connectPackets.has(engine)) {
-      metrics.refusals.inc({ code: 'unauthorized' });
-    }
+    const code = this.#faultOf(engine, reason, fault instanceof Error ? fault.message : '');
+    if (code !== undefined) this.parts.metrics.refusals.inc({ code });
+  }
+
+  #faultOf(engine: EngineConnection, reason: string, fault: string): ErrorCode | undefined {
+    if (TOO_LARGE_FRAME.test(fault)) return 'body_too_large';
+    if (reason === ENGINE_PARSE_ERROR || BAD_FRAME.test(fault)) return 'bad_request';
+    const isUnheard = reason === ENGINE_CUT && this.parts.sessions.isOpen && !this.#connectPackets.has(engine);
+    return isUnheard ? 'unauthorized' : undefined;
   }
 
   /** Engine.IO itself answers 413 to a request of a polling client that is too large. */
@@ -194,6 +195,8 @@ export class WebSocketService {
     try {
       const token = readToken(socket);
       await tokens.prepare(token);
+      // Cut meanwhile: Socket.IO drops the socket, and nobody may lose a place to it.
+      if (engine.readyState !== 'open') return next();
       if (this.#reserved.has(engine)) throw new AppError('bad_request', 'This connection has its socket already.');
       const caller = tokens.verify(token);
       const device = readDevice(socket);
