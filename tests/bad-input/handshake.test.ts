@@ -10,7 +10,7 @@ import { type Answer, exchange, exchangeBytes } from '../support/http';
 import { expectProblem, type Refusal } from '../support/problems';
 import { openRawSocket, type RawOptions, RawSocket, refusalOf, UpgradeRefused } from '../support/raw-socket';
 import { range, startService, type TestService, testToken } from '../support/service';
-import { MARKER, type SharedService, shareService } from '../support/shared-service';
+import { countRefusals, MARKER, type SharedService, shareService } from '../support/shared-service';
 import { collectUncaught } from '../support/uncaught';
 
 const json = JSON.stringify;
@@ -568,6 +568,8 @@ it('closes who is connected without a valid CONNECT after 10 s', async () => {
     inAnotherNamespace: 'closed',
     afterDisconnect: 'closed',
   });
+  // The token that was refused, and two that never came; an unknown namespace and a farewell are none.
+  expect(await countRefusals(service.url, 'unauthorized')).toBe(3);
 });
 
 it('lets HANDSHAKES_PER_SECOND in, before any token is looked at, and goes on in the next second', async () => {

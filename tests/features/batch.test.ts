@@ -71,15 +71,6 @@ describe('a batch', () => {
     expect(await dataOf(as(await service.restart(), 'user3'), '?limit=200')).toEqual(own.reverse());
   });
 
-  it('of 1,001 items is refused as a whole', async () => {
-    const service = await startService();
-    const messages = range(1, 1_001).map((n) => toUser('anna', n));
-    const { body } = await service.api.post('/messages/batch').send({ messages }).expect(413);
-    expect(body).toMatchObject({ code: 'batch_too_large', status: 413, errors: [{ path: 'messages' }] });
-    expect(await dataOf(as(service, 'anna'))).toEqual([]);
-    expect(await sendTo(service.api, 'anna', 1)).toMatchObject({ seq: 1 });
-  });
-
   it('is one transaction of the store, so one flush', async () => {
     const opening = jest.spyOn(lmdb, 'open');
     const service = await startService();

@@ -1,18 +1,17 @@
 /** GET /metrics: each metric moves when its event happens and not before, whatever the transport. */
 import * as lmdb from 'lmdb';
-import WebSocket from 'ws';
 import type { Draft, Store } from '../../services/storage/contract';
 import type * as openStoreModule from '../../services/storage/open-store';
-import type { Clock } from '../../utils/clock';
 import { newId } from '../../utils/ids';
 import type { TestClient } from '../support/client';
+import { StillClock } from '../support/clock';
 import { eventually } from '../support/eventually';
 import { exchange } from '../support/http';
 import { parseMetrics, scrape } from '../support/metrics';
 import type { PlainClient } from '../support/plain-client';
 import { range, type ServiceOptions, startService, type TestService } from '../support/service';
 import { type AnyClient, TRANSPORTS } from '../support/transports';
-import { as, createTopic, sendTo } from './callers';
+import { createTopic, sendTo } from './callers';
 
 const mockStores: Store[] = [];
 
@@ -28,19 +27,6 @@ jest.mock('../../services/storage/open-store', () => {
 });
 
 const LABELS: Readonly<Record<string, string>> = { 'Socket.IO': 'socketio', 'plain WebSocket': 'plain' };
-
-/** Stands still until it is set forward: no rate and no delay depends on how fast the machine is. */
-class StillClock implements Clock {
-  #now = Date.now();
-
-  now(): number {
-    return this.#now;
-  }
-
-  shift(milliseconds: number): void {
-    this.#now += milliseconds;
-  }
-}
 
 interface Stage {
   readonly service: TestService;
@@ -226,27 +212,6 @@ const EVENTS: Event[] = [
     moves: { 'tidings_refusals_total{code="unknown_event"}': 1, tidings_rate_limited_total: 0 },
   },
   {
-    name: 'events beyond their rate',
-    env: { SOCKET_EVENTS_PER_SECOND: '1' },
-    before: async (stage) => {
-      const client = await anna(stage);
-      for (const _event of range(1, 4)) expect(await client.call('ping')).toMatchObject({ ok: true });
-      return client;
-    },
-    act: (_stage, client) => Promise.all([client.call('ping'), client.call('ping'), client.call('ping')]),
-    moves: { 'tidings_rate_limited_total{limit="events"}': 3, 'tidings_refusals_total{code="rate_limited"}': 3 },
-  },
-  {
-    name: 'a request beyond its rate',
-    env: { RATE_LIMIT_PER_MINUTE: '1' },
-    before: async (stage) => {
-      await as(stage.service, 'anna').get('/inbox/counts').expect(200);
-      return anna(stage);
-    },
-    act: ({ service }) => as(service, 'anna').get('/inbox/counts').expect(429),
-    moves: { 'tidings_rate_limited_total{limit="requests"}': 1, 'tidings_refusals_total{code="rate_limited"}': 1 },
-  },
-  {
     name: 'a reader that does not read',
     env: { MAX_BUFFERED_BYTES: '2000', MAX_MESSAGE_BYTES: '4000000', MAX_BODY_BYTES: '8000000' },
     before: (stage) => stage.enter('anna'),
@@ -256,7 +221,11 @@ const EVENTS: Event[] = [
       const data = 'x'.repeat(3_900_000);
       for (const _send of range(1, 4)) await sendTo(service.api, 'anna', data);
     },
-    moves: { tidings_slow_consumers_total: 1, tidings_users_connected: -1 },
+    moves: {
+      tidings_slow_consumers_total: 1,
+      'tidings_closings_total{code="slow_consumer"}': 1,
+      tidings_users_connected: -1,
+    },
   },
   {
     name: 'a write',
@@ -345,28 +314,7 @@ describe.each(TRANSPORTS)('over %s,', (transport, connect) => {
     expect(end.value('tidings_catch_ups_running')).toBe(0);
     expect(end.value('tidings_catch_up_messages_sum')).toBe(201);
   });
-
-  it('a handshake beyond the rate is counted', async () => {
-    const clock = { now: () => 0 };
-    const service = await startService({ env: { HANDSHAKES_PER_SECOND: '1' }, overrides: { clock } });
-    const path = LABELS[transport] === 'plain' ? '/ws' : '/socket.io/?EIO=4&transport=websocket';
-    for (const _attempt of range(1, 3)) await handshake(service.url, path);
-    const end = await eventually(
-      () => scrape(service.url),
-      (now) => now.value('tidings_rate_limited_total{limit="handshakes"}') === 2,
-    );
-    expect(end.value('tidings_rate_limited_total')).toBe(2);
-  });
 });
-
-/** Asks for a WebSocket, and resolves when that was answered in whatever way. */
-async function handshake(url: string, path: string): Promise<void> {
-  const socket = new WebSocket(url.replace('http', 'ws') + path);
-  await new Promise((resolve) => {
-    for (const end of ['open', 'error', 'close'] as const) socket.once(end, resolve);
-  });
-  socket.terminate();
-}
 
 describe('while the disk takes its time', () => {
   async function startHeld() {

@@ -57,7 +57,8 @@ describe('series', () => {
     const count = async () => (await metrics.registry.metrics()).split('\n').length;
     const before = await count();
     for (const code of Object.keys(ERROR_KINDS)) metrics.refusals.inc({ code });
-    for (const one of [metrics.sends, metrics.deliveries, metrics.rateLimited]) {
+    const { sends, deliveries, rateLimited, connectionsRefused, closings } = metrics;
+    for (const one of [sends, deliveries, rateLimited, connectionsRefused, closings]) {
       for (const series of Object.values(one)) series.inc();
     }
     expect(await count()).toBe(before);
@@ -91,8 +92,8 @@ describe('series', () => {
   });
 
   it('are all moved by a test of what moves them', async () => {
-    const tests = ['features', 'cluster']
-      .map((folder) => readFileSync(join(__dirname, '..', folder, 'metrics.test.ts'), 'utf8'))
+    const tests = ['features/metrics', 'cluster/metrics', 'limits']
+      .map((path) => readFileSync(join(__dirname, '..', `${path}.test.ts`), 'utf8'))
       .join('\n');
     const untouched = (await ownFamilies()).filter(
       ({ name }) => !new RegExp(`\\b${name}(_count|_sum|_bucket|\\b)`).test(tests),

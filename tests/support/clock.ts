@@ -12,3 +12,16 @@ export class ShiftedClock implements Clock {
     this.#shiftMs += milliseconds;
   }
 }
+
+/** Stands still until it is set forward: no rate and no delay depends on how fast the machine is. */
+export class StillClock implements Clock {
+  #now = Date.now();
+
+  now(): number {
+    return this.#now;
+  }
+
+  shift(milliseconds: number): void {
+    this.#now += milliseconds;
+  }
+}

@@ -1,4 +1,5 @@
 /** A Socket.IO connection as frames: whatever a client library would never send can be sent, in one burst. */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket as TcpSocket } from 'node:net';
 import WebSocket from 'ws';
 import type { Reply } from '../../utils/protocol';
@@ -22,6 +23,7 @@ export class UpgradeRefused extends Error {
   constructor(
     readonly status: number,
     readonly text: string,
+    readonly headers: IncomingHttpHeaders,
   ) {
     super(`the upgrade was answered ${status}: ${text}`);
   }
@@ -135,7 +137,7 @@ export function openRawSocket(url: string, options: RawOptions = {}): Promise<Ra
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('close', () => {
         request.destroy();
-        reject(new UpgradeRefused(response.statusCode ?? 0, Buffer.concat(chunks).toString('utf8')));
+        reject(new UpgradeRefused(response.statusCode ?? 0, Buffer.concat(chunks).toString('utf8'), response.headers));
       });
     });
     socket.once('error', reject);

@@ -1,5 +1,6 @@
 /** The whole service in this process: free port, own directory, quiet, stopped after the test. */
 import { createSecretKey } from 'node:crypto';
+import type { Server } from 'node:http';
 import request from 'supertest';
 import { createApplication, type Overrides } from '../../application';
 import { createLogger, type Logger } from '../../services/logger';
@@ -13,6 +14,7 @@ const ALL_SCOPES = 'send broadcast presence admin';
 
 export interface TestService {
   readonly url: string;
+  readonly httpServer: Server;
   readonly directory: string;
   readonly logger: Logger;
   /** A token of this user, with these scopes. */
@@ -60,6 +62,7 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
 
   return {
     url,
+    httpServer: application.httpServer,
     directory,
     logger,
     token,
