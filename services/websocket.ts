@@ -112,7 +112,10 @@ export class WebSocketService {
       // A broadcast is encoded once for all only without compression.
       perMessageDeflate: false,
       destroyUpgrade: false,
-      cors: { origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins] },
+      cors: {
+        origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins],
+        exposedHeaders: ['Retry-After'],
+      },
       allowRequest: (request, answer) => this.#checkHandshake(request, answer),
     });
     io.engine.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
