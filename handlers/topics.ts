@@ -122,7 +122,10 @@ export function createTopicOperations(parts: TopicParts) {
   function admit(userId: string, name: string, joined: Joined): void {
     if (joined.outcome === 'no_topic') throw noTopic();
     if (joined.outcome === 'too_many') {
-      throw new AppError('too_many_topics', `The user is in ${maxTopicsPerUser} topics, more are not allowed.`);
+      throw new AppError(
+        'too_many_topics',
+        `The user is in as many topics as MAX_TOPICS_PER_USER allows: ${maxTopicsPerUser}.`,
+      );
     }
     if (joined.outcome === 'joined') parts.follow(userId, name, joined.start);
   }

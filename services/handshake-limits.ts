@@ -78,9 +78,13 @@ export class HandshakeLimits {
       return new AppError('too_many_connections', detail, { retryAfterSeconds: PLACE_RETRY_SECONDS });
     };
     if ((this.#byAddress.get(address) ?? 0) >= perAddress) {
-      return full('address', `An address may have ${perAddress} connections.`);
+      return full(
+        'address',
+        `This address has as many connections as MAX_CONNECTIONS_PER_ADDRESS allows: ${perAddress}.`,
+      );
     }
-    if (this.#taken >= all) return full('all', `The service may have ${all} connections.`);
+    if (this.#taken >= all)
+      return full('all', `The service has as many connections as MAX_CONNECTIONS allows: ${all}.`);
     return undefined;
   }
 
@@ -90,8 +94,8 @@ export class HandshakeLimits {
     const isShare = verdict === 'beyond-share';
     this.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
     const detail = isShare
-      ? `More than ${this.#rate.share} new connections per second from one address, while others connect too.`
-      : `More than ${this.config.HANDSHAKES_PER_SECOND} new connections per second.`;
+      ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${this.#rate.share}, while others connect.`
+      : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.config.HANDSHAKES_PER_SECOND}.`;
     return new AppError('rate_limited', detail, { retryAfterSeconds: RATE_RETRY_SECONDS });
   }
 

@@ -63,7 +63,7 @@ export class Sessions {
   makeRoom(userId: string): void {
     const { config, connections, metrics } = this.parts;
     if (connections.countOf(userId) < config.MAX_CONNECTIONS_PER_USER) return;
-    const reason = `A user may have ${config.MAX_CONNECTIONS_PER_USER} connections.`;
+    const reason = `The user has as many connections as MAX_CONNECTIONS_PER_USER allows: ${config.MAX_CONNECTIONS_PER_USER}.`;
     if (config.TOO_MANY === 'refuse') {
       metrics.connectionsRefused.user.inc();
       throw new AppError('too_many_connections', reason);
@@ -206,7 +206,8 @@ export class Sessions {
   #limitEvents(connection: Connection): void {
     const verdict = this.#judge(connection);
     if (verdict === 'accepted') return;
-    const reason = `More than ${this.parts.config.SOCKET_EVENTS_PER_SECOND} events per second.`;
+    const { SOCKET_EVENTS_PER_SECOND: perSecond } = this.parts.config;
+    const reason = `More events per second than SOCKET_EVENTS_PER_SECOND allows: ${perSecond}.`;
     if (verdict === 'abusive') this.end(connection, 'rate_limited', reason);
     throw new AppError('rate_limited', reason, { retryAfterSeconds: 1 });
   }

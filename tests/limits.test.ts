@@ -22,6 +22,8 @@ import { range, type ServiceOptions, startService, type TestService } from './su
 import { TRANSPORTS } from './support/transports';
 
 const json = JSON.stringify;
+/** A refusal says which limit it was, and its value. */
+const NAMES_LIMIT = /(MAX_CONNECTIONS|HANDSHAKES_PER_SECOND).* \d+\b/;
 const POLLING = '/socket.io/?EIO=4&transport=polling';
 
 interface Stage {
@@ -105,7 +107,7 @@ const knockByPolling: Knock = async ({ url }) => {
   const { status, text, headers } = await exchange(url, { path: POLLING });
   if (status === 200) return LET_IN;
   const { code, message, detail } = JSON.parse(text) as { code: number; message: string; detail: string };
-  expect({ status, code, detail }).toEqual({ status: 403, code: 4, detail: expect.stringMatching(/\d/) });
+  expect({ status, code, detail }).toEqual({ status: 403, code: 4, detail: expect.stringMatching(NAMES_LIMIT) });
   return { code: message, retryInMs: retryOf(headers['retry-after']) };
 };
 
@@ -116,7 +118,7 @@ const knockByPlain: Knock = async ({ url, token }, localAddress = '127.0.0.1') =
   const first = await Promise.race([client.next('connected'), client.next<Problem & Told>('error')]);
   if (!('code' in first)) return LET_IN;
   const { code, detail, retryInMs } = first as Problem;
-  expect(detail).toMatch(/\d/);
+  expect(detail).toMatch(NAMES_LIMIT);
   expect(await client.closed).toEqual({ code: CLOSE_CODES[code], reason: code });
   return { code, retryInMs };
 };
@@ -420,7 +422,8 @@ function rate(
       for (const _request of range(1, 2)) expect((await get()).status).toBe(isRefused ? 401 : 200);
       return async () => {
         const { text, headers } = await get();
-        const { code, retryInMs } = JSON.parse(text) as Problem;
+        const { code, detail, retryInMs } = JSON.parse(text) as Problem;
+        for (const [name, value] of Object.entries(env)) expect(detail).toContain(`${name} allows ${value}.`);
         expect(retryInMs).toBe(retryOf(headers['retry-after']));
         return code;
       };

@@ -23,26 +23,32 @@ export function limitRequests(limits: Limits, cluster: Cluster, metrics: Metrics
     standardHeaders: 'draft-8',
     legacyHeaders: false,
     identifier: 'caller',
-    limit: (request: Request) =>
-      isService(request) ? limits.RATE_LIMIT_SERVICE_PER_MINUTE : limits.RATE_LIMIT_PER_MINUTE,
+    limit: (request: Request) => limits[variableOf(request)],
     // A user id cannot be mistaken for an address: the prefixes differ.
     keyGenerator: (request: Request) => {
       const caller = knownCallerOf(request);
       return caller === undefined ? `address:${ipKeyGenerator(request.ip ?? '')}` : `caller:${caller.userId}`;
     },
-    handler: (_request, response) => {
+    handler: (request, response) => {
       metrics.rateLimited.requests.inc();
       const seconds = Number(response.getHeader('Retry-After') ?? WINDOW_MS / 1000);
-      throw new AppError('rate_limited', 'This caller has used up its requests of this minute.', {
+      const variable = variableOf(request);
+      const what =
+        knownCallerOf(request) === undefined
+          ? 'address has used up its refused tokens'
+          : 'caller has used up its requests';
+      throw new AppError('rate_limited', `This ${what} of this minute: ${variable} allows ${limits[variable]}.`, {
         retryAfterSeconds: seconds,
       });
     },
   });
 }
 
-function isService(request: Request): boolean {
+/** The variable that limits who calls. */
+function variableOf(request: Request): keyof Limits {
   const caller = knownCallerOf(request);
-  return caller !== undefined && holdsScope(caller, 'send');
+  const isService = caller !== undefined && holdsScope(caller, 'send');
+  return isService ? 'RATE_LIMIT_SERVICE_PER_MINUTE' : 'RATE_LIMIT_PER_MINUTE';
 }
 
 /** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */

@@ -80,12 +80,12 @@ function optionOf(path: string): string {
   return `--${OPTION_NAMES.get(field) ?? field.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-function explainRate({ detail }: Problem): string {
-  return `${detail} Wait a minute, or raise RATE_LIMIT_PER_MINUTE (with scope send RATE_LIMIT_SERVICE_PER_MINUTE).`;
+function explainRate({ detail, retryInMs = 1_000 }: Problem): string {
+  return `${detail} Try again in ${retryInMs / 1_000} s, or raise the limit.`;
 }
 
 function explainTooMany({ detail }: Problem): string {
-  return `${detail} Close some, or raise MAX_CONNECTIONS_PER_USER.`;
+  return `${detail} Close some, or raise the limit.`;
 }
 
 /** A handshake that was refused before there was a token to look at. */

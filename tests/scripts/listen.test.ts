@@ -136,7 +136,10 @@ describe.each([
     const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '1' } });
     await service.connect('anna');
     const { code, stderr } = await start(service, []).finished;
-    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('raise MAX_CONNECTIONS_PER_USER') });
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('MAX_CONNECTIONS_PER_USER allows: 1. Close some'),
+    });
   });
 
   it('says what to do when the service is full', async () => {
