@@ -46,7 +46,7 @@ function describeRun({ isQuick }: BenchOptions): string[] {
 }
 
 /** Columns are padded, as the formatter of the project wants it. */
-function renderTable({ header, rows }: Section): string[] {
+export function renderTable({ header, rows }: Pick<Section, 'header' | 'rows'>): string[] {
   const widths = header.map((_, i) => Math.max(3, ...[header, ...rows].map((row) => row[i]?.length ?? 0)));
   const renderRow = (row: readonly string[]) => `| ${widths.map((width, i) => row[i]?.padEnd(width)).join(' | ')} |`;
   if (header.length === 0) return [];

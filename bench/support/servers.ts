@@ -16,14 +16,33 @@ const PROBE_INTERVAL_MS = 25;
 const LOG_TAIL_CHARACTERS = 2000;
 
 /** Loaded into every server alike, so that memory is read after a full collection and not before some. */
-const GARBAGE_COLLECTION_ON_DEMAND = `data:text/javascript,${encodeURIComponent(`
-  process.on('message', () => {
+const PROBE = `data:text/javascript,${encodeURIComponent(`
+  import { queryObjects } from 'node:v8';
+  const Timeout = setTimeout(() => {}, 0).constructor;
+  const inspect = () => {
+    const timers = queryObjects(Timeout, { format: 'count' });
+    const { heapUsed, external, arrayBuffers } = process.memoryUsage();
+    return { heapUsed, external, arrayBuffers, timers, handles: process.getActiveResourcesInfo().length };
+  };
+  process.on('message', (wish) => {
     globalThis.gc();
     globalThis.gc();
-    process.send('collected');
+    process.send(wish === 'inspect' ? inspect() : 'collected');
   });
   process.channel.unref();
 `)}`;
+
+/** What a server holds after a full collection. Memory in bytes. */
+export interface Holdings {
+  readonly heapUsed: number;
+  /** Outside the heap: buffers, and what libraries in C++ account for. */
+  readonly external: number;
+  readonly arrayBuffers: number;
+  /** Timers that exist, also those that let the process end. */
+  readonly timers: number;
+  /** What keeps the process from its end: sockets, listeners, timers, requests to the operating system. */
+  readonly handles: number;
+}
 
 const children = new Set<ChildProcess>();
 const directories = new Set<string>();
@@ -40,6 +59,8 @@ export interface RunningServer {
   /** From the start of the process until it was ready; steps of the probe's interval. */
   readonly readyAfterMs: number;
   collectGarbage(): Promise<void>;
+  /** Collects garbage, and says what is left. */
+  inspect(): Promise<Holdings>;
   stop(): Promise<void>;
 }
 
@@ -65,7 +86,16 @@ export async function startServer({ label, kind }: Contestant, keptDirectory?: s
     throw new Error(`${label} did not start. The end of its log:\n${log}`, { cause });
   }
   const readyAfterMs = performance.now() - startedAt;
-  return { label, kind, port, pid: child.pid ?? 0, readyAfterMs, collectGarbage: () => collectGarbage(child), stop };
+  return {
+    label,
+    kind,
+    port,
+    pid: child.pid ?? 0,
+    readyAfterMs,
+    collectGarbage: async () => void (await ask(child, 'collect')),
+    inspect: () => ask(child, 'inspect') as Promise<Holdings>,
+    stop,
+  };
 }
 
 /** Starts all contestants, gives them to `use`, and stops them whatever happens. */
@@ -100,13 +130,14 @@ export function isServiceBuilt(): boolean {
   return existsSync(join(PROJECT_DIRECTORY, 'dist', 'server.js'));
 }
 
-function logPath(directory: string): string {
+/** Where a server of this data directory writes its log. */
+export function logPath(directory: string): string {
   return join(directory, 'log');
 }
 
 function spawnServer(kind: ServerKind, directory: string, port: number): ChildProcess {
   const log = openSync(logPath(directory), 'a');
-  const child = spawn(process.execPath, ['--expose-gc', `--import=${GARBAGE_COLLECTION_ON_DEMAND}`, ...kind.command], {
+  const child = spawn(process.execPath, ['--expose-gc', `--import=${PROBE}`, ...kind.command], {
     cwd: PROJECT_DIRECTORY,
     env: { PATH: process.env.PATH, NODE_ENV: 'production', HOST, PORT: `${port}`, ...kind.environment(directory) },
     stdio: ['ignore', log, log, 'ipc'],
@@ -147,10 +178,20 @@ function answersReady(port: number): Promise<boolean> {
   });
 }
 
-async function collectGarbage(child: ChildProcess): Promise<void> {
-  const collected = once(child, 'message');
-  child.send('collect');
-  await collected;
+/** @throws Error when the server ends instead. */
+async function ask(child: ChildProcess, wish: 'collect' | 'inspect'): Promise<unknown> {
+  if (!child.connected) throw new Error('the server has ended');
+  const gone = new AbortController();
+  const end = () => gone.abort();
+  child.once('exit', end);
+  try {
+    const answered = once(child, 'message', { signal: gone.signal });
+    child.send(wish);
+    const [answer] = (await answered) as [unknown];
+    return answer;
+  } finally {
+    child.off('exit', end);
+  }
 }
 
 async function stopServer(child: ChildProcess): Promise<void> {

@@ -1,0 +1,80 @@
+/** What is read of the service at each sample, and how much growth of it is a fault. */
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { readMemory } from '../../../bench/support/process-stats';
+import { storePath } from '../../../bench/support/server-kinds';
+import type { RunningServer } from '../../../bench/support/servers';
+import { exchange } from '../requests';
+import type { Tolerance } from './trend';
+
+const MIB = 1024 * 1024;
+
+interface Measure {
+  readonly title: string;
+  /** Absent: it is meant to grow, or says nothing by itself. */
+  readonly tolerance?: Tolerance;
+  /** Must it be what it was before the load when everybody has left? */
+  readonly returns?: boolean;
+}
+
+export const MEASURES = {
+  heapMiB: { title: 'heap after collection, MiB', tolerance: { perHour: 4, inAll: 2 } },
+  externalMiB: { title: 'outside the heap after collection, MiB', tolerance: { perHour: 4, inAll: 2 } },
+  anonymousMiB: { title: 'RssAnon, MiB', tolerance: { perHour: 24, inAll: 12 } },
+  descriptors: { title: 'open descriptors', tolerance: { perHour: 20, inAll: 10 }, returns: true },
+  timers: { title: 'timers', tolerance: { perHour: 60, inAll: 30 }, returns: true },
+  handles: { title: 'handles of the event loop', tolerance: { perHour: 20, inAll: 10 }, returns: true },
+  connections: { title: 'connections', tolerance: { perHour: 20, inAll: 10 }, returns: true },
+  usersConnected: { title: 'users connected', tolerance: { perHour: 20, inAll: 10 }, returns: true },
+  catchUps: { title: 'connections in catch-up', tolerance: { perHour: 20, inAll: 10 }, returns: true },
+  unwrittenCursors: { title: 'places not written yet', tolerance: { perHour: 400, inAll: 200 }, returns: true },
+  queuedWrites: { title: 'writes that wait', tolerance: { perHour: 100, inAll: 50 }, returns: true },
+  loopP99Ms: { title: 'event loop late by, p99, ms', tolerance: { perHour: 40, inAll: 20 } },
+  fileMiB: { title: 'RssFile, MiB (pages of the store)' },
+  storeMiB: { title: 'store on disk, MiB' },
+} as const satisfies Record<string, Measure>;
+
+export type MeasureName = keyof typeof MEASURES;
+export const MEASURE_NAMES = Object.keys(MEASURES) as MeasureName[];
+
+export type Reading = Readonly<Record<MeasureName, number>>;
+
+export function measureOf(name: MeasureName): Measure {
+  return MEASURES[name];
+}
+
+/** Reads everything once; the memory after a full collection. */
+export async function readAll(server: RunningServer, directory: string): Promise<Reading> {
+  const metrics = await scrape(server.port);
+  const { heapUsed, external, timers, handles } = await server.inspect();
+  const { anonymousKiB, fileKiB } = readMemory(server.pid);
+  return {
+    heapMiB: heapUsed / MIB,
+    externalMiB: external / MIB,
+    anonymousMiB: anonymousKiB / 1024,
+    fileMiB: fileKiB / 1024,
+    descriptors: readdirSync(`/proc/${server.pid}/fd`).length,
+    timers,
+    handles,
+    connections: metrics('tidings_connections'),
+    usersConnected: metrics('tidings_users_connected'),
+    catchUps: metrics('tidings_catch_ups_running'),
+    unwrittenCursors: metrics('tidings_cursors_unwritten'),
+    queuedWrites: metrics('tidings_store_queued_writes'),
+    loopP99Ms: metrics('nodejs_eventloop_lag_p99_seconds') * 1_000,
+    storeMiB: statSync(join(storePath(directory), 'data.mdb')).size / MIB,
+  };
+}
+
+/** Looks metrics up; those with labels are added up. */
+async function scrape(port: number): Promise<(name: string) => number> {
+  const { text } = await exchange(`http://127.0.0.1:${port}`, { method: 'GET', path: '/metrics' });
+  return (name) => {
+    const values = Array.from(
+      text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm')),
+      ([, value]) => value,
+    );
+    if (values.length === 0) throw new Error(`/metrics has no ${name}`);
+    return values.reduce((sum, value) => sum + Number(value), 0);
+  };
+}

@@ -1,0 +1,98 @@
+/**
+ * Those who are not counted: users whom nobody has seen before, refused ones, and clients that begin something and do
+ * not go on. What is kept of them must not grow with their number.
+ */
+import { get } from 'node:http';
+import { connect } from 'node:net';
+import { io } from 'socket.io-client';
+import WebSocket from 'ws';
+import { SoakClient } from './client';
+import { expiredToken, foreignToken, freshToken } from './tokens';
+
+/** Longer than the service waits for a client that begins and does not go on. */
+const PATIENCE_MS = 20_000;
+
+/** What a stranger does; resolves when it is over. */
+type Visit = (origin: string, name: string) => Promise<void>;
+
+/** Comes once, under a name of its own, over HTTP first as Socket.IO clients do. */
+const passBy: Visit = (origin, name) =>
+  new Promise((resolve) => {
+    const socket = io(origin, { auth: { token: freshToken(name) }, reconnection: false, forceNew: true });
+    const end = () => {
+      clearTimeout(timer);
+      socket.close();
+      resolve();
+    };
+    const timer = setTimeout(end, PATIENCE_MS);
+    socket.once('sync:done', end);
+    socket.once('connect_error', end);
+  });
+
+/** Comes once with a device of its own, says goodbye by breaking off. */
+const passByPlain: Visit = async (origin, name) => {
+  const client = new SoakClient({ origin, wire: 'plain', userId: name, device: `device-of-${name}` });
+  await client.connect();
+  client.leave('reset');
+};
+
+/** Long polling only, and gone without a word: nobody polls any more. */
+const pollAndVanish: Visit = (origin) => ask(`${origin}/socket.io/?EIO=4&transport=polling`);
+
+const refusedSocket: Visit = (origin, name) =>
+  new Promise((resolve) => {
+    const token = name.length % 2 === 0 ? foreignToken(name) : expiredToken(name);
+    const socket = io(origin, { auth: { token }, reconnection: false, forceNew: true });
+    socket.once('connect_error', () => {
+      socket.close();
+      resolve();
+    });
+  });
+
+const refusedPlain: Visit = (origin, name) => untilClosed(`${origin}/ws?token=${foreignToken(name)}`);
+
+/** A WebSocket that never says who it is: the service ends it. */
+const silentPlain: Visit = (origin) => untilClosed(`${origin}/ws`);
+const silentSocket: Visit = (origin) => untilClosed(`${origin}/socket.io/?EIO=4&transport=websocket`);
+
+const unknownUpgrade: Visit = (origin) => untilClosed(`${origin}/nowhere/at/all`);
+
+/** What is no HTTP at all. */
+const nonsense: Visit = (origin) =>
+  new Promise((resolve) => {
+    const { hostname, port } = new URL(origin);
+    const socket = connect(Number(port), hostname, () => socket.write('NONSENSE\r\n\r\n'));
+    socket.on('error', () => socket.destroy());
+    socket.on('data', () => undefined);
+    socket.once('close', () => resolve());
+  });
+
+export const VISITS: readonly Visit[] = [
+  passBy,
+  passByPlain,
+  pollAndVanish,
+  refusedSocket,
+  refusedPlain,
+  silentPlain,
+  silentSocket,
+  unknownUpgrade,
+  nonsense,
+];
+
+function untilClosed(url: string): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(url.replace('http', 'ws'), { perMessageDeflate: false });
+    // Refused ones are told so; `close` comes after it.
+    socket.on('error', () => undefined);
+    socket.once('close', () => resolve());
+  });
+}
+
+function ask(url: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    get(url, { agent: false }, (response) => {
+      response.resume();
+      response.once('close', resolve);
+    }).once('error', reject);
+  });
+}
