@@ -19,15 +19,17 @@ const LOG_TAIL_CHARACTERS = 2000;
 const PROBE = `data:text/javascript,${encodeURIComponent(`
   import { queryObjects } from 'node:v8';
   const Timeout = setTimeout(() => {}, 0).constructor;
-  const inspect = () => {
-    const timers = queryObjects(Timeout, { format: 'count' });
+  const inspect = (wish) => {
+    const allTimers = wish === 'inspect all' ? queryObjects(Timeout, { format: 'count' }) : undefined;
     const { heapUsed, external, arrayBuffers } = process.memoryUsage();
-    return { heapUsed, external, arrayBuffers, timers, handles: process.getActiveResourcesInfo().length };
+    const resources = process.getActiveResourcesInfo();
+    const timers = resources.filter((name) => name === 'Timeout').length;
+    return { heapUsed, external, arrayBuffers, allTimers, timers, handles: resources.length - timers };
   };
   process.on('message', (wish) => {
     globalThis.gc();
     globalThis.gc();
-    process.send(wish === 'inspect' ? inspect() : 'collected');
+    process.send(wish === 'collect' ? 'collected' : inspect(wish));
   });
   process.channel.unref();
 `)}`;
@@ -38,9 +40,11 @@ export interface Holdings {
   /** Outside the heap: buffers, and what libraries in C++ account for. */
   readonly external: number;
   readonly arrayBuffers: number;
-  /** Timers that exist, also those that let the process end. */
+  /** Timers that keep the process from its end. */
   readonly timers: number;
-  /** What keeps the process from its end: sockets, listeners, timers, requests to the operating system. */
+  /** All that exist. Looking for them takes as long as several collections. */
+  readonly allTimers?: number;
+  /** What else keeps the process from its end: sockets, listeners, requests to the operating system. */
   readonly handles: number;
 }
 
@@ -60,7 +64,7 @@ export interface RunningServer {
   readonly readyAfterMs: number;
   collectGarbage(): Promise<void>;
   /** Collects garbage, and says what is left. */
-  inspect(): Promise<Holdings>;
+  inspect(options: { isThorough: boolean }): Promise<Holdings>;
   stop(): Promise<void>;
 }
 
@@ -93,7 +97,7 @@ export async function startServer({ label, kind }: Contestant, keptDirectory?: s
     pid: child.pid ?? 0,
     readyAfterMs,
     collectGarbage: async () => void (await ask(child, 'collect')),
-    inspect: () => ask(child, 'inspect') as Promise<Holdings>,
+    inspect: ({ isThorough }) => ask(child, isThorough ? 'inspect all' : 'inspect') as Promise<Holdings>,
     stop,
   };
 }
@@ -179,7 +183,7 @@ function answersReady(port: number): Promise<boolean> {
 }
 
 /** @throws Error when the server ends instead. */
-async function ask(child: ChildProcess, wish: 'collect' | 'inspect'): Promise<unknown> {
+async function ask(child: ChildProcess, wish: 'collect' | 'inspect' | 'inspect all'): Promise<unknown> {
   if (!child.connected) throw new Error('the server has ended');
   const gone = new AbortController();
   const end = () => gone.abort();

@@ -3,13 +3,13 @@ import { setMaxListeners } from 'node:events';
 import { type Departure, SoakClient, type Wire } from './client';
 import { type Ledger, Recipient } from './ledger';
 import { pause } from './pause';
-import { PING_INTERVAL_MS, PING_TIMEOUT_MS, type SoakPlan, userIdsOf } from './plan';
+import { heartbeatMs, type SoakPlan, userIdsOf } from './plan';
 import { freshToken } from './tokens';
 
 /** Connections that are being opened at the same time. */
 const OPENING_AT_ONCE = 16;
-/** A client that has vanished is kept so long: then the service has given it up. */
-const VANISHED_MS = PING_INTERVAL_MS + PING_TIMEOUT_MS + 2_000;
+/** A client that has vanished is kept for two heartbeats and this: then the service has given it up. */
+const VANISHED_MARGIN_MS = 2_000;
 const STAY_MS = { from: 1_000, to: 12_000 };
 const AWAY_MS = { from: 200, to: 8_000 };
 const SMALL_TALK_MS = { from: 1_000, to: 5_000 };
@@ -108,10 +108,13 @@ export class Crowd {
     const gone = client.leave(how);
     if (how !== 'silence') return;
     this.#vanished.add(gone);
-    const timer = setTimeout(() => {
-      gone.vanished();
-      this.#vanished.delete(gone);
-    }, VANISHED_MS);
+    const timer = setTimeout(
+      () => {
+        gone.vanished();
+        this.#vanished.delete(gone);
+      },
+      2 * heartbeatMs(this.parts.plan) + VANISHED_MARGIN_MS,
+    );
     timer.unref();
   }
 

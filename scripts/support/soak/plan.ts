@@ -7,9 +7,10 @@ export interface SoakPlan {
   readonly users: number;
 }
 
-/** The service gives a silent client up soon, so that a run has many of them. */
-export const PING_INTERVAL_MS = 5_000;
-export const PING_TIMEOUT_MS = 5_000;
+/** Interval of heartbeats, and how long one may stay unanswered: short, so that a run has many silent clients. */
+export function heartbeatMs({ minutes }: Pick<SoakPlan, 'minutes'>): number {
+  return Math.min(5_000, Math.max(1_000, Math.round(minutes * 3_000)));
+}
 
 export const ROOMS = ['room-0', 'room-1', 'room-2', 'room-3', 'room-4'] as const;
 

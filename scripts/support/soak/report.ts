@@ -40,10 +40,9 @@ interface Row {
 
 /** Sentences for all that is wrong; none: all is well. */
 export function findFaults(result: SoakResult): string[] {
-  const growing = rowsOf(result).filter(({ verdict }) => verdict === 'growing');
   const kept = MEASURE_NAMES.filter((name) => measureOf(name).returns && result.after[name] > result.before[name]);
   return [
-    ...growing.map(({ name, trend }) => `${measureOf(name).title}: grows by ${describeTrend(trend)} an hour`),
+    ...growthOf(result.samples),
     ...kept.map((name) => {
       const amounts = `${result.after[name]} when everybody had left, ${result.before[name]} before the load`;
       return `${measureOf(name).title}: ${amounts}`;
@@ -52,7 +51,13 @@ export function findFaults(result: SoakResult): string[] {
   ];
 }
 
-function rowsOf({ samples }: SoakResult): Row[] {
+/** A sentence for each measure that grows by more than it may. */
+export function growthOf(samples: readonly Sample[]): string[] {
+  const growing = rowsOf(samples).filter(({ verdict }) => verdict === 'growing');
+  return growing.map(({ name, trend }) => `${measureOf(name).title}: grows by ${describeTrend(trend)} an hour`);
+}
+
+function rowsOf(samples: readonly Sample[]): Row[] {
   return MEASURE_NAMES.map((name) => {
     const points: Point[] = samples.map(({ hours, reading }) => ({ hours, value: reading[name] }));
     const trend = trendOf(withoutWarmUp(points, WARM_UP_SHARE));
@@ -70,7 +75,7 @@ export function renderResult(result: SoakResult): string {
     '',
     ...renderTable({
       header: ['', 'before', 'warm', 'at the end', 'everybody gone', 'slope per hour', 'allowed', ''],
-      rows: rowsOf(result).map((row) => renderRow(row, result)),
+      rows: rowsOf(result.samples).map((row) => renderRow(row, result)),
     }),
     '',
     ...(faults.length === 0 ? ['Nothing grows, nothing was lost, nothing came twice.'] : ['Faults:', '']),
@@ -111,10 +116,13 @@ function renderRow({ name, trend, verdict }: Row, { before, samples, after }: So
 /** The slope and the interval around it. */
 function describeTrend(trend: Trend | undefined): string {
   if (trend === undefined) return 'too few samples';
+  if (Number.isNaN(trend.slope)) return '';
   return `${format(trend.slope)} (${format(trend.low)} to ${format(trend.high)})`;
 }
 
 function format(amount: number): string {
+  // Not looked at.
+  if (Number.isNaN(amount)) return '';
   if (Number.isInteger(amount)) return String(amount);
   return Math.abs(amount) >= 100 ? amount.toFixed(0) : amount.toFixed(1);
 }

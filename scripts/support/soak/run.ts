@@ -15,8 +15,8 @@ import { Crowd } from './crowd';
 import { Ledger } from './ledger';
 import { MEASURE_NAMES, measureOf, type Reading, readAll } from './measures';
 import { pause } from './pause';
-import { PING_INTERVAL_MS, PING_TIMEOUT_MS, type SoakPlan } from './plan';
-import type { Sample, SoakResult } from './report';
+import { heartbeatMs, type SoakPlan } from './plan';
+import { growthOf, type Sample, type SoakResult } from './report';
 import { Traffic } from './traffic';
 
 const MAX_SAMPLE_INTERVAL_MS = 10_000;
@@ -35,7 +35,7 @@ const MAX_LOG_FAULTS = 5;
 /** @throws Error when the service does not start or ends by itself, Failure when somebody interrupts. */
 export async function runSoak(plan: SoakPlan, { env, stderr, interrupted }: Terminal): Promise<SoakResult> {
   const directory = createDataDirectory();
-  const server = await startServer(soaked(env['NODE_OPTIONS']), directory);
+  const server = await startServer(soaked(plan, env['NODE_OPTIONS']), directory);
   try {
     return await soak({ plan, server, directory, stderr, interrupted });
   } finally {
@@ -45,11 +45,12 @@ export async function runSoak(plan: SoakPlan, { env, stderr, interrupted }: Term
 }
 
 /** `nodeOptions`: what Node is told beside, such as another size of its heap. */
-function soaked(nodeOptions = ''): Contestant {
+function soaked(plan: SoakPlan, nodeOptions = ''): Contestant {
+  const milliseconds = String(heartbeatMs(plan));
   const environment = (directory: string) => ({
     ...TIDINGS.kind.environment(directory),
-    PING_INTERVAL_MS: String(PING_INTERVAL_MS),
-    PING_TIMEOUT_MS: String(PING_TIMEOUT_MS),
+    PING_INTERVAL_MS: milliseconds,
+    PING_TIMEOUT_MS: milliseconds,
     NODE_OPTIONS: nodeOptions,
   });
   return { label: 'the service', kind: { ...TIDINGS.kind, environment } };
@@ -69,8 +70,8 @@ async function soak(setting: Setting): Promise<SoakResult> {
   const traffic = new Traffic({ origin, plan, ledger, random });
   const crowd = new Crowd({ origin, plan, ledger, random });
   // The first scrape begins to watch the event loop: that belongs to the baseline.
-  await readAll(server, directory);
-  const before = await readAll(server, directory);
+  await readAll(server, { directory, isThorough: true });
+  const before = await readAll(server, { directory, isThorough: true });
   await traffic.open();
   await crowd.open();
 
@@ -91,7 +92,8 @@ async function soak(setting: Setting): Promise<SoakResult> {
   const faults = ledger.findFaults();
   crowd.close();
   traffic.close();
-  const after = await untilBaseline(setting, before);
+  // What grows does not come back: nobody has to wait for it.
+  const after = await untilBaseline(setting, before, growthOf(samples).length > 0 ? 0 : BASELINE_PATIENCE_MS);
   return { plan, before, samples, after, counts, faults: [...faults, ...findSerious(directory)] };
 }
 
@@ -100,10 +102,10 @@ async function takeSamples({ plan, server, directory, stderr, interrupted }: Set
   const intervalMs = Math.min(MAX_SAMPLE_INTERVAL_MS, totalMs / MIN_SAMPLES);
   const samples: Sample[] = [];
   const startedAt = performance.now();
-  while (performance.now() - startedAt < totalMs) {
+  while (performance.now() - startedAt < totalMs || samples.length < MIN_SAMPLES) {
     if (!(await pause(intervalMs, interrupted))) throw new Failure('Interrupted: nothing was judged.');
     const hours = (performance.now() - startedAt) / HOUR_MS;
-    samples.push({ hours, reading: await readAll(server, directory) });
+    samples.push({ hours, reading: await readAll(server, { directory, isThorough: false }) });
     stderr.write(`${describeSample(samples.at(-1) as Sample)}\n`);
   }
   return samples;
@@ -122,14 +124,14 @@ async function untilArrived(ledger: Ledger): Promise<void> {
 }
 
 /** Waits until everything that has to return has returned, or patience is over. */
-async function untilBaseline({ server, directory }: Setting, before: Reading): Promise<Reading> {
-  const deadline = performance.now() + BASELINE_PATIENCE_MS;
+async function untilBaseline({ server, directory }: Setting, before: Reading, patienceMs: number): Promise<Reading> {
+  const deadline = performance.now() + patienceMs;
   const hasReturned = (now: Reading) =>
     MEASURE_NAMES.every((name) => measureOf(name).returns !== true || now[name] <= before[name]);
-  let now = await readAll(server, directory);
+  let now = await readAll(server, { directory, isThorough: true });
   while (!hasReturned(now) && performance.now() < deadline) {
     await delay(LOOK_INTERVAL_MS);
-    now = await readAll(server, directory);
+    now = await readAll(server, { directory, isThorough: true });
   }
   return now;
 }

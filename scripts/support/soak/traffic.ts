@@ -13,7 +13,7 @@ import { expiredToken, foreignToken, freshToken } from './tokens';
 
 const SERVICE = 'soak-service';
 const ALL_SCOPES = 'send broadcast presence admin';
-const MAX_HTTP_CONNECTIONS = 32;
+const MAX_HTTP_CONNECTIONS = 8;
 const DAY_SECONDS = 86_400;
 const BATCH_ITEMS = 10;
 const RECIPIENTS = 5;
