@@ -29,10 +29,12 @@ import { Cursors } from './services/cursors';
 import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
+import { HeapGuard } from './services/heap-guard';
 import { HttpRequest } from './services/http-request';
 import { KeySet } from './services/key-set';
 import { createLogger, type Logger } from './services/logger';
 import { createMetrics, registerGauges } from './services/metrics';
+import { divideOpenFiles } from './services/open-files';
 import { PlainWebSocketService } from './services/plain-websocket';
 import { Presence } from './services/presence';
 import { Revocations } from './services/revocations';
@@ -96,6 +98,12 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const metrics = createMetrics();
   const store = await openStore(config, clock, metrics.onFlush);
   const cluster = createCluster(config, store, logger);
+  const openFiles = divideOpenFiles({
+    maxConnections: config.MAX_CONNECTIONS,
+    refusals: metrics.refusals,
+    logger,
+  });
+  const heap = new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
   const connections = new Connections();
   const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock);
@@ -115,6 +123,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
+  openFiles.guard(httpServer);
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
   const roster = new Roster({ connections, cluster, presence, cursors, clock });
   registerGauges(metrics.registry, {
@@ -143,9 +152,11 @@ export async function createApplication(config: Config, overrides: Overrides = {
     presence,
     roster,
     cluster,
+    heap,
     isRevoked,
   });
-  const limits = new HandshakeLimits(config, clock, metrics);
+  const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
+  const limits = new HandshakeLimits(places, clock, metrics, heap);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
   const isOpen = config.AUTHORIZATION === 'open';
@@ -199,7 +210,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   let isStopping = false;
   const startedAt = process.hrtime.bigint();
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
-  const health = { store, live, metrics, isStopping: () => isStopping, uptimeSeconds };
+  const health = { store, live, metrics, heap, isStopping: () => isStopping, uptimeSeconds };
   // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
   const handleRequest = createHttpApplication({
     config,

@@ -1,5 +1,6 @@
 /** /livez, /readyz, /healthz and /metrics. */
 import type { Live } from '../services/cluster';
+import type { HeapGuard } from '../services/heap-guard';
 import type { Metrics } from '../services/metrics';
 import { type Store, StoreError } from '../services/storage/contract';
 import { SingleFlight } from '../utils/single-flight';
@@ -10,6 +11,7 @@ export interface HealthParts {
   /** Do live frames reach all nodes at once? When not, the node serves all the same. */
   readonly live: () => Live;
   readonly metrics: Metrics;
+  readonly heap: HeapGuard;
   /** Has stopping begun? Then load balancers should look elsewhere. */
   readonly isStopping: () => boolean;
   readonly uptimeSeconds: () => number;
@@ -56,11 +58,12 @@ export function healthRoutes(parts: HealthParts): Route[] {
 }
 
 async function readiness(
-  { isStopping, live }: HealthParts,
+  { isStopping, live, heap }: HealthParts,
   check: SingleFlight<Check>,
 ): Promise<{ status: string; store: Check; live: Live }> {
   const store = await check.run();
-  return { status: isStopping() ? 'stopping' : store, store, live: live() };
+  const status = heap.isShort() ? 'overloaded' : store;
+  return { status: isStopping() ? 'stopping' : status, store, live: live() };
 }
 
 /** Writes to the store, to see whether it can be written. */

@@ -28,6 +28,7 @@ import { createAuthorize } from './guards/authorize';
 import type { Guards } from './guards/guards';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
+import { refuseBodyWhileShort, refuseWhileShort } from './guards/refuse-while-short';
 import { createSendOnce } from './guards/send-once';
 import { type HealthParts, healthRoutes } from './health';
 import { inboxRoutes } from './inbox';
@@ -81,10 +82,11 @@ const API_HEADERS = {
 /** Builds the Express application: routes first, each with only the guards that it needs. */
 export function createHttpApplication(parts: HttpParts): HttpHandler {
   const { config, logger, tokens, health } = parts;
+  const { heap } = health;
   const guards: Guards = {
-    authenticated: [authenticate(tokens), limitRequests(config, parts.cluster, health.metrics)],
-    withBody: parseJsonBody(config.MAX_BODY_BYTES),
-    withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES),
+    authenticated: [authenticate(tokens), limitRequests(config, parts.cluster, health.metrics), refuseWhileShort(heap)],
+    withBody: parseJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
+    withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     authorize: createAuthorize(config.AUTHORIZATION === 'open'),
     isOneself: (caller, userId) => caller.userId === userId,
     sendOnce: createSendOnce(parts.carryOut, parts.audit.noteSend),

@@ -5,6 +5,7 @@ import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError } from '../utils/errors';
 import { HandshakeRate } from './handshake-rate';
+import { type HeapGuard, overloaded } from './heap-guard';
 import type { Metrics } from './metrics';
 
 /** Somebody has to leave first, or the service to start: sooner it makes no sense. */
@@ -34,6 +35,7 @@ export class HandshakeLimits {
     private readonly config: HandshakeConfig,
     private readonly clock: Clock,
     private readonly metrics: Pick<Metrics, 'refusals' | 'rateLimited' | 'connectionsRefused'>,
+    private readonly heap: Pick<HeapGuard, 'isShort'>,
   ) {
     this.#rate = new HandshakeRate(config.HANDSHAKES_PER_SECOND);
   }
@@ -65,6 +67,7 @@ export class HandshakeLimits {
       const options = { retryAfterSeconds: PLACE_RETRY_SECONDS };
       return new AppError('going_away', 'The service is stopping, or has not opened yet.', options);
     }
+    if (this.heap.isShort()) return overloaded();
     if (!isOriginAllowed(request, this.config.corsOrigins)) {
       return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
     }

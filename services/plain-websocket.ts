@@ -35,6 +35,8 @@ const REFUSAL_CODES = new Map<ErrorCode, number>([
   ['origin_not_allowed', 4403],
   ['too_many_connections', CLOSE_CODES.too_many_connections],
   ['rate_limited', CLOSE_CODES.rate_limited],
+  // The registered code for “try again later”.
+  ['overloaded', 1013],
 ]);
 
 /** The whole path of a request that carries its token there: one segment with the dots of a JWT. */

@@ -14,6 +14,7 @@ import type { Cursors } from './cursors';
 import type { Delivery } from './delivery';
 import { EventLimit, type Verdict } from './event-limit';
 import { describeFailure } from './failures';
+import type { HeapGuard } from './heap-guard';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
 import type { Presence } from './presence';
@@ -37,6 +38,7 @@ export interface SessionParts {
   readonly presence: Presence;
   readonly roster: Roster;
   readonly cluster: Cluster;
+  readonly heap: HeapGuard;
   /** Is the token of a caller refused by now? */
   readonly isRevoked: (caller: Caller) => boolean;
 }
@@ -171,6 +173,8 @@ export class Sessions {
     try {
       if (!options.isFree) this.#limitEvents(connection);
       if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
+      // What is acknowledged frees memory, whatever else there is.
+      if (!options.isFree) this.parts.heap.assertRoom();
       return { ok: true, ...(await (options.isFree ? operation() : this.#inTurn(connection, operation))) };
     } catch (thrown) {
       const refusal = this.refusal(thrown);

@@ -39,6 +39,7 @@ export const ERROR_KINDS = {
   internal: { status: 500, title: 'Something went wrong in the service' },
   store_unavailable: { status: 503, title: 'The store cannot be written' },
   going_away: { status: 503, title: 'The service is stopping' },
+  overloaded: { status: 503, title: 'The service is short of memory' },
   store_full: { status: 507, title: 'The store is full' },
 } as const satisfies Record<string, ErrorKind>;
 

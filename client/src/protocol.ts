@@ -33,6 +33,7 @@ export type ProblemCode =
   | 'internal'
   | 'store_unavailable'
   | 'going_away'
+  | 'overloaded'
   | 'store_full';
 
 /** An error of the service (RFC 9457). */

@@ -6,16 +6,17 @@ const JSON_TYPE = 'application/json';
 
 /**
  * Reads a JSON body of at most `maxBytes` (after decompression) into `request.body`. Answers 400 `invalid_json`,
- * 413 `body_too_large`, 415 `unsupported_media_type`. The bytes are decoded here rather than by body-parser's json,
+ * 413 `body_too_large`, 415 `unsupported_media_type`. `beforeParsing` stands where the bytes are there and become objects,
+ * many times as large. The bytes are decoded here rather than by body-parser's json,
  * which replaces invalid UTF-8 instead of refusing it.
  */
-export function parseJsonBody(maxBytes: number): RequestHandler[] {
-  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), decodeBody];
+export function parseJsonBody(maxBytes: number, beforeParsing: RequestHandler): RequestHandler[] {
+  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), beforeParsing, decodeBody];
 }
 
 /** The same for routes whose body may be missing: then `request.body` is an empty object. */
-export function parseOptionalJsonBody(maxBytes: number): RequestHandler[] {
-  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), decodeOptionalBody];
+export function parseOptionalJsonBody(maxBytes: number, beforeParsing: RequestHandler): RequestHandler[] {
+  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), beforeParsing, decodeOptionalBody];
 }
 
 const decodeOptionalBody: RequestHandler = (request, response, next) => {

@@ -50,7 +50,7 @@ function problemsOf(operation: Operation): ErrorCode[] {
   const codes: ErrorCode[] = [
     ...(isChecked ? (['bad_request'] as const) : []),
     ...(body === undefined ? [] : (['invalid_json', 'body_too_large', 'unsupported_media_type'] as const)),
-    ...(isPublic ? [] : (['unauthorized', 'token_expired', 'token_revoked', 'rate_limited'] as const)),
+    ...(isPublic ? [] : (['unauthorized', 'token_expired', 'token_revoked', 'rate_limited', 'overloaded'] as const)),
     ...(scope === undefined || isPublic ? [] : (['insufficient_scope'] as const)),
     ...problems,
     'internal',

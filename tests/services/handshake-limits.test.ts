@@ -14,7 +14,7 @@ function openLimits(perAddress: number) {
     ...{ HANDSHAKES_PER_SECOND: 1_000, MAX_CONNECTIONS: 1_000, MAX_CONNECTIONS_PER_ADDRESS: perAddress },
     corsOrigins: '*' as const,
   };
-  const limits = new HandshakeLimits(config, new StillClock(), createMetrics());
+  const limits = new HandshakeLimits(config, new StillClock(), createMetrics(), { isShort: () => false });
   limits.open();
   return { limits, isLetIn: (address: string | undefined) => !(limits.admit(from(address)) instanceof AppError) };
 }

@@ -5,7 +5,7 @@ import { count, reach } from './common';
 export const aliveAnswer = z.object({ status: z.literal('ok') }).meta({ id: 'Alive', examples: [{ status: 'ok' }] });
 
 const ready = {
-  status: z.enum(['ok', 'unavailable', 'stopping']),
+  status: z.enum(['ok', 'unavailable', 'overloaded', 'stopping']),
   store: z.enum(['ok', 'unavailable']),
   live: reach.live,
 };

@@ -20,7 +20,10 @@ export const SERVICE: readonly Operation[] = [
     scope: 'public',
     answers: {
       200: { description: 'A small write has reached the disk.', schema: readyAnswer },
-      503: { description: 'The store cannot be written, or the service is stopping.', schema: readyAnswer },
+      503: {
+        description: 'The store cannot be written, memory is short, or the service is stopping.',
+        schema: readyAnswer,
+      },
     },
   },
   {
@@ -31,7 +34,10 @@ export const SERVICE: readonly Operation[] = [
     scope: 'public',
     answers: {
       200: { description: 'A small write has reached the disk.', schema: healthAnswer },
-      503: { description: 'The store cannot be written, or the service is stopping.', schema: healthAnswer },
+      503: {
+        description: 'The store cannot be written, memory is short, or the service is stopping.',
+        schema: healthAnswer,
+      },
     },
   },
   {
