@@ -68,6 +68,7 @@ const REQUESTS_SHARE = 0.5;
 export interface Overrides {
   readonly clock?: Clock;
   readonly logger?: Logger;
+  readonly heap?: HeapGuard;
 }
 
 interface Address {
@@ -103,7 +104,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     refusals: metrics.refusals,
     logger,
   });
-  const heap = new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
+  const heap = overrides.heap ?? new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
   const connections = new Connections();
   const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock);

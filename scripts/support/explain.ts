@@ -26,6 +26,7 @@ const EXPLANATIONS: ReadonlyMap<string, Explain> = new Map<string, Explain>([
   ['rate_limited', explainRate],
   ['too_many_connections', explainTooMany],
   ['going_away', () => 'The service is stopping or starting: try again in a few seconds.'],
+  ['overloaded', () => 'The service is short of memory: try again in a few seconds.'],
   [
     'not_a_member',
     ({ detail }) => `${detail} Or send with a token that has scope send, which may write to every topic.`,
@@ -99,6 +100,7 @@ const HANDSHAKE_REFUSALS: ReadonlyMap<string, string> = new Map([
     'The service has as many connections as MAX_CONNECTIONS or MAX_CONNECTIONS_PER_ADDRESS allows: close some, or raise it.',
   ],
   ['going_away', 'The service is stopping or starting: try again in a few seconds.'],
+  ['overloaded', 'The service is short of memory: try again in a few seconds.'],
 ]);
 
 export function explainHandshakeRefusal(code: string): string {

@@ -257,7 +257,7 @@ export async function runNearHeapLimit(random: Random): Promise<Outcome> {
     );
   };
   await Promise.all([
-    repeat(LOADERS, async () => note(`large: ${nameOf(await sendLarge(url, random))}`)),
+    repeat(LOADERS, async () => note(`large: ${nameOf(await sendLarge(url))}`)),
     repeat(2, async () => {
       const data = READER_TEXT;
       note(`to a reader: ${nameOf(await send(url, { userId: `reader-${random.integer(1, READERS)}`, data }))}`);
@@ -285,14 +285,17 @@ function nameOf(answer: Answer | undefined): string {
 }
 
 /** A body that becomes many objects, which the service holds until they are on disk. */
-function sendLarge(url: string, random: Random): Promise<Answer | undefined> {
-  const messages = range(1, 900).map((n) => ({
-    userId: `stranger-${random.integer(1, 50)}`,
+const LARGE_BODY = {
+  messages: range(1, 900).map((n) => ({
+    userId: `stranger-${n % 50}`,
     type: 'test',
     data: Array.from({ length: 60 }, () => ({ n })),
-  }));
+  })),
+};
+
+function sendLarge(url: string): Promise<Answer | undefined> {
   const token = testToken('loader', { scope: 'send' });
-  return request(`${url}/messages/batch`, { method: 'POST', token, body: { messages }, timeoutMs: PATIENCE_MS });
+  return request(`${url}/messages/batch`, { method: 'POST', token, body: LARGE_BODY, timeoutMs: PATIENCE_MS });
 }
 
 /** @returns `connected`, or the close code and its reason. */
