@@ -3,13 +3,14 @@ import { openConnections } from '../support/http-connection';
 import { createLanes, sendAsFastAsAnswered } from '../support/load';
 import type { BenchOptions } from '../support/options';
 import { type Memory, measureUsage, readMemory, type Usage, watchPeakMemory } from '../support/process-stats';
-import { connectReceiver, type Delivery } from '../support/receivers';
+import { connectReceiver } from '../support/receivers';
 import type { Section } from '../support/report';
 import { withDeadline } from '../support/rounds';
 import { TIDINGS } from '../support/server-kinds';
 import { type RunningServer, withServers } from '../support/servers';
 import { median } from '../support/statistics';
 import { createServiceToken } from '../support/tokens';
+import type { Delivery } from '../support/wire';
 
 const LANES = 32;
 const TEXT = 'x'.repeat(128);

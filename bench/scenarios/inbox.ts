@@ -2,8 +2,8 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { openLmdbStore } from '../../services/storage/lmdb';
 import { systemClock } from '../../utils/clock';
-import { HttpConnection, openConnections } from '../support/http-connection';
-import { createLanes, sendAsFastAsAnswered } from '../support/load';
+import { BATCH_SIZE, sendBatches } from '../support/batches';
+import { HttpConnection } from '../support/http-connection';
 import type { BenchOptions } from '../support/options';
 import { type Memory, readMemory } from '../support/process-stats';
 import { createRandom } from '../support/random';
@@ -13,9 +13,6 @@ import { createDataDirectory, type RunningServer, removeDataDirectory, startServ
 import { median, quantile } from '../support/statistics';
 import { createServiceToken, createUserToken } from '../support/tokens';
 
-const BATCH_SIZE = 1000;
-const BATCHES_AT_ONCE = 2;
-const TEXT = 'x'.repeat(128);
 const PAGE_LIMIT = 50;
 const HEAVY_USER = 'heavy';
 const SEED = 20;
@@ -93,7 +90,7 @@ async function measureStore(plan: Plan, size: Size, faults: string[]): Promise<F
     const { fillPerSecond, markingMs } = await fill(directory, size, faults);
     const starts: number[] = [];
     for (let i = 1; i < plan.starts; i += 1) starts.push(await timeStart(directory));
-    const server = await startServer(TIDINGS, directory);
+    const server = await startServer(TIDINGS, { directory });
     starts.push(server.readyAfterMs);
     const asked = await ask(server, plan, { size, faults }).finally(() => server.stop());
     const heavy =
@@ -108,50 +105,26 @@ async function measureStore(plan: Plan, size: Size, faults: string[]): Promise<F
 }
 
 async function timeStart(directory: string): Promise<number> {
-  const server = await startServer(TIDINGS, directory);
+  const server = await startServer(TIDINGS, { directory });
   await server.stop();
   return server.readyAfterMs;
 }
 
 /** Fills a store through the batch route, user after user in turn; half of the large inbox is marked as read. */
 async function fill(directory: string, size: Size, faults: string[]) {
-  const server = await startServer(TIDINGS, directory);
+  const server = await startServer(TIDINGS, { directory });
   try {
     const startedAt = performance.now();
     const count = size.users * size.messagesEach;
-    await sendBatches(server, { count, userOf: (n) => userAt(n % size.users), faults });
-    await sendBatches(server, { count: size.heavyMessages, userOf: () => HEAVY_USER, faults });
+    const title = 'inbox';
+    await sendBatches(server, { title, count, userOf: (n) => userAt(n % size.users), faults });
+    await sendBatches(server, { title, count: size.heavyMessages, userOf: () => HEAVY_USER, faults });
     const fillPerSecond = ((count + size.heavyMessages) / (performance.now() - startedAt)) * 1000;
     const markingMs = size.heavyMessages === 0 ? 0 : await markHalfAsRead(server, size, faults);
     return { fillPerSecond, markingMs };
   } finally {
     await server.stop();
   }
-}
-
-interface Filling {
-  readonly count: number;
-  userOf(n: number): string;
-  readonly faults: string[];
-}
-
-async function sendBatches(server: RunningServer, { count, userOf, faults }: Filling): Promise<void> {
-  if (count === 0) return;
-  process.stderr.write(`inbox: ${count} messages into the store\n`);
-  const connections = await openConnections(BATCHES_AT_ONCE, server.port, createServiceToken());
-  let sent = 0;
-  await sendAsFastAsAnswered(createLanes(connections), Math.ceil(count / BATCH_SIZE), async ({ connection }) => {
-    const first = sent;
-    sent = Math.min(count, first + BATCH_SIZE);
-    const messages = Array.from({ length: sent - first }, (_, i) => ({
-      userId: userOf(first + i),
-      type: 'bench',
-      data: { n: first + i, text: TEXT },
-    }));
-    const { status, body } = await connection.post('/messages/batch', { messages });
-    if (status !== 200 || body.includes('"error"')) faults.push(`inbox: a batch was answered ${status}`);
-  });
-  for (const connection of connections) connection.close();
 }
 
 async function markHalfAsRead(server: RunningServer, { heavyMessages }: Size, faults: string[]): Promise<number> {

@@ -5,13 +5,14 @@ import { openConnections } from '../support/http-connection';
 import { createLanes, type Lane, sendAsFastAsAnswered, sendAtRate } from '../support/load';
 import type { BenchOptions } from '../support/options';
 import { measureUsage } from '../support/process-stats';
-import { connectReceivers, type Delivery } from '../support/receivers';
+import { connectReceivers } from '../support/receivers';
 import type { Section } from '../support/report';
 import { runRounds, type Sample } from '../support/rounds';
 import { type RunningServer, withServers } from '../support/servers';
 import { median, quantile } from '../support/statistics';
 import { Tally } from '../support/tally';
 import { createServiceToken } from '../support/tokens';
+import type { Delivery } from '../support/wire';
 
 const LANES = 32;
 const PER_SECOND = 500;

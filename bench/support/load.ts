@@ -29,16 +29,19 @@ export async function sendAsFastAsAnswered(lanes: readonly Lane[], count: number
 export interface Rate {
   readonly perSecond: number;
   readonly count: number;
+  /** Ends it before all of the count is sent. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Open loop: messages are due at fixed times, whatever the server does. One that is late because its lane is
  * still busy counts from when it was due: otherwise a stalled server would hide its stall.
  */
-export async function sendAtRate(lanes: readonly Lane[], { perSecond, count }: Rate, send: Send): Promise<void> {
+export async function sendAtRate(lanes: readonly Lane[], rate: Rate, send: Send): Promise<void> {
+  const { perSecond, count, signal } = rate;
   const startedAt = performance.now();
   const tails = lanes.map(() => Promise.resolve());
-  for (let i = 0; i < count; i += 1) {
+  for (let i = 0; i < count && signal?.aborted !== true; i += 1) {
     const dueAt = startedAt + (i * 1000) / perSecond;
     await waitUntil(dueAt);
     const lane = lanes[i % lanes.length] as Lane;

@@ -9,6 +9,7 @@ export const SCENARIO_NAMES = [
   'batch',
   'inbox',
   'two-nodes',
+  'storm',
 ] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
 

@@ -40,7 +40,7 @@ function readKiB(status: string, name: string): number {
 }
 
 /** Runs `work` and returns the highest readings meanwhile. */
-export async function watchPeakMemory(pid: number, work: () => Promise<void>): Promise<Memory> {
+export async function watchPeakMemory(pid: number, work: () => Promise<unknown>): Promise<Memory> {
   let peak = readMemory(pid);
   const timer = setInterval(() => {
     const now = readMemory(pid);
@@ -73,4 +73,11 @@ export async function measureUsage(pid: number, work: () => Promise<void>): Prom
   await delay(PUT_OFF_WORK_MS);
   const clientShare = (client.user + client.system) / 1000 / elapsedMs;
   return { cpuMicros: readCpuMicros(pid) - cpuBefore, elapsedMs, clientShare };
+}
+
+/** May this process, and so each that it starts, have so many files open? Sockets are files. */
+export function canOpen(files: number): boolean {
+  const limit = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+  // Without a number there is no limit.
+  return limit === undefined || Number(limit) >= files;
 }

@@ -58,12 +58,7 @@ const tidings: ServerKind = {
 
 /** One node of several on one store. */
 export function createNode(label: string, storeUrl: string, redisUrl: string): Contestant {
-  const environment = (directory: string) => ({
-    ...tidings.environment(directory),
-    STORE_URL: storeUrl,
-    REDIS_URL: redisUrl,
-  });
-  return { label, kind: { ...tidings, environment } };
+  return createConfigured(label, { STORE_URL: storeUrl, REDIS_URL: redisUrl });
 }
 
 const expressSocketIo: ServerKind = {
@@ -93,6 +88,12 @@ export const RAW_WS_AGAIN: Contestant = { label: 'raw ws again', kind: rawWs };
 export const TIDINGS_BATCH: Contestant = { label: 'batches of 100', kind: tidings };
 export const TIDINGS_SINGLE: Contestant = { label: 'single sends', kind: tidings };
 export const TIDINGS_SINGLE_AGAIN: Contestant = { label: 'single sends again', kind: tidings };
+
+/** The service with other settings than the benchmark gives it. */
+export function createConfigured(label: string, settings: Readonly<Record<string, string>>): Contestant {
+  const environment = (directory: string) => ({ ...tidings.environment(directory), ...settings });
+  return { label, kind: { ...tidings, environment } };
+}
 
 /** The service with all clients on one kind of endpoint. */
 export const TIDINGS_PLAIN: Contestant = { label: `${TIDINGS.label} plain`, kind: { ...tidings, wire: 'plain' } };

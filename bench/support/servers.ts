@@ -66,21 +66,29 @@ export interface RunningServer {
   /** Collects garbage, and says what is left. */
   inspect(options: { isThorough: boolean }): Promise<Holdings>;
   stop(): Promise<void>;
+  /** kill -9: nothing is closed, and nobody is told. */
+  kill(): Promise<void>;
+}
+
+/** What a server finds when it starts, where it is not an empty directory and any port. */
+interface Place {
+  /** Kept when the server stops. */
+  readonly directory?: string;
+  readonly port?: number;
 }
 
 /**
- * Starts a server as a process of its own with an empty data directory, and waits until it is ready. A directory that
- * the caller gives is kept when the server stops.
+ * Starts a server as a process of its own, and waits until it is ready.
  * @throws Error with the end of its log when it is not ready in time.
  */
-export async function startServer({ label, kind }: Contestant, keptDirectory?: string): Promise<RunningServer> {
-  const directory = keptDirectory ?? createDataDirectory();
-  const port = await findFreePort();
+export async function startServer({ label, kind }: Contestant, place: Place = {}): Promise<RunningServer> {
+  const directory = place.directory ?? createDataDirectory();
+  const port = place.port ?? (await findFreePort());
   const startedAt = performance.now();
   const child = spawnServer(kind, directory, port);
   const stop = async () => {
     await stopServer(child);
-    if (keptDirectory === undefined) removeDataDirectory(directory);
+    if (place.directory === undefined) removeDataDirectory(directory);
   };
   try {
     await waitUntilReady(child, port);
@@ -99,6 +107,7 @@ export async function startServer({ label, kind }: Contestant, keptDirectory?: s
     collectGarbage: async () => void (await ask(child, 'collect')),
     inspect: ({ isThorough }) => ask(child, isThorough ? 'inspect all' : 'inspect') as Promise<Holdings>,
     stop,
+    kill: () => killServer(child),
   };
 }
 
@@ -196,6 +205,12 @@ async function ask(child: ChildProcess, wish: 'collect' | 'inspect' | 'inspect a
   } finally {
     child.off('exit', end);
   }
+}
+
+async function killServer(child: ChildProcess): Promise<void> {
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
 }
 
 async function stopServer(child: ChildProcess): Promise<void> {
