@@ -61,6 +61,11 @@ const KEEP_ALIVE_TIMEOUT_MS = 70_000;
 const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const CONNECTIONS_CHECKING_INTERVAL_MS = 5_000;
+/**
+ * Connections that the kernel keeps until they are accepted, one in a turn; it lowers this to its own limit. Beyond it
+ * clients that come back at once hear nothing, and try again after 1, 3, 7 and 15 s. Node's own number is 511.
+ */
+const ACCEPT_BACKLOG = 65_535;
 /** Shares of SHUTDOWN_TIMEOUT_MS: for load balancers to notice, and then for requests in flight to finish. */
 const DRAIN_SHARE = 0.1;
 const REQUESTS_SHARE = 0.5;
@@ -380,7 +385,7 @@ async function openTokenKeys(key: ReturnType<typeof resolveKey>, logger: Logger)
 function listen(server: Server, { HOST, PORT }: Config): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(PORT, HOST, () => {
+    server.listen({ port: PORT, host: HOST, backlog: ACCEPT_BACKLOG }, () => {
       server.off('error', reject);
       resolve();
     });

@@ -7,6 +7,7 @@ import { runBroadcast } from './scenarios/broadcast';
 import { runIdle } from './scenarios/idle';
 import { runInbox } from './scenarios/inbox';
 import { runOneToOne } from './scenarios/one-to-one';
+import { runSlow } from './scenarios/slow';
 import { runStorm } from './scenarios/storm';
 import { runTopic } from './scenarios/topic';
 import { runTwoNodes } from './scenarios/two-nodes';
@@ -23,6 +24,7 @@ const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section
   batch: runBatch,
   inbox: runInbox,
   'two-nodes': runTwoNodes,
+  slow: runSlow,
   storm: runStorm,
 };
 

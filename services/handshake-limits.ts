@@ -4,6 +4,7 @@ import { ipKeyGenerator } from 'express-rate-limit';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError } from '../utils/errors';
+import { HandshakeQueue } from './handshake-queue';
 import { HandshakeRate } from './handshake-rate';
 import { type HeapGuard, overloaded } from './heap-guard';
 import type { Metrics } from './metrics';
@@ -28,6 +29,7 @@ export class HandshakeLimits {
   /** Taken places by address; an address without any is not in it. */
   readonly #byAddress = new Map<string, number>();
   readonly #rate: HandshakeRate;
+  readonly #queue = new HandshakeQueue();
   #taken = 0;
   #isOpen = false;
 
@@ -52,21 +54,35 @@ export class HandshakeLimits {
 
   /**
    * Judges a handshake, and counts it when it is refused.
-   * @returns the place of its connection, taken at once: many that come together find it taken. Or why it is refused.
+   * @param answer is told why it is refused, or, when it is its turn, the place of its connection. Nothing is told of
+   * one whose client is gone by then.
    */
-  admit(request: IncomingMessage): Place | AppError {
+  admit(request: IncomingMessage, answer: (verdict: Place | AppError) => void): void {
     const address = addressOf(request);
     const refusal = this.#refusalOf(request, address);
-    if (refusal === undefined) return this.#take(address);
+    if (refusal !== undefined) {
+      answer(this.#counted(refusal));
+      return;
+    }
+    // Whoever waits has a place already: many that come together find it taken.
+    const place = this.#take(address);
+    this.#queue.enter(request.socket, (isThere) => {
+      if (isThere && this.#isOpen) {
+        answer(place);
+        return;
+      }
+      place.release();
+      if (isThere) answer(this.#counted(goingAway()));
+    });
+  }
+
+  #counted(refusal: AppError): AppError {
     this.metrics.refusals.inc({ code: refusal.code });
     return refusal;
   }
 
   #refusalOf(request: IncomingMessage, address: string): AppError | undefined {
-    if (!this.#isOpen) {
-      const options = { retryAfterSeconds: PLACE_RETRY_SECONDS };
-      return new AppError('going_away', 'The service is stopping, or has not opened yet.', options);
-    }
+    if (!this.#isOpen) return goingAway();
     if (this.heap.isShort()) return overloaded();
     if (!isOriginAllowed(request, this.config.corsOrigins)) {
       return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
@@ -119,6 +135,11 @@ export class HandshakeLimits {
     if (taken > 0) this.#byAddress.set(address, taken);
     else this.#byAddress.delete(address);
   }
+}
+
+function goingAway(): AppError {
+  const options = { retryAfterSeconds: PLACE_RETRY_SECONDS };
+  return new AppError('going_away', 'The service is stopping, or has not opened yet.', options);
 }
 
 /**

@@ -56,6 +56,13 @@ export interface PlainWebSocketParts {
   readonly limits: HandshakeLimits;
 }
 
+/** What is known of an upgrade when it is answered. */
+interface Verdict {
+  readonly url: URL;
+  /** Or why it is refused. */
+  readonly place: Place | AppError;
+}
+
 /** An open WebSocket, before and after it is known who it is. */
 interface Peer {
   readonly webSocket: WebSocket;
@@ -107,13 +114,16 @@ export class PlainWebSocketService {
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy());
       return;
     }
-    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, request, url));
+    this.parts.limits.admit(request, (place) => {
+      this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+        this.#accept(webSocket, request, { url, place });
+      });
+    });
   }
 
-  #accept(webSocket: WebSocket, request: IncomingMessage, url: URL): void {
+  #accept(webSocket: WebSocket, request: IncomingMessage, { url, place }: Verdict): void {
     // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
     webSocket.on('error', (fault) => this.#countFault(fault));
-    const place = this.parts.limits.admit(request);
     if (place instanceof AppError) {
       tellRefusal(webSocket, originOf(request), place);
       // Nothing is kept for who is not let in: a peer that does not close its side would hold a connection that no

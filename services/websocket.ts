@@ -136,15 +136,16 @@ export class WebSocketService {
   }
 
   #checkHandshake(request: IncomingMessage, answer: (refusal: undefined, isAllowed: true) => void): void {
-    const place = this.parts.limits.admit(request);
-    if (place instanceof AppError) {
-      refuseHandshake(request as EngineRequest, place);
-      return;
-    }
-    this.#places.set(request, place);
-    // Engine.IO makes a connection of it in this turn, or none at all.
-    setImmediate(() => this.#takePlace(request)?.release());
-    answer(undefined, true);
+    this.parts.limits.admit(request, (place) => {
+      if (place instanceof AppError) {
+        refuseHandshake(request as EngineRequest, place);
+        return;
+      }
+      this.#places.set(request, place);
+      // Engine.IO makes a connection of it in this turn, or none at all.
+      setImmediate(() => this.#takePlace(request)?.release());
+      answer(undefined, true);
+    });
   }
 
   #takePlace(request: unknown): Place | undefined {

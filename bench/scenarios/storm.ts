@@ -9,7 +9,13 @@ import { inTurns } from '../support/receivers';
 import type { Section } from '../support/report';
 import { withDeadline } from '../support/rounds';
 import { type Contestant, createConfigured, TIDINGS } from '../support/server-kinds';
-import { createDataDirectory, findFreePort, type RunningServer, removeDataDirectory, startServer } from '../support/servers';
+import {
+  createDataDirectory,
+  findFreePort,
+  type RunningServer,
+  removeDataDirectory,
+  startServer,
+} from '../support/servers';
 import { type LoopDelay, ServiceMetrics } from '../support/service-metrics';
 import { median, quantile } from '../support/statistics';
 
@@ -217,7 +223,9 @@ function everybody({ clients, sent }: Crowd): Promise<readonly Arrival[]> {
 function createRows(restarts: readonly Storm[], moments: readonly Storm[]): string[][] {
   const show = (storms: readonly Storm[], read: (storm: Storm) => number, digits = 0) => {
     const values = storms.map(read);
-    const [low, middle, high] = [Math.min(...values), median(values), Math.max(...values)].map((n) => n.toFixed(digits));
+    const [low, middle, high] = [Math.min(...values), median(values), Math.max(...values)].map((n) =>
+      n.toFixed(digits),
+    );
     return `${middle} (${low} … ${high})`;
   };
   const row = (title: string, read: (storm: Storm) => number, digits = 0) => [

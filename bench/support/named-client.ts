@@ -35,7 +35,6 @@ export class NamedClient {
   isAcknowledging = true;
   readonly #token: string;
   #wire: Wire | undefined;
-  #isWanted = false;
   #isReady = false;
   #timer: NodeJS.Timeout | undefined;
   #delays = 0;
@@ -54,7 +53,6 @@ export class NamedClient {
 
   /** Connects at once, and after every end again. */
   connect(): void {
-    this.#isWanted = true;
     this.#open();
   }
 
@@ -69,10 +67,10 @@ export class NamedClient {
 
   /** Ends the connection, and does not come back. */
   leave(): void {
-    this.#isWanted = false;
     this.#isReady = false;
     clearTimeout(this.#timer);
     this.#wire?.terminate();
+    this.#wire = undefined;
   }
 
   pause(): void {
@@ -92,7 +90,7 @@ export class NamedClient {
     this.#attemptedAt = performance.now();
     this.#isFirst = true;
     const { server, userId, closings } = this.parts;
-    this.#wire = openWire(
+    const wire = openWire(
       server,
       { userId, token: this.#token, device: 'phone' },
       {
@@ -102,33 +100,37 @@ export class NamedClient {
           this.#isReady = true;
           this.#look();
         },
-        onEnd: (reason) => this.#onEnd(reason),
+        onEnd: (reason) => {
+          if (wire === this.#wire) this.#onEnd(reason);
+        },
         onEvent: (name, payload) => {
           if (name === 'closing') count(closings, (payload as { readonly code: string }).code);
         },
       },
     );
+    this.#wire = wire;
   }
 
   #onEnd(reason: string): void {
     this.#isReady = false;
-    if (!this.#isWanted) return;
     count(this.parts.ends, reason);
     const delay = FIRST_DELAY_MS * 2 ** this.#delays * (1 + JITTER * (2 * this.parts.random() - 1));
     this.#delays += 1;
     this.#timer = setTimeout(() => this.#open(), Math.min(delay, MAX_DELAY_MS));
   }
 
-  #take({ seq = 0 }: Delivery): void {
+  #take({ topic = '', seq = 0 }: Delivery): void {
+    if (this.isAcknowledging) this.#wire?.acknowledge(topic, seq);
+    if (topic === `@${this.parts.userId}`) this.#takeOwn(seq);
+  }
+
+  #takeOwn(seq: number): void {
     // A crash of the server may have lost the latest acknowledgements: then those messages come again.
     const isRight = this.#isFirst ? seq <= this.#acknowledged + 1 : seq === this.#reached + 1;
     if (!isRight) this.faults.push(`${this.parts.userId} got ${seq} after ${this.#reached}`);
     this.#isFirst = false;
     this.#reached = seq;
-    if (this.isAcknowledging) {
-      this.#acknowledged = Math.max(this.#acknowledged, seq);
-      this.#wire?.acknowledge(seq);
-    }
+    if (this.isAcknowledging) this.#acknowledged = Math.max(this.#acknowledged, seq);
     this.#look();
   }
 

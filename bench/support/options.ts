@@ -9,6 +9,7 @@ export const SCENARIO_NAMES = [
   'batch',
   'inbox',
   'two-nodes',
+  'slow',
   'storm',
 ] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];

@@ -14,6 +14,8 @@ import { createServiceToken } from './tokens';
 const USERS = 16;
 const PER_SECOND = 100;
 const TEXT = 'x'.repeat(128);
+/** What everybody gets, while the probe is there or not. */
+const BROADCAST_TOPIC = '*';
 /** Handshakes of the probe compete with those of everybody. */
 const CONNECT_ATTEMPTS = 200;
 const RETRY_MS = 50;
@@ -94,7 +96,9 @@ class ProbeProcess {
     let reason: unknown;
     for (let attempt = 0; attempt < CONNECT_ATTEMPTS; attempt += 1) {
       try {
-        await connectReceiver(server, userAt(user), ({ data }) => this.#note(user, data.n));
+        await connectReceiver(server, userAt(user), ({ topic, data }) => {
+          if (topic !== BROADCAST_TOPIC) this.#note(user, data.n);
+        });
         return;
       } catch (error) {
         reason = error;

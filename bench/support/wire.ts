@@ -7,6 +7,7 @@ export interface Delivery {
   readonly data: { readonly n: number };
   /** Only servers that keep messages say these. */
   readonly id?: string;
+  readonly topic?: string;
   readonly seq?: number;
 }
 
@@ -35,8 +36,8 @@ export interface WireHandlers {
 
 /** A client's connection, as open as the server lets it be. */
 export interface Wire {
-  /** Says that everything of one's personal topic up to there has arrived. */
-  acknowledge(seq: number): void;
+  /** Says that everything of a topic up to there has arrived. */
+  acknowledge(topic: string, seq: number): void;
   /** Stops reading from TCP, or goes on. */
   pause(): void;
   resume(): void;
@@ -56,14 +57,14 @@ export function openWire({ port, kind }: Endpoint, identity: Identity, handlers:
   else listenSocketIo(socket, kind.readyEvent, { identity, handlers, refuse });
   const tcp = () => (socket as unknown as { readonly _socket: TcpSocket })._socket;
   return {
-    acknowledge(seq) {
-      const payload = { topic: `@${identity.userId}`, seq };
+    acknowledge(topic, seq) {
+      const payload = { topic, seq };
       if (socket.readyState !== WebSocket.OPEN) return;
       const isPlain = kind.wire === 'plain';
       socket.send(isPlain ? JSON.stringify({ action: 'ack', ...payload }) : `42${JSON.stringify(['ack', payload])}`);
     },
-    pause: () => tcp().pause(),
-    resume: () => tcp().resume(),
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
     readSome: (bytes) => tcp().read(bytes),
     terminate: () => socket.terminate(),
   };

@@ -1,13 +1,17 @@
 /** Who a handshake counts for, and what is kept of it: addresses that no test machine has. */
 import type { IncomingMessage } from 'node:http';
-import { HandshakeLimits } from '../../services/handshake-limits';
+import { Socket } from 'node:net';
+import { HandshakeLimits, type Place } from '../../services/handshake-limits';
 import { HandshakeRate } from '../../services/handshake-rate';
 import { createMetrics } from '../../services/metrics';
 import { AppError } from '../../utils/errors';
 import { StillClock } from '../support/clock';
 import { range } from '../support/service';
 
-const from = (remoteAddress: string | undefined) => ({ socket: { remoteAddress }, headers: {} }) as IncomingMessage;
+function from(remoteAddress: string | undefined): IncomingMessage {
+  const socket = Object.defineProperty(new Socket(), 'remoteAddress', { value: remoteAddress });
+  return { socket, headers: {} } as IncomingMessage;
+}
 
 function openLimits(perAddress: number) {
   const config = {
@@ -16,7 +20,10 @@ function openLimits(perAddress: number) {
   };
   const limits = new HandshakeLimits(config, new StillClock(), createMetrics(), { isShort: () => false });
   limits.open();
-  return { limits, isLetIn: (address: string | undefined) => !(limits.admit(from(address)) instanceof AppError) };
+  const admit = (address: string | undefined) =>
+    new Promise<Place | AppError>((resolve) => limits.admit(from(address), resolve));
+  const isLetIn = async (address: string | undefined) => !((await admit(address)) instanceof AppError);
+  return { limits, admit, isLetIn };
 }
 
 describe('an address', () => {
@@ -26,9 +33,9 @@ describe('an address', () => {
     ['fe80::1%eth0', 'fe80::2%eth0'],
     ['::ffff:192.0.2.1', '192.0.2.1'],
     [undefined, undefined],
-  ])('%s is the same as %s', (one, other) => {
+  ])('%s is the same as %s', async (one, other) => {
     const { isLetIn } = openLimits(1);
-    expect([isLetIn(one), isLetIn(other)]).toEqual([true, false]);
+    expect([await isLetIn(one), await isLetIn(other)]).toEqual([true, false]);
   });
 
   it.each([
@@ -36,19 +43,47 @@ describe('an address', () => {
     ['::ffff:192.0.2.1', '::ffff:192.0.2.2'],
     ['192.0.2.1', '192.0.2.2'],
     ['::1', '127.0.0.1'],
-  ])('%s is another one than %s', (one, other) => {
+  ])('%s is another one than %s', async (one, other) => {
     const { isLetIn } = openLimits(1);
-    expect([isLetIn(one), isLetIn(other)]).toEqual([true, true]);
+    expect([await isLetIn(one), await isLetIn(other)]).toEqual([true, true]);
   });
 });
 
-it('a place that is given back twice is given back once', () => {
-  const { limits, isLetIn } = openLimits(2);
-  const [one, other] = [limits.admit(from('192.0.2.1')), limits.admit(from('192.0.2.1'))];
+it('a place that is given back twice is given back once', async () => {
+  const { admit, isLetIn } = openLimits(2);
+  const [one, other] = [await admit('192.0.2.1'), await admit('192.0.2.1')];
   if (one instanceof AppError || other instanceof AppError) throw new Error('not let in');
   one.release();
   one.release();
-  expect([isLetIn('192.0.2.1'), isLetIn('192.0.2.1')]).toEqual([true, false]);
+  expect([await isLetIn('192.0.2.1'), await isLetIn('192.0.2.1')]).toEqual([true, false]);
+});
+
+describe('a handshake that waits for its turn', () => {
+  it('has its place already', async () => {
+    const { admit, isLetIn } = openLimits(1);
+    const first = admit('192.0.2.1');
+    expect(await isLetIn('192.0.2.1')).toBe(false);
+    expect(await first).not.toBeInstanceOf(AppError);
+  });
+
+  it('gives it back when its client has gone, and is not answered', async () => {
+    const { limits, isLetIn } = openLimits(1);
+    const request = from('192.0.2.1');
+    const answer = jest.fn();
+    limits.admit(request, answer);
+    request.socket.destroy();
+    // Behind it in the queue.
+    expect(await isLetIn('192.0.2.2')).toBe(true);
+    expect(answer).not.toHaveBeenCalled();
+    expect(await isLetIn('192.0.2.1')).toBe(true);
+  });
+
+  it('is refused when the service begins to stop', async () => {
+    const { limits, admit } = openLimits(1);
+    const waiting = admit('192.0.2.1');
+    limits.stop();
+    expect(await waiting).toMatchObject({ code: 'going_away', retryAfterSeconds: 5 });
+  });
 });
 
 it('each second begins anew, also when the clock is set back', () => {

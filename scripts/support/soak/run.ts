@@ -35,7 +35,7 @@ const MAX_LOG_FAULTS = 5;
 /** @throws Error when the service does not start or ends by itself, Failure when somebody interrupts. */
 export async function runSoak(plan: SoakPlan, { env, stderr, interrupted }: Terminal): Promise<SoakResult> {
   const directory = createDataDirectory();
-  const server = await startServer(soaked(plan, env['NODE_OPTIONS']), directory);
+  const server = await startServer(soaked(plan, env['NODE_OPTIONS']), { directory });
   try {
     return await soak({ plan, server, directory, stderr, interrupted });
   } finally {
