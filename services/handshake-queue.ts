@@ -18,7 +18,7 @@ export class HandshakeQueue {
   /** @param admit is called when it is its turn. `isThere`: has the client not gone meanwhile? */
   enter(socket: Socket, admit: (isThere: boolean) => void): void {
     // Between an upgrade and its answer nobody else listens: a reset would end the process.
-    socket.on('error', ignore);
+    if (socket.listenerCount('error') === 0) socket.on('error', ignore);
     if (this.#waiting.push({ socket, admit }) === 1) setImmediate(() => this.#admitSome());
   }
 

@@ -65,10 +65,6 @@ export class SocketConnection implements Connection {
   readonly #engine: EngineConnection;
   readonly #maxBufferedBytes: number;
   readonly #onSlow: (connection: SocketConnection) => void;
-  /** The waiting packets that were counted last, how many, and their bytes: each packet is looked at once. */
-  #counted: EngineConnection['writeBuffer'] = [];
-  #countedPackets = 0;
-  #countedBytes = 0;
 
   constructor(parts: SocketConnectionParts) {
     this.#socket = parts.socket;
@@ -110,21 +106,7 @@ export class SocketConnection implements Connection {
     const { writeBuffer, transport } = this.#engine;
     if (writeBuffer.length === 0 || !this.isOpen) return;
     const inFlight = transport.socket?.bufferedAmount ?? 0;
-    if (this.#countWaiting(writeBuffer) + inFlight > this.#maxBufferedBytes) this.#onSlow(this);
-  }
-
-  /** Bytes that wait in the engine; a character counts as one. */
-  #countWaiting(writeBuffer: EngineConnection['writeBuffer']): number {
-    if (writeBuffer !== this.#counted) {
-      this.#counted = writeBuffer;
-      this.#countedPackets = 0;
-      this.#countedBytes = 0;
-    }
-    for (; this.#countedPackets < writeBuffer.length; this.#countedPackets += 1) {
-      const data = writeBuffer[this.#countedPackets]?.data;
-      this.#countedBytes += typeof data === 'string' ? data.length : 1;
-    }
-    return this.#countedBytes;
+    if (countWaiting(writeBuffer) + inFlight > this.#maxBufferedBytes) this.#onSlow(this);
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
@@ -185,6 +167,23 @@ export class SocketConnection implements Connection {
     if (transport.socket === undefined) this.#engine.close(true);
     else transport.socket.terminate();
   }
+}
+
+/**
+ * How many packets of a buffer were counted, and their bytes: each packet is looked at once. A connection that kept its
+ * buffer would keep what was in it long after it was written.
+ */
+const counts = new WeakMap<EngineConnection['writeBuffer'], { packets: number; bytes: number }>();
+
+/** Bytes that wait in the engine; a character counts as one. */
+function countWaiting(writeBuffer: EngineConnection['writeBuffer']): number {
+  const count = counts.get(writeBuffer) ?? { packets: 0, bytes: 0 };
+  if (count.packets === 0) counts.set(writeBuffer, count);
+  for (; count.packets < writeBuffer.length; count.packets += 1) {
+    const data = writeBuffer[count.packets]?.data;
+    count.bytes += typeof data === 'string' ? data.length : 1;
+  }
+  return count.bytes;
 }
 
 /** Resolves when a transport has written what it had, another one has taken over, or the connection has ended. */

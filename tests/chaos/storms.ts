@@ -24,7 +24,11 @@ const BATCH_SIZE = 1_000;
 const COLLECTOR = `data:text/javascript,${encodeURIComponent(`
   process.on('SIGWINCH', () => {
     globalThis.gc();
-    console.log('garbage collected');
+    // What was freed by the first one may hold more.
+    setImmediate(() => {
+      globalThis.gc();
+      console.log('garbage collected');
+    });
   });
 `)}`;
 
@@ -240,7 +244,7 @@ export interface SlowReadersReport {
 }
 
 const LARGE_TEXT = 'x'.repeat(48 * 1_024);
-const MAX_MESSAGES = 2_000;
+const MAX_MESSAGES = 600;
 const TRICKLE_BYTES = 1_024;
 
 /** F11: who does not read is cut and what waited is freed; the others get everything, and so do the slow, later. */
@@ -273,8 +277,8 @@ export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowR
   stopTrickle();
   const violations: string[] = [];
   if (cut !== readers.length) violations.push(`F11: ${cut} of ${readers.length} slow readers were cut`);
-  const bound = before + (readers.length * maxBufferedBytes) / 2;
-  if (after > bound) violations.push(`F11: ${after} bytes are held after the cut, ${before} before`);
+  // What one of them may hold is more than anything else that is there now and was not before.
+  if (after > before + maxBufferedBytes / 2) violations.push(`F11: ${after} bytes are held after the cut, ${before} before`);
   await Promise.all(watchers.map((watcher) => watcher.got(messages)));
   for (const { userId, numbers } of watchers)
     violations.push(...findDisorder(`F11: ${userId}`, numbers, [1, messages]));

@@ -140,28 +140,6 @@ describe('the end of a connection', () => {
     const unknown = await again.api.get('/websocket/users/nobody/status').expect(200);
     expect(unknown.body).toMatchObject({ connected: false, lastSeen: null });
   });
-
-  it('comes at once to a reader that does not read, and the others are not held up', async () => {
-    const service = await startService({ env: { MAX_BUFFERED_BYTES: '200000' } });
-    const slow = await service.connect('anna');
-    const other = await service.connect('anna', { device: 'other' });
-    await Promise.all([slow.next('sync:done'), other.next('sync:done')]);
-    // The reader stops reading from its TCP socket; what the kernel still takes is a few hundred KiB.
-    const raw = slow.socket.io.engine.transport as unknown as { ws: { _socket: { pause(): void; resume(): void } } };
-    raw.ws._socket.pause();
-    const data = 'x'.repeat(60_000);
-    const sockets = async () => (await service.api.get('/websocket/users/anna/status')).body.sockets as number;
-    let sent = 0;
-    while ((await sockets()) === 2 && sent < 1_000) {
-      await service.api.post('/websocket/message/user').send({ userId: 'anna', type: 't', data }).expect(200);
-      sent += 1;
-    }
-    expect(await sockets()).toBe(1);
-    const messages = await other.messages(sent);
-    expect(messages.at(-1)?.seq).toBe(sent);
-    const { text } = await service.anonymous.get('/metrics').expect(200);
-    expect(text).toContain('tidings_slow_consumers_total 1');
-  });
 });
 
 describe('code that embeds the service', () => {
