@@ -278,7 +278,8 @@ export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowR
   const violations: string[] = [];
   if (cut !== readers.length) violations.push(`F11: ${cut} of ${readers.length} slow readers were cut`);
   // What one of them may hold is more than anything else that is there now and was not before.
-  if (after > before + maxBufferedBytes / 2) violations.push(`F11: ${after} bytes are held after the cut, ${before} before`);
+  if (after > before + maxBufferedBytes / 2)
+    violations.push(`F11: ${after} bytes are held after the cut, ${before} before`);
   await Promise.all(watchers.map((watcher) => watcher.got(messages)));
   for (const { userId, numbers } of watchers)
     violations.push(...findDisorder(`F11: ${userId}`, numbers, [1, messages]));
