@@ -85,6 +85,11 @@ export class SocketConnection implements Connection {
     return this.caller.userId;
   }
 
+  /** Has the service asked for the end? */
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
   get isOpen(): boolean {
     return !this.#isClosing && this.#socket.connected && this.#engine.readyState === 'open';
   }

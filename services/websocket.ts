@@ -1,7 +1,7 @@
 /**
  * The Socket.IO server: lets connections in, hands their events to the operations, and sees them out.
  */
-import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
+import { type Server as HttpServer, type IncomingMessage, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
@@ -27,10 +27,12 @@ const MAX_CONNECT_PACKETS = 3;
 const CONNECT_PACKET = '0';
 /** Engine.IO's reasons for an end: it was asked to close, or could not read a packet. */
 const ENGINE_CUT = 'forced close';
+/** Socket.IO's reason for the same. */
+const CLIENT_CUT = 'forced server close';
 const ENGINE_PARSE_ERROR = 'parse error';
 /** How ws describes a frame that is too large, and others that are against the protocol: Engine.IO passes on no more. */
 const TOO_LARGE_FRAME = /Max payload size exceeded/;
-const BAD_FRAME = /Invalid WebSocket frame/;
+const BAD_FRAME = /Invalid WebSocket frame|invalid heartbeat direction/;
 const MAX_EVENT_ARGUMENTS = 64;
 
 /** What application.ts wires in from above: services know no operations. */
@@ -66,9 +68,7 @@ export class WebSocketService {
   /** Places of handshakes that Engine.IO has not made connections of yet. */
   readonly #places = new Map<unknown, Place>();
   readonly #onAny: (this: TidingsSocket, ...args: unknown[]) => void;
-  readonly #onDisconnect: (this: TidingsSocket) => void;
-  readonly #onPacket: PacketReader['_onpacket'];
-  readonly #onFault: (fault: unknown) => void;
+  readonly #onDisconnect: (this: TidingsSocket, reason: string) => void;
   #operations: WebSocketOperations | undefined;
 
   constructor(
@@ -80,22 +80,12 @@ export class WebSocketService {
     this.#onAny = function (...args) {
       void service.#handleEvent(this, args);
     };
-    const countBadRequest = () => parts.metrics.refusals.inc({ code: 'bad_request' });
-    // A client may send an event of this name as well.
-    this.#onFault = (fault) => {
-      if (fault instanceof Error) countBadRequest();
-    };
-    // Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught.
-    this.#onPacket = function (this: PacketReader, packet) {
-      if (!Array.isArray(packet.data) || packet.data.length <= MAX_EVENT_ARGUMENTS) {
-        readPacket.call(this, packet);
-        return;
-      }
-      countBadRequest();
-      this.conn.close();
-    };
-    this.#onDisconnect = function () {
-      if (this.data.connection !== undefined) parts.sessions.leave(this.data.connection);
+    this.#onDisconnect = function (reason) {
+      const { connection } = this.data;
+      // Socket.IO has cut it for what it sent.
+      const isCut = reason === ENGINE_CUT || reason === CLIENT_CUT;
+      if (isCut && connection?.isClosing === false) parts.metrics.refusals.inc({ code: 'bad_request' });
+      if (connection !== undefined) parts.sessions.leave(connection);
       // Without its socket the connection serves nothing, and counts for nobody.
       engineOf(this).close();
     };
@@ -118,8 +108,9 @@ export class WebSocketService {
       },
       allowRequest: (request, answer) => this.#checkHandshake(request, answer),
     });
-    io.engine.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
-      if (request.method === 'POST') this.#watchSize(response);
+    io.engine.use((request: IncomingMessage, response: unknown, next: () => void) => {
+      // To an upgrade Engine.IO gives a stand-in, whatever its method.
+      if (request.method === 'POST' && response instanceof ServerResponse) this.#watchSize(response);
       next();
     });
     io.engine.on('connection', (engine: EngineConnection) => this.#countConnection(engine));
@@ -189,7 +180,10 @@ export class WebSocketService {
     const count = (this.#connectPackets.get(engine) ?? 0) + 1;
     this.#connectPackets.set(engine, count);
     if (count <= MAX_CONNECT_PACKETS) return;
-    if (engine.readyState === 'open') this.parts.metrics.refusals.inc({ code: 'bad_request' });
+    // The end of one that has its socket is counted with the socket.
+    if (engine.readyState === 'open' && !this.#reserved.has(engine)) {
+      this.parts.metrics.refusals.inc({ code: 'bad_request' });
+    }
     engine.close(true);
   }
 
@@ -237,9 +231,8 @@ export class WebSocketService {
       return;
     }
     releaseHandshake(socket);
-    (socket as unknown as PacketReader)._onpacket = this.#onPacket;
+    (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
     socket.onAny(this.#onAny);
-    (socket as Socket).on('error', this.#onFault);
     socket.on('disconnect', this.#onDisconnect);
     this.parts.sessions.enter(connection);
   }
@@ -296,6 +289,12 @@ interface PacketReader {
 }
 
 const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
+
+/** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
+function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown }): void {
+  if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
+  else readPacket.call(this, packet);
+}
 
 /** Token from `auth.token`, else the Authorization header, else `?token=`. */
 function readToken(socket: TidingsSocket): string {

@@ -104,6 +104,20 @@ describe('a handshake that is not one', () => {
     expect(JSON.parse(answer.text)).toEqual({ code: 2, message: expect.stringMatching(/\S/) });
   });
 
+  it.each(['POST', 'PUT'])('as an upgrade by %s', async (method) => {
+    const head = [
+      `${method} /socket.io/?EIO=4&transport=websocket HTTP/1.1`,
+      `Host: ${new URL(service.url).host}`,
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    ];
+    const uncaught = collectUncaught();
+    expect((await exchangeBytes(service.url, `${head.join('\r\n')}\r\n\r\n`)).status).toBe(400);
+    expect(uncaught).toEqual([]);
+  });
+
   it('as WebSocket without an upgrade', async () => {
     const answer = await exchange(service.url, { path: '/socket.io/?EIO=4&transport=websocket' });
     expect(answer.status).toBe(400);
@@ -429,6 +443,17 @@ describe('many CONNECT packets in one burst', () => {
     expect(ben.allMessages).toHaveLength(1);
   });
 
+  it('that are cut cost nobody a place', async () => {
+    const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '1', TOO_MANY: 'close-oldest' } });
+    const anna = await service.connect('anna');
+    const raw = await openRawSocket(service.url, { parameters: { token: service.token('anna') } });
+    raw.send(...Array.from({ length: 200 }, () => '40'));
+    await raw.closed();
+    await anna.settle();
+    expect(anna.received.filter(({ event }) => event === 'closing')).toEqual([]);
+    expect(await statusOf(service)).toMatchObject({ sockets: 1 });
+  });
+
   it('200 over polling give no socket', async () => {
     const service = await startService();
     const polling = await Polling.open(service.url);
@@ -490,9 +515,14 @@ describe('packets that have no place', () => {
     ['events and a token too late', '42["ping"]', `40{"token":"${testToken('anna')}"}`],
     ...BROKEN_FRAMES,
   ])('before CONNECT: %s ends the connection', async (_name, ...frames) => {
+    const before = await service.allRefusals();
     const raw = await openRawSocket(service.url);
     raw.send(...frames);
     await raw.closed();
+    await eventually(
+      () => service.allRefusals(),
+      (count) => count === before + 1,
+    );
     expect(raw.frames.filter((frame) => !frame.startsWith('0'))).toEqual([]);
     await expectNobodyElseListed(service);
     expect(await service.stored('@victim')).toEqual([]);
@@ -503,8 +533,13 @@ describe('packets that have no place', () => {
     await other.join(service.token('anna'));
     const raw = await openRawSocket(service.url);
     await raw.join(service.token('anna'));
+    const before = await service.allRefusals();
     raw.send(...frames);
     await raw.closed();
+    await eventually(
+      () => service.allRefusals(),
+      (count) => count === before + 1,
+    );
     expect(await other.reply(1, '421["ping"]')).toMatchObject({ ok: true });
     const left = async () => JSON.parse((await service.exchange({ path: '/websocket/users/anna/status' })).text);
     await eventually(left, ({ sockets }: { sockets: number }) => sockets === 1);
