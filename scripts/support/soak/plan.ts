@@ -9,7 +9,7 @@ export interface SoakPlan {
 
 /** Interval of heartbeats, and how long one may stay unanswered: short, so that a run has many silent clients. */
 export function heartbeatMs({ minutes }: Pick<SoakPlan, 'minutes'>): number {
-  return Math.min(5_000, Math.max(1_000, Math.round(minutes * 3_000)));
+  return Math.min(10_000, Math.max(1_000, Math.round(minutes * 3_000)));
 }
 
 export const ROOMS = ['room-0', 'room-1', 'room-2', 'room-3', 'room-4'] as const;

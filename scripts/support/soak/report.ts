@@ -27,6 +27,8 @@ export interface SoakResult {
     readonly expected: number;
     readonly delivered: number;
     readonly connects: number;
+    /** Of who meant to stay. */
+    readonly lostConnections: number;
   };
   /** What the deliveries, the answers and the log have shown. */
   readonly faults: readonly string[];
@@ -94,7 +96,8 @@ function describeRun({ plan, counts, samples, before, samples: { length } }: Soa
       `Node ${process.version}. ${plan.minutes} minutes, ${plan.rate} requests a second, ${plan.users} users; ${length} samples.`,
     '',
     `${n(counts.requests)} requests, ${n(counts.accepted)} counted messages accepted, ${n(counts.delivered)} deliveries of them ` +
-      `(${n(counts.expected)} promised), ${n(counts.connects)} connections of counted users. ` +
+      `(${n(counts.expected)} promised), ${n(counts.connects)} connections of counted users; ` +
+      `${n(counts.lostConnections)} of those that were to stay broke. ` +
       `The store grew by ${Math.round(bytes)} bytes for each counted message, with all that belongs to the others.`,
   ];
 }

@@ -88,6 +88,7 @@ async function soak(setting: Setting): Promise<SoakResult> {
     expected: ledger.expected,
     delivered: ledger.delivered,
     connects: crowd.connects,
+    lostConnections: crowd.lost,
   };
   const faults = ledger.findFaults();
   crowd.close();

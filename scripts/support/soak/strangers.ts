@@ -4,27 +4,34 @@
  */
 import { get } from 'node:http';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 import { SoakClient } from './client';
 import { expiredToken, foreignToken, freshToken } from './tokens';
 
 /** Longer than the service waits for a client that begins and does not go on. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 30_000;
 
 /** What a stranger does; resolves when it is over. */
 type Visit = (origin: string, name: string) => Promise<void>;
+
+/** Has a stranger come. Nobody waits for one who is not heard of any more. */
+export async function comeAndGo(visit: Visit, origin: string, name: string): Promise<void> {
+  const patience = new AbortController();
+  const { signal } = patience;
+  await Promise.race([visit(origin, name), delay(PATIENCE_MS, undefined, { signal, ref: false })]);
+  patience.abort();
+}
 
 /** Comes once, under a name of its own, over HTTP first as Socket.IO clients do. */
 const passBy: Visit = (origin, name) =>
   new Promise((resolve) => {
     const socket = io(origin, { auth: { token: freshToken(name) }, reconnection: false, forceNew: true });
     const end = () => {
-      clearTimeout(timer);
       socket.close();
       resolve();
     };
-    const timer = setTimeout(end, PATIENCE_MS);
     socket.once('sync:done', end);
     socket.once('connect_error', end);
   });
