@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { readCpuMicros } from '../../bench/support/process-stats';
 import { connectPlain, openPlain, type PlainClient } from '../support/plain-client';
@@ -135,12 +135,32 @@ function send(url: string, { userId, ...rest }: { userId: string; id?: string; d
 /** F29. */
 export async function runOutOfDescriptors(random: Random): Promise<Outcome> {
   const setting = await start(`ulimit -n ${OPEN_FILES}; exec "${process.execPath}" "${SERVER}"`);
-  const { url, server, outcome } = setting;
+  const { url, outcome } = setting;
+  const witness = await Witness.connect(url);
+  const held: { destroy(): void }[] = [];
+  try {
+    await exhaust(setting, { witness, random, held });
+  } catch (error) {
+    outcome.violations.push(`F29: ${String(error)}`);
+  }
+  for (const one of held) one.destroy();
+  await recovered(setting, witness);
+  return outcome;
+}
+
+interface Siege {
+  readonly witness: Witness;
+  readonly random: Random;
+  /** Everything that takes a descriptor. */
+  readonly held: { destroy(): void }[];
+}
+
+async function exhaust({ url, server, outcome }: Setting, { witness, random, held }: Siege): Promise<void> {
   const { violations, figures } = outcome;
   const pid = server.child.pid ?? 0;
-  const witness = await Witness.connect(url);
 
   const clients = await knock(url, random);
+  held.push(...clients.map(({ socket }) => ({ destroy: () => socket.terminate() })));
   const open = clients.filter(({ isClosed }) => !isClosed);
   const refused = clients.filter(({ isClosed }) => isClosed);
   Object.assign(figures, { open: open.length, refused: refused.length });
@@ -157,7 +177,7 @@ export async function runOutOfDescriptors(random: Random): Promise<Outcome> {
   if (refusals < refused.length) violations.push(`F29: ${refused.length} were refused, and ${refusals} counted`);
 
   // Idle TCP connections take what is kept for requests: beyond it they are dropped, and the service still has its own.
-  const { dropped, held } = await crowdOut(url);
+  const dropped = await crowdOut(url, held);
   figures['dropped'] = dropped;
   if (dropped === 0) violations.push('F29: every TCP connection was taken, the limit was not met');
   const before = readCpuMicros(pid);
@@ -171,11 +191,6 @@ export async function runOutOfDescriptors(random: Random): Promise<Outcome> {
   if (descriptors >= OPEN_FILES) violations.push(`F29: all ${OPEN_FILES} descriptors are taken`);
   const lines = server.lines.filter((line) => line.includes('limit of open files is reached')).length;
   if (lines !== 1) violations.push(`F29: the log has ${lines} lines about it instead of one`);
-
-  for (const socket of held) socket.destroy();
-  for (const client of open) client.socket.terminate();
-  await recovered(setting, witness);
-  return outcome;
 }
 
 /** Connects until long after there is room, in crowds that fit what is kept for requests: whoever is told takes some. */
@@ -192,10 +207,9 @@ async function knock(url: string, random: Random): Promise<PlainClient[]> {
   return clients;
 }
 
-/** Opens TCP connections that say nothing, until some are dropped. */
-async function crowdOut(url: string): Promise<{ dropped: number; held: readonly Socket[] }> {
+/** Opens TCP connections that say nothing. @returns how many were dropped. */
+async function crowdOut(url: string, held: { destroy(): void }[]): Promise<number> {
   const { hostname, port } = new URL(url);
-  const held: Socket[] = [];
   let dropped = 0;
   for (let n = 0; n < OPEN_FILES; n += 1) {
     const socket = connect(Number(port), hostname);
@@ -212,7 +226,7 @@ async function crowdOut(url: string): Promise<{ dropped: number; held: readonly 
     async () => dropped,
     (count) => count > 0,
   ).catch(() => 0);
-  return { dropped, held };
+  return dropped;
 }
 
 async function refusalsOf(url: string, code: string): Promise<number> {
