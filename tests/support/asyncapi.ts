@@ -11,6 +11,7 @@ interface Message {
 }
 
 interface AsyncApiDocument {
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
   readonly channels: Readonly<Record<string, { readonly messages: Readonly<Record<string, Message>> }>>;
 }
 
@@ -22,7 +23,10 @@ export class AsyncApi {
   readonly #validators = new Map<Schema, ValidateFunction>();
   readonly #messages: Readonly<Record<string, Message>>;
 
-  private constructor(document: AsyncApiDocument, endpoint: 'socketIo' | 'plain') {
+  private constructor(
+    private readonly document: AsyncApiDocument,
+    endpoint: 'socketIo' | 'plain',
+  ) {
     addFormats.default(this.#ajv);
     // The schemas are looked at strictly; what is round them is no schema.
     this.#ajv.addVocabulary(Object.keys(document));
@@ -51,6 +55,18 @@ export class AsyncApi {
   /** Is this the name of an event of the service's own? */
   isKnown(event: string): boolean {
     return this.#find('server', event) !== undefined;
+  }
+
+  /** What a client may send under this name; references in it are for `resolve`. */
+  requestSchema(name: string): Schema {
+    return this.#message(keyOf('client', name)).payload;
+  }
+
+  /** @param reference `#/components/schemas/<name>`. */
+  resolve(reference: string): Schema {
+    const schema = this.document.components.schemas[reference.split('/').at(-1) ?? ''];
+    if (schema === undefined) throw new Error(`${reference} is not in the document`);
+    return schema;
   }
 
   requestFaults(name: string, payload: unknown): string[] {

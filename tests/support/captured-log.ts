@@ -8,6 +8,8 @@ export interface CapturedLog {
   readonly lines: readonly string[];
   /** The entries so far that are errors or worse. */
   errors(): Record<string, unknown>[];
+  /** The entries so far, which are forgotten. */
+  take(): string[];
 }
 
 const ERROR_LEVEL = 50;
@@ -23,5 +25,6 @@ export function captureLog(): CapturedLog {
       lines
         .map((line) => JSON.parse(line) as Record<string, unknown>)
         .filter(({ level }) => typeof level === 'number' && level >= ERROR_LEVEL),
+    take: () => lines.splice(0),
   };
 }
