@@ -62,7 +62,7 @@ function frameInputs(api: AsyncApi): fc.Arbitrary<Input> {
   const messages = frames.get('message') as fc.Arbitrary<unknown>;
   const texts = all.map((frame) => JSON.stringify(frame));
   return fc.oneof(
-    { weight: 8, arbitrary: named('action', all) },
+    { weight: 14, arbitrary: named('action', all) },
     { weight: 4, arbitrary: named('action', messages) },
     { weight: 5, arbitrary: named('action', mutated(all)) },
     { weight: 2, arbitrary: named('action', mutated(messages)) },

@@ -72,11 +72,8 @@ class Watcher {
   }
 }
 
-interface Footprint {
-  readonly connections: number;
-  readonly resources: Readonly<Record<string, number>>;
-  readonly heapBytes: number;
-}
+/** How many there are of each kind. */
+type Held = Readonly<Record<string, number>>;
 
 export class Target {
   /** How often each code was answered; `ok` for what was carried out, `cut` for what ended a connection. */
@@ -92,7 +89,7 @@ export class Target {
   #logged = 0;
   #leaks: string[] = [];
   #historian: Socket | undefined;
-  #before: Footprint | undefined;
+  #before: { readonly held: Held; readonly heapBytes: number } | undefined;
 
   constructor(readonly service: SharedService) {}
 
@@ -165,19 +162,25 @@ export class Target {
     await Promise.all([this.#watchSocketIo(overSocketIo), this.#watchPlain(overPlain)]);
     this.#historian = await this.#connect('historian');
     await this.#probe();
-    this.#before = await this.#footprint();
+    this.#before = { held: await this.#held(), heapBytes: heapBytes() };
   }
 
   /** Every connection that was opened is closed, and the process holds what it held before. @returns the heap's growth. */
   async expectNothingLeft(): Promise<number> {
-    const before = this.#before as Footprint;
-    const now = await eventually(
-      () => this.#footprint(),
-      ({ connections, resources }) =>
-        connections <= before.connections &&
-        Object.entries(resources).every(([kind, count]) => count <= (before.resources[kind] ?? 0)),
+    const before = this.#before;
+    if (before === undefined) throw new Error('Nobody has looked before.');
+    const startedAt = performance.now();
+    let last = '';
+    await eventually(
+      () => this.#held(),
+      (held) => {
+        const text = JSON.stringify({ before, held });
+        if (text !== last) console.info(performance.now() - startedAt, text);
+        last = text;
+        return Object.entries(held).every(([kind, count]) => count <= (before.held[kind] ?? 0));
+      },
     );
-    return now.heapBytes - before.heapBytes;
+    return heapBytes() - before.heapBytes;
   }
 
   /** Milliseconds within which 99 of 100 messages came to those who watched. */
@@ -300,25 +303,29 @@ export class Target {
     return this.#logged;
   }
 
-  async #footprint(): Promise<Footprint> {
-    collectGarbage();
+  /** Connections of the service, and what keeps the process alive: sockets, servers, timers. */
+  async #held(): Promise<Held> {
+    // Those of requests are kept for the next one.
+    this.service.httpServer.closeIdleConnections();
     const connections = await new Promise<number>((resolve, reject) =>
       this.service.httpServer.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
     );
-    const resources: Record<string, number> = {};
-    for (const kind of process.getActiveResourcesInfo()) resources[kind] = (resources[kind] ?? 0) + 1;
-    return { connections, resources, heapBytes: process.memoryUsage().heapUsed };
+    const held: Record<string, number> = { connections };
+    for (const kind of process.getActiveResourcesInfo()) held[kind] = (held[kind] ?? 0) + 1;
+    return held;
   }
 }
 
 let garbageCollector: (() => void) | undefined;
 
-function collectGarbage(): void {
+/** What is in use once everything else has been collected. */
+function heapBytes(): number {
   if (garbageCollector === undefined) {
     setFlagsFromString('--expose-gc');
     garbageCollector = runInNewContext('gc') as () => void;
   }
   garbageCollector();
+  return process.memoryUsage().heapUsed;
 }
 
 /** @throws Error for what is no refusal in the words of the catalogue, and for a fault of the service. */
