@@ -121,12 +121,14 @@ export class Target {
     const { seed } = seededRandom(name);
     const property = fc.asyncProperty(inputs, async (input) => {
       const uncaught = this.#uncaught.length;
-      await Promise.all([run(input), this.#probe()]);
+      // Both to their end: the next run begins with nothing on its way.
+      const ends = await Promise.allSettled([run(input), this.#probe()]);
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
       this.#readLog();
       const faults = [...this.#uncaught.slice(uncaught), ...this.#leaks.splice(0), ...this.#takeFaults()];
       if (faults.length > 0) throw new Error(faults.join('\n'));
     });
-    await fc.assert(property, { seed, numRuns: runs });
+    await fc.assert(property, { seed, numRuns: runs, endOnFailure: process.env["QUICK"] !== undefined });
   }
 
   count(answer: ErrorCode | 'ok' | 'cut', times = 1): void {
@@ -161,8 +163,8 @@ export class Target {
     const [overSocketIo, overPlain] = this.#watchers as [Watcher, Watcher];
     await Promise.all([this.#watchSocketIo(overSocketIo), this.#watchPlain(overPlain)]);
     this.#historian = await this.#connect('historian');
-    await this.#probe();
     this.#before = { held: await this.#held(), heapBytes: heapBytes() };
+    await this.#probe();
   }
 
   /** Every connection that was opened is closed, and the process holds what it held before. @returns the heap's growth. */

@@ -89,7 +89,7 @@ export class OpenApi {
   answerOf(operation: DocumentedOperation, status: number | string): DocumentedAnswer | undefined {
     const answer = operation.responses[status];
     if (answer === undefined || !('$ref' in answer)) return answer;
-    return this.#resolve(answer.$ref) as DocumentedAnswer;
+    return this.resolve(answer.$ref) as DocumentedAnswer;
   }
 
   /** The error codes that the document names for a route. */
@@ -118,7 +118,7 @@ export class OpenApi {
     if (!found.has('x-request-id')) return ['there is no X-Request-Id'];
     return Object.entries(headers).flatMap(([name, { $ref }]) => {
       const value = found.get(name);
-      const { schema } = this.#resolve($ref) as { schema: Schema & { type?: string } };
+      const { schema } = this.resolve($ref) as { schema: Schema & { type?: string } };
       if (value === null) return [];
       return this.faults(schema, schema.type === 'integer' ? Number(value) : value).map((fault) => `${name}: ${fault}`);
     });
@@ -133,7 +133,8 @@ export class OpenApi {
     return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
   }
 
-  #resolve(reference: string): unknown {
+  /** @param reference `#/components/…`. */
+  resolve(reference: string): unknown {
     const [, ...names] = reference.split('/');
     return names.reduce<unknown>((node, name) => (node as Record<string, unknown>)[name], this.document);
   }
