@@ -94,6 +94,8 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
+  // Nothing here has a version that a client could hold: `If-None-Match: *` would turn a probe's 200 into an empty 304.
+  Object.defineProperty(app.request, 'fresh', { value: false });
   app.enable('case sensitive routing');
   // Parameters that repeat or nest have no meaning here: `simple` gives strings and lists, never objects.
   app.set('query parser', 'simple');
