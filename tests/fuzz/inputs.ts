@@ -67,7 +67,10 @@ const MEANINGFUL: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   content,
   message: content,
   id: fc.nat().map((n) => `id-${n}`),
-  ids: fc.array(fc.nat({ max: 20 }).map((n) => `id-${n}`), { minLength: 1, maxLength: 3 }),
+  ids: fc.array(
+    fc.nat({ max: 20 }).map((n) => `id-${n}`),
+    { minLength: 1, maxLength: 3 },
+  ),
   cursor: fc.constantFrom('WyJpbmJveCJd', 'abc', '-_-'),
   jti: fc.nat().map((n) => `token-${n}`),
   ref: fc.nat(),
@@ -102,9 +105,15 @@ function isScalar({ type, items }: Readonly<Record<string, unknown>>, name: stri
 }
 
 function ofType(schema: Readonly<Record<string, unknown>>, resolve: Resolve, name: string): fc.Arbitrary<unknown> {
-  const { type, minimum, maximum, format } = schema as { type?: string; minimum?: number; maximum?: number; format?: string };
+  const { type, minimum, maximum, format } = schema as {
+    type?: string;
+    minimum?: number;
+    maximum?: number;
+    format?: string;
+  };
   if (format === 'date-time') return times;
-  if (type === 'string') return fc.oneof(fc.constantFrom('a', 'kind', 'é', '名前'), fc.stringMatching(/^[a-z][a-z0-9.]{0,15}$/));
+  if (type === 'string')
+    return fc.oneof(fc.constantFrom('a', 'kind', 'é', '名前'), fc.stringMatching(/^[a-z][a-z0-9.]{0,15}$/));
   if (type === 'boolean') return fc.boolean();
   if (type === 'null') return fc.constant(null);
   if (type === 'integer' || type === 'number') {
@@ -127,7 +136,11 @@ function objects(schema: ObjectSchema, resolve: Resolve): fc.Arbitrary<unknown> 
   const optional = Object.keys(properties).filter((name) => !required.includes(name) && !chosen.has(name));
   const fields = Object.entries(properties).map(([name, field]) => [name, valuesOf(field, resolve, name)] as const);
   return fc
-    .tuple(fc.record(Object.fromEntries(fields)), fc.subarray(optional, { maxLength: Math.min(2, optional.length) }), fc.constantFrom(...choices))
+    .tuple(
+      fc.record(Object.fromEntries(fields)),
+      fc.subarray(optional, { maxLength: Math.min(2, optional.length) }),
+      fc.constantFrom(...choices),
+    )
     .map(([all, some, choice]) => pick(all, [...required, ...choice, ...some]));
 }
 
@@ -166,7 +179,23 @@ export function mutated(values: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
 
 /** What a text is cut with: what JSON, headers and paths are made of. */
 const fragment = fc.oneof(
-  fc.constantFrom('', '{', '}', '[', ']', '"', ',', ':', '\\', '\\u0000', '\\ud800', '\u0000', '\ufeff', '1e400', 'NaN'),
+  fc.constantFrom(
+    '',
+    '{',
+    '}',
+    '[',
+    ']',
+    '"',
+    ',',
+    ':',
+    '\\',
+    '\\u0000',
+    '\\ud800',
+    '\u0000',
+    '\ufeff',
+    '1e400',
+    'NaN',
+  ),
   fc.constantFrom('null', '{"__proto__":', '-', '%', '%00', '/', '?', '&', '=', '..', '\r\n', '💥', '1', '451-'),
   units,
 );

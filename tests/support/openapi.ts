@@ -61,7 +61,8 @@ const ROOT = 'openapi.json';
 export class OpenApi {
   readonly routes: readonly Route[];
   readonly #ajv = new Ajv2020({ strictSchema: true, strictTypes: false, allErrors: true });
-  readonly #validators = new Map<string, ValidateFunction>();
+  readonly #validators = new Map<Schema, ValidateFunction>();
+  readonly #compiled = new Map<string, ValidateFunction>();
 
   constructor(readonly document: OpenApiDocument) {
     addFormats.default(this.#ajv);
@@ -126,11 +127,18 @@ export class OpenApi {
 
   /** What is wrong with a value by a schema of the document. */
   faults(schema: Schema, value: unknown): string[] {
-    const key = JSON.stringify(schema);
-    const validate = this.#validators.get(key) ?? this.#ajv.compile(withRoot(schema));
-    this.#validators.set(key, validate);
+    const validate = this.#validators.get(schema) ?? this.#compile(schema);
+    this.#validators.set(schema, validate);
     if (validate(value)) return [];
     return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
+  }
+
+  /** The same schema may be asked for as another object. */
+  #compile(schema: Schema): ValidateFunction {
+    const text = JSON.stringify(schema);
+    const validate = this.#compiled.get(text) ?? this.#ajv.compile(withRoot(schema));
+    this.#compiled.set(text, validate);
+    return validate;
   }
 
   /** @param reference `#/components/…`. */
