@@ -3,6 +3,7 @@ import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
+import { describeHttp } from '../../features/specifications/openapi';
 import { SERVER_EVENTS } from '../../utils/protocol';
 import { forge, forgeClaims, hs256, rs256 } from '../support/forged-tokens';
 import { type Answer, exchange, exchangeBytes, gzipBomb } from '../support/http';
@@ -803,34 +804,43 @@ describe('paths and queries', () => {
   itLeftNothingBehind(service);
 });
 
-const routes: [method: string, path: string][] = [
-  ['POST', '/websocket/message/user'],
-  ['POST', '/websocket/message/users'],
-  ['POST', '/websocket/message/broadcast'],
-  ['POST', '/websocket/notification'],
-  ['GET', '/websocket/users/connected'],
-  ['GET', '/websocket/users/victim/status'],
-  ['GET', '/websocket/me/status'],
-  ['DELETE', '/websocket/users/victim/disconnect'],
-  ['GET', '/audit'],
-];
+/** Every path of the document, with what stands in the place of its parameters, and its methods. */
+const PATHS = Object.entries(describeHttp('test')['paths'] as Record<string, object>)
+  // These are ids of messages for the methods of the paths with an id.
+  .filter(([path]) => !['/messages/batch', '/inbox/counts'].includes(path))
+  .map(([path, methods]): [path: string, allowed: string[]] => [
+    path.replaceAll(/\{\w+\}/g, 'victim'),
+    Object.keys(methods).map((method) => method.toUpperCase()),
+  ]);
 
 describe('other methods', () => {
   const service = shareService();
 
-  it.each(routes)('%s is what %s allows', async (allowed, path) => {
-    const others = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND'].filter((name) => name !== allowed);
+  it.each(PATHS)('%s allows %j', async (path, allowed) => {
+    const others = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND'].filter(
+      (name) => !allowed.includes(name),
+    );
+    const counted = await service.refusals('method_not_allowed');
     for (const method of others) {
-      const send = () => service.exchange({ method, path, headers: { 'Content-Type': 'application/json' } });
-      const answer = await expectRefused(service, send, { status: 405, code: 'method_not_allowed' });
-      const listed = answer.headers.allow?.split(', ') ?? [];
-      expect(listed).toContain(allowed);
-      expect(listed).not.toContain(method);
+      const answer = await service.exchange({ method, path, headers: { 'Content-Type': 'application/json' } });
+      expectProblemAnswer(answer, { status: 405, code: 'method_not_allowed' });
+      const listed = answer.headers.allow?.split(', ').filter((name) => name !== 'HEAD' && name !== 'OPTIONS');
+      expect(listed?.sort()).toEqual([...allowed].sort());
     }
+    expect(await service.refusals('method_not_allowed')).toBe(counted + others.length);
   });
 
   itLeftNothingBehind(service);
 });
+
+it.each(['/livez', '/readyz', '/healthz', '/metrics', '/docs'])(
+  '%s answers whoever asks for another version than "*", too',
+  async (path) => {
+    const { url } = await startService();
+    const answer = await exchange(url, { path, headers: { 'If-None-Match': '*' } });
+    expect({ status: answer.status, isEmpty: answer.text === '' }).toEqual({ status: 200, isEmpty: false });
+  },
+);
 
 describe('scopes', () => {
   const service = shareService();

@@ -196,7 +196,18 @@ function requestInputs(openapi: OpenApi): fc.Arbitrary<Request> {
 }
 
 /** Fields whose limits depend on the time or on what is stored: no schema can tell them. */
-const BEYOND_SCHEMAS = ['sendAt', 'expiresAt', 'since', 'issuedBefore', 'cursor', 'upTo', 'delay', 'ttl', 'data', 'message'];
+const BEYOND_SCHEMAS = [
+  'sendAt',
+  'expiresAt',
+  'since',
+  'issuedBefore',
+  'cursor',
+  'upTo',
+  'delay',
+  'ttl',
+  'data',
+  'message',
+];
 
 /** Schemas count characters, the service counts UTF-16 units: half of such a character is none. */
 const SURROGATES = /\\ud[89a-f]|[\ud800-\udfff]/;
@@ -204,7 +215,9 @@ const SURROGATES = /\\ud[89a-f]|[\ud800-\udfff]/;
 function judge(openapi: OpenApi, request: Request, answer: Answer): void {
   const said = `${JSON.stringify(request)} was answered ${answer.status} ${answer.text.slice(0, 1_000)}`;
   try {
-    const route = openapi.routeOf(request);
+    // A slash at the end changes nothing.
+    const asked = { ...request, path: request.path.replace(/(?<=.)\/(?=$|\?)/, '') };
+    const route = openapi.routeOf(asked);
     if (request.method === 'HEAD' || answer.status === 204) return;
     if (route === undefined) {
       // Pages are not in the document.
@@ -212,7 +225,7 @@ function judge(openapi: OpenApi, request: Request, answer: Answer): void {
       return;
     }
     const faults = openapi.faultsOf({
-      ...request,
+      ...asked,
       ...answer,
       headers: new Headers(answer.headers as Record<string, string>),
     });
