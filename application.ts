@@ -240,6 +240,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     // Express knows no answer to a target that is no URL.
     handleRequest(request, response, () => refuseTarget(request, response, metrics));
   });
+  // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
+  httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
   httpServer.on('clientError', refuseUnreadable(metrics));
   const websocket = new WebSocketService(httpServer, { config, metrics, tokens, roster, sessions, limits });
   const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });

@@ -833,14 +833,19 @@ describe('other methods', () => {
   itLeftNothingBehind(service);
 });
 
-it.each(['/livez', '/readyz', '/healthz', '/metrics', '/docs'])(
-  '%s answers whoever asks for another version than "*", too',
-  async (path) => {
-    const { url } = await startService();
-    const answer = await exchange(url, { path, headers: { 'If-None-Match': '*' } });
-    expect({ status: answer.status, isEmpty: answer.text === '' }).toEqual({ status: 200, isEmpty: false });
-  },
-);
+describe.each([
+  ['If-None-Match', '*'],
+  ['Expect', 'nonsense'],
+])('the header %s: %s', (name, value) => {
+  const service = shareService();
+
+  it.each(['/livez', '/readyz', '/healthz', '/metrics', '/docs', '/inbox'])('changes no answer of %s', async (path) => {
+    const { status, text } = await service.exchange({ path, headers: { [name]: value } });
+    expect({ status, isEmpty: text === '' }).toEqual({ status: 200, isEmpty: false });
+  });
+
+  itLeftNothingBehind(service);
+});
 
 describe('scopes', () => {
   const service = shareService();

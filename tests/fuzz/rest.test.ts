@@ -119,6 +119,7 @@ const ODD_HEADERS: fc.Arbitrary<Readonly<Record<string, string>>> = fc.oneof(
     { 'If-None-Match': '*' },
     { 'X-HTTP-Method-Override': 'DELETE' },
     { Expect: '100-continue' },
+    { Expect: 'nonsense' },
     { Host: '' },
     { traceparent: '00-zz-zz-zz' },
     { Cookie: '__proto__=1' },
