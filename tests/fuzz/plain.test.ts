@@ -268,7 +268,7 @@ it('answers 48,000 random frames, and nobody else is harmed', async () => {
   await target.fuzz('first frames', arrivalInputs(), { runs: 300, run: (arrival) => runArrival(api, arrival) });
   target.warmedUp();
   await target.fuzz('frames of the plain endpoint', lanes, {
-    runs: 335,
+    runs: 360,
     run: async (all) => {
       await Promise.all(all.map((lane) => runLane(api, lane)));
     },

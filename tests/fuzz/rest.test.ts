@@ -360,6 +360,6 @@ it('answers 10,000 random requests, and nobody else is harmed', async () => {
   const bursts = fc.array(requestInputs(openapi), { minLength: 1, maxLength: BURST, size: 'max' });
   await target.fuzz('bytes', byteInputs(), { runs: 300, run: runBytes });
   target.warmedUp();
-  await target.fuzz('requests', bursts, { runs: 290, run: (requests) => runBurst(openapi, requests) });
+  await target.fuzz('requests', bursts, { runs: 330, run: (requests) => runBurst(openapi, requests) });
   await target.expectUnharmed(10_000);
 });
