@@ -12,9 +12,9 @@ export class Marks {
   readonly #stamps: SlotRows;
 
   constructor(private readonly trees: Trees) {
-    this.flags = new SlotRows(trees.flags, FLAGS);
-    this.holes = new SlotRows(trees.holes, FLAGS);
-    this.#stamps = new SlotRows(trees.stamps, STAMPS);
+    this.flags = new SlotRows(() => trees.flags, FLAGS);
+    this.holes = new SlotRows(() => trees.holes, FLAGS);
+    this.#stamps = new SlotRows(() => trees.stamps, STAMPS);
   }
 
   get({ topic, seq }: Place, userId: string): number {

@@ -4,8 +4,8 @@
  */
 import { statfsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { RootDatabase } from 'lmdb';
 import { type FlushListener, StoreError } from './contract';
+import type { Environment } from './lmdb-environment';
 
 interface QueuedWrite {
   /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
@@ -27,7 +27,7 @@ export class WriteQueue {
 
   /** `path`: the directory whose disk may be full. */
   constructor(
-    private readonly root: RootDatabase,
+    private readonly environment: Environment,
     private readonly path: string,
     private readonly onFlush: FlushListener,
   ) {}
@@ -75,12 +75,12 @@ export class WriteQueue {
     const startedAt = performance.now();
     this.#committing = writes.length;
     try {
-      await this.root.transaction(() => {
+      await this.environment.transaction(() => {
         settle = writes.map(applyOne);
       });
     } catch (error) {
       isDone = false;
-      const failure = toStoreError(await causeOf(error), this.#hasSpace());
+      const failure = toStoreError(error, this.#hasSpace());
       settle = writes.map(
         ({ fail }) =>
           () =>
@@ -106,20 +106,6 @@ function applyOne({ apply, fail }: QueuedWrite): () => void {
   } catch (error) {
     const failure = toStoreError(error);
     return () => fail(failure);
-  }
-}
-
-/**
- * Why a commit failed. lmdb-js rejects with a general error that carries the promise of the real one; left alone,
- * that promise would be an unhandled rejection.
- */
-async function causeOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error) || !('commitError' in error)) return error;
-  try {
-    await error.commitError;
-    return error;
-  } catch (cause) {
-    return cause;
   }
 }
 

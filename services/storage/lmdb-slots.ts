@@ -5,7 +5,8 @@ import { blockOf, blocksOf, changeSlots, readSlot, type SlotFormat, type Span } 
 
 export class SlotRows {
   constructor(
-    private readonly rows: Database<Buffer, SlotKey>,
+    /** Asked for each time: the environment may have been opened anew. */
+    private readonly rows: () => Database<Buffer, SlotKey>,
     private readonly format: SlotFormat,
   ) {}
 
@@ -21,14 +22,14 @@ export class SlotRows {
   update(topic: string, span: Span, change: (value: number, seq: number) => number, ...owner: string[]): void {
     for (const [block, part] of this.blocksOf(span)) {
       const key: SlotKey = [topic, block, ...owner];
-      const row = changeSlots(this.format, { row: this.rows.get(key), span: part }, change);
-      if (row !== undefined) this.rows.put(key, row);
+      const row = changeSlots(this.format, { row: this.rows().get(key), span: part }, change);
+      if (row !== undefined) this.rows().put(key, row);
     }
   }
 
   /** The row of one block, for many reads. */
   row(topic: string, block: number, ...owner: string[]): Buffer | undefined {
-    return this.rows.get([topic, block, ...owner]);
+    return this.rows().get([topic, block, ...owner]);
   }
 
   /** The slot of a `seq` in its row. */
@@ -59,8 +60,8 @@ export class SlotRows {
   }
 
   #removeAll(range: { start: SlotKey; end: SlotKey; limit?: number }): number {
-    const keys = Array.from(this.rows.getKeys(range));
-    for (const key of keys) this.rows.remove(key);
+    const keys = Array.from(this.rows().getKeys(range));
+    for (const key of keys) this.rows().remove(key);
     return keys.length;
   }
 }

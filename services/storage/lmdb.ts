@@ -8,7 +8,6 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, realpathSync } from 'node:fs';
 import { extname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { open, type RootDatabase } from 'lmdb';
 import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
@@ -49,10 +48,11 @@ import {
   type User,
 } from './contract';
 import { Audit } from './lmdb-audit';
+import { Environment, inUse } from './lmdb-environment';
 import { type DataFile, inspectDataFile } from './lmdb-file';
 import { Inbox } from './lmdb-inbox';
 import { Later } from './lmdb-later';
-import { DATABASES, LAYOUT_VERSION, openTrees, type Trees } from './lmdb-layout';
+import type { Trees } from './lmdb-layout';
 import { Log } from './lmdb-log';
 import { Marks } from './lmdb-marks';
 import { Members } from './lmdb-members';
@@ -77,15 +77,11 @@ export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushLis
   const path = prepareDirectory(directory);
   if (directoriesInUse.has(path)) throw inUse(directory, `this process (${process.pid})`);
   verify(path);
-  const root = openEnvironment(path);
   try {
-    const trees = openTrees(root);
-    refuseOtherProcess(root, trees.topics, directory);
-    refuseOtherLayout(trees.meta, directory);
+    const environment = new Environment(path);
     directoriesInUse.add(path);
-    return new LmdbStore(root, trees, { clock, path, onFlush, onClose: () => directoriesInUse.delete(path) });
+    return new LmdbStore(environment, { clock, path, onFlush, onClose: () => directoriesInUse.delete(path) });
   } catch (error) {
-    void root.close();
     if (error instanceof StoreOpenError) throw error;
     throw new StoreOpenError(`The store in ${directory} cannot be opened: ${messageOf(error)}`, error);
   }
@@ -123,46 +119,6 @@ function verify(directory: string): void {
   );
 }
 
-function openEnvironment(path: string): RootDatabase {
-  try {
-    // Turns are batched by the queue. lmdb-js's own batching would leave a promise behind that nobody can hold, and
-    // so an unhandled rejection for every commit that fails.
-    return open({ path, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: DATABASES.length });
-  } catch (error) {
-    throw new StoreOpenError(`The store in ${path} cannot be opened: ${messageOf(error)}`, error);
-  }
-}
-
-/**
- * LMDB keeps a table of the processes that read, each entry guarded by a file lock that ends with its process.
- * Entering it before looking means that of two processes that start at once at least one sees the other.
- */
-function refuseOtherProcess(root: RootDatabase, topics: Trees['topics'], directory: string): void {
-  topics.get(BROADCAST_TOPIC);
-  root.readerCheck();
-  const rows = root.readerList().split('\n').slice(1);
-  const processes = rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
-  const other = processes.find((pid) => pid !== process.pid);
-  if (other !== undefined) throw inUse(directory, `process ${other}`);
-}
-
-function inUse(directory: string, user: string): StoreOpenError {
-  return new StoreOpenError(
-    `The store in ${directory} is in use by ${user}. One process can use an embedded store: stop the other one, ` +
-      'or give this one another directory (STORE_URL=lmdb:DIRECTORY).',
-  );
-}
-
-function refuseOtherLayout(meta: Trees['meta'], directory: string): void {
-  const version = meta.get('layoutVersion');
-  if (version === undefined) meta.putSync('layoutVersion', LAYOUT_VERSION);
-  else if (version !== LAYOUT_VERSION) {
-    throw new StoreOpenError(
-      `The store in ${directory} has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
-    );
-  }
-}
-
 interface LmdbParts {
   readonly clock: Clock;
   readonly path: string;
@@ -172,6 +128,7 @@ interface LmdbParts {
 
 /** Every read goes through `#reading`, every write through the queue; what they do is in the files beside. */
 class LmdbStore implements Store {
+  private readonly trees: Trees;
   readonly #queue: WriteQueue;
   readonly #log: Log;
   readonly #marks: Marks;
@@ -187,15 +144,16 @@ class LmdbStore implements Store {
   #pruning: Promise<number> = Promise.resolve(0);
 
   constructor(
-    private readonly root: RootDatabase,
-    private readonly trees: Trees,
+    private readonly environment: Environment,
     private readonly parts: LmdbParts,
   ) {
     const { clock, path, onFlush } = parts;
+    const { trees } = environment;
+    this.trees = trees;
     const marks = new Marks(trees);
     const log = new Log(trees, marks, clock);
     const inbox = new Inbox(trees, { log, marks, clock });
-    this.#queue = new WriteQueue(root, path, onFlush);
+    this.#queue = new WriteQueue(environment, path, onFlush);
     this.#marks = marks;
     this.#log = log;
     this.#inbox = inbox;
@@ -513,7 +471,7 @@ class LmdbStore implements Store {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#queue.close();
-    await this.root.close();
+    await this.environment.close();
     this.parts.onClose();
   }
 

@@ -1,8 +1,8 @@
 /** A fault that the service must stand, as something that can be made to happen any number of times. */
 import { MONGODB_URL } from '../support/cluster';
-import { findProgram } from '../support/needs';
 import type { Random } from '../support/random';
 import { REDIS_SERVER } from '../support/redis';
+import { CAN_ATTACH } from './strace';
 
 export interface Scenario {
   /** `F1`, `F2` …; those that come together have a word. */
@@ -35,7 +35,7 @@ export interface Outcome {
 const NEEDS = {
   mongodb: { name: 'MongoDB (TEST_MONGODB_URL)', isMet: MONGODB_URL !== undefined && MONGODB_URL !== '' },
   redis: { name: 'redis-server', isMet: REDIS_SERVER !== undefined },
-  strace: { name: 'strace', isMet: findProgram('strace') !== undefined },
+  strace: { name: 'strace that may attach to a process', isMet: CAN_ATTACH },
 } as const;
 
 export type Need = keyof typeof NEEDS;

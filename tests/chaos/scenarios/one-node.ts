@@ -4,6 +4,7 @@ import { startOne } from '../one-node';
 import { runRound } from '../round';
 import type { Outcome, Scenario } from '../scenario';
 import { pace } from '../until';
+import { POWER } from './one-node/power';
 
 const LOAD_MS = 2_000;
 const KILLS = 4;
@@ -31,4 +32,5 @@ export const ONE_NODE: readonly Scenario[] = [
     rounds: 5,
     run: runKilled,
   },
+  ...POWER,
 ];

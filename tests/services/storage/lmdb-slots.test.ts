@@ -21,7 +21,7 @@ function openRows(format: SlotFormat): { rows: SlotRows; tree: Database<Buffer, 
   const root = open({ path: temporaryDirectory(), noSubdir: false });
   onTestEnd(() => root.close());
   const tree = root.openDB<Buffer, SlotKey>({ name: 'rows', encoding: 'binary' });
-  return { rows: new SlotRows(tree, format), tree, root };
+  return { rows: new SlotRows(() => tree, format), tree, root };
 }
 
 /** Slots by topic and owner. */

@@ -1,0 +1,125 @@
+/**
+ * The environment of an embedded store: its file, opened, and the trees in it. When the write of a header fails, LMDB
+ * takes nothing more, reads included; only an environment that is opened anew does. The store goes on with that.
+ */
+import { open, type RootDatabase } from 'lmdb';
+import { BROADCAST_TOPIC } from '../../utils/topic-names';
+import { StoreError, StoreOpenError } from './contract';
+import { DATABASES, LAYOUT_VERSION, openTrees, type Trees } from './lmdb-layout';
+
+export class Environment {
+  /** Always those of the environment that is open now: to be looked up for each use, and not to be kept. */
+  readonly trees: Trees;
+  #root: RootDatabase;
+  #isUsable = true;
+
+  /** @throws StoreOpenError when it is in use by another process, or of another layout. */
+  constructor(private readonly directory: string) {
+    this.#root = openRoot(directory);
+    this.trees = this.#prepare();
+  }
+
+  /** Resolves when what `work` writes is on disk. @throws what LMDB throws; nothing is written then. */
+  async transaction(work: () => void): Promise<void> {
+    if (!this.#isUsable) await this.#openAnew();
+    try {
+      await this.#root.transaction(work);
+    } catch (error) {
+      const cause = await causeOf(error);
+      if (!this.#canWrite()) await this.#openAnew();
+      throw cause;
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isUsable) await this.#root.close();
+  }
+
+  /** A transaction that writes nothing touches no disk: it fails only where the engine itself has given up. */
+  #canWrite(): boolean {
+    try {
+      this.#root.transactionSync(() => undefined);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Whoever comes meanwhile is refused, and the next write tries again when this one could not. */
+  async #openAnew(): Promise<void> {
+    if (this.#isUsable) {
+      this.#isUsable = false;
+      await this.#root.close();
+    }
+    try {
+      this.#root = openRoot(this.directory);
+      Object.assign(this.trees, this.#prepare());
+      this.#isUsable = true;
+    } catch (error) {
+      throw new StoreError('the store could not be opened anew', { cause: error });
+    }
+  }
+
+  #prepare(): Trees {
+    const root = this.#root;
+    try {
+      const trees = openTrees(root);
+      refuseOtherProcess(root, trees.topics, this.directory);
+      refuseOtherLayout(trees.meta, this.directory);
+      return trees;
+    } catch (error) {
+      void root.close();
+      throw error;
+    }
+  }
+}
+
+function openRoot(path: string): RootDatabase {
+  // Turns are batched by the queue. lmdb-js's own batching would leave a promise behind that nobody can hold, and so
+  // an unhandled rejection for every commit that fails.
+  return open({ path, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: DATABASES.length });
+}
+
+/**
+ * LMDB keeps a table of the processes that read, each entry guarded by a file lock that ends with its process.
+ * Entering it before looking means that of two processes that start at once at least one sees the other.
+ */
+function refuseOtherProcess(root: RootDatabase, topics: Trees['topics'], directory: string): void {
+  topics.get(BROADCAST_TOPIC);
+  root.readerCheck();
+  const rows = root.readerList().split('\n').slice(1);
+  const processes = rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
+  const other = processes.find((pid) => pid !== process.pid);
+  if (other !== undefined) throw inUse(directory, `process ${other}`);
+}
+
+export function inUse(directory: string, user: string): StoreOpenError {
+  return new StoreOpenError(
+    `The store in ${directory} is in use by ${user}. One process can use an embedded store: stop the other one, ` +
+      'or give this one another directory (STORE_URL=lmdb:DIRECTORY).',
+  );
+}
+
+function refuseOtherLayout(meta: Trees['meta'], directory: string): void {
+  const version = meta.get('layoutVersion');
+  if (version === undefined) meta.putSync('layoutVersion', LAYOUT_VERSION);
+  else if (version !== LAYOUT_VERSION) {
+    throw new StoreOpenError(
+      `The store in ${directory} has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
+    );
+  }
+}
+
+/**
+ * Why a commit failed. lmdb-js rejects with a general error that carries the promise of the real one; left alone,
+ * that promise would be an unhandled rejection.
+ */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  try {
+    await error.commitError;
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+}
