@@ -92,6 +92,11 @@ export class WriteQueue {
     for (const tell of settle) tell();
   }
 
+  /** @throws StoreError when the next write that needs a page more would find the disk full. */
+  assertSpace(): void {
+    if (!this.#hasSpace()) throw new StoreError('the disk is full', { isFull: true });
+  }
+
   /** A full disk shows as an I/O error of the commit: only the file system tells them apart. */
   #hasSpace(): boolean {
     const { bavail, bsize } = statfsSync(this.path);

@@ -2,7 +2,7 @@
  * The embedded engine: LMDB through lmdb-js, one node, one directory.
  * Every write goes through one queue; what has gathered while a transaction was being flushed goes into the
  * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false` makes a
- * transaction resolve after its fdatasync; tests/services/storage/flush.test.ts traces that the answer comes later.
+ * transaction resolve after its fdatasync; the scenario of fault F2 in tests/chaos traces that the answer comes later.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, realpathSync } from 'node:fs';
@@ -461,8 +461,10 @@ class LmdbStore implements Store {
     return this.#queue.length;
   }
 
-  probe(): Promise<void> {
-    return this.#write(() => {
+  async probe(): Promise<void> {
+    // On a full disk the few bytes below still find room in the file, while messages do not.
+    this.#queue.assertSpace();
+    await this.#write(() => {
       this.trees.meta.put('probe', ((this.trees.meta.get('probe') ?? 0) + 1) % Number.MAX_SAFE_INTEGER);
     });
   }
