@@ -182,7 +182,8 @@ interface InboxPage {
   readonly nextCursor: string | null;
 }
 
-async function readInbox(url: string, userId: string): Promise<Held[]> {
+/** The whole inbox of a user. */
+export async function readInbox(url: string, userId: string): Promise<Held[]> {
   const held: Held[] = [];
   let cursor: string | null = '';
   while (cursor !== null) {

@@ -29,17 +29,23 @@ function attachScope(): number {
   }
 }
 
-/** Attaches to all threads of a node. @returns the way to detach, which gives the lines of the trace. */
-export async function attach(
-  { process: { child } }: ChaosNode,
-  args: readonly string[],
-): Promise<() => Promise<string[]>> {
+export interface Tracing {
+  /** The lines of the trace so far. */
+  lines(): string[];
+  /** Lets go of the node. */
+  detach(): Promise<void>;
+}
+
+/** Attaches to all threads of a node. */
+export async function attach({ process: { child } }: ChaosNode, args: readonly string[]): Promise<Tracing> {
   const file = join(temporaryDirectory(), 'trace');
   const tracer = run(STRACE ?? 'strace', ['-f', '-p', String(child.pid), '-o', file, ...args]);
   await tracer.line(/attached/);
-  return async () => {
-    await tracer.end('SIGTERM');
-    return readFileSync(file, 'utf8').split('\n');
+  return {
+    lines: () => readFileSync(file, 'utf8').split('\n'),
+    detach: async () => {
+      await tracer.end('SIGTERM');
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { startOne } from '../one-node';
 import { runRound } from '../round';
 import type { Outcome, Scenario } from '../scenario';
 import { pace } from '../until';
+import { DISK } from './one-node/disk';
 import { POWER } from './one-node/power';
 
 const LOAD_MS = 2_000;
@@ -33,4 +34,5 @@ export const ONE_NODE: readonly Scenario[] = [
     run: runKilled,
   },
   ...POWER,
+  ...DISK,
 ];

@@ -47,9 +47,10 @@ async function runPowerLost(): Promise<Outcome> {
   const node = await startOne({ env: { DATA_DIR: directory, AUDIT_RETENTION_DAYS: '0' } });
   await sendOnce(node, { path: '/topics', body: { name: TOPIC } });
   const names = Object.keys(SENDS).flatMap((name) => Array.from({ length: REPEATS }, () => name));
-  const detach = await attach(node, ['-y', '-s', '16', '-e', `trace=${SYNC_CALLS},${WRITE_CALLS}`]);
+  const tracing = await attach(node, ['-y', '-s', '16', '-e', `trace=${SYNC_CALLS},${WRITE_CALLS}`]);
   for (const [n, name] of names.entries()) await sendOnce(node, SENDS[name]?.(n) ?? { path: name });
-  const trace = await detach();
+  await tracing.detach();
+  const trace = tracing.lines();
   const answers = judgeAnswers(node, join(directory, 'data.mdb'), trace);
   const violations = answers.flatMap(({ flushes, isFlushed }, index) =>
     flushes > 0 && isFlushed ? [] : [`I1: a send (${names[index]}) was answered before it was flushed`],
@@ -98,7 +99,7 @@ function isSynchronous({ process: { child } }: ChaosNode, descriptor: number): b
 /** While the disk is slow nothing is answered sooner than it is done. */
 async function findHasty(node: ChaosNode): Promise<string[]> {
   const delay = `inject=${SYNC_CALLS}:delay_enter=${DELAY_MS * 1_000}`;
-  const detach = await attach(node, ['-e', `trace=${SYNC_CALLS}`, '-e', delay]);
+  const tracing = await attach(node, ['-e', `trace=${SYNC_CALLS}`, '-e', delay]);
   const violations: string[] = [];
   for (const [name, send] of Object.entries(SENDS)) {
     const startedAt = performance.now();
@@ -107,7 +108,8 @@ async function findHasty(node: ChaosNode): Promise<string[]> {
     if (milliseconds < DELAY_MS)
       violations.push(`I1: a send (${name}) was answered after ${milliseconds} ms, on a disk that takes ${DELAY_MS}`);
   }
-  const held = countInjected(await detach());
+  await tracing.detach();
+  const held = countInjected(tracing.lines());
   return held >= Object.keys(SENDS).length
     ? violations
     : [...violations, `nothing was tried: ${held} flushes were held up`];
