@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
-import type { Clock } from '../utils/clock';
+import { type Clock, steadyTime } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
 import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
@@ -74,6 +74,7 @@ interface Peer {
   /** The key of its token is being fetched: frames wait for it. */
   admission: Promise<void> | undefined;
   badFrames: number;
+  /** By the steady time, as `pingedAt`. */
   lastSeenAt: number;
   pingedAt: number | undefined;
 }
@@ -155,7 +156,7 @@ export class PlainWebSocketService {
       authTimer: undefined,
       admission: undefined,
       badFrames: 0,
-      lastSeenAt: this.parts.clock.now(),
+      lastSeenAt: steadyTime(this.parts.clock),
       pingedAt: undefined,
     };
     this.#peers.add(peer);
@@ -280,21 +281,28 @@ export class PlainWebSocketService {
   }
 
   #heard(peer: Peer): void {
-    peer.lastSeenAt = this.parts.clock.now();
+    peer.lastSeenAt = steadyTime(this.parts.clock);
     peer.pingedAt = undefined;
   }
 
   /** Pings who has been silent, and cuts who did not answer: a peer that is gone leaves no other trace. */
   #beat(): void {
-    const now = this.parts.clock.now();
+    const now = steadyTime(this.parts.clock);
     const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
     for (const peer of this.#peers) {
-      if (peer.pingedAt !== undefined && now - peer.pingedAt >= PING_TIMEOUT_MS) peer.webSocket.terminate();
+      if (peer.pingedAt !== undefined && now - peer.pingedAt >= PING_TIMEOUT_MS) this.#cutUnlessHeard(peer);
       else if (peer.pingedAt === undefined && now - peer.lastSeenAt >= PING_INTERVAL_MS) {
         peer.pingedAt = now;
         peer.webSocket.ping();
       }
     }
+  }
+
+  /** After a pause of the whole process its answer may have come, and not been read yet: that is read first. */
+  #cutUnlessHeard(peer: Peer): void {
+    setImmediate(() => {
+      if (peer.pingedAt !== undefined) peer.webSocket.terminate();
+    });
   }
 
   /** Closes what is left: connections that never said who they are, and the timer. */

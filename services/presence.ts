@@ -3,7 +3,7 @@
  * grace after the last one, so that a reconnect is silent. Joins and leaves are gathered and told together: a watcher
  * gets at most two frames per interval however many people come and go.
  */
-import { type Clock, toIsoTime } from '../utils/clock';
+import { type Clock, steadyTime, toIsoTime } from '../utils/clock';
 import { type Connection, writeToAll } from './connections';
 
 const FRAME_INTERVAL_MS = 500;
@@ -18,8 +18,8 @@ interface Change {
 
 export class Presence {
   readonly #online = new Set<string>();
-  /** Users without a connection who are still shown, and when their last one ended. */
-  readonly #leaving = new Map<string, number>();
+  /** Users without a connection who are still shown, when their last one ended, and since when by the steady time. */
+  readonly #leaving = new Map<string, { readonly at: number; readonly since: number }>();
   /** What has happened since the last frames. */
   #changes: Change[] = [];
   readonly #watchers = new Set<Connection>();
@@ -51,7 +51,7 @@ export class Presence {
 
   /** The user's last connection has ended, at `milliseconds` since the epoch. */
   departed(userId: string, milliseconds = this.clock.now()): void {
-    if (this.#online.has(userId)) this.#leaving.set(userId, milliseconds);
+    if (this.#online.has(userId)) this.#leaving.set(userId, { at: milliseconds, since: steadyTime(this.clock) });
   }
 
   /** The user has logged out: no grace. */
@@ -74,8 +74,8 @@ export class Presence {
 
   /** Ends the graces that are over, and tells the watchers what has changed. */
   tell(): void {
-    const now = this.clock.now();
-    for (const [userId, since] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, since);
+    const now = steadyTime(this.clock);
+    for (const [userId, { at, since }] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, at);
     const changes = this.#changes;
     this.#changes = [];
     if (changes.length > 0) {
@@ -86,10 +86,10 @@ export class Presence {
     this.#newcomers.clear();
   }
 
-  #remove(userId: string, since: number): void {
+  #remove(userId: string, at: number): void {
     this.#leaving.delete(userId);
     this.#online.delete(userId);
-    this.#changes.push({ userId, isOnline: false, at: since });
+    this.#changes.push({ userId, isOnline: false, at });
   }
 
   /** Tells what is left of the changes: who came and went again between two frames has not moved. */

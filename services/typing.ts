@@ -2,7 +2,7 @@
  * Who is typing where: told to the others, never stored. At most one frame per second and person; who falls silent
  * for five seconds has stopped.
  */
-import type { Clock } from '../utils/clock';
+import { type Clock, steadyTime } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Cluster } from './cluster';
 import { type Transport, writeToAll } from './connections';
@@ -50,14 +50,14 @@ export class Typing {
     if (known === undefined && !isTyping) return;
     const typist = known ?? { room, topic, userId, isTyping, wasTold: false, changedAt: 0 };
     typist.isTyping = isTyping;
-    typist.changedAt = this.clock.now();
+    typist.changedAt = steadyTime(this.clock);
     this.#typists.set(key, typist);
     this.#tell(key, typist);
   }
 
   /** Ends what has been silent, and tells what had to wait. */
   check(): void {
-    const now = this.clock.now();
+    const now = steadyTime(this.clock);
     for (const [key, typist] of this.#typists) {
       if (now - typist.changedAt >= SILENCE_MS) typist.isTyping = false;
       this.#tell(key, typist);
@@ -68,7 +68,7 @@ export class Typing {
   #tell(key: string, typist: Typist): void {
     const { room, topic, userId, isTyping } = typist;
     if (isTyping !== typist.wasTold) {
-      const now = this.clock.now();
+      const now = steadyTime(this.clock);
       if (now - (this.#toldAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
       this.#toldAt.set(userId, now);
       typist.wasTold = isTyping;
