@@ -2,7 +2,8 @@
  * What connections of every transport have in common: places per user, the greeting, the one wrapper round client
  * events, and the end.
  */
-import { type Clock, toIsoTime } from '../utils/clock';
+import { randomUUID } from 'node:crypto';
+import { type Clock, steadyTime, toIsoTime } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
 import { AppError, type Problem, toProblem } from '../utils/errors';
@@ -89,7 +90,7 @@ export class Sessions {
       this.end(connection, 'too_many_connections', refusal.message);
       return;
     }
-    this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, clock.now()));
+    this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, steadyTime(clock)));
     roster.arrived(connection);
     greet(connection);
     void this.#catchUp(connection, () => delivery.attach(connection));
@@ -177,10 +178,10 @@ export class Sessions {
       if (!options.isFree) this.parts.heap.assertRoom();
       return { ok: true, ...(await (options.isFree ? operation() : this.#inTurn(connection, operation))) };
     } catch (thrown) {
-      const refusal = this.refusal(thrown);
+      const error = this.#problemOf(thrown, connection);
       // Only what is accepted is free: a flood of acknowledgements of nothing would cost its sender nothing.
-      if (options.isFree && refusal.status === 400) this.countEvent(connection);
-      return { ok: false, error: toProblem(refusal, { origin: connection.origin }) };
+      if (options.isFree && error.status === 400) this.countEvent(connection);
+      return { ok: false, error };
     }
   }
 
@@ -202,7 +203,7 @@ export class Sessions {
   }
 
   #judge(connection: Connection): Verdict {
-    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.now()) ?? 'accepted';
+    const verdict = this.#limits.get(connection)?.judge(steadyTime(this.parts.clock)) ?? 'accepted';
     if (verdict !== 'accepted') this.parts.metrics.rateLimited.events.inc();
     return verdict;
   }
@@ -218,10 +219,21 @@ export class Sessions {
 
   /** Counts a refusal, and logs it when it was a fault of ours. */
   refusal(thrown: unknown): AppError {
+    return this.#refuse(thrown, undefined);
+  }
+
+  #refuse(thrown: unknown, requestId: string | undefined): AppError {
     const error = describeFailure(thrown);
     this.parts.metrics.refusals.inc({ code: error.code });
-    if (error.code === 'internal') this.parts.logger.error({ err: error.cause }, 'a client event failed');
+    if (error.code === 'internal') this.parts.logger.error({ err: error.cause, requestId }, 'a client event failed');
     return error;
+  }
+
+  /** An event has no id unless there is a fault to be looked for in the log. */
+  #problemOf(thrown: unknown, { origin }: Connection): Problem {
+    const requestId = randomUUID();
+    const error = this.#refuse(thrown, requestId);
+    return toProblem(error, error.code === 'internal' ? { origin, requestId } : { origin });
   }
 
   /** Cuts a connection that does not read what is sent to it; the connection frees its buffer itself. */

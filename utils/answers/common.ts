@@ -45,7 +45,13 @@ export const problemAnswer = z
       .min(0)
       .meta({ description: 'When a retry makes sense, as Retry-After says in seconds.' })
       .optional(),
-    requestId: z.uuid().meta({ description: 'The header X-Request-Id; over HTTP only.' }).optional(),
+    requestId: z
+      .uuid()
+      .meta({
+        description:
+          'Finds the fault in the log. Over HTTP also the header X-Request-Id, over sockets with `internal` only.',
+      })
+      .optional(),
     errors: z
       .array(z.object({ path: z.string().meta({ description: '`""`: the whole input.' }), message: z.string() }))
       .meta({ description: 'The fields that were refused.' })
