@@ -2,6 +2,8 @@
 import type { Scenario } from '../scenario';
 import { DISK } from './one-node/disk';
 import { ENDING } from './one-node/ending';
+import { HANDLERS } from './one-node/handlers';
 import { POWER } from './one-node/power';
+import { STALLS } from './one-node/stalls';
 
-export const ONE_NODE: readonly Scenario[] = [...ENDING, ...POWER, ...DISK];
+export const ONE_NODE: readonly Scenario[] = [...ENDING, ...POWER, ...DISK, ...STALLS, ...HANDLERS];
