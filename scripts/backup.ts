@@ -6,7 +6,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { StoreOpenError } from '../services/storage/contract';
 import { BackupError, backUpLmdbStore } from '../services/storage/lmdb-backup';
-import { dataFilePath, inspectDataFile } from '../services/storage/lmdb-file';
+import { checkHeaders, dataFilePath, hasDataFile } from '../services/storage/lmdb-file';
 import { ConfigError, parseConfig, type StoreLocation } from '../utils/config';
 
 const USAGE = 'Usage:\n  npm run backup -- DIRECTORY';
@@ -24,9 +24,10 @@ function embeddedStore(store: StoreLocation): string {
   if (store.kind === 'mongodb') {
     throw new BackupError('STORE_URL names a MongoDB: back it up with the means of the database, such as mongodump.');
   }
-  if (inspectDataFile(store.directory) === undefined) {
+  if (!hasDataFile(store.directory)) {
     throw new BackupError(`There is no store in ${store.directory}: set DATA_DIR or STORE_URL as for the service.`);
   }
+  checkHeaders(store.directory);
   return store.directory;
 }
 

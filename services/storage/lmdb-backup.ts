@@ -2,11 +2,10 @@
  * Copies an embedded store, also while another process uses it. What that process has answered before the copy began
  * is in it. The copy is read through before it gets its name: a directory of that name is a whole backup.
  */
-import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
-import { dataFilePath } from './lmdb-file';
+import { checkPages, dataFilePath } from './lmdb-file';
 import { messageOf } from './lmdb-queue';
 
 /** What the operator can put right. */
@@ -60,13 +59,13 @@ async function copyOf(store: RootDatabase, target: string): Promise<void> {
   }
 }
 
-/** By a process of its own, as the service does before it opens a store. */
+/** As the service does before it opens a store. */
 function verify(directory: string): void {
-  const script = require.resolve('./verify-lmdb');
-  const { status, signal } = spawnSync(process.execPath, [script, directory], { stdio: 'ignore' });
-  rmSync(join(directory, 'lock.mdb'), { force: true });
-  if (status === 0) return;
-  throw new BackupError(`The copy could not be read through (${signal ?? `exit ${status}`}): the store is damaged.`);
+  try {
+    checkPages(directory);
+  } catch (error) {
+    throw new BackupError(`The copy could not be read through: ${messageOf(error)}`);
+  }
 }
 
 function flush(path: string): void {

@@ -3,8 +3,8 @@
  * takes nothing more, reads included; only an environment that is opened anew does. The store goes on with that.
  */
 import { open, type RootDatabase } from 'lmdb';
-import { BROADCAST_TOPIC } from '../../utils/topic-names';
 import { StoreError, StoreOpenError } from './contract';
+import { checkHeaders, checkPages } from './lmdb-file';
 import { DATABASES, LAYOUT_VERSION, openTrees, type Trees } from './lmdb-layout';
 
 export class Environment {
@@ -15,8 +15,9 @@ export class Environment {
 
   /** @throws StoreOpenError when it is in use by another process, or of another layout. */
   constructor(private readonly directory: string) {
+    checkHeaders(directory);
     this.#root = openRoot(directory);
-    this.trees = this.#prepare();
+    this.trees = this.#prepare(() => checkPages(directory));
   }
 
   /** Resolves when what `work` writes is on disk. @throws what LMDB throws; nothing is written then. */
@@ -60,11 +61,13 @@ export class Environment {
     }
   }
 
-  #prepare(): Trees {
+  /** `check`: before LMDB reads any page, and after nobody else can write. */
+  #prepare(check: () => void = () => {}): Trees {
     const root = this.#root;
     try {
+      refuseOtherProcess(root, this.directory);
+      check();
       const trees = openTrees(root);
-      refuseOtherProcess(root, trees.topics, this.directory);
       refuseOtherLayout(trees.meta, this.directory);
       return trees;
     } catch (error) {
@@ -84,8 +87,8 @@ function openRoot(path: string): RootDatabase {
  * LMDB keeps a table of the processes that read, each entry guarded by a file lock that ends with its process.
  * Entering it before looking means that of two processes that start at once at least one sees the other.
  */
-function refuseOtherProcess(root: RootDatabase, topics: Trees['topics'], directory: string): void {
-  topics.get(BROADCAST_TOPIC);
+function refuseOtherProcess(root: RootDatabase, directory: string): void {
+  root.getStats();
   root.readerCheck();
   const rows = root.readerList().split('\n').slice(1);
   const processes = rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));

@@ -6,6 +6,7 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { StoreOpenError } from './contract';
+import { DamageError, NO_PAGE, readTreeRecord, TREE_BYTES, type TreeRecord, walkFile } from './lmdb-walk';
 
 const META_BYTES = 160;
 const MAGIC_OFFSET = 24;
@@ -15,11 +16,9 @@ const LAST_PAGE_OFFSET = 144;
 const TRANSACTION_OFFSET = 152;
 const MAGIC = 0xbeefc0de;
 const FORMAT_VERSION = 2;
-
-export interface DataFile {
-  /** Every page that the last transaction counts lies within the file. */
-  readonly isComplete: boolean;
-}
+const PAGE_SIZES = [4_096, 8_192, 16_384, 32_768, 65_536];
+/** Far beyond any disk: what is greater is no number of a page. */
+const MAX_LAST_PAGE = 2n ** 40n;
 
 /** The data file of a store. */
 export function dataFilePath(directory: string): string {
@@ -27,48 +26,87 @@ export function dataFilePath(directory: string): string {
 }
 
 /**
- * Reads the headers of a store's data file.
- * @returns `undefined` where there is no store yet.
+ * Reads the headers of a store's data file; where there is no file yet, there is nothing to say.
  * @throws StoreOpenError when the headers are not those of a store.
  */
-export function inspectDataFile(directory: string): DataFile | undefined {
+export function checkHeaders(directory: string): void {
+  withDataFile(directory, (file, size, path) => {
+    const { pageSize, freeTree, mainTree } = readNewestMeta(file, size, path);
+    // LMDB itself looks at where the trees begin as soon as it has mapped the file.
+    const isMissing = ({ root }: TreeRecord) => root !== NO_PAGE && (root + 1n) * BigInt(pageSize) > BigInt(size);
+    if (isMissing(freeTree) || isMissing(mainTree)) throw unreadable(path);
+  });
+}
+
+export function hasDataFile(directory: string): boolean {
+  return existsSync(dataFilePath(directory));
+}
+
+/**
+ * Reads a store's data file through. Nobody may write to it meanwhile.
+ * @throws StoreOpenError when its pages do not fit together.
+ */
+export function checkPages(directory: string): void {
+  withDataFile(directory, (file, size, path) => {
+    try {
+      walkFile(file, size, readNewestMeta(file, size, path));
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error;
+      throw new StoreOpenError(
+        `The store in ${directory} is damaged: ${error.message}. Nothing was changed. Restore the directory from a ` +
+          'backup, or start with another one.',
+      );
+    }
+  });
+}
+
+function withDataFile(directory: string, work: (file: number, size: number, path: string) => void): void {
+  if (!hasDataFile(directory)) return;
   const path = dataFilePath(directory);
-  if (!existsSync(path)) return undefined;
   const file = openSync(path, 'r');
   try {
-    return inspectMetaPages(file, fstatSync(file).size, path);
+    work(file, fstatSync(file).size, path);
   } finally {
     closeSync(file);
   }
 }
 
-function inspectMetaPages(file: number, size: number, path: string): DataFile {
-  const first = readMeta(file, 0, path);
-  const second = readMeta(file, first.pageSize, path);
-  const last = second.transaction > first.transaction ? second : first;
-  return { isComplete: BigInt(size) >= (last.lastPage + 1n) * BigInt(last.pageSize) };
-}
-
-interface Meta {
+export interface Meta {
   readonly pageSize: number;
   readonly lastPage: bigint;
   readonly transaction: bigint;
+  readonly freeTree: TreeRecord;
+  readonly mainTree: TreeRecord;
+}
+
+function readNewestMeta(file: number, _size: number, path: string): Meta {
+  const first = readMeta(file, 0, path);
+  const second = readMeta(file, first.pageSize, path);
+  if (second.pageSize !== first.pageSize) throw unreadable(path);
+  return second.transaction > first.transaction ? second : first;
 }
 
 function readMeta(file: number, position: number, path: string): Meta {
   const bytes = Buffer.alloc(META_BYTES);
   const isWhole = readSync(file, bytes, 0, META_BYTES, position) === META_BYTES;
-  if (!isWhole || bytes.readUInt32LE(MAGIC_OFFSET) !== MAGIC) {
-    throw new StoreOpenError(
-      `${path} is damaged or is not a store: its header is not readable. Restore it from a backup.`,
-    );
-  }
+  if (!isWhole || bytes.readUInt32LE(MAGIC_OFFSET) !== MAGIC) throw unreadable(path);
   if (bytes.readUInt32LE(VERSION_OFFSET) !== FORMAT_VERSION) {
     throw new StoreOpenError(`${path} was written by another version of the embedded store.`);
   }
+  const pageSize = bytes.readUInt32LE(PAGE_SIZE_OFFSET);
+  const lastPage = bytes.readBigUInt64LE(LAST_PAGE_OFFSET);
+  if (!PAGE_SIZES.includes(pageSize) || lastPage > MAX_LAST_PAGE) throw unreadable(path);
   return {
-    pageSize: bytes.readUInt32LE(PAGE_SIZE_OFFSET),
-    lastPage: bytes.readBigUInt64LE(LAST_PAGE_OFFSET),
+    pageSize,
+    lastPage,
     transaction: bytes.readBigUInt64LE(TRANSACTION_OFFSET),
+    freeTree: readTreeRecord(bytes, PAGE_SIZE_OFFSET),
+    mainTree: readTreeRecord(bytes, PAGE_SIZE_OFFSET + TREE_BYTES),
   };
+}
+
+function unreadable(path: string): StoreOpenError {
+  return new StoreOpenError(
+    `${path} is damaged or is not a store: its header is not readable. Restore it from a backup.`,
+  );
 }

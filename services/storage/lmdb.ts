@@ -4,9 +4,7 @@
  * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false` makes a
  * transaction resolve after its fdatasync; the scenario of fault F2 in tests/chaos traces that the answer comes later.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, realpathSync } from 'node:fs';
-import { extname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
@@ -49,7 +47,6 @@ import {
 } from './contract';
 import { Audit } from './lmdb-audit';
 import { Environment, inUse } from './lmdb-environment';
-import { type DataFile, inspectDataFile } from './lmdb-file';
 import { Inbox } from './lmdb-inbox';
 import { Later } from './lmdb-later';
 import type { Trees } from './lmdb-layout';
@@ -76,7 +73,6 @@ const directoriesInUse = new Set<string>();
 export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushListener = () => {}): Store {
   const path = prepareDirectory(directory);
   if (directoriesInUse.has(path)) throw inUse(directory, `this process (${process.pid})`);
-  verify(path);
   try {
     const environment = new Environment(path);
     directoriesInUse.add(path);
@@ -94,29 +90,6 @@ function prepareDirectory(directory: string): string {
   } catch (error) {
     throw new StoreOpenError(`${directory} cannot be used as the directory of the store: ${messageOf(error)}`, error);
   }
-}
-
-function inspect(directory: string): DataFile | undefined {
-  try {
-    return inspectDataFile(directory);
-  } catch (error) {
-    if (error instanceof StoreOpenError) throw error;
-    throw new StoreOpenError(`The store in ${directory} cannot be opened: ${messageOf(error)}`, error);
-  }
-}
-
-/** Lets a child walk the store first: a damaged page would end this process without a word. */
-function verify(directory: string): void {
-  if (inspect(directory) === undefined) return;
-  const script = require.resolve('./verify-lmdb');
-  const loader = extname(script) === '.ts' ? ['--import', 'tsx'] : [];
-  const child = spawnSync(process.execPath, [...loader, script, directory], { stdio: 'ignore', env: process.env });
-  if (child.status === 0) return;
-  if (child.error !== undefined) throw new StoreOpenError(`The store could not be checked: ${child.error.message}`);
-  throw new StoreOpenError(
-    `The store in ${directory} is damaged: reading it through failed (${child.signal ?? `exit ${child.status}`}). ` +
-      'Nothing was changed. Restore the directory from a backup, or start with another one.',
-  );
 }
 
 interface LmdbParts {
