@@ -1,10 +1,19 @@
 /** Faults of a node that is alone, and of its embedded store. */
 import type { Scenario } from '../scenario';
 import { CLOCK } from './one-node/clock';
+import { DAMAGE } from './one-node/damage';
 import { DISK } from './one-node/disk';
 import { ENDING } from './one-node/ending';
 import { HANDLERS } from './one-node/handlers';
 import { POWER } from './one-node/power';
 import { STALLS } from './one-node/stalls';
 
-export const ONE_NODE: readonly Scenario[] = [...ENDING, ...POWER, ...DISK, ...STALLS, ...CLOCK, ...HANDLERS];
+export const ONE_NODE: readonly Scenario[] = [
+  ...ENDING,
+  ...POWER,
+  ...DAMAGE,
+  ...DISK,
+  ...STALLS,
+  ...CLOCK,
+  ...HANDLERS,
+];
