@@ -1,20 +1,12 @@
-/** Faults F1 and F6: the process is killed, or told to stop, while messages are being sent. */
+/** What is on disk beside messages, after a kill -9; the messages themselves are the scenario of fault F1 in tests/chaos. */
 import type { Message } from '../../utils/protocol';
-import { openClient, type TestClient } from '../support/client';
 import { eventually } from '../support/eventually';
 import { freePort, type RunningProcess, runServer } from '../support/process';
 import { seededRandom } from '../support/random';
 import { range, TEST_SECRET, testToken } from '../support/service';
 import { temporaryDirectory } from '../support/temporary';
 
-const USERS = ['anna', 'ben', 'carla'];
 const SENDERS = 8;
-
-interface Accepted {
-  readonly userId: string;
-  readonly id: string;
-  readonly seq: number;
-}
 
 interface Service {
   readonly process: RunningProcess;
@@ -28,66 +20,6 @@ async function start(directory: string): Promise<Service> {
   await server.line(/"msg":"listening"/);
   return { process: server, url: `http://127.0.0.1:${port}` };
 }
-
-/** Sends from several loops until the service no longer answers; keeps what was answered 2xx. */
-async function sendUntilGone(url: string, onAccepted: (accepted: Accepted) => void): Promise<void> {
-  const Authorization = `Bearer ${testToken('service', { scope: 'send' })}`;
-  const loop = async (sender: number) => {
-    for (let n = 0; ; n += 1) {
-      const userId = USERS[(sender + n) % USERS.length] ?? '';
-      const body = JSON.stringify({ userId, type: 'load', data: { sender, n } });
-      const response = await fetch(`${url}/websocket/message/user`, {
-        method: 'POST',
-        headers: { Authorization, 'Content-Type': 'application/json' },
-        body,
-      }).catch(() => undefined);
-      const answer = response?.ok === true ? await response.json().catch(() => undefined) : undefined;
-      if (answer === undefined) return;
-      onAccepted({ userId, ...(answer as { id: string; seq: number }) });
-    }
-  };
-  await Promise.all(range(1, SENDERS).map(loop));
-}
-
-/** Everything that waits for a user, acknowledged page by page. */
-async function drain(url: string, userId: string): Promise<Message[]> {
-  const client: TestClient = openClient(url, { auth: { token: testToken(userId), device: 'judge' } });
-  client.socket.on('message', ({ topic, seq }: Message) => client.socket.emit('ack', { topic, seq }));
-  await client.next('sync:done');
-  client.close();
-  return client.allMessages;
-}
-
-async function judge(url: string, accepted: readonly Accepted[]): Promise<void> {
-  for (const userId of USERS) {
-    const delivered = await drain(url, userId);
-    const bySeq = new Map(delivered.map((message) => [message.seq, message.id]));
-    // No gap and no repeat: what failed may have been stored, but nothing between may be missing.
-    expect(delivered.map(({ seq }) => seq)).toEqual(range(1, delivered.length));
-    expect(new Set(bySeq.values()).size).toBe(delivered.length);
-    for (const { id, seq } of accepted.filter((one) => one.userId === userId)) expect(bySeq.get(seq)).toBe(id);
-  }
-}
-
-it('kill -9 at random moments under load loses nothing that was answered 2xx', async () => {
-  const random = seededRandom('kill -9 under load');
-  const directory = temporaryDirectory();
-  const accepted: Accepted[] = [];
-  for (const _round of range(1, 5)) {
-    const { process: server, url } = await start(directory);
-    const killAfter = accepted.length + random.integer(1, 300);
-    let isKilled = false;
-    await sendUntilGone(url, (one) => {
-      accepted.push(one);
-      if (accepted.length < killAfter || isKilled) return;
-      isKilled = true;
-      server.child.kill('SIGKILL');
-    });
-  }
-  expect(accepted.length).toBeGreaterThan(5);
-  const { url } = await start(directory);
-  await judge(url, accepted);
-});
 
 /** A request that may be sent again without doubt, and what it is about. */
 interface Intent {
@@ -192,38 +124,6 @@ it('kill -9 loses no change of state, and what is repeated under its key is sent
   const unread = items.filter(({ state }) => state !== 'read');
   expect(unread.filter(({ id }) => read.has(id))).toEqual([]);
   expect((await counts())?.body).toMatchObject({ unread: unread.length });
-});
-
-it('SIGTERM under load ends within the time, tells the clients, and loses nothing', async () => {
-  const directory = temporaryDirectory();
-  const first = await start(directory);
-  const watcher = openClient(first.url, { auth: { token: testToken('watcher') } });
-  await watcher.next('sync:done');
-  const accepted: Accepted[] = [];
-  let ending: ReturnType<RunningProcess['end']> | undefined;
-  await sendUntilGone(first.url, (one) => {
-    accepted.push(one);
-    if (accepted.length === 200) ending = first.process.end('SIGTERM');
-  });
-  expect(await ending).toEqual({ code: 0, signal: null });
-  expect(await watcher.next('closing')).toEqual({
-    code: 'going_away',
-    reason: expect.any(String),
-    retryInMs: expect.any(Number),
-  });
-  // The client's own reconnection stays on: the server closed the transport, not the socket.
-  expect(await watcher.next('disconnect')).toBe('transport close');
-  const { url } = await start(directory);
-  await judge(url, accepted);
-});
-
-it('a second process on the same directory is refused, and told why', async () => {
-  const directory = temporaryDirectory();
-  const first = await start(directory);
-  const second = runServer({ PORT: '0', DATA_DIR: directory, JWT_SECRET: TEST_SECRET, NODE_ENV: 'production' });
-  expect(await second.line(/in use/)).toContain(`process ${first.process.child.pid}`);
-  const { code } = await second.end('SIGCONT');
-  expect(code).toBe(1);
 });
 
 it('a revocation that was answered holds after kill -9', async () => {

@@ -2,35 +2,21 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Message } from '../../../../utils/protocol';
-import { openClient, type TestClient } from '../../../support/client';
 import type { Random } from '../../../support/random';
-import { testToken } from '../../../support/service';
 import { onTestEnd, temporaryDirectory } from '../../../support/temporary';
-import { type Answer, request } from '../../http';
+import { request } from '../../http';
 import type { ChaosNode } from '../../node';
 import { startOne } from '../../one-node';
-import { readInbox, runRound, type Stage } from '../../round';
+import { runRound, type Stage } from '../../round';
 import type { Outcome, Scenario } from '../../scenario';
 import { attach, WRITE_CALLS } from '../../strace';
 import { pace } from '../../until';
+import { Outsider, PATIENCE_MS, type Refusing } from './outsider';
 
 const LOAD_MS = 4_000;
-/** What takes longer hangs. */
-const PATIENCE_MS = 5_000;
-/** Whoever sends to her is no part of the load. */
-const GRETA = 'greta';
-const TOPIC = 'disk';
 
-interface Refusal {
-  readonly status: number;
-  readonly code: string;
-}
-
-interface DiskFault extends Refusal {
+interface DiskFault extends Refusing {
   readonly name: string;
-  /** Is no send accepted while it is on? Otherwise some are, and each kind of send is tried until one is not. */
-  readonly isTotal: boolean;
   /** Is `/readyz` 503 while it is on? */
   readonly isRed: boolean;
   begin(node: ChaosNode): Promise<Begun>;
@@ -162,147 +148,6 @@ async function disturbOnce(
 async function expectStatus(node: ChaosNode, path: string, status: number): Promise<string[]> {
   const answer = await request(node.url + path, { timeoutMs: PATIENCE_MS });
   return answer?.status === status ? [] : [`${path} answered ${JSON.stringify(answer)}, and not ${status}`];
-}
-
-/** Enough to use up what is free in the file. */
-const MAX_TRIES = 200;
-const PADDING = 'x'.repeat(8_000);
-
-type Send = (key: string) => { readonly path: string; readonly body: object; readonly key?: string };
-
-const OUTSIDE = { type: 'outside', data: PADDING };
-const USER = '/websocket/message/user';
-const SENDS: Readonly<Record<string, Send>> = {
-  user: (n) => ({ path: USER, body: { userId: GRETA, ...OUTSIDE, id: n } }),
-  keyed: (key) => ({ path: USER, body: { userId: GRETA, ...OUTSIDE }, key }),
-  scheduled: (n) => ({ path: USER, body: { userId: GRETA, ...OUTSIDE, delay: 3_600, id: n } }),
-  topic: (n) => ({ path: `/topics/${TOPIC}/messages`, body: { ...OUTSIDE, id: n } }),
-  batch: (n) => ({ path: '/messages/batch', body: { messages: [{ userId: GRETA, ...OUTSIDE, id: n }] } }),
-};
-
-/** Sends in each of the ways there are, and receives, beside the load: so each answer can be looked at. */
-class Outsider {
-  #live: TestClient | undefined;
-  #count = 0;
-  /** Ids that were answered 2xx and are in her inbox. */
-  readonly #kept = new Set<string>();
-  #refused: ReturnType<Send>[] = [];
-
-  constructor(private readonly node: ChaosNode) {}
-
-  #post({ path, ...options }: ReturnType<Send>): Promise<Answer | undefined> {
-    const token = testToken('outsider', { scope: 'send' });
-    return request(this.node.url + path, { method: 'POST', token, timeoutMs: PATIENCE_MS, ...options });
-  }
-
-  /** Greta has one device that is here, and one that comes later. */
-  async prepare(): Promise<void> {
-    await this.#post({ path: '/topics', body: { name: TOPIC } });
-    this.#live = await this.#connect('here');
-    (await this.#connect('later')).close();
-    await this.findRefused();
-  }
-
-  async #connect(device: string): Promise<TestClient> {
-    const client = openClient(this.node.url, { auth: { token: testToken(GRETA), device }, reconnection: true });
-    await client.next('sync:done');
-    return client;
-  }
-
-  /** While it lasts no send hangs, and each that is not accepted is told why. */
-  async findAccepted(fault: DiskFault, hasBitten: () => boolean): Promise<string[]> {
-    const violations: string[] = [];
-    for (const [name, send] of Object.entries(SENDS)) {
-      const answers = fault.isTotal
-        ? [await this.#sendOnce(send)]
-        : await this.#sendUntilRefused(send, fault, hasBitten);
-      const wrong = answers.filter((answer) => !isRefused(answer, fault) && (fault.isTotal || !isAccepted(answer)));
-      violations.push(...wrong.map((answer) => `a send (${name}) was answered ${JSON.stringify(answer)}`));
-      if (!answers.some((answer) => isRefused(answer, fault))) violations.push(`no send (${name}) was refused`);
-    }
-    return violations;
-  }
-
-  async #sendUntilRefused(send: Send, fault: DiskFault, hasBitten: () => boolean): Promise<(Answer | undefined)[]> {
-    const answers: (Answer | undefined)[] = [];
-    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-      const answer = await this.#sendOnce(send);
-      answers.push(answer);
-      if (answer === undefined || (isRefused(answer, fault) && hasBitten())) break;
-    }
-    return answers;
-  }
-
-  async #sendOnce(send: Send): Promise<Answer | undefined> {
-    this.#count += 1;
-    const sent = send(`outside ${this.#count}`);
-    const answer = await this.#post(sent);
-    if (isAccepted(answer)) this.#keep(answer);
-    else this.#refused.push(sent);
-    return answer;
-  }
-
-  #keep({ body }: Answer): void {
-    const { id, topic, scheduledFor } = (body['results'] as [Answer['body']] | undefined)?.[0] ?? body;
-    if (topic === `@${GRETA}` && scheduledFor === undefined) this.#kept.add(String(id));
-  }
-
-  /** What is stored is delivered to who comes, and what is only live to who is there. */
-  async findUndelivered(): Promise<string[]> {
-    const later = await this.#connect('later');
-    // The device has acknowledged nothing: the first page comes each time.
-    const got = later.allMessages.length;
-    later.close();
-    const body = { userId: GRETA, ...OUTSIDE, data: 'live', persist: false };
-    const answer = await this.#post({ path: USER, body });
-    if (answer?.status === 200) while ((await this.#live?.next<Message>('message'))?.data !== 'live');
-    return [
-      ...(got > 0 ? [] : ['what is stored was not delivered']),
-      ...(answer?.status === 200 ? [] : [`a live message was answered ${JSON.stringify(answer)}`]),
-    ];
-  }
-
-  /** When the fault is over the next send is accepted, and so is what was refused, under the same ids and keys. */
-  async findRefused(): Promise<string[]> {
-    this.#count += 1;
-    const sends = [SENDS['user']?.(`outside ${this.#count}`), ...this.#refused.splice(0)];
-    const violations: string[] = [];
-    for (const send of sends) {
-      const answer = send && (await this.#post(send));
-      if (isAccepted(answer)) this.#keep(answer);
-      else violations.push(`a send was answered ${JSON.stringify(answer)} when all was well again`);
-    }
-    return violations;
-  }
-
-  /** What was answered 2xx is there, and once; and nothing else. */
-  async findUnkept(): Promise<string[]> {
-    await this.node.healthy();
-    const items = (await readInbox(this.node.url, GRETA)).filter(({ topic }) => topic === `@${GRETA}`);
-    const ids = new Set(items.map(({ id }) => id));
-    const lost = [...this.#kept].filter((id) => !ids.has(id));
-    const extra = items.filter(({ id }) => !this.#kept.has(id)).map(({ id }) => id);
-    return [
-      ...(lost.length > 0 ? [`I1: ${lost.length} sends were answered 2xx and are lost: ${lost[0]} …`] : []),
-      ...(extra.length > 0 ? [`${extra.length} sends were refused and are stored: ${extra[0]} …`] : []),
-      ...(ids.size === items.length ? [] : ['I2: an id is in the inbox twice']),
-    ];
-  }
-}
-
-function isAccepted(answer: Answer | undefined): answer is Answer {
-  return answer !== undefined && answer.status < 300 && codesIn(answer).length === 0;
-}
-
-function isRefused(answer: Answer | undefined, { status, code }: Refusal): boolean {
-  if (answer?.body['results'] !== undefined) return codesIn(answer).join() === code;
-  return answer?.status === status && answer.body['code'] === code;
-}
-
-/** Of the items of a batch. */
-function codesIn({ body }: Answer): string[] {
-  const results = (body['results'] ?? []) as { error?: { code: string } }[];
-  return results.flatMap(({ error }) => error?.code ?? []);
 }
 
 export const DISK: readonly Scenario[] = [
