@@ -2,11 +2,11 @@
  * A client that wants to stay connected: to either node in turn, whenever the connection is lost. With a name it
  * acknowledges every message; everything it gets goes into the history.
  */
-import { io, type Socket } from 'socket.io-client';
-import type { Message } from '../../utils/protocol';
+import type { Message, Reply } from '../../utils/protocol';
 import { testToken } from '../support/service';
 import { onTestEnd } from '../support/temporary';
 import { type DeviceOf, type History, nameOf, type Place } from './history';
+import { type Line, openLine, type Way } from './line';
 import { pace } from './until';
 
 const CONNECT_TIMEOUT_MS = 1_500;
@@ -17,12 +17,16 @@ const CONNECT_TIMEOUT_MS = 1_500;
 const PATIENT_CONNECT_TIMEOUT_MS = 10_000;
 /** Between two attempts: short, so that much happens in a round. */
 const RECONNECT_PACE_MS = 100;
+/** What nobody may be told in a round. */
+const COMPLAINTS = new Set(['sync:reset', 'error', 'message:removed', 'message:updated']);
 
 export interface DeviceParts extends DeviceOf {
   readonly urls: readonly string[];
   /** Index of the node to begin with. */
   readonly first: number;
   readonly history: History;
+  /** Over Socket.IO on WebSocket unless told otherwise. */
+  readonly way?: Way | undefined;
 }
 
 export class ReconnectingDevice implements DeviceOf {
@@ -34,7 +38,7 @@ export class ReconnectingDevice implements DeviceOf {
   #connections = 0;
   #isSynced = false;
   #isOver = false;
-  #socket: Socket | undefined;
+  #line: Line | undefined;
 
   constructor(private readonly parts: DeviceParts) {
     this.userId = parts.userId;
@@ -63,52 +67,63 @@ export class ReconnectingDevice implements DeviceOf {
   /** Resolves when the connection has come to its end, or has not come about. */
   #connectOnce(url: string): Promise<void> {
     this.#connections += 1;
-    const { userId, device } = this;
-    const auth = { token: testToken(userId), ...(device === undefined ? {} : { device }) };
-    const socket = io(url, { transports: ['websocket'], reconnection: false, forceNew: true, auth });
-    this.#socket = socket;
-    this.#listen(socket, this.#connections);
+    const { userId, device, parts } = this;
+    const connection = this.#connections;
     return new Promise((resolve) => {
       let isConnected = false;
-      const end = () => {
+      const ended = () => {
         clearTimeout(timer);
         // A stopped node may let it in later: nobody is there any more.
-        socket.close();
+        line.close();
         resolve();
       };
       // What has arrived is read first: a program that was held up must not give up a connection that is there.
       const timeoutMs = device === undefined ? PATIENT_CONNECT_TIMEOUT_MS : CONNECT_TIMEOUT_MS;
-      const timer = setTimeout(() => setImmediate(() => isConnected || end()), timeoutMs);
-      socket.once('connected', () => {
-        isConnected = true;
-        clearTimeout(timer);
-      });
-      socket.once('connect_error', end);
-      socket.once('disconnect', end);
+      const timer = setTimeout(() => setImmediate(() => isConnected || ended()), timeoutMs);
+      const line = openLine(
+        parts.way ?? 'websocket',
+        url,
+        { token: testToken(userId), device },
+        {
+          connected: () => {
+            isConnected = true;
+            clearTimeout(timer);
+          },
+          message: (message) => this.#take(message, connection, line),
+          synced: () => {
+            this.#isSynced = true;
+            this.#wake();
+          },
+          told: (event, payload) => this.#told(event, payload),
+          ended,
+        },
+      );
+      this.#line = line;
     });
   }
 
-  #listen(socket: Socket, connection: number): void {
+  #take({ id, topic, seq, data }: Message, connection: number, line: Line): void {
     const { userId, device, parts } = this;
     const who = { userId, device, connection };
-    socket.on('message', ({ id, topic, seq, data }: Message) => {
-      parts.history.delivered({ ...who, id, topic, seq, key: keyIn(data) });
-      if (device !== undefined) {
-        socket.emit('ack', { topic, seq });
-        parts.history.acked({ ...who, topic, seq });
-      }
-      this.#reached.set(topic, seq);
-      this.#wake();
-    });
-    socket.on('sync:done', () => {
-      this.#isSynced = true;
-      this.#wake();
-    });
-    for (const event of ['sync:reset', 'error', 'message:removed', 'message:updated']) {
-      socket.on(event, (payload: unknown) => {
-        parts.history.complain(`${nameOf(this)} was told \`${event}\`: ${JSON.stringify(payload)}`);
-      });
+    parts.history.delivered({ ...who, id, topic, seq, key: keyIn(data) });
+    if (device !== undefined) {
+      line.ack({ topic, seq });
+      parts.history.acked({ ...who, topic, seq });
     }
+    this.#reached.set(topic, seq);
+    this.#wake();
+  }
+
+  #told(event: string, payload: unknown): void {
+    // The plain endpoint answers every frame.
+    const isRefusal = event === 'reply' && (payload as Reply).ok === false;
+    if (!isRefusal && !COMPLAINTS.has(event)) return;
+    this.parts.history.complain(`${nameOf(this)} was told \`${event}\`: ${JSON.stringify(payload)}`);
+  }
+
+  /** Gives up the connection there is, for another one. */
+  drop(): void {
+    this.#line?.close();
   }
 
   /** Resolves to what has not come in time: nothing, if all is well. */
@@ -140,7 +155,7 @@ export class ReconnectingDevice implements DeviceOf {
 
   close(): void {
     this.#isOver = true;
-    this.#socket?.close();
+    this.#line?.close();
   }
 }
 

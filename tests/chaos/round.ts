@@ -8,22 +8,27 @@ import { type Case, type Held, judge } from './checker';
 import { keyIn, ReconnectingDevice } from './device';
 import { type DeviceOf, History, nameOf, type Place } from './history';
 import { request } from './http';
+import type { Way } from './line';
 import { Load } from './load';
 import type { ChaosNode } from './node';
 import type { Figures, Outcome } from './scenario';
 import { pace } from './until';
 
+interface RoundDevice extends DeviceOf {
+  readonly way: Way;
+}
+
 const TOPIC = 'chaos';
 const MEMBERS = ['anna', 'ben', 'carla'];
-const DEVICES: readonly DeviceOf[] = [
-  { userId: 'anna', device: 'phone' },
-  { userId: 'anna', device: 'laptop' },
-  { userId: 'ben', device: 'phone' },
-  { userId: 'carla', device: undefined },
-  { userId: 'dan', device: 'phone' },
-  { userId: 'dan', device: 'tablet' },
-  { userId: 'eve', device: 'phone' },
-  { userId: 'finn', device: 'phone' },
+const DEVICES: readonly RoundDevice[] = [
+  { userId: 'anna', device: 'phone', way: 'websocket' },
+  { userId: 'anna', device: 'laptop', way: 'plain' },
+  { userId: 'ben', device: 'phone', way: 'plain' },
+  { userId: 'carla', device: undefined, way: 'websocket' },
+  { userId: 'dan', device: 'phone', way: 'websocket' },
+  { userId: 'dan', device: 'tablet', way: 'polling' },
+  { userId: 'eve', device: 'phone', way: 'polling' },
+  { userId: 'finn', device: undefined, way: 'plain' },
 ];
 const USERS = [...new Set(DEVICES.map(({ userId }) => userId))];
 const TOPICS = ['*', TOPIC, ...USERS.map((userId) => `@${userId}`)];
@@ -49,6 +54,10 @@ export interface RoundParts {
   readonly nodes: readonly ChaosNode[];
   /** Where people connect; at the nodes themselves when not given. */
   readonly clientUrls?: readonly string[];
+  /** Where services send; at the nodes themselves when not given. */
+  readonly loadUrls?: readonly string[];
+  /** Connected beside those that every round has. */
+  readonly moreDevices?: readonly RoundDevice[];
   /** Do connections break with something on the way? See checker.ts. */
   readonly hasLostBuffers?: boolean;
   /** The load lasts as long, whatever goes wrong meanwhile. */
@@ -66,14 +75,15 @@ export interface RoundParts {
 const MIN_SENDS = 100;
 
 export async function runRound(parts: RoundParts): Promise<Outcome> {
-  const { nodes, random, loadMs, clientUrls } = parts;
+  const { nodes, random, loadMs, clientUrls, moreDevices = [] } = parts;
   const urls = nodes.map(({ url }) => url);
   await createTopic(urls[0] ?? '');
   const history = new History();
   const places = clientUrls ?? urls;
-  const devices = DEVICES.map((device, first) => new ReconnectingDevice({ ...device, urls: places, first, history }));
+  const all = [...DEVICES, ...moreDevices];
+  const devices = all.map((device, first) => new ReconnectingDevice({ ...device, urls: places, first, history }));
   await Promise.all(devices.map((device) => device.open(CONNECT_PATIENCE_MS)));
-  const load = new Load({ urls, history, random, userIds: USERS, topic: TOPIC });
+  const load = new Load({ urls: parts.loadUrls ?? urls, history, random, userIds: USERS, topic: TOPIC });
   const stage = { history, load, devices };
 
   load.start();
