@@ -25,7 +25,7 @@ import { SOCKET_IO_PATH } from './websocket';
 const AUTH_TIMEOUT_MS = 5_000;
 const MAX_BAD_FRAMES_IN_A_ROW = 10;
 const MAX_REF_LENGTH = 128;
-const HEARTBEAT_CHECKS_PER_TIMEOUT = 4;
+const HEARTBEAT_CHECKS_PER_TIMEOUT = 8;
 const UNAUTHENTICATED = 4401;
 /** How ws names a frame that is too large. */
 const WS_TOO_LARGE = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
@@ -74,8 +74,8 @@ interface Peer {
   /** The key of its token is being fetched: frames wait for it. */
   admission: Promise<void> | undefined;
   badFrames: number;
-  /** By the steady time, as `pingedAt`. */
-  lastSeenAt: number;
+  /** When it last showed that it is reached: when it came, and with each pong; by the steady time, as `pingedAt`. */
+  answeredAt: number;
   pingedAt: number | undefined;
 }
 
@@ -101,8 +101,10 @@ export class PlainWebSocketService {
   /** Wires in the operations and starts the heartbeat. */
   open(dispatch: DispatchAction): void {
     this.#dispatch = dispatch;
-    const interval = Math.min(this.parts.config.PING_INTERVAL_MS, this.parts.config.PING_TIMEOUT_MS);
-    this.#heartbeatTimer = setInterval(() => this.#beat(), interval / HEARTBEAT_CHECKS_PER_TIMEOUT);
+    const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
+    const betweenMs = Math.min(PING_INTERVAL_MS, PING_TIMEOUT_MS) / HEARTBEAT_CHECKS_PER_TIMEOUT;
+    // Each of the two is noticed up to a check too late; together they keep to the sum of interval and timeout.
+    this.#heartbeatTimer = setInterval(() => this.#beat(PING_INTERVAL_MS - 2 * betweenMs), betweenMs);
     this.#heartbeatTimer.unref();
   }
 
@@ -156,12 +158,15 @@ export class PlainWebSocketService {
       authTimer: undefined,
       admission: undefined,
       badFrames: 0,
-      lastSeenAt: steadyTime(this.parts.clock),
+      answeredAt: steadyTime(this.parts.clock),
       pingedAt: undefined,
     };
     this.#peers.add(peer);
     webSocket.on('message', (data, isBinary) => void this.#receive(peer, data, isBinary));
-    webSocket.on('pong', () => this.#heard(peer));
+    webSocket.on('pong', () => {
+      peer.answeredAt = steadyTime(this.parts.clock);
+      peer.pingedAt = undefined;
+    });
     webSocket.on('ping', () => this.#countPing(peer));
     // Nothing can be written any more, though the peer may take its time to end its side.
     request.socket.once('finish', () => {
@@ -228,7 +233,6 @@ export class PlainWebSocketService {
   }
 
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
-    this.#heard(peer);
     const frame = isBinary ? undefined : parseFrame(data);
     if (peer.admission !== undefined) await peer.admission;
     if (peer.connection === undefined) this.#receiveFirst(peer, frame);
@@ -276,22 +280,19 @@ export class PlainWebSocketService {
 
   /** Pings count as events, so a flood of them ends like any other. ws answers them by itself. */
   #countPing(peer: Peer): void {
-    this.#heard(peer);
     if (peer.connection !== undefined) this.parts.sessions.countEvent(peer.connection);
   }
 
-  #heard(peer: Peer): void {
-    peer.lastSeenAt = steadyTime(this.parts.clock);
-    peer.pingedAt = undefined;
-  }
-
-  /** Pings who has been silent, and cuts who did not answer: a peer that is gone leaves no other trace. */
-  #beat(): void {
+  /**
+   * Pings everyone from time to time, and cuts who did not answer. Only a pong is an answer: who is not reached any more
+   * may go on sending.
+   */
+  #beat(pingAfterMs: number): void {
     const now = steadyTime(this.parts.clock);
-    const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
     for (const peer of this.#peers) {
-      if (peer.pingedAt !== undefined && now - peer.pingedAt >= PING_TIMEOUT_MS) this.#cutUnlessHeard(peer);
-      else if (peer.pingedAt === undefined && now - peer.lastSeenAt >= PING_INTERVAL_MS) {
+      if (peer.pingedAt !== undefined && now - peer.pingedAt >= this.parts.config.PING_TIMEOUT_MS) {
+        this.#cutUnlessAnswered(peer);
+      } else if (peer.pingedAt === undefined && now - peer.answeredAt >= pingAfterMs) {
         peer.pingedAt = now;
         peer.webSocket.ping();
       }
@@ -299,7 +300,7 @@ export class PlainWebSocketService {
   }
 
   /** After a pause of the whole process its answer may have come, and not been read yet: that is read first. */
-  #cutUnlessHeard(peer: Peer): void {
+  #cutUnlessAnswered(peer: Peer): void {
     setImmediate(() => {
       if (peer.pingedAt !== undefined) peer.webSocket.terminate();
     });

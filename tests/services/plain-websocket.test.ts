@@ -6,6 +6,7 @@ import { connectPlain, openPlain, type PlainClient } from '../support/plain-clie
 import { closeFrame, encodeRawFrame, OPCODES, openRawPlain, textFrame } from '../support/raw-plain';
 import { range, startService, type TestService, testToken } from '../support/service';
 import { countRefusals } from '../support/shared-service';
+import { onTestEnd } from '../support/temporary';
 
 const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
@@ -694,12 +695,16 @@ describe('the end of a connection', () => {
     });
   });
 
-  it('comes to a peer that has vanished, by its silence', async () => {
+  it.each([
+    ['has vanished', []],
+    ['still talks, and is not reached', [textFrame({ action: 'ping' }), encodeRawFrame({ opcode: OPCODES.ping })]],
+  ])('comes to a peer that %s: it answers no ping', async (_name, frames) => {
     const service = await startService({ env: { PING_INTERVAL_MS: '200', PING_TIMEOUT_MS: '200' } });
     const alive = await connect(service, 'ben');
     const raw = await openRawPlain(service.url, { path: `/${service.token('anna')}` });
     await raw.next('sync:done');
-    // It reads, and answers no ping.
+    const talk = setInterval(() => raw.write(...frames), 50);
+    onTestEnd(() => clearInterval(talk));
     await untilAway(service, 'anna');
     await raw.ended();
     await alive.settle();
