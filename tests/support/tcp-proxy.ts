@@ -18,7 +18,7 @@ export interface Toxics {
   /** … and up to so much more. */
   readonly jitterMs?: number;
   readonly bytesPerSecond?: number;
-  /** One piece in so many arrives byte by byte; 1: all. */
+  /** One piece in so many arrives byte by byte, at least its beginning; 1: all. */
   readonly sliceOneIn?: number;
 }
 
@@ -59,6 +59,8 @@ export interface TcpProxy {
 /** At a limited bandwidth, what is sent in one portion takes about this long. */
 const PORTION_MS = 20;
 const RESET_AFTER_MS = 5;
+/** Of a piece; the rest comes at once. What is held up for long comes in large pieces. */
+const MAX_SLICES = 400;
 /** Between single bytes, one pause in so many. */
 const PAUSE_ONE_IN = 128;
 /** Amounts are in the middle when nobody draws them. */
@@ -138,13 +140,15 @@ export async function startTcpProxy(
   }
 
   async function writeBytes(piece: Buffer, to: Socket, jitterMs: number): Promise<void> {
-    for (let at = 0; at < piece.length && to.writable; at += 1) {
+    const count = Math.min(piece.length, MAX_SLICES);
+    for (let at = 0; at < count && to.writable; at += 1) {
       to.write(piece.subarray(at, at + 1));
       counts.slices += 1;
       if (jitterMs > 0 && random.integer(1, PAUSE_ONE_IN) === 1) await wait(random.integer(1, jitterMs));
       // Else the next byte would travel with this one.
       else await nextTurn();
     }
+    if (count < piece.length) await written(to, piece.subarray(count));
   }
 
   const endAll = () => {
