@@ -1,5 +1,6 @@
 /** Faults of clients, and of the way to them. */
 import type { Scenario } from '../scenario';
+import { GONE } from './clients/gone';
 import { NETWORK } from './clients/network';
 
-export const CLIENTS: readonly Scenario[] = [...NETWORK];
+export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK];

@@ -1,0 +1,44 @@
+/** What a scenario finds out that is no round: sentences, as the checker of histories makes them. */
+import type { ChaosNode } from './node';
+import type { Figures, Outcome } from './scenario';
+
+export class Findings {
+  readonly violations: string[] = [];
+
+  /** `sentence` tells what is wrong when it is not so. */
+  expect(isSo: boolean, sentence: string): void {
+    if (!isSo) this.violations.push(sentence);
+  }
+
+  /** Two lists, or whatever else JSON tells apart. */
+  expectSame(actual: unknown, expected: unknown, sentence: string): void {
+    const [is, should] = [JSON.stringify(actual), JSON.stringify(expected)];
+    this.expect(is === should, `${sentence}: ${shorten(is)}, expected ${shorten(should)}`);
+  }
+}
+
+const MAX_LENGTH = 300;
+
+function shorten(text = 'nothing'): string {
+  return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;
+}
+
+/** Looks into something on these nodes. What ends the examination early is a finding as well. */
+export async function examine(
+  nodes: readonly ChaosNode[],
+  work: (findings: Findings) => Promise<Figures>,
+): Promise<Outcome> {
+  const findings = new Findings();
+  let figures: Figures = {};
+  try {
+    figures = await work(findings);
+  } catch (error) {
+    findings.violations.push(error instanceof Error ? error.message : String(error));
+  }
+  for (const node of nodes) node.over();
+  return {
+    violations: [...findings.violations, ...nodes.flatMap((node) => node.violations)],
+    figures,
+    evidence: Object.fromEntries(nodes.map((node) => [node.name, node.log])),
+  };
+}
