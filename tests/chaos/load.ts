@@ -18,7 +18,10 @@ const TICK_MS = 25;
 const SENDS_PER_SECOND = 200;
 /** Beyond it the load waits: a round is about faults, not about how much two nodes can take. */
 const MAX_UNANSWERED = 400;
+/** Before the second try, and in the first. Each further one comes later and lasts longer, or a busy machine never calms down. */
 const RETRY_PACE_MS = 100;
+const TRY_TIMEOUT_MS = 1_500;
+const MAX_PATIENCE = 6;
 /** One of so many is sent again although it was answered. */
 const REPEAT_ONE_IN = 20;
 
@@ -76,20 +79,22 @@ export class Load {
 
   async #sendUntilAnswered(intent: Intent, first: number): Promise<void> {
     const { urls, history } = this.parts;
-    for (let attempt = first; !this.#isGivenUp; attempt += 1) {
+    for (let attempt = 0; !this.#isGivenUp; attempt += 1) {
+      const patience = Math.min(attempt + 1, MAX_PATIENCE);
       history.tried(intent);
-      const answer = await this.#post(urls[attempt % urls.length] ?? '', intent);
+      const url = urls[(first + attempt) % urls.length] ?? '';
+      const answer = await this.#post(url, intent, TRY_TIMEOUT_MS * patience);
       if (answer?.status === 200) return history.answered(intent.key, answer.body as unknown as Place);
       if (answer !== undefined && !isToBeRepeated(answer)) {
         return history.complain(`the key ${intent.key} was refused: ${JSON.stringify(answer)}`);
       }
-      await pace(RETRY_PACE_MS);
+      await pace(RETRY_PACE_MS * patience);
     }
   }
 
-  #post(url: string, { key, topic }: Intent): Promise<Answer | undefined> {
+  #post(url: string, { key, topic }: Intent, timeoutMs: number): Promise<Answer | undefined> {
     const message = { type: 'load', data: { key } };
-    const options = { method: 'POST', token: this.#token, key } as const;
+    const options = { method: 'POST', token: this.#token, key, timeoutMs } as const;
     if (topic === '*') return request(`${url}/websocket/message/broadcast`, { ...options, body: message });
     if (!topic.startsWith('@')) return request(`${url}/topics/${topic}/messages`, { ...options, body: message });
     const body = { userId: topic.slice(1), ...message };

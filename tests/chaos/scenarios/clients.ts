@@ -1,6 +1,7 @@
 /** Faults of clients, and of the way to them. */
 import type { Scenario } from '../scenario';
+import { ACKS } from './clients/acks';
 import { GONE } from './clients/gone';
 import { NETWORK } from './clients/network';
 
-export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK];
+export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK, ...ACKS];

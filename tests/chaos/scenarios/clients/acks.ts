@@ -1,0 +1,289 @@
+/** Acknowledgements that are lost, never come, or say what cannot be; and the places of several devices. */
+import type { Random } from '../../../support/random';
+import { testToken } from '../../../support/service';
+import { startTcpProxy } from '../../../support/tcp-proxy';
+import { examine, type Findings } from '../../findings';
+import { heapOf } from '../../heap';
+import type { Place } from '../../history';
+import { WAYS, type Way } from '../../line';
+import type { ChaosNode } from '../../node';
+import { startOne } from '../../one-node';
+import { acknowledgedBy, ask, metricOf, sendMany } from '../../rest';
+import type { Figures, Outcome, Scenario } from '../../scenario';
+import { until } from '../../until';
+import { hasGot, placesOf, type Visitor, visit } from '../../visitor';
+
+const PATIENCE_MS = 5_000;
+const DEVICE = 'phone';
+
+const written = (places: readonly Place[]) => places.map(({ seq, id }) => `${seq} ${id}`);
+
+/** Connects and waits until everything that is to come has come. */
+async function comeBack(node: ChaosNode, way: Way, userId: string, device = DEVICE): Promise<Visitor> {
+  const visitor = await visit(way, node.url, { userId, device });
+  await visitor.client.next('sync:done');
+  return visitor;
+}
+
+interface AckScene {
+  readonly findings: Findings;
+  readonly random: Random;
+  readonly node: ChaosNode;
+  readonly way: Way;
+  readonly userId: string;
+}
+
+/** The same over each transport, at the same time. */
+async function runOverAll(random: Random, act: (scene: AckScene) => Promise<Figures>): Promise<Outcome> {
+  const node = await startOne();
+  return examine([node], async (findings) => {
+    const acts = WAYS.map((way) => act({ findings, random, node, way, userId: `anna, ${way}` }));
+    const figures = await Promise.all(acts);
+    return Object.assign({}, ...figures) as Figures;
+  });
+}
+
+const SENT = 12;
+
+/** Everything is received and acknowledged, some of the acknowledgements get lost, and the connection with them. */
+async function loseAcks({ findings, random, node, way, userId }: AckScene): Promise<Figures> {
+  const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(node.url).port) }, random);
+  const first = await visit(way, proxy.url, { userId, device: DEVICE });
+  await first.client.next('sync:done');
+  const places = await sendMany(node.url, userId, SENT);
+  await hasGot(first, SENT);
+  const arrived = random.integer(0, SENT - 1);
+  if (arrived > 0) await first.client.call('ack', { topic: `@${userId}`, seq: arrived });
+  proxy.lose('up');
+  // What it answers to this, it would say over a way that is lost.
+  void first.client.call('ack', { topic: `@${userId}`, seq: SENT }).catch(() => undefined);
+  await until(
+    'the ack is lost',
+    PATIENCE_MS,
+    async () => proxy.counts.lostBytes.up,
+    (bytes) => bytes > 0,
+  );
+  proxy.restore();
+  await first.ended;
+  const again = await comeBack(node, way, userId);
+  findings.expectSame(placesOf(again), written(places.slice(arrived)), `${userId} has got again`);
+  await again.client.call('ack', { topic: `@${userId}`, seq: SENT });
+  again.client.close();
+  const last = await comeBack(node, way, userId);
+  findings.expectSame(placesOf(last), [], `${userId} has got although it had acknowledged`);
+  return { [`acks that arrived, ${way}`]: arrived };
+}
+
+const WINDOW = 200;
+const WAITING = 450;
+
+/** More waits than may be in flight. It reads all it gets, and acknowledges nothing until it is told to. */
+async function withholdAcks({ findings, node, way, userId }: AckScene): Promise<Figures> {
+  const topic = `@${userId}`;
+  await (await comeBack(node, way, userId)).client.close();
+  const places = await sendMany(node.url, userId, WAITING);
+  const client = await visit(way, node.url, { userId, device: DEVICE });
+  // The second time it says nothing new.
+  for (const acked of [0, WINDOW, WINDOW]) {
+    if (acked > 0) await client.client.call('ack', { topic, seq: acked });
+    await hasGot(client, acked + WINDOW);
+    // What is on the way arrives before the answer.
+    await client.client.settle();
+    await client.client.settle();
+    findings.expectSame(
+      placesOf(client),
+      written(places.slice(0, acked + WINDOW)),
+      `${userId} has got after ack ${acked}`,
+    );
+  }
+  // What is sent now waits behind what is not acknowledged, and costs no memory: it is in the store.
+  const [live] = await sendMany(node.url, userId, 1);
+  await client.client.settle();
+  findings.expect(
+    !placesOf(client).some((place) => place.endsWith(live?.id ?? '')),
+    `${userId} got a message beyond its window`,
+  );
+  for (let acked = 0; acked < WAITING; ) {
+    acked = client.client.allMessages.at(-1)?.seq ?? 0;
+    await client.client.call('ack', { topic, seq: acked });
+    await hasGot(client, Math.min(acked + WINDOW, WAITING + 1));
+  }
+  await client.client.next('sync:done');
+  findings.expectSame(
+    placesOf(client),
+    written([...places, ...(live === undefined ? [] : [live])]),
+    `${userId} has got in all`,
+  );
+  client.client.close();
+  return {};
+}
+
+const CYCLES = 60;
+/** Measured: under 100 KiB. A window that is kept with its messages' pages would be some hundred bytes each. */
+const MAX_GROWTH_BYTES = 1024 * 1024;
+
+/** Comes with a full window, and goes without a word, again and again: nothing of it stays in memory. */
+async function comeAndGo(node: ChaosNode, way: Way, userId: string): Promise<void> {
+  for (let cycle = 0; cycle < CYCLES; cycle += 1) {
+    const visitor = await visit(way, node.url, { userId, device: DEVICE });
+    await hasGot(visitor, WINDOW);
+    visitor.client.close();
+  }
+}
+
+async function runNeverAcked(random: Random): Promise<Outcome> {
+  const node = await startOne({ env: { NODE_OPTIONS: '--inspect=127.0.0.1:0' } });
+  return examine([node], async (findings) => {
+    await Promise.all(WAYS.map((way) => withholdAcks({ findings, random, node, way, userId: `anna, ${way}` })));
+    const ways = WAYS.filter((way) => way !== 'polling');
+    const users = ways.map((way) => ({ way, userId: `ben, ${way}` }));
+    for (const { way, userId } of users) {
+      await (await comeBack(node, way, userId)).client.close();
+      await sendMany(node.url, userId, WINDOW + 1);
+      await comeAndGo(node, way, userId);
+    }
+    await nobodyLeft(node);
+    const before = await heapOf(node);
+    await Promise.all(users.map(({ way, userId }) => comeAndGo(node, way, userId)));
+    await nobodyLeft(node);
+    const growth = (await heapOf(node)) - before;
+    findings.expect(growth < MAX_GROWTH_BYTES, `${ways.length * CYCLES} connections left ${growth} bytes behind`);
+    return { 'KiB left by connections that never acknowledge': Math.round(growth / 1024) };
+  });
+}
+
+async function nobodyLeft(node: ChaosNode): Promise<void> {
+  const open = async () => {
+    const counts = ['socketio', 'plain'].map((name) => metricOf(node.url, `tidings_connections{transport="${name}"}`));
+    const running = metricOf(node.url, 'tidings_catch_ups_running');
+    return (await Promise.all([...counts, running])).join(' ');
+  };
+  await until('all connections are over', PATIENCE_MS, open, (counts) => counts === '0 0 0');
+}
+
+/** One more would end a plain connection. */
+const MAX_IN_A_ROW = 9;
+/** What no client of ours would say. `seq` and `topic` are filled in where they are left out. */
+const WRONG_ACKS: readonly [name: string, ack: Readonly<Record<string, unknown>>][] = [
+  ['of the future', { seq: 99 }],
+  ['just ahead', { seq: 4 }],
+  ['of another user', { topic: '@somebody' }],
+  ['of a topic that nobody has', { topic: 'nowhere' }],
+  ['of a topic that is not followed', { topic: 'closed' }],
+  ['of a negative seq', { seq: -1 }],
+  ['of half a seq', { seq: 1.5 }],
+  ['of a text', { seq: '3' }],
+  ['of nothing', { seq: null }],
+  ['of what JSON cannot say', { seq: Number.MAX_VALUE }],
+  ['of a list', { seq: [3] }],
+];
+
+async function lieInAcks({ findings, node, way, userId }: AckScene): Promise<Figures> {
+  const places = await sendMany(node.url, userId, 3);
+  const visitor = await visit(way, node.url, { userId, device: DEVICE });
+  await hasGot(visitor, 3);
+  for (const [index, [name, wrong]] of WRONG_ACKS.entries()) {
+    if (index % MAX_IN_A_ROW === 0) await visitor.client.call('ping');
+    const reply = await visitor.client.call('ack', { topic: `@${userId}`, seq: 3, ...wrong });
+    const code = reply.ok ? 'accepted' : reply.error.code;
+    findings.expect(code === 'bad_request', `${userId}: an ack ${name} was ${code}`);
+  }
+  await visitor.client.settle();
+  visitor.client.close();
+  const again = await comeBack(node, way, userId);
+  findings.expectSame(placesOf(again), written(places), `${userId} has got after acks that were refused`);
+  for (const { id } of places) findings.expectSame(await acknowledgedBy(node.url, id), [], `${id} is acknowledged`);
+  return {};
+}
+
+/** A private topic of this user, with a message in it. */
+async function createTopic({ url }: ChaosNode, name: string, owner: string): Promise<void> {
+  const topic = { name, isPrivate: true };
+  await ask(`${url}/topics`, { method: 'POST', token: testToken(owner), body: topic });
+  await ask(`${url}/topics/${name}/messages`, { method: 'POST', body: { type: 'chaos', data: {} } });
+}
+
+async function runLies(random: Random): Promise<Outcome> {
+  const node = await startOne();
+  return examine([node], async (findings) => {
+    const theirs = await sendMany(node.url, 'somebody', 3);
+    await createTopic(node, 'closed', 'somebody');
+    await Promise.all(WAYS.map((way) => lieInAcks({ findings, random, node, way, userId: `anna, ${way}` })));
+    const somebody = await comeBack(node, 'plain', 'somebody');
+    const personal = somebody.client.allMessages.filter(({ topic }) => topic === '@somebody');
+    findings.expectSame(written(personal as Place[]), written(theirs), 'somebody else has got');
+    return { acks: WRONG_ACKS.length * WAYS.length };
+  });
+}
+
+/** One device reads on while the other one is away, the node is killed in between, and then they change places. */
+async function takeTurns({ findings, random, node, way, userId }: AckScene): Promise<Figures> {
+  const topic = `@${userId}`;
+  const other = WAYS[(WAYS.indexOf(way) + 1) % WAYS.length] ?? 'plain';
+  await (await comeBack(node, way, userId, 'phone')).client.close();
+  await (await comeBack(node, other, userId, 'laptop')).client.close();
+  const places: Place[] = [];
+  const reached = { phone: 0, laptop: 0 };
+  for (const device of ['phone', 'laptop', 'phone', 'phone', 'laptop'] as const) {
+    const visitor = await visit(device === 'phone' ? way : other, node.url, { userId, device });
+    await visitor.client.next('sync:done');
+    findings.expectSame(
+      placesOf(visitor),
+      written(places.slice(reached[device])),
+      `${userId}/${device} has got, coming back`,
+    );
+    places.push(...(await sendMany(node.url, userId, random.integer(1, 5))));
+    await hasGot(visitor, places.length - reached[device]);
+    findings.expectSame(
+      placesOf(visitor),
+      written(places.slice(reached[device])),
+      `${userId}/${device} has got in all`,
+    );
+    reached[device] = random.integer(reached[device], places.length);
+    if (reached[device] > 0) await visitor.client.call('ack', { topic, seq: reached[device] });
+    visitor.client.close();
+    await visitor.ended;
+  }
+  return { [`messages, ${way}`]: places.length };
+}
+
+export const ACKS: readonly Scenario[] = [
+  {
+    id: 'F14',
+    fault: 'acknowledgements are lost',
+    injected: 'a proxy that drops what clients say from a random message on, and resets: both transports and polling',
+    expected: 'redelivered with the same id and seq from the last acknowledgement that arrived, and nothing else',
+    needs: [],
+    rounds: 1,
+    run: (random) => runOverAll(random, loseAcks),
+  },
+  {
+    id: 'F15',
+    fault: 'a client never acknowledges',
+    injected: `${WAITING} messages wait for a client that reads and says nothing; others come with a full window and go, ${2 * CYCLES} times`,
+    expected: `never more than ${WINDOW} in flight, no leak, and everything in order once it acknowledges`,
+    needs: [],
+    tells: ['KiB left by connections that never acknowledge'],
+    rounds: 1,
+    run: runNeverAcked,
+  },
+  {
+    id: 'F16',
+    fault: 'acknowledgements that cannot be',
+    injected: `${WRONG_ACKS.length} acks of foreign and unknown topics, of the future, and of what is no seq: both transports and polling`,
+    expected: 'each is refused, and moves nobody’s cursor',
+    needs: [],
+    tells: ['acks'],
+    rounds: 1,
+    run: runLies,
+  },
+  {
+    id: 'F18',
+    fault: 'one of two devices is away',
+    injected: 'two devices of a user over different transports take turns, and acknowledge a random part',
+    expected: 'each device goes on from its own cursor',
+    needs: [],
+    rounds: 1,
+    run: (random) => runOverAll(random, takeTurns),
+  },
+];
