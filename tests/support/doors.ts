@@ -3,8 +3,11 @@ import { openClient } from './client';
 import { openPlain, type PlainClient } from './plain-client';
 import type { TestService } from './service';
 
+/** Where a token is presented. */
+export type Doorway = Pick<TestService, 'url' | 'anonymous'>;
+
 /** Presents a token. @returns `accepted`, or the code of the refusal. */
-export type Door = (service: TestService, token: string) => Promise<string>;
+export type Door = (service: Doorway, token: string) => Promise<string>;
 
 async function verdictOf(client: PlainClient): Promise<string> {
   const { event, code } = await Promise.race([client.nextFrame('connected'), client.nextFrame('error')]);

@@ -3,5 +3,6 @@ import type { Scenario } from '../scenario';
 import { ACKS } from './clients/acks';
 import { GONE } from './clients/gone';
 import { NETWORK } from './clients/network';
+import { TOKENS } from './clients/tokens';
 
-export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK, ...ACKS];
+export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK, ...ACKS, ...TOKENS];
