@@ -2,7 +2,9 @@
 import type { Scenario } from '../scenario';
 import { ACKS } from './clients/acks';
 import { GONE } from './clients/gone';
+import { JOINING } from './clients/joining';
+import { KEY_SET } from './clients/key-set';
 import { NETWORK } from './clients/network';
 import { TOKENS } from './clients/tokens';
 
-export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK, ...ACKS, ...TOKENS];
+export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK, ...ACKS, ...TOKENS, ...KEY_SET, ...JOINING];

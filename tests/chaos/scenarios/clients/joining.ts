@@ -1,0 +1,71 @@
+/** Messages that are appended while connections join: between any two steps, and in a storm of connections. */
+import type { Random } from '../../../support/random';
+import { runJoining } from '../../joining';
+import { WAYS } from '../../line';
+import { startOne } from '../../one-node';
+import { runRound } from '../../round';
+import type { Outcome, Scenario } from '../../scenario';
+import { pace } from '../../until';
+
+const ROUNDS = 1_000;
+const ROUNDS_WITH_OTHERS = 250;
+
+async function runSteps(random: Random): Promise<Outcome> {
+  const alone = await runJoining(random, ROUNDS, false);
+  const shared = await runJoining(random, ROUNDS_WITH_OTHERS, true);
+  return {
+    violations: [...alone.violations, ...shared.violations],
+    figures: { joins: Number(alone.figures['joins']) + Number(shared.figures['joins']) },
+  };
+}
+
+const STORM_MS = 2_500;
+const STORM_USERS = ['anna', 'ben', 'carla', 'dan', 'eve'];
+const MIN_CONNECTIONS = 150;
+
+/** Five users more with a device over each transport; everyone drops connections all the time. */
+async function runStorm(random: Random): Promise<Outcome> {
+  const node = await startOne();
+  const moreDevices = STORM_USERS.flatMap((userId) => WAYS.map((way) => ({ userId, way, device: `storm, ${way}` })));
+  const outcome = await runRound({
+    random,
+    nodes: [node],
+    loadMs: STORM_MS,
+    moreDevices,
+    // A client that goes by itself loses what is on its way to it, too.
+    hasLostBuffers: true,
+    disturb: async ({ devices }) => {
+      const endsAt = performance.now() + STORM_MS;
+      while (performance.now() < endsAt) {
+        await pace(random.integer(0, 15));
+        devices[random.integer(0, devices.length - 1)]?.drop();
+      }
+    },
+  });
+  const connections = Number(outcome.figures['connections']);
+  const violations = connections < MIN_CONNECTIONS ? [`nothing was tried: ${connections} connections`] : [];
+  return { ...outcome, violations: [...outcome.violations, ...violations] };
+}
+
+export const JOINING: readonly Scenario[] = [
+  {
+    id: 'F19',
+    fault: 'a message is appended between “store read” and “joined”',
+    injected: `a delay at each step of ${ROUNDS} rounds of joins, and ${ROUNDS_WITH_OTHERS} with messages of other nodes, in the process of the test`,
+    expected: 'never lost, never twice, in order',
+    needs: [],
+    tells: ['joins'],
+    rounds: 1,
+    run: runSteps,
+  },
+  {
+    id: 'F19 (storm)',
+    fault: 'clients come and go while messages are sent',
+    injected: `${8 + STORM_USERS.length * WAYS.length} clients over all transports drop their connections at random, one every few milliseconds`,
+    expected: 'never lost, never twice, in order',
+    needs: [],
+    tells: ['connections'],
+    rounds: 1,
+    run: runStorm,
+  },
+];

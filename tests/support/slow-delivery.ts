@@ -1,0 +1,223 @@
+/**
+ * Delivery on a real store whose every step can be made to wait, with connections that keep what is written to them: for
+ * whatever depends on what overtakes what.
+ */
+import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createSingleNode } from '../../services/cluster';
+import type { Connection, Transport } from '../../services/connections';
+import { Cursors } from '../../services/cursors';
+import { Delivery } from '../../services/delivery';
+import { createMetrics } from '../../services/metrics';
+import type { Draft, Position, Sending, Store } from '../../services/storage/contract';
+import { openLmdbStore } from '../../services/storage/lmdb';
+import { systemClock } from '../../utils/clock';
+import type { AnyMessage, Message } from '../../utils/protocol';
+import { DEFAULT_DEVICE } from '../../utils/topic-names';
+import { type CapturedLog, captureLog } from './captured-log';
+import { onTestEnd, temporaryDirectory } from './temporary';
+
+export type Step = 'read' | 'head' | 'append' | 'openDevice' | 'saveCursors' | 'counts' | 'drained';
+/** Waits before or after a step. */
+export type Pause = (step: Step, when: 'before' | 'after') => Promise<void>;
+
+/** Lets answers out in the order of the calls, whoever was ready first. */
+function inOrder<Args extends unknown[], Result>(method: (...args: Args) => Promise<Result>) {
+  let before: Promise<unknown> = Promise.resolve();
+  return (...args: Args): Promise<Result> => {
+    const earlier = before;
+    const own = method(...args);
+    const answer = earlier.then(() => own);
+    before = answer.catch(() => undefined);
+    return answer;
+  };
+}
+
+/** A store that waits where it is told to; otherwise the one it stands before. */
+function slowed(store: Store, pause: Pause): Store {
+  const slow =
+    <Args extends unknown[], Result>(step: Step, method: (...args: Args) => Promise<Result>) =>
+    async (...args: Args): Promise<Result> => {
+      await pause(step, 'before');
+      const result = await method.apply(store, args);
+      await pause(step, 'after');
+      return result;
+    };
+  // The contract promises it: appends resolve in the order of their seq.
+  const append = inOrder(async (draft: Draft) => {
+    const appended = await store.append(draft);
+    await pause('append', 'after');
+    return appended;
+  });
+  return Object.assign(Object.create(store) as Store, {
+    append: async (draft: Draft) => {
+      await pause('append', 'before');
+      return append(draft);
+    },
+    read: slow('read', store.read),
+    head: slow('head', store.head),
+    openDevice: slow('openDevice', store.openDevice),
+    saveCursors: slow('saveCursors', store.saveCursors),
+    counts: slow('counts', store.counts),
+    saveSent: (sendings: readonly Sending[]) => store.saveSent(sendings),
+    saveLastSeen: (times: ReadonlyMap<string, number>) => store.saveLastSeen(times),
+  });
+}
+
+/** Knows what is under way, so that a test can wait for the end of it instead of for a time. */
+class Activity {
+  readonly #running = new Set<Promise<unknown>>();
+
+  track<Result>(work: Promise<Result>): Promise<Result> {
+    this.#running.add(work);
+    const end = () => this.#running.delete(work);
+    work.then(end, end);
+    return work;
+  }
+
+  /** Resolves when nothing is under way, and nothing that has just ended starts anything more. */
+  async end(): Promise<void> {
+    do {
+      await Promise.allSettled(this.#running);
+      await nextTurn();
+    } while (this.#running.size > 0);
+  }
+}
+
+/** Remembers where each connection was told to start. */
+class RecordingCursors extends Cursors {
+  lastOpened: Promise<Map<string, Position>> = Promise.resolve(new Map());
+
+  override open(userId: string, device: string): Promise<Map<string, Position>> {
+    this.lastOpened = super.open(userId, device);
+    return this.lastOpened;
+  }
+}
+
+const transport: Transport = {
+  name: 'plain',
+  encodeMessage: (message: AnyMessage) => message,
+  encodeEvent: (event: string, payload: unknown) => ({ event, payload }),
+};
+
+/** A connection that keeps what is written to it. */
+class RecordingConnection implements Connection {
+  readonly id = randomUUID();
+  readonly caller: Connection['caller'];
+  readonly origin = '';
+  readonly transport = transport;
+  readonly isAcknowledging: boolean;
+  readonly events: string[] = [];
+  readonly #received = new Map<string, number[]>();
+  isOpen = true;
+
+  constructor(
+    readonly userId: string,
+    readonly device: string,
+    private readonly desk: Desk,
+  ) {
+    this.caller = { userId, scopes: new Set() };
+    this.isAcknowledging = device !== DEFAULT_DEVICE;
+  }
+
+  received(topic: string): readonly number[] {
+    return this.#received.get(topic) ?? [];
+  }
+
+  #take({ topic, seq }: AnyMessage): void {
+    if (seq === undefined) return;
+    const seqs = this.#received.get(topic) ?? [];
+    this.#received.set(topic, [...seqs, seq]);
+  }
+
+  send(event: string): void {
+    this.events.push(event);
+  }
+
+  writeFrame(frame: unknown): boolean {
+    this.#take(frame as AnyMessage);
+    return true;
+  }
+
+  sendPage(messages: readonly Message[]): void {
+    for (const message of messages) this.#take(message);
+    const last = messages.at(-1);
+    if (last !== undefined && this.isAcknowledging) void this.desk.activity.track(this.#acknowledge(last));
+  }
+
+  async #acknowledge({ topic, seq }: Message): Promise<void> {
+    await this.desk.pause('drained', 'after');
+    if (this.isOpen) this.desk.delivery.acknowledge(this, topic, seq);
+  }
+
+  drained(): Promise<void> {
+    return this.desk.pause('drained', 'before');
+  }
+
+  close(): void {
+    this.isOpen = false;
+    this.desk.delivery.detach(this);
+  }
+
+  terminate(): void {
+    this.close();
+  }
+}
+
+/** One node: delivery over a store that waits. */
+export interface Desk {
+  readonly delivery: Delivery;
+  readonly cursors: RecordingCursors;
+  readonly store: Store;
+  readonly activity: Activity;
+  readonly log: CapturedLog;
+  readonly pause: Pause;
+}
+
+export function openDesk(pause: Pause): Desk {
+  const store = openLmdbStore(temporaryDirectory(), systemClock);
+  onTestEnd(() => store.close());
+  const activity = new Activity();
+  const log = captureLog();
+  const tracked: Pause = (step, when) => activity.track(pause(step, when));
+  const slow = trackCalls(slowed(store, tracked), activity);
+  const cursors = new RecordingCursors(slow, log.logger, systemClock);
+  const metrics = createMetrics();
+  const delivery = new Delivery({
+    store: slow,
+    cursors,
+    cluster: createSingleNode('test'),
+    metrics,
+    clock: systemClock,
+    logger: log.logger,
+    maxBufferedBytes: 1e9,
+  });
+  return { delivery, cursors, store, activity, log, pause: tracked };
+}
+
+/** Delivery reads behind the back of its callers, to fill a gap: that is activity too. */
+function trackCalls(store: Store, activity: Activity): Store {
+  return Object.assign(Object.create(store) as Store, {
+    read: (...args: Parameters<Store['read']>) => activity.track(store.read(...args)),
+  });
+}
+
+let drafts = 0;
+
+export function draftOf(topic: string): Draft {
+  drafts += 1;
+  const timestamp = '2026-01-01T00:00:00.000Z';
+  return { id: `id ${drafts}`, isClientId: false, topic, type: 'test', data: drafts, timestamp, from: 'test' };
+}
+
+export interface Attached {
+  readonly connection: RecordingConnection;
+  readonly start: Promise<ReadonlyMap<string, Position>>;
+  readonly done: Promise<void>;
+}
+
+export function attach(desk: Desk, userId: string, device: string): Attached {
+  const connection = new RecordingConnection(userId, device, desk);
+  const done = desk.activity.track(desk.delivery.attach(connection));
+  return { connection, start: desk.cursors.lastOpened, done };
+}
