@@ -39,6 +39,7 @@ export class ReconnectingDevice implements DeviceOf {
   #isSynced = false;
   #isOver = false;
   #line: Line | undefined;
+  #drop: (() => void) | undefined;
 
   constructor(private readonly parts: DeviceParts) {
     this.userId = parts.userId;
@@ -73,6 +74,7 @@ export class ReconnectingDevice implements DeviceOf {
       let isConnected = false;
       const ended = () => {
         clearTimeout(timer);
+        if (this.#drop === ended) this.#drop = undefined;
         // A stopped node may let it in later: nobody is there any more.
         line.close();
         resolve();
@@ -87,6 +89,7 @@ export class ReconnectingDevice implements DeviceOf {
         {
           connected: () => {
             isConnected = true;
+            this.#drop = ended;
             clearTimeout(timer);
           },
           message: (message) => this.#take(message, connection, line),
@@ -121,9 +124,12 @@ export class ReconnectingDevice implements DeviceOf {
     this.parts.history.complain(`${nameOf(this)} was told \`${event}\`: ${JSON.stringify(payload)}`);
   }
 
-  /** Gives up the connection there is, for another one. */
-  drop(): void {
-    this.#line?.close();
+  /** Gives up the connection there is, if it is one, for another one. */
+  drop(): boolean {
+    const drop = this.#drop;
+    this.#drop = undefined;
+    drop?.();
+    return drop !== undefined;
   }
 
   /** Resolves to what has not come in time: nothing, if all is well. */
