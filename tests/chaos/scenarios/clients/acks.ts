@@ -118,9 +118,9 @@ async function withholdAcks({ findings, node, way, userId }: AckScene): Promise<
   return {};
 }
 
-const CYCLES = 60;
-/** Measured: under 100 KiB. A window that is kept with its messages' pages would be some hundred bytes each. */
-const MAX_GROWTH_BYTES = 1024 * 1024;
+const CYCLES = 40;
+/** Of one connection. Measured: some bytes. A session that is kept is more. */
+const MAX_LEFT_BYTES = 3 * 1024;
 
 /** Comes with a full window, and goes without a word, again and again: nothing of it stays in memory. */
 async function comeAndGo(node: ChaosNode, way: Way, userId: string): Promise<void> {
@@ -147,7 +147,10 @@ async function runNeverAcked(random: Random): Promise<Outcome> {
     await Promise.all(users.map(({ way, userId }) => comeAndGo(node, way, userId)));
     await nobodyLeft(node);
     const growth = (await heapOf(node)) - before;
-    findings.expect(growth < MAX_GROWTH_BYTES, `${ways.length * CYCLES} connections left ${growth} bytes behind`);
+    findings.expect(
+      growth < ways.length * CYCLES * MAX_LEFT_BYTES,
+      `${ways.length * CYCLES} connections left ${growth} bytes`,
+    );
     return { 'KiB left by connections that never acknowledge': Math.round(growth / 1024) };
   });
 }
