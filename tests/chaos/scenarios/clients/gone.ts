@@ -19,7 +19,7 @@ const PING_INTERVAL_MS = 500;
 const PING_TIMEOUT_MS = 500;
 const GRACE_MS = 100;
 /** What a busy machine and the pace of asking add. */
-const SLACK_MS = 300;
+const SLACK_MS = 500;
 const PATIENCE_MS = 5_000;
 const TALK_EVERY_MS = 50;
 const ENV = {

@@ -114,7 +114,7 @@ const MOODS: readonly ((proxy: TcpProxy, random: Random) => void)[] = [
   (proxy) => proxy.poison('up', { sliceOneIn: 2, jitterMs: 3 }),
 ];
 
-const BAD_MS = 3_000;
+const BAD_MS = 2_500;
 
 async function runBadNetwork(random: Random): Promise<Outcome> {
   const node = await startOne({ env: PING });
@@ -169,7 +169,7 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['moods'],
-    rounds: 3,
+    rounds: 2,
     run: runBadNetwork,
   },
 ];
