@@ -72,9 +72,12 @@ const OPEN_TIMEOUT_MS = 5_000;
 const SILENCE_TIMEOUT_MS = 3_000;
 const COMMAND_TIMEOUT_MS = 1_000;
 const MAX_RECONNECT_DELAY_MS = 1_000;
-/** Frames on the way to Redis; what comes beyond is lost rather than kept. */
+/** Frames on the way to Redis, and characters of them; what comes beyond is lost rather than kept. */
 const MAX_FRAMES_IN_FLIGHT = 10_000;
+const MAX_LENGTH_IN_FLIGHT = 16 * 1024 * 1024;
 const STATE_CHECK_INTERVAL_MS = 250;
+/** Sorts of frames that are logged because they are not understood: whoever publishes there must not fill the log. */
+const MAX_FOREIGN = 20;
 
 export interface RedisClusterParts {
   readonly url: string;
@@ -95,10 +98,13 @@ export class RedisCluster implements Cluster {
   /** When a frame of this node last came back, by the clock that never jumps. */
   #echoedAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
+  #lengthInFlight = 0;
   #outages = 0;
   /** Since when Redis has answered none of the frames in flight. */
   #silentSince = 0;
   #toldState: Live | undefined;
+  /** What has come from nodes of other versions and is not understood here, once each. */
+  readonly #foreign = new Set<string>();
   #openedAt = 0;
   #stateTimer: NodeJS.Timeout | undefined;
 
@@ -159,17 +165,26 @@ export class RedisCluster implements Cluster {
 
   #receive(text: string, listener: FrameListener): void {
     const received = decodeFrame(text);
-    if (received === undefined) return;
-    if (received.node === this.node) this.#echoedAt = performance.now();
+    if ('foreign' in received) this.#logForeign(received.foreign);
+    else if (received.node === this.node) this.#echoedAt = performance.now();
     else listener(received.frame, received.node);
   }
 
+  /** Once, not for each frame: two versions may run together for as long as an upgrade takes. */
+  #logForeign(foreign: string): void {
+    if (this.#foreign.has(foreign) || this.#foreign.size === MAX_FOREIGN) return;
+    this.#foreign.add(foreign);
+    this.parts.logger.warn({ foreign }, 'frames of another node are not understood here: what they tell comes later');
+  }
+
   tell(frame: ClusterFrame): void {
-    if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#inFlight >= MAX_FRAMES_IN_FLIGHT)) return;
+    if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#isFull)) return;
+    const text = encodeFrame(this.node, frame);
     if (this.#inFlight === 0) this.#silentSince = performance.now();
     this.#inFlight += 1;
+    this.#lengthInFlight += text.length;
     this.#publisher
-      .publish(`${this.prefix}frames`, encodeFrame(this.node, frame))
+      .publish(`${this.prefix}frames`, text)
       .then(() => {
         this.#silentSince = performance.now();
       })
@@ -177,7 +192,12 @@ export class RedisCluster implements Cluster {
       .catch(() => {})
       .finally(() => {
         this.#inFlight -= 1;
+        this.#lengthInFlight -= text.length;
       });
+  }
+
+  get #isFull(): boolean {
+    return this.#inFlight >= MAX_FRAMES_IN_FLIGHT || this.#lengthInFlight >= MAX_LENGTH_IN_FLIGHT;
   }
 
   async command(words: readonly string[]): Promise<unknown> {

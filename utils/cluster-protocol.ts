@@ -81,10 +81,25 @@ export function encodeFrame(node: string, frame: ClusterFrame): string {
   return JSON.stringify({ v: FRAME_VERSION, node, frame });
 }
 
-/** @returns `undefined` for what this version does not understand. */
-export function decodeFrame(text: string): { readonly node: string; readonly frame: ClusterFrame } | undefined {
-  const parsed = envelopeSchema.safeParse(parseJson(text));
-  return parsed.success ? { node: parsed.data.node, frame: parsed.data.frame } : undefined;
+export type Decoded =
+  | { readonly node: string; readonly frame: ClusterFrame }
+  /** What this version does not understand, in words that are the same for all frames like it. */
+  | { readonly foreign: string };
+
+export function decodeFrame(text: string): Decoded {
+  const received = parseJson(text);
+  const parsed = envelopeSchema.safeParse(received);
+  if (parsed.success) return { node: parsed.data.node, frame: parsed.data.frame };
+  return { foreign: describeForeign(received) };
+}
+
+/** Of a frame that is not understood only this much is believed. */
+const foreignSchema = z.object({ v: z.int(), frame: z.object({ kind: z.string().max(32) }) });
+
+function describeForeign(received: unknown): string {
+  const { success, data } = foreignSchema.safeParse(received);
+  if (!success) return 'no frame';
+  return data.v === FRAME_VERSION ? `kind ${data.frame.kind}` : `version ${data.v}`;
 }
 
 function parseJson(text: string): unknown {

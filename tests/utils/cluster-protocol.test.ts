@@ -47,17 +47,18 @@ describe('frames between nodes', () => {
   });
 
   it.each([
-    ['another version', { v: 2, node: 'n', frame: { kind: 'bye' } }],
-    ['no version', { node: 'n', frame: { kind: 'bye' } }],
-    ['an unknown kind', { v: 1, node: 'n', frame: { kind: 'moved' } }],
-    ['a field of another type', { v: 1, node: 'n', frame: { kind: 'beat', version: '3' } }],
-    ['no node', { v: 1, frame: { kind: 'bye' } }],
-    ['no object', 'text'],
-  ])('with %s is ignored', (_name, frame) => {
-    expect(decodeFrame(JSON.stringify(frame))).toBeUndefined();
+    ['another version', { v: 2, node: 'n', frame: { kind: 'bye' } }, 'version 2'],
+    ['an unknown kind', { v: 1, node: 'n', frame: { kind: 'moved' } }, 'kind moved'],
+    ['a field of another type', { v: 1, node: 'n', frame: { kind: 'beat', version: '3' } }, 'kind beat'],
+    ['no node', { v: 1, frame: { kind: 'bye' } }, 'kind bye'],
+    ['a kind that is a whole text', { v: 1, node: 'n', frame: { kind: 'x'.repeat(33) } }, 'no frame'],
+    ['no version', { node: 'n', frame: { kind: 'bye' } }, 'no frame'],
+    ['no object', 'text', 'no frame'],
+  ])('with %s is foreign', (_name, frame, foreign) => {
+    expect(decodeFrame(JSON.stringify(frame))).toEqual({ foreign });
   });
 
-  it('that is no JSON is ignored', () => {
-    for (const text of ['', '{', 'PING', '\u0000']) expect(decodeFrame(text)).toBeUndefined();
+  it('that is no JSON is foreign', () => {
+    for (const text of ['', '{', 'PING', '\u0000']) expect(decodeFrame(text)).toEqual({ foreign: 'no frame' });
   });
 });
