@@ -17,7 +17,7 @@ export interface LoadParts {
 const TICK_MS = 25;
 const SENDS_PER_SECOND = 200;
 /** Beyond it the load waits: a round is about faults, not about how much two nodes can take. */
-const MAX_UNANSWERED = 400;
+const MAX_UNANSWERED = 100;
 /** Before the second try, and in the first. Each further one comes later and lasts longer, or a busy machine never calms down. */
 const RETRY_PACE_MS = 100;
 const TRY_TIMEOUT_MS = 1_500;
@@ -108,11 +108,14 @@ export class Load {
 
   /** Resolves when everything is answered; what is not by then is given up. */
   async settle(patienceMs: number): Promise<void> {
-    const timer = setTimeout(() => {
-      this.#isGivenUp = true;
-    }, patienceMs);
+    const timer = setTimeout(() => this.giveUp(), patienceMs);
     await this.answered();
     clearTimeout(timer);
+  }
+
+  /** Nothing is tried again. */
+  giveUp(): void {
+    this.#isGivenUp = true;
   }
 }
 

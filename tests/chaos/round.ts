@@ -95,6 +95,7 @@ export async function runRound(parts: RoundParts): Promise<Outcome> {
     recovery[`ms until ${what}`] = Math.round(performance.now() - calmAt);
   };
   const violations = await conclude(stage, parts, reach).catch((error: unknown) => [String(error)]);
+  load.giveUp();
   for (const device of devices) device.close();
   for (const node of nodes) node.over();
   if (load.count < MIN_SENDS) violations.push(`nothing was tried: ${load.count} sends`);
