@@ -15,6 +15,15 @@ export class Findings {
     const [is, should] = [JSON.stringify(actual), JSON.stringify(expected)];
     this.expect(is === should, `${sentence}: ${shorten(is)}, expected ${shorten(should)}`);
   }
+
+  takesAtMost(what: string, milliseconds: number, limitMs: number): void {
+    this.expect(milliseconds <= limitMs, `${what} took ${Math.round(milliseconds)} ms, more than ${limitMs}`);
+  }
+
+  /** A fault that did not happen proves nothing. */
+  wasTried(isSo: boolean, what: string): void {
+    this.expect(isSo, `nothing was tried: ${what}`);
+  }
 }
 
 const MAX_LENGTH = 300;

@@ -1,0 +1,94 @@
+/**
+ * A way to a MongoDB on which some inserts of messages are carried out twice: the first answer is lost, and the command
+ * is repeated as a driver repeats it. The node sees the answer to the second one.
+ */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import type { Random } from './random';
+import { onTestEnd } from './temporary';
+
+export interface RepeatingProxy {
+  readonly port: number;
+  /** Inserts that were repeated, and those of them that were told of a duplicate. */
+  readonly counts: { repeated: number; duplicates: number };
+}
+
+const HEADER_BYTES = 16;
+/** Header, flags, kind of section, length of the document: then comes the name of the command, as a string. */
+const COMMAND_AT = HEADER_BYTES + 4 + 1 + 4;
+const INSERT_OF_MESSAGES = Buffer.concat([
+  Buffer.from([2]),
+  Buffer.from('insert\0'),
+  Buffer.from([9, 0, 0, 0]),
+  Buffer.from('messages\0'),
+]);
+/** `code: 11000` in an answer, as a 32-bit integer. */
+const DUPLICATE = Buffer.concat([Buffer.from([16]), Buffer.from('code\0'), Buffer.from([0xf8, 0x2a, 0, 0])]);
+
+/** Ends with the test. `oneIn`: how many inserts there are for each that is repeated. */
+export async function startRepeatingProxy(
+  target: { readonly host: string; readonly port: number },
+  { random, oneIn }: { readonly random: Random; readonly oneIn: number },
+): Promise<RepeatingProxy> {
+  const counts = { repeated: 0, duplicates: 0 };
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(target);
+    /** Inserts whose first answer is to be lost, by the number of their request. */
+    const repeating = new Map<number, Buffer>();
+    onMessages(near, (message) => {
+      const isRepeated = isInsertOfMessages(message) && random.integer(1, oneIn) === 1;
+      if (isRepeated) repeating.set(message.readInt32LE(4), message);
+      far.write(message);
+    });
+    const repeated = new Set<number>();
+    onMessages(far, (answer) => {
+      const request = answer.readInt32LE(8);
+      const again = repeating.get(request);
+      if (again !== undefined) {
+        repeating.delete(request);
+        repeated.add(request);
+        counts.repeated += 1;
+        far.write(again);
+        return;
+      }
+      if (repeated.delete(request) && answer.includes(DUPLICATE)) counts.duplicates += 1;
+      near.write(answer);
+    });
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one);
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestEnd(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, counts };
+}
+
+function isInsertOfMessages(message: Buffer): boolean {
+  return message.subarray(COMMAND_AT, COMMAND_AT + INSERT_OF_MESSAGES.length).equals(INSERT_OF_MESSAGES);
+}
+
+/** Calls `take` for each whole message of the protocol: its first four bytes are its length. */
+function onMessages(socket: Socket, take: (message: Buffer) => void): void {
+  let rest = Buffer.alloc(0);
+  socket.on('data', (bytes) => {
+    rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
+    while (rest.length >= 4 && rest.length >= rest.readInt32LE(0)) {
+      const length = rest.readInt32LE(0);
+      take(rest.subarray(0, length));
+      rest = rest.subarray(length);
+    }
+  });
+}
