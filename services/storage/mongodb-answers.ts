@@ -5,7 +5,8 @@
 import { ObjectId } from 'mongodb';
 import type { Clock } from '../../utils/clock';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from './contract';
-import { isDuplicate, retryingDuplicates } from './mongodb-errors';
+import { CALL_DEADLINE_MS } from './mongodb-connection';
+import { isDuplicate, retryingDuplicates, retryingLost } from './mongodb-errors';
 import { type AnswerDoc, assertFitsKey, type Collections, keyOf, startingWith } from './mongodb-layout';
 import { pauseBefore } from './mongodb-turns';
 
@@ -83,7 +84,7 @@ export class Answers {
   /** @returns what is there now. */
   async #insert(doc: AnswerDoc): Promise<AnswerDoc | undefined> {
     try {
-      await this.collections.answers.insertOne(doc);
+      await retryingLost(() => this.collections.answers.insertOne(doc), CALL_DEADLINE_MS);
       return doc;
     } catch (error) {
       if (!isDuplicate(error)) throw error;
@@ -107,7 +108,8 @@ export class Answers {
     const nonce = this.#held.get(_id);
     if (nonce === undefined) return this.#keepUnclaimed(_id, fingerprint, answer);
     // Whoever has taken over meanwhile gives its own answer.
-    await this.collections.answers.updateOne({ _id, nonce }, { $set: { fingerprint, ...answer } });
+    const kept = { $set: { fingerprint, ...answer } };
+    await retryingLost(() => this.collections.answers.updateOne({ _id, nonce }, kept), CALL_DEADLINE_MS);
     this.#forgetHeld(_id);
   }
 

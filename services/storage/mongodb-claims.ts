@@ -3,7 +3,8 @@
  * It comes before the message; inside the topic the unique index of the messages decides.
  */
 
-import { isDuplicate } from './mongodb-errors';
+import { CALL_DEADLINE_MS } from './mongodb-connection';
+import { isDuplicate, retryingLost } from './mongodb-errors';
 import type { Collections } from './mongodb-layout';
 import { partsOf } from './mongodb-turns';
 
@@ -27,7 +28,7 @@ export class Claims {
     if (keys.length === 0) return NOTHING;
     try {
       const claims = keys.map((_id) => ({ _id, topic }));
-      await this.collections.ids.insertMany(claims, { ordered: false });
+      await retryingLost(() => this.collections.ids.insertMany(claims, { ordered: false }), CALL_DEADLINE_MS);
       return NOTHING;
     } catch (error) {
       if (!isDuplicate(error)) throw error;

@@ -1,6 +1,14 @@
 /** What the driver throws, told as the contract wants it. */
-import { MongoBulkWriteError, MongoError, MongoServerError } from 'mongodb';
+import {
+  MongoBulkWriteError,
+  MongoError,
+  MongoErrorLabel,
+  MongoNetworkError,
+  MongoNetworkTimeoutError,
+  MongoServerError,
+} from 'mongodb';
 import { StoreError } from './contract';
+import { pauseBefore } from './mongodb-turns';
 
 const DUPLICATE_KEY = 11_000;
 const OUT_OF_DISK_SPACE = 14_031;
@@ -30,6 +38,30 @@ export async function retryingDuplicates<Result>(write: () => Promise<Result>): 
   } catch (error) {
     if (!isDuplicate(error)) throw error;
     return write();
+  }
+}
+
+/**
+ * Did a statement not reach the server, or its answer not come back? The driver repeats it only once, and not at all
+ * where the server or the address does not allow that. A server that says nothing has had its time.
+ */
+export function isLost(error: unknown): boolean {
+  // A write of many documents wraps what went wrong on the way.
+  const reason: unknown = error instanceof MongoBulkWriteError ? error.errorResponse : error;
+  if (reason instanceof MongoNetworkTimeoutError || !(error instanceof MongoError)) return false;
+  return reason instanceof MongoNetworkError || error.hasErrorLabel(MongoErrorLabel.RetryableWriteError);
+}
+
+/** Repeats what got lost until it is answered, or no server is found: then an election has taken too long. */
+export async function retryingLost<Result>(statement: () => Promise<Result>, milliseconds: number): Promise<Result> {
+  const until = performance.now() + milliseconds;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await statement();
+    } catch (error) {
+      if (!isLost(error) || performance.now() > until) throw error;
+      await pauseBefore(attempt);
+    }
   }
 }
 

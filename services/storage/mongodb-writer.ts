@@ -11,7 +11,7 @@ import { newId } from '../../utils/ids';
 import { type FlushListener, StoreError } from './contract';
 import { Claims } from './mongodb-claims';
 import { CALL_DEADLINE_MS } from './mongodb-connection';
-import { isDuplicate, toStoreError } from './mongodb-errors';
+import { isDuplicate, isLost, toStoreError } from './mongodb-errors';
 import type { Collections, MessageDoc } from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import { type Content, entryKey, type Line, toDoc } from './mongodb-record';
@@ -194,10 +194,19 @@ export class Writer {
     for (let attempt = 0; left.length > 0; attempt += 1) {
       if (left.some(({ until }) => until <= performance.now())) throw new StoreError('others wrote to it all the time');
       await pauseBefore(attempt);
-      const [first] = left;
-      if (first?.content.collapseKey !== undefined) await this.#insertReplacing(topic, first);
-      else await this.#insertAll(topic, left);
+      await this.#insertSome(topic, left);
       left = left.filter(({ doc }) => doc === undefined);
+    }
+  }
+
+  /** What got lost on the way may be there: the next attempt finds it by its id. */
+  async #insertSome(topic: string, lines: readonly Waiting[]): Promise<void> {
+    const [first] = lines;
+    try {
+      if (first?.content.collapseKey !== undefined) await this.#insertReplacing(topic, first);
+      else await this.#insertAll(topic, lines);
+    } catch (error) {
+      if (!isLost(error)) throw error;
     }
   }
 

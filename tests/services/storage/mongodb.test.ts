@@ -28,6 +28,7 @@ import {
   seqsOf,
   topicOf,
 } from '../../contracts/support';
+import { eventually } from '../../support/eventually';
 import { describeWith } from '../../support/needs';
 import { startTcpProxy } from '../../support/tcp-proxy';
 import { onTestEnd } from '../../support/temporary';
@@ -488,6 +489,26 @@ function describeOutage(): void {
     proxy.restore();
     expect(await appendAgain(store, 'after')).toMatchObject({ message: { id: 'after', seq: 2 } });
     expect(seqsOf(await readAll(store))).toEqual([1, 2]);
+  });
+
+  it('that breaks off what is under way holds it up, refuses nothing, and has nothing twice', async () => {
+    const { proxy, database, store } = await openBehindProxy();
+    const direct = await openAt(database);
+    await append(store, draft({ topic: '@ben' }));
+    proxy.loseAnswers();
+    // First, on the connection that is there.
+    const stored = store.append(draft({ topic: '@ben' }));
+    await eventually(
+      () => direct.head('@ben'),
+      (head) => head === 2,
+    );
+    const sends = [stored, store.append(owned('client'))];
+    const claim = store.claimKey({ caller: 'service', key: 'key' }, 'body');
+    proxy.restore();
+    for (const send of sends) expect(await send).toMatchObject({ outcome: 'stored' });
+    expect(await claim).toMatchObject({ outcome: 'claimed' });
+    expect(seqsOf(await readAll(direct, '@ben'))).toEqual([1, 2]);
+    expect(seqsOf(await readAll(direct))).toEqual([1]);
   });
 
   it.each(['hang', 'loseAnswers'] as const)(
