@@ -98,7 +98,8 @@ export class ChaosNode {
     await until(
       `${this.name} is healthy`,
       START_PATIENCE_MS,
-      () => request(`${this.url}/readyz`),
+      // A slow answer is one, too: whoever breaks off and asks again makes a busy node busier.
+      () => request(`${this.url}/readyz`, { timeoutMs: START_PATIENCE_MS }),
       (answer) => answer?.status === 200 && answer.body['live'] === 'ok',
     );
   }

@@ -75,7 +75,7 @@ export interface RoundParts {
 const MIN_SENDS = 100;
 
 export async function runRound(parts: RoundParts): Promise<Outcome> {
-  const { nodes, random, loadMs, clientUrls, moreDevices = [] } = parts;
+  const { nodes, random, clientUrls, moreDevices = [] } = parts;
   const urls = nodes.map(({ url }) => url);
   await createTopic(urls[0] ?? '');
   const history = new History();
@@ -87,14 +87,9 @@ export async function runRound(parts: RoundParts): Promise<Outcome> {
   const stage = { history, load, devices };
 
   load.start();
-  // The load ends with faults still going on: the last message of a topic shows nobody that the one before is missing.
-  await Promise.all([pace(loadMs).then(() => load.stop()), parts.disturb(stage)]);
-  const calmAt = performance.now();
   const recovery: Record<string, number> = {};
-  const reach: Reach = (what) => {
-    recovery[`ms until ${what}`] = Math.round(performance.now() - calmAt);
-  };
-  const violations = await conclude(stage, parts, reach).catch((error: unknown) => [String(error)]);
+  const violations = await goThrough(stage, parts, recovery).catch((error: unknown) => [String(error)]);
+  load.stop();
   load.giveUp();
   for (const device of devices) device.close();
   for (const node of nodes) node.over();
@@ -112,6 +107,16 @@ export async function runRound(parts: RoundParts): Promise<Outcome> {
     },
     evidence: { history, logs: Object.fromEntries(nodes.map((node) => [node.name, node.log])) },
   };
+}
+
+/** The load with what goes wrong meanwhile, and what comes after it. Notes how long that takes. */
+async function goThrough(stage: Stage, parts: RoundParts, recovery: Record<string, number>): Promise<string[]> {
+  // The load ends with faults still going on: the last message of a topic shows nobody that the one before is missing.
+  await Promise.all([pace(parts.loadMs).then(() => stage.load.stop()), parts.disturb(stage)]);
+  const calmAt = performance.now();
+  return conclude(stage, parts, (what) => {
+    recovery[`ms until ${what}`] = Math.round(performance.now() - calmAt);
+  });
 }
 
 /** Notes that a stage of the recovery is reached. */

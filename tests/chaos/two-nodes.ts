@@ -57,7 +57,7 @@ export async function untilLive(
   await until(
     `${name} says live: ${live}`,
     patienceMs,
-    () => request(`${url}/readyz`),
+    () => request(`${url}/readyz`, { timeoutMs: patienceMs }),
     (answer) => answer?.body['live'] === live,
   );
   return performance.now() - startedAt;

@@ -10,8 +10,8 @@ export const REDIS_SERVER = findProgram('redis-server');
 export interface RedisServer {
   readonly url: string;
   readonly process: RunningProcess;
-  /** Carries out one command by hand. */
-  command(...words: string[]): Promise<void>;
+  /** Carries out one command by hand. @returns the answer as Redis writes it, or its beginning. */
+  command(...words: string[]): Promise<string>;
   /** Ends it with SIGKILL; what was in it is gone. */
   kill(): Promise<void>;
   /** Starts it again at the same address, empty. */
@@ -41,8 +41,9 @@ export async function startRedis(options: { password?: string } = {}): Promise<R
     async command(...words) {
       const socket = createConnection(port, '127.0.0.1');
       socket.write(`${words.join(' ')}\r\n`);
-      await once(socket, 'data');
+      const [answer] = (await once(socket, 'data')) as [Buffer];
       socket.destroy();
+      return answer.toString();
     },
     async kill() {
       await running.end('SIGKILL');

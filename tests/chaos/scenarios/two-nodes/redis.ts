@@ -11,6 +11,7 @@ import { CONNECT_PATIENCE_MS } from '../../round';
 import type { Outcome, Scenario } from '../../scenario';
 import { type Nodes, startNodes, untilLive } from '../../two-nodes';
 import { pace } from '../../until';
+import { flood } from './flood';
 import { COMPARED_MS, FRAME_MS, LOCAL_MS, untilListed } from './limits';
 
 interface Away {
@@ -35,10 +36,8 @@ const SEND_MS = 1_000;
 const SENDS = 3;
 /** What a queue of all that cannot be told would need more than. */
 const HEAP_MIB = 96;
+/** More than the heap holds. */
 const FLOOD_BATCHES = 100;
-const FLOOD_PARALLEL = 4;
-const ITEMS_PER_BATCH = 16;
-const ITEM = 'x'.repeat(60_000);
 
 async function runAway(random: Random, { begin, end }: Away): Promise<Outcome> {
   const two = await startNodes({ env: { NODE_OPTIONS: `--max-old-space-size=${HEAP_MIB}` } });
@@ -54,7 +53,7 @@ async function runAway(random: Random, { begin, end }: Away): Promise<Outcome> {
     const degradedMs = Math.max(...(await degraded));
     findings.takesAtMost('`degraded`', degradedMs, DEGRADED_MS);
     const before = peakMib(here);
-    const floodedMib = await flood(here);
+    const floodedMib = await flood(here, FLOOD_BATCHES);
     const grownMib = peakMib(here) - before;
     const remoteMs = await sendWithoutRedis(pair, findings);
     await pair.device('ben', 'phone', 0).open(CONNECT_PATIENCE_MS);
@@ -73,22 +72,6 @@ async function runAway(random: Random, { begin, end }: Away): Promise<Outcome> {
       'MiB of memory for them': grownMib,
     };
   });
-}
-
-/** More than the heap holds, of messages that no store has to take: they are told to other nodes, or lost. */
-async function flood(node: ChaosNode): Promise<number> {
-  const token = testToken('flood', { scope: 'send' });
-  const item = { userId: 'nobody', type: 'flood', data: ITEM, persist: false };
-  const body = { messages: Array.from({ length: ITEMS_PER_BATCH }, () => item) };
-  const options = { method: 'POST', token, body, timeoutMs: CONNECT_PATIENCE_MS } as const;
-  const sender = async () => {
-    for (let batch = 0; batch < FLOOD_BATCHES / FLOOD_PARALLEL; batch += 1) {
-      const answer = await request(`${node.url}/messages/batch`, options);
-      if (answer?.status !== 200) throw new Error(`the flood was answered ${JSON.stringify(answer)}`);
-    }
-  };
-  await Promise.all(Array.from({ length: FLOOD_PARALLEL }, sender));
-  return Math.round((FLOOD_BATCHES * ITEMS_PER_BATCH * ITEM.length) / 2 ** 20);
 }
 
 /** The most memory that a node has ever had, in MiB. */
