@@ -21,7 +21,7 @@ const MAX_UNANSWERED = 100;
 /** Before the second try, and in the first. Each further one comes later and lasts longer, or a busy machine never calms down. */
 const RETRY_PACE_MS = 100;
 const TRY_TIMEOUT_MS = 1_500;
-const MAX_PATIENCE = 6;
+const MAX_PATIENCE = 10;
 /** One of so many is sent again although it was answered. */
 const REPEAT_ONE_IN = 20;
 
