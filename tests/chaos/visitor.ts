@@ -3,7 +3,9 @@ import { openClient } from '../support/client';
 import { openPlain } from '../support/plain-client';
 import { testToken } from '../support/service';
 import type { AnyClient } from '../support/transports';
+import type { Place } from './history';
 import type { Way } from './line';
+import type { ChaosNode } from './node';
 import { until } from './until';
 
 const PATIENCE_MS = 10_000;
@@ -65,4 +67,16 @@ export async function hasGot(visitor: Visitor, count: number): Promise<void> {
     async () => visitor.client.allMessages.length,
     (length) => length >= count,
   );
+}
+
+/** The same of what was sent. */
+export function written(places: readonly Pick<Place, 'seq' | 'id'>[]): string[] {
+  return places.map(({ seq, id }) => `${seq} ${id}`);
+}
+
+/** Connects and waits until everything that is to come has come. */
+export async function comeBack({ url }: ChaosNode, way: Way, userId: string, device = 'phone'): Promise<Visitor> {
+  const visitor = await visit(way, url, { userId, device });
+  await visitor.client.next('sync:done');
+  return visitor;
 }

@@ -6,5 +6,14 @@ import { JOINING } from './clients/joining';
 import { KEY_SET } from './clients/key-set';
 import { NETWORK } from './clients/network';
 import { TOKENS } from './clients/tokens';
+import { WITHHELD } from './clients/withheld';
 
-export const CLIENTS: readonly Scenario[] = [...GONE, ...NETWORK, ...ACKS, ...TOKENS, ...KEY_SET, ...JOINING];
+export const CLIENTS: readonly Scenario[] = [
+  ...GONE,
+  ...NETWORK,
+  ...ACKS,
+  ...WITHHELD,
+  ...TOKENS,
+  ...KEY_SET,
+  ...JOINING,
+];
