@@ -56,6 +56,7 @@ async function withholdAcks(findings: Findings, node: ChaosNode, way: Way): Prom
 }
 
 const CYCLES = 40;
+const REPEATS = 4;
 /** Of one connection. Measured: some bytes. A session that is kept is more. */
 const MAX_LEFT_BYTES = 3 * 1024;
 
@@ -79,15 +80,17 @@ async function runNeverAcked(): Promise<Outcome> {
       await sendMany(node.url, userId, WINDOW + 1);
       await comeAndGo(node, way, userId);
     }
-    await nobodyLeft(node);
-    const before = await heapOf(node);
-    await Promise.all(users.map(({ way, userId }) => comeAndGo(node, way, userId)));
-    await nobodyLeft(node);
-    const growth = (await heapOf(node)) - before;
-    findings.expect(
-      growth < ways.length * CYCLES * MAX_LEFT_BYTES,
-      `${ways.length * CYCLES} connections left ${growth} bytes`,
-    );
+    // What only warms up grows once; a leak grows each time.
+    const limit = users.length * CYCLES * MAX_LEFT_BYTES;
+    let growth = Number.POSITIVE_INFINITY;
+    for (let time = 0; time < REPEATS && growth > limit; time += 1) {
+      await nobodyLeft(node);
+      const before = await heapOf(node);
+      await Promise.all(users.map(({ way, userId }) => comeAndGo(node, way, userId)));
+      await nobodyLeft(node);
+      growth = (await heapOf(node)) - before;
+    }
+    findings.expect(growth <= limit, `${users.length * CYCLES} connections left ${growth} bytes, ${REPEATS} times`);
     return { 'KiB left by connections that never acknowledge': Math.round(growth / 1024) };
   });
 }
