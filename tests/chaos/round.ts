@@ -33,7 +33,7 @@ const DEVICES: readonly RoundDevice[] = [
 const USERS = [...new Set(DEVICES.map(({ userId }) => userId))];
 const TOPICS = ['*', TOPIC, ...USERS.map((userId) => `@${userId}`)];
 
-export const CONNECT_PATIENCE_MS = 15_000;
+export const CONNECT_PATIENCE_MS = 30_000;
 /** Longer than the minute for which the key of a killed node stays taken. */
 const ANSWER_PATIENCE_MS = 90_000;
 const DELIVERY_PATIENCE_MS = 20_000;
