@@ -182,9 +182,11 @@ async function measure(stage: Stage, behaviour: Behaviour): Promise<Window> {
   const stopTrickle = slowDown(readers, behaviour);
   const peak = await watchPeakMemory(server.pid, async () => {
     if (behaviour === 'reading') await delay(stage.plan.windowMs);
-    else cuts = await watchCuts(stage);
+    else cuts = await watchCuts(stage, load);
   });
   const sentKiB = ((stage.sentToEach - sentBefore) * LARGE_TEXT.length) / 1024;
+  if (behaviour !== 'reading' && cuts.length < stage.plan.slow)
+    faults.push(`slow: only ${cuts.length} readers were cut`);
   const probed = await probe.stop();
   await load.stop();
   await delay(SETTLING_MS);
@@ -218,8 +220,14 @@ function startLoad(stage: Stage) {
   const rate = (perSecond: number) => ({ perSecond, count: Number.POSITIVE_INFINITY, signal: stop.signal });
   const token = createServiceToken();
   const post = async (connection: HttpConnection, path: string, content: unknown) => {
-    const { status, body } = await connection.post(path, content);
-    if (status !== 200 || body.includes('"error"')) faults.push(`slow: ${path} was answered ${status}`);
+    try {
+      const { status, body } = await connection.post(path, content);
+      if (status !== 200 || body.includes('"error"')) faults.push(`slow: ${path} was answered ${status}`);
+    } catch (error) {
+      faults.push(`slow: ${path} was not answered: ${String(error)}`);
+      // Nothing more can be sent over it.
+      stop.abort();
+    }
   };
   const run = async (perSecond: number, send: (connection: HttpConnection, due: number) => Promise<void>) => {
     const connection = await HttpConnection.open(server.port, token);
@@ -243,6 +251,7 @@ function startLoad(stage: Stage) {
     if (part === BATCHES_PER_READER - 1) stage.sentToEach += 1;
   });
   return {
+    isRunning: () => !stop.signal.aborted,
     async stop(): Promise<void> {
       stop.abort();
       await Promise.all([broadcasts, large]);
@@ -261,14 +270,14 @@ function slowDown(readers: readonly NamedClient[], behaviour: Behaviour): () => 
   return () => clearInterval(timer);
 }
 
-/** Waits until all slow readers are cut. @returns after how many seconds each. */
-async function watchCuts({ server, plan }: Stage): Promise<number[]> {
+/** Waits until all slow readers are cut. @returns after how many seconds each; fewer when the load has broken off. */
+async function watchCuts({ server, plan }: Stage, load: { isRunning(): boolean }): Promise<number[]> {
   const startedAt = performance.now();
   const count = async () => (await ServiceMetrics.read(server.port)).value('tidings_slow_consumers_total');
   const first = await count();
   const cuts: number[] = [];
   // Polled: a client that does not read does not see that it was cut.
-  while (cuts.length < plan.slow) {
+  while (cuts.length < plan.slow && load.isRunning()) {
     await delay(POLL_INTERVAL_MS);
     const now = await count();
     while (cuts.length < now - first) cuts.push((performance.now() - startedAt) / 1000);
