@@ -11,7 +11,7 @@ import type { ChaosNode } from '../../node';
 import { startOne } from '../../one-node';
 import { ask, listedUsers, sendTo } from '../../rest';
 import type { Outcome, Scenario } from '../../scenario';
-import { startTwo } from '../../two-nodes';
+import { startNodes } from '../../two-nodes';
 import { until } from '../../until';
 import { hasGot, placesOf, type Visitor, visit } from '../../visitor';
 
@@ -147,7 +147,7 @@ async function expectWhole(findings: Findings, visitor: Visitor, stream: Stream)
 }
 
 async function runRevoked(): Promise<Outcome> {
-  const { nodes } = await startTwo();
+  const { nodes } = await startNodes();
   return examine(nodes, async (findings) => {
     const token = testToken('anna');
     const others = testToken('ben');
