@@ -70,7 +70,7 @@ async function soak(setting: Setting): Promise<SoakResult> {
   const traffic = new Traffic({ origin, plan, ledger, random });
   const crowd = new Crowd({ origin, plan, ledger, random });
   // The first scrape begins to watch the event loop: that belongs to the baseline.
-  await readAll(server, { directory, isThorough: true });
+  await readAll(server, { directory, isThorough: false });
   const before = await readAll(server, { directory, isThorough: true });
   await traffic.open();
   await crowd.open();
@@ -124,17 +124,21 @@ async function untilArrived(ledger: Ledger): Promise<void> {
   while (ledger.missing > 0 && performance.now() < deadline) await delay(LOOK_INTERVAL_MS);
 }
 
-/** Waits until everything that has to return has returned, or patience is over. */
+/** Waits until everything that has to return has returned, or patience is over. All timers are looked at last. */
 async function untilBaseline({ server, directory }: Setting, before: Reading, patienceMs: number): Promise<Reading> {
   const deadline = performance.now() + patienceMs;
   const hasReturned = (now: Reading) =>
-    MEASURE_NAMES.every((name) => measureOf(name).returns !== true || now[name] <= before[name]);
-  let now = await readAll(server, { directory, isThorough: true });
-  while (!hasReturned(now) && performance.now() < deadline) {
-    await delay(LOOK_INTERVAL_MS);
-    now = await readAll(server, { directory, isThorough: true });
-  }
-  return now;
+    !MEASURE_NAMES.some((name) => measureOf(name).returns === true && now[name] > before[name]);
+  const wait = async (isThorough: boolean): Promise<Reading> => {
+    let now = await readAll(server, { directory, isThorough });
+    while (!hasReturned(now) && performance.now() < deadline) {
+      await delay(LOOK_INTERVAL_MS);
+      now = await readAll(server, { directory, isThorough });
+    }
+    return now;
+  };
+  await wait(false);
+  return wait(true);
 }
 
 function findSerious(directory: string): string[] {
