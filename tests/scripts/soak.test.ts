@@ -157,9 +157,12 @@ describe('the ledger', () => {
     expect(parts.ledger.findFaults()).toEqual([expect.stringContaining(sentence)]);
   });
 
-  it('misses nothing of a client that is promised nothing', () => {
-    const { ledger } = open();
+  it('misses nothing of a client that is promised nothing, or nothing any more', () => {
+    const { ledger, anna } = open();
     ledger.accept(1, '@ben', 1);
+    ledger.accept(2, '@anna', 1);
+    anna.release();
+    ledger.accept(3, '@anna', 2);
     expect(ledger.findFaults()).toEqual([]);
   });
 });

@@ -59,7 +59,12 @@ export class Crowd {
     ledger.enter(userId, recipient);
     const client = new SoakClient({ origin, wire, userId, device, recipient });
     const person = { userId, client, isResident, index };
-    if (isResident) client.onLost = () => void this.#comeBack(person);
+    if (isResident) {
+      client.onLost = () => {
+        if (device === undefined) recipient.release();
+        void this.#comeBack(person);
+      };
+    }
     return person;
   }
 

@@ -18,7 +18,7 @@ export class Recipient {
     readonly name: string,
     private readonly userId: string,
     /** Is it promised everything? A client without a device that is cut in the middle is not. */
-    private readonly isPromised: boolean,
+    private isPromised: boolean,
   ) {}
 
   /** A new connection begins: what was not acknowledged may come again. */
@@ -41,6 +41,12 @@ export class Recipient {
     const before = this.#got.get(n);
     if (before !== undefined && before !== seq) this.#complain(`got message ${n} as ${topic} ${before} and ${seq}`);
     this.#got.set(n, seq);
+  }
+
+  /** Nothing is promised any more: the connection broke, and without a device what it held may be lost. */
+  release(): void {
+    this.isPromised = false;
+    this.#expected.clear();
   }
 
   get missing(): number[] {
