@@ -201,7 +201,8 @@ function rememberPerhaps(input: Input): void {
 
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text);
+    // Half a character becomes another one on its way.
+    return JSON.parse(text.toWellFormed());
   } catch {
     // What is no JSON sends nothing.
     return undefined;

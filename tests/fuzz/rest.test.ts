@@ -275,8 +275,10 @@ function note({ method, path, body }: Request, { status, text }: Answer): void {
   const [, deleted] = /^\/topics\/([^/?]+)\/?(?:\?|$)/.exec(path) ?? [];
   if (method === 'DELETE' && deleted !== undefined) target.forgetTopic(decodeURIComponent(deleted));
   if (method !== 'POST' || body === undefined) return;
-  // A byte order mark is let through, and where a body is optional nothing is one.
-  const asked = JSON.parse(body.replace(/^\ufeff/, '') || '{}') as Record<string, unknown> & { messages?: object[] };
+  // Half a character becomes another one on its way. A byte order mark is let through, and where a body is optional nothing is one.
+  const asked = JSON.parse(body.toWellFormed().replace(/^\ufeff/, '') || '{}') as Record<string, unknown> & {
+    messages?: object[];
+  };
   if (path.startsWith('/api/gateway')) target.acceptPerhaps(asked['message']);
   const answer = JSON.parse(text) as Item & { results?: Item[] };
   if (typeof answer.topic === 'string') target.accept({ ...answer }, isLasting(asked));

@@ -215,7 +215,7 @@ function rememberPerhaps(input: Input): void {
 
 function argsOf(packet: string): unknown[] {
   try {
-    const args: unknown = JSON.parse(packet.replace(/^42\d*/, ''));
+    const args: unknown = JSON.parse(packet.toWellFormed().replace(/^42\d*/, ''));
     return Array.isArray(args) ? args : [];
   } catch {
     // What is no JSON sends nothing.
