@@ -158,7 +158,7 @@ export const DISK: readonly Scenario[] = [
     expected:
       'sends are refused with 503, /readyz is 503, what is stored is delivered; recovers by itself, and nothing is lost',
     needs: ['strace'],
-    rounds: 2,
+    rounds: 1,
     run: runFailing,
   },
   {

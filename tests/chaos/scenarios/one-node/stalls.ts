@@ -80,7 +80,7 @@ export const STALLS: readonly Scenario[] = [
     expected: 'everybody comes back once, nothing is lost or doubled',
     needs: [],
     tells: ['ms until all are back'],
-    rounds: 2,
+    rounds: 1,
     run: runPaused,
   },
   {
