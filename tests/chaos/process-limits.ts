@@ -15,7 +15,8 @@ import { temporaryDirectory } from '../support/temporary';
 import { type Answer, request } from './http';
 import { pace, until } from './until';
 
-export interface Outcome {
+/** Filled while a scenario runs. */
+interface Findings {
   /** Sentences; none: all is well. */
   readonly violations: string[];
   readonly figures: Record<string, number | string>;
@@ -40,7 +41,7 @@ const READER_TEXT = 'r'.repeat(60_000);
 interface Setting {
   readonly url: string;
   readonly server: RunningProcess;
-  readonly outcome: Outcome;
+  readonly outcome: Findings;
 }
 
 /** Starts the built service under a limit of the shell or of Node. */
@@ -133,7 +134,7 @@ function send(url: string, { userId, ...rest }: { userId: string; id?: string; d
 }
 
 /** F29. */
-export async function runOutOfDescriptors(random: Random): Promise<Outcome> {
+export async function runOutOfDescriptors(random: Random): Promise<Findings> {
   const setting = await start(`ulimit -n ${OPEN_FILES}; exec "${process.execPath}" "${SERVER}"`);
   const { url, outcome } = setting;
   const witness = await Witness.connect(url);
@@ -251,7 +252,7 @@ async function recovered({ url, server, outcome: { violations } }: Setting, witn
 }
 
 /** F30. */
-export async function runNearHeapLimit(random: Random): Promise<Outcome> {
+export async function runNearHeapLimit(random: Random): Promise<Findings> {
   const setting = await start(`exec "${process.execPath}" --max-old-space-size=${HEAP_MIB} "${SERVER}"`);
   const { url, outcome } = setting;
   const { violations, figures } = outcome;

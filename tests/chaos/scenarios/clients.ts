@@ -1,6 +1,7 @@
 /** Faults of clients, and of the way to them. */
 import type { Scenario } from '../scenario';
 import { ACKS } from './clients/acks';
+import { CROWDS } from './clients/crowds';
 import { GONE } from './clients/gone';
 import { JOINING } from './clients/joining';
 import { KEY_SET } from './clients/key-set';
@@ -11,6 +12,7 @@ import { WITHHELD } from './clients/withheld';
 export const CLIENTS: readonly Scenario[] = [
   ...GONE,
   ...NETWORK,
+  ...CROWDS,
   ...ACKS,
   ...WITHHELD,
   ...TOKENS,

@@ -4,6 +4,7 @@ import { CLOCK } from './one-node/clock';
 import { DAMAGE } from './one-node/damage';
 import { DISK } from './one-node/disk';
 import { ENDING } from './one-node/ending';
+import { EXHAUSTED } from './one-node/exhausted';
 import { HANDLERS } from './one-node/handlers';
 import { POWER } from './one-node/power';
 import { STALLS } from './one-node/stalls';
@@ -15,5 +16,6 @@ export const ONE_NODE: readonly Scenario[] = [
   ...DISK,
   ...STALLS,
   ...CLOCK,
+  ...EXHAUSTED,
   ...HANDLERS,
 ];

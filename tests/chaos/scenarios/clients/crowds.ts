@@ -1,0 +1,68 @@
+/** Clients that do not read, and clients that all come at once. */
+import type { Random } from '../../../support/random';
+import type { Outcome, Scenario } from '../../scenario';
+import { runSlowReaders, runStorm } from '../../storms';
+
+const MIB = 1_024 ** 2;
+const MAX_BUFFERED_BYTES = 2 * MIB;
+const CROWD = 300;
+const WAITING = 10;
+
+async function runSlow(): Promise<Outcome> {
+  const { messages, heldBytes, violations } = await runSlowReaders({
+    ofEachKind: 1,
+    others: 4,
+    maxBufferedBytes: MAX_BUFFERED_BYTES,
+  });
+  const { before, most, after } = heldBytes;
+  const hasWaited = most > before + MAX_BUFFERED_BYTES;
+  return {
+    violations: hasWaited ? violations : [...violations, 'nothing was tried: nothing had to wait for the slow readers'],
+    figures: { messages, 'MiB held at most': toMiB(most - before), 'MiB held after': toMiB(after - before) },
+  };
+}
+
+async function runCrowd(random: Random): Promise<Outcome> {
+  const { doneMs, loopDelayMs, rssBytes, overtaken, violations } = await runStorm({
+    clients: CROWD,
+    waiting: WAITING,
+    random,
+  });
+  return {
+    violations,
+    figures: {
+      'ms until all had everything': Math.round(doneMs.last),
+      'ms of loop delay, p99': Math.round(loopDelayMs.p99),
+      'memory against steady': Math.round((100 * rssBytes.most) / rssBytes.steady) / 100,
+      overtaken,
+    },
+  };
+}
+
+function toMiB(bytes: number): number {
+  return Math.round((10 * bytes) / MIB) / 10;
+}
+
+export const CROWDS: readonly Scenario[] = [
+  {
+    id: 'F11',
+    fault: 'readers that take nothing, or 1 KB/s',
+    injected: 'paused sockets, and sockets read by the spoonful, over both transports, while large messages come',
+    expected:
+      'told `slow_consumer` where the wire takes it, cut, what waited is freed; nobody else notices, nothing lost',
+    needs: [],
+    tells: ['MiB held at most', 'MiB held after'],
+    rounds: 1,
+    run: runSlow,
+  },
+  {
+    id: 'F17',
+    fault: `${CROWD} clients come back at once, each with ${WAITING} messages waiting`,
+    injected: 'the node is killed and started again; all connect in the same moment (5,000 of them: `npm run bench`)',
+    expected: 'no error, catch-up in turn, delay of the event loop p99 below 200 ms, memory below twice the steady one',
+    needs: [],
+    tells: ['ms of loop delay, p99', 'memory against steady', 'overtaken'],
+    rounds: 1,
+    run: runCrowd,
+  },
+];

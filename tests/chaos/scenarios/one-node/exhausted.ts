@@ -1,0 +1,24 @@
+/** A process that has used up what the system, or its own heap, gives it. */
+import { runNearHeapLimit, runOutOfDescriptors } from '../../process-limits';
+import type { Scenario } from '../../scenario';
+
+export const EXHAUSTED: readonly Scenario[] = [
+  {
+    id: 'F29',
+    fault: 'out of file descriptors',
+    injected: 'a low `ulimit -n`, and connections until no more are let in',
+    expected: 'who is connected lives and gets messages, new ones are refused with a reason, it recovers',
+    needs: [],
+    rounds: 1,
+    run: runOutOfDescriptors,
+  },
+  {
+    id: 'F30',
+    fault: 'the heap is nearly full',
+    injected: 'a small `--max-old-space-size`, readers that take nothing and many large bodies at once',
+    expected: 'who is connected lives, what is new is refused as `overloaded`, it recovers, the process never ends',
+    needs: [],
+    rounds: 1,
+    run: runNearHeapLimit,
+  },
+];
