@@ -7,7 +7,7 @@ import type { ChaosNode } from '../../node';
 import { readInbox } from '../../round';
 
 /** What takes longer hangs. */
-export const PATIENCE_MS = 5_000;
+export const PATIENCE_MS = 20_000;
 /** Whoever sends to her is no part of the load. */
 const GRETA = 'greta';
 const TOPIC = 'disk';
