@@ -23,6 +23,7 @@ export interface SoakResult {
   readonly after: Reading;
   readonly counts: {
     readonly requests: number;
+    readonly heldBack: number;
     readonly accepted: number;
     readonly expected: number;
     readonly delivered: number;
@@ -95,7 +96,7 @@ function describeRun({ plan, counts, samples, before, samples: { length } }: Soa
     `${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} × ${cpus()[0]?.model.trim()}, Linux ${release()}, ` +
       `Node ${process.version}. ${plan.minutes} minutes, ${plan.rate} requests a second, ${plan.users} users; ${length} samples.`,
     '',
-    `${n(counts.requests)} requests, ${n(counts.accepted)} counted messages accepted, ${n(counts.delivered)} deliveries of them ` +
+    `${n(counts.requests)} requests (${n(counts.heldBack)} held back: too many unanswered), ${n(counts.accepted)} counted messages accepted, ${n(counts.delivered)} deliveries of them ` +
       `(${n(counts.expected)} promised), ${n(counts.connects)} connections of counted users; ` +
       `${n(counts.lostConnections)} of those that were to stay broke. ` +
       `The store grew by ${Math.round(bytes)} bytes for each counted message, with all that belongs to the others.`,

@@ -84,6 +84,7 @@ async function soak(setting: Setting): Promise<SoakResult> {
   await untilArrived(ledger);
   const counts = {
     requests: traffic.requests,
+    heldBack: traffic.heldBack,
     accepted: ledger.accepted,
     expected: ledger.expected,
     delivered: ledger.delivered,

@@ -13,9 +13,10 @@ import { expiredToken, foreignToken, freshToken } from './tokens';
 
 const SERVICE = 'soak-service';
 const ALL_SCOPES = 'send broadcast presence admin';
-const MAX_HTTP_CONNECTIONS = 8;
+const MAX_HTTP_CONNECTIONS = 16;
 /** A machine that is busy with other things may hold this program up. */
 const MAX_LATE_MS = 500;
+const MAX_PENDING = 64;
 const DAY_SECONDS = 86_400;
 const BATCH_ITEMS = 10;
 const RECIPIENTS = 5;
@@ -53,6 +54,8 @@ export class Traffic {
   #visits = 0;
   /** Requests that were begun. */
   requests = 0;
+  /** Actions that were left out, because too many were not answered yet. */
+  heldBack = 0;
 
   constructor(private readonly parts: TrafficParts) {
     this.#agent = createAgent(parts.origin, MAX_HTTP_CONNECTIONS);
@@ -107,7 +110,9 @@ export class Traffic {
     let dueAt = performance.now();
     while (!this.#over.signal.aborted) {
       const work = this.#actions[this.#random(this.#actions.length)];
-      if (work !== undefined) this.#begin(work);
+      // A machine that cannot keep up would have them wait here until their patience is over, and tell of itself.
+      if (this.#pending.size >= MAX_PENDING) this.heldBack += 1;
+      else if (work !== undefined) this.#begin(work);
       dueAt = Math.max(dueAt + intervalMs, performance.now() - MAX_LATE_MS);
       await pause(Math.max(0, dueAt - performance.now()), this.#over.signal);
     }
