@@ -262,17 +262,17 @@ async function runArrival(api: AsyncApi, { path, first }: Arrival): Promise<void
   target.count('cut', first.length);
 }
 
-it('answers 48,000 random frames, and nobody else is harmed', async () => {
+it('answers 45,000 random frames, and nobody else is harmed', async () => {
   await target.open();
   const api = await AsyncApi.of(target.url, 'plain');
   const lanes = fc.array(laneInputs(frameInputs(api)), { minLength: 1, maxLength: LANES, size: 'max' });
   await target.fuzz('first frames', arrivalInputs(), { runs: 300, run: (arrival) => runArrival(api, arrival) });
   target.warmedUp();
   await target.fuzz('frames of the plain endpoint', lanes, {
-    runs: 360,
+    runs: 380,
     run: async (all) => {
       await Promise.all(all.map((lane) => runLane(api, lane)));
     },
   });
-  await target.expectUnharmed(48_000);
+  await target.expectUnharmed(45_000);
 });
