@@ -6,7 +6,7 @@ import type { AnyClient } from '../support/transports';
 import type { Place } from './history';
 import type { Way } from './line';
 import type { ChaosNode } from './node';
-import { until } from './until';
+import { pace, until } from './until';
 
 const PATIENCE_MS = 10_000;
 
@@ -51,6 +51,11 @@ function openPlainVisit(way: Way, url: string, { userId, device, token }: Visit)
   const client = openPlain(url, { path, headers: { Authorization: `Bearer ${token}` } });
   const ended = client.closed.then(() => performance.now());
   return { way, userId, client, ended, isOpen: () => !client.isClosed };
+}
+
+/** When a connection came to its end; infinite when it has not in a while. */
+export function endOf({ ended }: Visitor): Promise<number> {
+  return Promise.race([ended, pace(PATIENCE_MS).then(() => Number.POSITIVE_INFINITY)]);
 }
 
 /** What a visitor has got as `message` so far, as `seq id`. */
