@@ -118,13 +118,18 @@ async function runOnce(scenario: Scenario, round: number, keep: string | undefin
   const name = `${scenario.id}, round ${round}`;
   const random = seededRandom(name);
   try {
-    const outcome = await scenario.run(random);
+    const outcome = await scenario.run(random).catch(toOutcome);
     console.log(describeRound(name, outcome));
     if (keep !== undefined && isBad(outcome)) keepEvidence(keep, `${name} ${random.seed}`, outcome);
     return outcome;
   } finally {
     await runCleanups();
   }
+}
+
+/** A scenario that breaks off has not shown that anything held. */
+function toOutcome(error: unknown): Outcome {
+  return { violations: [`broke off: ${error instanceof Error ? error.message : String(error)}`], figures: {} };
 }
 
 function describeRound(name: string, { figures, violations }: Outcome): string {
@@ -149,6 +154,9 @@ function summarize(results: readonly Results[]): string {
 function isBad({ violations }: Outcome): boolean {
   return violations.length > 0;
 }
+
+// What a round has started would go on without it.
+process.once('SIGINT', () => void runCleanups().finally(() => process.exit(130)));
 
 main().catch((error: unknown) => {
   const isParseError = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
