@@ -168,7 +168,7 @@ describe('the ledger', () => {
 });
 
 describe('a run', () => {
-  const ARGS = ['--minutes', '0.05', '--users', '20', '--rate', '20'];
+  const ARGS = ['--minutes', '0.05', '--users', '20', '--rate', '10'];
 
   it('finds nothing in the service as it is', async () => {
     const { code, stdout } = await runToEnd(soak, ARGS);

@@ -1,7 +1,7 @@
 /** What a run has found: the table, and sentences for what is wrong. */
 import { availableParallelism, cpus, release } from 'node:os';
 import { renderTable } from '../../../bench/support/report';
-import { MEASURE_NAMES, type MeasureName, measureOf, type Reading } from './measures';
+import { findKept, MEASURE_NAMES, type MeasureName, measureOf, type Reading } from './measures';
 import type { SoakPlan } from './plan';
 import { judge, type Point, type Trend, trendOf, type Verdict, withoutWarmUp } from './trend';
 
@@ -43,7 +43,7 @@ interface Row {
 
 /** Sentences for all that is wrong; none: all is well. */
 export function findFaults(result: SoakResult): string[] {
-  const kept = MEASURE_NAMES.filter((name) => measureOf(name).returns && result.after[name] > result.before[name]);
+  const kept = findKept(result.before, result.after);
   return [
     ...growthOf(result.samples),
     ...kept.map((name) => {

@@ -13,7 +13,7 @@ import {
 import { Failure, type Terminal } from '../terminal';
 import { Crowd } from './crowd';
 import { Ledger } from './ledger';
-import { MEASURE_NAMES, measureOf, type Reading, readAll } from './measures';
+import { findKept, type Reading, readAll } from './measures';
 import { pause } from './pause';
 import { heartbeatMs, type SoakPlan } from './plan';
 import { growthOf, type Sample, type SoakResult } from './report';
@@ -128,11 +128,9 @@ async function untilArrived(ledger: Ledger): Promise<void> {
 /** Waits until everything that has to return has returned, or patience is over. All timers are looked at last. */
 async function untilBaseline({ server, directory }: Setting, before: Reading, patienceMs: number): Promise<Reading> {
   const deadline = performance.now() + patienceMs;
-  const hasReturned = (now: Reading) =>
-    !MEASURE_NAMES.some((name) => measureOf(name).returns === true && now[name] > before[name]);
   const wait = async (isThorough: boolean): Promise<Reading> => {
     let now = await readAll(server, { directory, isThorough });
-    while (!hasReturned(now) && performance.now() < deadline) {
+    while (findKept(before, now).length > 0 && performance.now() < deadline) {
       await delay(LOOK_INTERVAL_MS);
       now = await readAll(server, { directory, isThorough });
     }
