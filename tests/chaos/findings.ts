@@ -1,6 +1,7 @@
 /** What a scenario finds out that is no round: sentences, as the checker of histories makes them. */
 import type { ChaosNode } from './node';
 import type { Figures, Outcome } from './scenario';
+import { withSlack } from './slack';
 
 export class Findings {
   readonly violations: string[] = [];
@@ -17,7 +18,8 @@ export class Findings {
   }
 
   takesAtMost(what: string, milliseconds: number, limitMs: number): void {
-    this.expect(milliseconds <= limitMs, `${what} took ${Math.round(milliseconds)} ms, more than ${limitMs}`);
+    const isIn = milliseconds <= withSlack(limitMs);
+    this.expect(isIn, `${what} took ${Math.round(milliseconds)} ms, more than ${limitMs}`);
   }
 
   /** A fault that did not happen proves nothing. */

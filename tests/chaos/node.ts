@@ -6,7 +6,7 @@ import { onTestEnd } from '../support/temporary';
 import { request } from './http';
 import { pace, until } from './until';
 
-const START_PATIENCE_MS = 20_000;
+const START_PATIENCE_MS = 60_000;
 const UNHANDLED = /unhandled|uncaught|nobody handled/i;
 
 export interface NodeParts {

@@ -12,6 +12,7 @@ import type { Way } from './line';
 import { Load } from './load';
 import type { ChaosNode } from './node';
 import type { Figures, Outcome } from './scenario';
+import { withSlack } from './slack';
 import { pace } from './until';
 
 interface RoundDevice extends DeviceOf {
@@ -36,7 +37,7 @@ const TOPICS = ['*', TOPIC, ...USERS.map((userId) => `@${userId}`)];
 export const CONNECT_PATIENCE_MS = 30_000;
 /** Longer than the minute for which the key of a killed node stays taken. */
 const ANSWER_PATIENCE_MS = 90_000;
-const DELIVERY_PATIENCE_MS = 20_000;
+const DELIVERY_PATIENCE_MS = withSlack(20_000);
 /** After it only what was begun by a killed node is unanswered. Longer than one try. */
 const LEFTOVER_MS = 1_600;
 const INBOX_PAGE = 200;

@@ -12,7 +12,7 @@ import type { Figures, Outcome, Scenario } from '../../scenario';
 import { until } from '../../until';
 import { comeBack, hasGot, placesOf, visit, written } from '../../visitor';
 
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 30_000;
 const DEVICE = 'phone';
 
 interface AckScene {

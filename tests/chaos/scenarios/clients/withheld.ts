@@ -9,7 +9,7 @@ import type { Outcome, Scenario } from '../../scenario';
 import { until } from '../../until';
 import { comeBack, hasGot, placesOf, visit, written } from '../../visitor';
 
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 30_000;
 const DEVICE = 'phone';
 const WINDOW = 200;
 const WAITING = 450;

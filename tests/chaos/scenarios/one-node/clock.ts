@@ -16,7 +16,7 @@ const HOUR_SECONDS = 3_600;
 const BACK_MS = -HOUR_SECONDS * 1_000;
 /** A day after the hour back. */
 const FORWARD_MS = 23 * HOUR_SECONDS * 1_000;
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 /** Sends in a row, before and behind each setting of the clock. */
 const SENDS = 30;
 /** Tokens without times, for what goes on whatever the clock says. */

@@ -12,7 +12,7 @@ import type { Outcome, Scenario } from '../../scenario';
 
 const PAGE_BYTES = 4_096;
 const MESSAGES = 120;
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 /** Long values have pages of their own, which have no headers. */
 const LONGEST = 9_000;
 

@@ -12,6 +12,7 @@ import type { ChaosNode } from '../../node';
 import { startOne } from '../../one-node';
 import { runRound, type Stage } from '../../round';
 import type { Figures, Outcome, Scenario } from '../../scenario';
+import { withSlack } from '../../slack';
 import { pace } from '../../until';
 
 const LOAD_MS = 2_000;
@@ -80,7 +81,8 @@ async function stop(node: ChaosNode, violations: string[]): Promise<Figures> {
   const stopMs = Math.round(performance.now() - startedAt);
   const redAt = await poll;
   if (code !== 0 || signal !== null) violations.push(`it ended with ${signal ?? code}`);
-  if (stopMs > SHUTDOWN_TIMEOUT_MS) violations.push(`it ended after ${stopMs} ms, of ${SHUTDOWN_TIMEOUT_MS}`);
+  if (stopMs > withSlack(SHUTDOWN_TIMEOUT_MS))
+    violations.push(`it ended after ${stopMs} ms, of ${SHUTDOWN_TIMEOUT_MS}`);
   violations.push(...findUntold(told, redAt));
   return {
     'ms until ended': stopMs,

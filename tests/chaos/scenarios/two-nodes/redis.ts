@@ -12,7 +12,7 @@ import type { Outcome, Scenario } from '../../scenario';
 import { type Nodes, startNodes, untilLive } from '../../two-nodes';
 import { pace } from '../../until';
 import { flood } from './flood';
-import { COMPARED_MS, FRAME_MS, LOCAL_MS, untilListed } from './limits';
+import { COMPARED_MS, expectByFrames, LOCAL_MS, untilListed } from './limits';
 
 interface Away {
   begin(redis: RedisServer): Promise<void>;
@@ -97,12 +97,14 @@ async function sendWithoutRedis(pair: Pair, findings: Findings): Promise<number>
 }
 
 export async function sendWithRedis(pair: Pair, findings: Findings): Promise<void> {
+  const times: number[] = [];
   for (let send = 0; send < SENDS; send += 1) {
     const { body, near, far } = await pair.say();
     findings.expect(body['live'] === 'ok', `a send with Redis said live: ${body['live']}`);
     await near;
-    findings.takesAtMost('delivery on the other node by a frame', await far, FRAME_MS);
+    times.push(await far);
   }
+  expectByFrames(findings, 'deliveries on the other node', times);
 }
 
 const LIMIT_PER_MINUTE = 30;
