@@ -523,6 +523,10 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ file: 'features/metrics.test.ts', test: 'a catch-up is running as long as its pages are not acknowledged' },
     ...{ codes: [], metrics: ['tidings_catch_ups_running'] },
   },
+  memory: {
+    ...{ file: 'services/heap-guard.test.ts', test: 'is asked at every door, and who is there stays' },
+    ...{ codes: ['overloaded'], metrics: ['tidings_refusals_total'] },
+  },
 };
 
 it.each(ROWS.map((row): [string, Row] => [[row.limit, row.over].filter(Boolean).join(': '), row]))(

@@ -119,7 +119,7 @@ async function runLies(random: Random): Promise<Outcome> {
   });
 }
 
-/** One device reads on while the other one is away, the node is killed in between, and then they change places. */
+/** One device reads on while the other one is away, and then they change places. */
 async function takeTurns({ findings, random, node, way, userId }: AckScene): Promise<Figures> {
   const topic = `@${userId}`;
   const other = WAYS[(WAYS.indexOf(way) + 1) % WAYS.length] ?? 'plain';

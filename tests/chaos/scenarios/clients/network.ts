@@ -149,7 +149,7 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['resets up', 'resets down'],
-    rounds: 2,
+    rounds: 1,
     run: runReset,
   },
   {
@@ -169,7 +169,7 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['moods'],
-    rounds: 2,
+    rounds: 1,
     run: runBadNetwork,
   },
 ];

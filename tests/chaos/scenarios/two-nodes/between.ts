@@ -148,7 +148,7 @@ export const BETWEEN: readonly Scenario[] = [
     expected: 'both serve, and say that they are alone; when they meet again nothing is lost, doubled or reordered',
     needs: ['mongodb', 'redis'],
     tells: ['ms until delivered'],
-    rounds: 2,
+    rounds: 1,
     run: runApart,
   },
 ];
