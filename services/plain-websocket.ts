@@ -27,8 +27,8 @@ const MAX_BAD_FRAMES_IN_A_ROW = 10;
 const MAX_REF_LENGTH = 128;
 const HEARTBEAT_CHECKS_PER_TIMEOUT = 8;
 const UNAUTHENTICATED = 4401;
-/** How ws names a frame that is too large. */
-const WS_TOO_LARGE = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+/** How ws names a frame that is too large: for MAX_BODY_BYTES, and for a number. */
+const WS_TOO_LARGE = new Set(['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH']);
 /** Close codes of refusals, by what was refused. */
 const REFUSAL_CODES = new Map<ErrorCode, number>([
   ['going_away', CLOSE_CODES.going_away],
@@ -145,7 +145,7 @@ export class PlainWebSocketService {
   }
 
   #countFault(fault: Error & { readonly code?: string }): void {
-    const isTooLarge = fault.code === WS_TOO_LARGE;
+    const isTooLarge = WS_TOO_LARGE.has(fault.code ?? '');
     this.parts.metrics.refusals.inc({ code: isTooLarge ? 'body_too_large' : 'bad_request' });
   }
 

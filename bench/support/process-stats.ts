@@ -2,7 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
-const MICROS_PER_TICK = 1e6 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+let microsPerTick: number | undefined;
+
+/** Asked once, and only where processes are measured. */
+function readMicrosPerTick(): number {
+  microsPerTick ??= 1e6 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+  return microsPerTick;
+}
 
 /** Write-behind, expiry and garbage collection put work off: it belongs to the requests that caused it. */
 const PUT_OFF_WORK_MS = 1000;
@@ -14,7 +20,7 @@ export function readCpuMicros(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // Counted from behind the command name, which may itself contain blanks and brackets.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * MICROS_PER_TICK;
+  return (Number(fields[11]) + Number(fields[12])) * readMicrosPerTick();
 }
 
 export interface Memory {

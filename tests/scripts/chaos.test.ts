@@ -28,10 +28,10 @@ it.each([
 });
 
 it('makes faults happen, and tells what has come of it', async () => {
-  const { output, code } = await chaos(['--rounds', '1', '--only', 'F12'], { TIDINGS_SEED: '7' });
-  expect(output).toContain('F12, round 1: TIDINGS_SEED=7');
-  expect(output).toMatch(/F12, round 1: held, sends \d+/);
-  expect(output).toMatch(/\n\| F12 \|.*\| 1 \| held.*\|\n/);
+  const { output, code } = await chaos(['--rounds', '1', '--only', 'F28'], { TIDINGS_SEED: '7' });
+  expect(output).toContain('F28, round 1: TIDINGS_SEED=7');
+  expect(output).toMatch(/F28, round 1: held/);
+  expect(output).toMatch(/\n\| F28 \|.*\| 1 \| held.*\|\n/);
   expect(output).toContain('1 rounds of 1 scenarios: no violation');
   expect(code).toBe(0);
 });
