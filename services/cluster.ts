@@ -87,6 +87,8 @@ export interface RedisClusterParts {
   readonly isRequired: boolean;
   readonly nodeId: string;
   readonly logger: Logger;
+  /** Characters of frames on the way to Redis beyond which what can be found again is lost; 16 Mi when not given. */
+  readonly maxLengthInFlight?: number;
 }
 
 export class RedisCluster implements Cluster {
@@ -197,7 +199,10 @@ export class RedisCluster implements Cluster {
   }
 
   get #isFull(): boolean {
-    return this.#inFlight >= MAX_FRAMES_IN_FLIGHT || this.#lengthInFlight >= MAX_LENGTH_IN_FLIGHT;
+    return (
+      this.#inFlight >= MAX_FRAMES_IN_FLIGHT ||
+      this.#lengthInFlight >= (this.parts.maxLengthInFlight ?? MAX_LENGTH_IN_FLIGHT)
+    );
   }
 
   async command(words: readonly string[]): Promise<unknown> {

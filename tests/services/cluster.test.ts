@@ -10,7 +10,7 @@ import { range } from '../support/service';
 import { startTcpProxy } from '../support/tcp-proxy';
 import { onTestEnd } from '../support/temporary';
 
-const MAX_LENGTH_IN_FLIGHT = 16 * 1024 * 1024;
+const MAX_LENGTH_IN_FLIGHT = 64 * 1024;
 
 describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
   const name = randomUUID();
@@ -21,7 +21,10 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
   });
 
   async function join(url: string, listener: (frame: ClusterFrame) => void = () => {}): Promise<RedisCluster> {
-    const cluster = new RedisCluster({ url, name, isRequired: true, nodeId: 'node', logger: log.logger });
+    const cluster = new RedisCluster({
+      ...{ url, name, isRequired: true, nodeId: 'node', logger: log.logger },
+      maxLengthInFlight: MAX_LENGTH_IN_FLIGHT,
+    });
     onTestEnd(() => cluster.close());
     await cluster.open(listener);
     return cluster;
@@ -35,7 +38,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     await join(redis.url, (frame) => heard.push(frame));
     const teller = await join(`redis://127.0.0.1:${proxy.port}`);
     proxy.loseAnswers();
-    const data = 'x'.repeat(1024 * 1024);
+    const data = 'x'.repeat(4 * 1024);
     for (const n of range(1, 40)) {
       const message = { id: String(n), topic: '@anna', type: 'test', data, timestamp: '', from: 'service' };
       teller.tell({ kind: 'live', message });
