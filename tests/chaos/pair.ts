@@ -5,7 +5,7 @@
 import { testToken } from '../support/service';
 import { judge } from './checker';
 import { ReconnectingDevice } from './device';
-import { Findings } from './findings';
+import { examine, type Findings } from './findings';
 import { History, type Place } from './history';
 import { request } from './http';
 import { CONNECT_PATIENCE_MS } from './round';
@@ -31,22 +31,13 @@ export async function runWithPair(
   all: Nodes,
   work: (pair: Pair, findings: Findings) => Promise<Figures>,
 ): Promise<Outcome> {
-  const { nodes } = all;
   const pair = await Pair.open(all);
-  const findings = new Findings();
-  let figures: Figures = {};
-  try {
-    figures = await work(pair, findings);
+  const outcome = await examine(all.nodes, async (findings) => {
+    const figures = await work(pair, findings);
     findings.violations.push(...pair.violations());
-  } catch (error) {
-    findings.violations.push(String(error));
-  }
-  for (const node of nodes) node.over();
-  return {
-    violations: [...findings.violations, ...nodes.flatMap((node) => node.violations)],
-    figures,
-    evidence: { history: pair.history, logs: Object.fromEntries(nodes.map((node) => [node.name, node.log])) },
-  };
+    return figures;
+  });
+  return { ...outcome, evidence: { history: pair.history, logs: outcome.evidence } };
 }
 
 export class Pair {

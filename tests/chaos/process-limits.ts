@@ -5,24 +5,17 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import { readCpuMicros } from '../../bench/support/process-stats';
 import { connectPlain, openPlain, type PlainClient } from '../support/plain-client';
-import { freePort, type RunningProcess, run } from '../support/process';
 import type { Random } from '../support/random';
-import { range, TEST_SECRET, testToken } from '../support/service';
-import { temporaryDirectory } from '../support/temporary';
+import { range, testToken } from '../support/service';
+import { examine } from './findings';
 import { type Answer, request } from './http';
+import type { ChaosNode } from './node';
+import { startOne } from './one-node';
+import type { Figures, Outcome } from './scenario';
 import { pace, until } from './until';
 
-/** Filled while a scenario runs. */
-interface Findings {
-  /** Sentences; none: all is well. */
-  readonly violations: string[];
-  readonly figures: Record<string, number | string>;
-}
-
-const SERVER = join(__dirname, '../../dist/server.js');
 const PATIENCE_MS = 20_000;
 
 const OPEN_FILES = 90;
@@ -38,27 +31,11 @@ const LOADERS = 24;
 const READERS = 8;
 const READER_TEXT = 'r'.repeat(60_000);
 
+/** The node, and what is found out about it. */
 interface Setting {
-  readonly url: string;
-  readonly server: RunningProcess;
-  readonly outcome: Findings;
-}
-
-/** Starts the built service under a limit of the shell or of Node. */
-async function start(command: string, env: Record<string, string> = {}): Promise<Setting> {
-  const port = await freePort();
-  const server = run('bash', ['-c', command], {
-    NODE_ENV: 'production',
-    HOST: '127.0.0.1',
-    PORT: String(port),
-    JWT_SECRET: TEST_SECRET,
-    DATA_DIR: temporaryDirectory(),
-    RATE_LIMIT_PER_MINUTE: '1000000',
-    RATE_LIMIT_SERVICE_PER_MINUTE: '1000000',
-    ...env,
-  });
-  await server.line(/"msg":"listening"/);
-  return { url: `http://127.0.0.1:${port}`, server, outcome: { violations: [], figures: {} } };
+  readonly node: ChaosNode;
+  readonly violations: string[];
+  readonly figures: Record<string, number | string>;
 }
 
 /** What was accepted for one device, and whether it has come. */
@@ -134,19 +111,21 @@ function send(url: string, { userId, ...rest }: { userId: string; id?: string; d
 }
 
 /** F29. */
-export async function runOutOfDescriptors(random: Random): Promise<Findings> {
-  const setting = await start(`ulimit -n ${OPEN_FILES}; exec "${process.execPath}" "${SERVER}"`);
-  const { url, outcome } = setting;
-  const witness = await Witness.connect(url);
-  const held: { destroy(): void }[] = [];
-  try {
-    await exhaust(setting, { witness, random, held });
-  } catch (error) {
-    outcome.violations.push(`F29: ${String(error)}`);
-  }
-  for (const one of held) one.destroy();
-  await recovered(setting, witness);
-  return outcome;
+export async function runOutOfDescriptors(random: Random): Promise<Outcome> {
+  const node = await startOne({ under: ['bash', '-c', `ulimit -n ${OPEN_FILES}; exec "$@"`, 'bash'] });
+  return examine([node], async ({ violations }) => {
+    const setting = { node, violations, figures: {} };
+    const witness = await Witness.connect(node.url);
+    const held: { destroy(): void }[] = [];
+    try {
+      await exhaust(setting, { witness, random, held });
+    } catch (error) {
+      violations.push(`F29: ${String(error)}`);
+    }
+    for (const one of held) one.destroy();
+    await recovered(setting, witness);
+    return setting.figures;
+  });
 }
 
 interface Siege {
@@ -156,9 +135,9 @@ interface Siege {
   readonly held: { destroy(): void }[];
 }
 
-async function exhaust({ url, server, outcome }: Setting, { witness, random, held }: Siege): Promise<void> {
-  const { violations, figures } = outcome;
-  const pid = server.child.pid ?? 0;
+async function exhaust({ node, violations, figures }: Setting, { witness, random, held }: Siege): Promise<void> {
+  const { url } = node;
+  const pid = node.process.child.pid ?? 0;
 
   const clients = await knock(url, random);
   held.push(...clients.map(({ socket }) => ({ destroy: () => socket.terminate() })));
@@ -190,7 +169,7 @@ async function exhaust({ url, server, outcome }: Setting, { witness, random, hel
   const descriptors = readdirSync(`/proc/${pid}/fd`).length;
   figures['descriptors'] = descriptors;
   if (descriptors >= OPEN_FILES) violations.push(`F29: all ${OPEN_FILES} descriptors are taken`);
-  const lines = server.lines.filter((line) => line.includes('limit of open files is reached')).length;
+  const lines = node.log.filter((line) => line.includes('limit of open files is reached')).length;
   if (lines !== 1) violations.push(`F29: the log has ${lines} lines about it instead of one`);
 }
 
@@ -236,7 +215,7 @@ async function refusalsOf(url: string, code: string): Promise<number> {
 }
 
 /** There is room again: whoever comes gets in, nothing was lost, and the process is the one that was started. */
-async function recovered({ url, server, outcome: { violations } }: Setting, witness: Witness): Promise<void> {
+async function recovered({ node: { url }, violations }: Setting, witness: Witness): Promise<void> {
   const isReady = (answer: Answer | undefined) => answer?.status === 200;
   try {
     await until('it is ready again', PATIENCE_MS, () => request(`${url}/readyz`), isReady);
@@ -246,16 +225,17 @@ async function recovered({ url, server, outcome: { violations } }: Setting, witn
     violations.push(`not recovered: ${String(error)}`);
   }
   violations.push(...(await witness.judge()));
-  if (server.child.exitCode !== null || server.child.signalCode !== null) {
-    violations.push(`I7: the process has ended: ${server.lines.slice(-3).join(' | ')}`);
-  }
 }
 
 /** F30. */
-export async function runNearHeapLimit(random: Random): Promise<Findings> {
-  const setting = await start(`exec "${process.execPath}" --max-old-space-size=${HEAP_MIB} "${SERVER}"`);
-  const { url, outcome } = setting;
-  const { violations, figures } = outcome;
+export async function runNearHeapLimit(random: Random): Promise<Outcome> {
+  const node = await startOne({ env: { NODE_OPTIONS: `--max-old-space-size=${HEAP_MIB}` } });
+  return examine([node], ({ violations }) => fillHeap({ node, violations, figures: {} }, random));
+}
+
+async function fillHeap(setting: Setting, random: Random): Promise<Figures> {
+  const { violations, figures } = setting;
+  const { url } = setting.node;
   const witness = await Witness.connect(url);
   const readers = await Promise.all(range(1, READERS).map((n) => connectPlain(url, `reader-${n}`)));
   for (const { socket } of readers) socket.pause();
@@ -291,7 +271,7 @@ export async function runNearHeapLimit(random: Random): Promise<Findings> {
   const refusals = await refusalsOf(url, 'overloaded').catch(() => 0);
   figures['refusals'] = refusals;
   if (refusals === 0) violations.push('F30: no metric counts what was refused');
-  return outcome;
+  return figures;
 }
 
 function nameOf(answer: Answer | undefined): string {

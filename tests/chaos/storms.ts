@@ -3,16 +3,16 @@
  * own, with clients of both transports, and tells what it has seen; judging times is left to who knows the machine.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 import type { Message } from '../../utils/protocol';
 import { scrape } from '../support/metrics';
-import { freePort, type RunningProcess, run } from '../support/process';
 import type { Random } from '../support/random';
-import { range, TEST_SECRET, testToken } from '../support/service';
-import { onTestEnd, temporaryDirectory } from '../support/temporary';
+import { range, testToken } from '../support/service';
+import { onTestEnd } from '../support/temporary';
 import { request } from './http';
+import type { ChaosNode } from './node';
+import { startOne } from './one-node';
 
 const DEVICE = 'phone';
 const SEND_TIMEOUT_MS = 30_000;
@@ -22,67 +22,48 @@ const BATCH_SIZE = 1_000;
 
 /** Collects garbage when it is asked, so that memory can be judged. The service leaves this signal alone. */
 const COLLECTOR = `data:text/javascript,${encodeURIComponent(`
+  import { setFlagsFromString } from 'node:v8';
+  import { runInNewContext } from 'node:vm';
+  // NODE_OPTIONS does not take --expose-gc.
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
   process.on('SIGWINCH', () => {
-    globalThis.gc();
+    collect();
     // What was freed by the first one may hold more.
     setImmediate(() => {
-      globalThis.gc();
+      collect();
       console.log('garbage collected');
     });
   });
 `)}`;
 
 class StormNode {
-  #server: RunningProcess | undefined;
   #collections = 0;
 
-  private constructor(
-    readonly url: string,
-    private readonly env: Record<string, string>,
-  ) {}
+  private constructor(private readonly node: ChaosNode) {}
 
   static async start(env: Record<string, string>): Promise<StormNode> {
-    const port = await freePort();
-    const node = new StormNode(`http://127.0.0.1:${port}`, {
-      NODE_ENV: 'production',
-      HOST: '127.0.0.1',
-      PORT: String(port),
-      JWT_SECRET: TEST_SECRET,
-      STORE_URL: `lmdb:${temporaryDirectory()}`,
-      RATE_LIMIT_SERVICE_PER_MINUTE: '1000000000',
-      SHUTDOWN_TIMEOUT_MS: '1000',
-      ...env,
-    });
-    await node.#run();
-    return node;
+    return new StormNode(await startOne({ env: { NODE_OPTIONS: `--import=${COLLECTOR}`, ...env } }));
   }
 
-  async #run(): Promise<void> {
-    const entry = join(__dirname, '../../dist/server.js');
-    this.#server = run(process.execPath, ['--expose-gc', `--import=${COLLECTOR}`, entry], this.env);
-    await this.#server.line(/"msg":"listening"/);
-  }
-
-  get #running(): RunningProcess {
-    if (this.#server === undefined) throw new Error('the node was never started');
-    return this.#server;
+  get url(): string {
+    return this.node.url;
   }
 
   /** kill -9, and started again. */
   async restart(): Promise<void> {
-    await this.#running.end('SIGKILL');
     this.#collections = 0;
-    await this.#run();
+    await this.node.kill(0);
   }
 
   get rssBytes(): number {
-    const status = readFileSync(`/proc/${this.#running.child.pid}/status`, 'utf8');
+    const status = readFileSync(`/proc/${this.node.process.child.pid}/status`, 'utf8');
     return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024;
   }
 
   /** What it holds outside of the heap, frames that wait to be written above all; garbage does not count. */
   async heldBytes(): Promise<number> {
-    const { child, line, lines } = this.#running;
+    const { child, line, lines } = this.node.process;
     this.#collections += 1;
     child.kill('SIGWINCH');
     const collected = () => lines.filter((text) => text === 'garbage collected').length;
