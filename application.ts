@@ -23,7 +23,7 @@ import { createTopicOperations } from './handlers/topics';
 import { createUserDataOperations } from './handlers/users';
 import { createMessageOperations } from './handlers/websocket';
 import { Audit } from './services/audit';
-import { type Cluster, createSingleNode, RedisCluster } from './services/cluster';
+import { type Cluster, createSingleNode } from './services/cluster';
 import { Connections } from './services/connections';
 import { Cursors } from './services/cursors';
 import { Delivery } from './services/delivery';
@@ -103,7 +103,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const keys = await openTokenKeys(key, logger);
   const metrics = createMetrics();
   const store = await openStore(config, clock, metrics.onFlush);
-  const cluster = createCluster(config, store, logger);
+  const cluster = await createCluster(config, store, logger);
   const openFiles = divideOpenFiles({
     maxConnections: config.MAX_CONNECTIONS,
     refusals: metrics.refusals,
@@ -336,9 +336,12 @@ export async function createApplication(config: Config, overrides: Overrides = {
   return { httpServer, logger, start, stop, makeToken };
 }
 
-function createCluster({ redisUrl, REDIS_REQUIRED, NODE_ID }: Config, store: Store, logger: Logger): Cluster {
+async function createCluster(config: Config, store: Store, logger: Logger): Promise<Cluster> {
+  const { redisUrl, REDIS_REQUIRED, NODE_ID } = config;
   const nodeId = NODE_ID ?? randomUUID();
   if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
+  // Reading the client of Redis takes as long as a fifth of everything else: a node alone does without.
+  const { RedisCluster } = await import('./services/redis-cluster.ts');
   return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, logger });
 }
 

@@ -1,6 +1,6 @@
 /** What nodes tell each other while Redis answers nothing, and what they make of frames of another version. */
 import { randomUUID } from 'node:crypto';
-import { RedisCluster } from '../../services/cluster';
+import { RedisCluster } from '../../services/redis-cluster';
 import type { ClusterFrame } from '../../utils/cluster-protocol';
 import { captureLog } from '../support/captured-log';
 import { eventually } from '../support/eventually';
