@@ -46,9 +46,9 @@ export async function examine(
   } catch (error) {
     findings.violations.push(error instanceof Error ? error.message : String(error));
   }
-  for (const node of nodes) node.over();
+  const ends = await Promise.all(nodes.map((node) => node.conclude()));
   return {
-    violations: [...findings.violations, ...nodes.flatMap((node) => node.violations)],
+    violations: [...findings.violations, ...ends.flat()],
     figures,
     evidence: Object.fromEntries(nodes.map((node) => [node.name, node.log])),
   };

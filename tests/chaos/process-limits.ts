@@ -124,6 +124,9 @@ export async function runOutOfDescriptors(random: Random): Promise<Outcome> {
     }
     for (const one of held) one.destroy();
     await recovered(setting, witness);
+    await node.end();
+    const lines = node.log.filter((line) => line.includes('limit of open files is reached')).length;
+    if (lines !== 1) violations.push(`F29: the log has ${lines} lines about it instead of one`);
     return setting.figures;
   });
 }
@@ -169,8 +172,6 @@ async function exhaust({ node, violations, figures }: Setting, { witness, random
   const descriptors = readdirSync(`/proc/${pid}/fd`).length;
   figures['descriptors'] = descriptors;
   if (descriptors >= OPEN_FILES) violations.push(`F29: all ${OPEN_FILES} descriptors are taken`);
-  const lines = node.log.filter((line) => line.includes('limit of open files is reached')).length;
-  if (lines !== 1) violations.push(`F29: the log has ${lines} lines about it instead of one`);
 }
 
 /** Connects until long after there is room, in crowds that fit what is kept for requests: whoever is told takes some. */

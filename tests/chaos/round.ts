@@ -93,11 +93,11 @@ export async function runRound(parts: RoundParts): Promise<Outcome> {
   load.stop();
   load.giveUp();
   for (const device of devices) device.close();
-  for (const node of nodes) node.over();
+  const ends = await Promise.all(nodes.map((node) => node.conclude()));
   if (load.count < MIN_SENDS) violations.push(`nothing was tried: ${load.count} sends`);
   if (history.deliveries.length <= load.count) violations.push('nothing was tried: fewer deliveries than sends');
   return {
-    violations: [...violations, ...nodes.flatMap((node) => node.violations)],
+    violations: [...violations, ...ends.flat()],
     figures: {
       sends: load.count,
       tries: history.tries.length,

@@ -9,8 +9,10 @@ export function testScenarios(scenarios: readonly Scenario[]): void {
     const { id, fault, expected, rounds } = scenario;
     describeWith(describeNeeds(scenario), missingNeeds(scenario).length === 0)(`${id}, ${fault}`, () => {
       it.each(range(1, rounds))(`${expected}, round %d`, async (round) => {
-        const { violations, figures } = await scenario.run(seededRandom(`${id}, round ${round}`));
-        expect({ violations, figures }).toEqual({ violations: [], figures });
+        const random = seededRandom(`${id}, round ${round}`);
+        const { violations, figures } = await scenario.run(random);
+        const { seed } = random;
+        expect({ seed, violations, figures }).toEqual({ seed, violations: [], figures });
       });
     });
   }

@@ -225,9 +225,9 @@ export class Target {
     const share = (this.#answers.get('ok') ?? 0) / this.#inputs;
     const delayMs = this.#delayMs;
     const heapGrowthBytes = this.#heapGrowthBytes;
-    console.info(
+    process.stdout.write(
       `${this.#inputs} inputs, ${Math.round(share * 100)} % accepted; others got theirs within ${delayMs.toFixed(0)} ms; ` +
-        `heap +${(heapGrowthBytes / 2 ** 20).toFixed(1)} MiB; ${JSON.stringify(Object.fromEntries(this.#answers))}`,
+        `heap +${(heapGrowthBytes / 2 ** 20).toFixed(1)} MiB; ${JSON.stringify(Object.fromEntries(this.#answers))}\n`,
     );
     expect(await this.#storedFaults()).toEqual([]);
     expect(this.#inputs).toBeGreaterThanOrEqual(inputs);

@@ -7,7 +7,7 @@ export interface Random {
 
 export function seededRandom(name: string): Random {
   const seed = Number(process.env['TIDINGS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-  console.info(`${name}: TIDINGS_SEED=${seed}`);
+  process.stdout.write(`${name}: TIDINGS_SEED=${seed}\n`);
   let state = seed >>> 0;
   // Mulberry32: 32 bits of state are plenty to choose moments.
   const next = () => {

@@ -57,9 +57,8 @@ async function runSet(): Promise<Outcome> {
   await anna.next('disconnect');
   await sendSome(run);
   await checkOrder(run, brief);
-  node.over();
   return {
-    violations: [...run.violations, ...node.violations],
+    violations: [...run.violations, ...(await node.conclude())],
     figures: { sends: run.ids.size },
     evidence: { log: node.log },
   };

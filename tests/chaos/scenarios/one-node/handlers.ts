@@ -28,12 +28,11 @@ async function runThrowing(): Promise<Outcome> {
     );
   }
   const violations = [
-    ...told.flatMap((one) => findWrong(one, node)),
     ...(await findUncounted(node, told.length)),
     ...(await findHarmed(node)),
-    ...node.violations,
+    ...(await node.conclude()),
+    ...told.flatMap((one) => findWrong(one, node)),
   ];
-  node.over();
   return { violations, figures: { faults: told.length }, evidence: { told, log: node.log } };
 }
 

@@ -56,8 +56,7 @@ async function runPowerLost(): Promise<Outcome> {
     flushes > 0 && isFlushed ? [] : [`I1: a send (${names[index]}) was answered before it was flushed`],
   );
   if (answers.length !== names.length) violations.push(`nothing was seen of ${names.length - answers.length} answers`);
-  violations.push(...(await findHasty(node)), ...node.violations);
-  node.over();
+  violations.push(...(await findHasty(node)), ...(await node.conclude()));
   return { violations, figures: { 'answers traced': answers.length }, evidence: { trace } };
 }
 

@@ -59,7 +59,8 @@ async function runPaused(random: Random): Promise<Outcome> {
     await pace(Number(PINGS.PING_INTERVAL_MS) + Number(PINGS.PING_TIMEOUT_MS));
     if (connections() !== settled) violations.push('clients were cut again after they had come back');
   };
-  const outcome = await runRound({ random, nodes: [node], loadMs: LOAD_MS, disturb });
+  // On waking the node writes to connections that their clients have given up meanwhile.
+  const outcome = await runRound({ random, nodes: [node], loadMs: LOAD_MS, disturb, hasLostBuffers: true });
   return {
     ...outcome,
     violations: [...violations, ...outcome.violations],

@@ -20,6 +20,7 @@ const KILLS = 5;
 const LAG_BYTES = 2 * 1024 * 1024;
 /** More than that, and than what lies in the buffers of two kernels. */
 const FLOOD_BATCHES = 24;
+const CUT_PATIENCE_MS = 10_000;
 
 async function runLagging(random: Random): Promise<Outcome> {
   const two = await startNodes();
@@ -68,8 +69,12 @@ async function lag(
   await flood(through, FLOOD_BATCHES);
   const said = [await pair.say(), await pair.say(), await pair.say()];
   for (const { near } of said) findings.takesAtMost('delivery on the same node', await near, LOCAL_MS);
-  const isCut = redis.process.lines.some((line) => line.includes('overcoming of output buffer limits'));
-  findings.wasTried(isCut, 'no subscription was cut for lagging');
+  await until(
+    'a subscription is cut for lagging',
+    CUT_PATIENCE_MS,
+    async () => redis.process.lines.some((line) => line.includes('overcoming of output buffer limits')),
+    (isCut) => isCut,
+  );
   const wokenAt = performance.now();
   node.process.child.kill('SIGCONT');
   for (const { far } of said)
