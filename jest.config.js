@@ -13,4 +13,5 @@ module.exports = {
   testTimeout: 300_000,
   // Two workers: the suites start real processes and browsers beside them.
   maxWorkers: 2,
+  testSequencer: '<rootDir>/tests/support/longest-first.cjs',
 };
