@@ -11,7 +11,8 @@ module.exports = {
   },
   // Only to end what hangs: a slow machine must not decide over a test.
   testTimeout: 300_000,
-  // Two workers: the suites start real processes and browsers beside them.
-  maxWorkers: 2,
+  // Suites wait a third of their time, for disks and for what takes time by itself: three fill two cores. More would
+  // only be in each other's way, since suites start real processes and browsers beside them.
+  maxWorkers: 3,
   testSequencer: '<rootDir>/tests/support/longest-first.cjs',
 };

@@ -4,16 +4,20 @@
  */
 const { default: Sequencer } = require('@jest/test-sequencer');
 
-/** Beginnings of paths in tests/: a minute and more each, where everything is switched on. */
+/**
+ * Beginnings of paths in tests/: a minute and more each, where everything is switched on. Those that keep the processor
+ * busy and those that mostly wait take turns.
+ */
 const LONG = [
   'chaos/two-nodes',
+  'services/storage/mongodb-topics',
+  'e2e/page',
   'chaos/one-node',
-  'services/storage/mongodb',
   'inbox-property',
+  'services/storage/mongodb',
+  'scripts/soak',
   'chaos/clients',
   'fuzz/',
-  'e2e/',
-  'scripts/soak',
   'schemathesis',
 ];
 

@@ -86,7 +86,10 @@ async function lag(
 
 const LOAD_MS = 4_000;
 
-/** Each node has its own way to Redis; one is cut and the other one silent, whichever of the two. */
+/**
+ * Each node has its own way to Redis; one is cut and the other one silent, whichever of the two. Then one of them is not
+ * heard any more, or does not hear, while the other one is well.
+ */
 async function runApart(random: Random): Promise<Outcome> {
   const redis = await startRedis();
   const ways = [await startWay(redis.url), await startWay(redis.url)] as const;
@@ -99,6 +102,9 @@ async function runApart(random: Random): Promise<Outcome> {
     disturb: async ({ nodes }) => {
       await pace(random.integer(0, 500));
       await part(random, { cut: cut.proxy, silent: silent.proxy, nodes, findings });
+      await Promise.all(nodes.map((node) => untilLive(node, 'ok')));
+      const impaired = random.integer(0, 1);
+      await separateOneWay(random, { nodes, impaired, proxy: ways[impaired]?.proxy ?? cut.proxy, findings });
     },
   });
   return { ...outcome, violations: [...findings.violations, ...outcome.violations] };
@@ -119,6 +125,24 @@ async function part(
     way.restore();
     await pace(random.integer(0, 500));
   }
+}
+
+/** What one node says is lost, or what it should hear. The other one has nobody left, and is not impaired itself. */
+async function separateOneWay(
+  random: Random,
+  parts: { nodes: readonly ChaosNode[]; impaired: number; proxy: TcpProxy; findings: Findings },
+): Promise<void> {
+  const { nodes, impaired, proxy, findings } = parts;
+  const [node, other] = [nodes[impaired], nodes[1 - impaired]];
+  if (node === undefined || other === undefined) throw new Error('two nodes are needed');
+  const direction = random.integer(0, 1) === 0 ? 'up' : 'down';
+  proxy.lose(direction);
+  await untilLive(node, 'degraded');
+  await expectToServe(node, findings);
+  await untilLive(other, 'ok');
+  findings.wasTried(proxy.counts.lostBytes[direction] > 0, `nothing was lost on the way ${direction}`);
+  await pace(random.integer(0, 500));
+  proxy.restore();
 }
 
 async function expectToServe({ name, url }: ChaosNode, findings: Findings): Promise<void> {
@@ -149,7 +173,8 @@ export const BETWEEN: readonly Scenario[] = [
   {
     id: 'F26',
     fault: 'nodes do not reach each other',
-    injected: 'a proxy between each node and Redis under a load on both: one resets, one is silent, they overlap',
+    injected:
+      'a proxy between each node and Redis under a load on both: one resets, one is silent, they overlap; then one loses one direction',
     expected: 'both serve, and say that they are alone; when they meet again nothing is lost, doubled or reordered',
     needs: ['mongodb', 'redis'],
     tells: ['ms until delivered'],
