@@ -73,17 +73,24 @@ export function refuseTarget(request: IncomingMessage, response: ServerResponse,
     .end(JSON.stringify(problem));
 }
 
-/** Answers what Node could not read as a request: headers beyond its limit, or no HTTP at all. */
+function toRefusal({ code }: NodeJS.ErrnoException): AppError {
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return new AppError('headers_too_large', 'The headers of the request are too large.');
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new AppError('request_timeout', 'The request did not arrive in time.');
+  }
+  return new AppError('bad_request', 'This is not a request that can be read.');
+}
+
+/** Answers what Node could not read as a request: headers beyond its limit, too late, or no HTTP at all. */
 export function refuseUnreadable(metrics: Metrics) {
   return (fault: NodeJS.ErrnoException, socket: Duplex): void => {
     if (!socket.writable || fault.code === 'ECONNRESET') {
       socket.destroy();
       return;
     }
-    const isTooLarge = fault.code === 'HPE_HEADER_OVERFLOW';
-    const error = isTooLarge
-      ? new AppError('headers_too_large', 'The headers of the request are too large.')
-      : new AppError('bad_request', 'This is not a request that can be read.');
+    const error = toRefusal(fault);
     metrics.refusals.inc({ code: error.code });
     const body = JSON.stringify(toProblem(error, { origin: '', requestId: randomUUID() }));
     const head = [

@@ -24,6 +24,7 @@ export const ERROR_KINDS = {
   origin_not_allowed: { status: 403, title: 'This origin may not connect' },
   not_found: { status: 404, title: 'There is nothing here' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
+  request_timeout: { status: 408, title: 'The request took too long to arrive' },
   topic_taken: { status: 409, title: 'There is a topic of this name' },
   owner_cannot_leave: { status: 409, title: 'The owner cannot leave a topic' },
   request_in_progress: { status: 409, title: 'The first request is still running' },

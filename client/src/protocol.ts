@@ -18,6 +18,7 @@ export type ProblemCode =
   | 'origin_not_allowed'
   | 'not_found'
   | 'method_not_allowed'
+  | 'request_timeout'
   | 'topic_taken'
   | 'owner_cannot_leave'
   | 'request_in_progress'

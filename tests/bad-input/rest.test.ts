@@ -891,6 +891,26 @@ describe('an HTTP connection', () => {
     });
   });
 
+  it('is closed when headers or body do not come to their end in time, and nothing is stored', async () => {
+    const { httpServer } = service;
+    const { headersTimeout, requestTimeout } = httpServer;
+    const { host } = new URL(service.url);
+    const line = `POST /websocket/message/user HTTP/1.1\r\nHost: ${host}\r\n`;
+    const authorization = `Authorization: ${bearer(service.token('service', 'send'))}\r\n`;
+    const body = `Content-Type: application/json\r\nContent-Length: ${VALID_BODY.length + 1}\r\n\r\n${VALID_BODY}`;
+    // Node looks every 5 s, whatever these are.
+    Object.assign(httpServer, { headersTimeout: 100, requestTimeout: 200 });
+    const answers = await Promise.all(
+      [line, line + authorization + body].map((bytes) => exchangeBytes(service.url, bytes)),
+    );
+    Object.assign(httpServer, { headersTimeout, requestTimeout });
+    for (const { status, text } of answers) {
+      expect(status).toBe(408);
+      expect(JSON.parse(text)).toMatchObject({ code: 'request_timeout', status: 408 });
+    }
+    expect(await service.stored('@victim')).toEqual([]);
+  });
+
   it('that ends in the middle of a body stores nothing', async () => {
     const { host } = new URL(service.url);
     const head = [
