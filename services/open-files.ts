@@ -62,8 +62,16 @@ function guard(server: Server, maxConnections: number, { refusals, logger }: Ope
   });
 }
 
-/** What Linux and macOS tell of the process. */
+let limitOfProcess: { readonly limit: number | undefined } | undefined;
+
+/** Asked once: the answer is a whole report on the process, and Node changes the limit at its start only. */
 function readLimit(): number | undefined {
+  limitOfProcess ??= { limit: askForLimit() };
+  return limitOfProcess.limit;
+}
+
+/** What Linux and macOS tell of the process. */
+function askForLimit(): number | undefined {
   const { report } = process;
   if (report === undefined) return undefined;
   const { excludeNetwork } = report as { excludeNetwork?: boolean };

@@ -90,7 +90,10 @@ export interface Trees {
 }
 
 export function openTrees(root: RootDatabase): Trees {
-  const opened = DATABASES.map(({ name, encoding }) => [name, root.openDB({ name, encoding })]);
+  // Together: each one that is made would be a transaction with a flush of its own.
+  const opened = root.transactionSync(() =>
+    DATABASES.map(({ name, encoding }) => [name, root.openDB({ name, encoding })] as const),
+  );
   return Object.fromEntries(opened) as Record<DatabaseName, Database> as unknown as Trees;
 }
 

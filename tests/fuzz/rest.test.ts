@@ -216,8 +216,9 @@ const SURROGATES = /\\ud[89a-f]|[\ud800-\udfff]/;
 function judge(openapi: OpenApi, request: Request, answer: Answer): void {
   const said = `${JSON.stringify(request)} was answered ${answer.status} ${answer.text.slice(0, 1_000)}`;
   try {
-    // A slash at the end changes nothing.
-    const asked = { ...request, path: request.path.replace(/(?<=.)\/(?=$|\?)/, '') };
+    // A slash at the end changes nothing, nor does what stands behind a #: it is not for a server.
+    const path = request.path.replace(/#.*/s, '').replace(/(?<=.)\/(?=$|\?)/, '');
+    const asked = { ...request, path };
     const route = openapi.routeOf(asked);
     if (request.method === 'HEAD' || answer.status === 204) return;
     if (route === undefined) {

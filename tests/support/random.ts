@@ -5,8 +5,9 @@ export interface Random {
   integer(from: number, to: number): number;
 }
 
-export function seededRandom(name: string): Random {
-  const seed = Number(process.env['TIDINGS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+/** @param usual the seed where none is given; any other one when it is not given either. */
+export function seededRandom(name: string, usual = Math.floor(Math.random() * 2 ** 31)): Random {
+  const seed = Number(process.env['TIDINGS_SEED'] ?? usual);
   process.stdout.write(`${name}: TIDINGS_SEED=${seed}\n`);
   let state = seed >>> 0;
   // Mulberry32: 32 bits of state are plenty to choose moments.
