@@ -12,6 +12,7 @@ export class Environment {
   readonly trees: Trees;
   #root: RootDatabase;
   #isUsable = true;
+  #underWay: Promise<void> | undefined;
 
   /** @throws StoreOpenError when it is in use by another process, or of another layout. */
   constructor(private readonly directory: string) {
@@ -20,8 +21,20 @@ export class Environment {
     this.trees = this.#prepare(() => checkPages(directory));
   }
 
-  /** Resolves when what `work` writes is on disk. @throws what LMDB throws; nothing is written then. */
+  /**
+   * Resolves when what `work` writes is on disk. One at a time.
+   * @throws what LMDB throws; nothing is written then.
+   */
   async transaction(work: () => void): Promise<void> {
+    const done = this.#transact(work);
+    const end = () => {
+      this.#underWay = undefined;
+    };
+    this.#underWay = done.then(end, end);
+    await done;
+  }
+
+  async #transact(work: () => void): Promise<void> {
     if (!this.#isUsable) await this.#openAnew();
     try {
       await this.#root.transaction(work);
@@ -30,6 +43,16 @@ export class Environment {
       if (!this.#canWrite()) await this.#openAnew();
       throw cause;
     }
+  }
+
+  /** The transaction of this moment with all that follows if it fails; never rejects. */
+  get underWay(): Promise<void> | undefined {
+    return this.#underWay;
+  }
+
+  /** Is it open? */
+  get isUsable(): boolean {
+    return this.#isUsable;
   }
 
   async close(): Promise<void> {
@@ -46,7 +69,7 @@ export class Environment {
     }
   }
 
-  /** Whoever comes meanwhile is refused, and the next write tries again when this one could not. */
+  /** The next write tries again when this one could not. */
   async #openAnew(): Promise<void> {
     if (this.#isUsable) {
       this.#isUsable = false;

@@ -179,8 +179,9 @@ class LmdbStore implements Store {
   }
 
   async openDevice(userId: string, device: string): Promise<ReadonlyMap<string, Position>> {
+    const found = this.#read(() => this.#members.positionsOf(userId, device));
     // Without a turn in between: what was asked for before close() is still done.
-    const known = this.#readNowOrThrow(() => this.#members.positionsOf(userId, device));
+    const known = found instanceof Promise ? await found : found;
     return known.size > 0 ? known : this.#write(() => this.#members.enterDevice(userId, device));
   }
 
@@ -456,7 +457,22 @@ class LmdbStore implements Store {
 
   /** Every read goes through here: whatever LMDB throws becomes a StoreError. */
   async #reading<Result>(work: () => Result): Promise<Result> {
-    return this.#readNowOrThrow(work);
+    return this.#read(work);
+  }
+
+  /**
+   * At once, but for one case: when a write fails the engine may give up, and reads too fail until it is opened anew.
+   * Who reads then waits for that; it takes milliseconds.
+   */
+  #read<Result>(work: () => Result): Result | Promise<Result> {
+    const { underWay, isUsable } = this.environment;
+    if (underWay === undefined) return this.#readNowOrThrow(work);
+    try {
+      if (isUsable) return this.#readNowOrThrow(work);
+    } catch (error) {
+      if (this.#isClosed) throw error;
+    }
+    return underWay.then(() => this.#readNowOrThrow(work));
   }
 
   #readNowOrThrow<Result>(work: () => Result): Result {
