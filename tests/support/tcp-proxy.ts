@@ -135,6 +135,8 @@ export async function startTcpProxy(
     await written(to, piece.subarray(0, random.integer(1, piece.length - 1)));
     // Who finds the reset beside what was written takes it for an ordinary end (libuv does).
     await wait(random.integer(1, RESET_AFTER_MS));
+    // Timers come before what has arrived: a reader in this process has its turn first, however late the timer is.
+    await nextTurn();
     to.resetAndDestroy();
     from.resetAndDestroy();
   }
