@@ -424,7 +424,7 @@ class LmdbStore implements Store {
   }
 
   async #pruneTopic(topic: string, before: number, limit: number): Promise<number> {
-    const old = this.#readNowOrThrow(() => this.#log.oldOf(topic, before, limit));
+    const old = await this.#reading(() => this.#log.oldOf(topic, before, limit));
     if (old.length === 0) return 0;
     await this.#write(() => this.#log.removeOld(topic, old));
     await this.#removeOldMarks(topic);
