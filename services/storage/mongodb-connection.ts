@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConcern, ReadPreference } from 'mongodb';
 import { hideCredentials } from '../../utils/hide-credentials';
 import { StoreOpenError } from './contract';
+import { WITH_ENDING_COMMANDS } from './mongodb-driver';
 import { messageOf } from './mongodb-errors';
 import { type Collections, collectionsOf, INDEXES, LAYOUT_VERSION } from './mongodb-layout';
 
@@ -25,6 +26,7 @@ const CONSISTENCY: DbOptions = {
 };
 
 const OPTIONS: MongoClientOptions = {
+  ...WITH_ENDING_COMMANDS,
   appName: 'tidings',
   serverSelectionTimeoutMS: SELECTION_TIMEOUT_MS,
   connectTimeoutMS: SELECTION_TIMEOUT_MS,

@@ -1,5 +1,7 @@
 /** The engine for several nodes: the contract, and what only a store behind a network, used by several, has to stand. */
 import { randomBytes } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
 import { type Db, MongoClient } from 'mongodb';
 import {
   type Appended,
@@ -509,6 +511,18 @@ function describeOutage(): void {
     expect(await claim).toMatchObject({ outcome: 'claimed' });
     expect(seqsOf(await readAll(direct, '@ben'))).toEqual([1, 2]);
     expect(seqsOf(await readAll(direct))).toEqual([1]);
+  });
+
+  it('that ends connections in the moment something is written to them holds it up, and refuses nothing', async () => {
+    const sockets = new Set<Socket>();
+    const remember = (message: unknown) => sockets.add((message as { socket: Socket }).socket);
+    subscribe('net.client.socket', remember);
+    onTestEnd(() => void unsubscribe('net.client.socket', remember));
+    const { proxy, store } = await openBehindProxy();
+    await append(store, draft());
+    for (const socket of sockets) if (socket.remotePort === proxy.port) socket.destroy();
+    // Destroyed, and not closed yet: nobody has been told.
+    expect((await append(store, draft())).seq).toBe(2);
   });
 
   it.each(['hang', 'loseAnswers'] as const)(
