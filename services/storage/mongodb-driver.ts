@@ -1,7 +1,7 @@
 /**
- * A flaw of the driver (7.9.0), mended from outside. Between the moment a socket is destroyed and its `close` event, a
- * command may still be written to it. The driver takes the refusal for a full buffer, and waits for a `drain` that never
- * comes: no timeout of its ends that. If the command was the check of a server, that server is never found again.
+ * A flaw of the driver (7.9.0), mended from outside: a command that is written to a socket between its destruction and
+ * its `close` waits for a `drain` that never comes, and no timeout of the driver ends that. If it was the check of a
+ * server, that server is never found again. See docs/decisions/0021-commands-end-with-their-connection.md.
  */
 import type { Duplex } from 'node:stream';
 import type { MongoClientOptions } from 'mongodb';

@@ -1,4 +1,5 @@
 /** What the driver throws, told as the contract wants it. */
+import { types } from 'node:util';
 import {
   MongoBulkWriteError,
   MongoError,
@@ -12,6 +13,8 @@ import { pauseBefore } from './mongodb-turns';
 
 const DUPLICATE_KEY = 11_000;
 const OUT_OF_DISK_SPACE = 14_031;
+/** Of a socket whose other end has gone, or that is about to close. */
+const WRITE_REFUSALS: ReadonlySet<unknown> = new Set(['EPIPE', 'ECONNRESET', 'ERR_STREAM_WRITE_AFTER_END']);
 
 /** Was a write refused only because something with this key is there? It may be what the write itself has stored. */
 export function isDuplicate(error: unknown): boolean {
@@ -48,8 +51,14 @@ export async function retryingDuplicates<Result>(write: () => Promise<Result>): 
 export function isLost(error: unknown): boolean {
   // A write of many documents wraps what went wrong on the way.
   const reason: unknown = error instanceof MongoBulkWriteError ? error.errorResponse : error;
-  if (reason instanceof MongoNetworkTimeoutError || !(error instanceof MongoError)) return false;
-  return reason instanceof MongoNetworkError || error.hasErrorLabel(MongoErrorLabel.RetryableWriteError);
+  if (reason instanceof MongoNetworkTimeoutError) return false;
+  if (reason instanceof MongoNetworkError || isOfSocket(reason)) return true;
+  return error instanceof MongoError && error.hasErrorLabel(MongoErrorLabel.RetryableWriteError);
+}
+
+/** The driver passes on as it is what a socket says to a write that it does not take. */
+function isOfSocket(error: unknown): boolean {
+  return types.isNativeError(error) && 'code' in error && WRITE_REFUSALS.has(error.code);
 }
 
 /** Repeats what got lost until it is answered, or no server is found: then an election has taken too long. */

@@ -513,17 +513,20 @@ function describeOutage(): void {
     expect(seqsOf(await readAll(direct))).toEqual([1]);
   });
 
-  it('that ends connections in the moment something is written to them holds it up, and refuses nothing', async () => {
-    const sockets = new Set<Socket>();
-    const remember = (message: unknown) => sockets.add((message as { socket: Socket }).socket);
-    subscribe('net.client.socket', remember);
-    onTestEnd(() => void unsubscribe('net.client.socket', remember));
-    const { proxy, store } = await openBehindProxy();
-    await append(store, draft());
-    for (const socket of sockets) if (socket.remotePort === proxy.port) socket.destroy();
-    // Destroyed, and not closed yet: nobody has been told.
-    expect((await append(store, draft())).seq).toBe(2);
-  });
+  /** Destroyed or ended, and not closed yet: the driver has not been told. */
+  it.each(['destroy', 'end'] as const)(
+    'whose connections end in the moment something is written to them (%s) holds it up, and refuses nothing',
+    async (end) => {
+      const sockets = new Set<Socket>();
+      const remember = (message: unknown) => sockets.add((message as { socket: Socket }).socket);
+      subscribe('net.client.socket', remember);
+      onTestEnd(() => void unsubscribe('net.client.socket', remember));
+      const { proxy, store } = await openBehindProxy();
+      await append(store, owned('before'));
+      for (const socket of sockets) if (socket.remotePort === proxy.port) socket[end]();
+      expect((await append(store, owned('after'))).seq).toBe(2);
+    },
+  );
 
   it.each(['hang', 'loseAnswers'] as const)(
     'that says nothing (%s) fails calls in time, and nothing is there twice',
