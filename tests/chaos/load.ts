@@ -15,7 +15,7 @@ export interface LoadParts {
 }
 
 const TICK_MS = 25;
-const SENDS_PER_SECOND = 200;
+const SENDS_PER_SECOND = 120;
 /** Beyond it the load waits: a round is about faults, not about how much two nodes can take. */
 const MAX_UNANSWERED = 100;
 /** Before the second try, and in the first. Each further one comes later and lasts longer, or a busy machine never calms down. */

@@ -178,7 +178,7 @@ export const GONE: readonly Scenario[] = [
     expected: EXPECTED,
     needs: [],
     tells: TELLS,
-    rounds: 1,
+    rounds: 2,
     run: (random) => runVanishing(random, { ways: WAYS, come: comeAsLibrary, vanish: (proxy) => proxy.hang() }),
   },
   {
@@ -188,7 +188,7 @@ export const GONE: readonly Scenario[] = [
     expected: EXPECTED,
     needs: [],
     tells: TELLS.filter((name) => !name.includes('polling')),
-    rounds: 1,
+    rounds: 2,
     run: (random) =>
       runVanishing(random, { ways: ['websocket', 'plain'], come: comeTalking, vanish: (proxy) => proxy.lose('down') }),
   },

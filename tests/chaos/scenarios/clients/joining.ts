@@ -54,7 +54,7 @@ export const JOINING: readonly Scenario[] = [
     expected: 'never lost, never twice, in order',
     needs: [],
     tells: ['joins'],
-    rounds: 1,
+    rounds: 2,
     run: runSteps,
   },
   {
@@ -64,7 +64,7 @@ export const JOINING: readonly Scenario[] = [
     expected: 'never lost, never twice, in order',
     needs: [],
     tells: ['drops'],
-    rounds: 1,
+    rounds: 2,
     run: runStorm,
   },
 ];

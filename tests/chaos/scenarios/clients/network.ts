@@ -149,7 +149,7 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['resets up', 'resets down'],
-    rounds: 1,
+    rounds: 2,
     run: runReset,
   },
   {
@@ -159,7 +159,7 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no connection lost',
     needs: [],
     tells: ['slices'],
-    rounds: 1,
+    rounds: 2,
     run: runSliced,
   },
   {
@@ -169,7 +169,7 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['moods'],
-    rounds: 1,
+    rounds: 2,
     run: runBadNetwork,
   },
 ];

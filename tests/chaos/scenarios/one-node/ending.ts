@@ -247,7 +247,7 @@ export const ENDING: readonly Scenario[] = [
       'back, exit 0 in time, nothing is lost',
     needs: [],
     tells: ['ms until ended'],
-    rounds: 1,
+    rounds: 2,
     run: runTold,
   },
   {
@@ -256,7 +256,7 @@ export const ENDING: readonly Scenario[] = [
     injected: 'others are started while one serves, and after it was killed and started again',
     expected: 'they refuse to start and say why; the first one goes on unharmed, and starts at once after SIGKILL',
     needs: [],
-    rounds: 1,
+    rounds: 2,
     run: runSecond,
   },
 ];
