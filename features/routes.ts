@@ -17,6 +17,7 @@ export function mountRoutes(app: Express, prefix: string, routes: readonly Route
   }
   for (const [path, methods] of methodsByPath) {
     const allowed = methods.includes('GET') ? [...methods, 'HEAD'] : methods;
-    app.all(prefix + path, refuseOtherMethods([...allowed, 'OPTIONS']));
+    // Not `app.all`, which makes an entry for each method that Node.js knows.
+    app.route(prefix + path).all(refuseOtherMethods([...allowed, 'OPTIONS']));
   }
 }

@@ -16,7 +16,6 @@ const scenario: Scenario = {
   expected: 'it stands',
   needs: [],
   tells: ['ms'],
-  rounds: 1,
   run: () => Promise.reject(new Error('not run here')),
 };
 

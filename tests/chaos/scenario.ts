@@ -16,8 +16,6 @@ export interface Scenario {
   readonly needs: readonly Need[];
   /** Figures that belong into the table, by name. */
   readonly tells?: readonly string[];
-  /** How often it happens in a run of the tests. A long run repeats it for as long as there is time. */
-  readonly rounds: number;
   /** Makes it happen once. Moments and amounts come from `random`, so that the same seed goes wrong in the same way. */
   run(random: Random): Promise<Outcome>;
 }

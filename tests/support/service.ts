@@ -47,7 +47,7 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
     DATA_DIR: directory,
     JWT_SECRET: TEST_SECRET,
     LOG_LEVEL: 'silent',
-    SHUTDOWN_TIMEOUT_MS: '400',
+    SHUTDOWN_TIMEOUT_MS: '200',
     RATE_LIMIT_PER_MINUTE: '1000000',
     RATE_LIMIT_SERVICE_PER_MINUTE: '1000000',
     ...options.env,

@@ -157,7 +157,6 @@ export const ACKS: readonly Scenario[] = [
     injected: 'a proxy that drops what clients say from a random message on, and resets: both transports and polling',
     expected: 'redelivered with the same id and seq from the last acknowledgement that arrived, and nothing else',
     needs: [],
-    rounds: 2,
     run: (random) => runOverAll(random, loseAcks),
   },
   {
@@ -167,7 +166,6 @@ export const ACKS: readonly Scenario[] = [
     expected: 'each is refused, and moves nobody’s cursor',
     needs: [],
     tells: ['acks'],
-    rounds: 2,
     run: runLies,
   },
   {
@@ -176,7 +174,6 @@ export const ACKS: readonly Scenario[] = [
     injected: 'two devices of a user over different transports take turns, and acknowledge a random part',
     expected: 'each device goes on from its own cursor',
     needs: [],
-    rounds: 2,
     run: (random) => runOverAll(random, takeTurns),
   },
 ];

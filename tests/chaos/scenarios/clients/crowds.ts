@@ -55,7 +55,6 @@ export const CROWDS: readonly Scenario[] = [
       'told `slow_consumer` where the wire takes it, cut, what waited is freed; nobody else notices, nothing lost',
     needs: [],
     tells: ['MiB held at most', 'MiB held after'],
-    rounds: 2,
     run: runSlow,
   },
   {
@@ -65,7 +64,6 @@ export const CROWDS: readonly Scenario[] = [
     expected: 'no error, catch-up in turn, delay of the event loop p99 below 200 ms, memory below twice the steady one',
     needs: [],
     tells: ['ms of loop delay, p99', 'memory against steady', 'overtaken'],
-    rounds: 2,
     run: runCrowd,
   },
 ];

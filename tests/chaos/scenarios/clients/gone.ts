@@ -178,7 +178,6 @@ export const GONE: readonly Scenario[] = [
     expected: EXPECTED,
     needs: [],
     tells: TELLS,
-    rounds: 2,
     run: (random) => runVanishing(random, { ways: WAYS, come: comeAsLibrary, vanish: (proxy) => proxy.hang() }),
   },
   {
@@ -188,7 +187,6 @@ export const GONE: readonly Scenario[] = [
     expected: EXPECTED,
     needs: [],
     tells: TELLS.filter((name) => !name.includes('polling')),
-    rounds: 2,
     run: (random) =>
       runVanishing(random, { ways: ['websocket', 'plain'], come: comeTalking, vanish: (proxy) => proxy.lose('down') }),
   },

@@ -54,7 +54,6 @@ export const JOINING: readonly Scenario[] = [
     expected: 'never lost, never twice, in order',
     needs: [],
     tells: ['joins'],
-    rounds: 2,
     run: runSteps,
   },
   {
@@ -64,7 +63,6 @@ export const JOINING: readonly Scenario[] = [
     expected: 'never lost, never twice, in order',
     needs: [],
     tells: ['drops'],
-    rounds: 2,
     run: runStorm,
   },
 ];

@@ -160,7 +160,6 @@ export const KEY_SET: readonly Scenario[] = [
       'keys that are there serve on; one fetch for each flood; the new key works with its first token, the withdrawn one no more; told once',
     needs: [],
     tells: ['fetches for a flood', 'ms until refused, issuer down', 'ms until refused, issuer silent'],
-    rounds: 2,
     run: runKeySet,
   },
 ];

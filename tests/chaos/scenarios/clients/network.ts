@@ -149,7 +149,6 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['resets up', 'resets down'],
-    rounds: 2,
     run: runReset,
   },
   {
@@ -159,7 +158,6 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no connection lost',
     needs: [],
     tells: ['slices'],
-    rounds: 2,
     run: runSliced,
   },
   {
@@ -169,7 +167,6 @@ export const NETWORK: readonly Scenario[] = [
     expected: 'no crash, order kept, nothing lost, no send doubled by its retry',
     needs: [],
     tells: ['moods'],
-    rounds: 2,
     run: runBadNetwork,
   },
 ];

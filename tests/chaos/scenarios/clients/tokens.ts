@@ -224,7 +224,6 @@ export const TOKENS: readonly Scenario[] = [
     expected: `told \`auth:expiring\`, closed within ${CLOSED_WITHIN_MS / 1_000} s of the end, nothing delivered after; REST refuses; who refreshes goes on; the rest comes on the next connect`,
     needs: [],
     tells: WAYS.map((way) => `ms from exp to the end, ${way}`),
-    rounds: 2,
     run: runExpired,
   },
   {
@@ -234,7 +233,6 @@ export const TOKENS: readonly Scenario[] = [
     expected: 'closed and refused on every node within 1 s, nothing delivered after, others stay',
     needs: ['mongodb', 'redis'],
     tells: [UNTIL_REVOKED],
-    rounds: 2,
     run: runRevoked,
   },
 ];

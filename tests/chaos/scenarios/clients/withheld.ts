@@ -112,7 +112,6 @@ export const WITHHELD: readonly Scenario[] = [
     expected: `never more than ${WINDOW} in flight, no leak, and everything in order once it acknowledges`,
     needs: [],
     tells: ['KiB left by connections that never acknowledge'],
-    rounds: 2,
     run: runNeverAcked,
   },
 ];

@@ -224,7 +224,6 @@ export const CLOCK: readonly Scenario[] = [
       'the order is that of `seq`, ids and seq are given once; tokens are judged with at most 60 s of tolerance; expiry and ' +
       'schedule follow the clock; heartbeats and graces do not',
     needs: [],
-    rounds: 2,
     run: runSet,
   },
 ];

@@ -145,7 +145,6 @@ export const DAMAGE: readonly Scenario[] = [
     expected: 'the start is refused and says why, or reading says so, or nothing is lost: never less without a word',
     needs: [],
     tells: ['damages', 'refused', 'told when read', 'unharmed'],
-    rounds: 2,
     run: runDamaged,
   },
 ];

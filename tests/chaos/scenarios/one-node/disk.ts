@@ -158,7 +158,6 @@ export const DISK: readonly Scenario[] = [
     expected:
       'sends are refused with 503, /readyz is 503, what is stored is delivered; recovers by itself, and nothing is lost',
     needs: ['strace'],
-    rounds: 2,
     run: runFailing,
   },
   {
@@ -170,7 +169,6 @@ export const DISK: readonly Scenario[] = [
       'sends are refused with 507, /readyz is 503, what is stored is delivered; recovers when there is space, and nothing is lost',
     needs: ['strace'],
     tells: ['disk'],
-    rounds: 2,
     run: runFull,
   },
 ];

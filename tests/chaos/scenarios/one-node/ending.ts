@@ -235,7 +235,6 @@ export const ENDING: readonly Scenario[] = [
     injected: `SIGKILL ${KILLS} times a round, at random moments of a load`,
     expected: 'nothing that was answered 2xx is lost; clients come back and catch up',
     needs: [],
-    rounds: 3,
     run: runKilled,
   },
   {
@@ -247,7 +246,6 @@ export const ENDING: readonly Scenario[] = [
       'back, exit 0 in time, nothing is lost',
     needs: [],
     tells: ['ms until ended'],
-    rounds: 2,
     run: runTold,
   },
   {
@@ -256,7 +254,6 @@ export const ENDING: readonly Scenario[] = [
     injected: 'others are started while one serves, and after it was killed and started again',
     expected: 'they refuse to start and say why; the first one goes on unharmed, and starts at once after SIGKILL',
     needs: [],
-    rounds: 2,
     run: runSecond,
   },
 ];

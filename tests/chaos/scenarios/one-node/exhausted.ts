@@ -9,7 +9,6 @@ export const EXHAUSTED: readonly Scenario[] = [
     injected: 'a low `ulimit -n`, and connections until no more are let in',
     expected: 'who is connected lives and gets messages, new ones are refused with a reason, it recovers',
     needs: [],
-    rounds: 2,
     run: runOutOfDescriptors,
   },
   {
@@ -18,7 +17,6 @@ export const EXHAUSTED: readonly Scenario[] = [
     injected: 'a small `--max-old-space-size`, readers that take nothing and many large bodies at once',
     expected: 'who is connected lives, what is new is refused as `overloaded`, it recovers, the process never ends',
     needs: [],
-    rounds: 2,
     run: runNearHeapLimit,
   },
 ];

@@ -116,7 +116,6 @@ export const HANDLERS: readonly Scenario[] = [
     expected: 'logged with the request id, counted, the caller gets `internal`, the process lives, others are served',
     needs: [],
     tells: ['faults'],
-    rounds: 2,
     run: runThrowing,
   },
 ];

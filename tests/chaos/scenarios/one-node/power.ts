@@ -122,7 +122,6 @@ export const POWER: readonly Scenario[] = [
     expected: 'a send is answered after its flush has ended',
     needs: ['strace'],
     tells: ['answers traced'],
-    rounds: 2,
     run: runPowerLost,
   },
 ];

@@ -81,7 +81,6 @@ export const STALLS: readonly Scenario[] = [
     expected: 'everybody comes back once, nothing is lost or doubled',
     needs: [],
     tells: ['ms until all are back'],
-    rounds: 2,
     run: runPaused,
   },
   {
@@ -90,7 +89,6 @@ export const STALLS: readonly Scenario[] = [
     injected: 'a loop in the process, under load',
     expected: 'no connection is lost, nothing is delivered again',
     needs: [],
-    rounds: 2,
     run: runStalled,
   },
 ];

@@ -167,7 +167,6 @@ export const BETWEEN: readonly Scenario[] = [
     expected: 'what the node was not told it finds by comparison within 5 s, and is told again afterwards',
     needs: ['mongodb', 'redis'],
     tells: ['ms after a cut', 'ms after a lag'],
-    rounds: 2,
     run: runLagging,
   },
   {
@@ -178,7 +177,6 @@ export const BETWEEN: readonly Scenario[] = [
     expected: 'both serve, and say that they are alone; when they meet again nothing is lost, doubled or reordered',
     needs: ['mongodb', 'redis'],
     tells: ['ms until delivered'],
-    rounds: 2,
     run: runApart,
   },
 ];

@@ -141,7 +141,6 @@ export const MONGODB_AWAY: readonly Scenario[] = [
       'itself, and what is sent again is there once',
     needs: ['mongodb', 'redis'],
     tells: ['ms until 503, refused', 'ms until 503, silent', 'ms until ready again'],
-    rounds: 2,
     run: runAway,
   },
   {
@@ -151,7 +150,6 @@ export const MONGODB_AWAY: readonly Scenario[] = [
     expected: 'a duplicate of its own is success: one id, one seq',
     needs: ['mongodb', 'redis'],
     tells: ['inserts repeated', 'told of a duplicate'],
-    rounds: 2,
     run: runRepeated,
   },
 ];

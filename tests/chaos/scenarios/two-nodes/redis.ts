@@ -152,7 +152,6 @@ export const REDIS_AWAY: readonly Scenario[] = [
     expected: EXPECTED,
     needs: ['mongodb', 'redis'],
     tells: ['ms until degraded', 'ms until the other node has it', 'ms until ok'],
-    rounds: 2,
     run: (random) => runAway(random, KILLED),
   },
   {
@@ -162,7 +161,6 @@ export const REDIS_AWAY: readonly Scenario[] = [
     expected: EXPECTED,
     needs: ['mongodb', 'redis'],
     tells: ['ms until degraded', 'ms of the first send', 'ms until the other node has it', 'ms until ok'],
-    rounds: 2,
     run: (random) => runAway(random, HUNG),
   },
   {
@@ -171,7 +169,6 @@ export const REDIS_AWAY: readonly Scenario[] = [
     injected: 'FLUSHALL and SCRIPT FLUSH under the nodes; then SIGKILL, and back after a moment',
     expected: 'sends, frames and presence go on; limits of requests are counted together as before',
     needs: ['mongodb', 'redis'],
-    rounds: 2,
     run: runEmpty,
   },
 ];

@@ -149,7 +149,6 @@ export const STOPPED: readonly Scenario[] = [
       'goes on, without a new connection; nothing is lost or sent twice, also of what was due meanwhile',
     needs: ['mongodb', 'redis'],
     tells: ['ms until forgotten', 'ms until listed again', 'ms until delivered'],
-    rounds: 2,
     run: runStopped,
   },
 ];

@@ -68,7 +68,6 @@ export const TOGETHER: readonly Scenario[] = [
     injected: 'SIGKILL, SIGSTOP and SIGCONT, Redis killed twice, at random moments of a load on both nodes',
     expected: 'nothing is lost, doubled, reordered or misdelivered',
     needs: ['mongodb', 'redis'],
-    rounds: 3,
     run: runTogether,
   },
 ];

@@ -70,7 +70,6 @@ export const VERSIONS: readonly Scenario[] = [
       'sort of frame that is not understood',
     needs: ['mongodb', 'redis'],
     tells: ['ms to a node of another version of frames', 'ms to one with other kinds'],
-    rounds: 2,
     run: runVersions,
   },
 ];
