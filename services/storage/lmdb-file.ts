@@ -3,7 +3,7 @@
  * overwritten ends the process by SIGBUS, SIGSEGV or abort(), so it is looked at before it is opened.
  * Offsets: `struct MDB_meta` of the LMDB version that lmdb-js carries (data format 2, 24-byte page headers).
  */
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { StoreOpenError } from './contract';
 import { DamageError, NO_PAGE, readTreeRecord, TREE_BYTES, type TreeRecord, walkFile } from './lmdb-walk';
@@ -16,9 +16,14 @@ const LAST_PAGE_OFFSET = 144;
 const TRANSACTION_OFFSET = 152;
 const MAGIC = 0xbeefc0de;
 const FORMAT_VERSION = 2;
-const PAGE_SIZES = [4_096, 8_192, 16_384, 32_768, 65_536];
+const SMALLEST_PAGE = 4_096;
+const PAGE_SIZES = [SMALLEST_PAGE, 8_192, 16_384, 32_768, 65_536];
 /** Far beyond any disk: what is greater is no number of a page. */
 const MAX_LAST_PAGE = 2n ** 40n;
+
+/** Whoever makes a store writes its headers at once: after so long a file without them is not being made any more. */
+const MAKING_MS = 500;
+const LOOK_AGAIN_MS = 5;
 
 /** The data file of a store. */
 export function dataFilePath(directory: string): string {
@@ -26,16 +31,36 @@ export function dataFilePath(directory: string): string {
 }
 
 /**
- * Reads the headers of a store's data file; where there is no file yet, there is nothing to say.
+ * Reads the headers of a store's data file; where there is no file yet, there is nothing to say. Blocks for half a second
+ * at most, while another process makes the file.
  * @throws StoreOpenError when the headers are not those of a store.
  */
 export function checkHeaders(directory: string): void {
+  const givesUpAt = performance.now() + MAKING_MS;
+  for (;;) {
+    try {
+      checkHeadersNow(directory);
+      return;
+    } catch (error) {
+      if (!isBeingMade(directory) || performance.now() > givesUpAt) throw error;
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_AGAIN_MS);
+  }
+}
+
+function checkHeadersNow(directory: string): void {
   withDataFile(directory, (file, size, path) => {
     const { pageSize, freeTree, mainTree } = readNewestMeta(file, size, path);
     // LMDB itself looks at where the trees begin as soon as it has mapped the file.
     const isMissing = ({ root }: TreeRecord) => root !== NO_PAGE && (root + 1n) * BigInt(pageSize) > BigInt(size);
     if (isMissing(freeTree) || isMissing(mainTree)) throw unreadable(path);
   });
+}
+
+/** Too short for both headers, and new: there is a moment between the making of the file and its first bytes. */
+function isBeingMade(directory: string): boolean {
+  const { size, mtimeMs } = statSync(dataFilePath(directory));
+  return size < 2 * SMALLEST_PAGE && Date.now() - mtimeMs < MAKING_MS;
 }
 
 export function hasDataFile(directory: string): boolean {

@@ -2,13 +2,14 @@
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { type Key, open as openEnvironment } from 'lmdb';
 import { type Draft, type Store, StoreOpenError } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb';
 import { DATABASES } from '../../../services/storage/lmdb-layout';
 import { systemClock } from '../../../utils/clock';
 import { describeStoreContract } from '../../contracts/store.contract';
-import { SettableClock } from '../../contracts/support';
+import { append, draft, SettableClock } from '../../contracts/support';
 import { type RunningProcess, run } from '../../support/process';
 import { type Random, seededRandom } from '../../support/random';
 import type { StoreReport } from '../../support/store-process';
@@ -195,6 +196,26 @@ describe('a second opening', () => {
     await Promise.all(rivals.map((rival) => rival.line(/^holding$|in use by process \d+/)));
     const holding = rivals.filter(({ lines }) => lines.includes('holding'));
     expect(holding.length).toBeLessThanOrEqual(1);
+  });
+
+  it('of a file that is being made waits for its headers', async () => {
+    const [made, directory] = [temporaryDirectory(), temporaryDirectory()];
+    await openLmdbStore(made, new SettableClock()).close();
+    writeFileSync(join(directory, 'data.mdb'), '');
+    // Not in this thread, which is blocked meanwhile.
+    const maker = new Worker(
+      `const { workerData, parentPort } = require('node:worker_threads');
+       const { copyFileSync } = require('node:fs');
+       parentPort.once('message', () => setTimeout(() => copyFileSync(...workerData), 50));
+       parentPort.postMessage('ready');`,
+      { eval: true, workerData: [made, directory].map((one) => join(one, 'data.mdb')) },
+    );
+    await once(maker, 'message');
+    maker.postMessage('go');
+    const store = openLmdbStore(directory, new SettableClock());
+    expect((await append(store, draft())).seq).toBe(1);
+    await store.close();
+    await maker.terminate();
   });
 });
 
