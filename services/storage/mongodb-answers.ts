@@ -13,12 +13,25 @@ import { pauseBefore } from './mongodb-turns';
 /** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
 const LEASE_MS = 60_000;
 const RENEWAL_MS = 15_000;
+/** Between two tries to give a claim back. */
+const RETURN_PACE_MS = 1_000;
 const MAX_ATTEMPTS = 30;
+
+/** A claim that nobody works on any more, or of which it is not known whether the server has it. */
+interface Returned {
+  readonly _id: string;
+  readonly nonce: ObjectId;
+  /** When its lease has ended by itself. */
+  readonly endsAt: number;
+}
 
 export class Answers {
   /** What this process is working on. Another one may have taken over what was not renewed in time. */
   readonly #held = new Map<string, ObjectId>();
+  /** What the server has not been told of yet. */
+  readonly #returned = new Set<Returned>();
   #renewal: NodeJS.Timeout | undefined;
+  #returning: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly collections: Collections,
@@ -27,8 +40,16 @@ export class Answers {
 
   async claim(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
     assertFitsKey(key.caller, key.key);
-    const _id = idOf(key);
     const nonce = new ObjectId();
+    try {
+      return await this.#claim(idOf(key), fingerprint, nonce);
+    } catch (error) {
+      void this.#giveBack(idOf(key), nonce);
+      throw error;
+    }
+  }
+
+  async #claim(_id: string, fingerprint: string, nonce: ObjectId): Promise<Claim> {
     let known = await this.#insert(this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.clock.now() }));
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
       if (known?.nonce.equals(nonce)) return this.#hold(known);
@@ -63,12 +84,13 @@ export class Answers {
 
   /** What fails now is tried again before the lease ends. */
   async #renew(): Promise<void> {
-    await this.#setFreeAt(this.clock.now() + LEASE_MS).catch(() => undefined);
+    const held = Array.from(this.#held, ([_id, nonce]) => ({ _id, nonce }));
+    await this.#setFreeAt(held, this.clock.now() + LEASE_MS).catch(() => undefined);
   }
 
-  async #setFreeAt(freeAt: number): Promise<void> {
-    if (this.#held.size === 0) return;
-    const own = { _id: { $in: [...this.#held.keys()] }, nonce: { $in: [...this.#held.values()] } };
+  async #setFreeAt(claims: readonly Pick<Returned, '_id' | 'nonce'>[], freeAt: number): Promise<void> {
+    if (claims.length === 0) return;
+    const own = { _id: { $in: claims.map(({ _id }) => _id) }, nonce: { $in: claims.map(({ nonce }) => nonce) } };
     await this.collections.answers.updateMany(own, { $set: { freeAt } });
   }
 
@@ -125,7 +147,28 @@ export class Answers {
     const nonce = this.#held.get(_id);
     if (nonce === undefined) return;
     this.#forgetHeld(_id);
-    await this.collections.answers.updateOne({ _id, nonce }, { $set: { freeAt: 0 } });
+    await this.#giveBack(_id, nonce);
+  }
+
+  /** Never fails: what the server cannot be told now it is told as soon as it can, or the lease ends. */
+  async #giveBack(_id: string, nonce: ObjectId): Promise<void> {
+    this.#returned.add({ _id, nonce, endsAt: this.clock.now() + LEASE_MS });
+    await this.#freeReturned();
+  }
+
+  async #freeReturned(): Promise<void> {
+    const now = this.clock.now();
+    for (const claim of this.#returned) if (claim.endsAt <= now) this.#returned.delete(claim);
+    const claims = [...this.#returned];
+    try {
+      await this.#setFreeAt(claims, 0);
+      for (const claim of claims) this.#returned.delete(claim);
+    } catch {
+      this.#returning ??= setTimeout(() => {
+        this.#returning = undefined;
+        void this.#freeReturned();
+      }, RETURN_PACE_MS).unref();
+    }
   }
 
   #forgetHeld(_id: string): void {
@@ -141,8 +184,10 @@ export class Answers {
   /** Ends all claims of this process: whoever was not answered may ask again. */
   async close(): Promise<void> {
     this.#stopRenewal();
-    await this.#setFreeAt(0);
+    clearTimeout(this.#returning);
+    for (const [_id, nonce] of this.#held) this.#returned.add({ _id, nonce, endsAt: Number.POSITIVE_INFINITY });
     this.#held.clear();
+    await this.#setFreeAt([...this.#returned], 0);
   }
 
   async forget(limit: number): Promise<number> {

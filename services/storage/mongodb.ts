@@ -284,8 +284,18 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#later.cancel(id, from));
   }
 
-  claimKey(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
-    return this.#call(() => this.#answers.claim(key, fingerprint));
+  async claimKey(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
+    const claiming = this.#sweep(() => this.#answers.claim(key, fingerprint));
+    try {
+      return await inTime(claiming);
+    } catch (error) {
+      // Nobody waits for it any more, and nobody would give it back.
+      void claiming.then(
+        ({ outcome }) => (outcome === 'claimed' ? this.#answers.release(key) : undefined),
+        () => undefined,
+      );
+      throw error;
+    }
   }
 
   keepAnswer(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void> {
@@ -401,8 +411,7 @@ class MongoStore implements SharedStore {
 
   /** Ends by the deadline, whatever the server does; what was begun then ends by itself, and is waited for by close(). */
   #call<Result>(work: () => Promise<Result>): Promise<Result> {
-    const late = () => new StoreError(`the database did not answer within ${CALL_DEADLINE_MS} ms`);
-    return withDeadline(this.#sweep(work), CALL_DEADLINE_MS, late);
+    return inTime(this.#sweep(work));
   }
 
   /** Has no deadline: it is made of many commands, each of which has one. */
@@ -418,4 +427,9 @@ class MongoStore implements SharedStore {
       this.#underWay.delete(done);
     }
   }
+}
+
+function inTime<Result>(work: Promise<Result>): Promise<Result> {
+  const late = () => new StoreError(`the database did not answer within ${CALL_DEADLINE_MS} ms`);
+  return withDeadline(work, CALL_DEADLINE_MS, late);
 }

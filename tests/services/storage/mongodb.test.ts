@@ -554,6 +554,27 @@ function describeOutage(): void {
     },
   );
 
+  it('that is away when a key is given back learns it afterwards', async () => {
+    const { proxy, store } = await openBehindProxy();
+    const claim = () => store.claimKey({ caller: 'service', key: 'key' }, 'body').catch(() => undefined);
+    expect(await claim()).toMatchObject({ outcome: 'claimed' });
+    proxy.cut();
+    await store.releaseKey({ caller: 'service', key: 'key' });
+    proxy.restore();
+    await eventually(claim, (again) => again?.outcome === 'claimed');
+  });
+
+  it('whose answer to a claim was lost has the key free for the next one', async () => {
+    const { proxy, store } = await openBehindProxy();
+    const claim = () => store.claimKey({ caller: 'service', key: 'key' }, 'body').catch(() => undefined);
+    // A connection that is there: the claim itself arrives.
+    await store.probe();
+    proxy.loseAnswers();
+    expect(await claim()).toBeUndefined();
+    proxy.restore();
+    await eventually(claim, (again) => again?.outcome === 'claimed');
+  });
+
   it('that comes and goes loses nothing that was answered, and leaves no gap', async () => {
     const { proxy, store } = await openBehindProxy();
     const ids = range(1, 60).map(String);

@@ -67,15 +67,11 @@ async function lose(
 ): Promise<{ readonly ms: number; readonly readyMs: number }> {
   proxy[fault]();
   const first = pair.count + 1;
-  const said = await sayOnBoth(pair);
+  const [said] = await Promise.all([sayOnBoth(pair), ...two.map((node) => expectNotReady(node, findings))]);
   for (const { status, body, answeredMs } of said) {
     const answer = `${status} ${body['code']}`;
     findings.expect(answer === '503 store_unavailable', `a send without MongoDB was answered ${answer}`);
     findings.takesAtMost('a send without MongoDB', answeredMs, DEADLINE_MS);
-  }
-  for (const { name, url } of two) {
-    const readiness = await request(`${url}/readyz`, { timeoutMs: DEADLINE_MS });
-    findings.expect(readiness?.status === 503, `${name} was ready without MongoDB: ${readiness?.status}`);
   }
   proxy.restore();
   const restoredAt = performance.now();
@@ -85,6 +81,11 @@ async function lose(
   // What was refused may have been stored: said again it is there once.
   for (let send = first; send <= pair.count; send += 1) await sayAgain(pair, findings, send);
   return { ms: longest(said), readyMs };
+}
+
+async function expectNotReady({ name, url }: ChaosNode, findings: Findings): Promise<void> {
+  const readiness = await request(`${url}/readyz`, { timeoutMs: DEADLINE_MS });
+  findings.expect(readiness?.status === 503, `${name} was ready without MongoDB: ${readiness?.status}`);
 }
 
 async function sayAgain(pair: Pair, findings: Findings, send: number): Promise<void> {
