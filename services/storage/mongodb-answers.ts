@@ -32,6 +32,7 @@ export class Answers {
   readonly #returned = new Set<Returned>();
   #renewal: NodeJS.Timeout | undefined;
   #returning: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(
     private readonly collections: Collections,
@@ -164,11 +165,13 @@ export class Answers {
       await this.#setFreeAt(claims, 0);
       for (const claim of claims) this.#returned.delete(claim);
     } catch {
-      this.#returning ??= setTimeout(() => {
-        this.#returning = undefined;
-        void this.#freeReturned();
-      }, RETURN_PACE_MS).unref();
+      if (!this.#isClosed) this.#returning ??= setTimeout(() => this.#returnAgain(), RETURN_PACE_MS).unref();
     }
+  }
+
+  #returnAgain(): void {
+    this.#returning = undefined;
+    void this.#freeReturned();
   }
 
   #forgetHeld(_id: string): void {
@@ -184,10 +187,11 @@ export class Answers {
   /** Ends all claims of this process: whoever was not answered may ask again. */
   async close(): Promise<void> {
     this.#stopRenewal();
+    this.#isClosed = true;
     clearTimeout(this.#returning);
-    for (const [_id, nonce] of this.#held) this.#returned.add({ _id, nonce, endsAt: Number.POSITIVE_INFINITY });
+    const held = Array.from(this.#held, ([_id, nonce]) => ({ _id, nonce }));
     this.#held.clear();
-    await this.#setFreeAt([...this.#returned], 0);
+    await this.#setFreeAt([...held, ...this.#returned], 0);
   }
 
   async forget(limit: number): Promise<number> {
