@@ -4,6 +4,7 @@
  */
 import { ObjectId } from 'mongodb';
 import type { Clock } from '../../utils/clock';
+import { FollowingFlight } from '../../utils/single-flight';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from './contract';
 import { CALL_DEADLINE_MS } from './mongodb-connection';
 import { isDuplicate, retryingDuplicates, retryingLost } from './mongodb-errors';
@@ -17,10 +18,10 @@ const RENEWAL_MS = 15_000;
 const RETURN_PACE_MS = 1_000;
 const MAX_ATTEMPTS = 30;
 
+type Claimed = Pick<AnswerDoc, '_id' | 'nonce'>;
+
 /** A claim that nobody works on any more, or of which it is not known whether the server has it. */
-interface Returned {
-  readonly _id: string;
-  readonly nonce: ObjectId;
+interface Returned extends Claimed {
   /** When its lease has ended by itself. */
   readonly endsAt: number;
 }
@@ -30,6 +31,8 @@ export class Answers {
   readonly #held = new Map<string, ObjectId>();
   /** What the server has not been told of yet. */
   readonly #returned = new Set<Returned>();
+  /** Many give back at once when the server goes away: one statement is for all of them. */
+  readonly #returns = new FollowingFlight(() => this.#freeReturned());
   #renewal: NodeJS.Timeout | undefined;
   #returning: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -85,11 +88,14 @@ export class Answers {
 
   /** What fails now is tried again before the lease ends. */
   async #renew(): Promise<void> {
-    const held = Array.from(this.#held, ([_id, nonce]) => ({ _id, nonce }));
-    await this.#setFreeAt(held, this.clock.now() + LEASE_MS).catch(() => undefined);
+    await this.#setFreeAt(this.#listHeld(), this.clock.now() + LEASE_MS).catch(() => undefined);
   }
 
-  async #setFreeAt(claims: readonly Pick<Returned, '_id' | 'nonce'>[], freeAt: number): Promise<void> {
+  #listHeld(): Claimed[] {
+    return Array.from(this.#held, ([_id, nonce]) => ({ _id, nonce }));
+  }
+
+  async #setFreeAt(claims: readonly Claimed[], freeAt: number): Promise<void> {
     if (claims.length === 0) return;
     const own = { _id: { $in: claims.map(({ _id }) => _id) }, nonce: { $in: claims.map(({ nonce }) => nonce) } };
     await this.collections.answers.updateMany(own, { $set: { freeAt } });
@@ -154,7 +160,7 @@ export class Answers {
   /** Never fails: what the server cannot be told now it is told as soon as it can, or the lease ends. */
   async #giveBack(_id: string, nonce: ObjectId): Promise<void> {
     this.#returned.add({ _id, nonce, endsAt: this.clock.now() + LEASE_MS });
-    await this.#freeReturned();
+    await this.#returns.run();
   }
 
   async #freeReturned(): Promise<void> {
@@ -171,7 +177,7 @@ export class Answers {
 
   #returnAgain(): void {
     this.#returning = undefined;
-    void this.#freeReturned();
+    void this.#returns.run();
   }
 
   #forgetHeld(_id: string): void {
@@ -189,7 +195,7 @@ export class Answers {
     this.#stopRenewal();
     this.#isClosed = true;
     clearTimeout(this.#returning);
-    const held = Array.from(this.#held, ([_id, nonce]) => ({ _id, nonce }));
+    const held = this.#listHeld();
     this.#held.clear();
     await this.#setFreeAt([...held, ...this.#returned], 0);
   }

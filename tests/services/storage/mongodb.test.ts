@@ -470,6 +470,12 @@ function describeOutage(): void {
     }
   }
 
+  const KEY = { caller: 'service', key: 'key' };
+
+  function tryToClaim(store: Store) {
+    return store.claimKey(KEY, 'body').catch(() => undefined);
+  }
+
   it('that is gone fails calls with StoreError in time, and is found again by itself', async () => {
     const { proxy, store } = await openBehindProxy();
     await append(store, owned('before'));
@@ -556,17 +562,17 @@ function describeOutage(): void {
 
   it('that is away when a key is given back learns it afterwards', async () => {
     const { proxy, store } = await openBehindProxy();
-    const claim = () => store.claimKey({ caller: 'service', key: 'key' }, 'body').catch(() => undefined);
+    const claim = () => tryToClaim(store);
     expect(await claim()).toMatchObject({ outcome: 'claimed' });
     proxy.cut();
-    await store.releaseKey({ caller: 'service', key: 'key' });
+    await store.releaseKey(KEY);
     proxy.restore();
     await eventually(claim, (again) => again?.outcome === 'claimed');
   });
 
   it('whose answer to a claim was lost has the key free for the next one', async () => {
     const { proxy, store } = await openBehindProxy();
-    const claim = () => store.claimKey({ caller: 'service', key: 'key' }, 'body').catch(() => undefined);
+    const claim = () => tryToClaim(store);
     // A connection that is there: the claim itself arrives.
     await store.probe();
     proxy.loseAnswers();
