@@ -30,7 +30,6 @@ import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
 import { HeapGuard } from './services/heap-guard';
-import { HttpRequest } from './services/http-request';
 import { KeySet } from './services/key-set';
 import { createLogger, type Logger } from './services/logger';
 import { createMetrics, registerGauges } from './services/metrics';
@@ -122,14 +121,6 @@ export async function createApplication(config: Config, overrides: Overrides = {
     logger,
     maxBufferedBytes: config.MAX_BUFFERED_BYTES,
   });
-  const httpServer = createServer({
-    IncomingMessage: HttpRequest,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
-  });
-  openFiles.guard(httpServer);
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
   const roster = new Roster({ connections, cluster, presence, cursors, clock });
   registerGauges(metrics.registry, {
@@ -217,8 +208,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const startedAt = process.hrtime.bigint();
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
   const health = { store, live, metrics, heap, isStopping: () => isStopping, uptimeSeconds };
-  // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
-  const handleRequest = createHttpApplication({
+  const http = createHttpApplication({
     config,
     logger,
     tokens,
@@ -236,9 +226,18 @@ export async function createApplication(config: Config, overrides: Overrides = {
     carryOut,
     makeDevelopmentToken: isOwnSecret ? makeToken : undefined,
   });
+  const httpServer = createServer({
+    ...http.classes,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
+  });
+  openFiles.guard(httpServer);
+  // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
   httpServer.on('request', (request, response) => {
     // Express knows no answer to a target that is no URL.
-    handleRequest(request, response, () => refuseTarget(request, response, metrics));
+    http.handle(request, response, () => refuseTarget(request, response, metrics));
   });
   // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
   httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));

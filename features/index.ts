@@ -31,6 +31,7 @@ import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
 import { refuseBodyWhileShort, refuseWhileShort } from './guards/refuse-while-short';
 import { createSendOnce } from './guards/send-once';
 import { type HealthParts, healthRoutes } from './health';
+import { createHttpClasses, type HttpClasses } from './http-classes';
 import { inboxRoutes } from './inbox';
 import { messageRoutes } from './messages';
 import { refuseUnknownPath, renderError } from './render-error';
@@ -43,7 +44,13 @@ import { userRoutes } from './users';
 import { websocketRoutes } from './websocket';
 
 /** Answers a request; `onUnanswered` is called for one that no route and no error handler has met. */
-export type HttpHandler = (request: IncomingMessage, response: ServerResponse, onUnanswered: () => void) => void;
+type HttpHandler = (request: IncomingMessage, response: ServerResponse, onUnanswered: () => void) => void;
+
+export interface HttpApplication {
+  readonly handle: HttpHandler;
+  /** Of which the server makes requests and responses. */
+  readonly classes: HttpClasses;
+}
 
 export interface HttpParts {
   readonly config: Config;
@@ -80,7 +87,7 @@ const API_HEADERS = {
 } as const;
 
 /** Builds the Express application: routes first, each with only the guards that it needs. */
-export function createHttpApplication(parts: HttpParts): HttpHandler {
+export function createHttpApplication(parts: HttpParts): HttpApplication {
   const { config, logger, tokens, health } = parts;
   const { heap } = health;
   const guards: Guards = {
@@ -121,7 +128,7 @@ export function createHttpApplication(parts: HttpParts): HttpHandler {
   app.use(refuseUnknownPath);
   app.use(limitRefusals(config, parts.cluster, health.metrics));
   app.use(renderError(logger, health.metrics));
-  return app as unknown as HttpHandler;
+  return { handle: app as unknown as HttpHandler, classes: createHttpClasses(app) };
 }
 
 /** Names the request, and gives keep-alive connections up while the service stops. */

@@ -1,6 +1,12 @@
-/** Requests that offer another protocol than WebSocket are requests like any other. */
+/**
+ * What requests and responses are made of: requests that offer another protocol than WebSocket are requests like any
+ * other, and Express finds the prototypes that it would set.
+ */
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import express from 'express';
+import { createHttpClasses } from '../../features/http-classes';
 import { connectPlain } from '../support/plain-client';
 import { startService, type TestService } from '../support/service';
 import { onTestEnd } from '../support/temporary';
@@ -55,4 +61,27 @@ it('a WebSocket is one, on both endpoints', async () => {
   const service = await startService();
   await (await service.connect('anna')).next('sync:done');
   await (await connectPlain(service.url, 'anna')).next('sync:done');
+});
+
+it('Express changes no prototype of a request or response', async () => {
+  const app = express();
+  const server = createServer(createHttpClasses(app), app).listen(0, '127.0.0.1');
+  onTestEnd(() => {
+    server.close();
+  });
+  await once(server, 'listening');
+  const prototypes: unknown[] = [];
+  server.prependListener('request', (request, response) => {
+    prototypes.push(Object.getPrototypeOf(request), Object.getPrototypeOf(response));
+  });
+  app.get('/', (request, response) => {
+    prototypes.push(Object.getPrototypeOf(request), Object.getPrototypeOf(response));
+    response.json({ path: request.path, isOurs: request.app === app });
+  });
+  const { port } = server.address() as AddressInfo;
+  const answer = await fetch(`http://127.0.0.1:${port}/`);
+  expect(await answer.json()).toEqual({ path: '/', isOurs: true });
+  expect(prototypes).toHaveLength(4);
+  expect(prototypes[2]).toBe(prototypes[0]);
+  expect(prototypes[3]).toBe(prototypes[1]);
 });

@@ -1,0 +1,47 @@
+/** The classes of which Node makes requests and responses, as Express wants them. */
+import { IncomingMessage, ServerResponse } from 'node:http';
+
+/** What Express sets as prototypes of a request and its response. */
+export interface HttpPrototypes {
+  request: object;
+  response: object;
+}
+
+/** For `createServer`. */
+export interface HttpClasses {
+  readonly IncomingMessage: typeof IncomingMessage;
+  readonly ServerResponse: typeof ServerResponse;
+}
+
+/** What Node's parser says: the peer asks for another protocol. */
+const asksForUpgrade = new WeakSet<IncomingMessage>();
+
+/**
+ * Makes requests and responses be born with the prototypes that an application of Express sets, instead of being given
+ * them later: an object whose prototype changes has a shape that V8 has not seen, and each access to it is looked up
+ * anew. See docs/decisions/0022-born-as-express-wants-them.md.
+ */
+export function createHttpClasses(application: HttpPrototypes): HttpClasses {
+  /**
+   * Only a WebSocket takes a connection over. Clients that offer another protocol beside a request, as Java's HttpClient
+   * does with `Upgrade: h2c`, are answered in HTTP/1.1: RFC 9110, section 7.8 lets a server ignore the offer. Node reads
+   * `upgrade` once the headers are known, and hands the connection over when it is true.
+   */
+  class HttpRequest extends IncomingMessage {
+    get upgrade(): boolean {
+      if (!asksForUpgrade.has(this)) return false;
+      return this.method === 'CONNECT' || this.headers.upgrade?.toLowerCase() === 'websocket';
+    }
+
+    set upgrade(isAskedFor: boolean | null) {
+      if (isAskedFor === true) asksForUpgrade.add(this);
+      else asksForUpgrade.delete(this);
+    }
+  }
+  class HttpResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {}
+  Object.setPrototypeOf(HttpRequest.prototype, application.request);
+  Object.setPrototypeOf(HttpResponse.prototype, application.response);
+  application.request = HttpRequest.prototype;
+  application.response = HttpResponse.prototype;
+  return { IncomingMessage: HttpRequest, ServerResponse: HttpResponse };
+}
