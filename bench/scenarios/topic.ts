@@ -1,16 +1,17 @@
 import {
   type Audience,
+  type AudienceKey,
   audienceUserAt,
   createAudience,
   createAudienceFigures,
   growAudience,
-  measureAudience,
+  measureAudiences,
 } from '../support/audience';
-import { atMostPeerTimes, compareServers, type Layout } from '../support/comparison';
+import { atMostPeerTimes, compareServers, type Layout, type Opponents } from '../support/comparison';
 import { HttpConnection } from '../support/http-connection';
 import type { BenchOptions } from '../support/options';
 import type { Section } from '../support/report';
-import { runRounds } from '../support/rounds';
+import { type Round, repeatRounds } from '../support/rounds';
 import { type Contestant, RAW_WS, RAW_WS_AGAIN, TIDINGS_PLAIN, TIDINGS_SOCKET_IO } from '../support/server-kinds';
 import { type RunningServer, withServers } from '../support/servers';
 import { createUserToken } from '../support/tokens';
@@ -20,13 +21,29 @@ const JOINING_AT_ONCE = 32;
 
 interface Plan {
   readonly members: number;
+  /** How often each pair is measured. */
   readonly rounds: number;
-  readonly warmUp: number;
+  /** Messages to the first members alone, until the code that runs once for each message is compiled. */
+  readonly warmUp: { readonly members: number; readonly messages: number };
+  /** Messages to all members, before those that count. */
+  readonly settling: number;
   readonly messages: number;
 }
 
-const FULL_PLAN: Plan = { members: 1000, rounds: 7, warmUp: 500, messages: 300 };
-const QUICK_PLAN: Plan = { members: 100, rounds: 1, warmUp: 5, messages: 30 };
+const FULL_PLAN: Plan = {
+  members: 1000,
+  rounds: 5,
+  warmUp: { members: 50, messages: 2000 },
+  settling: 200,
+  messages: 300,
+};
+const QUICK_PLAN: Plan = {
+  members: 100,
+  rounds: 1,
+  warmUp: { members: 10, messages: 5 },
+  settling: 5,
+  messages: 30,
+};
 
 const LAYOUT: Layout = {
   columns: [TIDINGS_PLAIN, TIDINGS_SOCKET_IO, RAW_WS],
@@ -44,36 +61,38 @@ const FIGURES = createAudienceFigures('message', TARGET);
 export async function runTopic(options: BenchOptions): Promise<Section[]> {
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
   const title = `Topic message to ${plan.members} sockets`;
-  const rounds = await withServers(chooseTopicContestants(options), async (servers) => {
-    const audiences: Audience[] = [];
-    for (const server of servers) audiences.push(await gatherMembers(server, plan));
-    for (const audience of audiences) await measureAudience(audience, plan.warmUp);
-    return runRounds(title, audiences, {
-      count: plan.rounds,
-      measure: (audience) => measureAudience(audience, plan.messages),
-    });
-  });
+  const pairs = options.isPeersOnly ? [LAYOUT.noise] : [...LAYOUT.pairs, LAYOUT.noise];
+  // Two processes of one program differ for as long as they run, so every round has processes of its own.
+  const turns = Array.from({ length: plan.rounds }, (_, i) => pairs.map((pair) => inOrder(pair, i))).flat();
+  const rounds = await repeatRounds(title, turns, (pair) => measurePair(pair, plan));
   return [compareServers(title, FIGURES, rounds, LAYOUT)];
 }
 
-/** In the order of the first round. */
-function chooseTopicContestants({ isPeersOnly }: BenchOptions): Contestant[] {
-  return isPeersOnly ? [RAW_WS, RAW_WS_AGAIN] : [TIDINGS_PLAIN, RAW_WS, TIDINGS_SOCKET_IO, RAW_WS_AGAIN];
+/** Who is first in one round is second in the next. */
+function inOrder(pair: Opponents, round: number): readonly Contestant[] {
+  return round % 2 === 0 ? pair : pair.toReversed();
+}
+
+async function measurePair(pair: readonly Contestant[], plan: Plan): Promise<Round<AudienceKey>> {
+  return withServers(pair, async (servers) => {
+    const audiences = await Promise.all(servers.map((server) => prepareTopic(server, plan)));
+    for (const audience of audiences) await growAudience(audience, plan.warmUp.members);
+    await measureAudiences(audiences, plan.warmUp.messages);
+    for (const audience of audiences) await growAudience(audience, plan.members);
+    await measureAudiences(audiences, plan.settling);
+    return measureAudiences(audiences, plan.messages);
+  });
 }
 
 /** Raw ws knows no topics: there, a message to the members is one to all sockets. */
-async function gatherMembers(server: RunningServer, { members }: Plan): Promise<Audience> {
+async function prepareTopic(server: RunningServer, { members }: Plan): Promise<Audience> {
   const { topicsPath, broadcastPath } = server.kind;
   if (topicsPath !== undefined) await createTopic(server, topicsPath, members);
-  const path = topicsPath === undefined ? broadcastPath : `${topicsPath}/${TOPIC}/messages`;
-  const audience = createAudience(server, path);
-  await growAudience(audience, members);
-  return audience;
+  return createAudience(server, topicsPath === undefined ? broadcastPath : `${topicsPath}/${TOPIC}/messages`);
 }
 
 /** The first user owns the topic and is in it thereby; the others join. */
 async function createTopic(server: RunningServer, topicsPath: string, members: number): Promise<void> {
-  process.stderr.write(`topic: ${members} users join on ${server.label}\n`);
   const content = { name: TOPIC, isPrivate: false };
   await postAs(server, 0, { path: topicsPath, status: 201, content });
   let next = 1;

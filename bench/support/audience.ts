@@ -1,6 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Figure, Target } from './comparison';
 import { HttpConnection } from './http-connection';
-import { measureUsage } from './process-stats';
+import { PUT_OFF_WORK_MS, readCpuMicros } from './process-stats';
 import { connectReceivers } from './receivers';
 import type { Sample } from './rounds';
 import type { RunningServer } from './servers';
@@ -8,6 +9,9 @@ import { Tally } from './tally';
 import { createServiceToken } from './tokens';
 
 const TEXT = 'x'.repeat(128);
+
+/** Few enough that turns come by within seconds, and enough that a server works with warm caches for most of one. */
+const MESSAGES_IN_A_ROW = 25;
 
 export type AudienceKey = 'cpu' | 'throughput' | 'clientBusy';
 
@@ -50,21 +54,71 @@ export async function growAudience(audience: Audience, size: number): Promise<vo
   audience.size = size;
 }
 
-/** Sends `messages` to the audience, each when everybody has the one before. */
+/**
+ * Sends `messages` to each of the audiences, a few to one and then a few to the next, so that a machine that is faster
+ * for some seconds is so for all of them. Each message goes out when everybody has the one before.
+ */
+export async function measureAudiences(
+  audiences: readonly Audience[],
+  messages: number,
+): Promise<Map<string, Sample<AudienceKey>>> {
+  const sendings = await Promise.all(audiences.map(beginSending));
+  for (let sent = 0; sent < messages; sent += MESSAGES_IN_A_ROW) {
+    const count = Math.min(MESSAGES_IN_A_ROW, messages - sent);
+    for (const sending of sendings) await sendSome(sending, count);
+    sendings.reverse();
+  }
+  await delay(PUT_OFF_WORK_MS);
+  return new Map(sendings.map((sending) => [sending.audience.label, endSending(sending)]));
+}
+
+/** The same for one audience alone. */
 export async function measureAudience(audience: Audience, messages: number): Promise<Sample<AudienceKey>> {
-  const { server, tally, size } = audience;
+  const [sample] = (await measureAudiences([audience], messages)).values();
+  if (sample === undefined) throw new Error(`${audience.label} was not measured`);
+  return sample;
+}
+
+/** What sending to one audience has taken so far. */
+interface Sending {
+  readonly audience: Audience;
+  readonly connection: HttpConnection;
+  readonly cpuBefore: number;
+  messages: number;
+  /** Its own turns alone. */
+  elapsedMs: number;
+  clientCpuMs: number;
+}
+
+async function beginSending(audience: Audience): Promise<Sending> {
+  const { server, tally } = audience;
   const connection = await HttpConnection.open(server.port, createServiceToken());
   tally.begin();
-  const usage = await measureUsage(server.pid, async () => {
-    for (let i = 1; i <= messages; i += 1) await sendOne(audience, connection, i * size);
-  });
+  return { audience, connection, cpuBefore: readCpuMicros(server.pid), messages: 0, elapsedMs: 0, clientCpuMs: 0 };
+}
+
+async function sendSome(sending: Sending, count: number): Promise<void> {
+  const { audience, connection } = sending;
+  const clientBefore = process.cpuUsage();
+  const startedAt = performance.now();
+  for (let i = 0; i < count; i += 1) {
+    sending.messages += 1;
+    await sendOne(audience, connection, sending.messages * audience.size);
+  }
+  sending.elapsedMs += performance.now() - startedAt;
+  const { user, system } = process.cpuUsage(clientBefore);
+  sending.clientCpuMs += (user + system) / 1000;
+}
+
+/** What the server did in the turns of others counts, too: it is what it had put off, and what it always does. */
+function endSending({ audience, connection, ...sending }: Sending): Sample<AudienceKey> {
+  const { server, tally, size } = audience;
   connection.close();
-  const deliveries = messages * size;
-  const throughput = (deliveries / usage.elapsedMs) * 1000;
-  return {
-    figures: { cpu: usage.cpuMicros / deliveries, throughput, clientBusy: usage.clientShare * 100 },
-    faults: tally.findFaults(deliveries),
-  };
+  const deliveries = sending.messages * size;
+  const cpu = (readCpuMicros(server.pid) - sending.cpuBefore) / deliveries;
+  const throughput = (deliveries / sending.elapsedMs) * 1000;
+  const clientBusy = (sending.clientCpuMs / sending.elapsedMs) * 100;
+  return { figures: { cpu, throughput, clientBusy }, faults: tally.findFaults(deliveries) };
 }
 
 /** Waits until everybody has it: a slow reader would otherwise change what one write carries. */

@@ -20,7 +20,7 @@ export interface Figure<Key extends string> {
 }
 
 /** Two servers that are compared: the first by the second. */
-type Opponents = readonly [Contestant, Contestant];
+export type Opponents = readonly [Contestant, Contestant];
 
 /** Who has a column in a table, and who is compared with whom. */
 export interface Layout {

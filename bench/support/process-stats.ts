@@ -11,7 +11,7 @@ function readMicrosPerTick(): number {
 }
 
 /** Write-behind, expiry and garbage collection put work off: it belongs to the requests that caused it. */
-const PUT_OFF_WORK_MS = 1000;
+export const PUT_OFF_WORK_MS = 1000;
 
 const SAMPLING_INTERVAL_MS = 100;
 

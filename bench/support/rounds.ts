@@ -15,19 +15,31 @@ interface Labelled {
 }
 
 /** Measures all subjects in turn, `count` times: A B C, then C B A, so that a drift of the machine hits all alike. */
-export async function runRounds<Subject extends Labelled, Key extends string>(
+export function runRounds<Subject extends Labelled, Key extends string>(
   title: string,
   subjects: readonly Subject[],
   { count, measure }: { readonly count: number; measure(subject: Subject): Promise<Sample<Key>> },
 ): Promise<Round<Key>[]> {
-  const rounds: Round<Key>[] = [];
-  for (let i = 0; i < count; i += 1) {
-    process.stderr.write(`${title}: round ${i + 1} of ${count}\n`);
+  const orders = Array.from({ length: count }, (_, i) => (i % 2 === 0 ? subjects : subjects.toReversed()));
+  return repeatRounds(title, orders, async (order) => {
     const round = new Map<string, Sample<Key>>();
-    for (const subject of i % 2 === 0 ? subjects : subjects.toReversed()) {
+    for (const subject of order) {
       round.set(subject.label, await withDeadline(`${title}, ${subject.label}`, measure(subject)));
     }
-    rounds.push(round);
+    return round;
+  });
+}
+
+/** Measures one round for each of the turns, and tells which one is under way. */
+export async function repeatRounds<Turn, Key extends string>(
+  title: string,
+  turns: readonly Turn[],
+  measureRound: (turn: Turn) => Promise<Round<Key>>,
+): Promise<Round<Key>[]> {
+  const rounds: Round<Key>[] = [];
+  for (const [i, turn] of turns.entries()) {
+    process.stderr.write(`${title}: round ${i + 1} of ${turns.length}\n`);
+    rounds.push(await measureRound(turn));
   }
   return rounds;
 }
