@@ -11,6 +11,7 @@ import { fixedKey } from '../../services/token-keys';
 import { createTokens } from '../../services/tokens';
 import { systemClock } from '../../utils/clock';
 import { openClient } from '../support/client';
+import { ShiftedClock } from '../support/clock';
 import { startService, TEST_SECRET, type TestService, testToken } from '../support/service';
 import { startTcpProxy } from '../support/tcp-proxy';
 import { onTestEnd } from '../support/temporary';
@@ -112,9 +113,12 @@ describe.each([
   });
 
   it('ends when the token expires that somebody gave', async () => {
-    const service = await startService();
-    const token = testToken('anna', { lifetimeSeconds: 1 });
+    const clock = new ShiftedClock();
+    const service = await startService({ overrides: { clock } });
+    const token = testToken('anna', { lifetimeSeconds: 1_000 });
     const given = startCommand(listen, ['--url', service.url, '--token', token, ...transport]);
+    await given.line(UP_TO_DATE);
+    clock.shift(1_000_000);
     const { code, stderr } = await given.finished;
     expect(code).toBe(1);
     expect(stderr).toMatch(/The token has expired: make a new one with npm run token -- --sub NAME\.\n$/);
