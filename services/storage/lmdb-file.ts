@@ -49,8 +49,10 @@ export function checkHeaders(directory: string): void {
 }
 
 function checkHeadersNow(directory: string): void {
-  withDataFile(directory, (file, size, path) => {
-    const { pageSize, freeTree, mainTree } = readNewestMeta(file, size, path);
+  withDataFile(directory, (file, path) => {
+    const { pageSize, freeTree, mainTree } = readNewestMeta(file, path);
+    // Asked after the header was read: another process may be writing, and a header is written after its pages.
+    const { size } = fstatSync(file);
     // LMDB itself looks at where the trees begin as soon as it has mapped the file.
     const isMissing = ({ root }: TreeRecord) => root !== NO_PAGE && (root + 1n) * BigInt(pageSize) > BigInt(size);
     if (isMissing(freeTree) || isMissing(mainTree)) throw unreadable(path);
@@ -72,9 +74,9 @@ export function hasDataFile(directory: string): boolean {
  * @throws StoreOpenError when its pages do not fit together.
  */
 export function checkPages(directory: string): void {
-  withDataFile(directory, (file, size, path) => {
+  withDataFile(directory, (file, path) => {
     try {
-      walkFile(file, size, readNewestMeta(file, size, path));
+      walkFile(file, fstatSync(file).size, readNewestMeta(file, path));
     } catch (error) {
       if (!(error instanceof DamageError)) throw error;
       throw new StoreOpenError(
@@ -85,12 +87,12 @@ export function checkPages(directory: string): void {
   });
 }
 
-function withDataFile(directory: string, work: (file: number, size: number, path: string) => void): void {
+function withDataFile(directory: string, work: (file: number, path: string) => void): void {
   if (!hasDataFile(directory)) return;
   const path = dataFilePath(directory);
   const file = openSync(path, 'r');
   try {
-    work(file, fstatSync(file).size, path);
+    work(file, path);
   } finally {
     closeSync(file);
   }
@@ -104,7 +106,7 @@ export interface Meta {
   readonly mainTree: TreeRecord;
 }
 
-function readNewestMeta(file: number, _size: number, path: string): Meta {
+function readNewestMeta(file: number, path: string): Meta {
   const first = readMeta(file, 0, path);
   const second = readMeta(file, first.pageSize, path);
   if (second.pageSize !== first.pageSize) throw unreadable(path);

@@ -1,11 +1,12 @@
 /** The embedded engine: the contract, and what only a store in files has to stand. */
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Key, open as openEnvironment } from 'lmdb';
 import { type Draft, type Store, StoreOpenError } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb';
+import { checkHeaders } from '../../../services/storage/lmdb-file';
 import { DATABASES } from '../../../services/storage/lmdb-layout';
 import { systemClock } from '../../../utils/clock';
 import { describeStoreContract } from '../../contracts/store.contract';
@@ -188,6 +189,27 @@ describe('a second opening', () => {
       message: expect.stringContaining(`is in use by process ${process.pid}`),
     });
     expect(await store.head('@anna')).toBe(seq);
+  });
+
+  it('of a file that grows while it is looked at is not told of damage', async () => {
+    const directory = temporaryDirectory();
+    const file = join(directory, 'data.mdb');
+    const store = openLmdbStore(directory, new SettableClock());
+    const before = readFileSync(file);
+    await store.append(draftOf(1, 'x'.repeat(10 * PAGE_BYTES)));
+    await store.close();
+    const after = readFileSync(file);
+    expect(after.length).toBeGreaterThan(before.length);
+    writeFileSync(file, before);
+    const { fstatSync } = fs;
+    const sizing = jest.spyOn(fs, 'fstatSync').mockImplementationOnce((descriptor) => {
+      const status = fstatSync(descriptor);
+      writeFileSync(file, after);
+      return status;
+    });
+    onTestEnd(() => sizing.mockRestore());
+    checkHeaders(directory);
+    expect(sizing).toHaveBeenCalledTimes(1);
   });
 
   it('at the same moment leaves at most one process with the store', async () => {
