@@ -7,11 +7,11 @@ import {
   growAudience,
   measureAudiences,
 } from '../support/audience';
-import { atMostPeerTimes, compareServers, type Layout, type Opponents } from '../support/comparison';
+import { atMostPeerTimes, compareServers, type Layout } from '../support/comparison';
 import { HttpConnection } from '../support/http-connection';
 import type { BenchOptions } from '../support/options';
 import type { Section } from '../support/report';
-import { type Round, repeatRounds } from '../support/rounds';
+import { inOrderOf, type Round, repeatRounds } from '../support/rounds';
 import { type Contestant, RAW_WS, RAW_WS_AGAIN, TIDINGS_PLAIN, TIDINGS_SOCKET_IO } from '../support/server-kinds';
 import { type RunningServer, withServers } from '../support/servers';
 import { createUserToken } from '../support/tokens';
@@ -63,14 +63,9 @@ export async function runTopic(options: BenchOptions): Promise<Section[]> {
   const title = `Topic message to ${plan.members} sockets`;
   const pairs = options.isPeersOnly ? [LAYOUT.noise] : [...LAYOUT.pairs, LAYOUT.noise];
   // Two processes of one program differ for as long as they run, so every round has processes of its own.
-  const turns = Array.from({ length: plan.rounds }, (_, i) => pairs.map((pair) => inOrder(pair, i))).flat();
+  const turns = Array.from({ length: plan.rounds }, (_, i) => pairs.map((pair) => inOrderOf(i, pair))).flat();
   const rounds = await repeatRounds(title, turns, (pair) => measurePair(pair, plan));
   return [compareServers(title, FIGURES, rounds, LAYOUT)];
-}
-
-/** Who is first in one round is second in the next. */
-function inOrder(pair: Opponents, round: number): readonly Contestant[] {
-  return round % 2 === 0 ? pair : pair.toReversed();
 }
 
 async function measurePair(pair: readonly Contestant[], plan: Plan): Promise<Round<AudienceKey>> {

@@ -1,9 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Figure, Target } from './comparison';
 import { HttpConnection } from './http-connection';
-import { PUT_OFF_WORK_MS, readCpuMicros } from './process-stats';
+import { UsageMeter } from './process-stats';
 import { connectReceivers } from './receivers';
-import type { Sample } from './rounds';
+import type { Round, Sample } from './rounds';
 import type { RunningServer } from './servers';
 import { Tally } from './tally';
 import { createServiceToken } from './tokens';
@@ -58,18 +57,14 @@ export async function growAudience(audience: Audience, size: number): Promise<vo
  * Sends `messages` to each of the audiences, a few to one and then a few to the next, so that a machine that is faster
  * for some seconds is so for all of them. Each message goes out when everybody has the one before.
  */
-export async function measureAudiences(
-  audiences: readonly Audience[],
-  messages: number,
-): Promise<Map<string, Sample<AudienceKey>>> {
+export async function measureAudiences(audiences: readonly Audience[], messages: number): Promise<Round<AudienceKey>> {
   const sendings = await Promise.all(audiences.map(beginSending));
   for (let sent = 0; sent < messages; sent += MESSAGES_IN_A_ROW) {
     const count = Math.min(MESSAGES_IN_A_ROW, messages - sent);
     for (const sending of sendings) await sendSome(sending, count);
     sendings.reverse();
   }
-  await delay(PUT_OFF_WORK_MS);
-  return new Map(sendings.map((sending) => [sending.audience.label, endSending(sending)]));
+  return new Map(await Promise.all(sendings.map(endSending)));
 }
 
 /** The same for one audience alone. */
@@ -79,46 +74,39 @@ export async function measureAudience(audience: Audience, messages: number): Pro
   return sample;
 }
 
-/** What sending to one audience has taken so far. */
+/** Messages on their way to one audience. */
 interface Sending {
   readonly audience: Audience;
   readonly connection: HttpConnection;
-  readonly cpuBefore: number;
+  readonly meter: UsageMeter;
   messages: number;
-  /** Its own turns alone. */
-  elapsedMs: number;
-  clientCpuMs: number;
 }
 
 async function beginSending(audience: Audience): Promise<Sending> {
   const { server, tally } = audience;
   const connection = await HttpConnection.open(server.port, createServiceToken());
   tally.begin();
-  return { audience, connection, cpuBefore: readCpuMicros(server.pid), messages: 0, elapsedMs: 0, clientCpuMs: 0 };
+  return { audience, connection, meter: new UsageMeter(server.pid), messages: 0 };
 }
 
 async function sendSome(sending: Sending, count: number): Promise<void> {
-  const { audience, connection } = sending;
-  const clientBefore = process.cpuUsage();
-  const startedAt = performance.now();
-  for (let i = 0; i < count; i += 1) {
-    sending.messages += 1;
-    await sendOne(audience, connection, sending.messages * audience.size);
-  }
-  sending.elapsedMs += performance.now() - startedAt;
-  const { user, system } = process.cpuUsage(clientBefore);
-  sending.clientCpuMs += (user + system) / 1000;
+  const { audience, connection, meter } = sending;
+  await meter.during(async () => {
+    for (let i = 0; i < count; i += 1) {
+      sending.messages += 1;
+      await sendOne(audience, connection, sending.messages * audience.size);
+    }
+  });
 }
 
-/** What the server did in the turns of others counts, too: it is what it had put off, and what it always does. */
-function endSending({ audience, connection, ...sending }: Sending): Sample<AudienceKey> {
-  const { server, tally, size } = audience;
+async function endSending(sending: Sending): Promise<[label: string, Sample<AudienceKey>]> {
+  const { audience, connection, meter, messages } = sending;
+  const usage = await meter.end();
   connection.close();
-  const deliveries = sending.messages * size;
-  const cpu = (readCpuMicros(server.pid) - sending.cpuBefore) / deliveries;
-  const throughput = (deliveries / sending.elapsedMs) * 1000;
-  const clientBusy = (sending.clientCpuMs / sending.elapsedMs) * 100;
-  return { figures: { cpu, throughput, clientBusy }, faults: tally.findFaults(deliveries) };
+  const deliveries = messages * audience.size;
+  const throughput = (deliveries / usage.elapsedMs) * 1000;
+  const figures = { cpu: usage.cpuMicros / deliveries, throughput, clientBusy: usage.clientShare * 100 };
+  return [audience.label, { figures, faults: audience.tally.findFaults(deliveries) }];
 }
 
 /** Waits until everybody has it: a slow reader would otherwise change what one write carries. */

@@ -20,7 +20,7 @@ export interface Figure<Key extends string> {
 }
 
 /** Two servers that are compared: the first by the second. */
-export type Opponents = readonly [Contestant, Contestant];
+type Opponents = readonly [Contestant, Contestant];
 
 /** Who has a column in a table, and who is compared with whom. */
 export interface Layout {

@@ -11,7 +11,7 @@ function readMicrosPerTick(): number {
 }
 
 /** Write-behind, expiry and garbage collection put work off: it belongs to the requests that caused it. */
-export const PUT_OFF_WORK_MS = 1000;
+const PUT_OFF_WORK_MS = 1000;
 
 const SAMPLING_INTERVAL_MS = 100;
 
@@ -68,17 +68,39 @@ export interface Usage {
   readonly clientShare: number;
 }
 
+/** What work costs a server process. It may be done in parts, with other things between them. */
+export class UsageMeter {
+  readonly #cpuBefore: number;
+  #elapsedMs = 0;
+  #clientMicros = 0;
+
+  constructor(private readonly pid: number) {
+    this.#cpuBefore = readCpuMicros(pid);
+  }
+
+  /** Does a part of the work. */
+  async during(work: () => Promise<void>): Promise<void> {
+    const clientBefore = process.cpuUsage();
+    const startedAt = performance.now();
+    await work();
+    this.#elapsedMs += performance.now() - startedAt;
+    const { user, system } = process.cpuUsage(clientBefore);
+    this.#clientMicros += user + system;
+  }
+
+  /** What the server did between the parts counts, too: it is what it had put off, and what it always does. */
+  async end(): Promise<Usage> {
+    await delay(PUT_OFF_WORK_MS);
+    const cpuMicros = readCpuMicros(this.pid) - this.#cpuBefore;
+    return { cpuMicros, elapsedMs: this.#elapsedMs, clientShare: this.#clientMicros / 1000 / this.#elapsedMs };
+  }
+}
+
 /** Runs `work` and returns what it cost the server process. */
 export async function measureUsage(pid: number, work: () => Promise<void>): Promise<Usage> {
-  const cpuBefore = readCpuMicros(pid);
-  const clientBefore = process.cpuUsage();
-  const startedAt = performance.now();
-  await work();
-  const elapsedMs = performance.now() - startedAt;
-  const client = process.cpuUsage(clientBefore);
-  await delay(PUT_OFF_WORK_MS);
-  const clientShare = (client.user + client.system) / 1000 / elapsedMs;
-  return { cpuMicros: readCpuMicros(pid) - cpuBefore, elapsedMs, clientShare };
+  const meter = new UsageMeter(pid);
+  await meter.during(work);
+  return meter.end();
 }
 
 /** May this process, and so each that it starts, have so many files open? Sockets are files. */

@@ -20,7 +20,7 @@ export function runRounds<Subject extends Labelled, Key extends string>(
   subjects: readonly Subject[],
   { count, measure }: { readonly count: number; measure(subject: Subject): Promise<Sample<Key>> },
 ): Promise<Round<Key>[]> {
-  const orders = Array.from({ length: count }, (_, i) => (i % 2 === 0 ? subjects : subjects.toReversed()));
+  const orders = Array.from({ length: count }, (_, i) => inOrderOf(i, subjects));
   return repeatRounds(title, orders, async (order) => {
     const round = new Map<string, Sample<Key>>();
     for (const subject of order) {
@@ -28,6 +28,11 @@ export function runRounds<Subject extends Labelled, Key extends string>(
     }
     return round;
   });
+}
+
+/** Who is first in one round is last in the next. */
+export function inOrderOf<Subject>(round: number, subjects: readonly Subject[]): readonly Subject[] {
+  return round % 2 === 0 ? subjects : subjects.toReversed();
 }
 
 /** Measures one round for each of the turns, and tells which one is under way. */
