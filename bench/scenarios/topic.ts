@@ -11,7 +11,7 @@ import { atMostPeerTimes, compareServers, type Layout } from '../support/compari
 import { HttpConnection } from '../support/http-connection';
 import type { BenchOptions } from '../support/options';
 import type { Section } from '../support/report';
-import { inOrderOf, type Round, repeatRounds } from '../support/rounds';
+import { inOrderOf, type Round, repeatRounds, withDeadline } from '../support/rounds';
 import { type Contestant, RAW_WS, RAW_WS_AGAIN, TIDINGS_PLAIN, TIDINGS_SOCKET_IO } from '../support/server-kinds';
 import { type RunningServer, withServers } from '../support/servers';
 import { createUserToken } from '../support/tokens';
@@ -75,7 +75,8 @@ async function measurePair(pair: readonly Contestant[], plan: Plan): Promise<Rou
     await measureAudiences(audiences, plan.warmUp.messages);
     for (const audience of audiences) await growAudience(audience, plan.members);
     await measureAudiences(audiences, plan.settling);
-    return measureAudiences(audiences, plan.messages);
+    const labels = pair.map(({ label }) => label).join(' and ');
+    return withDeadline(`topic, ${labels}`, measureAudiences(audiences, plan.messages));
   });
 }
 
