@@ -45,7 +45,7 @@ export function createTopicOperations(parts: TopicParts) {
     const { name, isPrivate = false } = parseInput(createTopicSchema, input);
     const topic = { name, isPrivate, owner: caller.userId, createdAt: toIsoTime(clock.now()) };
     const created = await store.createTopic(topic, maxTopicsPerUser);
-    if (created.outcome === 'taken') throw new AppError('topic_taken', `name: there is a topic ${name} already`);
+    if (created.outcome === 'taken') throw refuseField('topic_taken', 'name', `there is a topic ${name} already`);
     admit(caller.userId, name, created);
     return { ...topic, isMember: true };
   }
@@ -149,7 +149,7 @@ export function createTopicOperations(parts: TopicParts) {
       throw new AppError('owner_cannot_leave', 'The owner of a topic cannot leave it, only delete it.');
     }
     if (!(await store.removeMember(name, userId)))
-      throw new AppError('not_found', 'userId: is no member of this topic');
+      throw refuseField('not_found', 'userId', 'is no member of this topic');
     parts.unfollow(userId, name);
     return { success: true, name, userId };
   }

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { type Clock, steadyTime, toIsoTime } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
-import { AppError, type Problem, toProblem } from '../utils/errors';
+import { AppError, type Problem, refuseField, toProblem } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import type { Closing, ClosingCode } from '../utils/protocol';
 import type { Cluster } from './cluster';
@@ -268,7 +268,7 @@ export class Sessions {
    * @throws AppError `forbidden` for a token of somebody else.
    */
   refresh(connection: Connection, caller: Caller): void {
-    if (caller.userId !== connection.userId) throw new AppError('forbidden', 'token: belongs to another user');
+    if (caller.userId !== connection.userId) throw refuseField('forbidden', 'token', 'belongs to another user');
     connection.caller = caller;
     this.#warned.delete(connection);
   }

@@ -463,7 +463,12 @@ describe('what others own', () => {
     for (const client of [anna, ben]) {
       for (const topic_name of ['open-2', 'hidden-2']) {
         for (const is_private of [true, false]) {
-          await expectRefused(client, 'create', { topic_name, is_private }, { status: 409, code: 'topic_taken' });
+          await expectRefused(
+            client,
+            'create',
+            { topic_name, is_private },
+            { status: 409, code: 'topic_taken', path: 'topic_name' },
+          );
         }
       }
     }

@@ -107,7 +107,7 @@ describe('creating a topic', () => {
       [as(service, 'ben'), 'secret'],
     ] as const) {
       const { body } = await api.post('/topics').send({ name, isPrivate: true }).expect(409);
-      expect(body).toMatchObject({ code: 'topic_taken', status: 409 });
+      expect(body).toMatchObject({ code: 'topic_taken', status: 409, errors: [{ path: 'name' }] });
     }
     expect((await anna.get('/topics/news').expect(200)).body).toMatchObject({ isPrivate: false, owner: 'anna' });
     expect(await membersOf(anna, 'secret')).toEqual(['anna']);
@@ -374,7 +374,7 @@ describe('membership', () => {
     expect(body).toEqual({ success: true, name: 'news', userId: 'ben' });
     expect(await membersOf(anna, 'news')).toEqual(['anna']);
     const again = await ben.delete('/topics/news/members/ben').expect(404);
-    expect(again.body).toMatchObject({ code: 'not_found' });
+    expect(again.body).toMatchObject({ code: 'not_found', errors: [{ path: 'userId' }] });
   });
 
   it('of the owner ends only with the topic', async () => {
