@@ -7,6 +7,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { clientActions, clientEvents, dispatchBy } from './features/client-events';
+import type { MakeToken } from './features/development-tokens';
 import { createHttpApplication } from './features/index';
 import { refuseTarget, refuseUnreadable } from './features/render-error';
 import { createAuditOperations } from './handlers/audit';
@@ -46,6 +47,7 @@ import { createTokens, signToken } from './services/tokens';
 import { Typing } from './services/typing';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
+import { claimRulesOf } from './utils/claims';
 import { type Clock, systemClock } from './utils/clock';
 import type { ClusterFrame } from './utils/cluster-protocol';
 import type { Config, TokenKey } from './utils/config';
@@ -87,8 +89,8 @@ export interface Application {
   start(): Promise<Address>;
   /** Stops gracefully within SHUTDOWN_TIMEOUT_MS; a second call waits for the first. */
   stop(): Promise<void>;
-  /** Makes a token, where the key allows it (HS256): `undefined` with a public key. */
-  readonly makeToken: ((userId: string, scope: string | undefined, lifetimeSeconds: number) => string) | undefined;
+  /** Makes a token for development; only with the secret that the service made itself. */
+  readonly makeToken: MakeToken | undefined;
 }
 
 /**
@@ -136,7 +138,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const revocations = new Revocations({ store, cluster, roster, clock, logger });
   const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
   const isExpRequired = config.JWT_REQUIRE_EXP;
-  const tokens = createTokens({ keys, ...claimRules(config), isExpRequired, isRevoked }, clock);
+  const tokens = createTokens({ keys, ...tokenRules(config), isExpRequired, isRevoked }, clock);
   const typing = new Typing(delivery, cluster, clock);
   const sessions = new Sessions({
     config,
@@ -150,14 +152,16 @@ export async function createApplication(config: Config, overrides: Overrides = {
     roster,
     cluster,
     heap,
-    isRevoked,
+    refusalOf(caller) {
+      if (isRevoked(caller)) return 'The token was revoked.';
+      return tokens.isKeyGone(caller) ? 'The issuer has withdrawn the key of the token.' : undefined;
+    },
   });
   const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
   const limits = new HandshakeLimits(places, clock, metrics, heap);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
-  const isOpen = config.AUTHORIZATION === 'open';
-  const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS, isOpen });
+  const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
   const sending = createSending({ delivery, store, clock, maxMessageBytes });
   const isAnyMemberOnline = createMemberLookup({ delivery, cluster, store, roster, logger });
@@ -187,7 +191,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const schedule = createScheduleOperations(store, audit);
   const users = createUserDataOperations({ store, cursors, sessions, clock, audit });
   const revocation = createRevocationOperations({ revocations, clock, audit });
-  const sendBatch = createSendBatch({ sending, topics, isOpen });
+  const sendBatch = createSendBatch({ sending, topics });
   const carryOut = createCarryOut(store);
   const own = createConnectionOperations({
     delivery,
@@ -198,12 +202,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     maxMessageBytes,
     disconnect,
   });
-  const makeToken =
-    key.kind === 'secret'
-      ? (userId: string, scope: string | undefined, lifetimeSeconds: number) =>
-          signToken(key.key, { userId, scope, lifetimeSeconds, ...claimRules(config) })
-      : undefined;
-  const isOwnSecret = config.tokenKey.kind === 'development-secret' && !config.isProduction;
+  const makeToken = createMakeToken(config, key);
   let isStopping = false;
   const startedAt = process.hrtime.bigint();
   const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
@@ -224,7 +223,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     audit: createAuditOperations(audit),
     sendBatch,
     carryOut,
-    makeDevelopmentToken: isOwnSecret ? makeToken : undefined,
+    makeDevelopmentToken: makeToken,
   });
   const httpServer = createServer({
     ...http.classes,
@@ -291,7 +290,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
         (await messages.notify(EMBEDDING_CODE, { userId, title, body })).answer,
     });
     upkeep.start();
-    if (keys instanceof KeySet) keys.open();
+    if (keys instanceof KeySet) keys.open(() => sessions.closeWithdrawn());
     await cluster.open(receive);
     roster.open();
     await listen(httpServer, config);
@@ -371,8 +370,15 @@ function createMemberLookup(parts: {
 /** The sender of what embedding code sends. */
 const EMBEDDING_CODE: Caller = { userId: 'service', scopes: new Set(['send']) };
 
-function claimRules({ JWT_ISSUER: issuer, JWT_AUDIENCE: audience }: Config) {
-  return { issuer, audience };
+function tokenRules(config: Config) {
+  return { issuer: config.JWT_ISSUER, audience: config.JWT_AUDIENCE, claims: claimRulesOf(config) };
+}
+
+/** A secret that somebody configured is for whoever has it: nothing is signed with it unasked. */
+function createMakeToken(config: Config, key: ReturnType<typeof resolveKey>): MakeToken | undefined {
+  if (config.tokenKey.kind !== 'development-secret' || key.kind !== 'secret') return undefined;
+  const rules = tokenRules(config);
+  return (userId, scope, lifetimeSeconds) => signToken(key.key, { userId, scope, lifetimeSeconds, ...rules });
 }
 
 /** The key that the configuration names, or the one that is made for development. */

@@ -22,7 +22,8 @@ async function main(): Promise<void> {
     await application.stop();
   });
   const address = await application.start();
-  if (!config.isProduction) console.log(renderBanner(address, application.makeToken));
+  if (!config.isProduction)
+    console.log(renderBanner(address, { kind: config.tokenKey.kind, makeToken: application.makeToken }));
 }
 
 main().catch((error: unknown) => {

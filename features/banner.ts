@@ -1,22 +1,32 @@
 /** What a person at a terminal needs for the first minute: addresses, ready tokens, a line that works. */
+import type { TokenKey } from '../utils/config';
 import { type MakeToken, makeSampleTokens } from './development-tokens';
 
-/** The start-up banner of development. Without a secret to sign with, it says where tokens come from instead. */
-export function renderBanner({ host, port }: { host: string; port: number }, makeToken: MakeToken | undefined): string {
+/** How tokens are checked, for the sentence that says where they come from. */
+export type KeyKind = TokenKey['kind'];
+
+const ORIGINS: Readonly<Record<Exclude<KeyKind, 'development-secret'>, string>> = {
+  secret: 'Tokens are checked with JWT_SECRET: `npm run token -- --sub user123` makes one.',
+  'public-key': 'Tokens are checked with JWT_PUBLIC_KEY: get them from your issuer.',
+  'key-set': 'Tokens are checked with the keys of JWT_JWKS_URL: get them from your issuer.',
+};
+
+/** The start-up banner of development. Tokens are ready only where the service made its secret itself. */
+export function renderBanner(
+  { host, port }: { host: string; port: number },
+  { kind, makeToken }: { kind: KeyKind; makeToken: MakeToken | undefined },
+): string {
   const url = `http://${nameOf(host)}:${port}`;
   const lines = ['', `tidings is listening on ${url}`, `  test page  ${url}/`, ''];
-  if (makeToken === undefined) {
-    return [
-      ...lines,
-      'Tokens are checked with public keys (JWT_PUBLIC_KEY, JWT_JWKS_URL): get them from your issuer.',
-      '',
-    ].join('\n');
-  }
+  if (kind !== 'development-secret') return [...lines, ORIGINS[kind], ''].join('\n');
+  return makeToken === undefined ? lines.join('\n') : [...lines, ...offerTokens(url, makeToken)].join('\n');
+}
+
+function offerTokens(url: string, makeToken: MakeToken): string[] {
   const samples = makeSampleTokens(makeToken);
   const users = samples.users.map(({ userId, token }) => `  ${userId}  ${token}`);
   const service = samples.service.token;
   return [
-    ...lines,
     'Tokens for development, valid one day:',
     ...users,
     `  service  ${service}`,
@@ -25,7 +35,7 @@ export function renderBanner({ host, port }: { host: string; port: number }, mak
     `curl -X POST ${url}/websocket/notification -H 'Authorization: Bearer ${service}' -H 'Content-Type: application/json' ` +
       `-d '{"userId":"user123","title":"Hello","body":"Your first notification"}'`,
     '',
-  ].join('\n');
+  ];
 }
 
 /** As a URL names it: one's own machine by its name, an address of IPv6 in brackets. */

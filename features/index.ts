@@ -24,7 +24,7 @@ import { developmentRoutes, type MakeToken, SAMPLE_USERS } from './development-t
 import { documentRoutes } from './documents';
 import { gatewayRoutes } from './gateway';
 import { authenticate } from './guards/authenticate';
-import { createAuthorize } from './guards/authorize';
+import { authorize } from './guards/authorize';
 import type { Guards } from './guards/guards';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
@@ -94,7 +94,7 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
     authenticated: [authenticate(tokens), limitRequests(config, parts.cluster, health.metrics), refuseWhileShort(heap)],
     withBody: parseJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
-    authorize: createAuthorize(config.AUTHORIZATION === 'open'),
+    authorize,
     isOneself: (caller, userId) => caller.userId === userId,
     sendOnce: createSendOnce(parts.carryOut, parts.audit.noteSend),
   };

@@ -19,8 +19,6 @@ import type { TopicOperations } from './topics';
 export interface BatchParts {
   readonly sending: Sending;
   readonly topics: Pick<TopicOperations, 'assertMayWrite'>;
-  /** Are scopes off (AUTHORIZATION=open)? */
-  readonly isOpen: boolean;
 }
 
 export type BatchResult =
@@ -37,7 +35,7 @@ interface Checked {
   readonly content: Content;
 }
 
-export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
+export function createSendBatch({ sending, topics }: BatchParts) {
   /**
    * Sends up to 1,000 messages, in order, with one flush. `describe` turns the error of an item into its problem.
    * @throws AppError `batch_too_large`, `bad_request` when it is no batch: then nothing is stored.
@@ -71,7 +69,7 @@ export function createSendBatch({ sending, topics, isOpen }: BatchParts) {
     sending.assertSize('data', content.data);
     if (userId !== undefined) return { topic: personalTopic(parseField('userId', userIdSchema, userId)), content };
     if (broadcast === true) {
-      if (isOpen || holdsScope(sender, 'broadcast')) return { topic: BROADCAST_TOPIC, content };
+      if (holdsScope(sender, 'broadcast')) return { topic: BROADCAST_TOPIC, content };
       throw new AppError('insufficient_scope', 'This item needs a token with scope `broadcast`.');
     }
     const name = parseField('topic', topicNameSchema, topic);

@@ -9,6 +9,7 @@ import { KeySet, KeySetOpenError } from '../services/key-set';
 import { createLogger } from '../services/logger';
 import { fixedKey, type TokenKeys } from '../services/token-keys';
 import { createTokens } from '../services/tokens';
+import { claimRulesOf } from '../utils/claims';
 import { systemClock, toIsoTime } from '../utils/clock';
 import { type Config, ConfigError, parseConfig } from '../utils/config';
 import { AppError } from '../utils/errors';
@@ -73,7 +74,7 @@ function readLifetime(text: string): number {
 /** Revoked tokens are known to the running service only. */
 async function checkToken(config: Config, token: string): Promise<void> {
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWT_REQUIRE_EXP: isExpRequired } = config;
-  const rules = { keys: await keysFor(config), issuer, audience, isExpRequired };
+  const rules = { keys: await keysFor(config), issuer, audience, isExpRequired, claims: claimRulesOf(config) };
   const caller = createTokens(rules, systemClock).verify(token);
   const scopes = [...caller.scopes].join(' ') || 'none';
   const expiry = caller.expiresAt === undefined ? 'never' : toIsoTime(caller.expiresAt * 1000);

@@ -24,8 +24,6 @@ export interface AuditParts {
   readonly logger: Logger;
   /** 0: nothing is recorded. */
   readonly retentionDays: number;
-  /** Are scopes off (AUTHORIZATION=open)? Then every caller is a service. */
-  readonly isOpen: boolean;
 }
 
 /** Who asks, and in which request. */
@@ -52,17 +50,13 @@ export class Audit {
 
   /** Records what a service has done, and nothing of other callers; it is written within a second. */
   note(requester: Requester, act: Act<ServiceAction>): void {
-    if (this.#isOff || !this.#isService(requester)) return;
+    if (this.#isOff || !isService(requester)) return;
     const { action, count } = act;
     const own = this.#pending.get(keyOf(requester.userId, action));
     const shared = own?.[ENTRIES_PER_BATCH];
     // In place: nothing is made for what is one of many.
     if (own !== undefined && shared !== undefined) own[ENTRIES_PER_BATCH] = added(shared, 1, count);
     else place(this.#pending, this.#entry(requester, act, 'done'));
-  }
-
-  #isService(caller: Caller): boolean {
-    return this.parts.isOpen || holdsScope(caller, 'send') || holdsScope(caller, 'broadcast');
   }
 
   #entry({ userId, requestId }: Requester, act: Act<AdminAction | ServiceAction>, outcome: AuditOutcome): AuditEntry {
@@ -139,6 +133,10 @@ export class Audit {
     const { store, clock, retentionDays } = this.parts;
     return store.pruneAudit(clock.now() - retentionDays * DAY_MS, limit);
   }
+}
+
+function isService(caller: Caller): boolean {
+  return holdsScope(caller, 'send') || holdsScope(caller, 'broadcast');
 }
 
 function place(batch: Batch, entry: AuditEntry): void {

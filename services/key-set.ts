@@ -2,6 +2,7 @@
  * The keys that the issuer of tokens publishes at JWT_JWKS_URL. They are fetched at start, from time to time, and when a
  * token names a key that is not there. While they cannot be fetched, those of the last time serve on.
  */
+import type { KeyObject } from 'node:crypto';
 import { SingleFlight } from '../utils/single-flight';
 import { type NamedKey, parseKeySet, type VerificationKey } from '../utils/verification-keys';
 import type { Logger } from './logger';
@@ -46,6 +47,7 @@ export class KeySet implements TokenKeys {
   #refreshTimer: NodeJS.Timeout | undefined;
   #abort = new AbortController();
   #isClosed = false;
+  #onChange: () => void = () => {};
 
   private constructor({ url, logger, timing }: KeySetParts) {
     this.#url = url;
@@ -67,8 +69,9 @@ export class KeySet implements TokenKeys {
     }
   }
 
-  /** Keeps the keys up to date from now on. */
-  open(): void {
+  /** Keeps the keys up to date from now on. @param onChange keys have come or gone. */
+  open(onChange: () => void): void {
+    this.#onChange = onChange;
     this.#scheduleRefresh(this.#timing.refreshMs);
   }
 
@@ -77,6 +80,10 @@ export class KeySet implements TokenKeys {
     if (kid !== undefined) return fitting.find((key) => key.kid === kid);
     // Without a name there must be no choice: trying one key after the other would make each bad token dearer.
     return fitting.length === 1 ? fitting[0] : undefined;
+  }
+
+  has(key: KeyObject): boolean {
+    return this.#keys.some((known) => known.key.equals(key));
   }
 
   seek(header: TokenHeader): Promise<void> | undefined {
@@ -118,6 +125,7 @@ export class KeySet implements TokenKeys {
     this.#keys = parseKeySet(text);
     this.#text = text;
     this.version += 1;
+    this.#onChange();
   }
 
   async #fetchText(): Promise<string> {

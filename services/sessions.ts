@@ -40,8 +40,8 @@ export interface SessionParts {
   readonly roster: Roster;
   readonly cluster: Cluster;
   readonly heap: HeapGuard;
-  /** Is the token of a caller refused by now? */
-  readonly isRevoked: (caller: Caller) => boolean;
+  /** Why the token of a caller is refused by now, in a sentence; `undefined` while it is good. */
+  readonly refusalOf: (caller: Caller) => string | undefined;
 }
 
 export class Sessions {
@@ -77,10 +77,11 @@ export class Sessions {
 
   /** Lists a connection, greets it and brings it up to date; when the user has no place left it is closed instead. */
   enter(connection: Connection): void {
-    const { config, clock, delivery, roster, isRevoked } = this.parts;
+    const { config, clock, delivery, roster, refusalOf } = this.parts;
     // Between its check and this moment: nobody would close it any more.
-    if (isRevoked(connection.caller)) {
-      this.#endRevoked(connection);
+    const refused = refusalOf(connection.caller);
+    if (refused !== undefined) {
+      this.end(connection, 'revoked', refused);
       return;
     }
     try {
@@ -120,14 +121,23 @@ export class Sessions {
 
   /** Closes the connections of a user here whose tokens are refused by now. @returns how many. */
   closeRevoked(userId: string): number {
-    const all = this.parts.connections.ofUser(userId);
-    const chosen = all.filter(({ caller }) => this.parts.isRevoked(caller));
-    for (const connection of chosen) this.#endRevoked(connection);
-    return chosen.length;
+    return this.#closeRefused(this.parts.connections.ofUser(userId));
   }
 
-  #endRevoked(connection: Connection): void {
-    this.end(connection, 'revoked', 'The token was revoked.');
+  /** The same for everybody: keys that tokens were checked with may be gone. */
+  closeWithdrawn(): void {
+    this.#closeRefused([...this.parts.connections.all()]);
+  }
+
+  #closeRefused(connections: readonly Connection[]): number {
+    let count = 0;
+    for (const connection of connections) {
+      const refused = this.parts.refusalOf(connection.caller);
+      if (refused === undefined) continue;
+      this.end(connection, 'revoked', refused);
+      count += 1;
+    }
+    return count;
   }
 
   /** Does what another node asks for. */

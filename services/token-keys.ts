@@ -1,4 +1,5 @@
 /** Where the keys of tokens come from: one that is configured, or a set that the issuer publishes (key-set.ts). */
+import type { KeyObject } from 'node:crypto';
 import type { VerificationKey } from '../utils/verification-keys';
 
 /** What the header of a token says of its key. Nothing of it is checked yet. */
@@ -10,6 +11,8 @@ export interface TokenHeader {
 export interface TokenKeys {
   /** Another number when a key may be gone: what was checked with it has to be checked again. */
   readonly version: number;
+  /** Would a token that was checked with this key still be? Absent where keys never go. */
+  has?(key: KeyObject): boolean;
   /** The loaded key that a token with this header has to be signed with; `undefined`: none fits. */
   find(header: TokenHeader): VerificationKey | undefined;
   /**

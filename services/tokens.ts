@@ -3,9 +3,11 @@ import { hash, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import { type ClaimRules, type Claims, readClaims, STANDARD_CLAIMS, writeClaims } from '../utils/claims';
 import type { Clock } from '../utils/clock';
 import { AppError } from '../utils/errors';
-import { type Caller, type Claims, claimsSchema, readScopes } from '../utils/jwt';
+import type { Caller } from '../utils/jwt';
+import type { VerificationKey } from '../utils/verification-keys';
 import type { TokenHeader, TokenKeys } from './token-keys';
 
 /** Larger than any honest token; checked before anything is decoded. */
@@ -18,6 +20,8 @@ export interface TokenRules {
   readonly keys: TokenKeys;
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
+  /** Which claims say who it is and what that allows. */
+  readonly claims?: ClaimRules;
   /** Refuse tokens that never expire. */
   readonly isExpRequired: boolean;
   /** Was the token of this caller revoked? Asked each time, also for tokens that were checked before. */
@@ -36,6 +40,8 @@ export interface Tokens {
    * token.
    */
   verify(token: string): Caller;
+  /** Was the key that this caller's token was checked with withdrawn since? */
+  isKeyGone(caller: Caller): boolean;
   /** When the token of a user with this `jti` ends; `undefined` when it was not checked lately, or never ends. */
   expiryOf(userId: string, jti: string): number | undefined;
 }
@@ -45,12 +51,29 @@ export function createTokens(rules: TokenRules, clock: Clock): Tokens {
   // Keyed by the hash of the whole token: the text itself is not kept in memory.
   const verified = new LRUCache<string, Caller>({ max: MAX_CACHED_TOKENS });
   const expiries = new LRUCache<string, number>({ max: MAX_CACHED_TOKENS });
+  const keyOf = new WeakMap<Caller, KeyObject>();
+  /** Verdicts on keys under the present version: connections in thousands share a few. */
+  let areGone = new Map<KeyObject, boolean>();
   let keysVersion = keys.version;
 
   function forgetOldKeys(): void {
     if (keys.version === keysVersion) return;
     keysVersion = keys.version;
     verified.clear();
+    areGone = new Map();
+  }
+
+  function isGone(key: KeyObject): boolean {
+    const gone = areGone.get(key) ?? keys.has?.(key) === false;
+    areGone.set(key, gone);
+    return gone;
+  }
+
+  function check(token: string): Caller {
+    const { key, claims } = checkToken(token, rules);
+    const caller = toCaller(claims, rules);
+    keyOf.set(caller, key);
+    return caller;
   }
 
   function remember(key: string, caller: Caller): void {
@@ -69,11 +92,16 @@ export function createTokens(rules: TokenRules, clock: Clock): Tokens {
       forgetOldKeys();
       const key = hash('sha256', token, 'base64');
       const known = verified.get(key);
-      const caller = known ?? toCaller(readClaims(token, rules), rules);
+      const caller = known ?? check(token);
       assertCurrent(caller, clock.now() / 1000);
       if (isRevoked(caller)) throw new AppError('token_revoked', 'The token was revoked.');
       if (known === undefined) remember(key, caller);
       return caller;
+    },
+    isKeyGone(caller) {
+      forgetOldKeys();
+      const key = keyOf.get(caller);
+      return key !== undefined && isGone(key);
     },
     expiryOf: (userId, jti) => expiries.get(nameOf(userId, jti)),
   };
@@ -84,21 +112,24 @@ function nameOf(userId: string, jti: string): string {
   return `${userId}\u0000${jti}`;
 }
 
-function readClaims(token: string, rules: TokenRules): Claims {
-  const { header, payload } = checkSignature(token, rules);
-  if ('crit' in header) throw refused('the token has a `crit` header, which is not understood here');
-  const claims = claimsSchema.safeParse(payload);
-  if (claims.success) return claims.data;
-  throw refused(z.prettifyError(claims.error).replaceAll('\n', ' '));
-}
-
-function checkSignature(token: string, rules: TokenRules): jwt.Jwt {
+function checkToken(token: string, rules: TokenRules): { key: KeyObject; claims: Claims } {
   const found = rules.keys.find(readHeader(token));
   if (found === undefined) throw refused('no key that is known here fits its `kid` and `alg`');
+  const { header, payload } = checkSignature(token, found, rules);
+  if ('crit' in header) throw refused('the token has a `crit` header, which is not understood here');
   try {
-    return jwt.verify(token, found.key, {
+    return { key: found.key, claims: readClaims(payload, rules.claims ?? STANDARD_CLAIMS) };
+  } catch (error) {
+    if (error instanceof z.ZodError) throw refused(z.prettifyError(error).replaceAll('\n', ' '));
+    throw error;
+  }
+}
+
+function checkSignature(token: string, { key, algorithm }: VerificationKey, rules: TokenRules): jwt.Jwt {
+  try {
+    return jwt.verify(token, key, {
       complete: true,
-      algorithms: [found.algorithm],
+      algorithms: [algorithm],
       // Times are judged below, by the injected clock and with a tolerance of their own each.
       ignoreExpiration: true,
       ignoreNotBefore: true,
@@ -126,8 +157,8 @@ const NO_HEADER: TokenHeader = { alg: undefined, kid: undefined };
 function toCaller(claims: Claims, rules: TokenRules): Caller {
   if (rules.isExpRequired && claims.exp === undefined) throw refused('the token has no `exp`, which is required here');
   return {
-    userId: claims.sub,
-    scopes: readScopes(claims),
+    userId: claims.userId,
+    scopes: claims.scopes,
     ...(claims.exp === undefined ? {} : { expiresAt: claims.exp }),
     ...(claims.nbf === undefined ? {} : { notBefore: claims.nbf }),
     ...(claims.iat === undefined ? {} : { issuedAt: claims.iat }),
@@ -154,14 +185,15 @@ export interface TokenRequest {
   readonly lifetimeSeconds?: number | undefined;
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
+  /** How the token will be read. */
+  readonly claims?: ClaimRules;
 }
 
 /** Makes an HS256 token for people at a terminal, the start-up banner and tests. */
 export function signToken(key: KeyObject, request: TokenRequest): string {
-  const { userId, scope, lifetimeSeconds, issuer, audience } = request;
-  return jwt.sign(scope === undefined ? {} : { scope }, key, {
+  const { userId, scope, lifetimeSeconds, issuer, audience, claims = STANDARD_CLAIMS } = request;
+  return jwt.sign(writeClaims(userId, scope, claims), key, {
     algorithm: 'HS256',
-    subject: userId,
     ...(lifetimeSeconds === undefined ? {} : { expiresIn: lifetimeSeconds }),
     ...(issuer === undefined ? {} : { issuer }),
     ...(audience === undefined ? {} : { audience }),

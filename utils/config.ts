@@ -73,6 +73,19 @@ const variables = z.object({
   JWT_ISSUER: optional(filled, 'required value of `iss`'),
   JWT_AUDIENCE: optional(filled, 'required value of `aud`'),
   JWT_REQUIRE_EXP: withDefault(flag, 'false', 'refuse tokens without `exp`'),
+  JWT_USER_CLAIM: withDefault(
+    filled,
+    'sub',
+    'claim that names the user; a path with dots (user.id) leads into an object, a name that has dots itself is found too',
+  ),
+  JWT_SCOPE_CLAIM: optional(
+    filled,
+    'claim that has the scopes, as text or a list: realm_access.roles, permissions; scope and scopes when not set',
+  ),
+  JWT_SCOPE_PREFIX: optional(
+    filled,
+    'what scopes for this service begin with: with tidings: the scope tidings:send is send, and bare words are nothing',
+  ),
   STORE_URL: optional(
     z.string().regex(/^(lmdb:.+|mongodb(\+srv)?:\/\/.+)$/, 'expected lmdb:DIRECTORY or mongodb://HOST/DATABASE'),
     'lmdb:DIRECTORY, the embedded store, or mongodb://HOST/DATABASE, for several nodes; lmdb:DATA_DIR when not set',

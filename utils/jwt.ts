@@ -1,25 +1,8 @@
-/** What a token says: claims, scopes and the caller they make. Pure; checking signatures is services/tokens.ts. */
-import { z } from 'zod';
+/** Who presents a token, and what that allows. Which claims say so is claims.ts, signatures are services/tokens.ts. */
 import { AppError } from './errors';
-import { userIdSchema } from './schemas';
 
 export const SCOPES = ['send', 'broadcast', 'presence', 'admin'] as const;
 export type Scope = (typeof SCOPES)[number];
-
-/** The greatest time that a Date can hold, in seconds: beyond it a claim is nonsense, not a far future. */
-const MAX_TIME_SECONDS = 8.64e12;
-const timeClaim = z.number().min(0).max(MAX_TIME_SECONDS);
-
-export const claimsSchema = z.object({
-  sub: userIdSchema,
-  exp: timeClaim.optional(),
-  nbf: timeClaim.optional(),
-  iat: timeClaim.optional(),
-  jti: z.string().optional(),
-  scope: z.string().optional(),
-  scopes: z.array(z.string()).optional(),
-});
-export type Claims = z.output<typeof claimsSchema>;
 
 /** Who presents a valid token. Times are Unix seconds. */
 export interface Caller {
@@ -30,11 +13,6 @@ export interface Caller {
   readonly issuedAt?: number;
   /** `jti`. */
   readonly tokenId?: string;
-}
-
-/** Scopes from `scope` (space separated) and `scopes` (array) together. */
-export function readScopes({ scope, scopes }: Claims): ReadonlySet<string> {
-  return new Set([...(scope?.split(' ').filter((name) => name !== '') ?? []), ...(scopes ?? [])]);
 }
 
 /** Does the caller hold a scope? `admin` holds them all. */

@@ -1,7 +1,7 @@
 /** What routes put before their handlers. Built once in features/index.ts. */
 import type { RequestHandler } from 'express';
 import type { Caller } from '../../utils/jwt';
-import type { createAuthorize } from './authorize';
+import type { authorize } from './authorize';
 import type { createSendOnce } from './send-once';
 
 export interface Guards {
@@ -11,7 +11,7 @@ export interface Guards {
   readonly withBody: readonly RequestHandler[];
   /** The same, or no body at all. */
   readonly withOptionalBody: readonly RequestHandler[];
-  readonly authorize: ReturnType<typeof createAuthorize>;
+  readonly authorize: typeof authorize;
   /** Lets who is named in the path do without the scope. */
   readonly isOneself: (caller: Caller, userId: string | undefined) => boolean;
   readonly sendOnce: ReturnType<typeof createSendOnce>;

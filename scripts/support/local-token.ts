@@ -2,8 +2,9 @@
 import type { KeyObject } from 'node:crypto';
 import { developmentSecret } from '../../services/development-secret';
 import { signToken } from '../../services/tokens';
+import { claimRulesOf } from '../../utils/claims';
 import type { Config } from '../../utils/config';
-import { claimsSchema } from '../../utils/jwt';
+import { userIdSchema } from '../../utils/schemas';
 import { UsageError } from './terminal';
 
 export interface TokenWish {
@@ -15,10 +16,17 @@ export interface TokenWish {
 
 /** @throws UsageError when the service only checks tokens, or the user cannot have one. */
 export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: TokenWish): string {
-  const subject = claimsSchema.shape.sub.safeParse(sub);
+  const subject = userIdSchema.safeParse(sub);
   if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}.`);
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
-  return signToken(localKey(config), { userId: sub, scope, lifetimeSeconds, issuer, audience });
+  return signToken(localKey(config), {
+    userId: sub,
+    scope,
+    lifetimeSeconds,
+    issuer,
+    audience,
+    claims: claimRulesOf(config),
+  });
 }
 
 /** The variable that only checks tokens, where it is set instead of a secret. */

@@ -107,3 +107,31 @@ it('a connection is refreshed with a token of a new key', async () => {
     error: { code: 'unauthorized' },
   });
 });
+
+it('connections that stand on a key are closed when the issuer withdraws it', async () => {
+  const { issuer, service } = await setUp(old, fresh);
+  const socket = openClient(service.url, { auth: { token: tokenOf(old) } });
+  const plain = openPlain(service.url, { path: `/ws?token=${tokenOf(old)}` });
+  const [staying, renewed] = [tokenOf(fresh), tokenOf(old)].map((token) =>
+    openClient(service.url, { auth: { token } }),
+  );
+  for (const client of [socket, plain, staying, renewed]) await client?.next('connected');
+  expect(await renewed?.call('auth:refresh', { token: tokenOf(fresh) })).toMatchObject({ ok: true });
+  const newest = makeKey('newest');
+  issuer.publish(fresh, newest);
+  expect(await overRest(service, tokenOf(newest))).toBe('accepted');
+  const closing = { code: 'revoked', reason: expect.stringContaining('withdrawn'), retryInMs: null };
+  expect(await socket.next('closing')).toEqual(closing);
+  expect(await plain.next('closing')).toMatchObject(closing);
+  for (const client of [staying, renewed]) expect(await client?.call('ping')).toMatchObject({ ok: true });
+});
+
+it('a key that is published in another order, or under another name, is the same key', async () => {
+  const { issuer, service } = await setUp(old, fresh);
+  const socket = openClient(service.url, { auth: { token: tokenOf(old) } });
+  await socket.next('connected');
+  const newest = makeKey('newest');
+  issuer.publish(newest, { ...old, jwk: { ...old.jwk, kid: 'renamed' } });
+  expect(await overRest(service, tokenOf(newest))).toBe('accepted');
+  expect(await socket.call('ping')).toMatchObject({ ok: true });
+});

@@ -35,12 +35,12 @@ class FaultyStore {
   }
 }
 
-function start(options: { retentionDays?: number; isOpen?: boolean } = {}) {
+function start(options: { retentionDays?: number } = {}) {
   const clock = new ShiftedClock();
   const real = openLmdbStore(temporaryDirectory(), clock);
   onTestEnd(() => real.close());
   const faulty = new FaultyStore(real);
-  const parts = { store: faulty.store, clock, logger: log.logger, retentionDays: 90, isOpen: false, ...options };
+  const parts = { store: faulty.store, clock, logger: log.logger, retentionDays: 90, ...options };
   return { audit: new Audit(parts), faulty, clock };
 }
 
@@ -131,12 +131,6 @@ describe('what services do', () => {
     expect(await listed(audit)).toHaveLength(count);
   });
 
-  it('is what every caller does where scopes are off', async () => {
-    const { audit } = start({ isOpen: true });
-    audit.note(requester('anna', ''), SEND);
-    expect(await listed(audit)).toHaveLength(1);
-  });
-
   it('has an entry for each of the first requests, and one for all further ones of a caller and action', async () => {
     const { audit } = start();
     for (const n of range(1, 100)) audit.note(requester(), { ...SEND, messageId: `${n}`, count: 2 });
@@ -211,7 +205,7 @@ describe('retention', () => {
     const { audit, faulty, clock } = start();
     audit.note(requester(), SEND);
     await audit.flush();
-    const off = new Audit({ store: faulty.store, clock, logger: log.logger, retentionDays: 0, isOpen: false });
+    const off = new Audit({ store: faulty.store, clock, logger: log.logger, retentionDays: 0 });
     off.note(requester(), SEND);
     faulty.isFailing = true;
     expect(await off.carryOut(requester(), ERASE, () => 1, Number)).toBe(1);

@@ -203,7 +203,7 @@ describe('a token of a key that is not there', () => {
 describe('from time to time', () => {
   it('new keys come and old ones go', async () => {
     const { issuer, keySet } = await load([first], { refreshMs: 20 });
-    keySet.open();
+    keySet.open(() => {});
     issuer.publish(second);
     await until(() => hasKey(keySet, second));
     expect(hasKey(keySet, first)).toBe(false);
@@ -211,7 +211,7 @@ describe('from time to time', () => {
 
   it('an issuer that is down is asked again; its keys serve on, and it is told once', async () => {
     const { issuer, keySet, log } = await load([first], { refreshMs: 20, retryMs: 20 });
-    keySet.open();
+    keySet.open(() => {});
     issuer.behave(answering('down', 503));
     const asked = issuer.requests;
     await until(() => issuer.requests >= asked + 5);
@@ -227,7 +227,7 @@ describe('from time to time', () => {
 
   it('a set that has not changed leaves the version as it is', async () => {
     const { issuer, keySet } = await load([first], { refreshMs: 10 });
-    keySet.open();
+    keySet.open(() => {});
     const { version } = keySet;
     await until(() => issuer.requests >= 4);
     expect(keySet.version).toBe(version);
@@ -235,7 +235,7 @@ describe('from time to time', () => {
 
   it('nothing is fetched after the end', async () => {
     const { issuer, keySet } = await load([first], { refreshMs: 10 });
-    keySet.open();
+    keySet.open(() => {});
     await until(() => issuer.requests >= 2);
     issuer.behave(never);
     const asked = issuer.requests;
@@ -243,7 +243,7 @@ describe('from time to time', () => {
     keySet.close();
     expect(keySet.seek(headerOf(second))).toBeUndefined();
     const { keySet: witness, issuer: other } = await load([first], { refreshMs: 10 });
-    witness.open();
+    witness.open(() => {});
     await until(() => other.requests >= 10);
     expect(issuer.requests).toBe(asked + 1);
   });

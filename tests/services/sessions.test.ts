@@ -14,7 +14,7 @@ it('a connection whose token was revoked meanwhile is closed instead of being li
     presence: nothing,
     cluster: nothing,
     roster: { arrived, departed: () => undefined },
-    isRevoked: ({ userId }: { userId: string }) => userId === 'anna',
+    refusalOf: ({ userId }: { userId: string }) => (userId === 'anna' ? 'The token was revoked.' : undefined),
   } as unknown as SessionParts);
   const send = jest.fn();
   const close = jest.fn();

@@ -2,7 +2,10 @@ import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { fixedKey } from '../../services/token-keys';
 import { createTokens, signToken, type TokenRules } from '../../services/tokens';
+import { type ClaimRules, STANDARD_CLAIMS } from '../../utils/claims';
+import { systemClock } from '../../utils/clock';
 import type { AppError } from '../../utils/errors';
+import { SCOPES } from '../../utils/jwt';
 
 const key = createSecretKey(Buffer.from('s'.repeat(32)));
 const NOW_SECONDS = 1_800_000_000;
@@ -102,4 +105,68 @@ it('signToken makes tokens that verify accepts', () => {
   const token = signToken(key, { userId: 'anna', scope: 'send', lifetimeSeconds: 60, issuer: 'i', audience: 'a' });
   const caller = createTokens({ ...rules, issuer: 'i', audience: 'a' }, { now: () => Date.now() }).verify(token);
   expect(caller.scopes.has('send')).toBe(true);
+});
+
+describe('tokens of other issuers', () => {
+  const claimsOf = (changes: Partial<ClaimRules>) => ({ claims: { ...STANDARD_CLAIMS, ...changes } });
+  const verify = (claims: object, changes: Partial<ClaimRules>) =>
+    tokensAt(NOW_SECONDS, claimsOf(changes)).verify(sign(claims));
+
+  it.each<[name: string, claim: string, claims: object]>([
+    ['a claim', 'user_name', { user_name: 'anna' }],
+    ['a path', 'user.id', { user: { id: 'anna' } }],
+    ['a claim whose name is a URL', 'https://x.example/user', { 'https://x.example/user': 'anna' }],
+    ['a name with dots before the path', 'user.id', { 'user.id': 'anna', user: { id: 'mallory' } }],
+  ])('name the user in %s', (_name, userClaim, claims) => {
+    expect(verify({ sub: 'subject', ...claims }, { userClaim }).userId).toBe('anna');
+  });
+
+  it.each<[name: string, claim: string, claims: object]>([
+    ['is missing', 'user.id', { sub: 'anna' }],
+    ['is no text', 'user.id', { sub: 'anna', user: { id: 42 } }],
+    ['is empty', 'user.id', { sub: 'anna', user: { id: '' } }],
+    ['is inherited', 'constructor.name', { sub: 'anna' }],
+    ['leads through a text', 'user.length', { sub: 'anna', user: 'anna' }],
+  ])('are refused when the claim %s', (_name, userClaim, claims) => {
+    const refusal = refusalOf(() => verify(claims, { userClaim }));
+    expect(refusal.code).toBe('unauthorized');
+    expect(refusal.message).toContain(userClaim);
+  });
+
+  it.each<[name: string, scopeClaim: string, claims: object]>([
+    ['roles of Keycloak', 'realm_access.roles', { realm_access: { roles: ['send', 'presence'] } }],
+    ['permissions of Auth0', 'permissions', { permissions: ['send', 'presence'] }],
+    ['text', 'scp', { scp: 'send presence' }],
+  ])('have their scopes in %s', (_name, scopeClaim, claims) => {
+    const { scopes } = verify({ sub: 'anna', scope: 'admin', ...claims }, { scopeClaim });
+    expect([...scopes]).toEqual(['send', 'presence']);
+  });
+
+  it('have no scope where the claim is missing, and are refused where it has another form', () => {
+    expect(verify({ sub: 'a', scope: 'admin' }, { scopeClaim: 'permissions' }).scopes.size).toBe(0);
+    const refusal = refusalOf(() => verify({ sub: 'a', permissions: { admin: true } }, { scopeClaim: 'permissions' }));
+    expect(refusal.message).toContain('permissions');
+  });
+
+  it('with a prefix only scopes that begin with it count', () => {
+    const { scopes } = verify(
+      { sub: 'a', scope: 'admin tidings:send tidings: other:presence' },
+      { scopePrefix: 'tidings:' },
+    );
+    expect([...scopes]).toEqual(['send']);
+  });
+
+  it('are made as they are read', () => {
+    const rules = claimsOf({ userClaim: 'user.id', scopeClaim: 'realm_access.roles', scopePrefix: 'tidings:' });
+    const token = signToken(key, { userId: 'anna', scope: 'send admin', ...rules });
+    const caller = createTokens(
+      { keys: fixedKey({ key, algorithm: 'HS256' }), isExpRequired: false, ...rules },
+      systemClock,
+    );
+    expect(caller.verify(token)).toMatchObject({ userId: 'anna', scopes: new Set(['send', 'admin']) });
+  });
+
+  it('hold every scope where authorization is open', () => {
+    expect([...verify({ sub: 'a' }, { isOpen: true }).scopes]).toEqual([...SCOPES]);
+  });
 });
