@@ -98,6 +98,7 @@ export function refuseUnreadable(metrics: Metrics) {
       `Content-Type: ${PROBLEM_TYPE}`,
       `Content-Length: ${Buffer.byteLength(body)}`,
       'Connection: close',
+      ...(error.retryAfterSeconds === undefined ? [] : [`Retry-After: ${error.retryAfterSeconds}`]),
     ];
     socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
   };

@@ -8,7 +8,6 @@ import type { Sender, Sent } from './sending';
 
 /** The name of the header, for the sentences of errors. */
 const HEADER = 'Idempotency-Key';
-const RETRY_SECONDS = 1;
 
 /** A request that sends. */
 export interface SendRequest {
@@ -73,7 +72,5 @@ function conflict(): AppError {
 }
 
 function inProgress(): AppError {
-  return new AppError('request_in_progress', `${HEADER}: the first request under this key is still running.`, {
-    retryAfterSeconds: RETRY_SECONDS,
-  });
+  return new AppError('request_in_progress', `${HEADER}: the first request under this key is still running.`);
 }

@@ -2,15 +2,13 @@
 import { AppError, toAppError } from '../utils/errors';
 import { StoreError } from './storage/contract';
 
-const RETRY_SECONDS = 5;
-
 /**
  * The error of the catalogue for whatever was thrown. Every door asks here, so that a store that is away is told in the
  * same words whichever operation needed it.
  */
 export function describeFailure(thrown: unknown): AppError {
   if (!(thrown instanceof StoreError)) return toAppError(thrown);
-  const options = { retryAfterSeconds: RETRY_SECONDS, cause: thrown };
+  const options = { cause: thrown };
   return thrown.isFull
     ? new AppError('store_full', 'There is no space left to store the message.', options)
     : new AppError('store_unavailable', 'The store did not accept this; nothing was sent.', options);

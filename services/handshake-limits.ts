@@ -9,11 +9,6 @@ import { HandshakeRate } from './handshake-rate';
 import { type HeapGuard, overloaded } from './heap-guard';
 import type { Metrics } from './metrics';
 
-/** Somebody has to leave first, or the service to start: sooner it makes no sense. */
-const PLACE_RETRY_SECONDS = 5;
-/** The rate is counted by the second. */
-const RATE_RETRY_SECONDS = 1;
-
 /** The place of one connection, from its handshake to its end. */
 export interface Place {
   /** Gives it back; once more does nothing. */
@@ -94,7 +89,7 @@ export class HandshakeLimits {
     const { MAX_CONNECTIONS: all, MAX_CONNECTIONS_PER_ADDRESS: perAddress } = this.config;
     const full = (limit: 'address' | 'all', detail: string) => {
       this.metrics.connectionsRefused[limit].inc();
-      return new AppError('too_many_connections', detail, { retryAfterSeconds: PLACE_RETRY_SECONDS });
+      return new AppError('too_many_connections', detail);
     };
     if ((this.#byAddress.get(address) ?? 0) >= perAddress) {
       return full(
@@ -115,7 +110,7 @@ export class HandshakeLimits {
     const detail = isShare
       ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${this.#rate.share}, while others connect.`
       : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.config.HANDSHAKES_PER_SECOND}.`;
-    return new AppError('rate_limited', detail, { retryAfterSeconds: RATE_RETRY_SECONDS });
+    return new AppError('rate_limited', detail);
   }
 
   #take(address: string): Place {
@@ -138,8 +133,7 @@ export class HandshakeLimits {
 }
 
 function goingAway(): AppError {
-  const options = { retryAfterSeconds: PLACE_RETRY_SECONDS };
-  return new AppError('going_away', 'The service is stopping, or has not opened yet.', options);
+  return new AppError('going_away', 'The service is stopping, or has not opened yet.');
 }
 
 /**

@@ -18,7 +18,6 @@ const BYTES_PER_BODY_BYTE = 24;
 const BYTES_PER_BYTE_UNDER_WAY = 32;
 /** A collection of a large heap takes seconds. */
 const COLLECTION_INTERVAL_MS = 2_000;
-const RETRY_SECONDS = 5;
 
 export interface HeapGuardParts {
   readonly maxBodyBytes: number;
@@ -100,9 +99,7 @@ export class HeapGuard {
 }
 
 export function overloaded(): AppError {
-  return new AppError('overloaded', 'The service is short of memory; nothing was sent.', {
-    retryAfterSeconds: RETRY_SECONDS,
-  });
+  return new AppError('overloaded', 'The service is short of memory; nothing was sent.');
 }
 
 function readHeap() {

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { type Clock, steadyTime, toIsoTime } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
-import { AppError, type Problem, refuseField, toProblem } from '../utils/errors';
+import { AppError, ERROR_KINDS, type Problem, refuseField, toProblem } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import type { Closing, ClosingCode } from '../utils/protocol';
 import type { Cluster } from './cluster';
@@ -22,7 +22,7 @@ import type { Presence } from './presence';
 import type { Roster } from './roster';
 
 /** Reconnecting clients are spread over this time after a stop. */
-const RECONNECT_SPREAD_MS = 5_000;
+const RECONNECT_SPREAD_MS = ERROR_KINDS.going_away.retryAfterSeconds * 1_000;
 const EXPIRY_CHECK_INTERVAL_MS = 1_000;
 const EXPIRY_WARNING_SECONDS = 60;
 
@@ -224,7 +224,7 @@ export class Sessions {
     const { SOCKET_EVENTS_PER_SECOND: perSecond } = this.parts.config;
     const reason = `More events per second than SOCKET_EVENTS_PER_SECOND allows: ${perSecond}.`;
     if (verdict === 'abusive') this.end(connection, 'rate_limited', reason);
-    throw new AppError('rate_limited', reason, { retryAfterSeconds: 1 });
+    throw new AppError('rate_limited', reason);
   }
 
   /** Counts a refusal, and logs it when it was a fault of ours. */

@@ -6,7 +6,7 @@ import type { mountRoutes } from '../features/routes';
 import { renderConfigurationPage } from '../scripts/generate-docs';
 import { AUDIT_ACTIONS } from '../utils/audit';
 import { describeVariables, renderEnvExample } from '../utils/config';
-import { ERROR_KINDS } from '../utils/errors';
+import { ERROR_KINDS, type ErrorCode, kindOf } from '../utils/errors';
 import { CLOSE_CODES, CLOSING_CODES, REQUESTED_STATES, SERVER_EVENTS } from '../utils/protocol';
 import { contentSchema } from '../utils/schemas';
 import { parseHttpFile } from './support/http-file';
@@ -80,6 +80,14 @@ function namesInSources(pattern: RegExp): string[] {
   return sending.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
 }
 
+function repeatingOf(code: ErrorCode): string {
+  const { retryAfterSeconds: seconds, mayBeDone } = kindOf(code);
+  if (seconds === undefined) return 'Repeating does not help.';
+  const helps = `Repeating helps after ${seconds} s`;
+  if (mayBeDone === undefined) return `${helps}.`;
+  return `${helps}, under the same \`id\` or \`Idempotency-Key\`: it may have been carried out.`;
+}
+
 describe('docs/reference/errors.md', () => {
   const page = read('docs/reference/errors.md');
 
@@ -87,8 +95,9 @@ describe('docs/reference/errors.md', () => {
     expect(headings(page, 2).sort()).toEqual(Object.keys(ERROR_KINDS).sort());
   });
 
-  it.each(Object.entries(ERROR_KINDS))('gives the status of %s', (code, { status }) => {
-    expect(section(page, code).trim()).toMatch(new RegExp(`^Status ${status}\\. `));
+  it.each(Object.keys(ERROR_KINDS) as ErrorCode[])('gives the status of %s, and whether repeating helps', (code) => {
+    const [firstLine] = section(page, code).trim().split('\n');
+    expect(firstLine).toBe(`Status ${kindOf(code).status}. ${repeatingOf(code)}`);
   });
 
   it('has no links to files: it is served under another path', () => {

@@ -8,7 +8,19 @@ interface ErrorKind {
   readonly status: number;
   /** The same short sentence for every occurrence (RFC 9457 `title`). */
   readonly title: string;
+  /**
+   * Seconds after which repeating the same may succeed; becomes `Retry-After` and `retryInMs`. Absent: repeating gives
+   * the same answer.
+   */
+  readonly retryAfterSeconds?: number;
+  /** It may have been carried out: only what has an `id` or an `Idempotency-Key` may be repeated. */
+  readonly mayBeDone?: true;
 }
+
+/** Somebody has to leave, a disk or a database to come back, a node to start. */
+const SOON = 5;
+/** Limits that are counted by the second, and requests that are about to end. */
+const AT_ONCE = 1;
 
 export const ERROR_KINDS = {
   bad_request: { status: 400, title: 'The request is not valid' },
@@ -24,27 +36,32 @@ export const ERROR_KINDS = {
   origin_not_allowed: { status: 403, title: 'This origin may not connect' },
   not_found: { status: 404, title: 'There is nothing here' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
-  request_timeout: { status: 408, title: 'The request took too long to arrive' },
+  request_timeout: { status: 408, title: 'The request took too long to arrive', retryAfterSeconds: AT_ONCE },
   topic_taken: { status: 409, title: 'There is a topic of this name' },
   owner_cannot_leave: { status: 409, title: 'The owner cannot leave a topic' },
-  request_in_progress: { status: 409, title: 'The first request is still running' },
+  request_in_progress: { status: 409, title: 'The first request is still running', retryAfterSeconds: AT_ONCE },
   ambiguous_id: { status: 409, title: 'Several messages have this id' },
   body_too_large: { status: 413, title: 'The body is too large' },
   batch_too_large: { status: 413, title: 'The batch has too many items' },
   message_too_large: { status: 413, title: 'The message is too large' },
   unsupported_media_type: { status: 415, title: 'The body has an unsupported type' },
   idempotency_conflict: { status: 422, title: 'This id or key was used for something else' },
-  rate_limited: { status: 429, title: 'Too many requests' },
-  too_many_connections: { status: 429, title: 'Too many connections' },
+  rate_limited: { status: 429, title: 'Too many requests', retryAfterSeconds: AT_ONCE },
+  too_many_connections: { status: 429, title: 'Too many connections', retryAfterSeconds: SOON },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
-  internal: { status: 500, title: 'Something went wrong in the service' },
-  store_unavailable: { status: 503, title: 'The store cannot be written' },
-  going_away: { status: 503, title: 'The service is stopping' },
-  overloaded: { status: 503, title: 'The service is short of memory' },
-  store_full: { status: 507, title: 'The store is full' },
+  internal: { status: 500, title: 'Something went wrong in the service', retryAfterSeconds: SOON, mayBeDone: true },
+  store_unavailable: { status: 503, title: 'The store cannot be written', retryAfterSeconds: SOON, mayBeDone: true },
+  going_away: { status: 503, title: 'The service is stopping', retryAfterSeconds: SOON },
+  overloaded: { status: 503, title: 'The service is short of memory', retryAfterSeconds: SOON },
+  store_full: { status: 507, title: 'The store is full', retryAfterSeconds: SOON },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERROR_KINDS;
+
+/** What the catalogue says of a code. */
+export function kindOf(code: ErrorCode): ErrorKind {
+  return ERROR_KINDS[code];
+}
 
 /** One field that was refused: `path` as in `userIds.3`, or `''` for the whole input. */
 export interface FieldError {
@@ -54,7 +71,7 @@ export interface FieldError {
 
 export interface AppErrorOptions {
   readonly errors?: readonly FieldError[];
-  /** Seconds after which a retry makes sense; becomes `Retry-After`, and `retryInMs` of the problem. */
+  /** Where more is known than the catalogue says. */
   readonly retryAfterSeconds?: number;
   readonly cause?: unknown;
 }
@@ -70,7 +87,7 @@ export class AppError extends Error {
     this.name = 'AppError';
     this.code = code;
     this.errors = options.errors;
-    this.retryAfterSeconds = options.retryAfterSeconds;
+    this.retryAfterSeconds = options.retryAfterSeconds ?? kindOf(code).retryAfterSeconds;
   }
 
   get status(): number {

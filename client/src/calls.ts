@@ -1,13 +1,11 @@
 /** Requests over the socket: they wait for the connection, are repeated where that is safe, and end in time. */
 import type { Connection } from './connection.ts';
 import { fromProblem, TidingsError } from './errors.ts';
+import { retryIn } from './retry.ts';
 import type { Pauses } from './timing.ts';
 
 /** A connection that says nothing for so long is asked again. */
 const ATTEMPT_MS = 5_000;
-const BUSY_PAUSE_MS = 1_100;
-/** Nothing was done, and it may be asked again in a moment. */
-const BUSY = new Set<string>(['rate_limited', 'store_unavailable', 'going_away']);
 const LOST = new Set<string>(['timeout', 'connection_lost']);
 
 export interface CallOptions {
@@ -58,10 +56,11 @@ export class Calls {
     throw fromProblem(reply.error);
   }
 
-  async #mayGoOn({ code }: TidingsError, mayRepeat: boolean, deadline: number): Promise<boolean> {
-    if (LOST.has(code)) return mayRepeat && Date.now() < deadline;
-    if (!BUSY.has(code) || Date.now() + BUSY_PAUSE_MS > deadline) return false;
-    return this.pauses.pause(BUSY_PAUSE_MS);
+  async #mayGoOn(error: TidingsError, mayRepeat: boolean, deadline: number): Promise<boolean> {
+    if (LOST.has(error.code)) return mayRepeat && Date.now() < deadline;
+    const pauseMs = retryIn(error, mayRepeat);
+    if (pauseMs === undefined || Date.now() + pauseMs > deadline) return false;
+    return this.pauses.pause(pauseMs);
   }
 
   /** Resolves when there is a connection. */

@@ -6,6 +6,7 @@ import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket
 import type { Address } from './address.ts';
 import { fromProblem, isProblem, messageOf, TidingsError } from './errors.ts';
 import type { Closing, Reply } from './protocol.ts';
+import { retryIn } from './retry.ts';
 import { backoffMs } from './timing.ts';
 import type { Tokens } from './token.ts';
 
@@ -93,7 +94,7 @@ export class Connection {
   /** Tells of an error that may pass, and tries again later. */
   #retry(error: TidingsError): void {
     this.parts.onError(error);
-    this.#connectIn(backoffMs(this.#attempts));
+    this.#connectIn(Math.max(backoffMs(this.#attempts), retryIn(error, true) ?? 0));
     this.#attempts += 1;
   }
 
@@ -164,7 +165,7 @@ export class Connection {
 
   #onRefusal(error: TidingsError): void {
     if (TOKEN_ERRORS.has(error.code)) this.#onTokenRefused(error);
-    else if (error.status === 429 || (error.status ?? 0) >= 500) this.#retry(error);
+    else if (retryIn(error, true) !== undefined) this.#retry(error);
     else this.end(error);
   }
 

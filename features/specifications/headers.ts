@@ -1,5 +1,5 @@
 /** Headers of answers. */
-import type { ErrorCode } from '../../utils/errors';
+import { type ErrorCode, kindOf } from '../../utils/errors';
 import type { JsonSchema } from './json-schema';
 import type { Operation } from './operations/operation';
 
@@ -30,17 +30,10 @@ export function commonHeaders({ scope }: Operation): HeaderName[] {
   return scope === 'public' ? ['X-Request-Id'] : ['X-Request-Id', 'RateLimit', 'RateLimit-Policy'];
 }
 
-const TOLD_WHEN_TO_RETRY: readonly ErrorCode[] = [
-  'request_in_progress',
-  'rate_limited',
-  'store_unavailable',
-  'store_full',
-];
-
 /** Those of a problem. */
 export function headersFor(codes: readonly ErrorCode[]): HeaderName[] {
   if (codes.includes('unauthorized')) return ['WWW-Authenticate'];
-  return codes.some((code) => TOLD_WHEN_TO_RETRY.includes(code)) ? ['Retry-After'] : [];
+  return codes.some((code) => kindOf(code).retryAfterSeconds !== undefined) ? ['Retry-After'] : [];
 }
 
 export function headersOf(names: readonly HeaderName[]): Record<string, JsonSchema> {

@@ -1,5 +1,5 @@
 /** The problems that can answer a route. */
-import { ERROR_KINDS, type ErrorCode } from '../../utils/errors';
+import { AppError, ERROR_KINDS, type ErrorCode, kindOf, toProblem } from '../../utils/errors';
 import { commonHeaders, headersFor, headersOf } from './headers';
 import type { JsonSchema } from './json-schema';
 import type { Operation } from './operations/operation';
@@ -60,6 +60,5 @@ function problemsOf(operation: Operation): ErrorCode[] {
 }
 
 function exampleOf(code: ErrorCode): JsonSchema {
-  const { title, status } = ERROR_KINDS[code];
-  return { type: `/docs/errors#${code}`, title, status, detail: `${title}.`, code };
+  return { ...toProblem(new AppError(code, `${kindOf(code).title}.`), { origin: '' }) };
 }

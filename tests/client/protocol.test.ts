@@ -1,10 +1,13 @@
 /** The client package has the shapes of the wire a second time: here they are held against the service's own. */
 import type * as client from '../../client/src';
+import { fromProblem } from '../../client/src/errors';
 import { SERVER_EVENTS as CLIENT_SERVER_EVENTS } from '../../client/src/protocol';
+import { RETRY_SECONDS, retryIn } from '../../client/src/retry';
 import type { InboxAnswer, StateAnswer } from '../../handlers/inbox';
 import type { TopicAnswer } from '../../handlers/topics';
 import type { ScheduledSendAnswer, SendAnswer } from '../../handlers/websocket';
 import type * as errors from '../../utils/errors';
+import { ERROR_KINDS } from '../../utils/errors';
 import type * as service from '../../utils/protocol';
 import {
   CLOSING_CODES,
@@ -66,4 +69,28 @@ it('names every closing code and state', () => {
   const states: Record<client.RequestedState, true> = { seen: true, read: true, unread: true, archived: true };
   expect(Object.keys(closing)).toEqual([...CLOSING_CODES]);
   expect(Object.keys(states)).toEqual([...REQUESTED_STATES]);
+});
+
+it('repeats what the catalogue of errors says can be repeated, after the time that it says', () => {
+  const undone = Object.entries(ERROR_KINDS as Record<errors.ErrorCode, ReturnType<typeof errors.kindOf>>).flatMap(
+    ([code, { retryAfterSeconds, mayBeDone }]) =>
+      retryAfterSeconds === undefined || mayBeDone ? [] : [[code, retryAfterSeconds] as const],
+  );
+  expect(RETRY_SECONDS).toEqual(Object.fromEntries(undone));
+});
+
+const refusal = (code: client.ProblemCode, retryInMs?: number) =>
+  fromProblem({ type: '', title: '', status: 0, detail: '', code, ...(retryInMs === undefined ? {} : { retryInMs }) });
+
+it.each([
+  ['what the service says wins', refusal('overloaded', 40_000), false, 40_000],
+  ['an older service says nothing', refusal('overloaded'), false, 5_000],
+  ['it may be done already, and once more changes nothing', refusal('store_unavailable', 5_000), true, 5_000],
+  ['it may be done already, and once more is another', refusal('store_unavailable', 5_000), false, undefined],
+  ['a code of a newer service', refusal('newer' as client.ProblemCode, 2_000), true, 2_000],
+  ['it cannot succeed', refusal('bad_request'), true, undefined],
+])('repeating: %s', (_case, error, mayRepeat, milliseconds) => {
+  const pause = retryIn(error, mayRepeat);
+  if (milliseconds === undefined) expect(pause).toBeUndefined();
+  else expect((pause ?? 0) / milliseconds).toBeCloseTo(1.05, 1);
 });
