@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { clientActions, clientEvents, dispatchBy } from './features/client-events';
 import type { MakeToken } from './features/development-tokens';
 import { createHttpApplication } from './features/index';
@@ -48,7 +47,7 @@ import { Typing } from './services/typing';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
 import { claimRulesOf } from './utils/claims';
-import { type Clock, systemClock } from './utils/clock';
+import { type Clock, CountingClock, delay, systemClock } from './utils/clock';
 import type { ClusterFrame } from './utils/cluster-protocol';
 import type { Config, TokenKey } from './utils/config';
 import type { Caller } from './utils/jwt';
@@ -98,13 +97,15 @@ export interface Application {
  * @throws StoreOpenError when the store cannot be opened, KeySetOpenError when the keys of tokens cannot be fetched.
  */
 export async function createApplication(config: Config, overrides: Overrides = {}): Promise<Application> {
-  const clock = overrides.clock ?? systemClock;
+  const clock = new CountingClock(overrides.clock ?? systemClock);
+  /** For calls to other machines: these have a time of their own. */
+  const machineClock = new CountingClock(systemClock);
   const logger = overrides.logger ?? createLogger(config);
   const key = resolveKey(config);
-  const keys = await openTokenKeys(key, logger);
+  const keys = await openTokenKeys(key, logger, machineClock);
   const metrics = createMetrics();
   const store = await openStore(config, clock, metrics.onFlush);
-  const cluster = await createCluster(config, store, logger);
+  const cluster = await createCluster(config, store, { logger, clock: machineClock });
   const openFiles = divideOpenFiles({
     maxConnections: config.MAX_CONNECTIONS,
     refusals: metrics.refusals,
@@ -204,8 +205,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
   });
   const makeToken = createMakeToken(config, key);
   let isStopping = false;
-  const startedAt = process.hrtime.bigint();
-  const uptimeSeconds = () => Number((process.hrtime.bigint() - startedAt) / 1_000_000_000n);
+  const startedAt = machineClock.steady();
+  const uptimeSeconds = () => Math.floor((machineClock.steady() - startedAt) / 1_000);
   const health = { store, live, metrics, heap, isStopping: () => isStopping, uptimeSeconds };
   const http = createHttpApplication({
     config,
@@ -241,7 +242,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
   httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
   httpServer.on('clientError', refuseUnreadable(metrics));
-  const websocket = new WebSocketService(httpServer, { config, metrics, tokens, roster, sessions, limits });
+  const websocket = new WebSocketService(httpServer, { config, clock, metrics, tokens, roster, sessions, limits });
   const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
   const upkeep = new Upkeep({
     store,
@@ -303,11 +304,11 @@ export async function createApplication(config: Config, overrides: Overrides = {
     isStopping = true;
     limits.stop();
     // Load balancers see /readyz red and look elsewhere before anything is closed.
-    await delay(config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
-    const cut = setTimeout(() => {
+    await delay(clock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
+    const cut = clock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
       plain.terminate();
       httpServer.closeAllConnections();
-    }, config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE);
+    });
     sessions.close();
     // Before the clients come back, to whatever node.
     void upkeep.writeCursors();
@@ -317,7 +318,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     roster.close();
     if (keys instanceof KeySet) keys.close();
     await websocket.close();
-    clearTimeout(cut);
+    cut.cancel();
     await upkeep.stop();
     await revocations.close();
     await cluster.close();
@@ -334,13 +335,17 @@ export async function createApplication(config: Config, overrides: Overrides = {
   return { httpServer, logger, start, stop, makeToken };
 }
 
-async function createCluster(config: Config, store: Store, logger: Logger): Promise<Cluster> {
+async function createCluster(
+  config: Config,
+  store: Store,
+  parts: { readonly logger: Logger; readonly clock: Clock },
+): Promise<Cluster> {
   const { redisUrl, REDIS_REQUIRED, NODE_ID } = config;
   const nodeId = NODE_ID ?? randomUUID();
   if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
   // Reading the client of Redis takes as long as a fifth of everything else: a node alone does without.
   const { RedisCluster } = await import('./services/redis-cluster.ts');
-  return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, logger });
+  return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, ...parts });
 }
 
 /**
@@ -388,8 +393,8 @@ function resolveKey(config: Config): Exclude<TokenKey, { kind: 'development-secr
 }
 
 /** What tokens are checked with. @throws KeySetOpenError when it has to be fetched, and cannot. */
-async function openTokenKeys(key: ReturnType<typeof resolveKey>, logger: Logger): Promise<TokenKeys> {
-  return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger }) : fixedKey(key);
+async function openTokenKeys(key: ReturnType<typeof resolveKey>, logger: Logger, clock: Clock): Promise<TokenKeys> {
+  return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger, clock }) : fixedKey(key);
 }
 
 function listen(server: Server, { HOST, PORT }: Config): Promise<void> {

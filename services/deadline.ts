@@ -1,4 +1,5 @@
-/** A bound for work that has none of its own. */
+/** A bound for work that has none of its own, such as a call to another machine. */
+import { systemClock, type Timer } from '../utils/clock';
 
 /**
  * Settles as `work` does, or fails with `late()` after `milliseconds`. The work itself goes on: who began it sees to its
@@ -9,13 +10,13 @@ export async function withDeadline<Result>(
   milliseconds: number,
   late: () => unknown,
 ): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: Timer | undefined;
   const over = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(late()), milliseconds);
+    timer = systemClock.after(milliseconds, () => reject(late()));
   });
   try {
     return await Promise.race([work, over]);
   } finally {
-    clearTimeout(timer);
+    timer?.cancel();
   }
 }

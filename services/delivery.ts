@@ -305,7 +305,7 @@ export class Delivery {
   }
 
   async #attach(connection: Connection, describe: Describe): Promise<void> {
-    const startedAt = performance.now();
+    const startedAt = this.parts.clock.steady();
     const session = newSession();
     this.#sessions.set(connection, session);
     const cursors = await this.parts.cursors.open(connection.userId, connection.device);
@@ -316,7 +316,7 @@ export class Delivery {
     const counts = await this.parts.store.counts(connection.userId);
     session.isUpToDate = true;
     if (!connection.isOpen) return;
-    this.#measureCatchUp(session, performance.now() - startedAt);
+    this.#measureCatchUp(session, this.parts.clock.steady() - startedAt);
     describe({
       'tidings.transport': connection.transport.name,
       'tidings.topics': session.subscriptions.size,

@@ -3,6 +3,7 @@
  * a few of them, first come, first served, so that those who are connected are served meanwhile.
  */
 import type { Socket } from 'node:net';
+import { systemClock } from '../utils/clock';
 
 /** Time of one turn for handshakes. What they begin, such as catching up, takes about as long again. */
 const SLICE_MS = 10;
@@ -23,10 +24,10 @@ export class HandshakeQueue {
   }
 
   #admitSome(): void {
-    const endsAt = performance.now() + SLICE_MS;
+    const endsAt = systemClock.steady() + SLICE_MS;
     let count = 0;
     for (const { socket, admit } of this.#waiting) {
-      if (count > 0 && performance.now() > endsAt) break;
+      if (count > 0 && systemClock.steady() > endsAt) break;
       count += 1;
       socket.off('error', ignore);
       admit(!socket.destroyed);

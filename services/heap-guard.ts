@@ -5,6 +5,7 @@
  */
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { systemClock } from '../utils/clock';
 import { AppError } from '../utils/errors';
 import type { Logger } from './logger';
 
@@ -41,7 +42,7 @@ export class HeapGuard {
   constructor(private readonly parts: HeapGuardParts) {
     this.#readHeap = parts.readHeap ?? readHeap;
     this.#collect = parts.collect ?? findCollector();
-    this.#now = parts.monotonicNow ?? (() => performance.now());
+    this.#now = parts.monotonicNow ?? systemClock.steady;
   }
 
   /** Is there so little left that whatever asks for more must be refused? Costs microseconds. */

@@ -3,6 +3,7 @@
  * token names a key that is not there. While they cannot be fetched, those of the last time serve on.
  */
 import type { KeyObject } from 'node:crypto';
+import { type Clock, systemClock, type Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { type NamedKey, parseKeySet, type VerificationKey } from '../utils/verification-keys';
 import type { Logger } from './logger';
@@ -30,6 +31,8 @@ export class KeySetOpenError extends Error {
 export interface KeySetParts {
   readonly url: string;
   readonly logger: Logger;
+  /** That of the machine when left out: the issuer is another one. */
+  readonly clock?: Clock;
   readonly timing?: Partial<KeySetTiming>;
 }
 
@@ -37,6 +40,7 @@ export class KeySet implements TokenKeys {
   version = 0;
   readonly #url: string;
   readonly #logger: Logger;
+  readonly #clock: Clock;
   readonly #timing: KeySetTiming;
   readonly #fetches = new SingleFlight(() => this.#fetchOnce());
   #keys: readonly NamedKey[] = [];
@@ -44,14 +48,15 @@ export class KeySet implements TokenKeys {
   /** When a token last caused a fetch, by the clock that never jumps. */
   #soughtAt = Number.NEGATIVE_INFINITY;
   #isFailing = false;
-  #refreshTimer: NodeJS.Timeout | undefined;
+  #refreshTimer: Timer | undefined;
   #abort = new AbortController();
   #isClosed = false;
   #onChange: () => void = () => {};
 
-  private constructor({ url, logger, timing }: KeySetParts) {
+  private constructor({ url, logger, clock = systemClock, timing }: KeySetParts) {
     this.#url = url;
     this.#logger = logger;
+    this.#clock = clock;
     this.#timing = { ...TIMING, ...timing };
   }
 
@@ -90,7 +95,7 @@ export class KeySet implements TokenKeys {
     if (this.#isClosed || typeof header.kid !== 'string' || this.find(header) !== undefined) return undefined;
     if (header.alg !== 'RS256' && header.alg !== 'ES256') return undefined;
     if (!this.#fetches.isRunning) {
-      const now = performance.now();
+      const now = this.#clock.steady();
       if (now - this.#soughtAt < this.#timing.cooldownMs) return undefined;
       this.#soughtAt = now;
     }
@@ -98,10 +103,9 @@ export class KeySet implements TokenKeys {
   }
 
   #scheduleRefresh(milliseconds: number): void {
-    clearTimeout(this.#refreshTimer);
+    this.#refreshTimer?.cancel();
     if (this.#isClosed) return;
-    this.#refreshTimer = setTimeout(() => void this.#fetches.run(), milliseconds);
-    this.#refreshTimer.unref();
+    this.#refreshTimer = this.#clock.after(milliseconds, () => void this.#fetches.run());
   }
 
   async #fetchOnce(): Promise<void> {
@@ -131,7 +135,8 @@ export class KeySet implements TokenKeys {
   async #fetchText(): Promise<string> {
     const { timeoutMs } = this.#timing;
     this.#abort = new AbortController();
-    const timer = setTimeout(() => this.#abort.abort(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    const late = new Error(`no answer within ${timeoutMs} ms`);
+    const timer = this.#clock.after(timeoutMs, () => this.#abort.abort(late));
     try {
       // A redirect could lead to an address that nobody has configured, and away from https.
       const options = {
@@ -144,13 +149,13 @@ export class KeySet implements TokenKeys {
       await response.body?.cancel();
       throw new Error(`the answer has status ${response.status}, expected 200`);
     } finally {
-      clearTimeout(timer);
+      timer.cancel();
     }
   }
 
   close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#refreshTimer);
+    this.#refreshTimer?.cancel();
     this.#abort.abort();
   }
 }

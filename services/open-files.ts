@@ -5,6 +5,7 @@
  */
 import { readdirSync } from 'node:fs';
 import type { Server } from 'node:http';
+import { systemClock } from '../utils/clock';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
 
@@ -54,7 +55,7 @@ function guard(server: Server, maxConnections: number, { refusals, logger }: Ope
     refusals.inc({ code: 'too_many_connections' });
     count += 1;
     // By the clock that never jumps. A line for each attempt would be as many as somebody wants.
-    const now = performance.now();
+    const now = systemClock.steady();
     if (now - loggedAt < LOG_INTERVAL_MS) return;
     logger.error({ dropped: count, maxConnections }, 'connections are dropped: the limit of open files is reached');
     loggedAt = now;

@@ -1,6 +1,7 @@
 /** One connection of the plain endpoint: frames of JSON over WebSocket, bounded and closed by code. */
 import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
+import type { Clock } from '../utils/clock';
 import type { Caller } from '../utils/jwt';
 import {
   type AnyMessage,
@@ -17,6 +18,7 @@ import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections
 
 export interface PlainConnectionParts {
   readonly id: string;
+  readonly clock: Clock;
   readonly webSocket: WebSocket;
   readonly caller: Caller;
   readonly device: string;
@@ -105,7 +107,8 @@ export class PlainConnection implements Connection {
 
   #end(code: number, reason: string): void {
     this.#webSocket.close(code, reason);
-    setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS).unref();
+    const cut = this.parts.clock.after(CLOSE_TIMEOUT_MS, () => this.terminate());
+    this.#webSocket.once('close', () => cut.cancel());
   }
 
   terminate(): void {

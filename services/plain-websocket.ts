@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
-import { type Clock, steadyTime } from '../utils/clock';
+import type { Clock, Timer } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
 import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
@@ -70,7 +70,7 @@ interface Peer {
   /** `?device=` of the request. */
   readonly device: unknown;
   connection: PlainConnection | undefined;
-  authTimer: NodeJS.Timeout | undefined;
+  authTimer: Timer | undefined;
   /** The key of its token is being fetched: frames wait for it. */
   admission: Promise<void> | undefined;
   badFrames: number;
@@ -83,7 +83,7 @@ export class PlainWebSocketService {
   readonly #server: WebSocketServer;
   readonly #peers = new Set<Peer>();
   #dispatch: DispatchAction | undefined;
-  #heartbeatTimer: NodeJS.Timeout | undefined;
+  #heartbeatTimer: Timer | undefined;
 
   constructor(
     httpServer: HttpServer,
@@ -104,8 +104,7 @@ export class PlainWebSocketService {
     const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
     const betweenMs = Math.min(PING_INTERVAL_MS, PING_TIMEOUT_MS) / HEARTBEAT_CHECKS_PER_TIMEOUT;
     // Each of the two is noticed up to a check too late; together they keep to the sum of interval and timeout.
-    this.#heartbeatTimer = setInterval(() => this.#beat(PING_INTERVAL_MS - 2 * betweenMs), betweenMs);
-    this.#heartbeatTimer.unref();
+    this.#heartbeatTimer = this.parts.clock.every(betweenMs, () => this.#beat(PING_INTERVAL_MS - 2 * betweenMs));
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -138,9 +137,8 @@ export class PlainWebSocketService {
     const token = readToken(request, url);
     if (token !== undefined) this.#authenticate(peer, token, peer.device);
     else
-      peer.authTimer = setTimeout(
-        () => this.#refuse(peer, new AppError('unauthorized', 'No `auth` frame came in time.')),
-        AUTH_TIMEOUT_MS,
+      peer.authTimer = this.parts.clock.after(AUTH_TIMEOUT_MS, () =>
+        this.#refuse(peer, new AppError('unauthorized', 'No `auth` frame came in time.')),
       );
   }
 
@@ -158,13 +156,13 @@ export class PlainWebSocketService {
       authTimer: undefined,
       admission: undefined,
       badFrames: 0,
-      answeredAt: steadyTime(this.parts.clock),
+      answeredAt: this.parts.clock.steady(),
       pingedAt: undefined,
     };
     this.#peers.add(peer);
     webSocket.on('message', (data, isBinary) => void this.#receive(peer, data, isBinary));
     webSocket.on('pong', () => {
-      peer.answeredAt = steadyTime(this.parts.clock);
+      peer.answeredAt = this.parts.clock.steady();
       peer.pingedAt = undefined;
     });
     webSocket.on('ping', () => this.#countPing(peer));
@@ -180,14 +178,14 @@ export class PlainWebSocketService {
   }
 
   #forget(peer: Peer): void {
-    clearTimeout(peer.authTimer);
+    peer.authTimer?.cancel();
     this.#peers.delete(peer);
     if (peer.connection === undefined) return;
     this.parts.sessions.leave(peer.connection);
   }
 
   #authenticate(peer: Peer, token: string, device: unknown): void {
-    clearTimeout(peer.authTimer);
+    peer.authTimer?.cancel();
     const fetching = this.parts.tokens.prepare(token);
     if (fetching === undefined) this.#admit(peer, token, device);
     else peer.admission = this.#admitAfter(fetching, peer, () => this.#admit(peer, token, device));
@@ -218,6 +216,7 @@ export class PlainWebSocketService {
   #connect({ webSocket, origin }: Peer, caller: Caller, device: string): PlainConnection {
     return new PlainConnection({
       id: randomUUID(),
+      clock: this.parts.clock,
       webSocket,
       caller,
       device,
@@ -229,7 +228,8 @@ export class PlainWebSocketService {
 
   #refuse({ webSocket, origin }: Peer, thrown: unknown): void {
     tellRefusal(webSocket, origin, this.parts.sessions.refusal(thrown));
-    setTimeout(() => webSocket.terminate(), CLOSE_TIMEOUT_MS).unref();
+    const cut = this.parts.clock.after(CLOSE_TIMEOUT_MS, () => webSocket.terminate());
+    webSocket.once('close', () => cut.cancel());
   }
 
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
@@ -245,7 +245,7 @@ export class PlainWebSocketService {
       this.#authenticate(peer, frame['token'], frame['device'] ?? peer.device);
       return;
     }
-    clearTimeout(peer.authTimer);
+    peer.authTimer?.cancel();
     this.#refuse(peer, new AppError('unauthorized', 'The first frame must be {"action":"auth","token":"…"}.'));
   }
 
@@ -288,7 +288,7 @@ export class PlainWebSocketService {
    * may go on sending.
    */
   #beat(pingAfterMs: number): void {
-    const now = steadyTime(this.parts.clock);
+    const now = this.parts.clock.steady();
     for (const peer of this.#peers) {
       if (peer.pingedAt !== undefined && now - peer.pingedAt >= this.parts.config.PING_TIMEOUT_MS) {
         this.#cutUnlessAnswered(peer);
@@ -308,9 +308,9 @@ export class PlainWebSocketService {
 
   /** Closes what is left: connections that never said who they are, and the timer. */
   close(): void {
-    clearInterval(this.#heartbeatTimer);
+    this.#heartbeatTimer?.cancel();
     for (const peer of this.#peers) {
-      clearTimeout(peer.authTimer);
+      peer.authTimer?.cancel();
       if (peer.connection === undefined) peer.webSocket.close(CLOSE_CODES.going_away, 'going_away');
     }
     this.#server.close();

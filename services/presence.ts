@@ -3,7 +3,7 @@
  * grace after the last one, so that a reconnect is silent. Joins and leaves are gathered and told together: a watcher
  * gets at most two frames per interval however many people come and go.
  */
-import { type Clock, steadyTime, toIsoTime } from '../utils/clock';
+import { type Clock, type Timer, toIsoTime } from '../utils/clock';
 import { type Connection, writeToAll } from './connections';
 
 const FRAME_INTERVAL_MS = 500;
@@ -25,7 +25,7 @@ export class Presence {
   readonly #watchers = new Set<Connection>();
   /** Who began to watch since the last frames: their list already shows that many of the changes. */
   readonly #newcomers = new Map<Connection, number>();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
 
   constructor(
     private readonly clock: Clock,
@@ -33,12 +33,11 @@ export class Presence {
   ) {}
 
   open(): void {
-    this.#timer = setInterval(() => this.tell(), FRAME_INTERVAL_MS);
-    this.#timer.unref();
+    this.#timer = this.clock.every(FRAME_INTERVAL_MS, () => this.tell());
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#timer?.cancel();
   }
 
   /** A connection of the user has begun. */
@@ -51,7 +50,7 @@ export class Presence {
 
   /** The user's last connection has ended, at `milliseconds` since the epoch. */
   departed(userId: string, milliseconds = this.clock.now()): void {
-    if (this.#online.has(userId)) this.#leaving.set(userId, { at: milliseconds, since: steadyTime(this.clock) });
+    if (this.#online.has(userId)) this.#leaving.set(userId, { at: milliseconds, since: this.clock.steady() });
   }
 
   /** The user has logged out: no grace. */
@@ -74,7 +73,7 @@ export class Presence {
 
   /** Ends the graces that are over, and tells the watchers what has changed. */
   tell(): void {
-    const now = steadyTime(this.clock);
+    const now = this.clock.steady();
     for (const [userId, { at, since }] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, at);
     const changes = this.#changes;
     this.#changes = [];

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createClient } from '@redis/client';
+import type { Clock, Timer } from '../utils/clock';
 import { type ClusterFrame, decodeFrame, encodeFrame } from '../utils/cluster-protocol';
 import { hideCredentials } from '../utils/hide-credentials';
 import { type Cluster, ClusterOpenError, type FrameListener, type Live } from './cluster';
@@ -33,6 +34,7 @@ export interface RedisClusterParts {
   /** Must Redis be there at start? */
   readonly isRequired: boolean;
   readonly nodeId: string;
+  readonly clock: Clock;
   readonly logger: Logger;
   /** Characters of frames on the way to Redis beyond which what can be found again is lost; 16 Mi when not given. */
   readonly maxLengthInFlight?: number;
@@ -55,7 +57,7 @@ export class RedisCluster implements Cluster {
   /** What has come from nodes of other versions and is not understood here, once each. */
   readonly #foreign = new Set<string>();
   #openedAt = 0;
-  #stateTimer: NodeJS.Timeout | undefined;
+  #stateTimer: Timer | undefined;
 
   constructor(private readonly parts: RedisClusterParts) {
     // A node that comes back under its name is another one to the others: it has forgotten what it told them.
@@ -70,16 +72,15 @@ export class RedisCluster implements Cluster {
   }
 
   get live(): Live {
-    return performance.now() - this.#echoedAt < ECHO_TIMEOUT_MS ? 'ok' : 'degraded';
+    return this.parts.clock.steady() - this.#echoedAt < ECHO_TIMEOUT_MS ? 'ok' : 'degraded';
   }
 
   async open(listener: FrameListener): Promise<void> {
-    this.#openedAt = performance.now();
+    this.#openedAt = this.parts.clock.steady();
     const connecting = this.#connect(listener);
     if (this.parts.isRequired) await this.#insist(connecting);
     else connecting.catch(() => {});
-    this.#stateTimer = setInterval(() => this.#check(), STATE_CHECK_INTERVAL_MS);
-    this.#stateTimer.unref();
+    this.#stateTimer = this.parts.clock.every(STATE_CHECK_INTERVAL_MS, () => this.#check());
   }
 
   async #connect(listener: FrameListener): Promise<void> {
@@ -115,7 +116,7 @@ export class RedisCluster implements Cluster {
   #receive(text: string, listener: FrameListener): void {
     const received = decodeFrame(text);
     if ('foreign' in received) this.#logForeign(received.foreign);
-    else if (received.node === this.node) this.#echoedAt = performance.now();
+    else if (received.node === this.node) this.#echoedAt = this.parts.clock.steady();
     else listener(received.frame, received.node);
   }
 
@@ -129,13 +130,13 @@ export class RedisCluster implements Cluster {
   tell(frame: ClusterFrame): void {
     if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#isFull)) return;
     const text = encodeFrame(this.node, frame);
-    if (this.#inFlight === 0) this.#silentSince = performance.now();
+    if (this.#inFlight === 0) this.#silentSince = this.parts.clock.steady();
     this.#inFlight += 1;
     this.#lengthInFlight += text.length;
     this.#publisher
       .publish(`${this.prefix}frames`, text)
       .then(() => {
-        this.#silentSince = performance.now();
+        this.#silentSince = this.parts.clock.steady();
       })
       // A frame that is lost is found by the next comparison with the store; its loss shows as a missing echo.
       .catch(() => {})
@@ -167,7 +168,7 @@ export class RedisCluster implements Cluster {
   /** A connection that is written to never times out by itself: one on which nothing is answered is dead. */
   #renewPublisher(): void {
     if (!this.#publisher.isReady || this.#inFlight === 0) return;
-    if (performance.now() - this.#silentSince < SILENCE_TIMEOUT_MS) return;
+    if (this.parts.clock.steady() - this.#silentSince < SILENCE_TIMEOUT_MS) return;
     this.#publisher.destroy();
     this.#publisher = createRedisClient(this.parts.url);
     this.#publisher.connect().catch(() => {});
@@ -175,7 +176,7 @@ export class RedisCluster implements Cluster {
 
   #logChange(): void {
     const state = this.live;
-    const isTooEarly = this.#toldState === undefined && performance.now() - this.#openedAt < ECHO_TIMEOUT_MS;
+    const isTooEarly = this.#toldState === undefined && this.parts.clock.steady() - this.#openedAt < ECHO_TIMEOUT_MS;
     if (state === this.#toldState || (state === 'degraded' && isTooEarly)) return;
     this.#toldState = state;
     if (state === 'degraded') this.#outages += 1;
@@ -184,7 +185,7 @@ export class RedisCluster implements Cluster {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#stateTimer);
+    this.#stateTimer?.cancel();
     this.#destroy();
   }
 

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../utils/clock';
+import type { Clock, Timer } from '../utils/clock';
 import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
 import type { Caller } from '../utils/jwt';
 import { SingleFlight } from '../utils/single-flight';
@@ -69,7 +69,7 @@ export class Revocations {
   #comparedAt = 0;
   #isFailing = false;
   #isClosed = false;
-  #timers: NodeJS.Timeout[] = [];
+  #timers: Timer[] = [];
 
   constructor(private readonly parts: RevocationParts) {}
 
@@ -84,10 +84,9 @@ export class Revocations {
       throw new StoreOpenError(`The revoked tokens cannot be read from the store: ${reason}`, error);
     }
     this.#timers = [
-      setInterval(() => void this.#looks.run(), COMPARE_INTERVAL_MS),
-      setInterval(() => void this.#sweeps.run(), FORGET_INTERVAL_MS),
+      this.parts.clock.every(COMPARE_INTERVAL_MS, () => void this.#looks.run()),
+      this.parts.clock.every(FORGET_INTERVAL_MS, () => void this.#sweeps.run()),
     ];
-    for (const timer of this.#timers) timer.unref();
     void this.#sweeps.run();
   }
 
@@ -165,15 +164,15 @@ export class Revocations {
 
   /** Tells the other nodes, and waits for how many connections they closed. */
   #ask(revocation: Revocation): Promise<number> {
-    const { cluster, roster } = this.parts;
+    const { cluster, roster, clock } = this.parts;
     const question = randomUUID();
     return new Promise((resolve) => {
       const finish = () => {
-        clearTimeout(timer);
+        timer.cancel();
         this.#questions.delete(question);
         resolve(asked.closed);
       };
-      const timer = setTimeout(finish, ANSWER_TIMEOUT_MS);
+      const timer = clock.after(ANSWER_TIMEOUT_MS, finish);
       const asked: Question = { missing: roster.nodeCount - 1, closed: 0, finish };
       this.#questions.set(question, asked);
       cluster.tell({ kind: 'revoked', revocation, question });
@@ -261,7 +260,7 @@ export class Revocations {
   /** Stops the timers, and writes what was learned. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const timer of this.#timers) timer.cancel();
     await this.#sweeps.idle();
     await this.#looks.idle();
     if (this.#learned.size > 0) await this.#looks.run();

@@ -3,7 +3,7 @@
  * all its users to whoever has missed a change; so every node can answer from its own memory, also while Redis is away.
  * A node that has not been heard of for the length of its lease is gone, and its users with it.
  */
-import type { Clock } from '../utils/clock';
+import type { Clock, Timer } from '../utils/clock';
 import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
 import { BEAT_INTERVAL_MS, type Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
@@ -45,8 +45,6 @@ export interface RosterParts {
   readonly presence: Presence;
   readonly cursors: Pick<Cursors, 'sawLast'>;
   readonly clock: Clock;
-  /** Milliseconds by a clock that never jumps. */
-  readonly monotonicNow?: () => number;
 }
 
 export class Roster {
@@ -55,30 +53,26 @@ export class Roster {
   readonly #elsewhere = new Map<string, Set<Peer>>();
   #version = 0;
   #toldRosterAt = Number.NEGATIVE_INFINITY;
-  #timer: NodeJS.Timeout | undefined;
-  readonly #now: () => number;
+  #timer: Timer | undefined;
 
-  constructor(private readonly parts: RosterParts) {
-    this.#now = parts.monotonicNow ?? (() => performance.now());
-  }
+  constructor(private readonly parts: RosterParts) {}
 
   open(): void {
     if (!this.parts.cluster.isShared) return;
-    this.#timer = setInterval(() => this.beat(), BEAT_INTERVAL_MS);
-    this.#timer.unref();
+    this.#timer = this.parts.clock.every(BEAT_INTERVAL_MS, () => this.beat());
     this.beat();
   }
 
   /** Tells the others that this node goes: its users are not its own any more. */
   close(): void {
-    clearInterval(this.#timer);
+    this.#timer?.cancel();
     this.parts.cluster.tell({ kind: 'bye' });
   }
 
   /** Says that this node is there, and forgets those that are not. */
   beat(): void {
     this.parts.cluster.tell({ kind: 'beat', version: this.#version });
-    const now = this.#now();
+    const now = this.parts.clock.steady();
     for (const [node, peer] of this.#peers) {
       // While Redis is away nobody is heard of: that says nothing about them.
       if (this.parts.cluster.live === 'degraded') peer.heardAt = now;
@@ -160,7 +154,7 @@ export class Roster {
   /** Takes what another node has told of its users. */
   receive(frame: ClusterFrame, node: string): void {
     const peer = this.#peerOf(node);
-    peer.heardAt = this.#now();
+    peer.heardAt = this.parts.clock.steady();
     if (frame.kind === 'online') this.#takeChange(node, peer, frame);
     else if (frame.kind === 'beat') this.#compare(node, peer, frame.version);
     else if (frame.kind === 'roster') this.#takePart(peer, frame);
@@ -195,7 +189,7 @@ export class Roster {
   }
 
   #tellRoster(): void {
-    const now = this.#now();
+    const now = this.parts.clock.steady();
     // Whoever has asked too early asks again with the next heartbeat.
     if (now - this.#toldRosterAt < MIN_ROSTER_INTERVAL_MS) return;
     this.#toldRosterAt = now;

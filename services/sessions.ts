@@ -3,7 +3,7 @@
  * events, and the end.
  */
 import { randomUUID } from 'node:crypto';
-import { type Clock, steadyTime, toIsoTime } from '../utils/clock';
+import { type Clock, type Timer, toIsoTime } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
 import { AppError, ERROR_KINDS, type Problem, refuseField, toProblem } from '../utils/errors';
@@ -51,15 +51,14 @@ export class Sessions {
   readonly #warned = new WeakSet<Connection>();
   /** The event of a connection that is being answered: the next one waits, so answers keep the order of the events. */
   readonly #running = new WeakMap<Connection, Promise<unknown>>();
-  #expiryTimer: NodeJS.Timeout | undefined;
+  #expiryTimer: Timer | undefined;
 
   constructor(private readonly parts: SessionParts) {}
 
   /** Lets connections in from now on, and starts the timer. */
   open(): void {
     this.isOpen = true;
-    this.#expiryTimer = setInterval(() => this.#closeExpired(), EXPIRY_CHECK_INTERVAL_MS);
-    this.#expiryTimer.unref();
+    this.#expiryTimer = this.parts.clock.every(EXPIRY_CHECK_INTERVAL_MS, () => this.#closeExpired());
   }
 
   /** @throws AppError `too_many_connections` when the user has as many connections as allowed. */
@@ -91,7 +90,7 @@ export class Sessions {
       this.end(connection, 'too_many_connections', refusal.message);
       return;
     }
-    this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, steadyTime(clock)));
+    this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, clock.steady()));
     roster.arrived(connection);
     greet(connection);
     void this.#catchUp(connection, () => delivery.attach(connection));
@@ -213,7 +212,7 @@ export class Sessions {
   }
 
   #judge(connection: Connection): Verdict {
-    const verdict = this.#limits.get(connection)?.judge(steadyTime(this.parts.clock)) ?? 'accepted';
+    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.steady()) ?? 'accepted';
     if (verdict !== 'accepted') this.parts.metrics.rateLimited.events.inc();
     return verdict;
   }
@@ -353,7 +352,7 @@ export class Sessions {
 
   /** Tells every client that the service goes away, with reconnect times spread, and closes. */
   close(): void {
-    clearInterval(this.#expiryTimer);
+    this.#expiryTimer?.cancel();
     this.isOpen = false;
     for (const connection of [...this.parts.connections.all()]) {
       this.#close(connection, goingAway(), { isFinal: false });

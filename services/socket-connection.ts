@@ -6,6 +6,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
+import type { Clock } from '../utils/clock';
 import type { Caller } from '../utils/jwt';
 import {
   type AnyMessage,
@@ -47,6 +48,7 @@ export function engineOf(socket: Socket): EngineConnection {
 
 export interface SocketConnectionParts {
   readonly socket: Socket;
+  readonly clock: Clock;
   readonly caller: Caller;
   readonly device: string;
   readonly origin: string;
@@ -62,12 +64,14 @@ export class SocketConnection implements Connection {
   readonly isAcknowledging: boolean;
   #isClosing = false;
   readonly #socket: Socket;
+  readonly #clock: Clock;
   readonly #engine: EngineConnection;
   readonly #maxBufferedBytes: number;
   readonly #onSlow: (connection: SocketConnection) => void;
 
   constructor(parts: SocketConnectionParts) {
     this.#socket = parts.socket;
+    this.#clock = parts.clock;
     this.#engine = engineOf(parts.socket);
     this.caller = parts.caller;
     this.origin = parts.origin;
@@ -160,10 +164,11 @@ export class SocketConnection implements Connection {
     // First, so that the frame itself cannot overflow a full buffer again.
     this.#isClosing = true;
     this.#socket.emit('closing', closing);
+    const cut = this.#clock.after(CLOSE_TIMEOUT_MS, () => this.terminate());
+    this.#engine.once('close', () => cut.cancel());
     // A client reconnects by itself after a transport that closed, and not after a DISCONNECT packet.
     if (isFinal) this.#socket.disconnect(true);
     else this.#engine.close();
-    setTimeout(() => this.terminate(), CLOSE_TIMEOUT_MS).unref();
   }
 
   terminate(): void {

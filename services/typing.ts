@@ -2,7 +2,7 @@
  * Who is typing where: told to the others, never stored. At most one frame per second and person; who falls silent
  * for five seconds has stopped.
  */
-import { type Clock, steadyTime } from '../utils/clock';
+import type { Clock, Timer } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Cluster } from './cluster';
 import { type Transport, writeToAll } from './connections';
@@ -26,7 +26,7 @@ interface Typist {
 export class Typing {
   readonly #typists = new Map<string, Typist>();
   readonly #toldAt = new Map<string, number>();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
 
   constructor(
     private readonly delivery: Delivery,
@@ -35,12 +35,11 @@ export class Typing {
   ) {}
 
   open(): void {
-    this.#timer = setInterval(() => this.check(), CHECK_INTERVAL_MS);
-    this.#timer.unref();
+    this.#timer = this.clock.every(CHECK_INTERVAL_MS, () => this.check());
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#timer?.cancel();
   }
 
   /** A person has begun or stopped typing, as their client says. */
@@ -50,14 +49,14 @@ export class Typing {
     if (known === undefined && !isTyping) return;
     const typist = known ?? { room, topic, userId, isTyping, wasTold: false, changedAt: 0 };
     typist.isTyping = isTyping;
-    typist.changedAt = steadyTime(this.clock);
+    typist.changedAt = this.clock.steady();
     this.#typists.set(key, typist);
     this.#tell(key, typist);
   }
 
   /** Ends what has been silent, and tells what had to wait. */
   check(): void {
-    const now = steadyTime(this.clock);
+    const now = this.clock.steady();
     for (const [key, typist] of this.#typists) {
       if (now - typist.changedAt >= SILENCE_MS) typist.isTyping = false;
       this.#tell(key, typist);
@@ -68,7 +67,7 @@ export class Typing {
   #tell(key: string, typist: Typist): void {
     const { room, topic, userId, isTyping } = typist;
     if (isTyping !== typist.wasTold) {
-      const now = steadyTime(this.clock);
+      const now = this.clock.steady();
       if (now - (this.#toldAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
       this.#toldAt.set(userId, now);
       typist.wasTold = isTyping;

@@ -1,5 +1,5 @@
 /** Work that returns by itself: cursors and the audit log are written behind, what is due is sent or expires, old messages go. */
-import type { Clock } from '../utils/clock';
+import type { Clock, Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
 import type { Audit } from './audit';
@@ -38,29 +38,30 @@ export interface UpkeepParts {
 }
 
 export class Upkeep {
-  #timers: NodeJS.Timeout[] = [];
+  #timers: Timer[] = [];
   #isStopped = false;
   readonly #sweeps = new SingleFlight(() => this.#sweepOnce());
   readonly #handling = new SingleFlight(() => this.#handleOnce());
   readonly #comparisons = new SingleFlight(() => this.#compareOnce());
   /** Everything up to this time has been compared. */
   #comparedAt: number;
-  #followingCheckedAt = performance.now();
+  #followingCheckedAt: number;
   #outagesSeen = 0;
 
   constructor(private readonly parts: UpkeepParts) {
     this.#comparedAt = parts.clock.now();
+    this.#followingCheckedAt = parts.clock.steady();
   }
 
   start(): void {
+    const { clock, audit } = this.parts;
     this.#timers = [
-      setInterval(() => void this.writeCursors(), WRITE_BEHIND_INTERVAL_MS),
-      setInterval(() => void this.parts.audit.flush(), WRITE_BEHIND_INTERVAL_MS),
-      setInterval(() => void this.sweep(), SWEEP_INTERVAL_MS),
-      setInterval(() => void this.handleDue(), DUE_INTERVAL_MS),
-      setInterval(() => void this.compareHeads(), COMPARE_INTERVAL_MS),
+      clock.every(WRITE_BEHIND_INTERVAL_MS, () => void this.writeCursors()),
+      clock.every(WRITE_BEHIND_INTERVAL_MS, () => void audit.flush()),
+      clock.every(SWEEP_INTERVAL_MS, () => void this.sweep()),
+      clock.every(DUE_INTERVAL_MS, () => void this.handleDue()),
+      clock.every(COMPARE_INTERVAL_MS, () => void this.compareHeads()),
     ];
-    for (const timer of this.#timers) timer.unref();
     void this.sweep();
     void this.handleDue();
   }
@@ -120,11 +121,11 @@ export class Upkeep {
   }
 
   async #checkFollowing(): Promise<void> {
-    const { cluster, delivery } = this.parts;
+    const { cluster, delivery, clock } = this.parts;
     const isBack = cluster.live === 'ok' && cluster.outages !== this.#outagesSeen;
     if (isBack) this.#outagesSeen = cluster.outages;
-    else if (performance.now() - this.#followingCheckedAt < FOLLOWING_INTERVAL_MS) return;
-    this.#followingCheckedAt = performance.now();
+    else if (clock.steady() - this.#followingCheckedAt < FOLLOWING_INTERVAL_MS) return;
+    this.#followingCheckedAt = clock.steady();
     await delivery.checkFollowing();
   }
 
@@ -159,7 +160,7 @@ export class Upkeep {
   /** Stops the timers and writes what is written behind a last time. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const timer of this.#timers) timer.cancel();
     await this.#sweeps.idle();
     await this.#handling.idle();
     await this.#comparisons.idle();

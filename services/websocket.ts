@@ -3,6 +3,7 @@
  */
 import { type Server as HttpServer, type IncomingMessage, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
+import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
 import { readAuthorization, readBearer } from '../utils/jwt';
@@ -45,6 +46,7 @@ export interface WebSocketOperations {
 
 export interface WebSocketParts {
   readonly config: Config;
+  readonly clock: Clock;
   readonly metrics: Metrics;
   readonly tokens: Tokens;
   readonly roster: Roster;
@@ -188,7 +190,7 @@ export class WebSocketService {
   }
 
   async #admit(socket: TidingsSocket, next: (error?: Error) => void): Promise<void> {
-    const { tokens, sessions, config } = this.parts;
+    const { tokens, sessions, config, clock } = this.parts;
     const engine = engineOf(socket);
     try {
       const token = readToken(socket);
@@ -202,6 +204,7 @@ export class WebSocketService {
       this.#reserved.add(engine);
       socket.data.connection = new SocketConnection({
         socket,
+        clock,
         caller,
         device,
         origin: originOf(socket),

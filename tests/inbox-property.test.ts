@@ -6,8 +6,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { CATCH_UP_WINDOW_MESSAGES } from '../services/delivery';
 import { FURTHER_DEVICE_MESSAGES } from '../services/storage/contract';
-import type { Clock } from '../utils/clock';
 import type { Counts, MessageState, RequestedState } from '../utils/protocol';
+import { ClockWithRealTimers } from './support/clock';
 import { exchange } from './support/http';
 import { type Random, seededRandom } from './support/random';
 import { range, startService, type TestService, testToken } from './support/service';
@@ -84,7 +84,7 @@ function stateOf({ isSeen, isRead, isArchived }: Item): MessageState {
 }
 
 /** A clock that stands still unless it is told to go on, so that nothing expires behind the model's back. */
-class StandingClock implements Clock {
+class StandingClock extends ClockWithRealTimers {
   #now = Date.now();
 
   now(): number {

@@ -5,6 +5,7 @@
  */
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemClock } from '../../utils/clock';
 import { StoreOpenError } from './contract';
 import { DamageError, NO_PAGE, readTreeRecord, TREE_BYTES, type TreeRecord, walkFile } from './lmdb-walk';
 
@@ -36,13 +37,13 @@ export function dataFilePath(directory: string): string {
  * @throws StoreOpenError when the headers are not those of a store.
  */
 export function checkHeaders(directory: string): void {
-  const givesUpAt = performance.now() + MAKING_MS;
+  const givesUpAt = systemClock.steady() + MAKING_MS;
   for (;;) {
     try {
       checkHeadersNow(directory);
       return;
     } catch (error) {
-      if (!isBeingMade(directory) || performance.now() > givesUpAt) throw error;
+      if (!isBeingMade(directory) || systemClock.steady() > givesUpAt) throw error;
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_AGAIN_MS);
   }
@@ -62,7 +63,7 @@ function checkHeadersNow(directory: string): void {
 /** Too short for both headers, and new: there is a moment between the making of the file and its first bytes. */
 function isBeingMade(directory: string): boolean {
   const { size, mtimeMs } = statSync(dataFilePath(directory));
-  return size < 2 * SMALLEST_PAGE && Date.now() - mtimeMs < MAKING_MS;
+  return size < 2 * SMALLEST_PAGE && systemClock.now() - mtimeMs < MAKING_MS;
 }
 
 export function hasDataFile(directory: string): boolean {

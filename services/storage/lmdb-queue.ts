@@ -4,6 +4,7 @@
  */
 import { statfsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { systemClock } from '../../utils/clock';
 import { type FlushListener, StoreError } from './contract';
 import type { Environment } from './lmdb-environment';
 
@@ -72,7 +73,7 @@ export class WriteQueue {
   async #commit(writes: readonly QueuedWrite[]): Promise<void> {
     let settle: (() => void)[] = [];
     let isDone = true;
-    const startedAt = performance.now();
+    const startedAt = systemClock.steady();
     this.#committing = writes.length;
     try {
       await this.environment.transaction(() => {
@@ -88,7 +89,7 @@ export class WriteQueue {
       );
     }
     this.#committing = 0;
-    this.onFlush({ writes: writes.length, durationMs: performance.now() - startedAt, isDone });
+    this.onFlush({ writes: writes.length, durationMs: systemClock.steady() - startedAt, isDone });
     for (const tell of settle) tell();
   }
 

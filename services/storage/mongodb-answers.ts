@@ -3,7 +3,7 @@
  * lives, and ends by itself when the process does not.
  */
 import { ObjectId } from 'mongodb';
-import type { Clock } from '../../utils/clock';
+import type { Clock, Timer } from '../../utils/clock';
 import { FollowingFlight } from '../../utils/single-flight';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from './contract';
 import { CALL_DEADLINE_MS } from './mongodb-connection';
@@ -33,8 +33,8 @@ export class Answers {
   readonly #returned = new Set<Returned>();
   /** Many give back at once when the server goes away: one statement is for all of them. */
   readonly #returns = new FollowingFlight(() => this.#freeReturned());
-  #renewal: NodeJS.Timeout | undefined;
-  #returning: NodeJS.Timeout | undefined;
+  #renewal: Timer | undefined;
+  #returning: Timer | undefined;
   #isClosed = false;
 
   constructor(
@@ -82,7 +82,7 @@ export class Answers {
 
   #hold({ _id, nonce, claimedAt }: AnswerDoc): Claim {
     this.#held.set(_id, nonce);
-    this.#renewal ??= setInterval(() => void this.#renew(), RENEWAL_MS).unref();
+    this.#renewal ??= this.clock.every(RENEWAL_MS, () => void this.#renew());
     return { outcome: 'claimed', claimedAt };
   }
 
@@ -171,7 +171,7 @@ export class Answers {
       await this.#setFreeAt(claims, 0);
       for (const claim of claims) this.#returned.delete(claim);
     } catch {
-      if (!this.#isClosed) this.#returning ??= setTimeout(() => this.#returnAgain(), RETURN_PACE_MS).unref();
+      if (!this.#isClosed) this.#returning ??= this.clock.after(RETURN_PACE_MS, () => this.#returnAgain());
     }
   }
 
@@ -186,7 +186,7 @@ export class Answers {
   }
 
   #stopRenewal(): void {
-    clearInterval(this.#renewal);
+    this.#renewal?.cancel();
     this.#renewal = undefined;
   }
 
@@ -194,7 +194,7 @@ export class Answers {
   async close(): Promise<void> {
     this.#stopRenewal();
     this.#isClosed = true;
-    clearTimeout(this.#returning);
+    this.#returning?.cancel();
     const held = this.#listHeld();
     this.#held.clear();
     await this.#setFreeAt([...held, ...this.#returned], 0);

@@ -8,6 +8,7 @@ import {
   MongoNetworkTimeoutError,
   MongoServerError,
 } from 'mongodb';
+import { systemClock } from '../../utils/clock';
 import { StoreError } from './contract';
 import { pauseBefore } from './mongodb-turns';
 
@@ -63,12 +64,12 @@ function isOfSocket(error: unknown): boolean {
 
 /** Repeats what got lost until it is answered, or no server is found: then an election has taken too long. */
 export async function retryingLost<Result>(statement: () => Promise<Result>, milliseconds: number): Promise<Result> {
-  const until = performance.now() + milliseconds;
+  const until = systemClock.steady() + milliseconds;
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await statement();
     } catch (error) {
-      if (!isLost(error) || performance.now() > until) throw error;
+      if (!isLost(error) || systemClock.steady() > until) throw error;
       await pauseBefore(attempt);
     }
   }

@@ -1,3 +1,5 @@
+import { delay, systemClock } from '../../utils/clock';
+
 /** Lets what is for one key happen one after the other in this process; other nodes are held off by the database. */
 export class Turns {
   readonly #last = new Map<string, Promise<unknown>>();
@@ -19,7 +21,7 @@ export class Turns {
 export async function pauseBefore(attempt: number): Promise<void> {
   if (attempt === 0) return;
   const longest = Math.min(2 ** attempt, 100);
-  await new Promise((resolve) => setTimeout(resolve, Math.random() * longest));
+  await delay(systemClock, Math.random() * longest);
 }
 
 /** Values in parts of at most `size`. */

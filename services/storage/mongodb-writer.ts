@@ -6,7 +6,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { ObjectId } from 'mongodb';
-import { type Clock, toIsoTime } from '../../utils/clock';
+import { type Clock, systemClock, toIsoTime } from '../../utils/clock';
 import { newId } from '../../utils/ids';
 import { type FlushListener, StoreError } from './contract';
 import { Claims } from './mongodb-claims';
@@ -94,7 +94,7 @@ export class Writer {
   /** Resolves in the order of the calls for one topic. */
   append(request: Request): Promise<Placed> {
     return new Promise((resolve, reject) => {
-      const until = performance.now() + CALL_DEADLINE_MS;
+      const until = systemClock.steady() + CALL_DEADLINE_MS;
       const waiting = { ...request, _id: new ObjectId(), until, doc: undefined, entries: [], resolve, reject };
       this.#queuedLines += 1;
       this.#enqueue(request.content.topic, waiting);
@@ -148,7 +148,7 @@ export class Writer {
   }
 
   async #writeBatch(topic: string, batch: readonly Waiting[]): Promise<void> {
-    const now = performance.now();
+    const now = systemClock.steady();
     const late = batch.filter(({ until }) => until <= now);
     for (const { reject } of late) reject(new StoreError('the store did not get to it in time'));
     const timely = batch.filter(({ until }) => until > now);
@@ -192,7 +192,8 @@ export class Writer {
   async #insert(topic: string, lines: readonly Waiting[]): Promise<void> {
     let left = lines;
     for (let attempt = 0; left.length > 0; attempt += 1) {
-      if (left.some(({ until }) => until <= performance.now())) throw new StoreError('others wrote to it all the time');
+      if (left.some(({ until }) => until <= systemClock.steady()))
+        throw new StoreError('others wrote to it all the time');
       await pauseBefore(attempt);
       await this.#insertSome(topic, left);
       left = left.filter(({ doc }) => doc === undefined);
@@ -249,9 +250,9 @@ export class Writer {
   async #tryInsert(topic: string, lines: readonly Line[]): Promise<readonly MessageDoc[]> {
     const remembered = this.#heads.get(topic);
     const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
-    const startedAt = performance.now();
+    const startedAt = systemClock.steady();
     const tell = (isDone: boolean) =>
-      this.parts.onFlush({ writes: docs.length, durationMs: performance.now() - startedAt, isDone });
+      this.parts.onFlush({ writes: docs.length, durationMs: systemClock.steady() - startedAt, isDone });
     try {
       await this.collections.messages.insertMany(docs, { ordered: true });
     } catch (error) {

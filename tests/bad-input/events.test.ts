@@ -2,6 +2,7 @@
 import type { Message, Reply } from '../../utils/protocol';
 import { captureLog } from '../support/captured-log';
 import { openClient } from '../support/client';
+import { clockAt } from '../support/clock';
 import { exchange } from '../support/http';
 import { expectProblem, type Refusal } from '../support/problems';
 import { openRawSocket, type RawSocket } from '../support/raw-socket';
@@ -562,7 +563,7 @@ describe('a flood of events', () => {
     let now = Date.now();
     const service = await startService({
       env: { SOCKET_EVENTS_PER_SECOND: String(PER_SECOND) },
-      overrides: { clock: { now: () => now } },
+      overrides: { clock: clockAt(() => now) },
     });
     const client = await service.connect('anna');
     await client.next('sync:done');
@@ -656,12 +657,10 @@ describe('a fault inside', () => {
   async function startFaulty() {
     let faults: unknown[] = [];
     const log = captureLog();
-    const clock = {
-      now: () => {
-        if (faults.length > 0) throw faults.shift();
-        return Date.now();
-      },
-    };
+    const clock = clockAt(() => {
+      if (faults.length > 0) throw faults.shift();
+      return Date.now();
+    });
     const service = await startService({ overrides: { clock, logger: log.logger } });
     const client = await service.connect('anna');
     await client.next('sync:done');

@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import type { Message } from '../../utils/protocol';
 import { captureLog } from '../support/captured-log';
 import { openClient } from '../support/client';
+import { clockAt } from '../support/clock';
 import { eventually } from '../support/eventually';
 import { forgeClaims } from '../support/forged-tokens';
 import { type Answer, exchange, exchangeBytes } from '../support/http';
@@ -611,7 +612,7 @@ it('lets HANDSHAKES_PER_SECOND in, before any token is looked at, and goes on in
   let now = Date.now();
   const service = await startService({
     env: { HANDSHAKES_PER_SECOND: '5' },
-    overrides: { clock: { now: () => now } },
+    overrides: { clock: clockAt(() => now) },
   });
   const anna = await service.connect('anna');
   await anna.next('sync:done');

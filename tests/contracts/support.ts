@@ -1,12 +1,12 @@
 /** What the suites of the contract have in common: the store under test, its clock, and words for what is stored. */
 import type { Draft, Store, Topic } from '../../services/storage/contract';
-import type { Clock } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
+import { ClockWithRealTimers } from '../support/clock';
 import { onTestEnd } from '../support/temporary';
 
 /** A clock that stands still until it is set. */
-export class SettableClock implements Clock {
+export class SettableClock extends ClockWithRealTimers {
   #now = milliseconds(0);
 
   now(): number {

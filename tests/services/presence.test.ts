@@ -1,9 +1,8 @@
 /** The lobby: who is online, told to who watches; and the status over REST, which does not wait. */
 import type { Connection, Transport } from '../../services/connections';
 import { Presence } from '../../services/presence';
-import type { Clock } from '../../utils/clock';
 import { openClient, type TestClient } from '../support/client';
-import { ShiftedClock } from '../support/clock';
+import { ClockWithRealTimers, clockAt, ShiftedClock } from '../support/clock';
 import { eventually } from '../support/eventually';
 import { type Random, seededRandom } from '../support/random';
 import { openRawSocket } from '../support/raw-socket';
@@ -234,7 +233,7 @@ describe('the lobby', () => {
 });
 
 /** A clock that stands until it is moved. */
-class StandingClock implements Clock {
+class StandingClock extends ClockWithRealTimers {
   time = Date.UTC(2026, 0, 1);
 
   now(): number {
@@ -476,7 +475,10 @@ describe('the frames of the lobby', () => {
   it('come by themselves between open() and close(), at most four a second', () => {
     jest.useFakeTimers();
     try {
-      const presence = new Presence({ now: () => Date.now() }, 0);
+      const presence = new Presence(
+        clockAt(() => Date.now()),
+        0,
+      );
       const watcher = new FakeConnection('watcher');
       presence.watch(watcher);
       presence.open();

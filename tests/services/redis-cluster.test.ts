@@ -1,6 +1,7 @@
 /** What nodes tell each other while Redis answers nothing, and what they make of frames of another version. */
 import { randomUUID } from 'node:crypto';
 import { RedisCluster } from '../../services/redis-cluster';
+import { systemClock } from '../../utils/clock';
 import type { ClusterFrame } from '../../utils/cluster-protocol';
 import { captureLog } from '../support/captured-log';
 import { eventually } from '../support/eventually';
@@ -22,6 +23,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
 
   async function join(url: string, listener: (frame: ClusterFrame) => void = () => {}): Promise<RedisCluster> {
     const cluster = new RedisCluster({
+      clock: systemClock,
       ...{ url, name, isRequired: true, nodeId: 'node', logger: log.logger },
       maxLengthInFlight: MAX_LENGTH_IN_FLIGHT,
     });

@@ -4,6 +4,7 @@ import { type Connection, Connections, type Transport } from '../../services/con
 import { Presence } from '../../services/presence';
 import { Roster } from '../../services/roster';
 import type { ClusterFrame } from '../../utils/cluster-protocol';
+import { clockAt } from '../support/clock';
 import { range } from '../support/service';
 
 /** All nodes hear what one of them tells, unless the wire is cut. */
@@ -42,14 +43,14 @@ class Time {
 async function startNodes(count: number) {
   const wire = new Wire();
   const time = new Time();
-  const clock = { now: () => time.now };
+  const clock = clockAt(() => time.now);
   const nodes = await Promise.all(
     range(1, count).map(async (number) => {
       const cluster = wire.join(`node ${number}`);
       const connections = new Connections();
       const presence = new Presence(clock, 1_000);
       const cursors = { sawLast: () => {} };
-      const roster = new Roster({ connections, cluster, presence, cursors, clock, monotonicNow: clock.now });
+      const roster = new Roster({ connections, cluster, presence, cursors, clock });
       await cluster.open((frame, node) => roster.receive(frame, node));
       return { cluster, roster, presence };
     }),

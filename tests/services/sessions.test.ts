@@ -2,13 +2,14 @@
 import type { Connection } from '../../services/connections';
 import { type SessionParts, Sessions } from '../../services/sessions';
 import { parseConfig } from '../../utils/config';
+import { clockAt } from '../support/clock';
 
 it('a connection whose token was revoked meanwhile is closed instead of being listed and greeted', () => {
   const nothing = { detach: () => undefined, unwatch: () => undefined, isShared: false };
   const arrived = jest.fn();
   const sessions = new Sessions({
     config: parseConfig({}),
-    clock: { now: () => 0 },
+    clock: clockAt(() => 0),
     connections: { countOf: () => 0 },
     delivery: nothing,
     presence: nothing,

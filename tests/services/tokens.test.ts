@@ -6,13 +6,17 @@ import { type ClaimRules, STANDARD_CLAIMS } from '../../utils/claims';
 import { systemClock } from '../../utils/clock';
 import type { AppError } from '../../utils/errors';
 import { SCOPES } from '../../utils/jwt';
+import { clockAt } from '../support/clock';
 
 const key = createSecretKey(Buffer.from('s'.repeat(32)));
 const NOW_SECONDS = 1_800_000_000;
 const rules: TokenRules = { keys: fixedKey({ key, algorithm: 'HS256' }), isExpRequired: false };
 
 function tokensAt(seconds: number, changes: Partial<TokenRules> = {}) {
-  return createTokens({ ...rules, ...changes }, { now: () => seconds * 1000 });
+  return createTokens(
+    { ...rules, ...changes },
+    clockAt(() => seconds * 1000),
+  );
 }
 
 // `noTimestamp` would also drop an `iat` that was asked for.
@@ -43,7 +47,10 @@ describe('verify', () => {
 
   it('checks a token once while it is cached, and still judges its time', () => {
     let nowSeconds = NOW_SECONDS;
-    const tokens = createTokens(rules, { now: () => nowSeconds * 1000 });
+    const tokens = createTokens(
+      rules,
+      clockAt(() => nowSeconds * 1000),
+    );
     const token = sign({ sub: 'anna', exp: NOW_SECONDS + 10 });
     expect(tokens.verify(token)).toBe(tokens.verify(token));
     nowSeconds = NOW_SECONDS + 10;
@@ -103,7 +110,10 @@ describe('verify', () => {
 
 it('signToken makes tokens that verify accepts', () => {
   const token = signToken(key, { userId: 'anna', scope: 'send', lifetimeSeconds: 60, issuer: 'i', audience: 'a' });
-  const caller = createTokens({ ...rules, issuer: 'i', audience: 'a' }, { now: () => Date.now() }).verify(token);
+  const caller = createTokens(
+    { ...rules, issuer: 'i', audience: 'a' },
+    clockAt(() => Date.now()),
+  ).verify(token);
   expect(caller.scopes.has('send')).toBe(true);
 });
 

@@ -5,7 +5,7 @@ import type { Connection, Transport } from '../../services/connections';
 import { CATCH_UP_WINDOW_MESSAGES, type Delivery } from '../../services/delivery';
 import { Typing } from '../../services/typing';
 import type { TestClient } from '../support/client';
-import { ShiftedClock } from '../support/clock';
+import { ShiftedClock, VirtualClock } from '../support/clock';
 import { range, startService, type TestService } from '../support/service';
 
 const SILENCE_MS = 5_000;
@@ -239,11 +239,11 @@ function listen() {
     },
   } satisfies Partial<Connection>;
   const rooms = { membersOf: () => [listener as unknown as Connection] } satisfies Pick<Delivery, 'membersOf'>;
-  const clock = { time: Date.UTC(2026, 0, 1), now: () => clock.time };
+  const clock = new VirtualClock();
   const typing = new Typing(rooms as unknown as Delivery, createSingleNode('test'), clock);
   const set = (userId: string, room: string, isTyping: boolean) => typing.set({ room, topic: room, userId }, isTyping);
   const pass = (milliseconds: number) => {
-    clock.time += milliseconds;
+    clock.jump(milliseconds);
     typing.check();
   };
   /** What was told since the last time. */
