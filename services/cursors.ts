@@ -13,10 +13,12 @@ export const WRITE_BEHIND_INTERVAL_MS = 1_000;
 export class Cursors {
   #pending = new Map<string, Cursor>();
   #lastSeen = new Map<string, number>();
+  #lastSeenWriting: ReadonlyMap<string, number> = new Map();
   #sent = new Map<string, Sending>();
   /** What is being written just now: still the newest that is known until the store has it. */
-  #writing: ReadonlyMap<string, Cursor> = new Map();
-  #batchesWritten = 0;
+  #writing = new Map<string, Cursor>();
+  /** What was written of devices that are being opened, while they are: the store may have been read before. */
+  readonly #opening = new Map<string, Opening>();
   #isFlushingSoon = false;
   readonly #batches = new FollowingFlight(() => this.#writeBatch());
 
@@ -46,7 +48,9 @@ export class Cursors {
 
   /** Drops what is still to be written of the devices of a user who is being erased. */
   forget(userId: string): void {
-    for (const [key, cursor] of this.#pending) if (cursor.userId === userId) this.#pending.delete(key);
+    for (const cursors of [this.#pending, this.#writing]) {
+      for (const [key, cursor] of cursors) if (cursor.userId === userId) cursors.delete(key);
+    }
   }
 
   /** Writes what is pending at the end of this turn: the device may come back to another node. */
@@ -66,24 +70,34 @@ export class Cursors {
 
   /** When the user's last connection ended; `undefined` when none has ended yet. */
   async lastSeen(userId: string): Promise<number | undefined> {
-    return this.#lastSeen.get(userId) ?? (await this.store.user(userId))?.lastSeenAt;
+    const known = this.#lastSeen.get(userId) ?? this.#lastSeenWriting.get(userId);
+    return known ?? (await this.store.user(userId))?.lastSeenAt;
   }
 
   /** Where a device stands by topic, as it is now, written or not. Enters a device that is new. */
   async open(userId: string, device: string): Promise<Map<string, Position>> {
-    // What a batch has written while the store was read may be in neither of both.
-    let cursors: Map<string, Position>;
-    let batches: number;
-    do {
-      batches = this.#batchesWritten;
-      cursors = new Map(await this.store.openDevice(userId, device));
-    } while (batches !== this.#batchesWritten);
-    for (const [topic, position] of cursors) {
-      const key = keyOf({ userId, device, topic });
-      const seq = Math.max(position.seq, this.#pending.get(key)?.seq ?? 0, this.#writing.get(key)?.seq ?? 0);
-      cursors.set(topic, { ...position, seq });
+    const opening = this.#beginOpening(userId, device);
+    try {
+      const positions = new Map(await this.store.openDevice(userId, device));
+      for (const cursor of opening.written) raise(positions, cursor);
+      for (const topic of positions.keys()) {
+        const key = keyOf({ userId, device, topic });
+        raise(positions, this.#writing.get(key));
+        raise(positions, this.#pending.get(key));
+      }
+      return positions;
+    } finally {
+      opening.count -= 1;
+      if (opening.count === 0) this.#opening.delete(deviceKeyOf({ userId, device }));
     }
-    return cursors;
+  }
+
+  #beginOpening(userId: string, device: string): Opening {
+    const key = deviceKeyOf({ userId, device });
+    const opening = this.#opening.get(key) ?? { count: 0, written: [] };
+    opening.count += 1;
+    this.#opening.set(key, opening);
+    return opening;
   }
 
   /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
@@ -97,27 +111,52 @@ export class Cursors {
     const sent = this.#sent;
     this.#sent = new Map();
     this.#pending = new Map();
+    this.#lastSeen = new Map();
     this.#writing = cursors;
+    this.#lastSeenWriting = lastSeen;
     try {
       await Promise.all([
         this.store.saveCursors([...cursors.values()]),
         this.store.saveSent([...sent.values()]),
         this.store.saveLastSeen(lastSeen),
       ]);
-      for (const [userId, time] of lastSeen) if (this.#lastSeen.get(userId) === time) this.#lastSeen.delete(userId);
+      this.#noteWritten(cursors.values());
     } catch (error) {
       this.logger.error({ err: error, cursors: cursors.size }, 'cursors could not be written, they stay in memory');
-      // Whatever came in meanwhile under the same key is further on.
+      // Whatever came in meanwhile under the same key is further on, or later; of times of sending the first counts.
       for (const [key, cursor] of cursors) if (!this.#pending.has(key)) this.#pending.set(key, cursor);
+      for (const [userId, time] of lastSeen) if (!this.#lastSeen.has(userId)) this.#lastSeen.set(userId, time);
       for (const [key, sending] of sent) this.#sent.set(key, sending);
     } finally {
       this.#writing = new Map();
-      this.#batchesWritten += 1;
+      this.#lastSeenWriting = new Map();
     }
   }
+
+  #noteWritten(cursors: Iterable<Cursor>): void {
+    if (this.#opening.size === 0) return;
+    for (const cursor of cursors) this.#opening.get(deviceKeyOf(cursor))?.written.push(cursor);
+  }
+}
+
+/** A device that is being opened, by so many at once. */
+interface Opening {
+  count: number;
+  readonly written: Cursor[];
+}
+
+function raise(positions: Map<string, Position>, cursor: Cursor | undefined): void {
+  if (cursor === undefined) return;
+  const position = positions.get(cursor.topic);
+  if (position !== undefined && cursor.seq > position.seq)
+    positions.set(cursor.topic, { ...position, seq: cursor.seq });
 }
 
 /** No name contains a control character, so the parts cannot run into each other. */
 function keyOf({ userId, device, topic }: Omit<Cursor, 'seq' | 'at'>): string {
-  return `${userId}\u0000${device}\u0000${topic}`;
+  return `${deviceKeyOf({ userId, device })}\u0000${topic}`;
+}
+
+function deviceKeyOf({ userId, device }: Pick<Cursor, 'userId' | 'device'>): string {
+  return `${userId}\u0000${device}`;
 }

@@ -13,41 +13,46 @@ import type { Clock } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import { badField } from '../utils/errors';
 import type { AnyMessage, Counts, LiveMessage, Message } from '../utils/protocol';
+import { SingleFlight } from '../utils/single-flight';
 import { destinationOf, isStateTopic, ownerOfPersonalTopic } from '../utils/topic-names';
 import type { Cluster } from './cluster';
 import { type Connection, type Transport, type Written, writeToAll } from './connections';
 import type { Cursors } from './cursors';
+import { withDeadline } from './deadline';
 import type { Metrics } from './metrics';
 import { RecentSends } from './recent-sends';
 import type { Appended, Draft, Expired, Page, Position, Reader, Store } from './storage/contract';
 import { type Describe, inSpan } from './tracing';
+import { CATCH_UP_WINDOW_MESSAGES, Window } from './window';
 
-/** Unacknowledged messages that catch-up puts on the way to one device. */
-export const CATCH_UP_WINDOW_MESSAGES = 200;
 const MAX_PAGE_BYTES = 256 * 1024;
+/** How long a message waits for the counts that go with it. */
+const COUNTS_TIMEOUT_MS = 1_000;
+/** A gap that could not be filled is tried again after this time, then after twice as long, and so on. */
+const MIN_RETRY_MS = 250;
+const MAX_RETRY_MS = 5_000;
 
 /** A topic that at least one connection of this node follows. */
 interface FollowedTopic {
   readonly topic: string;
   /** Last `seq` that was emitted here, or that was stored before anybody joined. */
   head: number;
-  /** Resolves when `head` has been read from the store. */
-  readonly loaded: Promise<void>;
+  /** Reads `head` from the store. */
+  readonly loading: SingleFlight<void>;
+  isLoaded: boolean;
   /** Who follows it, joined or catching up. */
   readonly followers: Set<Connection>;
   /** Who has joined: gets what is emitted. */
   readonly members: Set<Connection>;
   /** The greatest `seq` that is known to be stored. */
   newest: number;
-  isHealing: boolean;
+  /** Emits what is stored and was not emitted. */
+  readonly healing: SingleFlight<void>;
+  /** How often in a row that has failed, and when it is tried again by the steady time. */
+  failures: number;
+  retryAt: number;
   /** What was emitted lately, once somebody has joined who acknowledges. */
   recent: RecentSends | undefined;
-}
-
-/** What a connection has been sent in catch-up and not acknowledged yet. */
-interface Window {
-  inFlight: { readonly topic: string; readonly seq: number; readonly count: number }[];
-  waiting: (() => void)[];
 }
 
 /** One connection's following of one topic, from its beginning to its end. Following again is another one. */
@@ -57,6 +62,13 @@ interface Subscription {
   position: number | undefined;
   /** Up to there the time until acknowledgement is measured; what came in catch-up is not. */
   measuredUpTo: number;
+}
+
+/** A subscription, and whose it is. */
+interface Following {
+  readonly connection: Connection;
+  readonly session: Session;
+  readonly subscription: Subscription;
 }
 
 /** How a message is told. */
@@ -70,8 +82,10 @@ interface Telling {
 /** Where one connection stands. */
 interface Session {
   readonly subscriptions: Map<string, Subscription>;
-  /** Topics that were left while catch-up had not come to them yet. */
-  readonly left: Set<string>;
+  /** Topics that the first catch-up has still to come to. */
+  pending: Map<string, Position>;
+  /** Counts the topics that the connection was told to follow or to leave. */
+  changes: number;
   readonly window: Window;
   /** Has the first catch-up ended? */
   isUpToDate: boolean;
@@ -93,6 +107,10 @@ export interface DeliveryParts {
 export class Delivery {
   readonly #topics = new Map<string, FollowedTopic>();
   readonly #sessions = new Map<Connection, Session>();
+  /** Topics with something stored that could not be emitted yet. */
+  readonly #gaps = new Set<FollowedTopic>();
+  /** Users whose connections may not follow what they should. */
+  readonly #doubted = new Set<string>();
   /** Topics whose `head` has moved for clients that do not acknowledge, since cursors were last collected. */
   readonly #moved = new Set<FollowedTopic>();
 
@@ -107,6 +125,16 @@ export class Delivery {
   /** New connections that are not up to date yet. */
   get catchUps(): number {
     return this.#catchUps;
+  }
+
+  /** What is remembered for connections and for what is under way: nothing of it when there are none. */
+  balance(): { readonly followed: number; readonly sessions: number; readonly gaps: number; readonly doubted: number } {
+    return {
+      followed: this.#topics.size,
+      sessions: this.#sessions.size,
+      gaps: this.#gaps.size,
+      doubted: this.#doubted.size,
+    };
   }
 
   /**
@@ -142,12 +170,14 @@ export class Delivery {
   }
 
   async #emitAppended(followed: FollowedTopic, entry: Message, except?: Connection): Promise<void> {
+    const counts = await this.#countsFor(entry.topic);
     try {
-      this.#emitInOrder(followed, entry, { counts: await this.#countsFor(entry.topic), except });
+      this.#emitInOrder(followed, entry, { counts, except });
     } catch (error) {
-      // It is stored: the sender must not be told otherwise. The next entry shows the gap, which is read then.
+      // It is stored: the sender must not be told otherwise.
       this.parts.logger.error({ err: error, topic: entry.topic }, 'a stored message could not be emitted yet');
       followed.newest = Math.max(followed.newest, entry.seq);
+      this.#retryLater(followed);
     }
   }
 
@@ -192,22 +222,40 @@ export class Delivery {
     }
   }
 
+  /** Takes note that memberships of users may have changed without a word: `checkFollowing` looks at them. */
+  doubt(userIds: Iterable<string>): void {
+    const here = new Set(Array.from(this.#sessions.keys(), ({ userId }) => userId));
+    for (const userId of userIds) if (here.has(userId)) this.#doubted.add(userId);
+  }
+
+  /** The same for everybody here. */
+  doubtAll(): void {
+    for (const { userId } of this.#sessions.keys()) this.#doubted.add(userId);
+  }
+
   /**
-   * Compares what connections follow with what they should, for changes that another node could not tell of. Nobody may
-   * go on reading a topic that they were removed from.
+   * Compares what the connections of doubted users follow with what they should. Nobody may go on reading a topic that
+   * they were removed from. Who could not be looked at is looked at the next time. @throws StoreError
    */
   async checkFollowing(): Promise<void> {
-    for (const [connection, session] of [...this.#sessions]) {
-      if (!session.isUpToDate || !connection.isOpen) continue;
-      const positions = await this.parts.cursors.open(connection.userId, connection.device);
-      for (const topic of [...session.subscriptions.keys()])
-        if (!positions.has(topic)) this.unfollow(connection, topic);
-      for (const [topic, position] of positions) {
-        // Not awaited: a client that does not acknowledge must not hold up the others.
-        this.#catchUp(connection, session, topic, position).catch((error: unknown) => {
-          this.parts.logger.error({ err: error, topic }, 'a topic could not be followed yet');
-        });
-      }
+    for (const userId of [...this.#doubted]) {
+      const own = [...this.#sessions].filter(([connection]) => connection.userId === userId && connection.isOpen);
+      for (const [connection, session] of own) await this.#checkConnection(connection, session);
+      this.#doubted.delete(userId);
+    }
+  }
+
+  async #checkConnection(connection: Connection, session: Session): Promise<void> {
+    const positions = await this.#open(connection, session);
+    const known = [...session.subscriptions.keys(), ...session.pending.keys()];
+    for (const topic of known) if (!positions.has(topic)) this.unfollow(connection, topic);
+    for (const [topic, position] of positions) {
+      if (session.pending.has(topic)) continue;
+      // Not awaited: a client that does not acknowledge must not hold up the others.
+      this.#catchUp(connection, session, topic, position).catch((error: unknown) => {
+        this.parts.logger.error({ err: error, topic }, 'a topic could not be followed yet');
+        this.#doubted.add(connection.userId);
+      });
     }
   }
 
@@ -217,14 +265,24 @@ export class Delivery {
       const followed = this.#topics.get(topic);
       if (followed === undefined || seq <= followed.head) continue;
       followed.newest = Math.max(followed.newest, seq);
-      if (followed.members.size > 0) void this.#heal(followed);
+      if (followed.members.size > 0) void followed.healing.run();
     }
   }
 
-  /** A message is told with the counts of its moment where it is one person's alone. */
+  /**
+   * A message is told with the counts of its moment where it is one person's alone; without them when the store does
+   * not give them: no message waits for a number.
+   */
   async #countsFor(topic: string): Promise<Counts | undefined> {
     const userId = isStateTopic(topic) ? topic.slice(1) : ownerOfPersonalTopic(topic);
-    return userId === undefined ? undefined : this.parts.store.counts(userId);
+    if (userId === undefined) return undefined;
+    const late = () => new Error(`the store did not count within ${COUNTS_TIMEOUT_MS} ms`);
+    try {
+      return await withDeadline(this.parts.store.counts(userId), COUNTS_TIMEOUT_MS, late);
+    } catch (error) {
+      this.parts.logger.warn({ err: error, topic }, 'a message is told without counts');
+      return undefined;
+    }
   }
 
   #emitInOrder(followed: FollowedTopic, message: Message, telling: Telling): void {
@@ -232,7 +290,7 @@ export class Delivery {
     // Nobody has joined: who catches up compares with this head, reads the store, and finds the message there.
     if (followed.members.size === 0) followed.head = Math.max(followed.head, message.seq);
     else if (message.seq === followed.head + 1) this.#emitNext(followed, message, telling);
-    else if (message.seq > followed.head) void this.#heal(followed);
+    else if (message.seq > followed.head) void followed.healing.run();
   }
 
   #emitNext(followed: FollowedTopic, message: Message, telling: Telling): void {
@@ -253,15 +311,29 @@ export class Delivery {
 
   /** Something newer is stored than was emitted here: emits what is between, from the store. */
   async #heal(followed: FollowedTopic): Promise<void> {
-    if (followed.isHealing) return;
-    followed.isHealing = true;
     try {
       if (await this.#emitFromStore(followed)) this.parts.metrics.gapsHealed.inc();
+      followed.failures = 0;
+      this.#gaps.delete(followed);
     } catch (error) {
-      // The next message of the topic, or the next connection, comes here again.
-      this.parts.logger.error({ err: error, topic: followed.topic }, 'a gap could not be read from the store');
-    } finally {
-      followed.isHealing = false;
+      this.parts.logger.error({ err: error, topic: followed.topic }, 'a gap could not be read from the store yet');
+      this.#retryLater(followed);
+    }
+  }
+
+  #retryLater(followed: FollowedTopic): void {
+    const waitMs = Math.min(MIN_RETRY_MS * 2 ** followed.failures, MAX_RETRY_MS);
+    followed.failures += 1;
+    followed.retryAt = this.parts.clock.steady() + waitMs;
+    this.#gaps.add(followed);
+  }
+
+  /** Tries again to fill the gaps that could not be read; called several times a second. */
+  healGaps(): void {
+    const now = this.parts.clock.steady();
+    for (const followed of this.#gaps) {
+      if (this.#topics.get(followed.topic) !== followed) this.#gaps.delete(followed);
+      else if (followed.retryAt <= now) void followed.healing.run();
     }
   }
 
@@ -308,9 +380,10 @@ export class Delivery {
     const startedAt = this.parts.clock.steady();
     const session = newSession();
     this.#sessions.set(connection, session);
-    const cursors = await this.parts.cursors.open(connection.userId, connection.device);
-    for (const [topic, position] of cursors) {
+    session.pending = await this.#open(connection, session);
+    for (const [topic, position] of session.pending) {
       if (!connection.isOpen) return;
+      session.pending.delete(topic);
       await this.#catchUp(connection, session, topic, position);
     }
     const counts = await this.parts.store.counts(connection.userId);
@@ -325,34 +398,50 @@ export class Delivery {
     connection.send('sync:done', { cursors: this.#positionsOf(session), counts });
   }
 
+  /** Where a connection stands, read while nothing was followed or left: what was read is not older than that. */
+  async #open(connection: Connection, session: Session): Promise<Map<string, Position>> {
+    for (;;) {
+      const { changes } = session;
+      const positions = await this.parts.cursors.open(connection.userId, connection.device);
+      if (changes === session.changes) return positions;
+    }
+  }
+
   #measureCatchUp({ caughtUp }: Session, durationMs: number): void {
     this.parts.metrics.catchUpMessages.observe(caughtUp);
     this.parts.metrics.catchUpDuration.observe(durationMs / 1_000);
   }
 
+  /** @throws StoreError; the connection does not follow the topic then. */
   async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
-    if (session.subscriptions.has(topic) || session.left.delete(topic)) return;
+    if (session.subscriptions.has(topic)) return;
     const followed = this.#follow(connection, topic);
     const subscription = { followed, position: start.seq, measuredUpTo: Number.POSITIVE_INFINITY };
     session.subscriptions.set(topic, subscription);
+    try {
+      await this.#bringUpToDate({ connection, session, subscription }, start);
+    } catch (error) {
+      if (session.subscriptions.get(topic) === subscription) this.#leave(connection, session, subscription);
+      throw error;
+    }
+  }
+
+  async #bringUpToDate(following: Following, { unreadUpTo }: Position): Promise<void> {
+    const { connection, session, subscription } = following;
+    const { followed } = subscription;
+    const { topic } = followed;
     const isFollowing = () => connection.isOpen && session.subscriptions.get(topic) === subscription;
-    const reader = { userId: connection.userId, unreadUpTo: start.unreadUpTo };
-    await followed.loaded;
+    const reader = { userId: connection.userId, unreadUpTo };
+    if (!followed.isLoaded) await followed.loading.run();
     while (isFollowing() && subscription.position !== followed.head) {
-      const limit = await windowRoom(session.window, isFollowing);
+      const limit = await session.window.room(isFollowing);
       if (!isFollowing()) return;
-      const page = await this.#readPage(topic, { after: subscription.position, limit, reader });
+      const page = await this.#readPage(topic, { after: positionOf(subscription), limit, reader });
       const counts = page.messages.length === 0 ? undefined : await this.#countsFor(topic);
       if (!isFollowing()) return;
-      const isReset = tellReset(connection, topic, page, subscription.position);
-      // An acknowledgement may arrive before the buffer is empty, so the position moves before writing.
-      subscription.position = page.position;
-      await this.#sendPage(connection, session, { topic, page, counts });
-      if (isReset) await connection.drained();
+      await this.#sendPage(following, page, counts);
       if (!isFollowing()) return;
       if (!isAcknowledging(connection, topic)) this.#advance(connection, topic, page.position);
-      // It is told once: what is gone needs no acknowledgement.
-      else if (isReset) this.#advance(connection, topic, page.prunedUpTo);
       // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
       if (page.position > followed.head) await this.#raise(followed, page.position);
     }
@@ -363,22 +452,25 @@ export class Delivery {
   async follow(connection: Connection, topic: string, seq: number): Promise<void> {
     const session = this.#sessions.get(connection);
     if (session === undefined) return;
-    session.left.delete(topic);
+    session.changes += 1;
+    session.pending.delete(topic);
     await this.#catchUp(connection, session, topic, { seq, unreadUpTo: 0 });
   }
 
   /** Ends what `follow` began: nothing of the topic reaches the connection afterwards. */
   unfollow(connection: Connection, topic: string): void {
     const session = this.#sessions.get(connection);
-    const subscription = session?.subscriptions.get(topic);
     if (session === undefined) return;
-    if (subscription === undefined) {
-      session.left.add(topic);
-      return;
-    }
-    session.subscriptions.delete(topic);
-    this.#unfollow(connection, subscription.followed);
-    openWindow(session.window, topic, Number.POSITIVE_INFINITY);
+    session.changes += 1;
+    session.pending.delete(topic);
+    const subscription = session.subscriptions.get(topic);
+    if (subscription !== undefined) this.#leave(connection, session, subscription);
+  }
+
+  #leave(connection: Connection, session: Session, { followed }: Subscription): void {
+    session.subscriptions.delete(followed.topic);
+    this.#unfollow(connection, followed);
+    session.window.drop(followed.topic);
   }
 
   /** Does this connection get what is said in the topic? */
@@ -396,21 +488,32 @@ export class Delivery {
     return this.#topics.has(topic);
   }
 
-  async #sendPage(
-    connection: Connection,
-    session: Session,
-    { topic, page, counts }: { topic: string; page: Page; counts: Counts | undefined },
-  ): Promise<void> {
-    const count = page.messages.length;
-    if (count > 0) {
-      if (isAcknowledging(connection, topic)) session.window.inFlight.push({ topic, seq: page.position, count });
+  async #sendPage(following: Following, page: Page, counts?: Counts): Promise<void> {
+    const { connection, session, subscription } = following;
+    const { topic } = subscription.followed;
+    const isReset = tellReset(connection, topic, page, positionOf(subscription));
+    // An acknowledgement may arrive before the buffer is empty, so the position moves before writing.
+    subscription.position = page.position;
+    if (isAcknowledging(connection, topic)) this.#await(following, page, isReset);
+    const [first] = page.messages;
+    if (first !== undefined) {
       connection.sendPage(page.messages, counts);
-      session.caughtUp += count;
-      this.parts.metrics.deliveries.catch_up.inc(count);
-      this.#recordSending(topic, page.messages[0]?.seq ?? page.position, page.position);
-      await connection.drained();
+      session.caughtUp += page.messages.length;
+      this.parts.metrics.deliveries.catch_up.inc(page.messages.length);
+      this.#recordSending(topic, first.seq, page.position);
     }
+    if (first !== undefined || isReset) await connection.drained();
     if (page.position < page.head) await nextTurn();
+  }
+
+  /** What of a page has to be acknowledged, and what need not be: where nothing is for the device, and what is gone. */
+  #await({ connection, session, subscription }: Following, page: Page, isReset: boolean): void {
+    const { topic } = subscription.followed;
+    const { messages, position, prunedUpTo } = page;
+    const last = messages.at(-1);
+    if (last !== undefined) session.window.add({ topic, seq: last.seq, count: messages.length, upTo: position });
+    if (last === undefined && session.window.pass(topic, position)) this.#advance(connection, topic, position);
+    else if (isReset) this.#advance(connection, topic, prunedUpTo);
   }
 
   async #raise(followed: FollowedTopic, position: number): Promise<void> {
@@ -425,21 +528,26 @@ export class Delivery {
   }
 
   #startFollowing(topic: string): FollowedTopic {
-    const loaded = this.parts.store.head(topic).then((head) => {
-      followed.head = Math.max(followed.head, head);
-    });
     const followed: FollowedTopic = {
       topic,
       head: 0,
-      loaded,
+      loading: new SingleFlight(() => this.#load(followed)),
+      isLoaded: false,
       followers: new Set(),
       members: new Set(),
       newest: 0,
-      isHealing: false,
+      healing: new SingleFlight(() => this.#heal(followed)),
+      failures: 0,
+      retryAt: 0,
       recent: undefined,
     };
     this.#topics.set(topic, followed);
     return followed;
+  }
+
+  async #load(followed: FollowedTopic): Promise<void> {
+    followed.head = Math.max(followed.head, await this.parts.store.head(followed.topic));
+    followed.isLoaded = true;
   }
 
   /** Forgets a connection that ended or is about to be closed; nothing is delivered to it afterwards. */
@@ -447,16 +555,19 @@ export class Delivery {
     const session = this.#sessions.get(connection);
     if (session === undefined) return;
     this.#sessions.delete(connection);
+    if (this.#sessions.size === 0) this.#doubted.clear();
+    session.pending.clear();
     for (const { followed } of session.subscriptions.values()) this.#unfollow(connection, followed);
-    wake(session.window);
+    session.window.close();
   }
 
   #unfollow(connection: Connection, followed: FollowedTopic): void {
     if (followed.members.delete(connection)) this.#recordPosition(connection, followed);
     followed.followers.delete(connection);
-    if (followed.followers.size > 0) return;
+    if (followed.followers.size > 0 || this.#topics.get(followed.topic) !== followed) return;
     this.#topics.delete(followed.topic);
     this.#moved.delete(followed);
+    this.#gaps.delete(followed);
   }
 
   #recordPosition(connection: Connection, { topic, head }: FollowedTopic): void {
@@ -487,9 +598,8 @@ export class Delivery {
     }
     const sent = positionOf(subscription);
     if (seq > sent) throw badField('seq', `is ahead of the last message sent (${sent})`);
-    this.parts.cursors.advance({ userId: connection.userId, device: connection.device, topic, seq });
     this.#measureAck(subscription, seq);
-    openWindow(session.window, topic, seq);
+    this.#advance(connection, topic, session.window.acknowledge(topic, seq));
   }
 
   #measureAck(subscription: Subscription, seq: number): void {
@@ -530,8 +640,9 @@ function isAcknowledging(connection: Connection, topic: string): boolean {
 function newSession(): Session {
   return {
     subscriptions: new Map(),
-    left: new Set(),
-    window: { inFlight: [], waiting: [] },
+    pending: new Map(),
+    changes: 0,
+    window: new Window(),
     isUpToDate: false,
     caughtUp: 0,
   };
@@ -548,24 +659,6 @@ function join(connection: Connection, subscription: Subscription): void {
 
 function positionOf({ position, followed }: Subscription): number {
   return position ?? followed.head;
-}
-
-/** Waits until the window has room, or nobody waits for it any more. @returns how many messages fit. */
-async function windowRoom(window: Window, isWanted: () => boolean): Promise<number> {
-  for (;;) {
-    const inFlight = window.inFlight.reduce((sum, { count }) => sum + count, 0);
-    if (inFlight < CATCH_UP_WINDOW_MESSAGES || !isWanted()) return CATCH_UP_WINDOW_MESSAGES - inFlight;
-    await new Promise<void>((resolve) => window.waiting.push(resolve));
-  }
-}
-
-function openWindow(window: Window, topic: string, seq: number): void {
-  window.inFlight = window.inFlight.filter((page) => page.topic !== topic || page.seq > seq);
-  wake(window);
-}
-
-function wake(window: Window): void {
-  for (const resolve of window.waiting.splice(0)) resolve();
 }
 
 /** Says that messages which this connection has not got are gone, if so. */

@@ -20,6 +20,8 @@ const DUE_INTERVAL_MS = 250;
 const DUE_CHUNK = 100;
 /** How long who was removed from a topic may read on when nodes could not be told; they are checked when they can. */
 const FOLLOWING_INTERVAL_MS = 60_000;
+/** How late a gap is looked at whose time to be filled again has come. */
+const GAPS_INTERVAL_MS = 250;
 /** How late a message may be that no other node has told of. */
 const COMPARE_INTERVAL_MS = 3_000;
 /** An append may take so long after the time of its message, and clocks of nodes may differ by some of it. */
@@ -43,6 +45,8 @@ export class Upkeep {
   readonly #sweeps = new SingleFlight(() => this.#sweepOnce());
   readonly #handling = new SingleFlight(() => this.#handleOnce());
   readonly #comparisons = new SingleFlight(() => this.#compareOnce());
+  /** Beside the comparisons: however many connections are looked at, heads are compared in time. */
+  readonly #checks = new SingleFlight(() => this.#checkOnce());
   /** Everything up to this time has been compared. */
   #comparedAt: number;
   #followingCheckedAt: number;
@@ -61,6 +65,8 @@ export class Upkeep {
       clock.every(SWEEP_INTERVAL_MS, () => void this.sweep()),
       clock.every(DUE_INTERVAL_MS, () => void this.handleDue()),
       clock.every(COMPARE_INTERVAL_MS, () => void this.compareHeads()),
+      clock.every(COMPARE_INTERVAL_MS, () => void this.checkFollowing()),
+      clock.every(GAPS_INTERVAL_MS, () => this.parts.delivery.healGaps()),
     ];
     void this.sweep();
     void this.handleDue();
@@ -108,25 +114,40 @@ export class Upkeep {
   }
 
   async #compareOnce(): Promise<void> {
-    const { store, cluster, clock, delivery, logger } = this.parts;
-    if (!cluster.isShared || !isShared(store)) return;
+    const { store, clock, delivery, logger } = this.parts;
+    // One node alone may have stored what it could not emit, and another one may join at any time.
+    if (!isShared(store)) return;
     const now = clock.now();
     try {
       delivery.catchUpTo(await store.recentHeads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
       this.#comparedAt = now;
-      await this.#checkFollowing();
     } catch (error) {
       logger.error({ err: error }, 'heads could not be compared, it is tried again');
     }
   }
 
-  async #checkFollowing(): Promise<void> {
-    const { cluster, delivery, clock } = this.parts;
+  /** Looks for memberships that other nodes have changed and could not tell of; one look at a time. */
+  checkFollowing(): Promise<void> {
+    return this.#checks.run();
+  }
+
+  async #checkOnce(): Promise<void> {
+    const { cluster, delivery, logger } = this.parts;
+    try {
+      if (cluster.isShared && this.#isCheckDue()) delivery.doubtAll();
+      await delivery.checkFollowing();
+    } catch (error) {
+      logger.error({ err: error }, 'memberships could not be compared, it is tried again');
+    }
+  }
+
+  #isCheckDue(): boolean {
+    const { cluster, clock } = this.parts;
     const isBack = cluster.live === 'ok' && cluster.outages !== this.#outagesSeen;
     if (isBack) this.#outagesSeen = cluster.outages;
-    else if (clock.steady() - this.#followingCheckedAt < FOLLOWING_INTERVAL_MS) return;
+    else if (clock.steady() - this.#followingCheckedAt < FOLLOWING_INTERVAL_MS) return false;
     this.#followingCheckedAt = clock.steady();
-    await delivery.checkFollowing();
+    return true;
   }
 
   /** Writes the cursors of all devices as they are now. */
@@ -164,6 +185,7 @@ export class Upkeep {
     await this.#sweeps.idle();
     await this.#handling.idle();
     await this.#comparisons.idle();
+    await this.#checks.idle();
     await Promise.all([this.writeCursors(), this.parts.audit.flush()]);
   }
 }

@@ -91,6 +91,79 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       await client.next('sync:done');
     });
 
+    describe('with places in its log that hold nothing for it', () => {
+      /** Sends messages to anna under ids, and takes some of them back. */
+      async function sendWithHoles(service: TestService, count: number, holes: readonly number[]): Promise<void> {
+        const messages = range(1, count).map((n) => ({ userId: 'anna', type: 'test', data: { n }, id: `id-${n}` }));
+        await service.api.post('/messages/batch').send({ messages }).expect(200);
+        for (const n of holes) await service.api.delete(`/messages/id-${n}`).expect(200);
+      }
+
+      it.each([
+        ['right after a full window', 205, [201]],
+        ['at the end of a full window', 205, range(196, 201)],
+        ['at the beginning', 203, range(1, 201)],
+        ['all over', 420, range(1, 420).filter((n) => n % 7 === 0)],
+      ])('%s, it comes to the end by acknowledging what it sees', async (_where, count, holes) => {
+        const service = await startService();
+        const device = { device: 'phone' };
+        await (await connect(service, 'anna', device)).next('sync:done');
+        await sendWithHoles(service, count, holes);
+        const client = await connect(service, 'anna', device);
+        const expected = range(1, count).filter((n) => !holes.includes(n));
+        for (const n of expected) {
+          const [message] = await client.messages(1);
+          expect(message?.data).toEqual({ n });
+          await client.call('ack', { topic: '@anna', seq: message?.seq });
+        }
+        for (const _hole of holes) {
+          const { seq } = await client.next<{ seq: number }>('message:removed');
+          await client.call('ack', { topic: '@anna', seq });
+        }
+        await client.next('sync:done');
+        await service.send('anna', [1_000]);
+        expect(numbersOf(await client.messages(1))).toEqual([1_000]);
+      });
+
+      it('it stands after them once it has acknowledged what came before', async () => {
+        const service = await startService();
+        const device = { device: 'phone' };
+        const post = (data: number, exceptUserId?: string) =>
+          service.api.post('/websocket/message/broadcast').send({ type: 'test', data, exceptUserId }).expect(200);
+        await (await connect(service, 'anna', device)).next('sync:done');
+        await post(1);
+        for (const n of range(2, 4)) await post(n, 'anna');
+        const client = await connect(service, 'anna', device);
+        await client.messages(1);
+        await client.call('ack', { topic: '*', seq: 1 });
+        await client.next('sync:done');
+        const again = await service.restart();
+        const later = await connect(again, 'anna', device);
+        expect(await later.next('sync:done')).toMatchObject({ cursors: { '*': 4 } });
+      });
+
+      it('it shares its window among topics', async () => {
+        const service = await startService();
+        const device = { device: 'phone' };
+        await (await connect(service, 'anna', device)).next('sync:done');
+        const broadcasts = range(1, 150).map((n) => ({ broadcast: true, type: 'test', data: { n }, id: `all-${n}` }));
+        await service.api.post('/messages/batch').send({ messages: broadcasts }).expect(200);
+        for (const n of [149, 150]) await service.api.delete(`/messages/all-${n}`).expect(200);
+        await sendWithHoles(service, 150, [49, 50, 51, 52]);
+        const client = await connect(service, 'anna', device);
+        await client.messages(148);
+        await client.next('message:removed');
+        const { seq } = await client.next<{ seq: number }>('message:removed');
+        const first = await client.messages(50);
+        await client.call('ack', { topic: '@anna', seq: first.at(-1)?.seq });
+        await client.messages(50);
+        await client.call('ack', { topic: '*', seq });
+        expect(numbersOf(await client.messages(46))).toEqual(range(105, 150));
+        for (const _hole of range(1, 4)) await client.next('message:removed');
+        await client.next('sync:done');
+      });
+    });
+
     it('has a place of its own beside another one', async () => {
       const service = await startService();
       const phone = await connect(service, 'anna', { device: 'phone' });

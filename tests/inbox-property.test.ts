@@ -4,8 +4,8 @@
  * TIDINGS_SEED replays a failure.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { CATCH_UP_WINDOW_MESSAGES } from '../services/delivery';
 import { FURTHER_DEVICE_MESSAGES } from '../services/storage/contract';
+import { CATCH_UP_WINDOW_MESSAGES } from '../services/window';
 import type { Counts, MessageState, RequestedState } from '../utils/protocol';
 import { ClockWithRealTimers } from './support/clock';
 import { exchange } from './support/http';

@@ -65,9 +65,9 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
     .meta({ id: 'SyncReset' }),
   state: z
     .union([
-      z.object({ ids: z.array(z.string()), state, counts: countsAnswer }),
-      z.object({ topic, upTo: seq, state, counts: countsAnswer }),
-      z.object({ all: z.literal(true), cursors: seqs, state, counts: countsAnswer }),
+      z.object({ ids: z.array(z.string()), state, counts }),
+      z.object({ topic, upTo: seq, state, counts }),
+      z.object({ all: z.literal(true), cursors: seqs, state, counts }),
     ])
     .meta({ id: 'StateFrame' }),
   'message:updated': z.object({ ...change, data: messageFields.data, counts }).meta({ id: 'MessageUpdated' }),

@@ -5,19 +5,24 @@ export class SingleFlight<Result> {
   constructor(private readonly work: () => Promise<Result>) {}
 
   run(): Promise<Result> {
-    this.#running ??= this.work().finally(() => {
+    this.#running ??= this.#start().finally(() => {
       this.#running = undefined;
     });
     return this.#running;
+  }
+
+  /** What is thrown at once is a rejection like any other. */
+  async #start(): Promise<Result> {
+    return this.work();
   }
 
   get isRunning(): boolean {
     return this.#running !== undefined;
   }
 
-  /** Resolves when no run goes on; begins none. */
+  /** Resolves when no run goes on; begins none. How the run ends is told to those who asked for it. */
   async idle(): Promise<void> {
-    await this.#running;
+    await this.#running?.then(ignore, ignore);
   }
 }
 
@@ -29,7 +34,6 @@ export class FollowingFlight {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
-  /** `work` tells its faults itself: it never rejects. */
   constructor(private readonly work: () => Promise<void>) {}
 
   run(): Promise<void> {
@@ -38,9 +42,12 @@ export class FollowingFlight {
   }
 
   async #runAfter(running: Promise<void> | undefined): Promise<void> {
-    await running;
+    // A run that failed is no reason for the next one to fail.
+    await running?.then(ignore, ignore);
     this.#running = this.#next;
     this.#next = undefined;
     await this.work();
   }
 }
+
+function ignore(): void {}

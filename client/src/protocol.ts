@@ -114,7 +114,7 @@ export type StateScope =
   | { readonly topic: string; readonly upTo: number }
   | { readonly all: true; readonly cursors: Readonly<Record<string, number>> };
 
-export type StateChange = StateScope & { readonly state: RequestedState; readonly counts: Counts };
+export type StateChange = StateScope & { readonly state: RequestedState; readonly counts?: Counts };
 
 export interface SyncDone {
   readonly cursors: Readonly<Record<string, number>>;

@@ -1,6 +1,8 @@
 /** What this node has emitted, and what it has not: each order of steps by hand. At random: tests/chaos/joining.ts. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Cursor } from '../../services/storage/contract';
 import { DEFAULT_DEVICE, personalTopic } from '../../utils/topic-names';
+import { StillClock } from '../support/clock';
 import { range } from '../support/service';
 import { type Attached, attach, type Desk, draftOf, openDesk, type Pause, type Step } from '../support/slow-delivery';
 
@@ -109,6 +111,135 @@ describe('a gap in what this node has emitted', () => {
   });
 });
 
+/** Steps that fail, each once for each time it is named. */
+class Faults {
+  readonly #steps: Step[] = [];
+
+  readonly pause: Pause = async (step, when) => {
+    if (when !== 'before') return;
+    const index = this.#steps.indexOf(step);
+    if (index < 0) return;
+    this.#steps.splice(index, 1);
+    throw new Error(`${step} fails on purpose`);
+  };
+
+  next(...steps: readonly Step[]): void {
+    this.#steps.push(...steps);
+  }
+}
+
+describe('a store that fails', () => {
+  async function open() {
+    const faults = new Faults();
+    const clock = new StillClock();
+    const desk = openDesk(faults.pause, clock);
+    const member = attach(desk, 'anna', DEFAULT_DEVICE);
+    await member.done;
+    return { ...desk, faults, clock, member: member.connection };
+  }
+
+  it('to count keeps no message back', async () => {
+    const { delivery, faults, member } = await open();
+    faults.next('counts');
+    await delivery.publish(draftOf(ANNA));
+    expect(member.received(ANNA)).toEqual([1]);
+  });
+
+  it('to read a gap is asked again when its time has come, and later each time', async () => {
+    const { delivery, store, faults, member, clock, activity } = await open();
+    await store.append(draftOf(ANNA));
+    faults.next('read', 'read');
+    await delivery.publish(draftOf(ANNA));
+    await activity.end();
+    for (const waitMs of [250, 500]) {
+      clock.shift(waitMs - 1);
+      delivery.healGaps();
+      await activity.end();
+      expect(member.received(ANNA)).toEqual([]);
+      clock.shift(1);
+      delivery.healGaps();
+      await activity.end();
+    }
+    expect(member.received(ANNA)).toEqual([1, 2]);
+    expect(delivery.balance()).toMatchObject({ gaps: 0 });
+  });
+
+  it('to say where a topic stands is asked again by whoever comes next', async () => {
+    const { store, delivery, faults, activity, ...desk } = await open();
+    const other = attach({ store, delivery, activity, ...desk }, 'ben', 'phone').connection;
+    await activity.end();
+    faults.next('head');
+    await expect(delivery.follow(other, 'sea', 0)).rejects.toThrow('on purpose');
+    expect(delivery.isFollowing(other, 'sea')).toBe(false);
+    await delivery.follow(desk.member, 'sea', 0);
+    await delivery.follow(other, 'sea', 0);
+    await delivery.publish(draftOf('sea'));
+    for (const connection of [desk.member, other]) expect(connection.received('sea')).toEqual([1]);
+  });
+
+  it.each(['openDevice', 'head', 'read'] as const)(
+    'at %s while memberships are compared is asked again',
+    async (step) => {
+      const { store, delivery, faults, member, activity } = await open();
+      await store.createTopic({ name: 'sea', isPrivate: false, owner: 'ben', createdAt: '' }, 10);
+      await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+      await store.append(draftOf('sea'));
+      faults.next(step);
+      delivery.doubt(['anna', 'nobody']);
+      const check = delivery.checkFollowing();
+      if (step === 'openDevice') await expect(check).rejects.toThrow('on purpose');
+      else await check;
+      await activity.end();
+      expect(delivery.isFollowing(member, 'sea')).toBe(false);
+      await delivery.checkFollowing();
+      await activity.end();
+      expect(member.received('sea')).toEqual([1]);
+      await store.removeMember('sea', 'anna');
+      delivery.doubtAll();
+      await delivery.checkFollowing();
+      expect(delivery.isFollowing(member, 'sea')).toBe(false);
+      expect(delivery.balance()).toMatchObject({ doubted: 0 });
+    },
+  );
+});
+
+describe('memberships that change while they are compared', () => {
+  it('are read again', async () => {
+    const gate = new Gate();
+    const desk = await openWithMember(gate);
+    const { delivery, store } = desk;
+    const { connection } = desk.member;
+    await store.createTopic({ name: 'sea', isPrivate: false, owner: 'ben', createdAt: '' }, 10);
+    const opening = gate.hold('openDevice', 'after');
+    delivery.doubtAll();
+    const check = delivery.checkFollowing();
+    await opening.arrived;
+    // What was read does not know of it.
+    await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+    await delivery.follow(connection, 'sea', 0);
+    opening.open();
+    await check;
+    expect(delivery.isFollowing(connection, 'sea')).toBe(true);
+  });
+
+  it('while a connection comes in, too', async () => {
+    const gate = new Gate();
+    const desk = openDesk(gate.pause);
+    const { delivery, store } = desk;
+    await store.openDevice('anna', 'phone');
+    await store.createTopic({ name: 'sea', isPrivate: false, owner: 'ben', createdAt: '' }, 10);
+    await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+    const opening = gate.hold('openDevice', 'after');
+    const { connection, done } = attach(desk, 'anna', 'phone');
+    await opening.arrived;
+    await store.removeMember('sea', 'anna');
+    delivery.unfollow(connection, 'sea');
+    opening.open();
+    await done;
+    expect(delivery.isFollowing(connection, 'sea')).toBe(false);
+  });
+});
+
 describe('a topic that is left and joined again', () => {
   it('is caught up once', async () => {
     const gate = new Gate();
@@ -175,5 +306,48 @@ describe('the place of a device', () => {
     expect((await desk.cursors.open('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
     await desk.cursors.flush();
     expect((await desk.store.openDevice('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
+  });
+
+  it('is found in time, however often others are written meanwhile', async () => {
+    const gate = new Gate();
+    const desk = await openWithMember(gate);
+    await Promise.all(range(1, 3).map(() => desk.store.append(draftOf(ANNA))));
+    const opening = gate.hold('openDevice', 'after');
+    const opened = desk.cursors.open('anna', DEFAULT_DEVICE);
+    await opening.arrived;
+    for (const seq of range(1, 3)) {
+      desk.cursors.advance({ userId: 'anna', device: DEFAULT_DEVICE, topic: ANNA, seq });
+      await desk.cursors.flush();
+    }
+    opening.open();
+    expect((await opened).get(ANNA)?.seq).toBe(3);
+  });
+});
+
+describe('when the last connection of a user ended', () => {
+  it('is kept of those who leave while others are written', async () => {
+    const desk = await openWithMember(new Gate());
+    await desk.store.openDevice('ben', DEFAULT_DEVICE);
+    let open: () => void = () => undefined;
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    const { saveLastSeen } = desk.store;
+    desk.store.saveLastSeen = async (times) => {
+      const asked = new Map(times);
+      await opened;
+      await saveLastSeen.call(desk.store, asked);
+    };
+    desk.cursors.sawLast('anna', 1);
+    const first = desk.cursors.flush();
+    await nextTurn();
+    desk.cursors.sawLast('ben', 2);
+    desk.cursors.sawLast('anna', 3);
+    expect(await desk.cursors.lastSeen('ben')).toBe(2);
+    open();
+    await first;
+    await desk.cursors.flush();
+    expect((await desk.store.user('ben'))?.lastSeenAt).toBe(2);
+    expect((await desk.store.user('anna'))?.lastSeenAt).toBe(3);
   });
 });

@@ -1,5 +1,5 @@
 /** Named topics over Socket.IO: create, join, leave, invite, list, speak; and who hears what. */
-import { CATCH_UP_WINDOW_MESSAGES } from '../../services/delivery';
+import { CATCH_UP_WINDOW_MESSAGES } from '../../services/window';
 import type { Problem } from '../../utils/errors';
 import type { Message, Reply } from '../../utils/protocol';
 import type { TestClient } from '../support/client';

@@ -2,8 +2,9 @@
 
 import { createSingleNode } from '../../services/cluster';
 import type { Connection, Transport } from '../../services/connections';
-import { CATCH_UP_WINDOW_MESSAGES, type Delivery } from '../../services/delivery';
+import type { Delivery } from '../../services/delivery';
 import { Typing } from '../../services/typing';
+import { CATCH_UP_WINDOW_MESSAGES } from '../../services/window';
 import type { TestClient } from '../support/client';
 import { ShiftedClock, VirtualClock } from '../support/clock';
 import { range, startService, type TestService } from '../support/service';

@@ -11,7 +11,7 @@ import { Delivery } from '../../services/delivery';
 import { createMetrics } from '../../services/metrics';
 import type { Draft, Position, Sending, Store } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb';
-import { systemClock } from '../../utils/clock';
+import { type Clock, systemClock } from '../../utils/clock';
 import type { AnyMessage, Message } from '../../utils/protocol';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import { type CapturedLog, captureLog } from './captured-log';
@@ -174,21 +174,21 @@ export interface Desk {
   readonly pause: Pause;
 }
 
-export function openDesk(pause: Pause): Desk {
-  const store = openLmdbStore(temporaryDirectory(), systemClock);
+export function openDesk(pause: Pause, clock: Clock = systemClock): Desk {
+  const store = openLmdbStore(temporaryDirectory(), clock);
   onTestEnd(() => store.close());
   const activity = new Activity();
   const log = captureLog();
   const tracked: Pause = (step, when) => activity.track(pause(step, when));
   const slow = trackCalls(slowed(store, tracked), activity);
-  const cursors = new RecordingCursors(slow, log.logger, systemClock);
+  const cursors = new RecordingCursors(slow, log.logger, clock);
   const metrics = createMetrics();
   const delivery = new Delivery({
     store: slow,
     cursors,
     cluster: createSingleNode('test'),
     metrics,
-    clock: systemClock,
+    clock,
     logger: log.logger,
     maxBufferedBytes: 1e9,
   });
