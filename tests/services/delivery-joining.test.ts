@@ -145,6 +145,15 @@ describe('a store that fails', () => {
     expect(member.received(ANNA)).toEqual([1]);
   });
 
+  it('to count in time keeps no message back', async () => {
+    const gate = new Gate();
+    const desk = await openWithMember(gate);
+    const counting = gate.hold('counts', 'before');
+    await desk.delivery.publish(draftOf(ANNA));
+    expect(desk.member.connection.received(ANNA)).toEqual([1]);
+    counting.open();
+  });
+
   it('to read a gap is asked again when its time has come, and later each time', async () => {
     const { delivery, store, faults, member, clock, activity } = await open();
     await store.append(draftOf(ANNA));
