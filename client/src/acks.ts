@@ -2,6 +2,8 @@
  * Acknowledgements on their way: the highest `seq` of each topic, sent together. What is not acknowledged comes
  * again, so losing one costs a repeat that is dropped.
  */
+import { after, type Timer } from './timing.ts';
+
 const DELAY_MS = 50;
 /** The service waits after 200 messages that were not acknowledged. */
 const MAX_MESSAGES = 50;
@@ -9,7 +11,7 @@ const MAX_MESSAGES = 50;
 export class Acks {
   readonly #pending = new Map<string, number>();
   #messages = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
 
   constructor(private readonly send: (topic: string, seq: number) => void) {}
 
@@ -17,7 +19,7 @@ export class Acks {
     this.#pending.set(topic, Math.max(seq, this.#pending.get(topic) ?? 0));
     this.#messages += 1;
     if (this.#messages >= MAX_MESSAGES) this.flush();
-    else this.#timer ??= setTimeout(() => this.flush(), DELAY_MS);
+    else this.#timer ??= after(DELAY_MS, () => this.flush());
   }
 
   flush(): void {

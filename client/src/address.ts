@@ -5,21 +5,24 @@ export interface Address {
   readonly path: string;
 }
 
+/** `URL` is not used for what is whole: React Native's has no `protocol`, `host` and `pathname`. */
+const ABSOLUTE = /^(https?):\/\/([^\s/?#@]+)(\/[^\s?#]*)?(?:[?#].*)?$/i;
+
 /** @throws TypeError when it is no address. In a page it may be a path: that of the page's own origin. */
 export function parseAddress(url: string): Address {
-  const { location } = globalThis as { location?: { href: string } };
-  const { protocol, host, pathname } = read(url, location?.href);
-  return { origin: `${protocol}//${host}`, path: pathname.replace(/\/+$/, '') };
+  const { location } = globalThis as { location?: { href?: string } };
+  const [, protocol, host, path = ''] = ABSOLUTE.exec(url) ?? ABSOLUTE.exec(resolve(url, location?.href)) ?? [];
+  if (protocol === undefined || host === undefined) {
+    throw new TypeError(`url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`);
+  }
+  return { origin: `${protocol}://${host}`.toLowerCase(), path: path.replace(/\/+$/, '') };
 }
 
-function read(url: string, base: string | undefined): URL {
-  const message = `url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`;
-  let address: URL;
+function resolve(url: string, base: string | undefined): string {
   try {
-    address = new URL(url, base);
-  } catch (cause) {
-    throw new TypeError(message, { cause });
+    return base === undefined ? '' : new URL(url, base).href;
+  } catch {
+    // No address either way: the caller says so.
+    return '';
   }
-  if (address.protocol === 'http:' || address.protocol === 'https:') return address;
-  throw new TypeError(message);
 }

@@ -2,7 +2,7 @@
 import type { Connection } from './connection.ts';
 import { fromProblem, TidingsError } from './errors.ts';
 import { retryIn } from './retry.ts';
-import type { Pauses } from './timing.ts';
+import { after, type Pauses } from './timing.ts';
 
 /** A connection that says nothing for so long is asked again. */
 const ATTEMPT_MS = 5_000;
@@ -21,7 +21,7 @@ export class Calls {
   constructor(
     private readonly connection: Connection,
     private readonly pauses: Pauses,
-    private readonly timeoutMs: number,
+    readonly timeoutMs: number,
   ) {}
 
   newDeadline(): number {
@@ -78,7 +78,7 @@ export class Calls {
         else if (status === 'closed') settle(error ?? new TidingsError('closed', 'The client was closed.'));
       };
       const message = `${event}: there was no connection in time.`;
-      const timer = setTimeout(() => settle(new TidingsError('timeout', message)), deadline - Date.now());
+      const timer = after(deadline - Date.now(), () => settle(new TidingsError('timeout', message)));
       this.#waiting.add(look);
       look();
     });

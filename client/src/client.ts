@@ -3,6 +3,7 @@ import { Acks } from './acks.ts';
 import { parseAddress } from './address.ts';
 import { Calls } from './calls.ts';
 import { Connection, type Status, type TransportOptions } from './connection.ts';
+import { openDevice } from './device.ts';
 import { callSafely, TidingsError } from './errors.ts';
 import type { ClientEvents, CustomEvents, CustomListener } from './events.ts';
 import { Frames } from './frames.ts';
@@ -10,13 +11,15 @@ import { newId } from './ids.ts';
 import { Inbox } from './inbox.ts';
 import { Intake } from './intake.ts';
 import { Listeners } from './listeners.ts';
+import { Page } from './page.ts';
 import { Presence } from './presence.ts';
 import type { Authenticated, ListedMessage, Outgoing, SendAnswer } from './protocol.ts';
 import { Rest } from './rest.ts';
 import { Seen } from './seen.ts';
-import { defaultStorage, Shelf, type StorageAdapter } from './storage.ts';
+import { defaultStorage, memoryStorage, Shelf, type StorageAdapter } from './storage.ts';
+import { Sync } from './sync.ts';
 import { Pauses } from './timing.ts';
-import { subjectOf, type TokenSource, Tokens } from './token.ts';
+import { type TokenSource, Tokens } from './token.ts';
 import { Topics } from './topics.ts';
 
 export interface ClientOptions {
@@ -26,21 +29,20 @@ export interface ClientOptions {
   readonly storage?: StorageAdapter;
   /** The name of this device. Made once, and kept in the storage, when it is not given. */
   readonly device?: string;
-  /** How long calls wait for a connection and an answer; 15 seconds. */
+  /** How long calls wait for a connection and an answer; 15 seconds. `Infinity`: for as long as it takes. */
   readonly timeoutMs?: number;
+  /** The claim of the token that names the user, where the service has another JWT_USER_CLAIM than `sub`. */
+  readonly userClaim?: string;
   /** What goes to socket.io-client as it is. */
   readonly transport?: TransportOptions;
 }
 
-type Listen = (event: string, listener: () => void) => void;
-
 const DEFAULT_TIMEOUT_MS = 15_000;
-const DEVICE_KEPT_AS = 'device';
 
 /**
  * Connects to the service at `url`, and stays connected until `close()`. Listeners that are added right away miss
  * nothing.
- * @throws TypeError when `url` is no address.
+ * @throws TypeError when `url` is no address, or `timeoutMs` no time.
  */
 export function connect<Custom extends object = CustomEvents>(
   url: string,
@@ -57,6 +59,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   readonly presence: Presence;
   readonly #url: string;
   readonly #options: ClientOptions;
+  readonly #tokens: Tokens;
   readonly #rest: Rest;
   readonly #connection: Connection;
   readonly #calls: Calls;
@@ -67,22 +70,21 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   readonly #listeners = new Listeners();
   readonly #statusListeners = new Set<(status: Status) => unknown>();
   readonly #report = (error: TidingsError) => this.#tellError(error);
-  /** In a page; elsewhere nobody says that the end is near. */
-  readonly #page = globalThis as { addEventListener?: Listen; removeEventListener?: Listen };
-  readonly #onPageHide = () => void this.inbox.keep();
+  readonly #page: Page;
   #preparation: Promise<void> | undefined;
   #device: string | undefined;
   #userId: string | undefined;
-  #isSynced = false;
+  readonly #sync: Sync;
   #lastSend: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
   /** `connect()` is the same. */
   constructor(url: string, options: ClientOptions) {
     const address = parseAddress(url);
-    const tokens = new Tokens(options.token);
+    const tokens = new Tokens(options.token, options.userClaim);
     const pauses = new Pauses();
     const report = this.#report;
+    this.#tokens = tokens;
     this.#url = address.origin + address.path;
     this.#options = options;
     this.#rest = new Rest(address, tokens);
@@ -96,7 +98,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       onStatus: (status) => this.#changeStatus(status),
       onError: report,
     });
-    this.#calls = new Calls(this.#connection, pauses, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    this.#calls = new Calls(this.#connection, pauses, readTimeout(options.timeoutMs));
     this.#acks = new Acks((topic, seq) => this.#connection.notify('ack', { topic, seq }));
     this.#intake = new Intake({
       seen: this.#seen,
@@ -106,6 +108,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       report,
       reconnect: () => this.#connection.restart(),
     });
+    this.#sync = new Sync(this.#intake);
     this.inbox = new Inbox({ calls: this.#calls, rest: this.#rest, report });
     this.topics = new Topics(this.#calls);
     this.presence = new Presence(this.#calls, () => this.status === 'online', report);
@@ -118,7 +121,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       emit: (event, payload) => this.#emit(event, payload),
       report,
     });
-    this.#page.addEventListener?.('pagehide', this.#onPageHide);
+    this.#page = new Page({ onHide: () => void this.inbox.keep(), onWake: () => this.#connection.wake() });
     this.#connection.open();
   }
 
@@ -143,28 +146,25 @@ export class TidingsClient<Custom extends object = CustomEvents> {
 
   /** Reads what is kept for the user, once: the token of another user is not accepted later. */
   #prepareOnce(token: string): Promise<void> {
-    this.#preparation ??= this.#prepare(subjectOf(token));
+    this.#preparation ??= this.#prepare(this.#tokens.subjectOf(token));
     return this.#preparation;
   }
 
   async #prepare(userId: string | undefined): Promise<void> {
     this.#userId = userId;
     const prefix = `tidings ${this.#url} ${userId ?? ''} `;
-    const shelf = new Shelf(this.#options.storage ?? defaultStorage(), prefix, this.#report);
-    await Promise.all([this.#openDevice(shelf), this.#seen.load(shelf), this.inbox.restore(shelf)]);
-  }
-
-  async #openDevice(shelf: Shelf): Promise<void> {
-    this.#device = this.#options.device ?? (await shelf.get(DEVICE_KEPT_AS));
-    if (this.#device !== undefined) return;
-    this.#device = newId();
-    await shelf.set(DEVICE_KEPT_AS, this.#device);
+    // Whose it is must be known: what is kept for one user is not for the next one.
+    const storage = userId === undefined ? memoryStorage() : (this.#options.storage ?? defaultStorage());
+    const shelf = new Shelf(storage, prefix, this.#report);
+    const device = async () => this.#options.device ?? openDevice(shelf);
+    [this.#device] = await Promise.all([device(), this.#seen.load(shelf), this.inbox.restore(shelf)]);
   }
 
   #receive(event: string, args: readonly unknown[]): void {
     if (event === 'authenticated') this.#userId = (args[0] as Authenticated).userId;
-    this.#isSynced ||= event === 'sync:done';
     this.#frames.receive(event, args);
+    if (event === 'sync:done') void this.#sync.done();
+    else this.#sync.received();
   }
 
   #changeStatus(status: Status): void {
@@ -173,12 +173,14 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       this.#intake.connectionOpened();
       this.presence.connected();
     } else {
-      this.#isSynced = false;
+      this.#sync.reset();
       this.#acks.drop();
       this.inbox.disconnected();
     }
     for (const listener of [...this.#statusListeners]) callSafely(() => listener(status), this.#report);
-    if (status === 'closed') void this.#afterEnd();
+    if (status !== 'closed') return;
+    this.#sync.close(this.#reasonOfEnd());
+    void this.#afterEnd();
   }
 
   /** Refused for good: nothing may be left running either, and after a logout in another tab nothing is kept here. */
@@ -221,21 +223,23 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     for (const listener of listeners) callSafely(() => listener(error), log);
   }
 
-  /** Resolves when everything that waited has been received. @throws TidingsError when the client is closed first. */
+  /** Has everything that waited been received, and are the listeners done with it? */
+  get isSynced(): boolean {
+    return this.#sync.isDone;
+  }
+
+  /**
+   * Resolves then. In a listener of messages it does not wait for the message that the listener is at work on, nor for
+   * what the service holds back until that is acknowledged.
+   * @throws TidingsError when the client is closed first.
+   */
   synced(): Promise<void> {
-    if (this.#isSynced) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const look = (status: Status) => {
-        if (status === 'closed')
-          settle(() => reject(this.error ?? new TidingsError('closed', 'The client was closed.')));
-      };
-      const offs = [this.on('sync:done', () => settle(resolve)), this.onStatus(look)];
-      const settle = (end: () => void) => {
-        for (const off of offs) off();
-        end();
-      };
-      look(this.status);
-    });
+    if (this.status === 'closed') return Promise.reject(this.#reasonOfEnd());
+    return this.#sync.wait();
+  }
+
+  #reasonOfEnd(): TidingsError {
+    return this.error ?? new TidingsError('closed', 'The client was closed.');
   }
 
   /**
@@ -287,13 +291,18 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   }
 
   async #close(): Promise<void> {
-    this.#page.removeEventListener?.('pagehide', this.#onPageHide);
+    this.#page.close();
     await this.#intake.close();
     this.#acks.flush();
     this.#connection.end();
     this.#rest.close();
     await this.inbox.close();
   }
+}
+
+function readTimeout(timeoutMs = DEFAULT_TIMEOUT_MS): number {
+  if (timeoutMs > 0) return timeoutMs;
+  throw new TypeError(`timeoutMs: expected a number of milliseconds above 0, not ${String(timeoutMs)}`);
 }
 
 function causeOf({ cause }: TidingsError): unknown[] {

@@ -7,8 +7,10 @@ import type { Address } from './address.ts';
 import { fromProblem, isProblem, messageOf, TidingsError } from './errors.ts';
 import type { Closing, Reply } from './protocol.ts';
 import { retryIn } from './retry.ts';
-import { backoffMs } from './timing.ts';
+import { jsonBytes } from './sizes.ts';
+import { after, backoffMs, type Timer } from './timing.ts';
 import type { Tokens } from './token.ts';
+import { Transports } from './transports.ts';
 
 /**
  * `connecting`: not there yet. `online`: connected. `offline`: lost, and being restored. `closed`: by `close()`, or
@@ -38,7 +40,12 @@ export class Connection {
   /** Why it is closed, when it was not by `close()`. */
   error: TidingsError | undefined;
   #status: Status = 'connecting';
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #transports: Transports;
+  #timer: Timer | undefined;
+  /** Runs while an attempt to connect is under way. */
+  #silenceTimer: Timer | undefined;
+  /** What the service takes at most in one packet; known once it has answered. */
+  #maxPayload = Number.POSITIVE_INFINITY;
   /** Attempts since the service last let us in. */
   #attempts = 0;
   #isUnreachableTold = false;
@@ -50,12 +57,13 @@ export class Connection {
 
   constructor(private readonly parts: ConnectionParts) {
     const { address, tokens, device, options } = parts;
+    // Polling needs a proxy that always finds the same process; it is for networks that let no WebSocket through.
+    this.#transports = new Transports(options.transports ?? ['websocket', 'polling']);
     this.#socket = io(address.origin, {
-      // Polling needs a proxy that always finds the same process; it is for networks that let no WebSocket through.
-      transports: ['websocket', 'polling'],
       tryAllTransports: true,
       reconnectionDelayMax: 10_000,
       ...options,
+      transports: this.#transports.order,
       autoConnect: false,
       forceNew: true,
       path: `${address.path}/socket.io/`,
@@ -64,6 +72,7 @@ export class Connection {
     this.#socket.on('connect_error', (error) => this.#onConnectError(error));
     this.#socket.on('disconnect', (reason) => this.#onDisconnect(reason));
     this.#socket.onAny((event: string, ...args: unknown[]) => this.#onEvent(event, args));
+    this.#socket.io.on('reconnect_attempt', () => this.#attempt());
   }
 
   get status(): Status {
@@ -78,9 +87,45 @@ export class Connection {
   async #connect(getToken: () => Promise<string>): Promise<void> {
     try {
       await this.parts.prepare(await getToken());
-      if (this.#status !== 'closed') this.#socket.connect();
+      if (this.#status === 'closed') return;
+      this.#attempt();
+      this.#socket.connect();
     } catch (error) {
       this.#withoutToken(error);
+    }
+  }
+
+  /** An attempt begins now: to be called right before its connection is made. */
+  #attempt(): void {
+    const { io: manager } = this.#socket;
+    manager.opts.transports = this.#transports.order;
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = after(this.#transports.patienceMs, () => this.#onSilence());
+    queueMicrotask(() => {
+      manager.engine?.once('handshake', ({ maxPayload }) => {
+        this.#maxPayload = maxPayload;
+      });
+      manager.engine?.once('upgrade', () => this.#transports.upgraded());
+    });
+  }
+
+  #attemptEnded(): void {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = undefined;
+  }
+
+  /**
+   * A network may accept a connection and let nothing through, which is no error to anybody: the next transport is
+   * tried at once, and all of them again later.
+   */
+  #onSilence(): void {
+    this.#attemptEnded();
+    this.#socket.disconnect();
+    if (this.#transports.next()) this.#connectIn(0);
+    else {
+      this.#onUnreachable(new Error('it accepts connections and does not answer'));
+      this.#connectIn(backoffMs(this.#attempts));
+      this.#attempts += 1;
     }
   }
 
@@ -99,11 +144,14 @@ export class Connection {
   }
 
   #connectIn(milliseconds: number): void {
-    this.#setStatus('offline');
+    if (this.#status !== 'connecting') this.#setStatus('offline');
     clearTimeout(this.#timer);
     const { tokens } = this.parts;
     const getToken = () => (this.#refused === undefined ? tokens.current() : tokens.renew(this.#refused));
-    this.#timer = setTimeout(() => void this.#connect(getToken), milliseconds);
+    this.#timer = after(milliseconds, () => {
+      this.#timer = undefined;
+      void this.#connect(getToken);
+    });
   }
 
   #onEvent(event: string, args: readonly unknown[]): void {
@@ -115,6 +163,7 @@ export class Connection {
   }
 
   #onAuthenticated(): void {
+    this.#attemptEnded();
     this.#attempts = 0;
     this.#isUnreachableTold = false;
     this.#refused = undefined;
@@ -149,6 +198,7 @@ export class Connection {
   }
 
   #onConnectError(error: Error & { data?: unknown }): void {
+    this.#attemptEnded();
     if (isProblem(error.data)) this.#onRefusal(fromProblem(error.data));
     else if (this.#socket.active) this.#onUnreachable(error);
     else this.#retry(new TidingsError('unexpected_answer', error.message, { cause: error }));
@@ -169,20 +219,19 @@ export class Connection {
     else this.end(error);
   }
 
-  /** An expired or revoked token may be followed by a fresh one at any time; another one that is not valid either is the end. */
+  /** Whoever has a function for tokens may have a better one at any time: the first time at once, then later. */
   #onTokenRefused(error: TidingsError): void {
     const { tokens } = this.parts;
     const isFirst = this.#refused === undefined;
-    const isSame = this.#refused === tokens.known;
     this.#refused = tokens.known;
     if (!tokens.isRenewable) this.end(error);
     else if (isFirst) void this.#connect(() => tokens.renew(this.#refused));
-    else if (isSame || !PASSING_TOKEN_ERRORS.has(error.code)) this.end(error);
     else this.#retry(error);
   }
 
   #onDisconnect(reason: Socket.DisconnectReason): void {
     if (this.#status === 'closed') return;
+    this.#attemptEnded();
     this.#setStatus('offline');
     if (reason !== 'io server disconnect') return;
     const error = new TidingsError('unauthorized', 'The service refused the token.');
@@ -198,15 +247,46 @@ export class Connection {
     this.#connectIn(0);
   }
 
+  /**
+   * Something says that the network is back, or that somebody looks: waits no longer for the next attempt, and asks a
+   * connection that may have died unnoticed.
+   */
+  wake(): void {
+    if (this.#status === 'online') void this.#probe();
+    // An attempt that is under way has its own deadline, and so has a function that is asked for a token.
+    else if (this.#status !== 'closed' && this.#silenceTimer === undefined && this.#isWaiting) {
+      this.#socket.disconnect();
+      this.#connectIn(0);
+    }
+  }
+
+  /** Is nothing under way but a pause, ours or that of socket.io-client? */
+  get #isWaiting(): boolean {
+    return this.#timer !== undefined || this.#socket.active;
+  }
+
+  async #probe(): Promise<void> {
+    try {
+      await this.request('ping', undefined, PROBE_TIMEOUT_MS);
+    } catch {
+      // Nothing came back: whatever the reason, another connection is better. One that is being made stays.
+      this.restart();
+    }
+  }
+
   /** Sends, and asks for nothing back. Without a connection it is dropped. */
   notify(event: string, payload: object): void {
     // A refusal would come as an event `error` if nobody waited for it, and nothing sent this way needs one.
     if (this.#status === 'online') this.#socket.emit(event, payload, ignoreAnswer);
   }
 
-  /** @throws TidingsError `connection_lost`, `timeout`: then it may have been done or not. */
+  /**
+   * @throws TidingsError `connection_lost`, `timeout`: then it may have been done or not; `body_too_large`: the service
+   * would cut the connection.
+   */
   async request<Answer>(event: string, payload: object | undefined, timeoutMs: number): Promise<Reply<Answer>> {
     const args = payload === undefined ? [] : [payload];
+    this.#assertSize(event, args);
     try {
       return (await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args)) as Reply<Answer>;
     } catch (error) {
@@ -215,10 +295,19 @@ export class Connection {
     }
   }
 
+  #assertSize(event: string, args: readonly object[]): void {
+    const bytes = jsonBytes([event, ...args]) + PACKET_OVERHEAD_BYTES;
+    if (bytes <= this.#maxPayload) return;
+    const message = `${event}: ${bytes} bytes are more than the ${this.#maxPayload} that the service takes at once.`;
+    throw new TidingsError('body_too_large', message);
+  }
+
   /** Closes it for good. Nothing of it is left running. */
   end(error?: TidingsError): void {
     if (this.#status === 'closed') return;
     clearTimeout(this.#timer);
+    this.#attemptEnded();
+    this.parts.tokens.close();
     this.error = error;
     this.#setStatus('closed');
     this.#socket.disconnect();
@@ -234,8 +323,9 @@ export class Connection {
 
 const REFRESH_TIMEOUT_MS = 10_000;
 const TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'unauthorized', 'revoked', 'token_revoked']);
-/** A revocation refuses the tokens of its second too, fresh ones among them. */
-const PASSING_TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'token_revoked']);
+const PROBE_TIMEOUT_MS = 5_000;
+/** The types of the packet, its number for the answer, and the mask and length of its frame. */
+const PACKET_OVERHEAD_BYTES = 32;
 
 function asTidingsError(thrown: unknown): TidingsError {
   return thrown instanceof TidingsError ? thrown : new TidingsError('token_failed', messageOf(thrown));

@@ -6,6 +6,7 @@
 import type { Calls } from './calls.ts';
 import { callSafely, TidingsError } from './errors.ts';
 import { count, find, type Items, insert, keepSame, mark, NO_COUNTS, remove, replace } from './inbox-list.ts';
+import { isUnanswered, type Mark, Marks, type Scope } from './marks.ts';
 import type {
   Counts,
   InboxItem,
@@ -18,7 +19,7 @@ import type {
 } from './protocol.ts';
 import type { Rest } from './rest.ts';
 import type { Shelf } from './storage.ts';
-import { backoffMs } from './timing.ts';
+import { after, backoffMs, type Timer } from './timing.ts';
 
 const PAGE_SIZE = 50;
 const KEEP_DELAY_MS = 250;
@@ -83,12 +84,17 @@ export class Inbox {
   readonly #journals = new Set<InboxEvent[]>();
   #liveItems = 0;
   #countsReceived = 0;
-  #confirmTimer: ReturnType<typeof setTimeout> | undefined;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #keepTimer: ReturnType<typeof setTimeout> | undefined;
+  #confirmTimer: Timer | undefined;
+  #retryTimer: Timer | undefined;
+  #keepTimer: Timer | undefined;
   #shelf: Shelf | undefined;
 
-  constructor(private readonly parts: InboxParts) {}
+  readonly #marks: Marks;
+
+  constructor(private readonly parts: InboxParts) {
+    const { calls, report } = parts;
+    this.#marks = new Marks({ calls, report, onDone: (mark, { counts }) => this.#receiveMark(mark, counts) });
+  }
 
   get snapshot(): InboxSnapshot {
     return this.#snapshot;
@@ -157,16 +163,30 @@ export class Inbox {
   }
 
   async #mark(state: RequestedState, selection: Selection): Promise<Counts> {
-    const isAll = selection === 'all';
-    // Repeated, `all` would reach messages that nobody has looked at yet.
-    const payload = { state, ...toSelector(selection) };
-    const answer = await this.parts.calls.call<StateAnswer>('state', payload, { mayRepeat: !isAll });
-    if (isAll) {
+    if (selection === 'all') return this.#markAll(state);
+    const mark = { state, scope: toScope(selection) };
+    const { counts } = await this.#marks.add(mark);
+    this.#receiveMark(mark, counts);
+    return counts;
+  }
+
+  #receiveMark({ state, scope }: Mark, counts: Counts): void {
+    this.receive({ kind: 'state', state, counts, ...scope });
+  }
+
+  async #markAll(state: RequestedState): Promise<Counts> {
+    const shown = newestByTopic(this.items);
+    try {
+      // Repeated, `all` would reach messages that nobody has looked at yet.
+      const answer = await this.parts.calls.call<StateAnswer>('state', { state, all: true }, { mayRepeat: false });
       this.#receiveCounts(answer.counts);
       // What has come in the same moment may be meant or not: only the service knows.
       this.#reloadSoon();
-    } else this.receive({ kind: 'state', state, counts: answer.counts, ...toScope(selection) });
-    return answer.counts;
+      return answer.counts;
+    } catch (error) {
+      if (isUnanswered(error)) for (const scope of shown) this.#marks.keep({ state, scope });
+      throw error;
+    }
   }
 
   /** Takes what an event says. */
@@ -211,7 +231,7 @@ export class Inbox {
   #confirmLater(): void {
     if (!this.#isWanted || this.#isClosed) return;
     const { least, most } = CONFIRM_AFTER_MS;
-    this.#confirmTimer ??= setTimeout(() => void this.#confirm(), least + Math.random() * (most - least));
+    this.#confirmTimer ??= after(least + Math.random() * (most - least), () => void this.#confirm());
   }
 
   async #confirm(): Promise<void> {
@@ -231,7 +251,7 @@ export class Inbox {
   /** Shows what this device has kept, before there is anything newer. */
   async restore(shelf: Shelf): Promise<void> {
     this.#shelf = shelf;
-    const kept = await shelf.getJson(KEPT_AS);
+    const [kept] = await Promise.all([shelf.getJson(KEPT_AS), this.#marks.restore(shelf)]);
     if (isKept(kept)) this.#show(kept);
   }
 
@@ -239,18 +259,21 @@ export class Inbox {
   synced(counts: Counts): void {
     this.#isSynced = true;
     this.#receiveCounts(counts);
+    this.#marks.connected();
     if (this.#isWanted) void this.#load(0);
   }
 
   /** The connection is gone; the list stays as it is. */
   disconnected(): void {
     this.#isSynced = false;
+    this.#marks.disconnected();
     this.#stopReading();
   }
 
   /** Forgets the view, here and in the storage: the data of the user was erased, or the user has logged out. */
   forget(): void | Promise<void> {
     this.#nextCursor = null;
+    this.#marks.forget();
     this.#show(EMPTY_INBOX);
     clearTimeout(this.#keepTimer);
     this.#keepTimer = undefined;
@@ -260,7 +283,7 @@ export class Inbox {
   #reloadSoon(): void {
     if (!this.#isSynced || !this.#isWanted) return;
     clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => void this.#load(0), 0);
+    this.#retryTimer = after(0, () => void this.#load(0));
   }
 
   async #load(attempt: number): Promise<void> {
@@ -276,7 +299,7 @@ export class Inbox {
     } catch (error) {
       if (reading !== this.#reading) return;
       this.#failed(error);
-      this.#retryTimer = setTimeout(() => void this.#load(attempt + 1), backoffMs(attempt));
+      this.#retryTimer = after(backoffMs(attempt), () => void this.#load(attempt + 1));
     }
   }
 
@@ -306,7 +329,7 @@ export class Inbox {
     const next = { ...this.#snapshot, ...changes, hasMore };
     if (isSame(this.#snapshot, next)) return;
     this.#snapshot = next;
-    if (!this.#isClosed) this.#keepTimer ??= setTimeout(() => void this.keep(), KEEP_DELAY_MS);
+    if (!this.#isClosed) this.#keepTimer ??= after(KEEP_DELAY_MS, () => void this.keep());
     for (const listener of [...this.#listeners]) callSafely(() => listener(next), this.parts.report);
   }
 
@@ -323,6 +346,7 @@ export class Inbox {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.disconnected();
+    this.#marks.close();
     clearTimeout(this.#confirmTimer);
     await this.keep();
   }
@@ -361,13 +385,14 @@ function isSame(one: InboxSnapshot, other: InboxSnapshot): boolean {
   );
 }
 
-type Given = Exclude<Selection, 'all'>;
-
-function toSelector(selection: Selection): object {
-  return selection === 'all' ? { all: true } : toScope(selection);
-}
-
-function toScope(selection: Given): { ids: readonly string[] } | { topic: string; upTo: number } {
+function toScope(selection: Exclude<Selection, 'all'>): Scope {
   if (typeof selection === 'string') return { ids: [selection] };
   return 'topic' in selection ? selection : { ids: selection };
+}
+
+/** What somebody who marks all of a list has looked at. */
+function newestByTopic(items: Items): Scope[] {
+  const newest = new Map<string, number>();
+  for (const { topic, seq } of items) newest.set(topic, Math.max(seq, newest.get(topic) ?? 0));
+  return [...newest].map(([topic, upTo]) => ({ topic, upTo }));
 }

@@ -5,7 +5,7 @@
 import type { Acks } from './acks.ts';
 import { messageOf, TidingsError } from './errors.ts';
 import { keyOf, type Seen } from './seen.ts';
-import { backoffMs, type Pauses } from './timing.ts';
+import { after, backoffMs, type Pauses, type Timer } from './timing.ts';
 
 /** Messages of one topic that wait for listeners. What is beyond is left to the service, unacknowledged. */
 export const MAX_WAITING = 1_000;
@@ -23,6 +23,8 @@ export interface Frame {
 
 interface Queue {
   readonly waiting: Frame[];
+  /** Who waits until this frame has been handled. */
+  readonly watchers: Map<Frame, (() => void)[]>;
   /** Those of `waiting` that may come again. */
   readonly keys: Set<string>;
 }
@@ -70,7 +72,7 @@ export class Intake {
   }
 
   #open(frame: Frame, key: string | undefined): void {
-    const queue: Queue = { waiting: [], keys: new Set() };
+    const queue: Queue = { waiting: [], watchers: new Map(), keys: new Set() };
     push(queue, frame, key);
     this.#queues.set(frame.topic, queue);
     const running = this.#work(frame.topic, queue).finally(() => this.#running.delete(running));
@@ -84,9 +86,12 @@ export class Intake {
       if (!(await this.#handOver(frame))) break;
       await this.#settle(frame);
       queue.waiting.shift();
+      tellWatchers(queue, frame);
       queue.keys.delete(keyOfFrame(frame) ?? '');
     }
     this.#queues.delete(topic);
+    // Given up: nothing more of it will be handled.
+    for (const frame of queue.waiting) tellWatchers(queue, frame);
     if (this.#overflown.has(topic) && !this.#isClosed) this.parts.reconnect();
   }
 
@@ -128,6 +133,24 @@ export class Intake {
     return failed;
   }
 
+  /** The messages that listeners are at work on. */
+  atWork(): ReadonlySet<Frame> {
+    return new Set([...this.#queues.values()].flatMap(({ waiting }) => waiting.slice(0, 1)));
+  }
+
+  /** Resolves when everything that has come so far was handled, but for what waits for one of `others`. */
+  async handled(others: ReadonlySet<Frame>): Promise<void> {
+    const last = [...this.#queues.values()].map((queue) => {
+      const [first] = queue.waiting;
+      const frame = queue.waiting.at(-1);
+      if (first === undefined || frame === undefined || others.has(first)) return undefined;
+      return new Promise<void>((resolve) => {
+        queue.watchers.set(frame, [...(queue.watchers.get(frame) ?? []), resolve]);
+      });
+    });
+    await Promise.all(last);
+  }
+
   /** A new connection begins behind what was acknowledged: what was left to the service comes again. */
   connectionOpened(): void {
     this.#overflown.clear();
@@ -137,13 +160,18 @@ export class Intake {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.parts.pauses.end();
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let timer: Timer | undefined;
     const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_PATIENCE_MS);
+      timer = after(CLOSE_PATIENCE_MS, resolve);
     });
     await Promise.race([Promise.all(this.#running), patience]);
     clearTimeout(timer);
   }
+}
+
+function tellWatchers({ watchers }: Queue, frame: Frame): void {
+  for (const watcher of watchers.get(frame) ?? []) watcher();
+  watchers.delete(frame);
 }
 
 function push(queue: Queue, frame: Frame, key: string | undefined): void {

@@ -1,4 +1,6 @@
-/** The inbox in React. */
+'use client';
+
+/** The inbox in React. The line above makes it part of the page where components run on servers, as in Next.js. */
 import { useCallback, useSyncExternalStore } from 'react';
 import { EMPTY_INBOX, type Inbox, type InboxSnapshot } from './inbox.ts';
 

@@ -1,6 +1,7 @@
 /** What is asked over HTTP, with the same token. */
 import type { Address } from './address.ts';
 import { fromProblem, isProblem, messageOf, TidingsError } from './errors.ts';
+import { after } from './timing.ts';
 import type { Tokens } from './token.ts';
 
 const TIMEOUT_MS = 20_000;
@@ -17,19 +18,17 @@ export class Rest {
 
   /** @throws TidingsError: what the service said, `unreachable`, `unexpected_answer`, `closed`. */
   async get<Answer>(path: string, query: Readonly<Record<string, string | number | undefined>> = {}): Promise<Answer> {
-    const url = new URL(this.address.origin + this.address.path + path);
-    for (const [name, value] of Object.entries(query)) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
-    }
+    if (this.#isClosed) throw closed();
+    const url = this.address.origin + this.address.path + path + toQuery(query);
     const token = await this.tokens.current();
     const answer = await this.#ask(url, token);
     if (answer.status !== 401 || !this.tokens.isRenewable) return read<Answer>(answer);
     return read<Answer>(await this.#ask(url, await this.tokens.renew(token)));
   }
 
-  async #ask(url: URL, token: string): Promise<Answered> {
+  async #ask(url: string, token: string): Promise<Answered> {
     const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
+    const timer = after(TIMEOUT_MS, () => abort.abort());
     this.#requests.add(abort);
     try {
       if (this.#isClosed) abort.abort();
@@ -37,10 +36,10 @@ export class Rest {
       // Named first: Node's types do not know `cache`.
       const request = { headers, cache: 'no-store', signal: abort.signal } as const;
       const response = await fetch(url, request);
-      return { url: url.pathname, status: response.status, text: await response.text() };
+      return { path: pathOf(url), status: response.status, text: await response.text() };
     } catch (error) {
-      if (this.#isClosed) throw new TidingsError('closed', 'The client was closed.');
-      throw new TidingsError('unreachable', `${url.pathname}: ${messageOf(error)}`, { cause: error });
+      if (this.#isClosed) throw closed();
+      throw new TidingsError('unreachable', `${pathOf(url)}: ${messageOf(error)}`, { cause: error });
     } finally {
       clearTimeout(timer);
       this.#requests.delete(abort);
@@ -54,17 +53,33 @@ export class Rest {
   }
 }
 
+function closed(): TidingsError {
+  return new TidingsError('closed', 'The client was closed.');
+}
+
 interface Answered {
-  readonly url: string;
+  readonly path: string;
   readonly status: number;
   readonly text: string;
 }
 
-function read<Answer>({ url, status, text }: Answered): Answer {
+function read<Answer>({ path, status, text }: Answered): Answer {
   const body = parse(text);
   if (status === 200 && body !== undefined) return body as Answer;
   if (isProblem(body)) throw fromProblem(body);
-  throw new TidingsError('unexpected_answer', `${url} was answered ${status}, and not by the service`);
+  throw new TidingsError('unexpected_answer', `${path} was answered ${status}, and not by the service`);
+}
+
+/** By hand: React Native's URLSearchParams cannot be written to. */
+function toQuery(query: Readonly<Record<string, string | number | undefined>>): string {
+  const given = Object.entries(query).filter((entry): entry is [string, string | number] => entry[1] !== undefined);
+  const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
+  return text === '' ? '' : `?${text}`;
+}
+
+/** What is asked for, for errors: without the query, in which names of topics stand. */
+function pathOf(url: string): string {
+  return url.replace(/^https?:\/\/[^/]+|\?.*$/g, '');
 }
 
 function parse(text: string): unknown {

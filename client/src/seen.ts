@@ -15,8 +15,18 @@ export interface Place {
   readonly id: string;
 }
 
+/** The parts cannot run into each other: ids and topics may have blanks in them. */
 export function keyOf({ topic, seq, id }: Place): string {
-  return `${seq} ${id} ${topic}`;
+  return JSON.stringify([seq, id, topic]);
+}
+
+/** Up to version 0.1 a key was the parts with blanks between them. What could be read in two ways is forgotten. */
+const KEY_OF_0_1 = /^(\d+) ([^ ]+) ([^ ]+)$/;
+
+function upgradeKey(key: string): string[] {
+  if (key.startsWith('[')) return [key];
+  const [, seq, id, topic] = KEY_OF_0_1.exec(key) ?? [];
+  return seq === undefined || id === undefined || topic === undefined ? [] : [keyOf({ seq: Number(seq), id, topic })];
 }
 
 interface Page {
@@ -36,7 +46,7 @@ export class Seen {
   async load(shelf: Shelf): Promise<void> {
     this.#shelf = shelf;
     const slots = Array.from({ length: PAGES }, (_value, slot) => shelf.getJson(nameOf(slot)));
-    for (const kept of await Promise.all(slots)) if (isPage(kept)) this.#open(kept);
+    for (const kept of await Promise.all(slots)) if (isPage(kept)) this.#open(upgrade(kept));
   }
 
   #open(page: Page): void {
@@ -72,7 +82,15 @@ function nameOf(slot: number): string {
   return `seen.${slot}`;
 }
 
+function upgrade({ number, keys }: Page): Page {
+  return { number, keys: keys.flatMap(upgradeKey) };
+}
+
 function isPage(value: unknown): value is Page {
   if (typeof value !== 'object' || value === null || !('number' in value) || !('keys' in value)) return false;
-  return typeof value.number === 'number' && Array.isArray(value.keys);
+  return typeof value.number === 'number' && Array.isArray(value.keys) && value.keys.every(isText);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
 }

@@ -1,5 +1,9 @@
 /** Where a device keeps what must outlive the page: its name, what it has handled, and its last view of the inbox. */
 import { messageOf, TidingsError } from './errors.ts';
+import { Patience } from './timing.ts';
+
+/** A storage that answers later than this is done without. */
+const STORAGE_PATIENCE_MS = 5_000;
 
 /** `localStorage` is one; so is any asynchronous store of texts with these three methods. */
 export interface StorageAdapter {
@@ -24,9 +28,11 @@ export function memoryStorage(): StorageAdapter {
 
 /** `localStorage` in a page that may use it, memory elsewhere. Node has a `localStorage` too, which is not meant. */
 export function defaultStorage(): StorageAdapter {
-  const { window } = globalThis as { window?: { localStorage?: StorageAdapter; document?: object } };
+  const { window } = globalThis as { window?: { localStorage?: StorageAdapter | null; document?: object } };
   try {
-    if (window?.document !== undefined && window.localStorage !== undefined) return window.localStorage;
+    // `null` in the web views of Android that were not given one.
+    const storage = window?.document === undefined ? undefined : window.localStorage;
+    if (storage !== undefined && storage !== null) return storage;
   } catch {
     // A page without an origin, or whose user refuses storage: reading the property throws.
   }
@@ -35,15 +41,17 @@ export function defaultStorage(): StorageAdapter {
 
 /** The part of a storage that belongs to one user of one service. A storage that fails is reported, and done without. */
 export class Shelf {
+  readonly #patience = new Patience();
+
   constructor(
-    private readonly storage: StorageAdapter,
-    private readonly prefix: string,
+    readonly storage: StorageAdapter,
+    readonly prefix: string,
     private readonly report: (error: TidingsError) => void,
   ) {}
 
   async get(name: string): Promise<string | undefined> {
     try {
-      return (await this.storage.getItem(this.prefix + name)) ?? undefined;
+      return (await this.#inTime(Promise.resolve(this.storage.getItem(this.prefix + name)))) ?? undefined;
     } catch (error) {
       this.#failed('read', error);
       return undefined;
@@ -73,10 +81,16 @@ export class Shelf {
 
   #write(write: () => void | Promise<void>): void | Promise<void> {
     try {
-      return write()?.catch((error: unknown) => this.#failed('written', error));
+      const writing = write();
+      if (writing === undefined) return;
+      return this.#inTime(Promise.resolve(writing)).catch((error: unknown) => this.#failed('written', error));
     } catch (error) {
       this.#failed('written', error);
     }
+  }
+
+  #inTime<Result>(work: Promise<Result>): Promise<Result> {
+    return this.#patience.wait(work, STORAGE_PATIENCE_MS);
   }
 
   #failed(what: string, error: unknown): void {

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { newId, TidingsError } from '../../client/src';
 import { parseAddress } from '../../client/src/address';
 import { Rest } from '../../client/src/rest';
+import { jsonBytes } from '../../client/src/sizes';
 import { Tokens } from '../../client/src/token';
 import { eventually } from '../support/eventually';
 import { range, startService, type TestService, testToken } from '../support/service';
@@ -105,6 +106,53 @@ describe('send()', () => {
     expect(ended).toMatchObject({ status: 'rejected', reason: { code: 'closed' } });
     await expect(client.synced()).rejects.toMatchObject({ code: 'closed' });
     await expect(client.inbox.fetch()).rejects.toMatchObject({ code: 'closed' });
+  });
+});
+
+describe('a message that is too large', () => {
+  it('is refused before it is sent, and nothing else is disturbed', async () => {
+    const service = await startService();
+    const client = openClient(service.url, { token: service.token('anna') });
+    const statuses: string[] = [];
+    await client.synced();
+    client.onStatus((status) => statuses.push(status));
+    const outcomes = await Promise.allSettled([
+      client.send({ ...toBen(1), data: 'x'.repeat(1_200_000) }),
+      client.send({ ...toBen(1), data: '€'.repeat(400_000) }),
+      client.send(toBen(2)),
+    ]);
+    const codes = outcomes.map((outcome) => (outcome.status === 'fulfilled' ? 'sent' : outcome.reason.code));
+    expect([codes, statuses]).toEqual([['body_too_large', 'body_too_large', 'sent'], []]);
+  });
+
+  it('is the service to judge below what a packet holds', async () => {
+    const service = await startService();
+    const client = openClient(service.url, { token: service.token('anna') });
+    const sending = client.send({ ...toBen(1), data: 'x'.repeat(100_000) });
+    await expect(sending).rejects.toMatchObject({ code: 'message_too_large', status: 413 });
+  });
+
+  it.each(['', 'plain', 'é', '€', '🙂', '\ud800', '"\\\n', 'a€🙂é'])('has its bytes counted: %j', (text) => {
+    expect(jsonBytes([text])).toBe(Buffer.byteLength(JSON.stringify([text])));
+  });
+});
+
+describe('timeoutMs', () => {
+  it.each([Number.POSITIVE_INFINITY, 2 ** 31, 2 ** 40])('may be %d', async (timeoutMs) => {
+    const { service, proxy, url } = await startBehindProxy();
+    proxy.cut();
+    const client = openClient(url, { token: service.token('anna'), timeoutMs });
+    const sending = client.send(toBen(1));
+    await until(
+      () => client.errors,
+      ({ length }) => length > 0,
+    );
+    proxy.restore();
+    expect(await sending).toMatchObject({ seq: 1 });
+  });
+
+  it.each([0, -1, Number.NaN])('may not be %d', (timeoutMs) => {
+    expect(() => openClient('http://localhost', { token: 'x', timeoutMs })).toThrow(/^timeoutMs: /);
   });
 });
 

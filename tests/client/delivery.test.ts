@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Message, memoryStorage, type StorageAdapter } from '../../client/src';
+import { type Message, memoryStorage, type StorageAdapter, type TidingsClient } from '../../client/src';
 import { MAX_WAITING } from '../../client/src/intake';
 import { eventually } from '../support/eventually';
 import { freePort, runServer } from '../support/process';
@@ -400,4 +400,56 @@ it('ends while a listener is at work, and does not hand over its message again',
     (count) => count > 0,
   );
   expect(handledLater).toEqual([2]);
+});
+
+describe('synced()', () => {
+  it('resolves after what has come was handled', async () => {
+    const service = await startService();
+    await service.send('anna', range(1, 20));
+    const client = openClient(service.url, { token: service.token('anna') });
+    const handled: number[] = [];
+    client.on('message', async ({ data }) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      handled.push(numberIn(data));
+    });
+    expect(client.isSynced).toBe(false);
+    await client.synced();
+    expect([handled, client.isSynced]).toEqual([range(1, 20), true]);
+  });
+
+  it.each([
+    ['first of all', (client: TidingsClient) => client.synced()],
+    [
+      'after something else',
+      async (client: TidingsClient) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        await client.synced();
+      },
+    ],
+  ])('may be waited for by a listener, %s, though more waits than the service sends at once', async (_name, wait) => {
+    const service = await startService();
+    await sendBurst(service, 'anna', range(1, 250));
+    await service.api.post('/websocket/message/broadcast').send({ type: 'test', data: { n: 0 } });
+    const client = openClient(service.url, { token: service.token('anna') });
+    const handled: number[] = [];
+    client.on('message', async ({ data }) => {
+      await wait(client);
+      handled.push(numberIn(data));
+    });
+    await client.synced();
+    await until(
+      () => handled.length,
+      (count) => count === 250,
+    );
+    await client.synced();
+    expect([handled, client.errors]).toEqual([range(1, 250), []]);
+  });
+
+  it('is refused when the client ends first', async () => {
+    const client = openClient('http://127.0.0.1:9', { token: testToken('anna') });
+    const waiting = expect(client.synced()).rejects.toMatchObject({ code: 'closed' });
+    await client.close();
+    await waiting;
+    await expect(client.synced()).rejects.toMatchObject({ code: 'closed' });
+  });
 });

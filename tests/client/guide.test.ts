@@ -150,7 +150,7 @@ describeWith('Chromium', chromiumPath !== undefined)('in a browser without a bun
     return `http://127.0.0.1:${address.port}`;
   }
 
-  it('shows a live badge, and the same after a reload', async () => {
+  async function openBadge() {
     const service = await startService();
     await service.send('user123', [1, 2]);
     save('badge.js', code('A badge in five lines', 'js'), service);
@@ -160,7 +160,22 @@ describeWith('Chromium', chromiumPath !== undefined)('in a browser without a bun
       args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
     });
     onTestEnd(() => browser.close());
-    const page = await browser.newPage();
+    return { service, page: await browser.newPage() };
+  }
+
+  it('shows it where pages have no WebSocket, within 10 seconds', async () => {
+    const { service, page } = await openBadge();
+    await page.addInitScript(() => {
+      delete (globalThis as { WebSocket?: unknown }).WebSocket;
+    });
+    await page.goto(`${await serve(service.token('user123'))}/index.html`);
+    await page.waitForSelector('#badge:text-is("2")', { timeout: 10_000 });
+    await service.send('user123', [3]);
+    await page.waitForSelector('#badge:text-is("3")');
+  });
+
+  it('shows a live badge, and the same after a reload', async () => {
+    const { service, page } = await openBadge();
     const complaints: string[] = [];
     page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
     page.on('pageerror', (error) => complaints.push(String(error)));

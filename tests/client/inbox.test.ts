@@ -154,6 +154,86 @@ function rename(storage: ReturnType<typeof memoryStorage>, from: string, to: str
   };
 }
 
+describe('a mark that was not answered', () => {
+  async function setUp() {
+    const service = await startService();
+    await service.send('anna', range(1, 4));
+    const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
+    const storage = memoryStorage();
+    const open = async (timeoutMs = 50) => {
+      const options = { token: service.token('anna'), storage, timeoutMs };
+      const client = openClient(proxy.url, options);
+      client.inbox.subscribe(() => undefined);
+      await until(() => client.inbox.items.length, Boolean);
+      return client;
+    };
+    const isOffline = (client: Client) =>
+      until(
+        () => client.status,
+        (status) => status === 'offline',
+      );
+    const unread = (count: number) =>
+      eventually(
+        async () => (await as(service, 'anna').get('/inbox/counts')).body.unread as number,
+        (now) => now === count,
+      );
+    return { service, proxy, open, isOffline, unread };
+  }
+
+  it('is kept and repeated, in order, when there is a connection again', async () => {
+    const { proxy, open, isOffline, unread } = await setUp();
+    const client = await open();
+    proxy.cut();
+    await isOffline(client);
+    const [first = '', second = ''] = client.inbox.items.map(({ id }) => id);
+    const marks = [client.inbox.markRead([first, second]), client.inbox.markUnread(second)];
+    for (const mark of marks) await expect(mark).rejects.toMatchObject({ code: 'timeout' });
+    proxy.restore();
+    await unread(3);
+    await until(
+      () => client.inbox.items.map(({ state }) => state),
+      ([state, other]) => state === 'read' && other === 'seen',
+    );
+    expect(client.errors.filter((code) => code !== 'unreachable')).toEqual([]);
+  });
+
+  it('is kept through a reload', async () => {
+    const { proxy, open, isOffline, unread } = await setUp();
+    const client = await open();
+    proxy.cut();
+    await isOffline(client);
+    const mark = expect(client.inbox.archive({ topic: '@anna', upTo: 2 })).rejects.toMatchObject({ code: 'closed' });
+    await client.close();
+    await mark;
+    proxy.restore();
+    await open(15_000);
+    await unread(2);
+  });
+
+  it('reaches, when it was for all, what was shown and nothing newer', async () => {
+    const { service, proxy, open, isOffline, unread } = await setUp();
+    const client = await open();
+    proxy.cut();
+    await isOffline(client);
+    await expect(client.inbox.markRead('all')).rejects.toMatchObject({ code: 'timeout' });
+    await service.send('anna', [5]);
+    proxy.restore();
+    await unread(1);
+  });
+
+  it('is given up, and told, when the service refuses it', async () => {
+    const { proxy, open, isOffline, unread } = await setUp();
+    const client = await open();
+    proxy.cut();
+    await isOffline(client);
+    const marks = [client.inbox.markRead('unknown'), client.inbox.markRead({ topic: '@anna', upTo: 1 })];
+    for (const mark of marks) await expect(mark).rejects.toMatchObject({ code: 'timeout' });
+    proxy.restore();
+    await unread(3);
+    expect(client.errors.filter((code) => code !== 'unreachable')).toEqual(['not_found']);
+  });
+});
+
 it('shows nothing of what another user has kept on the same machine', async () => {
   const service = await startService();
   const storage = memoryStorage();

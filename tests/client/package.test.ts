@@ -1,5 +1,5 @@
 /** The package that `npm pack` makes: it loads in both kinds of modules, ends by itself, and its types are there. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startService } from '../support/service';
 import { compile, installedClient, shell } from './installed';
@@ -34,7 +34,7 @@ it.each([
 
 it('has what it needs and nothing else', () => {
   const installed = join(directory, 'node_modules/tidings-client');
-  expect(readdirSync(installed).sort()).toEqual(['README.md', 'dist', 'package.json']);
+  expect(readdirSync(installed).sort()).toEqual(['README.md', 'dist', 'package.json', 'react']);
   expect(readdirSync(join(installed, 'dist')).sort()).toEqual(['cjs', 'esm']);
   const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
     dependencies: Record<string, string>;
@@ -43,6 +43,32 @@ it('has what it needs and nothing else', () => {
   const kinds = ['cjs', 'esm'].flatMap((kind) => readdirSync(join(installed, 'dist', kind)));
   expect(kinds.filter((name) => !/\.(js|d\.ts)$/.test(name))).toEqual(['package.json']);
 });
+
+it('is found without `exports` too, by bundlers and compilers that do not know them', async () => {
+  const installed = join(directory, 'node_modules/tidings-client');
+  // A path of files has no exports: this is how they look for it.
+  expect(await exportsOf(join(installed, 'react'))).toEqual(['useInbox']);
+  expect(await exportsOf(installed)).toContain('connect');
+  const { types, module } = readJson<{ types: string; module: string }>(join(installed, 'react/package.json'));
+  for (const file of [types, module]) expect(existsSync(join(installed, 'react', file))).toBe(true);
+});
+
+it('is part of the page where components run on servers', () => {
+  for (const kind of ['cjs', 'esm']) {
+    const text = readFileSync(join(directory, 'node_modules/tidings-client/dist', kind, 'react.js'), 'utf8');
+    expect(text).toMatch(/^("use strict";\n)?['"]use client['"];/);
+  }
+});
+
+async function exportsOf(path: string): Promise<string[]> {
+  const program = `console.log(Object.keys(require(${JSON.stringify(path)})).join(' '))`;
+  const { stdout } = await shell(process.execPath, ['-e', program], { cwd: directory });
+  return stdout.trim().split(' ');
+}
+
+function readJson<Value>(path: string): Value {
+  return JSON.parse(readFileSync(path, 'utf8')) as Value;
+}
 
 const TYPED = `
 import { connect, type InboxItem, type TidingsClient } from 'tidings-client';

@@ -1,9 +1,10 @@
 /** A storage may fail, be full or hold what somebody else has written: the client says so and does without. */
 import type { StorageAdapter } from '../../client/src';
+import { openDevice } from '../../client/src/device';
 import { keyOf, Seen } from '../../client/src/seen';
-import { memoryStorage, Shelf } from '../../client/src/storage';
+import { defaultStorage, memoryStorage, Shelf } from '../../client/src/storage';
 import { range, startService } from '../support/service';
-import { openClient, until } from './support';
+import { openClient, slowStorage, until } from './support';
 
 function failing(works: Partial<StorageAdapter>): StorageAdapter {
   const fail = () => {
@@ -79,6 +80,25 @@ describe('what was handled', () => {
     expect(others.map((place) => seen.has(keyOf(place)))).toEqual([false, false, false]);
   });
 
+  it('is told apart whatever stands in the parts', () => {
+    const texts = ['x', 'x @a', '@a b', 'b', '" ,', '\\', ''];
+    const places = texts.flatMap((topic) => texts.map((id) => ({ topic, seq: 1, id })));
+    expect(new Set(places.map(keyOf)).size).toBe(places.length);
+  });
+
+  it('is read as version 0.1 wrote it, but for what could be two messages', async () => {
+    const storage = memoryStorage();
+    const keys = ['1 x @a', '2 x @a b', '3 m3 news'];
+    await storage.setItem('test seen.0', JSON.stringify({ number: 0, keys }));
+    const seen = await open(storage);
+    const places = [
+      { topic: '@a', seq: 1, id: 'x' },
+      { topic: '@a b', seq: 2, id: 'x' },
+      { topic: 'news', seq: 3, id: 'm3' },
+    ];
+    expect(places.map((place) => seen.has(keyOf(place)))).toEqual([true, false, true]);
+  });
+
   it('is gone after clear(), in the storage too', async () => {
     const storage = memoryStorage();
     const seen = await open(storage);
@@ -86,4 +106,67 @@ describe('what was handled', () => {
     await seen.clear();
     expect([seen.has(placeOf(1)), (await open(storage)).has(placeOf(1))]).toEqual([false, false]);
   });
+});
+
+describe('the name of the device', () => {
+  it.each([
+    ['at once', memoryStorage],
+    ['later', slowStorage],
+  ])('is one for all clients of one moment, with a storage that answers %s', async (_name, newStorage) => {
+    const service = await startService();
+    const storage = newStorage();
+    const clients = [1, 2, 3].map(() => openClient(service.url, { token: service.token('anna'), storage }));
+    await Promise.all(clients.map((client) => client.synced()));
+    const { body } = await service.api.get('/websocket/users/anna/status').expect(200);
+    expect([new Set(clients.map(({ device }) => device)).size, body.devices]).toEqual([1, 1]);
+  });
+
+  it('is made under a lock that tabs share, where there is one', async () => {
+    const storage = memoryStorage();
+    const names: string[] = [];
+    const locks = {
+      request: async (name: string, work: () => Promise<string>) => {
+        names.push(name);
+        // Another tab was first.
+        await storage.setItem('test device', 'theirs');
+        return work();
+      },
+    };
+    Object.defineProperty(globalThis, 'navigator', { value: { locks }, configurable: true });
+    const shelf = new Shelf(storage, 'test ', () => undefined);
+    expect([await openDevice(shelf), names]).toEqual(['theirs', ['test device']]);
+  });
+});
+
+it('is memory where a page has no storage', () => {
+  const page = globalThis as { window?: object };
+  for (const localStorage of [null, undefined]) {
+    page.window = { document: {}, localStorage };
+    const storage = defaultStorage();
+    expect([storage.setItem('a', 'b'), storage.getItem('a')]).toEqual([undefined, 'b']);
+  }
+  page.window = {
+    document: {},
+    get localStorage(): never {
+      throw new Error('denied');
+    },
+  };
+  expect(defaultStorage().getItem('a')).toBeUndefined();
+  delete page.window;
+});
+
+it('is done without when it never answers', async () => {
+  jest.useFakeTimers();
+  try {
+    const never = () => new Promise<never>(() => undefined);
+    const errors: string[] = [];
+    const storage = { getItem: never, setItem: never, removeItem: never };
+    const shelf = new Shelf(storage, 'test ', ({ code }) => errors.push(code));
+    const all = Promise.all([shelf.get('a'), shelf.set('a', 'b'), shelf.remove('a')]);
+    await jest.advanceTimersByTimeAsync(5_000);
+    expect([await all, errors]).toEqual([[undefined, undefined, undefined], Array(3).fill('storage_failed')]);
+    expect(jest.getTimerCount()).toBe(0);
+  } finally {
+    jest.useRealTimers();
+  }
 });

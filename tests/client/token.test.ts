@@ -1,5 +1,6 @@
 /** Tokens expire and are refused, connections are closed: the client goes on where that can be, and says why where not. */
 import { memoryStorage } from '../../client/src';
+import { Tokens } from '../../client/src/token';
 import { ShiftedClock } from '../support/clock';
 import { forge, hs256 } from '../support/forged-tokens';
 import { startService, type TestService, testToken } from '../support/service';
@@ -105,17 +106,37 @@ describe('a token that can be renewed', () => {
     expect(client.errors).toEqual(['token_failed']);
   });
 
-  it('is asked for again, once, when it is refused', async () => {
+  it('is asked for again when it is refused: at once, then later and later', async () => {
     const service = await startService();
     const { token, state } = tokensOf(forged(), long());
     const client = openClient(service.url, { token });
     await client.synced();
     expect([state.calls, client.errors]).toEqual([2, []]);
 
-    const { token: badToken, state: bad } = tokensOf(forged());
-    const refused = openClient(service.url, { token: badToken });
-    await expect(refused.synced()).rejects.toMatchObject({ code: 'unauthorized', status: 401 });
-    expect([bad.calls, refused.status, refused.errors]).toEqual([2, 'closed', ['unauthorized']]);
+    const { token: slowToken, state: slow } = tokensOf(forged(), forged(), forged(), long());
+    const refused = openClient(service.url, { token: slowToken });
+    await refused.synced();
+    expect([slow.calls, refused.errors]).toEqual([4, ['unauthorized', 'unauthorized']]);
+  });
+
+  it.each([
+    ['the page of a proxy', '<html>502 Bad Gateway</html>'],
+    ['nothing', ''],
+    ['what is no text', { token: 'x' } as unknown as string],
+    ['a text with dots', 'a b.c.d'],
+  ])('is asked for again when the function gave %s, at first and at renewal', async (_name, wrong) => {
+    const { service, shiftSeconds } = await setUp();
+    const { token, state } = tokensOf(wrong, short(), wrong, long());
+    const client = openClient(service.url, { token });
+    await client.synced();
+    expect([state.calls, client.errors]).toEqual([2, ['token_failed']]);
+    shiftSeconds(LIFETIME_SECONDS + 1);
+    await until(
+      () => state.calls,
+      (calls) => calls === 4,
+    );
+    await client.synced();
+    expect(client.errors).toEqual(['token_failed', 'token_failed']);
   });
 
   it('may not become that of another user', async () => {
@@ -299,4 +320,69 @@ it('says once that the service cannot be reached, and goes on trying', async () 
 it.each(['nowhere', '', 'ws://localhost:8090', '/tidings'])('refuses %p, which is no address', (url) => {
   const message = `url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`;
   expect(() => openClient(url, { token: 'x' })).toThrow(message);
+});
+
+describe('a function for tokens that never answers', () => {
+  const never = () => new Promise<string>(() => undefined);
+
+  beforeEach(() => {
+    jest.useFakeTimers();
+  });
+
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  it('has failed after 20 seconds, and is called again', async () => {
+    let calls = 0;
+    const tokens = new Tokens(() => {
+      calls += 1;
+      return calls === 1 ? never() : 'a.b.c';
+    });
+    const first = expect(tokens.current()).rejects.toMatchObject({ code: 'token_failed' });
+    await jest.advanceTimersByTimeAsync(20_000);
+    await first;
+    expect(await tokens.current()).toBe('a.b.c');
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  it('is not waited for after the end', async () => {
+    const tokens = new Tokens(never);
+    const asked = expect(tokens.current()).rejects.toMatchObject({ code: 'closed' });
+    tokens.close();
+    await asked;
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});
+
+describe('the user of a token', () => {
+  const tokenOf = (claims: object) => `x.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`;
+
+  it.each([
+    ['sub', undefined, { sub: 'Zoë 🙂' }, 'Zoë 🙂'],
+    ['a path', 'user.id', { sub: 'x', user: { id: 'anna' } }, 'anna'],
+    ['a claim with dots', 'https://x.example/user', { sub: 'x', 'https://x.example/user': 'anna' }, 'anna'],
+    ['no such claim', 'user.id', { sub: 'x' }, undefined],
+    ['what is no text', undefined, { sub: 7 }, undefined],
+  ])('is read from %s', (_name, claim, claims, userId) => {
+    expect(new Tokens('x', claim).subjectOf(tokenOf(claims))).toBe(userId);
+  });
+
+  it('is unknown in what is no JWT', () => {
+    expect(new Tokens('x').subjectOf('nothing')).toBeUndefined();
+  });
+
+  it('must be known, or nothing is kept: it would be shown to the next one', async () => {
+    const service = await startService();
+    const kept = new Map<string, string>();
+    const storage = {
+      getItem: (key: string) => kept.get(key),
+      setItem: (key: string, value: string) => void kept.set(key, value),
+      removeItem: (key: string) => void kept.delete(key),
+    };
+    const client = openClient(service.url, { token: service.token('anna'), storage, userClaim: 'email' });
+    await client.synced();
+    await client.close();
+    expect([...kept.keys()]).toEqual([]);
+  });
 });
