@@ -144,7 +144,10 @@ export class Changes {
     return doc?.owes?.nonce.equals(owes.owed.nonce) ? doc : undefined;
   }
 
-  /** Appends the entry that a message owes, and lets the one before it vanish. */
+  /**
+   * Appends the entry that a message owes, and lets the one before it vanish. @returns the entry; `undefined` when it has
+   * vanished itself, because another node has paid the debt and told of a later change.
+   */
   async pay(doc: MessageDoc): Promise<MessageDoc | undefined> {
     const { topic, seq, owes, revision } = doc;
     if (owes === undefined) return undefined;
@@ -159,14 +162,16 @@ export class Changes {
       $set: { entry: entry.seq, ...(isOver ? {} : { dueAt: expiresAt }) },
       $unset: { owes: '', ...(isOver ? { dueAt: '' } : {}) },
     });
-    if (!doc.isGone) await this.#forgetWith(doc, entry);
-    return entry;
+    const isLeft = !entry.isGone && (doc.isGone || !(await this.#hasGoneWith(doc, entry)));
+    return isLeft ? entry : undefined;
   }
 
-  /** The message may have gone while its entry was on the way. */
-  async #forgetWith({ topic, seq }: MessageDoc, entry: MessageDoc): Promise<void> {
+  /** The message may have gone while its entry was on the way: then the entry goes too. */
+  async #hasGoneWith({ topic, seq }: MessageDoc, entry: MessageDoc): Promise<boolean> {
     const doc = await this.parts.log.doc({ topic, seq });
-    if (doc?.isGone) await this.parts.graves.bury({ topic, seq: entry.seq });
+    if (!doc?.isGone) return false;
+    await this.parts.graves.bury({ topic, seq: entry.seq });
+    return true;
   }
 
   /**

@@ -5,13 +5,21 @@
 import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
-import type { InboxItem, InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from './contract';
+import {
+  type InboxItem,
+  type InboxPage,
+  type InboxPosition,
+  type InboxQuery,
+  type Selection,
+  type StateChanged,
+  StoreError,
+} from './contract';
 import { type Collections, EXPIRES, exceptTag, fromTag, HOLE, type MessageDoc } from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import type { Marks, TopicSpan } from './mongodb-marks';
 import { toMessage } from './mongodb-record';
 import type { ChangedRow, SlotChange } from './mongodb-rows';
-import { partsOf, type Turns } from './mongodb-turns';
+import { partsOf, pauseBefore, type Turns } from './mongodb-turns';
 import type { Writer } from './mongodb-writer';
 import { blockOf, blocksOf, readSlot, type Span } from './slot-row';
 import { bulkTransition, countUnread, EXCLUDED, FLAGS, isListed, READ, SEEN, stateOf, TRANSITIONS } from './states';
@@ -22,6 +30,7 @@ const MAX_LOOKED_AT = 2_000;
 const BLOCKS_AT_ONCE = 8;
 const DOCS_AT_ONCE = 500;
 const SECTIONS_PER_QUERY = 50;
+const MAX_ATTEMPTS = 30;
 
 interface InboxParts {
   readonly log: Log;
@@ -279,20 +288,39 @@ export class Inbox {
     });
   }
 
-  /** The entry comes after the rows: nobody is told of what did not happen. */
-  async #changeSpans(
-    userId: string,
-    spans: readonly TopicSpan[],
-    { change, overlayOf, told }: StateChange,
-  ): Promise<StateChanged> {
+  /**
+   * The entry comes after the rows: nobody is told of what did not happen. When another node has told of a change in
+   * between, its rows may have come after these though its entry came before: then this change is made once more, so that
+   * what was told last is what is so.
+   */
+  async #changeSpans(userId: string, spans: readonly TopicSpan[], stateChange: StateChange): Promise<StateChanged> {
+    const log = stateTopic(userId);
+    const entries: Message[] = [];
+    let changed = 0;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+      await pauseBefore(attempt);
+      const before = await this.parts.writer.headOf(log);
+      const changes = await this.#apply(userId, spans, stateChange);
+      if (attempt === 0) changed = changes.length;
+      if (changes.length === 0) return { outcome: 'changed', changed, entries };
+      const entry = await this.#tell(userId, stateChange.told(new Set(changes.map(({ topic }) => topic))));
+      entries.push(entry);
+      if (entry.seq === before + 1) return { outcome: 'changed', changed, entries };
+    }
+    throw new StoreError('states are changed by others all the time');
+  }
+
+  async #apply(userId: string, spans: readonly TopicSpan[], { change, overlayOf }: StateChange) {
     const rows = await this.parts.marks.flags.apply(spans.map((span) => changeOf(userId, span, change, overlayOf)));
     const changes = rows.flatMap((row) => slotsOf(row, overlayOf(row.topic, row.block)));
-    if (changes.length === 0) return { outcome: 'changed', changed: 0, entries: [] };
-    await this.#stamp(userId, changes);
-    const data = JSON.stringify(told(new Set(changes.map(({ topic }) => topic))));
+    if (changes.length > 0) await this.#stamp(userId, changes);
+    return changes;
+  }
+
+  async #tell(userId: string, told: object): Promise<Message> {
+    const data = JSON.stringify(told);
     const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data, from: userId };
-    const message = toMessage(await this.parts.writer.appendEntry(entry));
-    return { outcome: 'changed', changed: changes.length, entries: [message] };
+    return toMessage(await this.parts.writer.appendEntry(entry));
   }
 
   async #stamp(userId: string, changes: readonly ChangedSlot[]): Promise<void> {

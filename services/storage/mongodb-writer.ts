@@ -268,6 +268,13 @@ export class Writer {
     return remembered === undefined ? docs : this.#inSight(topic, docs);
   }
 
+  /** Last `seq` of a topic, or what it was when this node last wrote there. */
+  async headOf(topic: string): Promise<number> {
+    const head = this.#heads.get(topic) ?? (await this.#readHead(topic));
+    if (!this.#heads.has(topic)) this.#heads.set(topic, head);
+    return head.seq;
+  }
+
   async #readHead(topic: string): Promise<Head> {
     const last = await this.parts.log.last(topic);
     const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
@@ -277,11 +284,20 @@ export class Writer {
   /** A duplicate may be what the driver's first try has written: then the ids are those of this batch. */
   async #readBack(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     const keys = docs.flatMap(({ key }) => (typeof key === 'string' ? key : []));
-    const [own, ofKeys] = await Promise.all([
-      this.collections.messages.find({ topic, _id: { $in: docs.map(({ _id }) => _id) } }).toArray(),
-      this.#ofKeys(topic, keys),
-    ]);
+    const [own, ofKeys] = await Promise.all([this.#placesOf(topic, docs), this.#ofKeys(topic, keys)]);
     return [...(await this.#inSight(topic, own)), ...ofKeys];
+  }
+
+  /** What of some lines is in the log, as it was written: others may have changed it since, and tell of that themselves. */
+  async #placesOf(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    const written = new Map(docs.map((doc) => [doc._id.toHexString(), doc]));
+    const filter = { topic, _id: { $in: docs.map(({ _id }) => _id) } };
+    const projection = { seq: 1, order: 1, key: 1 };
+    const found = await this.collections.messages.find(filter, { projection }).toArray();
+    return found.flatMap(({ _id, seq, order, key }) => {
+      const doc = written.get(_id.toHexString());
+      return doc === undefined ? [] : { ...doc, seq, order, key };
+    });
   }
 
   /**

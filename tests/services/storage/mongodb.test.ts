@@ -11,8 +11,9 @@ import {
   StoreOpenError,
 } from '../../../services/storage/contract';
 import { openMongoStore } from '../../../services/storage/mongodb';
-import type { Message } from '../../../utils/protocol';
-import { BROADCAST_TOPIC } from '../../../utils/topic-names';
+import { stateOf, TRANSITIONS } from '../../../services/storage/states';
+import { type Message, type MessageState, REQUESTED_STATES, type RequestedState } from '../../../utils/protocol';
+import { BROADCAST_TOPIC, stateTopic } from '../../../utils/topic-names';
 import { describeStoreContract } from '../../contracts/store.contract';
 import {
   ANNA,
@@ -32,6 +33,7 @@ import {
 } from '../../contracts/support';
 import { eventually } from '../../support/eventually';
 import { describeWith } from '../../support/needs';
+import { seededRandom } from '../../support/random';
 import { startTcpProxy } from '../../support/tcp-proxy';
 import { onTestEnd } from '../../support/temporary';
 
@@ -70,6 +72,21 @@ async function openTwo(clock = new SettableClock()): Promise<[one: SharedStore, 
 
 function storedOf(appended: readonly Appended[]): Message[] {
   return appended.flatMap((one) => (one.outcome === 'stored' ? one.message : []));
+}
+
+/** A message has content, and an entry about another one is told under its own event. */
+function toldWellOf({ data, ref, event, reason }: Message): boolean {
+  if (ref === undefined) return data !== null;
+  return event === 'message:updated' ? data !== null : event === 'message:removed' && reason !== undefined;
+}
+
+/** What a client believes that has taken all that was told in its order. */
+function foldStates(told: readonly Message[], id: string): MessageState {
+  const changes = told.map(({ data }) => data as { ids: string[]; state: RequestedState });
+  const flags = changes
+    .filter(({ ids }) => ids.includes(id))
+    .reduce((before, { state }) => TRANSITIONS[state](before), 0);
+  return stateOf(flags);
 }
 
 const bySeq = (one: number, other: number) => one - other;
@@ -192,6 +209,47 @@ function describeTwoNodes(): void {
     const [changed, entry, ...others] = await readAll(stores[1]);
     expect(entry).toMatchObject({ event: 'message:updated', ref: message.id, data: changed?.data });
     expect(others).toEqual([]);
+  });
+
+  it('change, retract and replace one message at once: whatever is told is a message, or tells of one', async () => {
+    const stores = await openTwo();
+    const random = seededRandom('changes of two nodes');
+    for (const round of range(1, 40)) {
+      const first = await append(stores[0], draft({ id: `first ${round}`, collapseKey: 'key' }));
+      const works = range(1, 6).map((n) => async (): Promise<readonly Message[]> => {
+        const store = stores[random.integer(0, 1)] as SharedStore;
+        const choice = random.integer(1, 10);
+        if (choice <= 6) return (await store.update(first, { round, n }, 'service')) ?? [];
+        if (choice === 7) return (await store.retract(first, 'service')) ?? [];
+        const appended = await store.append(draft({ collapseKey: 'key' }));
+        return appended.outcome === 'stored' ? appended.entries : [];
+      });
+      const told = (await Promise.all(works.map((work) => work()))).flat();
+      for (const message of told) expect(toldWellOf(message)).toBe(true);
+    }
+    const [all, ofOther] = await Promise.all(stores.map((store) => readAll(store)));
+    for (const message of all ?? []) expect(toldWellOf(message)).toBe(true);
+    expect(ofOther).toEqual(all);
+  });
+
+  it('change states at once: what was told last is what is so', async () => {
+    const stores = await openTwo();
+    const random = seededRandom('states of two nodes');
+    await stores[0].openDevice('anna', 'phone');
+    const [message, other] = await appendAll(stores[0], draftsOf(2));
+    if (message === undefined || other === undefined) throw new Error('not appended');
+    for (const _round of range(1, 30)) {
+      const states = range(1, 4).map(() => REQUESTED_STATES[random.integer(0, 3)] ?? 'read');
+      const ids = random.integer(0, 1) === 0 ? [message.id] : [message.id, other.id];
+      const changes = states.map((state, index) =>
+        (stores[index % 2] as SharedStore).changeStates('anna', { ids }, state),
+      );
+      await Promise.all(changes);
+      const told = await readAll(stores[0], stateTopic('anna'));
+      const { items } = await stores[1].inbox('anna', { state: 'any', limit: 10 });
+      for (const { message: listed, state } of items)
+        expect([listed.id, foldStates(told, listed.id)]).toEqual([listed.id, state]);
+    }
   });
 
   it('let one of them carry out what is asked for under a key, until it is answered', async () => {
