@@ -44,6 +44,7 @@ import { openStore } from './services/storage/open-store';
 import { fixedKey, type TokenKeys } from './services/token-keys';
 import { createTokens, signToken } from './services/tokens';
 import { Typing } from './services/typing';
+import { Upgrades } from './services/upgrades';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
 import { claimRulesOf } from './utils/claims';
@@ -101,6 +102,9 @@ export async function createApplication(config: Config, overrides: Overrides = {
   /** For calls to other machines: these have a time of their own. */
   const machineClock = new CountingClock(systemClock);
   const logger = overrides.logger ?? createLogger(config);
+  const { debugNames } = config;
+  if (debugNames.length > 0)
+    logger.warn({ names: debugNames }, 'DEBUG makes libraries print requests with their tokens');
   const key = resolveKey(config);
   const keys = await openTokenKeys(key, logger, machineClock);
   const metrics = createMetrics();
@@ -112,6 +116,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     logger,
   });
   const heap = overrides.heap ?? new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
+  const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
+  const limits = new HandshakeLimits(places, clock, metrics, heap);
   const connections = new Connections();
   const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock);
@@ -135,6 +141,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     isLive: () => cluster.live === 'ok',
     outages: () => cluster.outages,
     nodes: () => roster.nodeCount,
+    places: () => limits.taken,
+    handshakes: () => limits.waiting,
   });
   const revocations = new Revocations({ store, cluster, roster, clock, logger });
   const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
@@ -158,8 +166,6 @@ export async function createApplication(config: Config, overrides: Overrides = {
       return tokens.isKeyGone(caller) ? 'The issuer has withdrawn the key of the token.' : undefined;
     },
   });
-  const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
-  const limits = new HandshakeLimits(places, clock, metrics, heap);
   const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
     sessions.disconnect(userId, code, options);
   const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
@@ -234,16 +240,17 @@ export async function createApplication(config: Config, overrides: Overrides = {
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   openFiles.guard(httpServer);
-  // Before Socket.IO is attached: it takes its own path out and hands the rest to the listener it finds.
+  const websocket = new WebSocketService({ config, clock, metrics, tokens, roster, sessions, limits });
+  const plain = new PlainWebSocketService({ config, clock, metrics, tokens, sessions, limits });
+  const upgrades = new Upgrades(httpServer, [websocket.door, plain], { clock, metrics });
   httpServer.on('request', (request, response) => {
+    if (websocket.door.answer(request, response)) return;
     // Express knows no answer to a target that is no URL.
     http.handle(request, response, () => refuseTarget(request, response, metrics));
   });
   // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
   httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
   httpServer.on('clientError', refuseUnreadable(metrics));
-  const websocket = new WebSocketService(httpServer, { config, clock, metrics, tokens, roster, sessions, limits });
-  const plain = new PlainWebSocketService(httpServer, { config, clock, metrics, tokens, sessions, limits });
   const upkeep = new Upkeep({
     store,
     cluster,
@@ -306,7 +313,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     // Load balancers see /readyz red and look elsewhere before anything is closed.
     await delay(clock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
     const cut = clock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
-      plain.terminate();
+      upgrades.terminate();
       httpServer.closeAllConnections();
     });
     sessions.close();
@@ -318,6 +325,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     roster.close();
     if (keys instanceof KeySet) keys.close();
     await websocket.close();
+    await closeServer(httpServer);
     cut.cancel();
     await upkeep.stop();
     await revocations.close();
@@ -405,4 +413,9 @@ function listen(server: Server, { HOST, PORT }: Config): Promise<void> {
       resolve();
     });
   });
+}
+
+/** Resolves when the last connection is closed. One that never listened is closed already. */
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
 }

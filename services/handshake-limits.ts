@@ -9,10 +9,10 @@ import { HandshakeRate } from './handshake-rate';
 import { type HeapGuard, overloaded } from './heap-guard';
 import type { Metrics } from './metrics';
 
-/** The place of one connection, from its handshake to its end. */
+/** The place of one connection, from its handshake to its end: see `admit` and `admitUpgrade` for whose it is. */
 export interface Place {
   /** Gives it back; once more does nothing. */
-  release(): void;
+  readonly release: () => void;
 }
 
 export type HandshakeConfig = Pick<
@@ -24,6 +24,8 @@ export class HandshakeLimits {
   /** Taken places by address; an address without any is not in it. */
   readonly #byAddress = new Map<string, number>();
   readonly #rate: HandshakeRate;
+  /** Sessions that change to WebSocket: each has had its turn as a handshake, and may not take that of another one. */
+  readonly #changeRate: HandshakeRate;
   readonly #queue = new HandshakeQueue();
   #taken = 0;
   #isOpen = false;
@@ -35,6 +37,17 @@ export class HandshakeLimits {
     private readonly heap: Pick<HeapGuard, 'isShort'>,
   ) {
     this.#rate = new HandshakeRate(config.HANDSHAKES_PER_SECOND);
+    this.#changeRate = new HandshakeRate(config.HANDSHAKES_PER_SECOND);
+  }
+
+  /** Places that are taken: what has come in, and what waits. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Handshakes that wait for their turn. */
+  get waiting(): number {
+    return this.#queue.size;
   }
 
   /** Lets handshakes pass from now on. */
@@ -53,11 +66,27 @@ export class HandshakeLimits {
    * one whose client is gone by then.
    */
   admit(request: IncomingMessage, answer: (verdict: Place | AppError) => void): void {
+    this.#enter(request, answer);
+  }
+
+  /** The same for an upgrade: its place belongs to the TCP connection, and ends with it whatever happens between. */
+  admitUpgrade(request: IncomingMessage, answer: (refusal: AppError | undefined) => void): void {
+    const place = this.#enter(request, (verdict) => answer(verdict instanceof AppError ? verdict : undefined));
+    if (place !== undefined) request.socket.once('close', place.release);
+  }
+
+  /** Judges the change of a session, which has its place already, to another connection; counts a refusal. */
+  judgeChange(request: IncomingMessage): AppError | undefined {
+    const refusal = this.#refusalOf(request) ?? this.#excessOf(this.#changeRate, addressOf(request));
+    return refusal === undefined ? undefined : this.#counted(refusal);
+  }
+
+  #enter(request: IncomingMessage, answer: (verdict: Place | AppError) => void): Place | undefined {
     const address = addressOf(request);
-    const refusal = this.#refusalOf(request, address);
+    const refusal = this.#refusalOf(request) ?? this.#lackOfPlace(address) ?? this.#excessOf(this.#rate, address);
     if (refusal !== undefined) {
       answer(this.#counted(refusal));
-      return;
+      return undefined;
     }
     // Whoever waits has a place already: many that come together find it taken.
     const place = this.#take(address);
@@ -69,6 +98,7 @@ export class HandshakeLimits {
       place.release();
       if (isThere) answer(this.#counted(goingAway()));
     });
+    return place;
   }
 
   #counted(refusal: AppError): AppError {
@@ -76,13 +106,13 @@ export class HandshakeLimits {
     return refusal;
   }
 
-  #refusalOf(request: IncomingMessage, address: string): AppError | undefined {
+  #refusalOf(request: IncomingMessage): AppError | undefined {
     if (!this.#isOpen) return goingAway();
     if (this.heap.isShort()) return overloaded();
     if (!isOriginAllowed(request, this.config.corsOrigins)) {
       return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
     }
-    return this.#lackOfPlace(address) ?? this.#excessOfRate(address);
+    return undefined;
   }
 
   #lackOfPlace(address: string): AppError | undefined {
@@ -102,13 +132,13 @@ export class HandshakeLimits {
     return undefined;
   }
 
-  #excessOfRate(address: string): AppError | undefined {
-    const verdict = this.#rate.judge(address, this.clock.now());
+  #excessOf(rate: HandshakeRate, address: string): AppError | undefined {
+    const verdict = rate.judge(address, this.clock.now());
     if (verdict === 'accepted') return undefined;
     const isShare = verdict === 'beyond-share';
     this.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
     const detail = isShare
-      ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${this.#rate.share}, while others connect.`
+      ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${rate.share}, while others connect.`
       : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.config.HANDSHAKES_PER_SECOND}.`;
     return new AppError('rate_limited', detail);
   }

@@ -16,6 +16,10 @@ interface Waiting {
 export class HandshakeQueue {
   readonly #waiting: Waiting[] = [];
 
+  get size(): number {
+    return this.#waiting.length;
+  }
+
   /** @param admit is called when it is its turn. `isThere`: has the client not gone meanwhile? */
   enter(socket: Socket, admit: (isThere: boolean) => void): void {
     // Between an upgrade and its answer nobody else listens: a reset would end the process.

@@ -45,6 +45,8 @@ export interface Gauges {
   readonly isLive: () => boolean;
   readonly outages: () => number;
   readonly nodes: () => number;
+  readonly places: () => number;
+  readonly handshakes: () => number;
 }
 
 const TRANSPORTS: readonly TransportName[] = ['socketio', 'plain'];
@@ -206,6 +208,8 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
   gauge('tidings_cursors_unwritten', 'Places of devices that are not in the store yet.', gauges.unwrittenCursors);
   gauge('tidings_cluster_live', 'Do frames reach the other nodes at once? 1 or 0.', () => Number(gauges.isLive()));
   gauge('tidings_cluster_nodes', 'Nodes that are known here, this one included.', gauges.nodes);
+  gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS that are taken, also by who is not in yet.', gauges.places);
+  gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
 }
 
 /** To count them the process makes a list of all its sockets for each scrape. Their names break the rules as well. */

@@ -3,8 +3,7 @@
  * /<token> is always accepted and refused by close code, because browsers cannot see an HTTP status.
  */
 import { randomUUID } from 'node:crypto';
-import type { Server as HttpServer, IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage } from 'node:http';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import type { Clock, Timer } from '../utils/clock';
 import type { Config } from '../utils/config';
@@ -14,17 +13,19 @@ import { CLOSE_CODES } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
-import type { HandshakeLimits, Place } from './handshake-limits';
+import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
 import { encodeFrame, PlainConnection } from './plain-connection';
 import type { EventReply, Sessions } from './sessions';
 import type { Tokens } from './tokens';
-import { SOCKET_IO_PATH } from './websocket';
+import type { Upgrade, UpgradeTaker } from './upgrades';
 
 /** Without a token in the request, the first frame has to bring it within this time. */
 const AUTH_TIMEOUT_MS = 5_000;
 const MAX_BAD_FRAMES_IN_A_ROW = 10;
 const MAX_REF_LENGTH = 128;
+/** Beyond so many fragments of a message ws closes with 1008: its own number, which Engine.IO has as well. */
+const WS_LIMITS = { maxFragments: 16_384, closeTimeout: CLOSE_TIMEOUT_MS };
 const HEARTBEAT_CHECKS_PER_TIMEOUT = 8;
 const UNAUTHENTICATED = 4401;
 /** How ws names a frame that is too large: for MAX_BODY_BYTES, and for a number. */
@@ -39,8 +40,8 @@ const REFUSAL_CODES = new Map<ErrorCode, number>([
   ['overloaded', 1013],
 ]);
 
-/** The whole path of a request that carries its token there: one segment with the dots of a JWT. */
-const TOKEN_PATH = /^\/([\w-]+\.[\w.-]*)$/;
+/** The whole path of a request that carries its token there: one segment with the two dots of a JWT. */
+const TOKEN_PATH = /^\/([\w-]+\.[\w-]*\.[\w-]*)$/;
 
 type Frame = Readonly<Record<string, unknown>>;
 
@@ -54,13 +55,6 @@ export interface PlainWebSocketParts {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
-}
-
-/** What is known of an upgrade when it is answered. */
-interface Verdict {
-  readonly url: URL;
-  /** Or why it is refused. */
-  readonly place: Place | AppError;
 }
 
 /** An open WebSocket, before and after it is known who it is. */
@@ -79,23 +73,20 @@ interface Peer {
   pingedAt: number | undefined;
 }
 
-export class PlainWebSocketService {
+export class PlainWebSocketService implements UpgradeTaker {
   readonly #server: WebSocketServer;
   readonly #peers = new Set<Peer>();
   #dispatch: DispatchAction | undefined;
   #heartbeatTimer: Timer | undefined;
 
-  constructor(
-    httpServer: HttpServer,
-    private readonly parts: PlainWebSocketParts,
-  ) {
+  constructor(private readonly parts: PlainWebSocketParts) {
     this.#server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
       maxPayload: parts.config.MAX_BODY_BYTES,
+      ...WS_LIMITS,
     });
-    httpServer.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
   /** Wires in the operations and starts the heartbeat. */
@@ -107,34 +98,32 @@ export class PlainWebSocketService {
     this.#heartbeatTimer = this.parts.clock.every(betweenMs, () => this.#beat(PING_INTERVAL_MS - 2 * betweenMs));
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const url = parseUrl(request.url);
-    if (url?.pathname.startsWith(SOCKET_IO_PATH)) return;
-    if (url === undefined || !isOurs(url.pathname)) {
-      // A peer that is gone already resets: without a listener that would end the process.
-      socket.on('error', () => socket.destroy());
-      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy());
-      return;
-    }
-    this.parts.limits.admit(request, (place) => {
-      this.#server.handleUpgrade(request, socket, head, (webSocket) => {
-        this.#accept(webSocket, request, { url, place });
-      });
+  takes(path: string): boolean {
+    return path === '/' || path === '/ws' || TOKEN_PATH.test(path);
+  }
+
+  upgrade(upgrade: Upgrade): void {
+    const { request, socket, head } = upgrade;
+    this.parts.limits.admitUpgrade(request, (refusal) => {
+      this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, upgrade, refusal));
     });
   }
 
-  #accept(webSocket: WebSocket, request: IncomingMessage, { url, place }: Verdict): void {
+  #accept(webSocket: WebSocket, upgrade: Upgrade, refusal: AppError | undefined): void {
+    const { request, query } = upgrade;
     // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
     webSocket.on('error', (fault) => this.#countFault(fault));
-    if (place instanceof AppError) {
-      tellRefusal(webSocket, originOf(request), place);
+    if (refusal !== undefined) {
+      tellRefusal(webSocket, originOf(request), refusal);
       // Nothing is kept for who is not let in: a peer that does not close its side would hold a connection that no
       // limit counts.
       request.socket.destroySoon();
+      upgrade.endWithin(CLOSE_TIMEOUT_MS);
       return;
     }
-    const peer = this.#track(webSocket, request, url, place);
-    const token = readToken(request, url);
+    upgrade.accept();
+    const peer = this.#track(webSocket, request, query['device']);
+    const token = readToken(upgrade);
     if (token !== undefined) this.#authenticate(peer, token, peer.device);
     else
       peer.authTimer = this.parts.clock.after(AUTH_TIMEOUT_MS, () =>
@@ -147,11 +136,11 @@ export class PlainWebSocketService {
     this.parts.metrics.refusals.inc({ code: isTooLarge ? 'body_too_large' : 'bad_request' });
   }
 
-  #track(webSocket: WebSocket, request: IncomingMessage, url: URL, place: Place): Peer {
+  #track(webSocket: WebSocket, request: IncomingMessage, device: string | undefined): Peer {
     const peer: Peer = {
       webSocket,
       origin: originOf(request),
-      device: url.searchParams.get('device') ?? undefined,
+      device,
       connection: undefined,
       authTimer: undefined,
       admission: undefined,
@@ -170,10 +159,7 @@ export class PlainWebSocketService {
     request.socket.once('finish', () => {
       if (peer.connection !== undefined) this.parts.sessions.leave(peer.connection);
     });
-    webSocket.once('close', () => {
-      place.release();
-      this.#forget(peer);
-    });
+    webSocket.once('close', () => this.#forget(peer));
     return peer;
   }
 
@@ -315,11 +301,6 @@ export class PlainWebSocketService {
     }
     this.#server.close();
   }
-
-  /** Cuts connections whose peers did not answer the close frame. */
-  terminate(): void {
-    for (const peer of this.#peers) peer.webSocket.terminate();
-  }
 }
 
 /** Tells why, and closes; a refusal that is not about the token has a code of its own. */
@@ -334,19 +315,10 @@ function originOf({ headers }: IncomingMessage): string {
   return `http://${headers.host ?? ''}`;
 }
 
-function parseUrl(text: string | undefined): URL | undefined {
-  const base = 'http://localhost';
-  return text !== undefined && URL.canParse(text, base) ? new URL(text, base) : undefined;
-}
-
-function isOurs(pathname: string): boolean {
-  return pathname === '/' || pathname === '/ws' || TOKEN_PATH.test(pathname);
-}
-
 /** Token from the Authorization header, else `?token=`, else the path. */
-function readToken(request: IncomingMessage, url: URL): string | undefined {
+function readToken({ request, path, query }: Upgrade): string | undefined {
   if (request.headers.authorization !== undefined) return bearerOrNothing(request.rawHeaders);
-  return url.searchParams.get('token') ?? TOKEN_PATH.exec(url.pathname)?.[1];
+  return query['token'] ?? TOKEN_PATH.exec(path)?.[1];
 }
 
 /** A header of another form holds no token: refused by close code, like every refusal here. */

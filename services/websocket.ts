@@ -1,7 +1,7 @@
 /**
  * The Socket.IO server: lets connections in, hands their events to the operations, and sees them out.
  */
-import { type Server as HttpServer, type IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
@@ -10,16 +10,14 @@ import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Connection } from './connections';
-import { type EngineRequest, refuseHandshake } from './engine-refusal';
+import { EngineDoor, type EngineServer, SOCKET_IO_PATH } from './engine-door';
 import { describeFailure } from './failures';
-import type { HandshakeLimits, Place } from './handshake-limits';
+import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
 import type { Roster } from './roster';
 import type { Sessions } from './sessions';
 import { type EngineConnection, engineOf, SocketConnection } from './socket-connection';
 import type { Tokens } from './tokens';
-
-export const SOCKET_IO_PATH = '/socket.io/';
 
 /** A connection that has sent no valid CONNECT after this time is closed. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -33,7 +31,8 @@ const CLIENT_CUT = 'forced server close';
 const ENGINE_PARSE_ERROR = 'parse error';
 /** How ws describes a frame that is too large, and others that are against the protocol: Engine.IO passes on no more. */
 const TOO_LARGE_FRAME = /Max payload size exceeded/;
-const BAD_FRAME = /Invalid WebSocket frame|invalid heartbeat direction/;
+const BAD_FRAME =
+  /Invalid WebSocket frame|Too many message fragments|Too many buffered chunks|invalid heartbeat direction/;
 const MAX_EVENT_ARGUMENTS = 64;
 
 /** What application.ts wires in from above: services know no operations. */
@@ -63,21 +62,24 @@ interface SocketState {
 type TidingsSocket = Socket<never, never, never, SocketState>;
 
 export class WebSocketService {
+  /** Requests and upgrades that are for Socket.IO come in here. */
+  readonly door: EngineDoor;
   readonly #io: Server;
   /** Engine connections that have their socket: one each, however many CONNECT packets come in a burst. */
   readonly #reserved = new WeakSet<EngineConnection>();
   readonly #connectPackets = new WeakMap<EngineConnection, number>();
-  /** Places of handshakes that Engine.IO has not made connections of yet. */
-  readonly #places = new Map<unknown, Place>();
   readonly #onAny: (this: TidingsSocket, ...args: unknown[]) => void;
   readonly #onDisconnect: (this: TidingsSocket, reason: string) => void;
   #operations: WebSocketOperations | undefined;
 
-  constructor(
-    httpServer: HttpServer,
-    private readonly parts: WebSocketParts,
-  ) {
-    this.#io = this.#createServer(httpServer);
+  constructor(private readonly parts: WebSocketParts) {
+    const { clock, limits, metrics } = parts;
+    // Socket.IO wants a server to listen to. Nobody calls this one: what is for Socket.IO comes through the door.
+    const uncalled = createServer();
+    this.#io = this.#createServer(uncalled);
+    const engine = this.#io.engine as unknown as EngineServer;
+    const [serveFile] = uncalled.listeners('request') as [RequestListener];
+    this.door = new EngineDoor({ engine, serveFile, clock, limits, metrics });
     const service = this;
     this.#onAny = function (...args) {
       void service.#handleEvent(this, args);
@@ -93,7 +95,7 @@ export class WebSocketService {
     };
   }
 
-  #createServer(httpServer: HttpServer): Server {
+  #createServer(httpServer: ReturnType<typeof createServer>): Server {
     const { config } = this.parts;
     const io = new Server(httpServer, {
       path: SOCKET_IO_PATH,
@@ -103,12 +105,11 @@ export class WebSocketService {
       maxHttpBufferSize: config.MAX_BODY_BYTES,
       // A broadcast is encoded once for all only without compression.
       perMessageDeflate: false,
-      destroyUpgrade: false,
       cors: {
         origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins],
         exposedHeaders: ['Retry-After'],
       },
-      allowRequest: (request, answer) => this.#checkHandshake(request, answer),
+      allowRequest: (request, answer) => this.door.allow(request, answer),
     });
     io.engine.use((request: IncomingMessage, response: unknown, next: () => void) => {
       // To an upgrade Engine.IO gives a stand-in, whatever its method.
@@ -128,31 +129,8 @@ export class WebSocketService {
     current = this;
   }
 
-  #checkHandshake(request: IncomingMessage, answer: (refusal: undefined, isAllowed: true) => void): void {
-    this.parts.limits.admit(request, (place) => {
-      if (place instanceof AppError) {
-        refuseHandshake(request as EngineRequest, place);
-        return;
-      }
-      this.#places.set(request, place);
-      // Engine.IO makes a connection of it in this turn, or none at all.
-      setImmediate(() => this.#takePlace(request)?.release());
-      answer(undefined, true);
-    });
-  }
-
-  #takePlace(request: unknown): Place | undefined {
-    const place = this.#places.get(request);
-    this.#places.delete(request);
-    return place;
-  }
-
   #countConnection(engine: EngineConnection): void {
-    const place = this.#takePlace(engine.request);
-    engine.once('close', (reason: string, fault: unknown) => {
-      place?.release();
-      this.#countEnd(engine, reason, fault);
-    });
+    engine.once('close', (reason: string, fault: unknown) => this.#countEnd(engine, reason, fault));
     engine.on('data', (data: unknown) => {
       if (typeof data === 'string' && data.startsWith(CONNECT_PACKET)) this.#countConnectPacket(engine);
     });
@@ -276,10 +254,7 @@ export class WebSocketService {
     return this.parts.roster.isOnline(userId);
   }
 
-  /**
-   * Closes the Socket.IO server and the HTTP server with it. Resolves when the last request in flight has been
-   * answered.
-   */
+  /** Closes every session. */
   async close(): Promise<void> {
     if (current === this) current = undefined;
     await this.#io.close();

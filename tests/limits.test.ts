@@ -16,7 +16,7 @@ import { forgeClaims } from './support/forged-tokens';
 import { exchange } from './support/http';
 import { idleMetrics, scrape } from './support/metrics';
 import { connectPlain, openPlain, type PlainClient } from './support/plain-client';
-import { openRawPlain } from './support/raw-plain';
+import { encodeRawFrame, OPCODES, openRawPlain } from './support/raw-plain';
 import { openRawSocket, refusalOf } from './support/raw-socket';
 import { range, type ServiceOptions, startService, type TestService } from './support/service';
 import { TRANSPORTS } from './support/transports';
@@ -357,6 +357,33 @@ const frames: Row[] = [
     ...{ told: 1009, moves: refusal('body_too_large') },
   },
   {
+    ...{ limit: 'fragments of a frame', over: 'Socket.IO' },
+    upTo: async ({ service }) => {
+      const raw = await openRawPlain(service.url, { path: '/socket.io/?EIO=4&transport=websocket' });
+      raw.write(encodeRawFrame({ opcode: OPCODES.text, payload: `40${json({ token: service.token('anna') })}` }));
+      raw.write(fragments('421["ping"]', 16_384));
+      await raw.until(() => (raw.texts.some((text) => text.startsWith('431[')) ? true : undefined), 'reply');
+      return () => {
+        raw.write(fragments('422["ping"]', 16_385));
+        return raw.closed();
+      };
+    },
+    ...{ told: 1008, moves: refusal('bad_request') },
+  },
+  {
+    ...{ limit: 'fragments of a frame', over: 'plain WebSocket' },
+    upTo: async ({ service }) => {
+      const raw = await openRawPlain(service.url, { path: `/${service.token('anna')}` });
+      raw.write(fragments(json({ action: 'ping', ref: 1 }), 16_384));
+      expect(await raw.next('reply')).toMatchObject({ ok: true });
+      return () => {
+        raw.write(fragments(json({ action: 'ping', ref: 2 }), 16_385));
+        return raw.closed();
+      };
+    },
+    ...{ told: 1008, moves: refusal('bad_request') },
+  },
+  {
     ...{ limit: 'bytes of a message', over: 'Socket.IO', env: { MAX_MESSAGE_BYTES: '100' } },
     upTo: async ({ service }) => {
       const client = await service.connect('anna');
@@ -367,6 +394,17 @@ const frames: Row[] = [
     ...{ told: 'message_too_large', moves: refusal('message_too_large') },
   },
 ];
+
+/** A text frame in so many pieces, most of them empty. */
+function fragments(text: string, count: number): Buffer {
+  const { text: opcode, continuation } = OPCODES;
+  const between = encodeRawFrame({ opcode: continuation, isFinal: false });
+  return Buffer.concat([
+    encodeRawFrame({ opcode, isFinal: false, payload: text }),
+    ...Array.from({ length: count - 2 }, () => between),
+    encodeRawFrame({ opcode: continuation }),
+  ]);
+}
 
 /** What a request is answered: the status, and the code of a problem. */
 async function ask(
@@ -514,6 +552,10 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
   'time until a token comes': {
     ...{ file: 'bad-input/handshake.test.ts', test: 'closes who is connected without a valid CONNECT after 10 s' },
     ...{ codes: ['unauthorized'], metrics: ['tidings_refusals_total'] },
+  },
+  'a session’s change to WebSocket': {
+    ...{ file: 'services/upgrades.test.ts', test: 'is tried once at a time' },
+    ...{ codes: [], metrics: ['tidings_refusals_total'] },
   },
   'unsent bytes of one connection': {
     ...{ file: 'features/metrics.test.ts', test: 'a reader that does not read' },

@@ -4,6 +4,7 @@
  */
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import { z } from 'zod';
+import { findPrinting } from './debug-output';
 import { algorithmOf, type VerificationKey } from './verification-keys';
 
 const MINUTE_MS = 60_000;
@@ -173,6 +174,8 @@ export type Config = Readonly<
   /** `'*'`, or the exact origins that may call; empty: none but the service's own. */
   readonly corsOrigins: '*' | readonly string[];
   readonly isProduction: boolean;
+  /** Under these names libraries print requests, with tokens: DEBUG asks for it. None in production. */
+  readonly debugNames: readonly string[];
 };
 
 /** Every fault of the environment at once, a line each: `VARIABLE: what is expected`. Values are never shown. */
@@ -197,11 +200,15 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   if (given['NODE_ENV'] === 'production' && given['AUTHORIZATION'] === 'open') {
     problems.push('AUTHORIZATION: open is refused in production, expected scopes');
   }
+  const debugNames = findPrinting(given['DEBUG']);
+  if (given['NODE_ENV'] === 'production' && debugNames.length > 0) {
+    problems.push('DEBUG: expected no names of libraries in production, since they print requests with their tokens');
+  }
   if (parsed === undefined || tokenKey === undefined || problems.length > 0) throw new ConfigError(problems);
   const { STORE_URL, JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL, REDIS_URL, CORS_ORIGIN, ...rest } = parsed;
   const isProduction = rest.NODE_ENV === 'production';
   const store = locateStore(STORE_URL, rest.DATA_DIR);
-  return Object.freeze({ ...rest, tokenKey, store, redisUrl: REDIS_URL, corsOrigins, isProduction });
+  return Object.freeze({ ...rest, tokenKey, store, redisUrl: REDIS_URL, corsOrigins, isProduction, debugNames });
 }
 
 function locateStore(url: string | undefined, dataDirectory: string): StoreLocation {

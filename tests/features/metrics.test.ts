@@ -9,6 +9,8 @@ import { eventually } from '../support/eventually';
 import { exchange } from '../support/http';
 import { parseMetrics, scrape } from '../support/metrics';
 import type { PlainClient } from '../support/plain-client';
+import { openRawPlain } from '../support/raw-plain';
+import { openRawSocket } from '../support/raw-socket';
 import { range, type ServiceOptions, startService, type TestService } from '../support/service';
 import { type AnyClient, TRANSPORTS } from '../support/transports';
 import { createTopic, sendTo } from './callers';
@@ -390,6 +392,19 @@ describe('what is answered', () => {
     await one.send('anna', [1]);
     expect((await scrape(one.url)).value('tidings_sends_total')).toBe(1);
     expect((await scrape(other.url)).value('tidings_sends_total')).toBe(0);
+  });
+
+  it('has the places that are taken, with a token and without', async () => {
+    const service = await startService();
+    const places = async () => (await scrape(service.url)).value('tidings_places_taken');
+    expect(await places()).toBe(0);
+    const [socket, plain] = [await openRawSocket(service.url), await openRawPlain(service.url)];
+    await (await service.connect('anna')).next('sync:done');
+    expect(await places()).toBe(3);
+    expect((await scrape(service.url)).value('tidings_handshakes_waiting')).toBe(0);
+    socket.send('41');
+    plain.socket.destroy();
+    await eventually(places, (count) => count === 1);
   });
 
   it('of one node alone says that no other one is missing', async () => {

@@ -1,4 +1,5 @@
 /** Who a handshake counts for, and what is kept of it: addresses that no test machine has. */
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { HandshakeLimits, type Place } from '../../services/handshake-limits';
@@ -56,6 +57,30 @@ it('a place that is given back twice is given back once', async () => {
   one.release();
   one.release();
   expect([await isLetIn('192.0.2.1'), await isLetIn('192.0.2.1')]).toEqual([true, false]);
+});
+
+it('what is taken and what waits can be seen', async () => {
+  const { limits, admit } = openLimits(5);
+  const waiting = [admit('192.0.2.1'), admit('192.0.2.2')];
+  expect([limits.taken, limits.waiting]).toEqual([2, 2]);
+  for (const verdict of await Promise.all(waiting)) (verdict as Place).release();
+  expect([limits.taken, limits.waiting]).toEqual([0, 0]);
+});
+
+it('the place of an upgrade ends with its connection, before its turn and after it', async () => {
+  const { limits } = openLimits(5);
+  const [early, late] = [from('192.0.2.1'), from('192.0.2.1')];
+  const answer = jest.fn();
+  limits.admitUpgrade(early, answer);
+  const isLetIn = new Promise((resolve) => limits.admitUpgrade(late, resolve));
+  early.socket.destroy();
+  await once(early.socket, 'close');
+  expect(limits.taken).toBe(1);
+  expect(await isLetIn).toBeUndefined();
+  expect(answer).not.toHaveBeenCalled();
+  late.socket.destroy();
+  await once(late.socket, 'close');
+  expect([limits.taken, limits.waiting]).toEqual([0, 0]);
 });
 
 describe('a handshake that waits for its turn', () => {

@@ -15,6 +15,8 @@ const GAUGES: Gauges = {
   isLive: () => false,
   outages: () => 7,
   nodes: () => 8,
+  places: () => 9,
+  handshakes: () => 10,
 };
 
 async function ownFamilies(): Promise<readonly Family[]> {
@@ -82,10 +84,10 @@ describe('series', () => {
         ...['tidings_connections{transport="socketio"}', 'tidings_connections{transport="plain"}'],
         ...['tidings_users_connected', 'tidings_catch_ups_running', 'tidings_store_queued_writes'],
         ...['tidings_cursors_unwritten', 'tidings_cluster_live', 'tidings_cluster_outages_total'],
-        'tidings_cluster_nodes',
+        ...['tidings_cluster_nodes', 'tidings_places_taken', 'tidings_handshakes_waiting'],
       ].map((series) => now.value(series));
     };
-    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8];
+    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10];
     expect(await read()).toEqual(expected);
     // A second look adds nothing to the first.
     expect(await read()).toEqual(expected);

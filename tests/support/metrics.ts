@@ -113,6 +113,8 @@ export function idleMetrics(): Metrics {
     isLive: () => true,
     outages: none,
     nodes: none,
+    places: none,
+    handshakes: none,
   });
   return metrics;
 }

@@ -48,6 +48,8 @@ export class RawPlain {
   head = '';
   /** Text frames so far. */
   readonly received: Frame[] = [];
+  /** The same as they came, also those of Socket.IO, which are no JSON. */
+  readonly texts: string[] = [];
   /** How many pongs have come. */
   pongs = 0;
   /** Code of the server's close frame. */
@@ -101,10 +103,15 @@ export class RawPlain {
     const payload = this.#buffer.subarray(offset, offset + length);
     this.#buffer = this.#buffer.subarray(offset + length);
     const opcode = first & 0x0f;
-    if (opcode === OPCODES.text) this.received.push(JSON.parse(payload.toString('utf8')) as Frame);
+    if (opcode === OPCODES.text) this.#takeText(payload.toString('utf8'));
     if (opcode === OPCODES.pong) this.pongs += 1;
     if (opcode === OPCODES.close) this.closeCode = payload.length < 2 ? 1005 : payload.readUInt16BE(0);
     return true;
+  }
+
+  #takeText(text: string): void {
+    this.texts.push(text);
+    if (text.startsWith('{')) this.received.push(JSON.parse(text) as Frame);
   }
 
   write(...chunks: Buffer[]): void {
