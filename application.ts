@@ -199,7 +199,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const users = createUserDataOperations({ store, cursors, sessions, clock, audit });
   const revocation = createRevocationOperations({ revocations, clock, audit });
   const sendBatch = createSendBatch({ sending, topics });
-  const carryOut = createCarryOut(store);
+  const carryOut = createCarryOut(store, logger);
   const own = createConnectionOperations({
     delivery,
     store,

@@ -1,5 +1,6 @@
 /** Requests under an Idempotency-Key: carried out once, answered the same for 24 hours. */
 import { createHash } from 'node:crypto';
+import type { Logger } from '../services/logger';
 import type { KeyStore } from '../services/storage/contract';
 import { AppError, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
@@ -28,10 +29,10 @@ export interface WrittenAnswer {
 
 export type CarryOut = ReturnType<typeof createCarryOut>;
 
-export function createCarryOut(store: KeyStore) {
+export function createCarryOut(store: KeyStore, logger: Pick<Logger, 'warn'>) {
   /**
    * Carries a request out, once under its key. A request that fails gives the key free; what it has stored before it
-   * failed is found again under the ids that come from the key.
+   * failed is found again under the ids that come from the key, and so it is when the answer could not be kept.
    * @throws AppError `bad_request` for a bad key, `request_in_progress`, `idempotency_conflict` for another request
    * under this key, and whatever `work` throws.
    */
@@ -50,12 +51,21 @@ export function createCarryOut(store: KeyStore) {
     if (claim.outcome === 'answered') return { ...claim.answer, isRepeated: true };
     try {
       const answer = written(await work({ ...caller, underKey: `${claim.claimedAt} ${key}` }));
-      await store.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body });
+      await attempt(store.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body }));
       return answer;
     } finally {
-      await store.releaseKey(name);
+      await attempt(store.releaseKey(name));
     }
   };
+
+  /** What was done is answered as done, whatever becomes of its key. */
+  async function attempt(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      logger.warn({ err: error }, `the answer under an ${HEADER} could not be kept`);
+    }
+  }
 }
 
 /** A scheduled message is accepted, everything else is done. */

@@ -89,8 +89,11 @@ export function createInboxOperations({ store, delivery }: InboxParts) {
     const outcome = await store.changeStates(userId, selection, state);
     if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
     if (outcome.outcome === 'ahead') throw badField('upTo', `is ahead of the topic, which stands at ${outcome.head}`);
-    await delivery.emitAppended(outcome.entries, connection);
-    return { success: true, state, changed: outcome.changed, counts: await counts(caller) };
+    const [counted] = await Promise.allSettled([counts(caller)]);
+    // Who gets no answer is told like all others.
+    await delivery.emitAppended(outcome.entries, counted.status === 'fulfilled' ? connection : undefined);
+    if (counted.status === 'rejected') throw counted.reason;
+    return { success: true, state, changed: outcome.changed, counts: counted.value };
   }
 
   return { list, counts, change, changeOne };

@@ -139,7 +139,12 @@ export function createMessageOperations(parts: MessageParts) {
     assertSize('message', message);
     const recipients = [...new Set(userIds)];
     const content = { type: event, event, data: message };
-    const receipts = await Promise.all(recipients.map((userId) => send(sender, personalTopic(userId), content)));
+    const sends = await Promise.allSettled(recipients.map((userId) => send(sender, personalTopic(userId), content)));
+    // All have ended: the same request under the same key finds what was stored.
+    const receipts = sends.map((one) => {
+      if (one.status === 'rejected') throw one.reason;
+      return one.value;
+    });
     const answer = {
       success: true,
       message: `Message sent to ${recipients.length} users`,

@@ -1,8 +1,9 @@
 /**
  * The storage contract. The comments are its specification: tests/contracts/*.contract.ts check each
  * sentence on every engine. All methods may be called at any time between open and close, from any number of
- * callers at once. A method that fails throws StoreError and has changed nothing. "Now" is the time of the clock
- * that the store was opened with.
+ * callers at once. A method that fails throws StoreError. Where the input was at fault it has changed nothing; otherwise
+ * what was asked for may have been done, or half of it, and the same call once more ends it. "Now" is the time of the
+ * clock that the store was opened with.
  */
 import type { AuditAction, AuditOutcome } from '../../utils/audit';
 import type { Counts, Message, MessageState, RequestedState } from '../../utils/protocol';

@@ -63,13 +63,21 @@ function isOfSocket(error: unknown): boolean {
 }
 
 /** Repeats what got lost until it is answered, or no server is found: then an election has taken too long. */
-export async function retryingLost<Result>(statement: () => Promise<Result>, milliseconds: number): Promise<Result> {
-  const until = systemClock.steady() + milliseconds;
+export function retryingLost<Result>(statement: () => Promise<Result>, milliseconds: number): Promise<Result> {
+  return retryingUntil(systemClock.steady() + milliseconds, statement, isLost);
+}
+
+/** Repeats what fails, or fails in one way, until that time of the system's steady clock. */
+export async function retryingUntil<Result>(
+  until: number,
+  statement: () => Promise<Result>,
+  isRepeated: (error: unknown) => boolean = () => true,
+): Promise<Result> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await statement();
     } catch (error) {
-      if (!isLost(error) || systemClock.steady() > until) throw error;
+      if (!isRepeated(error) || systemClock.steady() > until) throw error;
       await pauseBefore(attempt);
     }
   }

@@ -11,7 +11,7 @@ import { newId } from '../../utils/ids';
 import { type FlushListener, StoreError } from './contract';
 import { Claims } from './mongodb-claims';
 import { CALL_DEADLINE_MS } from './mongodb-connection';
-import { isDuplicate, isLost, toStoreError } from './mongodb-errors';
+import { isDuplicate, isLost, retryingUntil, toStoreError } from './mongodb-errors';
 import type { Collections, MessageDoc } from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import { type Content, entryKey, type Line, toDoc } from './mongodb-record';
@@ -157,7 +157,12 @@ export class Writer {
       for (const [index, { resolve }] of timely.entries()) resolve(settled[index] ?? { outcome: 'refused' });
     } catch (error) {
       this.#heads.delete(topic);
-      for (const { reject } of timely) reject(toStoreError(error));
+      const failure = toStoreError(error);
+      // What has its place is stored, whatever became of the others.
+      for (const one of timely) {
+        if (one.doc === undefined) one.reject(failure);
+        else one.resolve(placedAt(one, one.doc));
+      }
     } finally {
       this.#queuedLines -= batch.length;
     }
@@ -178,7 +183,7 @@ export class Writer {
     return batch.map((one) => {
       const doc = one.doc ?? byKey.get(one.key ?? '');
       if (isRefused(one) || doc === undefined) return { outcome: 'refused' };
-      return { outcome: 'placed', doc, isNew: doc._id.equals(one._id), entries: one.entries };
+      return placedAt(one, doc);
     });
   }
 
@@ -212,7 +217,8 @@ export class Writer {
   }
 
   async #insertAll(topic: string, lines: readonly Waiting[]): Promise<void> {
-    const find = finderOf(await this.#tryInsert(topic, lines));
+    const until = Math.min(...lines.map((line) => line.until));
+    const find = finderOf(await this.#tryInsert(topic, lines, until));
     for (const line of lines) line.doc = find(line);
   }
 
@@ -220,7 +226,8 @@ export class Writer {
   async #insertReplacing(topic: string, line: Waiting): Promise<void> {
     const replaced = await this.parts.replacing.find(line.content);
     const entry = replaced === undefined ? undefined : this.#removalOf(replaced, line.content.from);
-    const find = finderOf(await this.#tryInsert(topic, entry === undefined ? [line] : [entry, line]));
+    const lines = entry === undefined ? [line] : [entry, line];
+    const find = finderOf(await this.#tryInsert(topic, lines, line.until));
     line.doc = find(line);
     const removal = entry && find(entry);
     if (removal === undefined) return;
@@ -247,7 +254,7 @@ export class Writer {
   }
 
   /** @returns what of the lines is in the log now, by whoever; the others have not been inserted. */
-  async #tryInsert(topic: string, lines: readonly Line[]): Promise<readonly MessageDoc[]> {
+  async #tryInsert(topic: string, lines: readonly Line[], until: number): Promise<readonly MessageDoc[]> {
     const remembered = this.#heads.get(topic);
     const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
     const startedAt = systemClock.steady();
@@ -258,14 +265,16 @@ export class Writer {
     } catch (error) {
       this.#heads.delete(topic);
       // Another node was faster: that is no fault, and the lines are tried again.
-      if (isDuplicate(error)) return this.#readBack(topic, docs);
+      if (isDuplicate(error)) return retryingUntil(until, () => this.#readBack(topic, docs));
       tell(false);
       throw error;
     }
     tell(true);
     const last = docs.at(-1);
     if (last !== undefined) this.#heads.set(topic, { seq: last.seq, order: last.order });
-    return remembered === undefined ? docs : this.#inSight(topic, docs);
+    if (remembered === undefined) return docs;
+    // It is stored: a read that fails must not make the sender believe that it is not.
+    return retryingUntil(until, () => this.#inSight(topic, docs));
   }
 
   /** Last `seq` of a topic, or what it was when this node last wrote there. */
@@ -313,6 +322,10 @@ export class Writer {
     await this.collections.messages.deleteMany({ topic, _id: { $in: hidden } });
     return docs.filter(({ seq }) => seq > prunedUpTo);
   }
+}
+
+function placedAt({ _id, entries }: Waiting, doc: MessageDoc): Placed {
+  return { outcome: 'placed', doc, isNew: doc._id.equals(_id), entries };
 }
 
 /** The beginning of a queue. What may replace another message is written alone: what it replaces may be just before. */

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import { type Db, MongoClient } from 'mongodb';
+import { Collection, type Db, MongoClient, MongoServerError } from 'mongodb';
 import {
   type Appended,
   type SharedStore,
@@ -575,6 +575,29 @@ function describeOutage(): void {
     expect(await claim).toMatchObject({ outcome: 'claimed' });
     expect(seqsOf(await readAll(direct, '@ben'))).toEqual([1, 2]);
     expect(seqsOf(await readAll(direct))).toEqual([1]);
+  });
+
+  it.each([
+    ['one message', range(1, 1)],
+    ['several', range(1, 5)],
+  ])('that fails to read after it has stored %s is asked again: they are stored', async (_what, numbers) => {
+    const store = await openAt(databaseUrl());
+    await append(store, draft());
+    let failures = 0;
+    const { findOne } = Collection.prototype;
+    jest.spyOn(Collection.prototype, 'findOne').mockImplementation(function (
+      this: Collection,
+      ...args: Parameters<Collection['findOne']>
+    ) {
+      if (this.collectionName !== 'logs' || failures === 3) return findOne.apply(this, args);
+      failures += 1;
+      return Promise.reject(new MongoServerError({ message: 'interrupted', code: 11_601 }));
+    });
+    onTestEnd(() => void jest.restoreAllMocks());
+    const sent = await Promise.all(numbers.map(() => store.append(draft())));
+    expect(failures).toBe(3);
+    expect(storedOf(sent).map(({ seq }) => seq)).toEqual(numbers.map((n) => n + 1));
+    expect(seqsOf(await readAll(store))).toEqual(range(1, numbers.length + 1));
   });
 
   /** Destroyed or ended, and not closed yet: the driver has not been told. */
