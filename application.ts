@@ -3,7 +3,7 @@
  * Also the entry for code that embeds the service.
  */
 import { randomUUID } from 'node:crypto';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { clientActions, clientEvents, dispatchBy } from './features/client-events';
 import type { MakeToken } from './features/development-tokens';
@@ -23,6 +23,7 @@ import { createTopicOperations } from './handlers/topics';
 import { createUserDataOperations } from './handlers/users';
 import { createMessageOperations } from './handlers/websocket';
 import { Audit } from './services/audit';
+import { Backlog } from './services/backlog';
 import { type Cluster, createSingleNode } from './services/cluster';
 import { Connections } from './services/connections';
 import { Cursors } from './services/cursors';
@@ -30,11 +31,13 @@ import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
 import { HeapGuard } from './services/heap-guard';
+import { inTurn } from './services/http-turns';
 import { KeySet } from './services/key-set';
 import { createLogger, type Logger } from './services/logger';
 import { createMetrics, registerGauges } from './services/metrics';
 import { divideOpenFiles } from './services/open-files';
 import { PlainWebSocketService } from './services/plain-websocket';
+import { isPoll } from './services/polls';
 import { Presence } from './services/presence';
 import { Revocations } from './services/revocations';
 import { Roster } from './services/roster';
@@ -44,6 +47,7 @@ import { openStore } from './services/storage/open-store';
 import { fixedKey, type TokenKeys } from './services/token-keys';
 import { createTokens, signToken } from './services/tokens';
 import { Typing } from './services/typing';
+import { UntakenAnswers } from './services/untaken-answers';
 import { Upgrades } from './services/upgrades';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
@@ -119,6 +123,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
   const limits = new HandshakeLimits(places, clock, metrics, heap);
   const connections = new Connections();
+  const untaken = new UntakenAnswers({ clock, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
+  const backlog = new Backlog({ connections, answers: untaken, config });
   const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock);
   const delivery = new Delivery({
@@ -143,6 +149,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     nodes: () => roster.nodeCount,
     places: () => limits.taken,
     handshakes: () => limits.waiting,
+    untakenAnswers: () => untaken.count,
+    untakenBytes: () => untaken.bytes,
   });
   const revocations = new Revocations({ store, cluster, roster, clock, logger });
   const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
@@ -220,6 +228,9 @@ export async function createApplication(config: Config, overrides: Overrides = {
     tokens,
     cluster,
     health,
+    watchAnswer: (response, userId) =>
+      untaken.watch(response, isPoll(response) ? 'poll' : userId === undefined ? 'stranger' : { userId }),
+    backlog,
     messages,
     topics,
     inbox,
@@ -240,14 +251,15 @@ export async function createApplication(config: Config, overrides: Overrides = {
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   openFiles.guard(httpServer);
-  const websocket = new WebSocketService({ config, clock, metrics, tokens, roster, sessions, limits });
-  const plain = new PlainWebSocketService({ config, clock, metrics, tokens, sessions, limits });
+  const websocket = new WebSocketService({ config, clock, metrics, tokens, roster, sessions, limits, backlog });
+  const plain = new PlainWebSocketService({ config, clock, metrics, tokens, sessions, limits, backlog });
   const upgrades = new Upgrades(httpServer, [websocket.door, plain], { clock, metrics });
-  httpServer.on('request', (request, response) => {
+  const answer: RequestListener = (request, response) => {
     if (websocket.door.answer(request, response)) return;
     // Express knows no answer to a target that is no URL.
     http.handle(request, response, () => refuseTarget(request, response, metrics));
-  });
+  };
+  httpServer.on('request', inTurn(answer, metrics));
   // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
   httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
   httpServer.on('clientError', refuseUnreadable(metrics));
@@ -288,6 +300,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   async function openDoors(): Promise<Address> {
     const operations = { messages, topics, presence: lobby, inbox, own };
     sessions.open();
+    untaken.open();
     limits.open();
     presence.open();
     typing.open();
@@ -326,6 +339,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     if (keys instanceof KeySet) keys.close();
     await websocket.close();
     await closeServer(httpServer);
+    untaken.close();
     cut.cancel();
     await upkeep.stop();
     await revocations.close();

@@ -20,8 +20,12 @@ const asksForUpgrade = new WeakSet<IncomingMessage>();
  * Makes requests and responses be born with the prototypes that an application of Express sets, instead of being given
  * them later: an object whose prototype changes has a shape that V8 has not seen, and each access to it is looked up
  * anew. See docs/decisions/0022-born-as-express-wants-them.md.
+ * @param onUnsent is told of each response of which something was written that has not left, whoever wrote it.
  */
-export function createHttpClasses(application: HttpPrototypes): HttpClasses {
+export function createHttpClasses(
+  application: HttpPrototypes,
+  onUnsent: (response: ServerResponse) => void,
+): HttpClasses {
   /**
    * Only a WebSocket takes a connection over. Clients that offer another protocol beside a request, as Java's HttpClient
    * does with `Upgrade: h2c`, are answered in HTTP/1.1: RFC 9110, section 7.8 lets a server ignore the offer. Node reads
@@ -38,7 +42,19 @@ export function createHttpClasses(application: HttpPrototypes): HttpClasses {
       else asksForUpgrade.delete(this);
     }
   }
-  class HttpResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {}
+  class HttpResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+    override write(...written: unknown[]): boolean {
+      const hasRoom = super.write(...(written as Parameters<ServerResponse['write']>));
+      if (this.writableLength > 0) onUnsent(this);
+      return hasRoom;
+    }
+
+    override end(...written: unknown[]): this {
+      super.end(...(written as Parameters<ServerResponse['end']>));
+      if (this.writableLength > 0) onUnsent(this);
+      return this;
+    }
+  }
   Object.setPrototypeOf(HttpRequest.prototype, application.request);
   Object.setPrototypeOf(HttpResponse.prototype, application.response);
   application.request = HttpRequest.prototype;

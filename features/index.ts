@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import cors from 'cors';
-import express, { type RequestHandler } from 'express';
+import express, { type Request, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { pinoHttp } from 'pino-http';
 import type { AuditOperations } from '../handlers/audit';
@@ -15,6 +15,7 @@ import type { ScheduleOperations } from '../handlers/schedule';
 import type { TopicOperations } from '../handlers/topics';
 import type { UserDataOperations } from '../handlers/users';
 import type { MessageOperations } from '../handlers/websocket';
+import type { Backlog } from '../services/backlog';
 import type { Cluster } from '../services/cluster';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
@@ -35,7 +36,7 @@ import { createHttpClasses, type HttpClasses } from './http-classes';
 import { inboxRoutes } from './inbox';
 import { messageRoutes } from './messages';
 import { refuseUnknownPath, renderError } from './render-error';
-import { requestIdOf } from './request';
+import { knownCallerOf, requestIdOf } from './request';
 import { mountRoutes } from './routes';
 import { scheduleRoutes } from './schedule';
 import { specificationRoutes } from './specifications/routes';
@@ -58,6 +59,9 @@ export interface HttpParts {
   readonly tokens: Tokens;
   readonly cluster: Cluster;
   readonly health: HealthParts;
+  /** Watches an answer that has not left as a whole, until it is taken. */
+  readonly watchAnswer: (response: ServerResponse, userId: string | undefined) => void;
+  readonly backlog: Backlog;
   readonly messages: MessageOperations;
   readonly topics: TopicOperations;
   readonly inbox: InboxOperations;
@@ -91,7 +95,11 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   const { config, logger, tokens, health } = parts;
   const { heap } = health;
   const guards: Guards = {
-    authenticated: [authenticate(tokens), limitRequests(config, parts.cluster, health.metrics), refuseWhileShort(heap)],
+    authenticated: [
+      authenticate(tokens),
+      limitRequests(config, parts.cluster, health.metrics),
+      refuseWhileShort(heap, parts.backlog),
+    ],
     withBody: parseJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     authorize,
@@ -128,7 +136,9 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   app.use(refuseUnknownPath);
   app.use(limitRefusals(config, parts.cluster, health.metrics));
   app.use(renderError(logger, health.metrics));
-  return { handle: app as unknown as HttpHandler, classes: createHttpClasses(app) };
+  const onUnsent = (response: ServerResponse) =>
+    parts.watchAnswer(response, knownCallerOf(response.req as Request)?.userId);
+  return { handle: app as unknown as HttpHandler, classes: createHttpClasses(app, onUnsent) };
 }
 
 /** Names the request, and gives keep-alive connections up while the service stops. */

@@ -21,6 +21,8 @@ export interface Connection {
   /** Emits one event. */
   send(event: string, payload: unknown): void;
   readonly transport: Transport;
+  /** Bytes that were written to it and wait until its client reads. */
+  readonly unsentBytes: number;
   /**
    * Writes what this connection's transport has encoded. Ends a slow consumer when too much is unsent.
    * @returns false when the connection is closing: nothing was written.
@@ -118,6 +120,13 @@ export class Connections {
 
   countOf(userId: string): number {
     return this.#byUser.get(userId)?.size ?? 0;
+  }
+
+  /** Bytes that wait for a user in all connections. */
+  unsentBytesOf(userId: string): number {
+    let bytes = 0;
+    for (const { unsentBytes } of this.#byUser.get(userId) ?? []) bytes += unsentBytes;
+    return bytes;
   }
 
   /** The connections of a user by device. */

@@ -438,6 +438,8 @@ export class Delivery {
       if (!isFollowing()) return;
       const page = await this.#readPage(topic, { after: positionOf(subscription), limit, reader });
       const counts = page.messages.length === 0 ? undefined : await this.#countsFor(topic);
+      // Several topics may catch up at once; together they fit the buffer as one page does.
+      while (isFollowing() && connection.unsentBytes > 0) await connection.drained();
       if (!isFollowing()) return;
       await this.#sendPage(following, page, counts);
       if (!isFollowing()) return;

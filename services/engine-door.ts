@@ -20,7 +20,7 @@ export const SOCKET_IO_PATH = '/socket.io/';
 const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
 
 /** What Engine.IO keeps at a request. `res`: absent at an upgrade. */
-type EngineRequest = IncomingMessage & { readonly res?: ServerResponse; _query?: Query };
+export type EngineRequest = IncomingMessage & { readonly res?: ServerResponse; _query?: Query };
 
 /** The part of Engine.IO's server that is used here. */
 export interface EngineServer extends EventEmitter {

@@ -25,6 +25,7 @@ export interface Metrics {
   readonly scheduleDelay: Histogram;
   readonly gapsHealed: Counter;
   readonly slowConsumers: Counter;
+  readonly answersCut: Counter;
   readonly refusals: Counter<'code'>;
   readonly rateLimited: Readonly<Record<'requests' | 'events' | 'handshakes' | 'handshakes_per_address', Series>>;
   readonly connectionsRefused: Readonly<Record<'all' | 'address' | 'user', Series>>;
@@ -47,6 +48,8 @@ export interface Gauges {
   readonly nodes: () => number;
   readonly places: () => number;
   readonly handshakes: () => number;
+  readonly untakenAnswers: () => number;
+  readonly untakenBytes: () => number;
 }
 
 const TRANSPORTS: readonly TransportName[] = ['socketio', 'plain'];
@@ -119,7 +122,11 @@ export function createMetrics(): Metrics {
     ),
     slowConsumers: make.counter(
       'tidings_slow_consumers_total',
-      'Connections cut because their unsent bytes exceeded MAX_BUFFERED_BYTES.',
+      'Connections cut because their unsent bytes exceeded MAX_BUFFERED_BYTES, or those of their user 16 times that.',
+    ),
+    answersCut: make.counter(
+      'tidings_answers_cut_total',
+      'HTTP connections cut because answers were not taken within 30 s, or more than 100 requests were sent ahead of them.',
     ),
     refusals,
     rateLimited: seriesOf(
@@ -202,6 +209,8 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
       this.inc(gauges.outages());
     },
   });
+  gauge('tidings_answers_untaken', 'HTTP answers that wait until their clients read.', gauges.untakenAnswers);
+  gauge('tidings_answers_untaken_bytes', 'Bytes of these answers.', gauges.untakenBytes);
   gauge('tidings_users_connected', 'Distinct users with at least one open connection.', gauges.users);
   gauge('tidings_catch_ups_running', 'New connections that are not up to date yet.', gauges.catchUps);
   gauge('tidings_store_queued_writes', 'Writes that wait for their batch, or are in it.', gauges.queuedWrites);

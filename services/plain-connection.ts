@@ -14,6 +14,7 @@ import {
 } from '../utils/protocol';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
+import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
 
 export interface PlainConnectionParts {
@@ -23,7 +24,7 @@ export interface PlainConnectionParts {
   readonly caller: Caller;
   readonly device: string;
   readonly origin: string;
-  readonly maxBufferedBytes: number;
+  readonly backlog: Pick<Backlog, 'isExceededBy'>;
   readonly onSlow: (connection: PlainConnection) => void;
 }
 
@@ -37,7 +38,6 @@ export class PlainConnection implements Connection {
   #isClosing = false;
   readonly #webSocket: WebSocket;
   readonly #tcp: TcpSocket;
-  readonly #maxBufferedBytes: number;
 
   constructor(private readonly parts: PlainConnectionParts) {
     this.id = parts.id;
@@ -47,7 +47,6 @@ export class PlainConnection implements Connection {
     this.caller = parts.caller;
     this.#webSocket = parts.webSocket;
     this.#tcp = tcpSocketOf(parts.webSocket);
-    this.#maxBufferedBytes = parts.maxBufferedBytes;
   }
 
   get userId(): string {
@@ -74,12 +73,21 @@ export class PlainConnection implements Connection {
    */
   #write(frame: Buffer): void {
     this.#tcp.write(frame);
-    const unsent = this.#tcp.writableLength;
-    // One frame alone is on its way whatever its size: a backlog begins behind it.
-    if (unsent > this.#maxBufferedBytes && unsent > frame.length && this.isOpen) this.parts.onSlow(this);
+    // One frame alone is on its way whatever its size: a backlog begins after it.
+    if (this.#tcp.writableLength > frame.length) this.#checkBacklog();
+  }
+
+  #checkBacklog(): void {
+    if (this.isOpen && this.parts.backlog.isExceededBy(this)) this.parts.onSlow(this);
+  }
+
+  get unsentBytes(): number {
+    return this.#tcp.writableLength;
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
+    // A page fits the bound: it is what waits already that may be too much.
+    if (this.unsentBytes > 0) this.#checkBacklog();
     if (this.#webSocket.readyState !== OPEN) return;
     this.#tcp.cork();
     for (const message of messages) this.#tcp.write(plainTransport.encodeMessage(message, counts) as Buffer);

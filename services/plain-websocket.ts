@@ -12,6 +12,7 @@ import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
+import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
 import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
@@ -55,6 +56,7 @@ export interface PlainWebSocketParts {
   readonly tokens: Tokens;
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
+  readonly backlog: Backlog;
 }
 
 /** An open WebSocket, before and after it is known who it is. */
@@ -207,7 +209,7 @@ export class PlainWebSocketService implements UpgradeTaker {
       caller,
       device,
       origin,
-      maxBufferedBytes: this.parts.config.MAX_BUFFERED_BYTES,
+      backlog: this.parts.backlog,
       onSlow: (connection) => this.parts.sessions.cutSlow(connection),
     });
   }

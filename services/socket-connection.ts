@@ -18,7 +18,9 @@ import {
 } from '../utils/protocol';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
+import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
+import { untakenBytesOfPoll } from './polls';
 
 /** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
 interface EngineTransport extends EventEmitter {
@@ -31,11 +33,15 @@ interface EngineTransport extends EventEmitter {
 
 /** The part of Engine.IO's connection that is used here. */
 export interface EngineConnection extends EventEmitter {
+  readonly id: string;
   readonly readyState: string;
   readonly remoteAddress: string;
   readonly transport: EngineTransport;
   /** Packets that wait until the transport is writable; a new array after each flush. */
-  readonly writeBuffer: readonly { readonly data?: unknown }[];
+  readonly writeBuffer: readonly {
+    readonly data?: unknown;
+    readonly options?: { readonly wsPreEncodedFrame?: readonly Buffer[] };
+  }[];
   request: unknown;
   write(packet: string, options: object): void;
   close(discard?: boolean): void;
@@ -52,7 +58,7 @@ export interface SocketConnectionParts {
   readonly caller: Caller;
   readonly device: string;
   readonly origin: string;
-  readonly maxBufferedBytes: number;
+  readonly backlog: Pick<Backlog, 'isExceededBy'>;
   readonly onSlow: (connection: SocketConnection) => void;
 }
 
@@ -66,7 +72,7 @@ export class SocketConnection implements Connection {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #engine: EngineConnection;
-  readonly #maxBufferedBytes: number;
+  readonly #backlog: SocketConnectionParts['backlog'];
   readonly #onSlow: (connection: SocketConnection) => void;
 
   constructor(parts: SocketConnectionParts) {
@@ -77,7 +83,7 @@ export class SocketConnection implements Connection {
     this.origin = parts.origin;
     this.device = parts.device;
     this.isAcknowledging = parts.device !== DEFAULT_DEVICE;
-    this.#maxBufferedBytes = parts.maxBufferedBytes;
+    this.#backlog = parts.backlog;
     this.#onSlow = parts.onSlow;
   }
 
@@ -100,25 +106,38 @@ export class SocketConnection implements Connection {
 
   send(event: string, payload: unknown): void {
     this.#socket.emit(event, payload);
-    this.#checkBuffer();
+    this.#checkBacklog();
   }
 
   writeFrame(frame: unknown): boolean {
     if (!this.isOpen) return false;
     const { packet, options } = frame as SocketFrame;
     this.#engine.write(packet, options);
-    this.#checkBuffer();
+    this.#checkBacklog();
     return true;
   }
 
-  #checkBuffer(): void {
+  /** Answers an event whose client has given a callback. */
+  reply(callback: (reply: object) => void, reply: object): void {
+    callback(reply);
+    this.#checkBacklog();
+  }
+
+  /** What is on its way alone may be of any size: a backlog begins after it. */
+  #checkBacklog(): void {
+    if (this.#engine.writeBuffer.length === 0 || !this.isOpen) return;
+    if (this.#backlog.isExceededBy(this)) this.#onSlow(this);
+  }
+
+  get unsentBytes(): number {
     const { writeBuffer, transport } = this.#engine;
-    if (writeBuffer.length === 0 || !this.isOpen) return;
-    const inFlight = transport.socket?.bufferedAmount ?? 0;
-    if (countWaiting(writeBuffer) + inFlight > this.#maxBufferedBytes) this.#onSlow(this);
+    return countWaiting(writeBuffer) + (transport.socket?.bufferedAmount ?? untakenBytesOfPoll(this.#engine));
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
+    // A page fits the bound: it is what waits already that may be too much.
+    this.#checkBacklog();
+    if (!this.isOpen) return;
     this.#corked(() => {
       for (const message of messages) {
         const { packet, options } = encode(argumentsOf(message, counts));
@@ -185,15 +204,21 @@ export class SocketConnection implements Connection {
  */
 const counts = new WeakMap<EngineConnection['writeBuffer'], { packets: number; bytes: number }>();
 
-/** Bytes that wait in the engine; a character counts as one. */
+/** Bytes that wait in the engine. */
 function countWaiting(writeBuffer: EngineConnection['writeBuffer']): number {
   const count = counts.get(writeBuffer) ?? { packets: 0, bytes: 0 };
   if (count.packets === 0) counts.set(writeBuffer, count);
   for (; count.packets < writeBuffer.length; count.packets += 1) {
-    const data = writeBuffer[count.packets]?.data;
-    count.bytes += typeof data === 'string' ? data.length : 1;
+    count.bytes += sizeOf(writeBuffer[count.packets]);
   }
   return count.bytes;
+}
+
+/** Frames are there as bytes already, other packets as text. */
+function sizeOf(packet: EngineConnection['writeBuffer'][number] | undefined): number {
+  const [frame] = packet?.options?.wsPreEncodedFrame ?? [];
+  if (frame !== undefined) return frame.length;
+  return typeof packet?.data === 'string' ? Buffer.byteLength(packet.data) : 1;
 }
 
 /** Resolves when a transport has written what it had, another one has taken over, or the connection has ended. */

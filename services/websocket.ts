@@ -9,11 +9,13 @@ import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/erro
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
+import type { Backlog } from './backlog';
 import type { Connection } from './connections';
 import { EngineDoor, type EngineServer, SOCKET_IO_PATH } from './engine-door';
 import { describeFailure } from './failures';
 import type { HandshakeLimits } from './handshake-limits';
 import type { Metrics } from './metrics';
+import { pollInTurn } from './polls';
 import type { Roster } from './roster';
 import type { Sessions } from './sessions';
 import { type EngineConnection, engineOf, SocketConnection } from './socket-connection';
@@ -51,6 +53,7 @@ export interface WebSocketParts {
   readonly roster: Roster;
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
+  readonly backlog: Backlog;
 }
 
 interface SocketState {
@@ -116,6 +119,7 @@ export class WebSocketService {
       if (request.method === 'POST' && response instanceof ServerResponse) this.#watchSize(response);
       next();
     });
+    io.engine.use(pollInTurn(io.engine as unknown as EngineServer));
     io.engine.on('connection', (engine: EngineConnection) => this.#countConnection(engine));
     io.engine.on('connection_error', () => this.parts.metrics.refusals.inc({ code: 'bad_request' }));
     io.use((socket, next) => void this.#admit(socket as TidingsSocket, next));
@@ -168,7 +172,7 @@ export class WebSocketService {
   }
 
   async #admit(socket: TidingsSocket, next: (error?: Error) => void): Promise<void> {
-    const { tokens, sessions, config, clock } = this.parts;
+    const { tokens, sessions, backlog, clock } = this.parts;
     const engine = engineOf(socket);
     try {
       const token = readToken(socket);
@@ -186,7 +190,7 @@ export class WebSocketService {
         caller,
         device,
         origin: originOf(socket),
-        maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+        backlog,
         onSlow: (connection) => sessions.cutSlow(connection),
       });
       next();
@@ -226,7 +230,7 @@ export class WebSocketService {
     const reply = await this.parts.sessions.handle(connection, () => this.#dispatch(connection, event, payload), {
       isFree: event === 'ack',
     });
-    if (answer !== undefined) answer(reply);
+    if (answer !== undefined) connection.reply(answer, reply);
     else if (!reply.ok && connection.isOpen) connection.send('error', withMessage(reply.error));
   }
 

@@ -561,6 +561,25 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ file: 'features/metrics.test.ts', test: 'a reader that does not read' },
     ...{ codes: ['slow_consumer'], metrics: ['tidings_slow_consumers_total', 'tidings_closings_total'] },
   },
+  'unsent bytes of one user': {
+    file: 'unread-answers.test.ts',
+    test: '%s that nobody reads: the caller is refused, and only that one, until the answers are cut',
+    ...{ codes: ['slow_consumer', 'rate_limited'], metrics: ['tidings_refusals_total'] },
+  },
+  'unsent bytes of callers without a token': {
+    file: 'unread-answers.test.ts',
+    test: 'answers that nobody reads and nobody is known for: together no more than one user has',
+    ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
+  },
+  'time for an HTTP answer': {
+    file: 'unread-answers.test.ts',
+    test: '%s that nobody reads: the caller is refused, and only that one, until the answers are cut',
+    ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
+  },
+  'requests sent ahead': {
+    ...{ file: 'unread-answers.test.ts', test: 'more than a hundred requests sent ahead: cut' },
+    ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
+  },
   'messages on their way to a device': {
     ...{ file: 'features/metrics.test.ts', test: 'a catch-up is running as long as its pages are not acknowledged' },
     ...{ codes: [], metrics: ['tidings_catch_ups_running'] },

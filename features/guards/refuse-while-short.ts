@@ -1,10 +1,13 @@
 import type { RequestHandler } from 'express';
+import type { Backlog } from '../../services/backlog';
 import type { HeapGuard } from '../../services/heap-guard';
+import { callerOf } from '../request';
 
-/** Answers 503 `overloaded` while memory is short. */
-export function refuseWhileShort(heap: HeapGuard): RequestHandler {
-  return (_request, _response, next) => {
+/** Answers 503 `overloaded` while memory is short, and 429 `rate_limited` to a caller who does not read the answers. */
+export function refuseWhileShort(heap: HeapGuard, backlog: Backlog): RequestHandler {
+  return (request, _response, next) => {
     heap.assertRoom();
+    backlog.assertRoom(callerOf(request).userId);
     next();
   };
 }

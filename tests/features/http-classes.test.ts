@@ -65,7 +65,10 @@ it('a WebSocket is one, on both endpoints', async () => {
 
 it('Express changes no prototype of a request or response', async () => {
   const app = express();
-  const server = createServer(createHttpClasses(app), app).listen(0, '127.0.0.1');
+  const server = createServer(
+    createHttpClasses(app, () => undefined),
+    app,
+  ).listen(0, '127.0.0.1');
   onTestEnd(() => {
     server.close();
   });

@@ -17,6 +17,8 @@ const GAUGES: Gauges = {
   nodes: () => 8,
   places: () => 9,
   handshakes: () => 10,
+  untakenAnswers: () => 11,
+  untakenBytes: () => 12,
 };
 
 async function ownFamilies(): Promise<readonly Family[]> {
@@ -85,16 +87,17 @@ describe('series', () => {
         ...['tidings_users_connected', 'tidings_catch_ups_running', 'tidings_store_queued_writes'],
         ...['tidings_cursors_unwritten', 'tidings_cluster_live', 'tidings_cluster_outages_total'],
         ...['tidings_cluster_nodes', 'tidings_places_taken', 'tidings_handshakes_waiting'],
+        ...['tidings_answers_untaken', 'tidings_answers_untaken_bytes'],
       ].map((series) => now.value(series));
     };
-    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10];
+    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12];
     expect(await read()).toEqual(expected);
     // A second look adds nothing to the first.
     expect(await read()).toEqual(expected);
   });
 
   it('are all moved by a test of what moves them', async () => {
-    const tests = ['features/metrics', 'cluster/metrics', 'limits']
+    const tests = ['features/metrics', 'cluster/metrics', 'limits', 'unread-answers']
       .map((path) => readFileSync(join(__dirname, '..', `${path}.test.ts`), 'utf8'))
       .join('\n');
     const untouched = (await ownFamilies()).filter(

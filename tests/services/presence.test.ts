@@ -259,6 +259,7 @@ class FakeConnection implements Connection {
   readonly origin = '';
   readonly isAcknowledging = false;
   readonly isOpen = true;
+  readonly unsentBytes = 0;
   readonly transport = wire;
   readonly frames: Frame[] = [];
 

@@ -106,6 +106,7 @@ class RecordingConnection implements Connection {
   readonly caller: Connection['caller'];
   readonly origin = '';
   readonly transport = transport;
+  readonly unsentBytes = 0;
   readonly isAcknowledging: boolean;
   readonly events: string[] = [];
   readonly #received = new Map<string, number[]>();

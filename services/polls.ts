@@ -1,0 +1,43 @@
+/**
+ * Polling clients of Socket.IO take the answer of a poll before they poll again. One that does not is made to: otherwise
+ * each poll would carry away what waits in its connection, and the bound of what waits would never be met.
+ */
+import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { EngineRequest, EngineServer } from './engine-door';
+import type { EngineConnection } from './socket-connection';
+
+const answers = new WeakMap<EngineConnection, ServerResponse>();
+const polls = new WeakSet<ServerResponse>();
+
+/** Is this the answer of a poll? Then its bytes count for its connection. */
+export function isPoll(response: ServerResponse): boolean {
+  return polls.has(response);
+}
+
+/** Bytes of the last poll's answer that are not taken yet. */
+export function untakenBytesOfPoll(engine: EngineConnection): number {
+  return answers.get(engine)?.writableLength ?? 0;
+}
+
+/** A middleware of Engine.IO. */
+export function pollInTurn({ clients }: Pick<EngineServer, 'clients'>) {
+  return (request: IncomingMessage, response: unknown, next: () => void): void => {
+    const { sid = '' } = (request as EngineRequest)._query ?? {};
+    const engine = Object.hasOwn(clients, sid) ? clients[sid] : undefined;
+    // To an upgrade Engine.IO gives a stand-in.
+    if (engine === undefined || request.method !== 'GET' || !(response instanceof ServerResponse)) {
+      next();
+      return;
+    }
+    const proceed = () => {
+      // Engine.IO would wait for the end of a request that has ended.
+      if (response.closed) return;
+      answers.set(engine, response);
+      polls.add(response);
+      next();
+    };
+    const before = answers.get(engine);
+    if (before === undefined || before.closed) proceed();
+    else before.once('close', proceed);
+  };
+}
