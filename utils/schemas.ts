@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { AUDIT_ACTIONS } from './audit';
 import { AppError, badField, type FieldError, refuseField } from './errors';
 import { isReservedEvent, REQUESTED_STATES, RESERVED_EVENTS } from './protocol';
-import { NAMED_TOPIC } from './topic-names';
+import { DOT_SEGMENTS, isDotSegment, NAMED_TOPIC, ownerOfPersonalTopic } from './topic-names';
 
 const MAX_NAME_LENGTH = 128;
 const MAX_EVENT_LENGTH = 64;
@@ -31,6 +31,8 @@ function isPlainText(text: string): boolean {
 
 const PLAIN_TEXT = 'must not contain control characters or lone surrogates';
 
+const NO_DOT_SEGMENT = 'must not be . or .., which no URL can carry';
+
 function shortText(maxLength: number) {
   return z
     .string()
@@ -40,16 +42,23 @@ function shortText(maxLength: number) {
     .meta({ pattern: WITHOUT_CONTROL_CHARACTERS.source });
 }
 
-/** The `sub` of a token: 1 to 128 characters without control characters. */
-export const userIdSchema = shortText(MAX_NAME_LENGTH);
+/** A name that may stand in a path. */
+function pathText(maxLength: number) {
+  return shortText(maxLength)
+    .refine((text) => !isDotSegment(text), NO_DOT_SEGMENT)
+    .meta({ pattern: WITHOUT_CONTROL_CHARACTERS.source, not: { enum: [...DOT_SEGMENTS] } });
+}
+
+/** The `sub` of a token: 1 to 128 characters without control characters, but not `.` or `..`. */
+export const userIdSchema = pathText(MAX_NAME_LENGTH);
 
 /** The name of a device: as a user id. */
-export const deviceSchema = shortText(MAX_NAME_LENGTH);
+export const deviceSchema = pathText(MAX_NAME_LENGTH);
 
 const typeSchema = shortText(MAX_NAME_LENGTH).meta({
   description: 'What kind of message it is, in the words of the sender.',
 });
-const idSchema = shortText(MAX_ID_LENGTH);
+const idSchema = pathText(MAX_ID_LENGTH);
 const eventSchema = shortText(MAX_EVENT_LENGTH)
   .refine((name) => !isReservedEvent(name), 'is a reserved event name')
   .meta({
@@ -213,33 +222,27 @@ export const createTopicSchema = z.object({ name: topicNameSchema, isPrivate: z.
 export const topicSchema = z.object({ name: topicNameSchema });
 export const inviteSchema = z.object({ name: topicNameSchema, userId: userIdSchema });
 export const addMemberSchema = z.object({ userId: userIdSchema.optional() });
-export const typingSchema = z.object({
-  topic: z
-    .string()
-    .min(1)
-    .max(MAX_NAME_LENGTH + 1),
-  typing: z.boolean(),
-});
+
+/** A topic as clients name it: `@<userId>`, `*`, or a named one. */
+export const anyTopicSchema = z
+  .string()
+  .min(1, 'must not be empty')
+  .max(MAX_NAME_LENGTH + 1, 'is too long')
+  .refine((topic) => !isDotSegment(ownerOfPersonalTopic(topic) ?? topic), NO_DOT_SEGMENT)
+  .meta({ not: { enum: DOT_SEGMENTS.flatMap((segment) => [segment, `@${segment}`]) } });
+
+export const typingSchema = z.object({ topic: anyTopicSchema, typing: z.boolean() });
 
 export const echoMessageSchema = z.object({ message: dataSchema });
 export const echoContentSchema = z.object({ content: dataSchema });
 
-export const ackSchema = z.object({ topic: z.string().min(1), seq: z.int().min(0) });
+export const ackSchema = z.object({ topic: anyTopicSchema, seq: z.int().min(0) });
 export const historySchema = z.object({
-  topic: z
-    .string()
-    .min(1)
-    .max(MAX_NAME_LENGTH + 1),
+  topic: anyTopicSchema,
   after: z.int().min(0).optional(),
   before: z.int().min(1).optional(),
   limit: z.int().min(1).max(MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
 });
-
-/** A topic as clients name it: one's own personal topic, `*`, or a named one. */
-export const anyTopicSchema = z
-  .string()
-  .min(1, 'must not be empty')
-  .max(MAX_NAME_LENGTH + 1, 'is too long');
 
 const MAX_STATE_IDS = 1_000;
 const stateSchema = z.enum(REQUESTED_STATES, `must be one of ${REQUESTED_STATES.join(', ')}`);
@@ -315,15 +318,11 @@ export function assertMessageSize(path: string, data: unknown, maxBytes: number)
 }
 
 /** Frames of the plain endpoint, in the words of the ancestors. */
-const targetSchema = z
-  .string()
-  .min(1, 'must not be empty')
-  .max(MAX_NAME_LENGTH + 1, 'is too long');
 export const plainTopicSchema = z.object({ topic_name: topicNameSchema });
 export const plainCreateSchema = z.object({ topic_name: topicNameSchema, is_private: z.boolean().optional() });
 export const plainInviteSchema = z.object({ topic_name: topicNameSchema, username: userIdSchema });
 export const plainMessageSchema = z
-  .object({ topic_name: targetSchema, content: nestedSchema.optional(), data: dataSchema.optional() })
+  .object({ topic_name: anyTopicSchema, content: nestedSchema.optional(), data: dataSchema.optional() })
   .refine(({ content: text, data }) => text !== undefined || data !== undefined, {
     path: ['content'],
     message: 'is required',

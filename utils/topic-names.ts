@@ -38,6 +38,16 @@ export function isNamedTopic(text: string): boolean {
   return NAMED_TOPIC.test(text);
 }
 
+/**
+ * Segments of a path that every URL parser takes out, encoded or not (`%2e` is `.` to it): a request that names one
+ * arrives at another route, so nothing that is named in a path may be called so.
+ */
+export const DOT_SEGMENTS = ['.', '..'] as const;
+
+export function isDotSegment(text: string): boolean {
+  return text === '.' || text === '..';
+}
+
 /** Whom a topic is for, as metrics and traces tell it: its name would name a person. */
 export type Destination = 'user' | 'topic' | 'broadcast';
 

@@ -207,12 +207,9 @@ describe.each([
     await expectRefused(service, () => service.exchange(request(id)), badRequest(path));
   });
 
-  it.each(['unknown', '__proto__', 'constructor', '..', '%2e%2e', 'a%2Fb', '%F0%9F%98%80'])(
-    'finds nothing under %s',
-    async (id) => {
-      await expectRefused(service, () => service.exchange(request(id)), notFound);
-    },
-  );
+  it.each(['unknown', '__proto__', 'constructor', 'a%2Fb', '%F0%9F%98%80'])('finds nothing under %s', async (id) => {
+    await expectRefused(service, () => service.exchange(request(id)), notFound);
+  });
 
   itLeftNothingBehind(service);
 });
