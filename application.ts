@@ -17,6 +17,7 @@ import { createInboxOperations } from './handlers/inbox';
 import { createMessageChangeOperations } from './handlers/messages';
 import { createPresenceOperations } from './handlers/presence';
 import { createRevocationOperations } from './handlers/revocation';
+import { createRights } from './handlers/rights';
 import { createScheduleOperations } from './handlers/schedule';
 import { createSending } from './handlers/sending';
 import { createTopicOperations } from './handlers/topics';
@@ -178,7 +179,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     sessions.disconnect(userId, code, options);
   const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
-  const sending = createSending({ delivery, store, clock, maxMessageBytes });
+  const rights = createRights(config);
+  const sending = createSending({ delivery, store, clock, maxMessageBytes, rights });
   const isAnyMemberOnline = createMemberLookup({ delivery, cluster, store, roster, logger });
   const messages = createMessageOperations({
     roster,
@@ -189,6 +191,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     disconnect,
     isAnyMemberOnline,
     live,
+    rights,
   });
   const topics = createTopicOperations({
     store,
@@ -196,13 +199,14 @@ export async function createApplication(config: Config, overrides: Overrides = {
     clock,
     maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
     audit,
-    follow: (userId, topic, start) => sessions.follow(userId, topic, start),
+    rights,
+    follow: (userId, topic, start, invitation) => sessions.follow(userId, topic, start, invitation),
     unfollow: (userId, topic) => sessions.unfollow(userId, topic),
   });
-  const lobby = createPresenceOperations({ presence, typing, delivery, store, isPublic: config.PRESENCE_PUBLIC });
+  const lobby = createPresenceOperations({ presence, typing, delivery, store, rights });
   const inbox = createInboxOperations({ store, delivery });
   const { assertSize } = sending;
-  const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize, audit });
+  const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize, audit, rights });
   const schedule = createScheduleOperations(store, audit);
   const users = createUserDataOperations({ store, cursors, sessions, clock, audit });
   const revocation = createRevocationOperations({ revocations, clock, audit });
@@ -214,6 +218,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     clock,
     sessions,
     tokens,
+    presence,
+    rights,
     maxMessageBytes,
     disconnect,
   });

@@ -67,7 +67,10 @@ async function handleMessage(
   if (hasField(payload, 'to')) return (await messages.directMessage(caller, payload)).answer;
   if (hasField(payload, 'topic')) {
     if (typeof topic !== 'string') throw badField('topic', 'expected a string');
-    if (topic.startsWith('@')) return (await messages.directMessage(caller, { ...payload, to: topic.slice(1) })).answer;
+    if (topic.startsWith('@')) {
+      const message = { ...payload, to: topic.slice(1) };
+      return inWords(PERSON_FIELDS, async () => (await messages.directMessage(caller, message)).answer);
+    }
     return inWords(EVENT_FIELDS, async () => {
       await topics.assertMayWrite(caller, topic, { isServiceAllowed: false });
       return (await messages.messageTopic(caller, topic, payload)).answer;
@@ -90,6 +93,7 @@ function fieldOf(payload: unknown, name: string): unknown {
 
 /** What the operations call fields, and what clients call them. */
 const EVENT_FIELDS = new Map([['name', 'topic']]);
+const PERSON_FIELDS = new Map([['to', 'topic']]);
 const FRAME_FIELDS = new Map([
   ['name', 'topic_name'],
   ['isPrivate', 'is_private'],
@@ -163,7 +167,7 @@ async function sendPlain(
   { messages, topics }: Pick<SocketOperations, 'messages' | 'topics'>,
 ): Promise<object> {
   const { topic_name: target, content } = parseInput(plainMessageSchema, frame);
-  const recipient = await topics.resolve(caller, target);
+  const recipient = await inWords(FRAME_FIELDS, () => topics.resolve(caller, target));
   if ('userId' in recipient) parseField('topic_name', userIdSchema, recipient.userId);
   const message = content === undefined ? frame : { type: 'chat', ...frame, data: { content } };
   if (content !== undefined) messages.assertSize('content', message.data);

@@ -5,14 +5,13 @@ import type { Guards } from './guards/guards';
 import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
-export function scheduleRoutes(schedule: ScheduleOperations, { authenticated, authorize }: Guards): Route[] {
+export function scheduleRoutes(schedule: ScheduleOperations, { authenticated }: Guards): Route[] {
   return [
     {
       method: 'get',
       path: '',
       handlers: [
         ...authenticated,
-        authorize('send'),
         async (request, response) => answer(response, await schedule.list(callerOf(request), request.query)),
       ],
     },
@@ -21,7 +20,6 @@ export function scheduleRoutes(schedule: ScheduleOperations, { authenticated, au
       path: '/:id',
       handlers: [
         ...authenticated,
-        authorize('send'),
         async (request, response) =>
           answer(
             response,

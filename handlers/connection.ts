@@ -1,6 +1,7 @@
 /** The operations of one's own connection: acknowledge, history, echo, ping, logout. */
 import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
+import type { Presence } from '../services/presence';
 import type { Sessions } from '../services/sessions';
 import type { Store } from '../services/storage/contract';
 import type { Tokens } from '../services/tokens';
@@ -18,6 +19,7 @@ import {
   refreshSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, isStateTopic, personalTopic } from '../utils/topic-names';
+import type { Rights } from './rights';
 
 export interface ConnectionParts {
   readonly delivery: Delivery;
@@ -25,6 +27,8 @@ export interface ConnectionParts {
   readonly clock: Clock;
   readonly sessions: Sessions;
   readonly tokens: Pick<Tokens, 'prepare' | 'verify'>;
+  readonly presence: Pick<Presence, 'unwatch'>;
+  readonly rights: Pick<Rights, 'mayWatch'>;
   /** Largest `data` of a message: UTF-8 bytes of its JSON. It bounds echoes too. */
   readonly maxMessageBytes: number;
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
@@ -33,7 +37,7 @@ export interface ConnectionParts {
 export type ConnectionOperations = ReturnType<typeof createConnectionOperations>;
 
 export function createConnectionOperations(parts: ConnectionParts) {
-  const { delivery, store, clock, sessions, tokens, maxMessageBytes, disconnect } = parts;
+  const { delivery, store, clock, sessions, tokens, presence, rights, maxMessageBytes, disconnect } = parts;
 
   /** Records that this device has everything of a topic up to `seq`. */
   function acknowledge(connection: Connection, input: unknown): Record<string, never> {
@@ -99,6 +103,8 @@ export function createConnectionOperations(parts: ConnectionParts) {
     await tokens.prepare(token);
     const caller = tokens.verify(token);
     sessions.refresh(connection, caller);
+    // What an earlier token allowed ends with it.
+    if (!rights.mayWatch(caller)) presence.unwatch(connection);
     return { expiresAt: caller.expiresAt === undefined ? null : toIsoTime(caller.expiresAt * 1000) };
   }
 

@@ -17,7 +17,8 @@ import {
   receiptsQuerySchema,
   updateMessageSchema,
 } from '../utils/schemas';
-import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import { BROADCAST_TOPIC, isNamedTopic, personalTopic } from '../utils/topic-names';
+import type { Rights } from './rights';
 import type { Sending } from './sending';
 
 export interface MessageChangeParts {
@@ -26,6 +27,7 @@ export interface MessageChangeParts {
   readonly cursors: Cursors;
   readonly assertSize: Sending['assertSize'];
   readonly audit: Pick<Audit, 'note'>;
+  readonly rights: Pick<Rights, 'assertMaySay'>;
 }
 
 export interface MessageAnswer {
@@ -58,8 +60,13 @@ interface Change {
 const MAX_RECEIPTS = 1_000;
 const CURSOR_KIND = 'receipts';
 
-export function createMessageChangeOperations({ store, delivery, cursors, assertSize, audit }: MessageChangeParts) {
-  /** Replaces `data`. Who is away never sees what it was. For the sender, or scope `admin`. */
+export function createMessageChangeOperations(parts: MessageChangeParts) {
+  const { store, delivery, cursors, assertSize, audit, rights } = parts;
+
+  /**
+   * Replaces `data`. Who is away never sees what it was. For the sender, who must be allowed to say it now, or scope
+   * `admin`.
+   */
   async function update(
     requester: Requester,
     id: string,
@@ -68,6 +75,8 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
     const { data } = parseInput(updateMessageSchema, input.body);
     assertSize('data', data);
     const message = await resolve(requester, id, parseInput(messageQuerySchema, input.query).from);
+    rights.assertMaySay(requester, message);
+    await assertStillThere(requester, message);
     return told(requester, { action: 'update', message, entries: await store.update(message, data, requester.userId) });
   }
 
@@ -90,6 +99,7 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
     const { limit = MAX_RECEIPTS, cursor, from } = parseInput(receiptsQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, z.string(), cursor);
     const message = await resolve(caller, id, from);
+    await assertStillThere(caller, message);
     // What was acknowledged a moment ago is still in memory.
     delivery.collectPositions();
     await cursors.flush();
@@ -119,6 +129,15 @@ export function createMessageChangeOperations({ store, delivery, cursors, assert
     for (const other of ofSender) {
       if (await mayRead(caller, other)) throw new AppError('forbidden', 'Only the sender of the message may do this.');
     }
+    throw noMessage();
+  }
+
+  /** What people have said in a topic is out of their hands once they are not in it; they may only take it back. */
+  async function assertStillThere(caller: Caller, { topic: name }: Message): Promise<void> {
+    if (!isNamedTopic(name) || holdsScope(caller, 'send')) return;
+    const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
+    if (isMember && topic !== undefined) return;
+    if (topic?.isPrivate === false) throw new AppError('not_a_member', `Only members of ${name} may do this.`);
     throw noMessage();
   }
 

@@ -8,6 +8,7 @@ import { keyedId, newId } from '../utils/ids';
 import type { Caller } from '../utils/jwt';
 import { assertMessageSize, MAX_AHEAD_SECONDS } from '../utils/schemas';
 import { ownerOfPersonalTopic } from '../utils/topic-names';
+import type { Rights } from './rights';
 
 /** Who sends. */
 export interface Sender extends Caller {
@@ -62,6 +63,7 @@ export interface SendingParts {
   readonly clock: Clock;
   /** Largest `data` of a message: UTF-8 bytes of its JSON. */
   readonly maxMessageBytes: number;
+  readonly rights: Pick<Rights, 'assertMaySay'>;
 }
 
 export type Sending = ReturnType<typeof createSending>;
@@ -70,11 +72,12 @@ export type Sending = ReturnType<typeof createSending>;
 const MAX_PAST_MS = 60_000;
 const MAX_AHEAD_MS = MAX_AHEAD_SECONDS * 1_000;
 
-export function createSending({ delivery, store, clock, maxMessageBytes }: SendingParts) {
+export function createSending({ delivery, store, clock, maxMessageBytes, rights }: SendingParts) {
   /**
    * Stores and emits a message, or keeps it until its time. Its size was checked before: once, however many
    * recipients there are.
-   * @throws AppError `bad_request` naming an option, `idempotency_conflict`, `store_…`.
+   * @throws AppError `bad_request` naming an option, `insufficient_scope`, `direct_messages_off`,
+   * `idempotency_conflict`, `store_…`.
    */
   function send(sender: Sender, topic: string, content: Content): Promise<Receipt> {
     return inSendSpan(topic, async (describe) => {
@@ -86,6 +89,7 @@ export function createSending({ delivery, store, clock, maxMessageBytes }: Sendi
 
   async function sendNow(sender: Sender, topic: string, content: Content): Promise<Receipt> {
     const now = clock.now();
+    rights.assertMaySay(sender, { topic, ...content });
     assertOptionsFit(topic, content);
     const { sendAt, expiresAt } = timesOf(content, now);
     const draft = draftOf(sender, { topic, content, now, expiresAt });

@@ -5,7 +5,7 @@ import type { Joined, Member, Store, Topic } from '../services/storage/contract'
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
-import { toListedMessage } from '../utils/protocol';
+import { type Invitation, toListedMessage } from '../utils/protocol';
 import {
   addMemberSchema,
   createTopicSchema,
@@ -18,6 +18,7 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { isNamedTopic } from '../utils/topic-names';
+import type { Rights } from './rights';
 
 export interface TopicParts {
   readonly store: Store;
@@ -25,8 +26,9 @@ export interface TopicParts {
   readonly clock: Clock;
   readonly maxTopicsPerUser: number;
   readonly audit: Pick<Audit, 'carryOut'>;
-  /** Lets the user's connections follow a topic from `start` on. */
-  readonly follow: (userId: string, topic: string, start: number) => void;
+  readonly rights: Pick<Rights, 'assertMayCreateTopics'>;
+  /** Lets the user's connections follow a topic from `start` on, and tells them who has added the user. */
+  readonly follow: (userId: string, topic: string, start: number, invitation?: Invitation) => void;
   readonly unfollow: (userId: string, topic: string) => void;
 }
 
@@ -35,14 +37,25 @@ export interface TopicAnswer extends Topic {
   readonly isMember: boolean;
 }
 
+export interface JoinedAnswer {
+  readonly name: string;
+  readonly userId: string;
+}
+
 export type TopicOperations = ReturnType<typeof createTopicOperations>;
 
 export function createTopicOperations(parts: TopicParts) {
   const { store, clock, maxTopicsPerUser } = parts;
 
-  /** Creates a topic; the caller owns it and is its first member. @throws AppError `topic_taken`, `too_many_topics`. */
+  /**
+   * Creates a topic; the caller owns it and is its first member.
+   * @throws AppError `topic_creation_off`, `name_taken`, `topic_taken`, `too_many_topics`.
+   */
   async function create(caller: Caller, input: unknown): Promise<TopicAnswer> {
     const { name, isPrivate = false } = parseInput(createTopicSchema, input);
+    parts.rights.assertMayCreateTopics(caller);
+    // What is said to a person under this name must not reach the topic.
+    if (await isKnownUser(name)) throw refuseField('name_taken', 'name', `is the name of a user`);
     const topic = { name, isPrivate, owner: caller.userId, createdAt: toIsoTime(clock.now()) };
     const created = await store.createTopic(topic, maxTopicsPerUser);
     if (created.outcome === 'taken') throw refuseField('topic_taken', 'name', `there is a topic ${name} already`);
@@ -93,33 +106,33 @@ export function createTopicOperations(parts: TopicParts) {
   }
 
   /** Makes the caller a member of a public topic. Once more changes nothing. */
-  async function join(caller: Caller, input: unknown): Promise<{ name: string; userId: string }> {
+  async function join(caller: Caller, input: unknown): Promise<JoinedAnswer> {
     const { name } = parseInput(topicSchema, input);
-    await visible(caller, name);
-    return enter(name, caller.userId);
+    return enter(await visible(caller, name), caller.userId);
   }
 
   /** Makes somebody else a member. @throws AppError `not_a_member` when the caller is none. */
-  async function invite(caller: Caller, input: unknown): Promise<{ name: string; userId: string }> {
+  async function invite(caller: Caller, input: unknown): Promise<JoinedAnswer> {
     const { name, userId } = parseInput(inviteSchema, input);
-    await visible(caller, name);
+    const topic = await visible(caller, name);
     if (!holdsScope(caller, 'admin')) await assertMember(caller, name);
-    return enter(name, userId);
+    return userId === caller.userId ? enter(topic, userId) : enter(topic, userId, caller.userId);
   }
 
   /** An empty body joins, `{userId}` invites. */
-  async function addMember(caller: Caller, name: string, body: unknown): Promise<{ name: string; userId: string }> {
+  async function addMember(caller: Caller, name: string, body: unknown): Promise<JoinedAnswer> {
     const { userId } = parseInput(addMemberSchema, body);
     return userId === undefined || userId === caller.userId ? join(caller, { name }) : invite(caller, { name, userId });
   }
 
-  async function enter(name: string, userId: string): Promise<{ name: string; userId: string }> {
+  /** @param by who has added the user; absent: the user did. */
+  async function enter({ name, isPrivate }: Topic, userId: string, by?: string): Promise<JoinedAnswer> {
     const joined = await store.addMember(name, { userId, joinedAt: toIsoTime(clock.now()) }, maxTopicsPerUser);
-    admit(userId, name, joined);
+    admit(userId, name, joined, by === undefined ? undefined : { isPrivate, by });
     return { name, userId };
   }
 
-  function admit(userId: string, name: string, joined: Joined): void {
+  function admit(userId: string, name: string, joined: Joined, invitation?: Invitation): void {
     if (joined.outcome === 'no_topic') throw noTopic();
     if (joined.outcome === 'too_many') {
       throw new AppError(
@@ -127,7 +140,7 @@ export function createTopicOperations(parts: TopicParts) {
         `The user is in as many topics as MAX_TOPICS_PER_USER allows: ${maxTopicsPerUser}.`,
       );
     }
-    if (joined.outcome === 'joined') parts.follow(userId, name, joined.start);
+    if (joined.outcome === 'joined') parts.follow(userId, name, joined.start, invitation);
   }
 
   /** Ends the caller's membership. @throws AppError `owner_cannot_leave`, `not_found` for who is no member. */
@@ -174,26 +187,43 @@ export function createTopicOperations(parts: TopicParts) {
   }
 
   /**
-   * Whom a plain client means by `topic_name`: a topic that it is in, else the user of that name.
-   * @throws AppError `not_a_member` when it is a public topic that the caller is not in.
+   * Whom a plain client means by `topic_name`: `@name` is the user, `#name` the topic. A bare name is a topic that the
+   * caller is in, else the user.
+   * @throws AppError `ambiguous_name` when it may be either, `not_a_member` when it is a public topic that the caller
+   * is not in, `not_found` when `#name` is none.
    */
   async function resolve(caller: Caller, target: string): Promise<{ topic: string } | { userId: string }> {
     if (target.startsWith('@')) return { userId: target.slice(1) };
-    const topic = isNamedTopic(target) ? await store.topic(target) : undefined;
-    if (topic === undefined) return { userId: target };
-    if (await store.isMember(target, caller.userId)) return { topic: target };
-    if (!topic.isPrivate) throw notAMember(target);
+    if (target.startsWith('#')) {
+      const name = target.slice(1);
+      await assertMayWrite(caller, name, { isServiceAllowed: false });
+      return { topic: name };
+    }
+    if (!isNamedTopic(target)) return { userId: target };
+    const [found, isKnown] = await Promise.all([look(caller, target), isKnownUser(target)]);
+    if (found.isMember && isKnown) throw ambiguousName(target);
+    if (found.isMember) return { topic: target };
+    if (found.topic?.isPrivate === false) throw notAMember(target);
     // A private topic is not there for others: the name is that of a user.
     return { userId: target };
   }
 
   /** A private topic is not there for who is not in it: 404, not 403, tells nothing. */
   async function visible(caller: Caller, name: string): Promise<Topic> {
-    const topic = await store.topic(parseName(name));
-    if (topic === undefined) throw noTopic();
-    const isHidden = topic.isPrivate && !holdsScope(caller, 'admin') && !(await store.isMember(name, caller.userId));
-    if (isHidden) throw noTopic();
+    const { topic, isMember } = await look(caller, parseName(name));
+    if (topic === undefined || (topic.isPrivate && !isMember && !holdsScope(caller, 'admin'))) throw noTopic();
     return topic;
+  }
+
+  /** Asks the same, and takes as long, whether there is such a topic or not. */
+  async function look(caller: Caller, name: string): Promise<{ topic: Topic | undefined; isMember: boolean }> {
+    const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
+    return { topic, isMember: topic !== undefined && isMember };
+  }
+
+  /** Has a user of this name ever connected? */
+  async function isKnownUser(name: string): Promise<boolean> {
+    return (await store.user(name)) !== undefined;
   }
 
   async function assertMember(caller: Caller, name: string): Promise<void> {
@@ -228,6 +258,10 @@ function assertOwner(caller: Caller, topic: Topic): void {
 
 function noTopic(): AppError {
   return refuseField('not_found', 'name', 'there is no such topic');
+}
+
+function ambiguousName(name: string): AppError {
+  return refuseField('ambiguous_name', 'topic_name', `is a topic and a user, say #${name} or @${name}`);
 }
 
 function notAMember(name: string): AppError {

@@ -22,6 +22,7 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import type { Rights } from './rights';
 import type { Content, Receipt, Sender, Sending, Sent } from './sending';
 
 export interface MessageParts {
@@ -33,6 +34,7 @@ export interface MessageParts {
   readonly cursors: Cursors;
   readonly clock: Clock;
   readonly sending: Sending;
+  readonly rights: Pick<Rights, 'maySeePresence'>;
   readonly audit: Pick<Audit, 'carryOut'>;
   /** Closes the sockets of a user. @returns how many. */
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
@@ -45,11 +47,13 @@ export interface SendAnswer {
   readonly id: string;
   readonly topic: string;
   readonly seq?: number;
-  /** Is the recipient, or for a broadcast anybody, online now? */
-  readonly connected: boolean;
+  /** Is the recipient, or for a broadcast anybody, online now? Absent for who may not know. */
+  readonly connected?: boolean;
   /** Do live frames reach all nodes at once? One node: always. */
   readonly live: Live;
 }
+
+type Reach = Pick<SendAnswer, 'connected' | 'live'>;
 
 /** What the sender of a message with `sendAt` or `delay` is told. */
 export interface ScheduledSendAnswer {
@@ -113,10 +117,11 @@ export function createMessageOperations(parts: MessageParts) {
     const content = parseInput(contentSchema, input);
     assertSize('data', content.data);
     const receipt = await send(sender, topic, content);
-    return toAnswer(`Message sent to topic ${topic}`, receipt, {
-      connected: await parts.isAnyMemberOnline(topic),
-      live: parts.live(),
-    });
+    return toAnswer(
+      `Message sent to topic ${topic}`,
+      receipt,
+      await reachOf(sender, () => parts.isAnyMemberOnline(topic)),
+    );
   }
 
   /** Sends a payload under an event name, as an ancestor's gateway did. It is kept for who is away all the same. */
@@ -161,10 +166,13 @@ export function createMessageOperations(parts: MessageParts) {
   ): Promise<Sent<SendAnswer | ScheduledSendAnswer>> {
     assertSize('data', content.data);
     const receipt = await send(sender, personalTopic(userId), content);
-    return toAnswer(`Message sent to user ${userId}`, receipt, {
-      connected: roster.isOnline(userId),
-      live: parts.live(),
-    });
+    return toAnswer(`Message sent to user ${userId}`, receipt, await reachOf(sender, () => roster.isOnline(userId)));
+  }
+
+  /** Who may not know who is online is not told of the recipient either. */
+  async function reachOf(sender: Sender, isConnected: () => boolean | Promise<boolean>): Promise<Reach> {
+    const live = parts.live();
+    return parts.rights.maySeePresence(sender) ? { connected: await isConnected(), live } : { live };
   }
 
   /**
@@ -209,7 +217,8 @@ export function createMessageOperations(parts: MessageParts) {
     assertSize('data', content.data);
     const receipt = await send(sender, BROADCAST_TOPIC, content);
     const recipients = roster.userCount;
-    const sent = toAnswer('Message broadcast', receipt, { connected: recipients > 0, recipients, live: parts.live() });
+    const reach = await reachOf(sender, () => recipients > 0);
+    const sent = toAnswer('Message broadcast', receipt, { ...reach, recipients });
     return sent.isScheduled ? sent : { ...sent, account: { ...sent.account, count: recipients } };
   }
 
@@ -282,11 +291,11 @@ function toFailure(userId: string, thrown: unknown): RecipientResult {
 }
 
 /** What the sender is told: where the message stands, or when it will be sent. */
-function toAnswer<Reach extends { readonly connected: boolean; readonly live: Live }>(
+function toAnswer<Known extends Reach>(
   message: string,
   { id, topic, seq, scheduledFor, isRepeated }: Receipt,
-  reach: Reach,
-): Sent<(SendAnswer & Reach) | ScheduledSendAnswer> {
+  reach: Known,
+): Sent<(SendAnswer & Known) | ScheduledSendAnswer> {
   const account = { target: topic, messageId: id, count: 1 };
   if (scheduledFor !== undefined) {
     const answer = { success: true, message: 'Message scheduled', id, topic, scheduledFor } as const;

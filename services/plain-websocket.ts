@@ -261,7 +261,8 @@ export class PlainWebSocketService implements UpgradeTaker {
 
   #countBadFrames(peer: Peer, connection: PlainConnection, reply: EventReply): void {
     if (reply.ok) peer.badFrames = 0;
-    else if (reply.error.status === 400) peer.badFrames += 1;
+    // A name that others have made ambiguous is no bad frame.
+    else if (reply.error.status === 400 && reply.error.code !== 'ambiguous_name') peer.badFrames += 1;
     if (peer.badFrames < MAX_BAD_FRAMES_IN_A_ROW) return;
     this.parts.sessions.end(connection, 'bad_frames', `${MAX_BAD_FRAMES_IN_A_ROW} bad frames in a row.`);
   }

@@ -4,11 +4,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { type Clock, type Timer, toIsoTime } from '../utils/clock';
-import type { ClusterFrame } from '../utils/cluster-protocol';
+import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
 import { AppError, ERROR_KINDS, type Problem, refuseField, toProblem } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
-import type { Closing, ClosingCode } from '../utils/protocol';
+import type { Closing, ClosingCode, Invitation } from '../utils/protocol';
 import type { Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
@@ -96,14 +96,16 @@ export class Sessions {
     void this.#catchUp(connection, () => delivery.attach(connection));
   }
 
-  /** Lets the connections of a user, on all nodes, follow a topic that the user has joined. */
-  follow(userId: string, topic: string, start: number): void {
-    this.#followHere(userId, topic, start);
-    this.parts.cluster.tell({ kind: 'follow', userId, topic, start });
+  /** Lets the connections of a user, on all nodes, follow a topic that the user has joined, or was added to. */
+  follow(userId: string, topic: string, start: number, invitation?: Invitation): void {
+    const followed = { userId, topic, start, ...(invitation === undefined ? {} : { invitation }) };
+    this.#followHere(followed);
+    this.parts.cluster.tell({ kind: 'follow', ...followed });
   }
 
-  #followHere(userId: string, topic: string, start: number): void {
+  #followHere({ userId, topic, start, invitation }: Omit<FrameOf<'follow'>, 'kind'>): void {
     for (const connection of this.parts.connections.ofUser(userId)) {
+      if (invitation !== undefined) connection.send('topic:joined', { name: topic, ...invitation });
       void this.#catchUp(connection, () => this.parts.delivery.follow(connection, topic, start));
     }
   }
@@ -141,7 +143,7 @@ export class Sessions {
 
   /** Does what another node asks for. */
   receive(frame: ClusterFrame): void {
-    if (frame.kind === 'follow') this.#followHere(frame.userId, frame.topic, frame.start);
+    if (frame.kind === 'follow') this.#followHere(frame);
     else if (frame.kind === 'unfollow') this.#unfollowHere(frame.userId, frame.topic);
     else if (frame.kind === 'disconnect') this.#disconnectHere(frame.userId, frame.code, frame);
     else if (frame.kind === 'renew') this.#renewHere(frame.userId);

@@ -35,10 +35,15 @@ interface Client {
   close(): void;
 }
 
+interface User {
+  readonly device?: string;
+  readonly scope?: string;
+}
+
 /** One endpoint: how its clients come in, and the words in which they ask for the same. */
 interface Endpoint<OneClient extends Client> {
   readonly name: 'socketIo' | 'plain';
-  readonly connect: (service: TestService, userId: string, device?: string) => Promise<OneClient>;
+  readonly connect: (service: TestService, userId: string, user: User) => Promise<OneClient>;
   readonly words: {
     readonly send: (userId: string, message: object) => readonly [string, object];
     readonly say: (topic: string, message: object) => readonly [string, object];
@@ -58,7 +63,7 @@ interface Endpoint<OneClient extends Client> {
 
 const SOCKET_IO: Endpoint<TestClient> = {
   name: 'socketIo',
-  connect: (service, userId, device) => service.connect(userId, device === undefined ? {} : { device }),
+  connect: (service, userId, user) => service.connect(userId, user),
   words: {
     send: (to, message) => ['message', { to, ...message }],
     say: (topic, message) => ['message', { topic, ...message }],
@@ -81,7 +86,7 @@ function isFromService({ event }: Received): boolean {
 
 const PLAIN: Endpoint<PlainClient> = {
   name: 'plain',
-  connect: ({ url }, userId, device) => connectPlain(url, userId, { device }),
+  connect: ({ url }, userId, user) => connectPlain(url, userId, user),
   words: {
     send: (userId, message) => ['message', { topic_name: `@${userId}`, ...message }],
     say: (topic_name, message) => ['message', { topic_name, ...message }],
@@ -115,8 +120,8 @@ class Checked<OneClient extends Client> {
     return new Checked(endpoint, service, await AsyncApi.of(service.url, endpoint.name));
   }
 
-  async connect(userId: string, device?: string): Promise<OneClient> {
-    const client = await this.endpoint.connect(this.service, userId, device);
+  async connect(userId: string, user: User = {}): Promise<OneClient> {
+    const client = await this.endpoint.connect(this.service, userId, user);
     this.#clients.push(client);
     await client.next('sync:done');
     return client;
@@ -161,8 +166,8 @@ async function goThrough<OneClient extends Client>(endpoint: Endpoint<OneClient>
   const { service } = checked;
   const { words } = endpoint;
   const { api } = service;
-  const anna = await checked.connect('anna', 'phone');
-  const laptop = await checked.connect('anna', 'laptop');
+  const anna = await checked.connect('anna', { device: 'phone' });
+  const laptop = await checked.connect('anna', { device: 'laptop' });
   const ben = await checked.connect('ben');
   const chat = { type: 'chat', data: { text: 'one' } };
 
@@ -177,7 +182,8 @@ async function goThrough<OneClient extends Client>(endpoint: Endpoint<OneClient>
   await checked.ask(ben, ...words.send('anna', { ...chat, id: 'm1' }));
   await checked.ask(ben, ...words.send('anna', { ...chat, persist: false }));
   await checked.ask(ben, ...words.send('anna', { ...chat, delay: 60 }));
-  await checked.ask(ben, ...words.send('anna', { ...chat, event: 'offer' }));
+  const shop = await checked.connect('shop', { scope: 'send' });
+  await checked.ask(shop, ...words.send('anna', { ...chat, event: 'offer' }));
   await anna.next('offer');
   await checked.ask(anna, 'ack', { topic: '@anna', seq: 1 });
   await checked.ask(anna, 'state', { state: 'read', ids: ['m1'] });
@@ -209,6 +215,9 @@ async function goThrough<OneClient extends Client>(endpoint: Endpoint<OneClient>
   await checked.ask(anna, ...words.create('news'));
   await checked.ask(ben, ...words.join('news'));
   await checked.ask(anna, ...words.invite('news', 'carl'));
+  const added = await checked.connect('dan');
+  await checked.ask(anna, ...words.invite('news', 'dan'));
+  await added.next('topic:joined');
   await checked.ask(anna, ...words.say('news', chat));
   await checked.ask(anna, 'typing', { topic: 'news', typing: true });
   await ben.next('typing');

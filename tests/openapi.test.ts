@@ -126,8 +126,9 @@ class Checked {
   }
 
   /** Requests whose only fault is one that a guard looks for, for each route that has this guard. */
-  async askEach(code: string, asked: () => Asked): Promise<void> {
-    const guarded = this.openapi.routes.filter(({ operation }) => this.openapi.codesOf(operation).includes(code));
+  async askEach(code: string, asked: () => Asked, except: readonly string[] = []): Promise<void> {
+    const having = this.openapi.routes.filter(({ operation }) => this.openapi.codesOf(operation).includes(code));
+    const guarded = having.filter(({ operation }) => !except.includes(operation.operationId));
     expect(guarded.length).toBeGreaterThan(10);
     for (const { method, path } of guarded) {
       const route = `${method} ${filledPath(path)}`;
@@ -193,7 +194,7 @@ describe('the answers of the service', () => {
     await checked.ask('POST /topics/news/members', 200, { body: { userId: 'user456' } });
     await checked.ask('GET /topics/news/members', 200);
     await checked.ask('POST /topics/news/messages', 200, {
-      token: USER,
+      token: testToken('user123', { scope: 'send' }),
       body: { type: 'chat', data: 1, event: 'said' },
     });
     await checked.ask('POST /topics/news/messages', 202, { body: { type: 'chat', data: 1, ...later } });
@@ -268,7 +269,9 @@ describe('the answers of the service', () => {
     const revoked = testToken('outcast');
     await checked.ask('POST /users/outcast/revoke', 200);
     await checked.askEach('token_revoked', () => ({ token: revoked }));
-    await checked.askEach('insufficient_scope', () => ({ token: testToken('somebody') }));
+    // There it depends on what is said.
+    const bySaying = ['sendToTopic', 'updateMessage'];
+    await checked.askEach('insufficient_scope', () => ({ token: testToken('somebody') }), bySaying);
     await checked.askEach('invalid_json', () => ({ body: '{' }));
     await checked.askEach('unsupported_media_type', () => ({ body: 'a', headers: { 'Content-Type': 'text/plain' } }));
     await checked.askEach('body_too_large', () => ({ body: `"${'a'.repeat(MAX_BODY_BYTES)}"` }));

@@ -52,7 +52,14 @@ const bodySchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('revoked'), revocation, question: z.string().exactOptional() }),
   /** So many connections were closed because of it. */
   z.object({ kind: z.literal('revoked-closed'), question: z.string(), closed: z.int().min(0) }),
-  z.object({ kind: z.literal('follow'), userId: z.string(), topic: z.string(), start: version }),
+  z.object({
+    kind: z.literal('follow'),
+    userId: z.string(),
+    topic: z.string(),
+    start: version,
+    /** Somebody else has added the user. */
+    invitation: z.object({ isPrivate: z.boolean(), by: z.string() }).exactOptional(),
+  }),
   z.object({ kind: z.literal('unfollow'), userId: z.string(), topic: z.string() }),
   /** The node is there, and has told so many changes of its users. */
   z.object({ kind: z.literal('beat'), version }),

@@ -55,6 +55,11 @@ function optional<Schema extends z.ZodType>(schema: Schema, about: string) {
   return variable(schema.optional(), { about });
 }
 
+/** What users may do to each other in development, and in production only where it is wanted. */
+function openUntilProduction(about: string) {
+  return optional(flag, `${about}; when not set: true in development, false in production`);
+}
+
 const MAX_INTERVAL_MS = 3_600_000;
 
 const variables = z.object({
@@ -114,7 +119,8 @@ const variables = z.object({
     'refuse',
     'what happens beyond MAX_CONNECTIONS_PER_USER',
   ),
-  MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that one user may be in'),
+  MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that one user may create and join'),
+  MAX_INVITED_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics to which others may add one user'),
   PING_INTERVAL_MS: withDefault(integer(100, MAX_INTERVAL_MS), '25000', 'time between heartbeats'),
   PING_TIMEOUT_MS: withDefault(integer(100, MAX_INTERVAL_MS), '20000', 'silence after a heartbeat that closes'),
   MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'HTTP body or socket frame'),
@@ -132,7 +138,11 @@ const variables = z.object({
     'open turns scopes off; refused in production',
   ),
   AUTH_ERROR_EVENT: withDefault(flag, 'false', 'tell refused sockets by the event `error` instead of connect_error'),
-  PRESENCE_PUBLIC: withDefault(flag, 'true', 'may every user watch the lobby? Else only with scope presence'),
+  DIRECT_MESSAGES: openUntilProduction('may users write to each other? Else only with scope send'),
+  TOPIC_CREATION: openUntilProduction('may users create topics? Else only with scope send'),
+  PRESENCE_PUBLIC: openUntilProduction(
+    'may every user see who is online, and watch the lobby? Else only with scope presence',
+  ),
   PRESENCE_GRACE_MS: withDefault(
     integer(0, MAX_INTERVAL_MS),
     '3000',
@@ -176,6 +186,10 @@ export type Config = Readonly<
   readonly isProduction: boolean;
   /** Under these names libraries print requests, with tokens: DEBUG asks for it. None in production. */
   readonly debugNames: readonly string[];
+  /** May users write to each other, create topics, see who is online? */
+  readonly DIRECT_MESSAGES: boolean;
+  readonly TOPIC_CREATION: boolean;
+  readonly PRESENCE_PUBLIC: boolean;
 };
 
 /** Every fault of the environment at once, a line each: `VARIABLE: what is expected`. Values are never shown. */
@@ -208,7 +222,15 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   const { STORE_URL, JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL, REDIS_URL, CORS_ORIGIN, ...rest } = parsed;
   const isProduction = rest.NODE_ENV === 'production';
   const store = locateStore(STORE_URL, rest.DATA_DIR);
-  return Object.freeze({ ...rest, tokenKey, store, redisUrl: REDIS_URL, corsOrigins, isProduction, debugNames });
+  const open = closedInProduction(parsed, isProduction);
+  const made = { tokenKey, store, redisUrl: REDIS_URL, corsOrigins, isProduction, debugNames };
+  return Object.freeze({ ...rest, ...open, ...made });
+}
+
+/** What users may do to each other: everything in development, nothing in production, unless it is set. */
+function closedInProduction(given: Variables, isProduction: boolean) {
+  const { DIRECT_MESSAGES = !isProduction, TOPIC_CREATION = !isProduction, PRESENCE_PUBLIC = !isProduction } = given;
+  return { DIRECT_MESSAGES, TOPIC_CREATION, PRESENCE_PUBLIC };
 }
 
 function locateStore(url: string | undefined, dataDirectory: string): StoreLocation {

@@ -83,6 +83,7 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
     .union([z.object({ userId, lastSeen: timeAnswer }), z.object({ users, lastSeen: timeAnswer })])
     .meta({ id: 'PresenceLeave' }),
   typing: z.object({ topic, userId, typing: z.boolean() }).meta({ id: 'TypingFrame' }),
+  'topic:joined': z.object({ name: z.string(), isPrivate: z.boolean(), by: userId }).meta({ id: 'TopicJoined' }),
   pong: z.object({ timestamp: timeAnswer }).meta({ id: 'Pong' }),
   messageReceived: z
     .object({

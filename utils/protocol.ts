@@ -103,6 +103,7 @@ export const SERVER_EVENTS = [
   'presence:join',
   'presence:leave',
   'typing',
+  'topic:joined',
   'pong',
   'messageReceived',
   'auth:expiring',
@@ -110,6 +111,12 @@ export const SERVER_EVENTS = [
   'reply',
   'error',
 ] as const;
+
+/** Who has added a user to a topic. */
+export interface Invitation {
+  readonly isPrivate: boolean;
+  readonly by: string;
+}
 
 /** Names that Socket.IO keeps for itself on either side. */
 const SOCKET_IO_EVENTS = ['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'];
@@ -129,6 +136,15 @@ export const CLIENT_EVENTS = [
   'presence:subscribe',
   'presence:unsubscribe',
 ] as const;
+
+/** Types that people take for the service speaking: only callers with scope `send` say them. */
+export const SERVICE_TYPES: ReadonlySet<string> = new Set([
+  'notification',
+  'system',
+  'alert',
+  'update',
+  'announcement',
+]);
 
 /** Names that no message may be emitted under. */
 export const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...CLIENT_EVENTS, ...SOCKET_IO_EVENTS]);

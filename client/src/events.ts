@@ -11,6 +11,7 @@ import type {
   StateChange,
   SyncDone,
   SyncReset,
+  TopicJoined,
   Typing,
 } from './protocol.ts';
 
@@ -36,6 +37,8 @@ export interface ClientEvents {
   'presence:join': (join: PresenceJoin) => unknown;
   'presence:leave': (leave: PresenceLeave) => unknown;
   typing: (typing: Typing) => unknown;
+  /** Somebody else has added this user to a topic. Told while connected only. */
+  'topic:joined': (joined: TopicJoined) => unknown;
   /** In a minute the token expires; one that can be renewed is. */
   'auth:expiring': (expiring: { readonly expiresAt: string }) => unknown;
   /** Without a listener errors go to the console. `client.status` says whether the client goes on. */

@@ -100,6 +100,7 @@ const FORWARDED: ReadonlySet<string> = new Set([
   'presence:join',
   'presence:leave',
   'typing',
+  'topic:joined',
   'auth:expiring',
 ]);
 

@@ -8,10 +8,14 @@ export type ProblemCode =
   | 'bad_request'
   | 'invalid_json'
   | 'unknown_event'
+  | 'ambiguous_name'
   | 'unauthorized'
   | 'token_expired'
   | 'token_revoked'
   | 'insufficient_scope'
+  | 'direct_messages_off'
+  | 'topic_creation_off'
+  | 'invitee_full'
   | 'forbidden'
   | 'not_a_member'
   | 'too_many_topics'
@@ -20,6 +24,7 @@ export type ProblemCode =
   | 'method_not_allowed'
   | 'request_timeout'
   | 'topic_taken'
+  | 'name_taken'
   | 'owner_cannot_leave'
   | 'request_in_progress'
   | 'ambiguous_id'
@@ -167,6 +172,14 @@ export interface Typing {
   readonly typing: boolean;
 }
 
+/** Somebody else has added this user to a topic. */
+export interface TopicJoined {
+  readonly name: string;
+  readonly isPrivate: boolean;
+  /** Who it was. */
+  readonly by: string;
+}
+
 /** Names that the service uses itself; any other name is that of a custom event. */
 export const SERVER_EVENTS = [
   'authenticated',
@@ -181,6 +194,7 @@ export const SERVER_EVENTS = [
   'presence:join',
   'presence:leave',
   'typing',
+  'topic:joined',
   'pong',
   'messageReceived',
   'auth:expiring',

@@ -46,6 +46,7 @@ export const SERVER_SUMMARIES: Readonly<Record<keyof typeof serverPayloads, stri
   'presence:join': 'Somebody came',
   'presence:leave': 'Somebody is gone',
   typing: 'Somebody began or stopped typing',
+  'topic:joined': 'Somebody else has added the user to a topic',
   pong: 'Answers `ping`',
   messageReceived: 'Echoes `{message}`',
   'auth:expiring': 'The token expires within a minute',
@@ -166,7 +167,7 @@ export const ACTIONS: Readonly<Record<string, Request>> = {
     answer: answers.joined,
   },
   message: {
-    summary: 'Send to a topic that one is in, else to the user of that name',
+    summary: 'Send to a topic that one is in, else to the user of that name; `#name` and `@name` say which',
     payload: z.union([plainContent, withFields(contentSchema, { topic_name })]),
     example: { topic_name: 'news', content: 'Hello' },
     answer: answers.sent,

@@ -41,6 +41,9 @@ export class ChaosNode {
       RATE_LIMIT_SERVICE_PER_MINUTE: '1000000000',
       RATE_LIMIT_PER_MINUTE: '1000000000',
       SHUTDOWN_TIMEOUT_MS: '1000',
+      DIRECT_MESSAGES: 'true',
+      TOPIC_CREATION: 'true',
+      PRESENCE_PUBLIC: 'true',
     };
     const node = new ChaosNode(name, `http://127.0.0.1:${port}`, { ...standard, ...env }, under);
     await node.#run();

@@ -180,7 +180,7 @@ describe('the events', () => {
 describe('what is said in a topic', () => {
   it('reaches all sockets of all members, the sender too, and nobody else', async () => {
     const service = await startService();
-    const anna = await open(service, 'anna');
+    const anna = await service.connect('anna', { scope: 'send' });
     const members = [anna, await open(service, 'anna', 'laptop')];
     for (const device of [undefined, undefined, 'phone']) members.push(await open(service, 'ben', device));
     const stranger = await open(service, 'carla');

@@ -86,7 +86,13 @@ export const messageAnswer = z
 export const place = { id: z.string(), topic: topicName };
 
 export const reach = {
-  connected: z.boolean().meta({ description: 'Is the recipient, or anybody who gets it, connected now?' }),
+  connected: z
+    .boolean()
+    .meta({
+      description:
+        'Is the recipient, or anybody who gets it, connected now? Absent with PRESENCE_PUBLIC=false for a token with neither scope `send` nor `presence`.',
+    })
+    .optional(),
   live: z.enum(['ok', 'degraded']).meta({ description: '`degraded`: other nodes find it within seconds.' }),
 };
 

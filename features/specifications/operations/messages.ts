@@ -9,11 +9,21 @@ export const MESSAGES: readonly Operation[] = [
     id: 'updateMessage',
     tag: 'Messages',
     summary: 'Replace the data of a message',
-    description: 'Who is connected is told; who is away never sees what it was.',
+    description:
+      'Who is connected is told; who is away never sees what it was. The sender must be allowed to say it now.',
     query: messageQuerySchema,
     body: { schema: updateMessageSchema, example: { data: { message: 'Hello again!' } } },
     answers: { 200: { description: 'It is replaced.', schema: messageChangedAnswer } },
-    problems: ['forbidden', 'not_found', 'ambiguous_id', 'message_too_large', ...WRITES],
+    problems: [
+      'insufficient_scope',
+      'direct_messages_off',
+      'forbidden',
+      'not_a_member',
+      'not_found',
+      'ambiguous_id',
+      'message_too_large',
+      ...WRITES,
+    ],
   },
   {
     route: 'DELETE /messages/:id',
@@ -32,6 +42,6 @@ export const MESSAGES: readonly Operation[] = [
     summary: 'Who has got, seen and read a message',
     query: receiptsQuerySchema,
     answers: { 200: { description: 'A page; `totals` are over all pages.', schema: receiptsAnswer } },
-    problems: ['forbidden', 'not_found', 'ambiguous_id', ...WRITES],
+    problems: ['forbidden', 'not_a_member', 'not_found', 'ambiguous_id', ...WRITES],
   },
 ];

@@ -17,10 +17,11 @@ export const TOPICS: readonly Operation[] = [
     id: 'createTopic',
     tag: 'Topics',
     summary: 'Create a topic',
-    description: 'The caller owns it and is its first member. It is public unless `isPrivate` is `true`.',
+    description:
+      'The caller owns it and is its first member. It is public unless `isPrivate` is `true`. With TOPIC_CREATION=false it needs scope `send`.',
     body: { schema: createTopicSchema, example: { name: 'news', isPrivate: false } },
     answers: { 201: { description: 'It is created.', schema: topicAnswer } },
-    problems: ['too_many_topics', 'topic_taken', ...WRITES],
+    problems: ['topic_creation_off', 'too_many_topics', 'topic_taken', 'name_taken', ...WRITES],
   },
   {
     route: 'GET /topics',
@@ -63,7 +64,7 @@ export const TOPICS: readonly Operation[] = [
     description: 'Without a body the caller joins. A member adds `userId` at once. Once more changes nothing.',
     body: { schema: addMemberSchema, example: { userId: 'user123' }, isOptional: true },
     answers: { 200: { description: 'Who is a member now.', schema: joinedAnswer } },
-    problems: ['not_a_member', 'too_many_topics', 'not_found', ...WRITES],
+    problems: ['not_a_member', 'too_many_topics', 'invitee_full', 'not_found', ...WRITES],
   },
   {
     route: 'DELETE /topics/:name/members/:userId',
@@ -79,14 +80,15 @@ export const TOPICS: readonly Operation[] = [
     id: 'sendToTopic',
     tag: 'Topics',
     summary: 'Send to a topic',
-    description: 'For members; with scope `send` to any topic.',
+    description:
+      'For members; with scope `send` to any topic. The option `event` and the types `notification`, `system`, `alert`, `update` and `announcement` need scope `send`.',
     body: {
       schema: contentSchema,
       refused: ['collapseKey'],
       example: { type: 'chat', data: { content: 'hi' } },
     },
     answers: SENT,
-    problems: ['not_a_member', 'not_found', ...SENDS],
+    problems: ['insufficient_scope', 'not_a_member', 'not_found', ...SENDS],
     isSend: true,
   },
   {

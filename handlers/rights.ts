@@ -1,0 +1,70 @@
+/** What people may do to others: callers without scope `send`, whom nobody but themselves vouches for. */
+import { AppError } from '../utils/errors';
+import { type Caller, holdsScope } from '../utils/jwt';
+import { SERVICE_TYPES } from '../utils/protocol';
+import { BROADCAST_TOPIC, ownerOfPersonalTopic } from '../utils/topic-names';
+
+export interface RightsConfig {
+  readonly DIRECT_MESSAGES: boolean;
+  readonly TOPIC_CREATION: boolean;
+  readonly PRESENCE_PUBLIC: boolean;
+}
+
+/** What is said, and where. */
+export interface Saying {
+  readonly topic: string;
+  readonly type: string;
+  readonly event?: string | undefined;
+}
+
+export type Rights = ReturnType<typeof createRights>;
+
+export function createRights({ DIRECT_MESSAGES, TOPIC_CREATION, PRESENCE_PUBLIC }: RightsConfig) {
+  /**
+   * What only services say, and to whom people may write. Whether the caller is a member is asked elsewhere.
+   * @throws AppError `insufficient_scope`, `direct_messages_off`.
+   */
+  function assertMaySay(caller: Caller, saying: Saying): void {
+    if (speaksForService(caller, saying.topic)) return;
+    const reserved = reservedIn(saying);
+    if (reserved !== undefined) {
+      throw new AppError('insufficient_scope', `${reserved} needs a token with scope \`send\`.`);
+    }
+    const person = ownerOfPersonalTopic(saying.topic);
+    if (person !== undefined) assertMayWriteTo(caller, person);
+  }
+
+  /** Oneself is nobody else. @throws AppError `direct_messages_off`. */
+  function assertMayWriteTo(caller: Caller, userId: string): void {
+    if (DIRECT_MESSAGES || userId === caller.userId || holdsScope(caller, 'send')) return;
+    throw new AppError('direct_messages_off', 'Messages to other users need a token with scope `send` here.');
+  }
+
+  /** @throws AppError `topic_creation_off`. */
+  function assertMayCreateTopics(caller: Caller): void {
+    if (TOPIC_CREATION || holdsScope(caller, 'send')) return;
+    throw new AppError('topic_creation_off', 'Creating topics needs a token with scope `send` here.');
+  }
+
+  /** Is the caller told who is online? */
+  function maySeePresence(caller: Caller): boolean {
+    return PRESENCE_PUBLIC || holdsScope(caller, 'send') || holdsScope(caller, 'presence');
+  }
+
+  /** May the caller watch the lobby? */
+  function mayWatch(caller: Caller): boolean {
+    return PRESENCE_PUBLIC || holdsScope(caller, 'presence');
+  }
+
+  return { assertMaySay, assertMayWriteTo, assertMayCreateTopics, maySeePresence, mayWatch };
+}
+
+function speaksForService(caller: Caller, topic: string): boolean {
+  return holdsScope(caller, 'send') || (topic === BROADCAST_TOPIC && holdsScope(caller, 'broadcast'));
+}
+
+/** What of it is kept for services, in words for the caller. */
+function reservedIn({ type, event }: Saying): string | undefined {
+  if (event !== undefined) return 'The option `event`';
+  return SERVICE_TYPES.has(type) ? `The type \`${type}\`` : undefined;
+}

@@ -1,0 +1,104 @@
+/** Topics under the names of people, and people who are put into topics. */
+import type { Reply } from '../../utils/protocol';
+import { as, dataOf, visit } from '../features/callers';
+import { connectPlain } from '../support/plain-client';
+import { startService, type TestService } from '../support/service';
+import { type AnyClient, TRANSPORTS } from '../support/transports';
+
+/** Makes a private topic of mallory with these members. */
+async function trap(service: TestService, name: string, members: readonly string[]): Promise<void> {
+  const mallory = as(service, 'mallory');
+  await mallory.post('/topics').send({ name, isPrivate: true }).expect(201);
+  for (const userId of members) await mallory.post(`/topics/${name}/members`).send({ userId }).expect(200);
+}
+
+const chat = async (client: AnyClient, topic_name: string): Promise<Reply> =>
+  client.call('message', { topic_name, content: 'for Bob only' });
+
+describe('a message to a person', () => {
+  it('is caught by a topic of that name: name_taken over every door', async () => {
+    const service = await startService();
+    await visit(service, 'bob');
+    const { body } = await as(service, 'mallory').post('/topics').send({ name: 'bob', isPrivate: true }).expect(409);
+    expect(body).toMatchObject({ code: 'name_taken', errors: [{ path: 'name' }] });
+    const socket = await service.connect('mallory');
+    expect(await socket.call('topic:create', { name: 'bob' })).toMatchObject({ error: { code: 'name_taken' } });
+    const plain = await connectPlain(service.url, 'mallory');
+    expect(await plain.call('create', { topic_name: 'bob' })).toMatchObject({
+      error: { code: 'name_taken', errors: [{ path: 'topic_name' }] },
+    });
+    // Of one's own name, and of one who creates it for others, too: others would write to the topic.
+    expect(await plain.call('create', { topic_name: 'mallory' })).toMatchObject({ error: { code: 'name_taken' } });
+    await service.api.post('/topics').send({ name: 'bob' }).expect(409);
+  });
+
+  it('is caught by a topic that was there before the person: ambiguous_name', async () => {
+    const service = await startService();
+    await trap(service, 'bob', ['alice']);
+    await visit(service, 'bob');
+    const alice = await connectPlain(service.url, 'alice');
+    const reply = await chat(alice, 'bob');
+    expect(reply).toMatchObject({ ok: false, error: { status: 400, code: 'ambiguous_name' } });
+    if (reply.ok) throw new Error('sent');
+    expect(reply.error.detail).toContain('#bob');
+    expect(reply.error.detail).toContain('@bob');
+    expect(reply.error.errors).toMatchObject([{ path: 'topic_name' }]);
+    expect(await dataOf(as(service, 'mallory'))).toEqual([]);
+    expect(await chat(alice, '@bob')).toMatchObject({ ok: true, topic: '@bob' });
+    expect(await chat(alice, '#bob')).toMatchObject({ ok: true, topic: 'bob' });
+    expect(await dataOf(as(service, 'bob'))).toEqual([{ content: 'for Bob only' }]);
+    // For who is not in it there is no such topic: the name can only be that of the person.
+    expect(await chat(await connectPlain(service.url, 'carl'), 'bob')).toMatchObject({ ok: true, topic: '@bob' });
+  });
+
+  it('closes the connection of who writes it: an ambiguous name is no bad frame', async () => {
+    const service = await startService();
+    await trap(service, 'bob', ['alice']);
+    await visit(service, 'bob');
+    const alice = await connectPlain(service.url, 'alice');
+    for (let n = 0; n < 12; n += 1) await chat(alice, 'bob');
+    expect(await alice.call('ping')).toMatchObject({ ok: true });
+  });
+
+  it('finds topics by #name only where one may: 404 and 403 as elsewhere', async () => {
+    const service = await startService();
+    await trap(service, 'lair', []);
+    await as(service, 'mallory').post('/topics').send({ name: 'news' }).expect(201);
+    const alice = await connectPlain(service.url, 'alice');
+    for (const name of ['#lair', '#nowhere']) {
+      expect(await chat(alice, name)).toMatchObject({
+        error: { code: 'not_found', errors: [{ path: 'topic_name', message: 'there is no such topic' }] },
+      });
+    }
+    expect(await chat(alice, '#news')).toMatchObject({ error: { code: 'not_a_member' } });
+    expect(await chat(alice, 'news')).toMatchObject({ error: { code: 'not_a_member' } });
+    for (const name of ['#', '#@bob', '##x', '#a b']) {
+      expect(await chat(alice, name)).toMatchObject({ error: { code: 'bad_request' } });
+    }
+  });
+});
+
+describe.each(TRANSPORTS)('over %s', (name, connect) => {
+  it('puts people into a topic behind their back: topic:joined on every connection', async () => {
+    const service = await startService();
+    const [phone, laptop] = [
+      await connect(service, 'alice', { device: 'phone' }),
+      await connect(service, 'alice', { device: 'laptop' }),
+    ];
+    for (const device of [phone, laptop]) await device.next('sync:done');
+    await trap(service, 'lair', ['alice']);
+    const joined = { name: 'lair', isPrivate: true, by: 'mallory' };
+    expect(await phone.next('topic:joined')).toEqual(joined);
+    expect(await laptop.next('topic:joined')).toEqual(joined);
+    // Once more changes nothing, and who joins is told by the answer.
+    await as(service, 'mallory').post('/topics/lair/members').send({ userId: 'alice' }).expect(200);
+    await as(service, 'mallory').post('/topics').send({ name: 'news' }).expect(201);
+    if (name === 'Socket.IO') await phone.call('topic:join', { name: 'news' });
+    else await phone.call('subscribe', { topic_name: 'news' });
+    await as(service, 'alice').post('/topics/news/members').send({ userId: 'alice' }).expect(200);
+    for (const device of [phone, laptop]) {
+      await device.settle();
+      expect(device.received.filter(({ event }) => event === 'topic:joined')).toHaveLength(1);
+    }
+  });
+});
