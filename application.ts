@@ -32,6 +32,7 @@ import { Delivery } from './services/delivery';
 import { developmentSecret } from './services/development-secret';
 import { HandshakeLimits } from './services/handshake-limits';
 import { HeapGuard } from './services/heap-guard';
+import { watchLoad } from './services/http-load';
 import { inTurn } from './services/http-turns';
 import { KeySet } from './services/key-set';
 import { createLogger, type Logger } from './services/logger';
@@ -52,6 +53,7 @@ import { UntakenAnswers } from './services/untaken-answers';
 import { Upgrades } from './services/upgrades';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
+import { type Balance, balanceOf } from './utils/balance';
 import { claimRulesOf } from './utils/claims';
 import { type Clock, CountingClock, delay, systemClock } from './utils/clock';
 import type { ClusterFrame } from './utils/cluster-protocol';
@@ -94,6 +96,8 @@ export interface Application {
   start(): Promise<Address>;
   /** Stops gracefully within SHUTDOWN_TIMEOUT_MS; a second call waits for the first. */
   stop(): Promise<void>;
+  /** What is taken at the moment, by name; all zero when nobody is there, and after stop() its timers too. */
+  balance(): Balance;
   /** Makes a token for development; only with the secret that the service made itself. */
   readonly makeToken: MakeToken | undefined;
 }
@@ -330,8 +334,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     isStopping = true;
     limits.stop();
     // Load balancers see /readyz red and look elsewhere before anything is closed.
-    await delay(clock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
-    const cut = clock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
+    await delay(machineClock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
+    const cut = machineClock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
       upgrades.terminate();
       httpServer.closeAllConnections();
     });
@@ -360,7 +364,36 @@ export async function createApplication(config: Config, overrides: Overrides = {
     return stopped;
   }
 
-  return { httpServer, logger, start, stop, makeToken };
+  const load = watchLoad(httpServer);
+  const lenders = [
+    limits,
+    websocket,
+    plain,
+    connections,
+    delivery,
+    cursors,
+    typing,
+    presence,
+    revocations,
+    heap,
+    audit,
+  ];
+  const balance = () =>
+    balanceOf([
+      ...lenders,
+      load,
+      { balance: { upgrades: upgrades.open, untakenAnswers: untaken.count, untakenBytes: untaken.bytes } },
+      { balance: { queuedWrites: store.queuedWrites, heldClaims: store.heldClaims } },
+      {
+        balance: {
+          timers: clock.waiting,
+          repeatingTimers: clock.repeating,
+          machineTimers: machineClock.repeating + machineClock.waiting,
+        },
+      },
+    ]);
+
+  return { httpServer, logger, start, stop, balance, makeToken };
 }
 
 async function createCluster(

@@ -3,6 +3,7 @@
  * behind, in batches. A crash loses at most one interval of the latter.
  */
 import type { AdminAction, AuditOutcome, ServiceAction } from '../utils/audit';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import { newId } from '../utils/ids';
 import { type Caller, holdsScope } from '../utils/jwt';
@@ -36,13 +37,17 @@ export type Act<Action> = { readonly action: Action } & Pick<AuditEntry, 'target
 /** By actor and action; what follows behind ENTRIES_PER_BATCH is the shared entry. */
 type Batch = Map<string, AuditEntry[]>;
 
-export class Audit {
+export class Audit implements Lender {
   #pending: Batch = new Map();
   /** Begun entries whose end is not in the store yet, by id. */
   #ended = new Map<string, AuditEntry>();
   readonly #batches = new FollowingFlight(() => this.#writeBatch());
 
   constructor(private readonly parts: AuditParts) {}
+
+  get balance(): Balance {
+    return { unwrittenAudit: this.#pending.size + this.#ended.size };
+  }
 
   get #isOff(): boolean {
     return this.parts.retentionDays === 0;

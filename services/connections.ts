@@ -1,4 +1,5 @@
 /** The connections of this node: the one list of authenticated ones, over all transports. */
+import type { Balance, Lender } from '../utils/balance';
 import type { Caller } from '../utils/jwt';
 import type { AnyMessage, Closing, Counts, Message } from '../utils/protocol';
 
@@ -75,10 +76,14 @@ export function writeToAll(
   return { count, closing };
 }
 
-export class Connections {
+export class Connections implements Lender {
   readonly #byUser = new Map<string, Set<Connection>>();
   #count = 0;
   readonly #countOver: Record<TransportName, number> = { socketio: 0, plain: 0 };
+
+  get balance(): Balance {
+    return { connections: this.#count, connectedUsers: this.#byUser.size };
+  }
 
   /** Open connections in all. */
   get count(): number {

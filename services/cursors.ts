@@ -4,13 +4,14 @@
  * seq.
  */
 import type { Logger } from 'pino';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import { FollowingFlight } from '../utils/single-flight';
 import type { Cursor, Position, Sending, Store } from './storage/contract';
 
 export const WRITE_BEHIND_INTERVAL_MS = 1_000;
 
-export class Cursors {
+export class Cursors implements Lender {
   #pending = new Map<string, Cursor>();
   #lastSeen = new Map<string, number>();
   #lastSeenWriting: ReadonlyMap<string, number> = new Map();
@@ -27,6 +28,10 @@ export class Cursors {
     private readonly logger: Logger,
     private readonly clock: Clock,
   ) {}
+
+  get balance(): Balance {
+    return { unwrittenCursors: this.unwritten, unwrittenLastSeen: this.#lastSeen.size, unwrittenSent: this.#sent.size };
+  }
 
   /** Places that are not in the store yet, those being written included. */
   get unwritten(): number {

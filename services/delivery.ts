@@ -9,6 +9,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import { badField } from '../utils/errors';
@@ -104,7 +105,7 @@ export interface DeliveryParts {
   readonly maxBufferedBytes: number;
 }
 
-export class Delivery {
+export class Delivery implements Lender {
   readonly #topics = new Map<string, FollowedTopic>();
   readonly #sessions = new Map<Connection, Session>();
   /** Topics with something stored that could not be emitted yet. */
@@ -122,19 +123,23 @@ export class Delivery {
     this.#pageBytes = Math.min(MAX_PAGE_BYTES, parts.maxBufferedBytes);
   }
 
+  get balance(): Balance {
+    const windows = Array.from(this.#sessions.values(), ({ window }) => window);
+    return {
+      sessions: this.#sessions.size,
+      catchUps: this.#catchUps,
+      followedTopics: this.#topics.size,
+      movedTopics: this.#moved.size,
+      gaps: this.#gaps.size,
+      doubtedUsers: this.#doubted.size,
+      unacknowledged: windows.reduce((sum, { inFlight }) => sum + inFlight, 0),
+      windowWaiters: windows.reduce((sum, { waiting }) => sum + waiting, 0),
+    };
+  }
+
   /** New connections that are not up to date yet. */
   get catchUps(): number {
     return this.#catchUps;
-  }
-
-  /** What is remembered for connections and for what is under way: nothing of it when there are none. */
-  balance(): { readonly followed: number; readonly sessions: number; readonly gaps: number; readonly doubted: number } {
-    return {
-      followed: this.#topics.size,
-      sessions: this.#sessions.size,
-      gaps: this.#gaps.size,
-      doubted: this.#doubted.size,
-    };
   }
 
   /**

@@ -51,6 +51,11 @@ export class EngineDoor implements UpgradeTaker {
     parts.engine.on('connection', (engine: EngineConnection) => this.#begin(engine));
   }
 
+  /** Handshakes by polling that are let in and have no session yet. */
+  get waiting(): number {
+    return this.#places.size;
+  }
+
   /** Answers a request by polling or for a file. @returns false for any other: it is somebody else's. */
   answer(request: IncomingMessage, response: ServerResponse): boolean {
     const { path, search } = readTarget(request.url);

@@ -1,6 +1,7 @@
 /** Limits that are checked before a connection exists, and so before its token costs anything. */
 import type { IncomingMessage } from 'node:http';
 import { ipKeyGenerator } from 'express-rate-limit';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError } from '../utils/errors';
@@ -20,7 +21,7 @@ export type HandshakeConfig = Pick<
   'HANDSHAKES_PER_SECOND' | 'MAX_CONNECTIONS' | 'MAX_CONNECTIONS_PER_ADDRESS' | 'corsOrigins'
 >;
 
-export class HandshakeLimits {
+export class HandshakeLimits implements Lender {
   /** Taken places by address; an address without any is not in it. */
   readonly #byAddress = new Map<string, number>();
   readonly #rate: HandshakeRate;
@@ -48,6 +49,10 @@ export class HandshakeLimits {
   /** Handshakes that wait for their turn. */
   get waiting(): number {
     return this.#queue.size;
+  }
+
+  get balance(): Balance {
+    return { places: this.#taken, waitingHandshakes: this.waiting };
   }
 
   /** Lets handshakes pass from now on. */

@@ -5,6 +5,7 @@
  */
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import type { Balance, Lender } from '../utils/balance';
 import { systemClock } from '../utils/clock';
 import { AppError } from '../utils/errors';
 import type { Logger } from './logger';
@@ -30,7 +31,7 @@ export interface HeapGuardParts {
   readonly monotonicNow?: () => number;
 }
 
-export class HeapGuard {
+export class HeapGuard implements Lender {
   readonly #readHeap: () => { readonly used: number; readonly limit: number };
   readonly #collect: () => void;
   readonly #now: () => number;
@@ -43,6 +44,10 @@ export class HeapGuard {
     this.#readHeap = parts.readHeap ?? readHeap;
     this.#collect = parts.collect ?? findCollector();
     this.#now = parts.monotonicNow ?? systemClock.steady;
+  }
+
+  get balance(): Balance {
+    return { bodyBytes: this.#underWay };
   }
 
   /** Is there so little left that whatever asks for more must be refused? Costs microseconds. */

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock, Timer } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
@@ -75,7 +76,7 @@ interface Peer {
   pingedAt: number | undefined;
 }
 
-export class PlainWebSocketService implements UpgradeTaker {
+export class PlainWebSocketService implements UpgradeTaker, Lender {
   readonly #server: WebSocketServer;
   readonly #peers = new Set<Peer>();
   #dispatch: DispatchAction | undefined;
@@ -89,6 +90,10 @@ export class PlainWebSocketService implements UpgradeTaker {
       maxPayload: parts.config.MAX_BODY_BYTES,
       ...WS_LIMITS,
     });
+  }
+
+  get balance(): Balance {
+    return { plainPeers: this.#peers.size };
   }
 
   /** Wires in the operations and starts the heartbeat. */

@@ -3,6 +3,7 @@
  * grace after the last one, so that a reconnect is silent. Joins and leaves are gathered and told together: a watcher
  * gets at most two frames per interval however many people come and go.
  */
+import type { Balance, Lender } from '../utils/balance';
 import { type Clock, type Timer, toIsoTime } from '../utils/clock';
 import { type Connection, writeToAll } from './connections';
 
@@ -16,7 +17,7 @@ interface Change {
   readonly at: number;
 }
 
-export class Presence {
+export class Presence implements Lender {
   readonly #online = new Set<string>();
   /** Users without a connection who are still shown, when their last one ended, and since when by the steady time. */
   readonly #leaving = new Map<string, { readonly at: number; readonly since: number }>();
@@ -38,6 +39,18 @@ export class Presence {
 
   close(): void {
     this.#timer?.cancel();
+    this.#online.clear();
+    this.#leaving.clear();
+    this.#changes = [];
+  }
+
+  get balance(): Balance {
+    return {
+      onlineUsers: this.#online.size - this.#leaving.size,
+      presenceGraces: this.#leaving.size,
+      presenceChanges: this.#changes.length,
+      lobbyWatchers: this.#watchers.size + this.#newcomers.size,
+    };
   }
 
   /** A connection of the user has begun. */

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock, Timer } from '../utils/clock';
 import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
 import type { Caller } from '../utils/jwt';
@@ -55,7 +56,7 @@ export interface KnownTokens {
   readonly expiryOf: (userId: string, jti: string) => number | undefined;
 }
 
-export class Revocations {
+export class Revocations implements Lender {
   readonly #byUser = new Map<string, Refused>();
   /** Ends of revoked tokens that the store does not know yet. */
   readonly #learned = new Map<string, Revocation>();
@@ -72,6 +73,10 @@ export class Revocations {
   #timers: Timer[] = [];
 
   constructor(private readonly parts: RevocationParts) {}
+
+  get balance(): Balance {
+    return { revocationQuestions: this.#questions.size };
+  }
 
   /** Reads all that holds. No token may be judged before. @throws StoreOpenError */
   async open(known: KnownTokens): Promise<void> {

@@ -29,6 +29,10 @@ interface EngineTransport extends EventEmitter {
   readonly writable: boolean;
   readonly socket?: { readonly bufferedAmount: number; terminate(): void; readonly _socket?: TcpSocket };
   send(packets: unknown[]): void;
+  /** Polling: how long a close waits for a request that it can answer; Engine.IO's own 30 s unless set. */
+  closeTimeout?: number;
+  /** Polling: ends a close that waits. */
+  readonly shouldClose?: (() => void) | null;
 }
 
 /** The part of Engine.IO's connection that is used here. */
@@ -192,10 +196,24 @@ export class SocketConnection implements Connection {
 
   terminate(): void {
     this.#isClosing = true;
-    const { transport } = this.#engine;
-    if (transport.socket === undefined) this.#engine.close(true);
-    else transport.socket.terminate();
+    endAtOnce(this.#engine);
   }
+}
+
+/** A polling client that does not come back is waited for no longer than any other that is being closed. */
+export function boundClose({ transport }: EngineConnection): void {
+  if (transport.name === 'polling') transport.closeTimeout = CLOSE_TIMEOUT_MS;
+}
+
+/** Ends a connection without a word, also one that is being closed and waits for its client. */
+export function endAtOnce(engine: EngineConnection): void {
+  const { transport } = engine;
+  if (transport.socket !== undefined) {
+    transport.socket.terminate();
+    return;
+  }
+  engine.close(true);
+  transport.shouldClose?.();
 }
 
 /**

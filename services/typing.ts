@@ -2,6 +2,7 @@
  * Who is typing where: told to the others, never stored. At most one frame per second and person; who falls silent
  * for five seconds has stopped.
  */
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock, Timer } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import type { Cluster } from './cluster';
@@ -23,7 +24,7 @@ interface Typist {
   changedAt: number;
 }
 
-export class Typing {
+export class Typing implements Lender {
   readonly #typists = new Map<string, Typist>();
   readonly #toldAt = new Map<string, number>();
   #timer: Timer | undefined;
@@ -40,6 +41,12 @@ export class Typing {
 
   close(): void {
     this.#timer?.cancel();
+    this.#typists.clear();
+    this.#toldAt.clear();
+  }
+
+  get balance(): Balance {
+    return { typists: this.#typists.size, typingPaces: this.#toldAt.size };
   }
 
   /** A person has begun or stopped typing, as their client says. */

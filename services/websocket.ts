@@ -3,6 +3,7 @@
  */
 import { createServer, type IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
@@ -18,7 +19,7 @@ import type { Metrics } from './metrics';
 import { pollInTurn } from './polls';
 import type { Roster } from './roster';
 import type { Sessions } from './sessions';
-import { type EngineConnection, engineOf, SocketConnection } from './socket-connection';
+import { boundClose, type EngineConnection, endAtOnce, engineOf, SocketConnection } from './socket-connection';
 import type { Tokens } from './tokens';
 
 /** A connection that has sent no valid CONNECT after this time is closed. */
@@ -64,7 +65,7 @@ interface SocketState {
 
 type TidingsSocket = Socket<never, never, never, SocketState>;
 
-export class WebSocketService {
+export class WebSocketService implements Lender {
   /** Requests and upgrades that are for Socket.IO come in here. */
   readonly door: EngineDoor;
   readonly #io: Server;
@@ -127,6 +128,21 @@ export class WebSocketService {
     return io;
   }
 
+  get balance(): Balance {
+    const engines = this.#engines;
+    const polling = engines.filter(({ transport }) => transport.name === 'polling').length;
+    return {
+      pollingHandshakes: this.door.waiting,
+      engineConnections: engines.length - polling,
+      pollingSessions: polling,
+      sockets: this.#io.of('/').sockets.size,
+    };
+  }
+
+  get #engines(): readonly EngineConnection[] {
+    return Object.values((this.#io.engine as unknown as { clients: Record<string, EngineConnection> }).clients);
+  }
+
   /** Wires in the operations, and makes this the service that getWebSocketService() gives. */
   open(operations: WebSocketOperations): void {
     this.#operations = operations;
@@ -134,6 +150,7 @@ export class WebSocketService {
   }
 
   #countConnection(engine: EngineConnection): void {
+    boundClose(engine);
     engine.once('close', (reason: string, fault: unknown) => this.#countEnd(engine, reason, fault));
     engine.on('data', (data: unknown) => {
       if (typeof data === 'string' && data.startsWith(CONNECT_PACKET)) this.#countConnectPacket(engine);
@@ -262,6 +279,8 @@ export class WebSocketService {
   async close(): Promise<void> {
     if (current === this) current = undefined;
     await this.#io.close();
+    // Polling clients that were not there to be told.
+    for (const engine of this.#engines) endAtOnce(engine);
   }
 }
 

@@ -25,6 +25,11 @@ export class Window {
     return this.#pages.reduce((sum, { count }) => sum + count, 0);
   }
 
+  /** Who waits for room. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Takes note of a page that is about to be written. */
   add(page: SentPage): void {
     this.#pages.push(page);

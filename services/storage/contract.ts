@@ -548,6 +548,9 @@ export interface Store
   /** Writes that wait for their batch, or are in it. */
   readonly queuedWrites: number;
 
+  /** Keys that this process has claimed and neither answered nor given back. */
+  readonly heldClaims: number;
+
   /** Resolves when a small write has reached the disk; throws StoreError when the store cannot be written. */
   probe(): Promise<void>;
 

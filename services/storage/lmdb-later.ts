@@ -128,6 +128,10 @@ export class Later {
     return own.length;
   }
 
+  get heldClaims(): number {
+    return this.#running.size;
+  }
+
   claim(name: IdempotencyKey, fingerprint: string): Claim {
     assertFitsKey(name.caller, name.key);
     const known = this.#row(name);

@@ -431,6 +431,10 @@ class LmdbStore implements Store {
     return old.length;
   }
 
+  get heldClaims(): number {
+    return this.#later.heldClaims;
+  }
+
   get queuedWrites(): number {
     return this.#queue.length;
   }

@@ -42,6 +42,10 @@ export class Answers {
     private readonly clock: Clock,
   ) {}
 
+  get heldClaims(): number {
+    return this.#held.size;
+  }
+
   async claim(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
     assertFitsKey(key.caller, key.key);
     const nonce = new ObjectId();

@@ -385,6 +385,10 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#log.recentHeads(since));
   }
 
+  get heldClaims(): number {
+    return this.#answers.heldClaims;
+  }
+
   get queuedWrites(): number {
     return this.#writer.queuedLines;
   }

@@ -5,7 +5,9 @@ import request from 'supertest';
 import { createApplication, type Overrides } from '../../application';
 import { createLogger, type Logger } from '../../services/logger';
 import { signToken } from '../../services/tokens';
+import type { Balance } from '../../utils/balance';
 import { parseConfig } from '../../utils/config';
+import { stopBalanced } from './balance';
 import { type ClientOptions, openClient, type TestClient } from './client';
 import { onTestEnd, temporaryDirectory } from './temporary';
 
@@ -15,6 +17,8 @@ const ALL_SCOPES = 'send broadcast presence admin';
 export interface TestService {
   readonly url: string;
   readonly httpServer: Server;
+  /** What is taken at the moment. */
+  balance(): Balance;
   readonly directory: string;
   readonly logger: Logger;
   /** A token of this user, with these scopes. */
@@ -36,6 +40,8 @@ export interface ServiceOptions {
   readonly env?: Record<string, string>;
   readonly overrides?: Overrides;
   readonly directory?: string;
+  /** What the test leaves taken: see stopBalanced(). */
+  readonly kept?: readonly string[];
 }
 
 export async function startService(options: ServiceOptions = {}): Promise<TestService> {
@@ -55,7 +61,7 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
   const logger = options.overrides?.logger ?? createLogger(config);
   const application = await createApplication(config, { ...options.overrides, logger });
   const { port } = await application.start();
-  onTestEnd(() => application.stop());
+  onTestEnd(() => stopBalanced(application, options.kept));
   const url = `http://127.0.0.1:${port}`;
   const token = (userId: string, scope?: string) => testToken(userId, { scope });
   const api = request.agent(url).set('Authorization', `Bearer ${token('service', ALL_SCOPES)}`);
@@ -63,6 +69,7 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
   return {
     url,
     httpServer: application.httpServer,
+    balance: () => application.balance(),
     directory,
     logger,
     token,

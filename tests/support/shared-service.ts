@@ -10,6 +10,7 @@ import { type Application, createApplication } from '../../application';
 import { parseConfig } from '../../utils/config';
 import type { ErrorCode } from '../../utils/errors';
 import type { Message, Reply } from '../../utils/protocol';
+import { stopBalanced } from './balance';
 import { captureLog } from './captured-log';
 import { type Answer, type Exchange, exchange } from './http';
 import { expectProblemAnswer, type Refusal } from './problems';
@@ -36,7 +37,10 @@ export class SharedService {
   readonly #secrets = new Set<string>();
   #running: Running | undefined;
 
-  constructor(private readonly env: Record<string, string>) {}
+  constructor(
+    private readonly env: Record<string, string>,
+    private readonly kept: readonly string[] = [],
+  ) {}
 
   async start(): Promise<void> {
     const config = parseConfig({
@@ -59,7 +63,7 @@ export class SharedService {
 
   async stop(): Promise<void> {
     this.#running?.bystander.socket.close();
-    await this.#running?.application.stop();
+    if (this.#running !== undefined) await stopBalanced(this.#running.application, this.kept);
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
@@ -192,8 +196,8 @@ export function itLeftNothingBehind(service: SharedService): void {
 }
 
 /** Starts a service before the tests of this `describe` and stops it after them. */
-export function shareService(env: Record<string, string> = {}): SharedService {
-  const service = new SharedService(env);
+export function shareService(env: Record<string, string> = {}, kept: readonly string[] = []): SharedService {
+  const service = new SharedService(env, kept);
   beforeAll(() => service.start());
   afterAll(() => service.stop());
   return service;

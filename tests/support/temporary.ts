@@ -14,7 +14,16 @@ export function onTestEnd(cleanup: Cleanup): void {
 
 /** Ends what the tests so far have started; services are stopped before their directories go. */
 export async function runCleanups(): Promise<void> {
-  for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) await cleanup();
+  const failures: unknown[] = [];
+  for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
+    try {
+      await cleanup();
+    } catch (error) {
+      // The others have something to end as well.
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 afterEach(runCleanups);
