@@ -60,11 +60,11 @@ import type { ClusterFrame } from './utils/cluster-protocol';
 import type { Config, TokenKey } from './utils/config';
 import type { Caller } from './utils/jwt';
 import type { ClosingCode } from './utils/protocol';
+import { createClients } from './utils/proxies';
 
 export { getWebSocketService } from './services/websocket';
 export { ConfigError, parseConfig } from './utils/config';
 
-const KEEP_ALIVE_TIMEOUT_MS = 70_000;
 /** Slow headers and bodies are closed; Node looks for them only every 30 s unless told. */
 const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -74,6 +74,9 @@ const CONNECTIONS_CHECKING_INTERVAL_MS = 5_000;
  * clients that come back at once hear nothing, and try again after 1, 3, 7 and 15 s. Node's own number is 511.
  */
 const ACCEPT_BACKLOG = 65_535;
+const CONTRADICTING_HEADERS =
+  'Forwarded and X-Forwarded-For of a trusted proxy name different clients, so neither is believed: let it set one of ' +
+  'them and remove the other';
 /** Shares of SHUTDOWN_TIMEOUT_MS: for load balancers to notice, and then for requests in flight to finish. */
 const DRAIN_SHARE = 0.1;
 const REQUESTS_SHARE = 0.5;
@@ -126,7 +129,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
   });
   const heap = overrides.heap ?? new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
   const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
-  const limits = new HandshakeLimits(places, clock, metrics, heap);
+  const clients = createClients(config, () => logger.warn(CONTRADICTING_HEADERS));
+  const limits = new HandshakeLimits({ config: places, clock, metrics, heap, clients });
   const connections = new Connections();
   const untaken = new UntakenAnswers({ clock, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
   const backlog = new Backlog({ connections, answers: untaken, config });
@@ -237,6 +241,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     logger,
     tokens,
     cluster,
+    clients,
     health,
     watchAnswer: (response, userId) =>
       untaken.watch(response, isPoll(response) ? 'poll' : userId === undefined ? 'stranger' : { userId }),
@@ -255,19 +260,21 @@ export async function createApplication(config: Config, overrides: Overrides = {
   });
   const httpServer = createServer({
     ...http.classes,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    keepAliveTimeout: config.KEEP_ALIVE_TIMEOUT_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   openFiles.guard(httpServer);
-  const websocket = new WebSocketService({ config, clock, metrics, tokens, roster, sessions, limits, backlog });
-  const plain = new PlainWebSocketService({ config, clock, metrics, tokens, sessions, limits, backlog });
+  const socketParts = { config, clock, metrics, tokens, sessions, limits, backlog, clients };
+  const websocket = new WebSocketService({ ...socketParts, roster });
+  const plain = new PlainWebSocketService(socketParts);
   const upgrades = new Upgrades(httpServer, [websocket.door, plain], { clock, metrics });
+  const refuse = refuseTarget(metrics, clients);
   const answer: RequestListener = (request, response) => {
     if (websocket.door.answer(request, response)) return;
     // Express knows no answer to a target that is no URL.
-    http.handle(request, response, () => refuseTarget(request, response, metrics));
+    http.handle(request, response, () => refuse(request, response));
   };
   httpServer.on('request', inTurn(answer, metrics));
   // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).

@@ -59,7 +59,10 @@ const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]']);
 const REFUSAL =
   'Development tokens are given only to the test page, opened at http://localhost or http://127.0.0.1 on the machine ' +
   'of the service. Elsewhere copy one from what the service printed when it started.';
-const FORWARDING_HEADERS = ['forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip'];
+const FORWARDING_HEADERS = [
+  ...['forwarded', 'via', 'x-real-ip'],
+  ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-prefix'],
+];
 
 /** @throws AppError `forbidden` unless the service's own page asks, in a browser on this machine. */
 function assertOwnPageHere(request: Request): void {

@@ -15,7 +15,7 @@ export function documentRoutes(developmentUsers: readonly string[]): Route[] {
   return [
     { method: 'get', path: '/', handlers: servePage },
     { method: 'get', path: '/websocket-client.html', handlers: servePage },
-    { method: 'get', path: '/docs/errors', handlers: [protectPage(errors), serveHtml(errors)] },
+    { method: 'get', path: '/docs/errors', handlers: [protectPage(errors), serveRelative('html', errors)] },
   ];
 }
 
@@ -34,6 +34,20 @@ export function packageRoot(): string {
 function serveHtml(html: string): RequestHandler {
   return (_request, response: Response) => {
     response.type('html').send(html);
+  };
+}
+
+/** Stands in links of a page for the way from the page to the root of the service. */
+export const TO_ROOT = '{to-root}';
+
+/**
+ * Serves a page whose links are relative: so they hold below whatever prefix a proxy has taken off the path, and with a
+ * slash at the end of the address as well.
+ */
+export function serveRelative(type: string, text: string): RequestHandler {
+  return ({ path }, response) => {
+    const depth = path.split('/').length - 2;
+    response.type(type).send(text.replaceAll(TO_ROOT, depth === 0 ? './' : '../'.repeat(depth)));
   };
 }
 
@@ -80,7 +94,7 @@ function renderMarkdown(text: string): string {
 <title>tidings: errors</title>
 <link rel="icon" href="data:,">
 <style>${style}</style>
-<nav><a href="/docs">Documents</a></nav>
+<nav><a href="${TO_ROOT}docs">Documents</a></nav>
 ${markdown.render(text)}
 </html>
 `;

@@ -20,6 +20,8 @@ import type { Cluster } from '../services/cluster';
 import { type Logger, redact } from '../services/logger';
 import type { Tokens } from '../services/tokens';
 import type { Config } from '../utils/config';
+import { corsOptionsOf } from '../utils/origins';
+import type { Clients } from '../utils/proxies';
 import { auditRoutes } from './audit';
 import { developmentRoutes, type MakeToken, SAMPLE_USERS } from './development-tokens';
 import { documentRoutes } from './documents';
@@ -58,6 +60,7 @@ export interface HttpParts {
   readonly logger: Logger;
   readonly tokens: Tokens;
   readonly cluster: Cluster;
+  readonly clients: Clients;
   readonly health: HealthParts;
   /** Watches an answer that has not left as a whole, until it is taken. */
   readonly watchAnswer: (response: ServerResponse, userId: string | undefined) => void;
@@ -93,18 +96,17 @@ const API_HEADERS = {
 /** Builds the Express application: routes first, each with only the guards that it needs. */
 export function createHttpApplication(parts: HttpParts): HttpApplication {
   const { config, logger, tokens, health } = parts;
-  const { heap } = health;
+  const { heap, metrics } = health;
+  const { clients } = parts;
+  const limits = { limits: config, cluster: parts.cluster, metrics, clients };
   const guards: Guards = {
-    authenticated: [
-      authenticate(tokens),
-      limitRequests(config, parts.cluster, health.metrics),
-      refuseWhileShort(heap, parts.backlog),
-    ],
+    authenticated: [authenticate(tokens), limitRequests(limits), refuseWhileShort(heap, parts.backlog)],
     withBody: parseJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     authorize,
     isOneself: (caller, userId) => caller.userId === userId,
     sendOnce: createSendOnce(parts.carryOut, parts.audit.noteSend),
+    clients,
   };
   const app = express();
   app.disable('x-powered-by');
@@ -132,10 +134,10 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes(parts.makeDevelopmentToken === undefined ? [] : SAMPLE_USERS));
   mountRoutes(app, '', developmentRoutes(parts.makeDevelopmentToken));
-  mountRoutes(app, '', specificationRoutes());
+  mountRoutes(app, '', specificationRoutes(clients));
   app.use(refuseUnknownPath);
-  app.use(limitRefusals(config, parts.cluster, health.metrics));
-  app.use(renderError(logger, health.metrics));
+  app.use(limitRefusals(limits));
+  app.use(renderError(logger, metrics, clients));
   const onUnsent = (response: ServerResponse) =>
     parts.watchAnswer(response, knownCallerOf(response.req as Request)?.userId);
   return { handle: app as unknown as HttpHandler, classes: createHttpClasses(app, onUnsent) };
@@ -152,7 +154,7 @@ function beginAnswer(isStopping: () => boolean): RequestHandler {
 
 /** CORS, for requests that come from a page; services send no Origin. */
 function answerBrowsers(origins: Config['corsOrigins']): RequestHandler {
-  const allow = cors({ origin: origins === '*' ? '*' : [...origins], exposedHeaders: EXPOSED_HEADERS });
+  const allow = cors({ ...corsOptionsOf(origins), exposedHeaders: EXPOSED_HEADERS });
   return (request, response, next) => (request.headers.origin === undefined ? next() : allow(request, response, next));
 }
 

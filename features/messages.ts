@@ -4,12 +4,11 @@ import type { MessageChangeOperations } from '../handlers/messages';
 import { toProblem } from '../utils/errors';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
-import { originOf } from './render-error';
 import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function messageRoutes(messages: MessageChangeOperations, sendBatch: SendBatch, guards: Guards): Route[] {
-  const { authenticated, withBody, authorize, sendOnce } = guards;
+  const { authenticated, withBody, authorize, sendOnce, clients } = guards;
   return [
     {
       method: 'post',
@@ -19,7 +18,7 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
         authorize('send'),
         ...withBody,
         sendOnce((sender, request) => {
-          const origin = originOf(request);
+          const origin = clients.linkBase(request);
           return sendBatch(sender, request.body, (error) => toProblem(error, { origin }));
         }, 'batch'),
       ],

@@ -2,21 +2,17 @@
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
+import type { ErrorRequestHandler, RequestHandler } from 'express';
 import { describeFailure } from '../services/failures';
 import type { Logger } from '../services/logger';
 import type { Metrics } from '../services/metrics';
 import { AppError, type ErrorCode, toProblem } from '../utils/errors';
+import type { Clients } from '../utils/proxies';
 import { requestIdOf } from './request';
 
 const PROBLEM_TYPE = 'application/problem+json';
 
-/** Scheme, host and port under which the client reached the service. */
-export function originOf(request: Request): string {
-  return request.headers.host === undefined ? '' : `${request.protocol}://${request.headers.host}`;
-}
-
-export function renderError(logger: Logger, metrics: Metrics): ErrorRequestHandler {
+export function renderError(logger: Logger, metrics: Metrics, clients: Clients): ErrorRequestHandler {
   return (thrown: unknown, request, response, next) => {
     const error = fromLibrary(thrown) ?? describeFailure(thrown);
     metrics.refusals.inc({ code: error.code });
@@ -26,7 +22,7 @@ export function renderError(logger: Logger, metrics: Metrics): ErrorRequestHandl
     if (response.headersSent) return next(thrown);
     if (error.retryAfterSeconds !== undefined) response.set('Retry-After', String(error.retryAfterSeconds));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
-    const problem = toProblem(error, { origin: originOf(request), requestId: requestIdOf(response) });
+    const problem = toProblem(error, { origin: clients.linkBase(request), requestId: requestIdOf(response) });
     response.status(error.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };
 }
@@ -63,14 +59,16 @@ export function refuseOtherMethods(allowed: readonly string[]): RequestHandler {
 }
 
 /** Answers a request whose target is no URL, such as `http://[`. */
-export function refuseTarget(request: IncomingMessage, response: ServerResponse, metrics: Metrics): void {
-  const error = new AppError('not_found', 'There is no such path.');
-  metrics.refusals.inc({ code: error.code });
-  const requestId = randomUUID();
-  const problem = toProblem(error, { origin: `http://${request.headers.host ?? ''}`, requestId });
-  response
-    .writeHead(error.status, { 'Content-Type': PROBLEM_TYPE, 'X-Request-Id': requestId })
-    .end(JSON.stringify(problem));
+export function refuseTarget(metrics: Metrics, clients: Clients) {
+  return (request: IncomingMessage, response: ServerResponse): void => {
+    const error = new AppError('not_found', 'There is no such path.');
+    metrics.refusals.inc({ code: error.code });
+    const requestId = randomUUID();
+    const problem = toProblem(error, { origin: clients.linkBase(request), requestId });
+    response
+      .writeHead(error.status, { 'Content-Type': PROBLEM_TYPE, 'X-Request-Id': requestId })
+      .end(JSON.stringify(problem));
+  };
 }
 
 function toRefusal({ code }: NodeJS.ErrnoException): AppError {

@@ -5,6 +5,8 @@ import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError } from '../utils/errors';
+import { isOriginListed } from '../utils/origins';
+import type { Clients } from '../utils/proxies';
 import { HandshakeQueue } from './handshake-queue';
 import { HandshakeRate } from './handshake-rate';
 import { type HeapGuard, overloaded } from './heap-guard';
@@ -21,6 +23,14 @@ export type HandshakeConfig = Pick<
   'HANDSHAKES_PER_SECOND' | 'MAX_CONNECTIONS' | 'MAX_CONNECTIONS_PER_ADDRESS' | 'corsOrigins'
 >;
 
+export interface HandshakeLimitParts {
+  readonly config: HandshakeConfig;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, 'refusals' | 'rateLimited' | 'connectionsRefused'>;
+  readonly heap: Pick<HeapGuard, 'isShort'>;
+  readonly clients: Clients;
+}
+
 export class HandshakeLimits implements Lender {
   /** Taken places by address; an address without any is not in it. */
   readonly #byAddress = new Map<string, number>();
@@ -31,14 +41,9 @@ export class HandshakeLimits implements Lender {
   #taken = 0;
   #isOpen = false;
 
-  constructor(
-    private readonly config: HandshakeConfig,
-    private readonly clock: Clock,
-    private readonly metrics: Pick<Metrics, 'refusals' | 'rateLimited' | 'connectionsRefused'>,
-    private readonly heap: Pick<HeapGuard, 'isShort'>,
-  ) {
-    this.#rate = new HandshakeRate(config.HANDSHAKES_PER_SECOND);
-    this.#changeRate = new HandshakeRate(config.HANDSHAKES_PER_SECOND);
+  constructor(private readonly parts: HandshakeLimitParts) {
+    this.#rate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
+    this.#changeRate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
   }
 
   /** Places that are taken: what has come in, and what waits. */
@@ -82,12 +87,12 @@ export class HandshakeLimits implements Lender {
 
   /** Judges the change of a session, which has its place already, to another connection; counts a refusal. */
   judgeChange(request: IncomingMessage): AppError | undefined {
-    const refusal = this.#refusalOf(request) ?? this.#excessOf(this.#changeRate, addressOf(request));
+    const refusal = this.#refusalOf(request) ?? this.#excessOf(this.#changeRate, this.#addressOf(request));
     return refusal === undefined ? undefined : this.#counted(refusal);
   }
 
   #enter(request: IncomingMessage, answer: (verdict: Place | AppError) => void): Place | undefined {
-    const address = addressOf(request);
+    const address = this.#addressOf(request);
     const refusal = this.#refusalOf(request) ?? this.#lackOfPlace(address) ?? this.#excessOf(this.#rate, address);
     if (refusal !== undefined) {
       answer(this.#counted(refusal));
@@ -107,23 +112,42 @@ export class HandshakeLimits implements Lender {
   }
 
   #counted(refusal: AppError): AppError {
-    this.metrics.refusals.inc({ code: refusal.code });
+    this.parts.metrics.refusals.inc({ code: refusal.code });
     return refusal;
   }
 
   #refusalOf(request: IncomingMessage): AppError | undefined {
     if (!this.#isOpen) return goingAway();
-    if (this.heap.isShort()) return overloaded();
-    if (!isOriginAllowed(request, this.config.corsOrigins)) {
+    if (this.parts.heap.isShort()) return overloaded();
+    if (!this.#isOriginAllowed(request)) {
       return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
     }
     return undefined;
   }
 
+  /**
+   * Who a connection counts for, as in the limits of HTTP requests: an IPv6 address stands for its /56, since whoever has
+   * one of them has them all.
+   */
+  #addressOf(request: IncomingMessage): string {
+    return ipKeyGenerator(this.parts.clients.read(request).address);
+  }
+
+  /**
+   * May a page of this origin connect? Browsers do not apply CORS to WebSockets, so the server has to look.
+   * Programs send no Origin; the service's own pages have its own.
+   */
+  #isOriginAllowed(request: IncomingMessage): boolean {
+    const { clients, config } = this.parts;
+    const { origin } = request.headers;
+    if (origin === undefined || isOriginListed(origin, config.corsOrigins)) return true;
+    return clients.isOwnOrigin(request, origin);
+  }
+
   #lackOfPlace(address: string): AppError | undefined {
-    const { MAX_CONNECTIONS: all, MAX_CONNECTIONS_PER_ADDRESS: perAddress } = this.config;
+    const { MAX_CONNECTIONS: all, MAX_CONNECTIONS_PER_ADDRESS: perAddress } = this.parts.config;
     const full = (limit: 'address' | 'all', detail: string) => {
-      this.metrics.connectionsRefused[limit].inc();
+      this.parts.metrics.connectionsRefused[limit].inc();
       return new AppError('too_many_connections', detail);
     };
     if ((this.#byAddress.get(address) ?? 0) >= perAddress) {
@@ -138,13 +162,13 @@ export class HandshakeLimits implements Lender {
   }
 
   #excessOf(rate: HandshakeRate, address: string): AppError | undefined {
-    const verdict = rate.judge(address, this.clock.now());
+    const verdict = rate.judge(address, this.parts.clock.now());
     if (verdict === 'accepted') return undefined;
     const isShare = verdict === 'beyond-share';
-    this.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
+    this.parts.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
     const detail = isShare
       ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${rate.share}, while others connect.`
-      : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.config.HANDSHAKES_PER_SECOND}.`;
+      : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.parts.config.HANDSHAKES_PER_SECOND}.`;
     return new AppError('rate_limited', detail);
   }
 
@@ -169,22 +193,4 @@ export class HandshakeLimits implements Lender {
 
 function goingAway(): AppError {
   return new AppError('going_away', 'The service is stopping, or has not opened yet.');
-}
-
-/**
- * Who a connection counts for, as in the limits of HTTP requests: an IPv6 address stands for its /56, since whoever has
- * one of them has them all.
- */
-function addressOf(request: IncomingMessage): string {
-  return ipKeyGenerator(request.socket.remoteAddress ?? '');
-}
-
-/**
- * May a page of this origin connect? Browsers do not apply CORS to WebSockets, so the server has to look.
- * Programs send no Origin; the service's own pages have its own.
- */
-function isOriginAllowed(request: IncomingMessage, allowed: '*' | readonly string[]): boolean {
-  const { origin, host } = request.headers;
-  if (allowed === '*' || origin === undefined) return true;
-  return allowed.includes(origin) || origin === `http://${host}` || origin === `https://${host}`;
 }

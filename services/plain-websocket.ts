@@ -11,6 +11,7 @@ import type { Config } from '../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
 import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
+import type { Clients } from '../utils/proxies';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Backlog } from './backlog';
@@ -58,6 +59,7 @@ export interface PlainWebSocketParts {
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
   readonly backlog: Backlog;
+  readonly clients: Clients;
 }
 
 /** An open WebSocket, before and after it is known who it is. */
@@ -121,7 +123,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
     webSocket.on('error', (fault) => this.#countFault(fault));
     if (refusal !== undefined) {
-      tellRefusal(webSocket, originOf(request), refusal);
+      tellRefusal(webSocket, this.parts.clients.linkBase(request), refusal);
       // Nothing is kept for who is not let in: a peer that does not close its side would hold a connection that no
       // limit counts.
       request.socket.destroySoon();
@@ -146,7 +148,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   #track(webSocket: WebSocket, request: IncomingMessage, device: string | undefined): Peer {
     const peer: Peer = {
       webSocket,
-      origin: originOf(request),
+      origin: this.parts.clients.linkBase(request),
       device,
       connection: undefined,
       authTimer: undefined,
@@ -317,10 +319,6 @@ function tellRefusal(webSocket: WebSocket, origin: string, refusal: AppError): v
   const isBadInput = refusal.status === 400;
   const code = isBadInput ? CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(refusal.code) ?? UNAUTHENTICATED);
   webSocket.close(code, refusal.code);
-}
-
-function originOf({ headers }: IncomingMessage): string {
-  return `http://${headers.host ?? ''}`;
 }
 
 /** Token from the Authorization header, else `?token=`, else the path. */

@@ -8,6 +8,8 @@ import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
 import { readAuthorization, readBearer } from '../utils/jwt';
+import { corsOptionsOf } from '../utils/origins';
+import type { Clients } from '../utils/proxies';
 import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Backlog } from './backlog';
@@ -55,6 +57,7 @@ export interface WebSocketParts {
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
   readonly backlog: Backlog;
+  readonly clients: Clients;
 }
 
 interface SocketState {
@@ -109,10 +112,7 @@ export class WebSocketService implements Lender {
       maxHttpBufferSize: config.MAX_BODY_BYTES,
       // A broadcast is encoded once for all only without compression.
       perMessageDeflate: false,
-      cors: {
-        origin: config.corsOrigins === '*' ? '*' : [...config.corsOrigins],
-        exposedHeaders: ['Retry-After'],
-      },
+      cors: { ...corsOptionsOf(config.corsOrigins), exposedHeaders: ['Retry-After'] },
       allowRequest: (request, answer) => this.door.allow(request, answer),
     });
     io.engine.use((request: IncomingMessage, response: unknown, next: () => void) => {
@@ -206,7 +206,7 @@ export class WebSocketService implements Lender {
         clock,
         caller,
         device,
-        origin: originOf(socket),
+        origin: this.parts.clients.linkBase(socket.request),
         backlog,
         onSlow: (connection) => sessions.cutSlow(connection),
       });
@@ -222,7 +222,11 @@ export class WebSocketService implements Lender {
       next();
       return;
     }
-    next(Object.assign(new Error(error.message), { data: toProblem(error, { origin: originOf(socket) }) }));
+    next(
+      Object.assign(new Error(error.message), {
+        data: toProblem(error, { origin: this.parts.clients.linkBase(socket.request) }),
+      }),
+    );
   }
 
   #welcome(socket: TidingsSocket): void {
@@ -314,11 +318,6 @@ function readDevice(socket: TidingsSocket): string {
   const named: unknown = (auth as { device?: unknown }).device;
   const device: unknown = named === undefined ? query['device'] : named;
   return device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
-}
-
-function originOf(socket: TidingsSocket): string {
-  const { headers, secure } = socket.handshake;
-  return headers.host === undefined ? '' : `${secure ? 'https' : 'http'}://${headers.host}`;
 }
 
 /** The request (about 4 KiB) and the token are not needed once the socket is there. */

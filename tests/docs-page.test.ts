@@ -2,6 +2,7 @@
 import { type Browser, chromium } from 'playwright-core';
 import { ERROR_KINDS } from '../utils/errors';
 import { describeWith, findProgram } from './support/needs';
+import { startReverseProxy } from './support/reverse-proxy';
 import { startService } from './support/service';
 import { onTestEnd } from './support/temporary';
 
@@ -14,9 +15,10 @@ describe('/docs', () => {
     expect(response.headers.get('content-security-policy')).toMatch(/default-src 'none';script-src 'self'/);
     const page = await response.text();
     const named = Array.from(page.matchAll(/(?:src|href)="([^"]+)"/g), ([, target = '']) => target);
-    expect(named.filter((target) => !target.startsWith('/') && target !== 'data:,')).toEqual([]);
-    for (const target of named.filter((path) => path.startsWith('/'))) {
-      expect({ target, status: (await fetch(url + target)).status }).toEqual({ target, status: 200 });
+    expect(named.filter((target) => !target.startsWith('./') && target !== 'data:,')).toEqual([]);
+    for (const target of named.filter((path) => path.startsWith('./'))) {
+      const { status } = await fetch(new URL(target, `${url}/docs`));
+      expect({ target, status }).toEqual({ target, status: 200 });
     }
   });
 
@@ -94,7 +96,24 @@ describeWith('Chromium', CHROMIUM !== undefined)('/docs in Chromium', () => {
     const entry = page.locator(':target');
     expect(await entry.textContent()).toBe('unauthorized');
     expect(new URL(page.url()).origin).toBe(url);
-    await page.locator('a[href="/docs"]').first().click();
+    await page.locator('a[href="../docs"]').first().click();
     await page.waitForURL(`${url}/docs`);
+  });
+
+  it('shows and tries operations below a path, which is all that it asks', async () => {
+    const { url } = await startService();
+    const proxy = await startReverseProxy(url, { prefix: '/notify' });
+    const page = await browser.newPage();
+    onTestEnd(() => page.close());
+    const addresses: string[] = [];
+    page.on('request', (request) => addresses.push(request.url()));
+    await page.goto(`${proxy.url}/docs`);
+    await page.locator('#operations-Service-isAlive .opblock-summary-control').click();
+    await page.locator('#operations-Service-isAlive .try-out__btn').click();
+    await page.locator('#operations-Service-isAlive .execute').click();
+    const answer = page.locator('#operations-Service-isAlive .live-responses-table .highlight-code').first();
+    await answer.waitFor();
+    expect(await answer.textContent()).toContain('"status": "ok"');
+    expect(addresses.filter((address) => !address.startsWith(proxy.url) && !address.startsWith('data:'))).toEqual([]);
   });
 });

@@ -5,6 +5,8 @@
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import { z } from 'zod';
 import { findPrinting } from './debug-output';
+import { parseOriginEntry } from './origins';
+import { parseTrust } from './proxies';
 import { algorithmOf, type VerificationKey } from './verification-keys';
 
 const MINUTE_MS = 60_000;
@@ -62,6 +64,17 @@ function openUntilProduction(about: string) {
 
 const MAX_INTERVAL_MS = 3_600_000;
 
+function isPublicUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password, search, hash } = new URL(text);
+  return /^https?:$/.test(protocol) && [username, password, search, hash].every((part) => part === '');
+}
+
+function toLinkBase(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname}`.replace(/\/+$/, '');
+}
+
 const variables = z.object({
   NODE_ENV: withDefault(
     z.enum(['production', 'development', 'test'], 'expected production, development or test'),
@@ -70,6 +83,25 @@ const variables = z.object({
   ),
   PORT: withDefault(integer(0, 65_535), '8090', 'TCP port; 0 takes a free one'),
   HOST: withDefault(filled, '0.0.0.0', 'address to listen on'),
+  PUBLIC_URL: optional(
+    z
+      .string()
+      .refine(isPublicUrl, 'expected https://HOST or https://HOST/PATH, without user, query and fragment')
+      .transform(toLinkBase),
+    'https://HOST/PATH under which clients reach the service, for links; as the request says when not set',
+  ),
+  TRUST_PROXY: optional(
+    z.string().superRefine((text, context) => {
+      const parsed = parseTrust(text);
+      if (typeof parsed === 'string') context.addIssue({ code: 'custom', message: parsed });
+    }),
+    'proxies whose Forwarded or X-Forwarded-… headers are believed: a number of hops, or addresses and subnets, comma separated; none when not set',
+  ),
+  KEEP_ALIVE_TIMEOUT_MS: withDefault(
+    integer(1_000, MAX_INTERVAL_MS),
+    '70000',
+    'time after which an idle HTTP connection is closed; longer than the idle time of the balancer before it',
+  ),
   JWT_SECRET: optional(filled, 'secret of HS256 tokens, in production at least 32 bytes'),
   JWT_PUBLIC_KEY: optional(filled, 'PEM of the public key of RS256 or ES256 tokens; line ends may be written as \\n'),
   JWT_JWKS_URL: optional(
@@ -105,7 +137,8 @@ const variables = z.object({
   REDIS_REQUIRED: withDefault(flag, 'true', 'must Redis be there at start? Else the node starts without it, degraded'),
   CORS_ORIGIN: optional(
     filled,
-    'origins that browsers may call from, comma separated, or *; when not set: * in development, none in production',
+    'origins that browsers may call from, comma separated: https://app.example.com, https://*.example.com, ' +
+      'capacitor://localhost; or *. When not set: * in development, none in production',
   ),
   RATE_LIMIT_PER_MINUTE: withDefault(integer(1, 1e9), '600', 'HTTP requests per caller and minute'),
   RATE_LIMIT_SERVICE_PER_MINUTE: withDefault(integer(1, 1e9), '60000', 'the same for callers with scope send'),
@@ -181,7 +214,7 @@ export type Config = Readonly<
   readonly store: StoreLocation;
   /** Where nodes meet; absent for one node alone. May hold a password. */
   readonly redisUrl: string | undefined;
-  /** `'*'`, or the exact origins that may call; empty: none but the service's own. */
+  /** `'*'`, or the origins that may call, see origins.ts; empty: none but the service's own. */
   readonly corsOrigins: '*' | readonly string[];
   readonly isProduction: boolean;
   /** Under these names libraries print requests, with tokens: DEBUG asks for it. None in production. */
@@ -300,14 +333,15 @@ function parseOrigins(environment: Environment, problems: string[]): '*' | reado
   const text = environment['CORS_ORIGIN'];
   if (text === undefined) return environment['NODE_ENV'] === 'production' ? [] : '*';
   if (text.trim() === '*') return '*';
-  const origins = text.split(',').map((origin) => origin.trim());
-  const bad = origins.filter((origin) => !isOrigin(origin));
-  if (bad.length > 0) problems.push('CORS_ORIGIN: expected * or origins like https://app.example.com, comma separated');
+  const entries = text.split(',').map((entry) => parseOriginEntry(entry.trim()));
+  const origins = entries.filter((entry) => entry !== undefined);
+  if (origins.length < entries.length) {
+    problems.push(
+      'CORS_ORIGIN: expected * or origins as browsers send them, comma separated: https://app.example.com or ' +
+        'https://*.example.com, in lower case, without a path; capacitor://localhost',
+    );
+  }
   return origins;
-}
-
-function isOrigin(text: string): boolean {
-  return URL.canParse(text) && new URL(text).origin === text;
 }
 
 /** Nodes that tell each other of messages, each with a store of its own, would be a service that forgets. */

@@ -1,6 +1,7 @@
 /** What routes put before their handlers. Built once in features/index.ts. */
 import type { RequestHandler } from 'express';
 import type { Caller } from '../../utils/jwt';
+import type { Clients } from '../../utils/proxies';
 import type { authorize } from './authorize';
 import type { createSendOnce } from './send-once';
 
@@ -15,4 +16,6 @@ export interface Guards {
   /** Lets who is named in the path do without the scope. */
   readonly isOneself: (caller: Caller, userId: string | undefined) => boolean;
   readonly sendOnce: ReturnType<typeof createSendOnce>;
+  /** No guard: who is behind the proxies, and what links begin with. */
+  readonly clients: Clients;
 }

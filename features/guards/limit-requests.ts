@@ -5,10 +5,18 @@ import type { Metrics } from '../../services/metrics';
 import type { Config } from '../../utils/config';
 import { AppError, toAppError } from '../../utils/errors';
 import { holdsScope } from '../../utils/jwt';
+import type { Clients } from '../../utils/proxies';
 import { knownCallerOf } from '../request';
 import { SharedRateLimits } from './shared-rate-limits';
 
 const WINDOW_MS = 60_000;
+
+export interface LimitParts {
+  readonly limits: Limits;
+  readonly cluster: Cluster;
+  readonly metrics: Metrics;
+  readonly clients: Clients;
+}
 
 type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MINUTE'>;
 
@@ -16,7 +24,7 @@ type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MIN
  * Limits requests per caller; callers with scope `send` are services and may do more. `RateLimit` headers follow
  * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After. Nodes count together.
  */
-export function limitRequests(limits: Limits, cluster: Cluster, metrics: Metrics): RequestHandler {
+export function limitRequests({ limits, cluster, metrics, clients }: LimitParts): RequestHandler {
   return rateLimit({
     ...(cluster.isShared ? { store: new SharedRateLimits(cluster) } : {}),
     windowMs: WINDOW_MS,
@@ -27,7 +35,8 @@ export function limitRequests(limits: Limits, cluster: Cluster, metrics: Metrics
     // A user id cannot be mistaken for an address: the prefixes differ.
     keyGenerator: (request: Request) => {
       const caller = knownCallerOf(request);
-      return caller === undefined ? `address:${ipKeyGenerator(request.ip ?? '')}` : `caller:${caller.userId}`;
+      if (caller !== undefined) return `caller:${caller.userId}`;
+      return `address:${ipKeyGenerator(clients.read(request).address)}`;
     },
     handler: (request, response) => {
       metrics.rateLimited.requests.inc();
@@ -52,8 +61,8 @@ function variableOf(request: Request): keyof Limits {
 }
 
 /** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */
-export function limitRefusals(limits: Limits, cluster: Cluster, metrics: Metrics): ErrorRequestHandler {
-  const limit = limitRequests(limits, cluster, metrics);
+export function limitRefusals(parts: LimitParts): ErrorRequestHandler {
+  const limit = limitRequests(parts);
   return (error, request, response, next) => {
     if (toAppError(error).status !== 401) return next(error);
     limit(request, response, (limited?: unknown) => next(limited ?? error));

@@ -11,7 +11,7 @@ import { ACTIONS, EVENTS, type Request, SERVER_SUMMARIES } from './socket-reques
 const INTRODUCTION = `Two endpoints on one port give the same messages, guarantees and limits. Everything is a topic:
 \`@<userId>\` is a person's own, \`*\` is everyone's, other names have members. A device that gives its name acknowledges
 with \`ack\`; what it has not acknowledged comes again on its next connect. Sending over HTTP is in
-[openapi.json](/openapi.json).`;
+[openapi.json](openapi.json).`;
 
 const SOCKET_IO = `Event and payload as Socket.IO sends them, in the default namespace. Where a message has \`headers\`, they
 describe the second argument of the event. A client event may carry a callback, which gets the reply.`;
@@ -58,12 +58,18 @@ const SECURITY_SCHEMES = {
 const SECURITY = Object.keys(SECURITY_SCHEMES).map((name) => ({ $ref: `#/components/securitySchemes/${name}` }));
 
 /** Where the endpoints are: under the address by which the client has reached the service. */
-export function socketServers(origin: string): Record<string, JsonSchema> {
-  const { host, protocol } = new URL(origin);
+export function socketServers(base: string): Record<string, JsonSchema> {
+  const { host, protocol, pathname } = new URL(base);
+  const prefix = pathname.replace(/\/$/, '');
   const server = { host, protocol: protocol === 'https:' ? 'wss' : 'ws', security: SECURITY };
   return {
-    socketIo: { ...server, pathname: '/socket.io/', title: 'Socket.IO', protocolVersion: '5' },
-    plain: { ...server, title: 'Plain WebSocket', protocolVersion: '13' },
+    socketIo: { ...server, pathname: `${prefix}/socket.io/`, title: 'Socket.IO', protocolVersion: '5' },
+    plain: {
+      ...server,
+      ...(prefix === '' ? {} : { pathname: prefix }),
+      title: 'Plain WebSocket',
+      protocolVersion: '13',
+    },
   };
 }
 

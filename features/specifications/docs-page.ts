@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { RequestHandler } from 'express';
 import helmet from 'helmet';
 import { AppError } from '../../utils/errors';
+import { serveRelative, TO_ROOT } from '../documents';
 import { parameterOf } from '../request';
 import type { Route } from '../routes';
 
@@ -15,20 +16,20 @@ const PAGE = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>tidings: documents</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-<link rel="stylesheet" href="/docs/assets/page.css">
+<link rel="stylesheet" href="${TO_ROOT}docs/assets/swagger-ui.css">
+<link rel="stylesheet" href="${TO_ROOT}docs/assets/page.css">
 </head>
 <body>
 <nav aria-label="Documents">
-<a href="/docs" aria-current="page">HTTP</a>
-<a href="/docs/errors">Errors</a>
-<a href="/openapi.json">openapi.json</a>
-<a href="/asyncapi.json">asyncapi.json (sockets)</a>
-<a href="/">Test page</a>
+<a href="${TO_ROOT}docs" aria-current="page">HTTP</a>
+<a href="${TO_ROOT}docs/errors">Errors</a>
+<a href="${TO_ROOT}openapi.json">openapi.json</a>
+<a href="${TO_ROOT}asyncapi.json">asyncapi.json (sockets)</a>
+<a href="${TO_ROOT}">Test page</a>
 </nav>
 <main id="swagger-ui"></main>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/assets/page.js"></script>
+<script src="${TO_ROOT}docs/assets/swagger-ui-bundle.js"></script>
+<script src="${TO_ROOT}docs/assets/page.js"></script>
 </body>
 </html>
 `;
@@ -39,10 +40,11 @@ nav a{color:#fff}
 nav a[aria-current]{font-weight:bold;text-decoration:none}
 `;
 
-/** Requests go to where the page came from: behind a proxy the service does not know its own https address. */
-const SCRIPT = `fetch('/openapi.json').then((response) => response.json()).then((specification) => {
+/** Requests go to where the page came from: behind a proxy the service does not know its own address. */
+const SCRIPT = `const root = new URL('../../', document.currentScript.src);
+fetch(new URL('openapi.json', root)).then((response) => response.json()).then((specification) => {
   SwaggerUIBundle({
-    spec: { ...specification, servers: [{ url: location.origin }] },
+    spec: { ...specification, servers: [{ url: root.href.replace(/\\/$/, '') }] },
     dom_id: '#swagger-ui',
     deepLinking: true,
     displayRequestDuration: true,
@@ -72,7 +74,7 @@ const POLICY = helmet({
 
 export function docsPageRoutes(): Route[] {
   return [
-    { method: 'get', path: '/docs', handlers: [POLICY, serveText('html', PAGE)] },
+    { method: 'get', path: '/docs', handlers: [POLICY, serveRelative('html', PAGE)] },
     { method: 'get', path: '/docs/assets/:file', handlers: [serveAsset()] },
   ];
 }

@@ -10,13 +10,13 @@ import { ProblemCollector } from './problems';
 
 const JSON_TYPE = 'application/json';
 
-const INTRODUCTION = `Send over HTTP; receive over Socket.IO or plain WebSocket ([asyncapi.json](/asyncapi.json)).
+const INTRODUCTION = `Send over HTTP; receive over Socket.IO or plain WebSocket ([asyncapi.json](asyncapi.json)).
 
 Requests carry \`Authorization: Bearer <token>\`, a JWT whose \`sub\` is the caller and whose claim \`scope\` says what it
 may do: each route names the scope that it needs, \`admin\` includes all others. In development the start-up banner
 prints tokens.
 
-Errors are problems (RFC 9457); their \`type\` links to [their entry](/docs/errors). Fields of a body that are not
+Errors are problems (RFC 9457); their \`type\` links to [their entry](docs/errors). Fields of a body that are not
 described are ignored.`;
 
 /** Everything but the address: that is where the client has found the document. */

@@ -11,6 +11,7 @@ import type { BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { eventually } from '../support/eventually';
 import { describeWith } from '../support/needs';
 import { freePort } from '../support/process';
+import { startReverseProxy } from '../support/reverse-proxy';
 import { type ServiceOptions, startService, testToken } from '../support/service';
 import { shareService } from '../support/shared-service';
 import { onTestEnd } from '../support/temporary';
@@ -113,6 +114,19 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       expect(await focus.getAttribute('id')).toBe('inbox');
     });
   });
+
+  it.each(['/notify/', '/notify', '/notify/websocket-client.html'])(
+    'works below a path, opened at %s',
+    async (path) => {
+      const proxy = await startReverseProxy(service.url, { prefix: '/notify' });
+      const { page, complaints, requests } = await open(new URL(path, proxy.url).href);
+      await connectAs(page, 'below');
+      expect(await page.inputValue('#server-url')).toBe(proxy.url);
+      expect(await send(page, 'healthz')).toContain('200');
+      const elsewhere = requests.filter((address) => !address.replace(/^ws/, 'http').startsWith(proxy.url));
+      expect({ elsewhere, complaints }).toEqual({ elsewhere: [], complaints: [] });
+    },
+  );
 
   it('has no handlers in its markup, and no address of another site', () => {
     const html = readFileSync(join(ROOT, 'websocket-client.html'), 'utf8');

@@ -6,6 +6,7 @@ import { HandshakeLimits, type Place } from '../../services/handshake-limits';
 import { HandshakeRate } from '../../services/handshake-rate';
 import { createMetrics } from '../../services/metrics';
 import { AppError } from '../../utils/errors';
+import { createClients } from '../../utils/proxies';
 import { StillClock } from '../support/clock';
 import { range } from '../support/service';
 
@@ -19,7 +20,13 @@ function openLimits(perAddress: number) {
     ...{ HANDSHAKES_PER_SECOND: 1_000, MAX_CONNECTIONS: 1_000, MAX_CONNECTIONS_PER_ADDRESS: perAddress },
     corsOrigins: '*' as const,
   };
-  const limits = new HandshakeLimits(config, new StillClock(), createMetrics(), { isShort: () => false });
+  const limits = new HandshakeLimits({
+    config,
+    clock: new StillClock(),
+    metrics: createMetrics(),
+    heap: { isShort: () => false },
+    clients: createClients({}),
+  });
   limits.open();
   const admit = (address: string | undefined) =>
     new Promise<Place | AppError>((resolve) => limits.admit(from(address), resolve));

@@ -89,6 +89,11 @@ describe('parseConfig', () => {
       { NODE_ENV: 'production', JWT_SECRET: SECRET, AUTHORIZATION: 'open' },
       'AUTHORIZATION',
     ],
+    ['a public address with a query', { PUBLIC_URL: 'https://x.example/?a' }, 'PUBLIC_URL'],
+    ['a public address of another scheme', { PUBLIC_URL: 'ftp://x.example' }, 'PUBLIC_URL'],
+    ['trust in everybody', { TRUST_PROXY: 'true' }, 'TRUST_PROXY'],
+    ['trust in all addresses', { TRUST_PROXY: '0.0.0.0/0' }, 'TRUST_PROXY'],
+    ['a wildcard in the middle', { CORS_ORIGIN: 'https://a.*.example.com' }, 'CORS_ORIGIN'],
     ['an origin with a path', { CORS_ORIGIN: 'https://a.example/x' }, 'CORS_ORIGIN'],
     ['a store of another kind', { STORE_URL: 'sqlite:x' }, 'STORE_URL'],
     ['a store of no known kind', { STORE_URL: 'postgres://localhost/x' }, 'STORE_URL'],
@@ -155,6 +160,11 @@ describe('parseConfig', () => {
       'https://a.example',
       'https://b.example',
     ]);
+  });
+
+  it('takes the public address without a slash at its end', () => {
+    expect(parseConfig({ PUBLIC_URL: 'https://X.example:443/notify/' }).PUBLIC_URL).toBe('https://x.example/notify');
+    expect(parseConfig({ PUBLIC_URL: 'http://x.example:8080' }).PUBLIC_URL).toBe('http://x.example:8080');
   });
 
   it('describes each variable', () => {

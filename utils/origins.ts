@@ -1,0 +1,69 @@
+/** Origins as browsers send them, and which of them may call: the one comparison for every door. */
+
+/** `https://*.example.com`: every origin below the domain, and not the domain itself. */
+const WILDCARD = '://*.';
+const DEFAULT_PORT = /:(443|80)$/;
+/** Pages of these schemes have the origin `null`, or none: a WebSocket is opened by a page of http or https. */
+const WITHOUT_ORIGIN = new Set(['about', 'blob', 'data', 'file', 'ftp', 'javascript', 'ws', 'wss']);
+/** A scheme that is no web's: `capacitor://localhost`, `chrome-extension://<id>`. */
+const CUSTOM_ORIGIN = /^([a-z][a-z0-9+.-]*):\/\/[a-z0-9_-]+(\.[a-z0-9_-]+)*(:\d{1,5})?$/;
+
+/**
+ * Reads an entry of CORS_ORIGIN.
+ * @returns the entry as it is compared, `undefined` when no browser could ever send an origin that it fits.
+ */
+export function parseOriginEntry(text: string): string | undefined {
+  const sample = text.replace(WILDCARD, '://any.');
+  if (sample.includes('*') || text.endsWith(WILDCARD)) return undefined;
+  const isWeb = /^https?:/.test(text);
+  return (isWeb ? isWebOrigin(sample) : isCustomOrigin(sample)) ? withoutDefaultPort(text) : undefined;
+}
+
+/** Browsers send origins in the form that URL gives them: in lower case, with international names encoded. */
+function isWebOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === withoutPortOfScheme(text);
+}
+
+function withoutPortOfScheme(text: string): string {
+  return text.replace(text.startsWith('https:') ? /:443$/ : /:80$/, '');
+}
+
+function isCustomOrigin(text: string): boolean {
+  const scheme = CUSTOM_ORIGIN.exec(text)?.[1];
+  return scheme !== undefined && !WITHOUT_ORIGIN.has(scheme);
+}
+
+/** Does CORS_ORIGIN list this origin? */
+export function isOriginListed(origin: string, allowed: '*' | readonly string[]): boolean {
+  if (allowed === '*') return true;
+  const plain = withoutDefaultPort(origin);
+  return allowed.some((entry) => (entry.includes(WILDCARD) ? isBelow(plain, entry) : plain === entry));
+}
+
+type AnswerOrigin = (error: null, allowed: string[]) => void;
+
+/** Options for the package `cors`, by which REST and Socket.IO answer browsers. Credentials never go with `*`. */
+export function corsOptionsOf(allowed: '*' | readonly string[]) {
+  if (allowed === '*') return { origin: '*' };
+  const origin = (asked: string | undefined, answer: AnswerOrigin) =>
+    answer(null, asked !== undefined && isOriginListed(asked, allowed) ? [asked] : []);
+  return { origin, credentials: true };
+}
+
+function isBelow(origin: string, entry: string): boolean {
+  const [scheme = '', domain = ''] = entry.split(WILDCARD);
+  const [start, end] = [`${scheme}://`, `.${domain}`];
+  if (!origin.startsWith(start) || !origin.endsWith(end)) return false;
+  return /^[a-z0-9_.-]+$/.test(origin.slice(start.length, -end.length));
+}
+
+/** Is this the origin of pages at this host? Whether over http or https is a matter of the proxy before it. */
+export function isSamePlace(origin: string, host: string | undefined): boolean {
+  const own = /^https?:\/\/(.+)$/.exec(origin)?.[1];
+  return own !== undefined && host !== undefined && withoutDefaultPort(own) === withoutDefaultPort(host.toLowerCase());
+}
+
+/** Proxies add the port of the scheme or leave it out: either way it is the same place. */
+function withoutDefaultPort(text: string): string {
+  return text.replace(DEFAULT_PORT, '');
+}
