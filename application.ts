@@ -187,7 +187,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     sessions.disconnect(userId, code, options);
   const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
-  const rights = createRights(config);
+  const rights = createRights(config, isRevoked);
   const sending = createSending({ delivery, store, clock, maxMessageBytes, rights });
   const isAnyMemberOnline = createMemberLookup({ delivery, cluster, store, roster, logger });
   const messages = createMessageOperations({
@@ -290,6 +290,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     clock,
     logger,
     retentionDays: config.RETENTION_DAYS,
+    mayBeSent: rights.mayBeSent,
   });
 
   function receive(frame: ClusterFrame, node: string): void {

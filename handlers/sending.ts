@@ -1,6 +1,6 @@
 /** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
 import type { Delivery } from '../services/delivery';
-import type { AuditEntry, Draft, Store } from '../services/storage/contract';
+import type { AuditEntry, Draft, Scheduled, Store } from '../services/storage/contract';
 import { type Describe, inSendSpan } from '../services/tracing';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, badField, refuseField } from '../utils/errors';
@@ -8,7 +8,7 @@ import { keyedId, newId } from '../utils/ids';
 import type { Caller } from '../utils/jwt';
 import { assertMessageSize, MAX_AHEAD_SECONDS } from '../utils/schemas';
 import { ownerOfPersonalTopic } from '../utils/topic-names';
-import type { Rights } from './rights';
+import { type Rights, standingOf } from './rights';
 
 /** Who sends. */
 export interface Sender extends Caller {
@@ -98,7 +98,7 @@ export function createSending({ delivery, store, clock, maxMessageBytes, rights 
       await delivery.publishLive(message);
       return { id: draft.id, topic, isRepeated: false };
     }
-    return sendAt > now ? schedule(draft, sendAt, content) : publish(draft, content);
+    return sendAt > now ? schedule({ draft, sendAt, standing: standingOf(sender) }, content) : publish(draft, content);
   }
 
   async function publish(draft: Draft, content: Content): Promise<Receipt> {
@@ -111,8 +111,9 @@ export function createSending({ delivery, store, clock, maxMessageBytes, rights 
     return { id, topic, seq, isRepeated };
   }
 
-  async function schedule(draft: Draft, sendAt: number, content: Content): Promise<Receipt> {
-    const scheduled = await store.schedule({ draft, sendAt });
+  async function schedule(message: Scheduled, content: Content): Promise<Receipt> {
+    const { draft, sendAt } = message;
+    const scheduled = await store.schedule(message);
     if (scheduled.outcome === 'conflict') throw conflict(content);
     const isRepeated = scheduled.outcome === 'repeated';
     const scheduledFor = isRepeated ? scheduled.scheduledFor : toIsoTime(sendAt);

@@ -7,6 +7,7 @@ import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import { newId } from '../utils/ids';
 import { type Caller, holdsScope } from '../utils/jwt';
+import type { Message } from '../utils/protocol';
 import { FollowingFlight } from '../utils/single-flight';
 import type { Logger } from './logger';
 import type { AuditEntry, AuditQuery, Store } from './storage/contract';
@@ -62,6 +63,13 @@ export class Audit implements Lender {
     // In place: nothing is made for what is one of many.
     if (own !== undefined && shared !== undefined) own[ENTRIES_PER_BATCH] = added(shared, 1, count);
     else place(this.#pending, this.#entry(requester, act, 'done'));
+  }
+
+  /** Records that a scheduled message was not sent, because its sender may not say it any more. */
+  noteDropped({ from: actor, topic: target, id: messageId }: Pick<Message, 'from' | 'topic' | 'id'>): void {
+    if (this.#isOff) return;
+    const at = this.parts.clock.now();
+    place(this.#pending, { id: newId(at), at, actor, action: 'drop', target, messageId, count: 1, outcome: 'done' });
   }
 
   #entry({ userId, requestId }: Requester, act: Act<AdminAction | ServiceAction>, outcome: AuditOutcome): AuditEntry {

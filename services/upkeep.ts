@@ -8,7 +8,7 @@ import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
-import { isShared, type Store } from './storage/contract';
+import { isShared, type MayBeSent, type Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
@@ -37,6 +37,8 @@ export interface UpkeepParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly retentionDays: number;
+  /** May what was scheduled be said now? */
+  readonly mayBeSent: MayBeSent;
 }
 
 export class Upkeep {
@@ -91,7 +93,8 @@ export class Upkeep {
   }
 
   async #sendDue(): Promise<number> {
-    const { taken, entries } = await this.parts.store.appendDue(DUE_CHUNK);
+    const { taken, entries, refused } = await this.parts.store.appendDue(DUE_CHUNK, this.parts.mayBeSent);
+    for (const { draft } of refused) this.parts.audit.noteDropped(draft);
     for (const { ref, topic, scheduledFor } of entries) {
       if (ref !== undefined || scheduledFor === undefined) continue;
       this.parts.metrics.sends[destinationOf(topic)].inc();

@@ -8,7 +8,10 @@ export type ServiceAction = (typeof SERVICE_ACTIONS)[number];
 export const ADMIN_ACTIONS = ['disconnect', 'revoke', 'erase', 'export', 'delete_topic'] as const;
 export type AdminAction = (typeof ADMIN_ACTIONS)[number];
 
-export const AUDIT_ACTIONS = [...SERVICE_ACTIONS, ...ADMIN_ACTIONS] as const;
+/** What the service does by itself; its actor is whom it concerns. */
+export const OWN_ACTIONS = ['drop'] as const;
+
+export const AUDIT_ACTIONS = [...SERVICE_ACTIONS, ...ADMIN_ACTIONS, ...OWN_ACTIONS] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 /** `begun`: the end was not recorded; it may have been carried out, or not, or in part. */

@@ -364,6 +364,29 @@ export interface Scheduled {
   readonly draft: Draft;
   /** Milliseconds since the epoch. */
   readonly sendAt: number;
+  /** Absent on what an earlier version kept. */
+  readonly standing?: Standing;
+}
+
+/** By which token something was scheduled. */
+export interface Standing {
+  readonly scopes: readonly string[];
+  /** Unix seconds. */
+  readonly issuedAt?: number;
+  /** `jti`. */
+  readonly tokenId?: string;
+}
+
+/** May it be said now? `isMember`: is the sender in the named topic that it is for. Asked in the middle of a write. */
+export type MayBeSent = (scheduled: Scheduled, isMember: boolean) => boolean;
+
+export interface DueSent {
+  /** The entries that were appended, in order. */
+  readonly entries: readonly Message[];
+  /** What may not be said any more. */
+  readonly refused: readonly Scheduled[];
+  /** Fewer than the limit: nothing is left to do. */
+  readonly taken: number;
 }
 
 export type ScheduleOutcome =
@@ -379,15 +402,18 @@ export interface ScheduledPosition {
 }
 
 export interface ScheduleStore {
-  /** Keeps a message until its time; flushed to disk like an append. An id of a client is idempotent as there. */
+  /**
+   * Keeps a message until its time; flushed to disk like an append. An id of a client is idempotent as there; what is
+   * scheduled again stands on the later token.
+   */
   schedule(scheduled: Scheduled): Promise<ScheduleOutcome>;
 
   /**
    * Appends what is due, oldest first, at most `limit`; each exactly once, whatever is stopped in between. What has
-   * expired meanwhile, or whose topic is gone, is dropped. @returns the entries that were appended, in order, and how
-   * many were taken: fewer than `limit` means that nothing is left to do.
+   * expired meanwhile, or whose topic is gone, is dropped, and so is what may not be sent; everything may when nobody
+   * is asked.
    */
-  appendDue(limit: number): Promise<{ readonly taken: number; readonly entries: readonly Message[] }>;
+  appendDue(limit: number, mayBeSent?: MayBeSent): Promise<DueSent>;
 
   /** What waits, by time; `from`: only what this user has scheduled. */
   scheduled(options: {

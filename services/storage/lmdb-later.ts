@@ -5,8 +5,10 @@ import { isNamedTopic } from '../../utils/topic-names';
 import {
   ANSWER_LIFETIME_MS,
   type Claim,
+  type DueSent,
   type IdempotencyKey,
   type KeptAnswer,
+  type MayBeSent,
   type Scheduled,
   type ScheduledPosition,
   type ScheduleOutcome,
@@ -46,23 +48,29 @@ export class Later {
   }
 
   schedule(scheduled: Scheduled): ScheduleOutcome {
-    const { draft, sendAt } = scheduled;
+    const { draft } = scheduled;
     const { topic, id, from } = draft;
     assertFitsKey(topic, id, from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
     assertFitsKey(...kindsOf(from), id, from);
     const earlier = draft.isClientId ? this.#scheduledBefore(scheduled) : undefined;
     if (earlier !== undefined) return earlier;
-    this.trees.scheduled.put([id, from], { ...scheduled, home: this.#homeOf(topic) });
-    for (const kind of kindsOf(from)) this.trees.due.put([kind, sendAt, id, from], true);
+    this.#keep(scheduled);
     return { outcome: 'stored' };
   }
+  #keep(scheduled: Scheduled): void {
+    const { draft, sendAt } = scheduled;
+    const { topic, id, from } = draft;
+    this.trees.scheduled.put([id, from], { ...scheduled, home: this.#homeOf(topic) });
+    for (const kind of kindsOf(from)) this.trees.due.put([kind, sendAt, id, from], true);
+  }
 
-  #scheduledBefore({ draft }: Scheduled): ScheduleOutcome | undefined {
+  #scheduledBefore({ draft, standing }: Scheduled): ScheduleOutcome | undefined {
     const waiting = this.#scheduled(draft.id, draft.from);
     if (waiting !== undefined) {
       const scheduledFor = toIsoTime(waiting.sendAt);
-      const isSame = fingerprintOf(waiting.draft) === fingerprintOf(draft);
-      return isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+      if (fingerprintOf(waiting.draft) !== fingerprintOf(draft)) return { outcome: 'conflict' };
+      this.trees.scheduled.put([draft.id, draft.from], standing === undefined ? waiting : { ...waiting, standing });
+      return { outcome: 'repeated', scheduledFor };
     }
     const sent = this.log.findOf(draft);
     if (sent === undefined) return undefined;
@@ -76,19 +84,33 @@ export class Later {
     return this.trees.named.get(topic)?.createdAt;
   }
 
-  appendDue(limit: number): { taken: number; entries: Message[] } {
+  appendDue(limit: number, mayBeSent: MayBeSent): DueSent {
     const now = this.clock.now();
     const due = this.#due({ ...numberedFrom<DueSend>('send', 0, now), limit });
-    const entries = due.flatMap(({ draft, sendAt, home }) => {
-      this.#remove({ draft, sendAt });
-      const isOver = draft.expiresAt !== undefined && draft.expiresAt <= now;
-      const isHomeless = isNamedTopic(draft.topic) && (home === undefined || home !== this.#homeOf(draft.topic));
-      if (isOver || isHomeless) return [];
-      const sent = { ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) };
-      const appended = this.log.appendNew(sent);
-      return appended.outcome === 'stored' ? appended.entries : [];
-    });
-    return { taken: due.length, entries };
+    const entries: Message[] = [];
+    const refused: Scheduled[] = [];
+    for (const scheduled of due) {
+      this.#remove(scheduled);
+      if (this.#isDropped(scheduled, now)) continue;
+      if (mayBeSent(toScheduled(scheduled), this.#isMember(scheduled))) entries.push(...this.#send(scheduled, now));
+      else refused.push(toScheduled(scheduled));
+    }
+    return { taken: due.length, entries, refused };
+  }
+
+  #isDropped({ draft: { topic, expiresAt }, home }: ScheduledRow, now: number): boolean {
+    const isOver = expiresAt !== undefined && expiresAt <= now;
+    return isOver || (isNamedTopic(topic) && (home === undefined || home !== this.#homeOf(topic)));
+  }
+
+  #isMember({ draft: { topic, from } }: Scheduled): boolean {
+    return isNamedTopic(topic) && this.trees.members.doesExist([topic, from]);
+  }
+
+  #send({ draft, sendAt }: Scheduled, now: number): readonly Message[] {
+    const sent = { ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) };
+    const appended = this.log.appendNew(sent);
+    return appended.outcome === 'stored' ? appended.entries : [];
   }
 
   #due(range: object): ScheduledRow[] {
@@ -107,7 +129,7 @@ export class Later {
     const start = after === undefined ? [kind, 0] : [kind, after.sendAt, after.id, after.from];
     const end = [kind, Number.MAX_SAFE_INTEGER];
     const rows = this.#due({ start, end, limit, exclusiveStart: after !== undefined });
-    return rows.map(({ draft, sendAt }) => ({ draft, sendAt }));
+    return rows.map(toScheduled);
   }
 
   sendersOf(id: string): string[] {
@@ -184,6 +206,10 @@ export class Later {
     this.trees.answers.remove([caller, key]);
     this.trees.due.remove(dueOf({ caller, key }, row));
   }
+}
+
+function toScheduled({ draft, sendAt, standing }: ScheduledRow): Scheduled {
+  return { draft, sendAt, ...(standing === undefined ? {} : { standing }) };
 }
 
 function dueOf({ caller, key }: IdempotencyKey, { claimedAt }: KeyRow): DueKey {

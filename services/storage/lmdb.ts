@@ -17,6 +17,7 @@ import {
   type Cursor,
   type Device,
   type Draft,
+  type DueSent,
   type Erased,
   type Expired,
   type FlushListener,
@@ -26,6 +27,7 @@ import {
   type InboxQuery,
   type Joined,
   type KeptAnswer,
+  type MayBeSent,
   type Member,
   type Membership,
   type Page,
@@ -270,9 +272,9 @@ class LmdbStore implements Store {
     return this.#write(() => this.#later.schedule(scheduled));
   }
 
-  async appendDue(limit: number): Promise<{ taken: number; entries: readonly Message[] }> {
-    if (!(await this.#isDue('send'))) return { taken: 0, entries: [] };
-    return this.#write(() => this.#later.appendDue(limit));
+  async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
+    if (!(await this.#isDue('send'))) return { taken: 0, entries: [], refused: [] };
+    return this.#write(() => this.#later.appendDue(limit, mayBeSent));
   }
 
   scheduled(options: {

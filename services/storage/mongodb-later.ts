@@ -3,11 +3,20 @@ import { type Filter, ObjectId } from 'mongodb';
 import { type Clock, toIsoTime } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
 import { isNamedTopic } from '../../utils/topic-names';
-import { type Draft, type Scheduled, type ScheduledPosition, type ScheduleOutcome, StoreError } from './contract';
+import {
+  type Draft,
+  type DueSent,
+  type MayBeSent,
+  type Scheduled,
+  type ScheduledPosition,
+  type ScheduleOutcome,
+  type Standing,
+  StoreError,
+} from './contract';
 import { fingerprintOf } from './fingerprint';
 import { Claims } from './mongodb-claims';
 import { ignoringDuplicates, isDuplicate } from './mongodb-errors';
-import { assertFitsKey, type ClaimDoc, type Collections, type ScheduledDoc } from './mongodb-layout';
+import { assertFitsKey, type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './mongodb-layout';
 import { clientKey, sendingKey, toContent, toMessage, toText } from './mongodb-record';
 import type { Writer } from './mongodb-writer';
 
@@ -44,7 +53,7 @@ export class Later {
       return { outcome: 'stored' };
     }
     const claim = await this.#claim(doc);
-    const earlier = claim === undefined ? undefined : await this.#before(claim, scheduled.draft);
+    const earlier = claim === undefined ? undefined : await this.#before(claim, scheduled);
     return earlier ?? this.#insert(doc, scheduled.draft);
   }
 
@@ -60,9 +69,9 @@ export class Later {
   }
 
   /** What was done with the id; nothing when a node died before it had kept what it claimed the id for. */
-  async #before(claim: ClaimDoc, draft: Draft): Promise<ScheduleOutcome | undefined> {
+  async #before(claim: ClaimDoc, { draft, standing }: Scheduled): Promise<ScheduleOutcome | undefined> {
     const waiting = await this.collections.scheduled.findOne({ _id: claim._id });
-    if (waiting !== null) return outcomeOf(waiting, draft);
+    if (waiting !== null) return this.#repeat(waiting, draft, standing);
     const { messages } = this.collections;
     const sent = await messages.findOne({ topic: claim.topic, key: claim._id });
     const isFree = sent === null && claim.topic === draft.topic && claim.sendAt !== undefined;
@@ -70,6 +79,15 @@ export class Later {
     const scheduledFor = sent?.scheduledFor;
     const isSame = sent?.said === fingerprintOf(draft);
     return scheduledFor !== undefined && isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+  }
+
+  async #repeat(waiting: ScheduledDoc, draft: Draft, standing: Standing | undefined): Promise<ScheduleOutcome> {
+    const { _id, nonce } = waiting;
+    const outcome = outcomeOf(waiting, draft);
+    if (outcome.outcome === 'repeated' && standing !== undefined) {
+      await this.collections.scheduled.updateOne({ _id, nonce }, { $set: { standing } });
+    }
+    return outcome;
   }
 
   async #insert(doc: ScheduledDoc, draft: Draft): Promise<ScheduleOutcome> {
@@ -84,19 +102,35 @@ export class Later {
    * Takes what is due, so that it is neither cancelled nor sent by others meanwhile, appends it, and only then forgets
    * it. The key makes it come once when it is taken again after a crash.
    */
-  async appendDue(limit: number): Promise<{ taken: number; entries: Message[] }> {
+  async appendDue(limit: number, mayBeSent: MayBeSent): Promise<DueSent> {
     const takenBy = new ObjectId();
     const due = await this.#takeDue(limit, takenBy);
-    if (due.length === 0) return { taken: 0, entries: [] };
-    const homes = await this.#homesOf(due.map(({ topic }) => topic));
+    if (due.length === 0) return { taken: 0, entries: [], refused: [] };
+    const [homes, members] = await Promise.all([this.#homesOf(due.map(({ topic }) => topic)), this.#membersIn(due)]);
+    const refused: Scheduled[] = [];
+    const send = async (one: ScheduledDoc): Promise<Message[]> => {
+      const scheduled = toScheduled(one);
+      if (this.#isDropped(one, homes.get(one.topic))) return this.#drop(one);
+      if (mayBeSent(scheduled, members.has(keyOf(one.topic, one.from)))) return this.#send(one);
+      refused.push(scheduled);
+      return this.#drop(one);
+    };
     // Begun in one go: what is for one topic gets its places in this order.
-    const appended = await Promise.allSettled(due.map((one) => this.#send(one, homes.get(one.topic))));
+    const appended = await Promise.allSettled(due.map(send));
     const done = due.filter((_one, index) => appended[index]?.status === 'fulfilled');
     await this.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
     const failed = appended.find(({ status }) => status === 'rejected');
     if (done.length === 0 && failed?.status === 'rejected') throw failed.reason;
     const entries = appended.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
-    return { taken: done.length, entries };
+    return { taken: done.length, entries, refused };
+  }
+
+  /** Which of the senders are in the named topics that they have scheduled something for. */
+  async #membersIn(due: readonly ScheduledDoc[]): Promise<ReadonlySet<string>> {
+    const keys = due.filter(({ topic }) => isNamedTopic(topic)).map(({ topic, from }) => keyOf(topic, from));
+    if (keys.length === 0) return new Set();
+    const found = await this.collections.members.find({ _id: { $in: [...new Set(keys)] } }).toArray();
+    return new Set(found.map(({ _id }) => _id));
   }
 
   async #takeDue(limit: number, takenBy: ObjectId): Promise<ScheduledDoc[]> {
@@ -118,15 +152,21 @@ export class Later {
       .toArray();
   }
 
-  async #send({ _id, draft: text, sendAt, nonce, home }: ScheduledDoc, topicNow?: ObjectId): Promise<Message[]> {
+  #isDropped({ draft, topic, home }: ScheduledDoc, topicNow: ObjectId | undefined): boolean {
+    const { expiresAt = Number.POSITIVE_INFINITY } = parseDraft(draft);
+    return (
+      expiresAt <= this.parts.clock.now() || (isNamedTopic(topic) && (home === undefined || !topicNow?.equals(home)))
+    );
+  }
+
+  async #drop({ _id, draft, topic }: ScheduledDoc): Promise<Message[]> {
+    if (parseDraft(draft).isClientId) await this.#claims.free(topic, [_id]);
+    return [];
+  }
+
+  async #send({ _id, draft: text, sendAt, nonce }: ScheduledDoc): Promise<Message[]> {
     const now = this.parts.clock.now();
     const draft = parseDraft(text);
-    const isOver = draft.expiresAt !== undefined && draft.expiresAt <= now;
-    const isHomeless = isNamedTopic(draft.topic) && (home === undefined || !topicNow?.equals(home));
-    if (isOver || isHomeless) {
-      if (draft.isClientId) await this.#claims.free(draft.topic, [_id]);
-      return [];
-    }
     const content = toContent({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
     const placed = await this.parts.writer.append({ content, key: draft.isClientId ? _id : sendingKey(nonce) });
     return placed.outcome === 'placed' && placed.isNew ? [...placed.entries, placed.doc].map(toMessage) : [];
@@ -148,7 +188,7 @@ export class Later {
       .sort({ sendAt: 1, id: 1, from: 1 })
       .limit(limit)
       .toArray();
-    return found.map(({ draft, sendAt }) => ({ draft: parseDraft(draft), sendAt }));
+    return found.map(toScheduled);
   }
 
   async sendersOf(id: string): Promise<string[]> {
@@ -180,10 +220,15 @@ export class Later {
   }
 }
 
-function toDoc({ draft, sendAt }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
+function toDoc({ draft, sendAt, standing }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
   const { id, from, topic } = draft;
   const fields = { id, from, topic, sendAt, draft: toText(draft), nonce: new ObjectId(), freeAt: 0 };
-  return { _id: clientKey(draft), ...fields, ...(home === undefined ? {} : { home }) };
+  const own = { ...fields, ...(standing === undefined ? {} : { standing }) };
+  return { _id: clientKey(draft), ...own, ...(home === undefined ? {} : { home }) };
+}
+
+function toScheduled({ draft, sendAt, standing }: ScheduledDoc): Scheduled {
+  return { draft: parseDraft(draft), sendAt, ...(standing === undefined ? {} : { standing }) };
 }
 
 function parseDraft(text: string): Draft {

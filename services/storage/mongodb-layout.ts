@@ -1,7 +1,7 @@
 /** The collections of the MongoDB engine, what their documents are, and the indexes that they need. */
 import type { Collection, Db, IndexDescription, ObjectId } from 'mongodb';
 import type { Message, RemovalReason } from '../../utils/protocol';
-import { type AuditEntry, StoreError } from './contract';
+import { type AuditEntry, type Standing, StoreError } from './contract';
 
 /** Grows with every change of the layout that older code cannot read. */
 export const LAYOUT_VERSION = 1;
@@ -132,6 +132,8 @@ export interface ScheduledDoc {
   readonly home?: ObjectId;
   /** JSON text. */
   readonly draft: string;
+  /** The token by which it was scheduled; missing on what an earlier version kept. */
+  readonly standing?: Standing;
   readonly nonce: ObjectId;
   /** Until then a node is sending it: it can neither be cancelled nor sent by another. */
   readonly freeAt: number;

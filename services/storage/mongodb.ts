@@ -15,6 +15,7 @@ import {
   type Cursor,
   type Device,
   type Draft,
+  type DueSent,
   type Erased,
   type Expired,
   type FlushListener,
@@ -24,6 +25,7 @@ import {
   type InboxQuery,
   type Joined,
   type KeptAnswer,
+  type MayBeSent,
   type Member,
   type Membership,
   type Page,
@@ -263,9 +265,9 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#later.schedule(scheduled));
   }
 
-  appendDue(limit: number): Promise<{ taken: number; entries: readonly Message[] }> {
+  appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
     // One at a time: two would find the same messages due, and the second take nothing where something is left.
-    return this.#sweep(() => this.#turns.take('due', () => this.#later.appendDue(limit)));
+    return this.#sweep(() => this.#turns.take('due', () => this.#later.appendDue(limit, mayBeSent)));
   }
 
   scheduled(options: {

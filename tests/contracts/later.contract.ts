@@ -63,16 +63,16 @@ function describeSchedule(stage: Stage): void {
       const scheduled = at(10, { event: 'alert', collapseKey: 'k' });
       expect(await store.schedule(scheduled)).toStrictEqual({ outcome: 'stored' });
       stage.clock.set(milliseconds(10) - 1);
-      expect(await store.appendDue(10)).toStrictEqual({ taken: 0, entries: [] });
+      expect(await store.appendDue(10)).toStrictEqual({ taken: 0, entries: [], refused: [] });
       expect(await store.head(ANNA)).toBe(0);
       stage.clock.set(milliseconds(12));
       const { isClientId, ...content } = scheduled.draft;
       const message = { ...content, seq: 1, timestamp: second(12), scheduledFor: second(10) };
-      expect(await store.appendDue(10)).toStrictEqual({ taken: 1, entries: [message] });
+      expect(await store.appendDue(10)).toStrictEqual({ taken: 1, entries: [message], refused: [] });
       expect(await readAll(store)).toStrictEqual([message]);
       expect(await store.find(message.id)).toStrictEqual([message]);
       expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
-      expect(await store.appendDue(10)).toStrictEqual({ taken: 0, entries: [] });
+      expect(await store.appendDue(10)).toStrictEqual({ taken: 0, entries: [], refused: [] });
     });
 
     it('comes oldest first, at most `limit` at once', async () => {
@@ -129,6 +129,59 @@ function describeSchedule(stage: Stage): void {
       expect(entries.map(({ topic }) => topic)).toEqual([BROADCAST_TOPIC]);
       expect(await store.head('sea')).toBe(0);
       expect(await store.scheduled({ limit: 10 })).toEqual([]);
+    });
+
+    it('is dropped when it may not be sent, and its id is free', async () => {
+      const store = await open();
+      await createTopic(store, 'sea');
+      await store.addMember('sea', member('ben'), PLENTY);
+      const standing = { scopes: ['send', 'presence'], issuedAt: 1_700_000_000, tokenId: 'one' };
+      const kept: Scheduled[] = [
+        { ...at(1, { topic: 'sea', from: 'ben', id: 'of-a-member', isClientId: true }), standing },
+        { ...at(2, { topic: 'sea', from: 'carl', id: 'of-a-stranger', isClientId: true }), standing },
+        at(3, { topic: ANNA, from: 'ben', id: 'of-an-earlier-version' }),
+      ];
+      for (const scheduled of kept) expect(await store.schedule(scheduled)).toStrictEqual({ outcome: 'stored' });
+      const asked: [Scheduled, boolean][] = [];
+      const onlyToPeople = (scheduled: Scheduled, isMember: boolean) => {
+        asked.push([scheduled, isMember]);
+        return scheduled.draft.topic === ANNA;
+      };
+      stage.clock.set(milliseconds(3));
+      const { taken, entries, refused } = await store.appendDue(10, onlyToPeople);
+      expect({ taken, entries: entries.map(({ id }) => id), refused }).toEqual({
+        taken: 3,
+        entries: ['of-an-earlier-version'],
+        refused: kept.slice(0, 2),
+      });
+      expect(asked).toEqual([
+        [kept[0], true],
+        [kept[1], false],
+        [kept[2], false],
+      ]);
+      expect(await store.scheduled({ limit: 10 })).toEqual([]);
+      expect(await store.appendDue(10)).toMatchObject({ taken: 0 });
+      expect(await store.head('sea')).toBe(0);
+      const again = draft({ topic: 'sea', from: 'ben', id: 'of-a-member', isClientId: true, data: 'other' });
+      expect(await store.append(again)).toMatchObject({ outcome: 'stored' });
+    });
+
+    it('stands on the token by which it was scheduled last', async () => {
+      const store = await open();
+      const scheduled = at(5, { id: 'own', isClientId: true });
+      const [first, last] = [
+        { scopes: [], tokenId: 'first' },
+        { scopes: ['send'], tokenId: 'last' },
+      ];
+      await store.schedule({ ...scheduled, standing: first });
+      expect(await store.schedule({ ...scheduled, standing: last })).toMatchObject({ outcome: 'repeated' });
+      const other = { ...at(5, { id: 'own', isClientId: true, data: 'other' }), standing: first };
+      expect(await store.schedule(other)).toEqual({ outcome: 'conflict' });
+      expect(await store.scheduled({ limit: 10 })).toMatchObject([{ standing: last }]);
+      stage.clock.set(milliseconds(5));
+      const standings: unknown[] = [];
+      await store.appendDue(10, ({ standing }) => standings.push(standing) > 0);
+      expect(standings).toEqual([last]);
     });
 
     it('replaces, excludes and expires like one that was sent at once', async () => {
