@@ -33,6 +33,11 @@ export interface Connection {
   sendPage(messages: readonly Message[], counts: Counts | undefined): void;
   /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
   drained(): Promise<void>;
+  /**
+   * Asks the peer for a sign that everything written so far has reached it; every client gives it by itself. Calls back
+   * when it comes, and never when the connection ends first.
+   */
+  confirm(callback: () => void): void;
   /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
   close(closing: Closing, options: { isFinal: boolean }): void;
   /** Cuts the connection at once; what is buffered is freed. `close` alone would keep it until the peer answers. */

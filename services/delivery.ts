@@ -63,6 +63,8 @@ interface Subscription {
   position: number | undefined;
   /** Up to there the time until acknowledgement is measured; what came in catch-up is not. */
   measuredUpTo: number;
+  /** Of the log of states: has the client been asked whether it is reached? */
+  isConfirming: boolean;
 }
 
 /** A subscription, and whose it is. */
@@ -305,6 +307,7 @@ export class Delivery implements Lender {
     followed.head = message.seq;
     this.#moved.add(followed);
     if (followed.members.size === 0) return;
+    if (isStateTopic(followed.topic)) this.#confirmStates(followed);
     this.parts.metrics.deliveries.live.inc(count);
     followed.recent?.add(message.seq, Date.parse(message.timestamp));
     this.#recordSending(followed.topic, message.seq, message.seq);
@@ -421,7 +424,12 @@ export class Delivery implements Lender {
   async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
     if (session.subscriptions.has(topic)) return;
     const followed = this.#follow(connection, topic);
-    const subscription = { followed, position: start.seq, measuredUpTo: Number.POSITIVE_INFINITY };
+    const subscription = {
+      followed,
+      position: start.seq,
+      measuredUpTo: Number.POSITIVE_INFINITY,
+      isConfirming: false,
+    };
     session.subscriptions.set(topic, subscription);
     try {
       await this.#bringUpToDate({ connection, session, subscription }, start);
@@ -448,7 +456,7 @@ export class Delivery implements Lender {
       if (!isFollowing()) return;
       await this.#sendPage(following, page, counts);
       if (!isFollowing()) return;
-      if (!isAcknowledging(connection, topic)) this.#advance(connection, topic, page.position);
+      this.#recordWriting(following);
       // The store is ahead of what was emitted here: emit that first, or it would reach this connection twice.
       if (page.position > followed.head) await this.#raise(followed, page.position);
     }
@@ -578,7 +586,44 @@ export class Delivery implements Lender {
   }
 
   #recordPosition(connection: Connection, { topic, head }: FollowedTopic): void {
-    if (!isAcknowledging(connection, topic)) this.#advance(connection, topic, head);
+    if (!connection.isAcknowledging) this.#advance(connection, topic, head);
+  }
+
+  /** A page was written: to who does not acknowledge that is delivery. */
+  #recordWriting(following: Following): void {
+    const { connection, subscription } = following;
+    const { topic } = subscription.followed;
+    if (!connection.isAcknowledging) this.#advance(connection, topic, positionOf(subscription));
+    else if (isStateTopic(topic)) this.#confirm(following);
+  }
+
+  #confirmStates({ topic, members }: FollowedTopic): void {
+    for (const connection of members) {
+      const session = this.#sessions.get(connection);
+      const subscription = session?.subscriptions.get(topic);
+      if (!connection.isAcknowledging || session === undefined || subscription === undefined) continue;
+      this.#confirm({ connection, session, subscription });
+    }
+  }
+
+  /**
+   * A client does not acknowledge changes of state. A device stands after those of which there is a sign that they have
+   * reached it: see docs/decisions/0024-states-that-arrived.md.
+   */
+  #confirm(following: Following): void {
+    const { connection, session, subscription } = following;
+    const { topic } = subscription.followed;
+    if (subscription.isConfirming) return;
+    subscription.isConfirming = true;
+    const upTo = positionOf(subscription);
+    connection.confirm(() => {
+      subscription.isConfirming = false;
+      const isFollowing =
+        this.#sessions.get(connection) === session && session.subscriptions.get(topic) === subscription;
+      if (!isFollowing) return;
+      this.#advance(connection, topic, upTo);
+      if (positionOf(subscription) > upTo) this.#confirm(following);
+    });
   }
 
   #advance({ userId, device }: Connection, topic: string, seq: number): void {
@@ -639,7 +684,7 @@ function* without(members: Iterable<Connection>, except: Connection): Generator<
   for (const member of members) if (member !== except) yield member;
 }
 
-/** Changes of state are not acknowledged: one that comes twice changes nothing, and the next one sets it right. */
+/** Clients acknowledge messages, not changes of state. */
 function isAcknowledging(connection: Connection, topic: string): boolean {
   return connection.isAcknowledging && !isStateTopic(topic);
 }

@@ -16,6 +16,7 @@ import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
 import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
+import { whenAnswered } from './signs-of-life';
 
 export interface PlainConnectionParts {
   readonly id: string;
@@ -98,6 +99,10 @@ export class PlainConnection implements Connection {
     if (this.#tcp.destroyed || this.#tcp.writableLength === 0) return Promise.resolve();
     // Called back when all before it is written, or never will be.
     return new Promise((resolve) => this.#tcp.write('', () => resolve()));
+  }
+
+  confirm(callback: () => void): void {
+    if (this.isOpen) whenAnswered(this.#webSocket, callback);
   }
 
   close(closing: Closing): void {

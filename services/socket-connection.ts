@@ -21,13 +21,14 @@ import { textFrame } from '../utils/websocket-frame';
 import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
 import { untakenBytesOfPoll } from './polls';
+import { type PingSocket, whenAnswered } from './signs-of-life';
 
 /** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
 interface EngineTransport extends EventEmitter {
   readonly name: string;
   /** Is nothing on its way? Polling: does a request wait for an answer? */
   readonly writable: boolean;
-  readonly socket?: { readonly bufferedAmount: number; terminate(): void; readonly _socket?: TcpSocket };
+  readonly socket?: PingSocket & { readonly bufferedAmount: number; terminate(): void; readonly _socket?: TcpSocket };
   send(packets: unknown[]): void;
   /** Polling: how long a close waits for a request that it can answer; Engine.IO's own 30 s unless set. */
   closeTimeout?: number;
@@ -174,12 +175,31 @@ export class SocketConnection implements Connection {
   }
 
   async drained(): Promise<void> {
-    while (this.isOpen && !this.#isDrained()) await nextOf(this.#engine);
+    while (this.isOpen && !this.#isDrained()) await nextOf('drain', this.#engine);
   }
 
   #isDrained(): boolean {
     const { writeBuffer, transport } = this.#engine;
     return writeBuffer.length === 0 && (transport.writable || transport.socket === undefined);
+  }
+
+  confirm(callback: () => void): void {
+    void this.#confirm(callback);
+  }
+
+  /** A polling client asks for more when it has taken what it got. */
+  async #confirm(callback: () => void): Promise<void> {
+    await this.drained();
+    if (!this.isOpen) return;
+    const { transport } = this.#engine;
+    if (transport.socket !== undefined) {
+      whenAnswered(transport.socket, callback);
+      return;
+    }
+    await nextOf('ready', this.#engine);
+    if (!this.isOpen) return;
+    if (transport === this.#engine.transport) callback();
+    else this.confirm(callback);
   }
 
   close(closing: Closing, { isFinal }: { isFinal: boolean }): void {
@@ -239,17 +259,20 @@ function sizeOf(packet: EngineConnection['writeBuffer'][number] | undefined): nu
   return typeof packet?.data === 'string' ? Buffer.byteLength(packet.data) : 1;
 }
 
-/** Resolves when a transport has written what it had, another one has taken over, or the connection has ended. */
-function nextOf(engine: EngineConnection): Promise<void> {
+/** Everything was written; a request of a polling client has come. */
+type TransportEvent = 'drain' | 'ready';
+
+/** Resolves when this happens to the transport, another one has taken over, or the connection has ended. */
+function nextOf(name: TransportEvent, engine: EngineConnection): Promise<void> {
   const { transport } = engine;
   return new Promise((resolve) => {
     const settle = () => {
-      transport.off('drain', settle);
+      transport.off(name, settle);
       engine.off('upgrade', settle);
       engine.off('close', settle);
       resolve();
     };
-    transport.on('drain', settle);
+    transport.on(name, settle);
     engine.on('upgrade', settle);
     engine.on('close', settle);
   });

@@ -289,6 +289,8 @@ class FakeConnection implements Connection {
     throw new Error('the lobby closes nobody');
   }
 
+  confirm(): void {}
+
   terminate(): void {
     throw new Error('the lobby cuts nobody');
   }

@@ -155,6 +155,13 @@ class RecordingConnection implements Connection {
     return this.desk.pause('drained', 'before');
   }
 
+  /** A client that is reached. */
+  confirm(callback: () => void): void {
+    setImmediate(() => {
+      if (this.isOpen) callback();
+    });
+  }
+
   close(): void {
     this.isOpen = false;
     this.desk.delivery.detach(this);

@@ -1,0 +1,23 @@
+/** Pings of WebSocket that are told apart by what they carry: a peer answers each with the same bytes, in their order. */
+
+/** The part of a WebSocket that is used here. */
+export interface PingSocket {
+  on(event: 'pong', listener: (data: Buffer) => void): unknown;
+  off(event: 'pong', listener: (data: Buffer) => void): unknown;
+  ping(data: Buffer): void;
+}
+
+let pings = 0;
+
+/** Calls back when the peer has answered a ping that is sent now, and so has received what was written before it. */
+export function whenAnswered(socket: PingSocket, callback: () => void): void {
+  pings += 1;
+  const payload = Buffer.from(String(pings));
+  const onPong = (data: Buffer) => {
+    if (!payload.equals(data)) return;
+    socket.off('pong', onPong);
+    callback();
+  };
+  socket.on('pong', onPong);
+  socket.ping(payload);
+}
