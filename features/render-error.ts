@@ -13,13 +13,16 @@ import { requestIdOf } from './request';
 const PROBLEM_TYPE = 'application/problem+json';
 
 export function renderError(logger: Logger, metrics: Metrics, clients: Clients): ErrorRequestHandler {
-  return (thrown: unknown, request, response, next) => {
+  return (thrown: unknown, request, response, _next) => {
     const error = fromLibrary(thrown) ?? describeFailure(thrown);
     metrics.refusals.inc({ code: error.code });
     if (error.status >= 500)
       logger.error({ err: error.cause ?? error, requestId: requestIdOf(response) }, 'a request failed');
     // The answer has begun: only closing the connection tells the client that it is not whole.
-    if (response.headersSent) return next(thrown);
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
     if (error.retryAfterSeconds !== undefined) response.set('Retry-After', String(error.retryAfterSeconds));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
     const problem = toProblem(error, { origin: clients.linkBase(request), requestId: requestIdOf(response) });

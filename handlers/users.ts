@@ -5,9 +5,11 @@ import type { Sessions } from '../services/sessions';
 import type { Erased, InboxPosition, Scheduled, ScheduledPosition, Store } from '../services/storage/contract';
 import type { AuditOutcome } from '../utils/audit';
 import { type Clock, toIsoTime } from '../utils/clock';
+import { AppError } from '../utils/errors';
 import { parseField, userIdSchema } from '../utils/schemas';
 import { personalTopic } from '../utils/topic-names';
 import { toListedItem } from './inbox';
+import type { IsRevoked } from './rights';
 import { toScheduledAnswer } from './schedule';
 
 export interface UserDataParts {
@@ -16,6 +18,7 @@ export interface UserDataParts {
   readonly sessions: Sessions;
   readonly clock: Clock;
   readonly audit: Pick<Audit, 'carryOut' | 'begin' | 'end'>;
+  readonly isRevoked: IsRevoked;
 }
 
 export interface ErasedAnswer {
@@ -28,7 +31,7 @@ export type UserDataOperations = ReturnType<typeof createUserDataOperations>;
 
 const PAGE_SIZE = 200;
 
-export function createUserDataOperations({ store, cursors, sessions, clock, audit }: UserDataParts) {
+export function createUserDataOperations({ store, cursors, sessions, clock, audit, isRevoked }: UserDataParts) {
   /** Erases a user. Open connections are closed and may come back, as those of somebody new. */
   async function erase(requester: Requester, userId: string): Promise<ErasedAnswer> {
     parseField('userId', userIdSchema, userId);
@@ -53,18 +56,26 @@ export function createUserDataOperations({ store, cursors, sessions, clock, audi
   /** The data of a user as records. Of somebody else it is recorded, also when the reader leaves before the end. */
   async function* exportFor(requester: Requester, userId: string): AsyncGenerator<object> {
     parseField('userId', userIdSchema, userId);
-    if (requester.userId === userId) return yield* exportAll(userId);
+    if (requester.userId === userId) return yield* whileAllowed(requester, exportAll(userId));
     const entry = await audit.begin(requester, { action: 'export', target: personalTopic(userId) });
     let outcome: AuditOutcome = 'failed';
     let count = 0;
     try {
-      for await (const record of exportAll(userId)) {
+      for await (const record of whileAllowed(requester, exportAll(userId))) {
         count += 1;
         yield record;
       }
       outcome = 'done';
     } finally {
       await audit.end(entry, outcome, count);
+    }
+  }
+
+  /** A slow reader takes long: what a token has begun ends when the token is revoked. */
+  async function* whileAllowed(requester: Requester, records: AsyncIterable<object>): AsyncGenerator<object> {
+    for await (const record of records) {
+      if (isRevoked(requester)) throw new AppError('token_revoked', 'The token was revoked.');
+      yield record;
     }
   }
 

@@ -1,4 +1,5 @@
 /** What a user without a scope does not learn: private topics, messages, who is online. */
+import { get, type IncomingMessage } from 'node:http';
 import { as, createTopic, sendTo, visit } from '../features/callers';
 import { connectPlain } from '../support/plain-client';
 import { startService, type TestService, testToken } from '../support/service';
@@ -226,4 +227,29 @@ describe('who is online, with PRESENCE_PUBLIC=false,', () => {
     expect(framesOf(watcher).map(({ event }) => event)).not.toContain('presence:join');
     expect(await watcher.call(watch)).toMatchObject({ error: { code: 'insufficient_scope' } });
   });
+});
+
+it('an export goes on after the token was revoked: it breaks off', async () => {
+  const service = await startService();
+  const messages = Array.from({ length: 200 }, () => ({ userId: 'anna', type: 't', data: 'x'.repeat(60_000) }));
+  for (let n = 0; n < 200; n += 10) {
+    await service.api
+      .post('/messages/batch')
+      .send({ messages: messages.slice(n, n + 10) })
+      .expect(200);
+  }
+  const headers = { Authorization: `Bearer ${testToken('anna')}` };
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${service.url}/users/anna/export`, { headers, agent: false }, resolve).on('error', reject);
+  });
+  response.pause();
+  await service.api
+    .post('/users/anna/revoke')
+    .send({ issuedBefore: Math.floor(Date.now() / 1000) + 30 })
+    .expect(200);
+  const isWhole = await new Promise<boolean>((resolve) => {
+    response.on('end', () => resolve(response.complete)).on('error', () => resolve(false));
+    response.resume();
+  });
+  expect(isWhole).toBe(false);
 });
