@@ -36,6 +36,7 @@ import { watchLoad } from './services/http-load';
 import { inTurn } from './services/http-turns';
 import { KeySet } from './services/key-set';
 import { createLogger, type Logger } from './services/logger';
+import { MemberLookup } from './services/member-lookup';
 import { createMetrics, registerGauges } from './services/metrics';
 import { divideOpenFiles } from './services/open-files';
 import { PlainWebSocketService } from './services/plain-websocket';
@@ -135,7 +136,10 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const untaken = new UntakenAnswers({ clock, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
   const backlog = new Backlog({ connections, answers: untaken, config });
   const live = () => cluster.live;
-  const cursors = new Cursors(store, logger, clock);
+  const cursors = new Cursors(store, logger, clock, {
+    max: config.MAX_DEVICES_PER_USER,
+    connectedOf: (userId) => roster.devicesOf(userId),
+  });
   const delivery = new Delivery({
     store,
     cursors,
@@ -189,7 +193,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
   const rights = createRights(config, isRevoked);
   const sending = createSending({ delivery, store, clock, maxMessageBytes, rights });
-  const isAnyMemberOnline = createMemberLookup({ delivery, cluster, store, roster, logger });
+  const members = new MemberLookup({ delivery, cluster, store, roster, clock, logger });
   const messages = createMessageOperations({
     roster,
     cursors,
@@ -197,7 +201,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     sending,
     audit,
     disconnect,
-    isAnyMemberOnline,
+    isAnyMemberOnline: (topic) => members.isAnyOnline(topic),
     live,
     rights,
   });
@@ -210,6 +214,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     rights,
     follow: (userId, topic, start, invitation) => sessions.follow(userId, topic, start, invitation),
     unfollow: (userId, topic) => sessions.unfollow(userId, topic),
+    unfollowAll: (topic) => sessions.unfollowAll(topic),
   });
   const lobby = createPresenceOperations({ presence, typing, delivery, store, rights });
   const inbox = createInboxOperations({ store, delivery });
@@ -284,6 +289,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     store,
     cluster,
     cursors,
+    connections,
     audit,
     delivery,
     metrics,
@@ -415,30 +421,6 @@ async function createCluster(
   // Reading the client of Redis takes as long as a fifth of everything else: a node alone does without.
   const { RedisCluster } = await import('./services/redis-cluster.ts');
   return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, ...parts });
-}
-
-/**
- * Is any member of a topic online? Asked after a message was stored: a store that does not answer then must not make
- * the sender believe that it was not.
- */
-function createMemberLookup(parts: {
-  readonly delivery: Delivery;
-  readonly cluster: Cluster;
-  readonly store: Store;
-  readonly roster: Roster;
-  readonly logger: Logger;
-}): (topic: string) => Promise<boolean> {
-  const { delivery, cluster, store, roster, logger } = parts;
-  return async (topic) => {
-    if (delivery.hasFollowers(topic)) return true;
-    if (!cluster.isShared) return false;
-    try {
-      return (await store.members(topic)).some(({ userId }) => roster.isOnline(userId));
-    } catch (error) {
-      logger.warn({ err: error, topic }, 'the members of a topic could not be read');
-      return false;
-    }
-  };
 }
 
 /** The sender of what embedding code sends. */

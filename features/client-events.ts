@@ -7,6 +7,7 @@ import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
 import { AppError, badField, renameFields } from '../utils/errors';
 import {
+  listSchema,
   parseField,
   parseInput,
   plainCreateSchema,
@@ -46,7 +47,7 @@ export function clientEvents({
     ['topic:join', ({ caller }, payload) => topics.join(caller, payload)],
     ['topic:leave', ({ caller }, payload) => topics.leave(caller, payload)],
     ['topic:invite', ({ caller }, payload) => topics.invite(caller, payload)],
-    ['topic:list', ({ caller }) => topics.list(caller)],
+    ['topic:list', ({ caller }, payload) => topics.list(caller, parseInput(listSchema, payload ?? {}))],
     ['presence:subscribe', presence.subscribe],
     ['presence:unsubscribe', presence.unsubscribe],
     ['typing', presence.type],
@@ -152,6 +153,7 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
     ['typing', presence.type],
     ['ack', own.acknowledge],
     ['history', own.history],
+    ['topic:list', ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame))],
     ['ping', (connection) => own.ping(connection)],
     ['auth', own.refresh],
     ['logout', (connection) => own.logout(connection)],

@@ -36,9 +36,9 @@ export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptim
       path: '/connected',
       handlers: [
         ...looking,
-        (_request, response) => {
-          const { userIds } = messages.connectedNow();
-          answer(response, { connectedUsers: userIds, count: userIds.length });
+        (request, response) => {
+          const { users, count, nextCursor } = messages.connectedNow(request.query);
+          answer(response, { connectedUsers: users, count, nextCursor });
         },
       ],
     },
@@ -47,9 +47,10 @@ export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptim
       path: '/stats',
       handlers: [
         ...looking,
-        (_request, response) => {
-          const { userIds, sockets } = messages.connectedNow();
-          answer(response, { connectedUsers: userIds.length, userIds, sockets, uptimeSeconds: uptimeSeconds() });
+        (request, response) => {
+          const { users, count, sockets, nextCursor } = messages.connectedNow(request.query);
+          const uptime = { uptimeSeconds: uptimeSeconds() };
+          answer(response, { connectedUsers: count, userIds: users, sockets, ...uptime, nextCursor });
         },
       ],
     },

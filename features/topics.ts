@@ -2,6 +2,7 @@
 import type { Request } from 'express';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
+import { listQuerySchema, parseInput } from '../utils/schemas';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import { callerOf, parameterOf, requesterOf } from './request';
@@ -23,7 +24,11 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
     {
       method: 'get',
       path: '',
-      handlers: [...authenticated, async (request, response) => answer(response, await topics.list(callerOf(request)))],
+      handlers: [
+        ...authenticated,
+        async (request, response) =>
+          answer(response, await topics.list(callerOf(request), parseInput(listQuerySchema, request.query))),
+      ],
     },
     {
       method: 'get',
@@ -47,7 +52,8 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
       path: '/:name/members',
       handlers: [
         ...authenticated,
-        async (request, response) => answer(response, await topics.members(callerOf(request), nameOf(request))),
+        async (request, response) =>
+          answer(response, await topics.members(callerOf(request), nameOf(request), request.query)),
       ],
     },
     {

@@ -1,6 +1,7 @@
 /** The operations on named topics: create, find, join, invite, leave, speak, read. */
 import type { Audit, Requester } from '../services/audit';
 import type { Delivery } from '../services/delivery';
+import { describeFailure } from '../services/failures';
 import type { Joined, Member, Store, Topic } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError, refuseField } from '../utils/errors';
@@ -11,6 +12,7 @@ import {
   createTopicSchema,
   historyQuerySchema,
   inviteSchema,
+  listQuerySchema,
   parseField,
   parseInput,
   topicNameSchema,
@@ -18,6 +20,7 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { isNamedTopic } from '../utils/topic-names';
+import { fitPage, type ListQuery, readPage } from './paging';
 import type { Rights } from './rights';
 
 export interface TopicParts {
@@ -30,6 +33,8 @@ export interface TopicParts {
   /** Lets the user's connections follow a topic from `start` on, and tells them who has added the user. */
   readonly follow: (userId: string, topic: string, start: number, invitation?: Invitation) => void;
   readonly unfollow: (userId: string, topic: string) => void;
+  /** Lets nobody follow a topic any more. */
+  readonly unfollowAll: (topic: string) => void;
 }
 
 export interface TopicAnswer extends Topic {
@@ -41,6 +46,23 @@ export interface JoinedAnswer {
   readonly name: string;
   readonly userId: string;
 }
+
+export interface TopicsAnswer {
+  readonly topics: readonly TopicAnswer[];
+  readonly nextCursor: string | null;
+}
+
+export interface MembersAnswer {
+  readonly members: readonly Member[];
+  readonly nextCursor: string | null;
+}
+
+type InviteResult =
+  | { readonly userId: string }
+  | { readonly userId: string; readonly error: { readonly code: string; readonly detail: string } };
+
+const STANDARD_LIST_LIMIT = 50;
+const INVITED_AT_ONCE = 20;
 
 export type TopicOperations = ReturnType<typeof createTopicOperations>;
 
@@ -63,10 +85,12 @@ export function createTopicOperations(parts: TopicParts) {
     return { ...topic, isMember: true };
   }
 
-  /** The caller's topics and all public ones. */
-  async function list(caller: Caller): Promise<{ topics: readonly TopicAnswer[] }> {
-    const topics = await store.visibleTopics(caller.userId);
-    return { topics: await Promise.all(topics.map((topic) => describe(caller, topic))) };
+  /** The caller's topics and all public ones. `query`: as HTTP has it, or as sockets do. */
+  async function list(caller: Caller, query: ListQuery): Promise<TopicsAnswer> {
+    const wanted = readPage('topics', query, STANDARD_LIST_LIMIT);
+    const { topics, next } = await store.visibleTopics(caller.userId, wanted);
+    const { page, nextCursor } = fitPage('topics', { items: topics, next }, ({ name }) => name);
+    return { topics: page, nextCursor };
   }
 
   async function get(caller: Caller, name: string): Promise<TopicAnswer> {
@@ -95,14 +119,17 @@ export function createTopicOperations(parts: TopicParts) {
 
   /** @returns how many members it had. */
   async function removeNow(name: string): Promise<number> {
-    const members = (await store.deleteTopic(name)) ?? [];
-    for (const userId of members) parts.unfollow(userId, name);
-    return members.length;
+    const members = await store.deleteTopic(name);
+    if (members !== undefined) parts.unfollowAll(name);
+    return members ?? 0;
   }
 
-  async function members(caller: Caller, name: string): Promise<{ members: readonly Member[] }> {
+  async function members(caller: Caller, name: string, query: unknown): Promise<MembersAnswer> {
+    const wanted = readPage('members', parseInput(listQuerySchema, query), STANDARD_LIST_LIMIT);
     await visible(caller, name);
-    return { members: await store.members(name) };
+    const { members: items, next } = await store.members(name, wanted);
+    const { page, nextCursor } = fitPage('members', { items, next }, ({ userId }) => userId);
+    return { members: page, nextCursor };
   }
 
   /** Makes the caller a member of a public topic. Once more changes nothing. */
@@ -119,9 +146,26 @@ export function createTopicOperations(parts: TopicParts) {
     return userId === caller.userId ? enter(topic, userId) : enter(topic, userId, caller.userId);
   }
 
-  /** An empty body joins, `{userId}` invites. */
-  async function addMember(caller: Caller, name: string, body: unknown): Promise<JoinedAnswer> {
-    const { userId } = parseInput(addMemberSchema, body);
+  /** An empty body joins, `{userId}` invites, `{userIds}` many at once. */
+  async function addMember(caller: Caller, name: string, body: unknown): Promise<object> {
+    const { userId, userIds } = parseInput(addMemberSchema, body);
+    return userIds === undefined ? addOne(caller, name, userId) : { results: await addAll(caller, name, userIds) };
+  }
+
+  /** Each fails alone; whoever may add nobody is refused as a whole. A few at a time: others are served meanwhile. */
+  async function addAll(caller: Caller, name: string, userIds: readonly string[]): Promise<InviteResult[]> {
+    await visible(caller, name);
+    const rest = [...new Set(userIds)];
+    const results: InviteResult[] = [];
+    while (rest.length > 0) {
+      const part = rest.splice(0, INVITED_AT_ONCE);
+      const added = await Promise.allSettled(part.map((userId) => addOne(caller, name, userId)));
+      results.push(...added.map((one, index) => toInviteResult(part[index] ?? '', one)));
+    }
+    return results;
+  }
+
+  function addOne(caller: Caller, name: string, userId: string | undefined): Promise<JoinedAnswer> {
     return userId === undefined || userId === caller.userId ? join(caller, { name }) : invite(caller, { name, userId });
   }
 
@@ -245,6 +289,12 @@ export function createTopicOperations(parts: TopicParts) {
     history,
     resolve,
   };
+}
+
+function toInviteResult(userId: string, added: PromiseSettledResult<unknown>): InviteResult {
+  if (added.status === 'fulfilled') return { userId };
+  const { code, message } = describeFailure(added.reason);
+  return { userId, error: { code, detail: message } };
 }
 
 function parseName(name: string): string {

@@ -30,6 +30,8 @@ export interface ErasedAnswer {
 export type UserDataOperations = ReturnType<typeof createUserDataOperations>;
 
 const PAGE_SIZE = 200;
+/** Each has a cursor in every topic of the user. */
+const DEVICES_PER_PAGE = 1;
 
 export function createUserDataOperations({ store, cursors, sessions, clock, audit, isRevoked }: UserDataParts) {
   /** Erases a user. Open connections are closed and may come back, as those of somebody new. */
@@ -92,11 +94,29 @@ export function createUserDataOperations({ store, cursors, sessions, clock, audi
       exportedAt: toIsoTime(clock.now()),
     };
     yield* exportMessages(userId);
-    for (const membership of await store.memberships(userId)) yield { kind: 'membership', ...membership };
-    for (const { device, cursors: seqs } of await store.devices(userId)) {
-      yield { kind: 'device', device, cursors: Array.from(seqs, ([topic, seq]) => ({ topic, seq })) };
-    }
+    yield* exportMemberships(userId);
+    yield* exportDevices(userId);
     yield* exportScheduled(userId);
+  }
+
+  async function* exportMemberships(userId: string): AsyncGenerator<object> {
+    let after: string | undefined;
+    do {
+      const { memberships, next } = await store.memberships(userId, { after, limit: PAGE_SIZE });
+      for (const membership of memberships) yield { kind: 'membership', ...membership };
+      after = next;
+    } while (after !== undefined);
+  }
+
+  async function* exportDevices(userId: string): AsyncGenerator<object> {
+    let after: string | undefined;
+    do {
+      const { devices, next } = await store.devices(userId, { after, limit: DEVICES_PER_PAGE });
+      for (const { device, cursors: seqs } of devices) {
+        yield { kind: 'device', device, cursors: Array.from(seqs, ([topic, seq]) => ({ topic, seq })) };
+      }
+      after = next;
+    } while (after !== undefined);
   }
 
   async function* exportMessages(userId: string): AsyncGenerator<object> {

@@ -4,9 +4,9 @@ import type { Live } from '../services/cluster';
 import type { Cursors } from '../services/cursors';
 import { describeFailure } from '../services/failures';
 import type { Roster } from '../services/roster';
+import type { NamePage } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { badField } from '../utils/errors';
-import { readCursor, writeCursor } from '../utils/opaque-cursor';
 import type { ClosingCode } from '../utils/protocol';
 import {
   contentSchema,
@@ -14,6 +14,7 @@ import {
   gatewaySendManySchema,
   gatewaySendSchema,
   listQuerySchema,
+  longListQuerySchema,
   messageToUserSchema,
   messageToUsersSchema,
   notificationSchema,
@@ -22,6 +23,7 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import { fitPage, readPage } from './paging';
 import type { Rights } from './rights';
 import type { Content, Receipt, Sender, Sending, Sent } from './sending';
 
@@ -87,9 +89,17 @@ export interface GatewayAnswer {
   readonly id?: string;
 }
 
+/** `count`: on all pages. */
+interface ConnectedUsers {
+  readonly users: readonly string[];
+  readonly count: number;
+  readonly nextCursor: string | null;
+}
+
 export type MessageOperations = ReturnType<typeof createMessageOperations>;
 
 const MAX_LISTED_USERS = 1_000;
+const MAX_USERS_AT_ONCE = 10_000;
 const CURSOR_KIND = 'users';
 
 export function createMessageOperations(parts: MessageParts) {
@@ -229,15 +239,13 @@ export function createMessageOperations(parts: MessageParts) {
   }
 
   /** Who is connected, by name; pages of at most 1,000. `count`: all of them. */
-  function connectedUsers(query: unknown): { users: string[]; count: number; nextCursor: string | null } {
-    const { limit = MAX_LISTED_USERS, cursor } = parseInput(listQuerySchema, query);
-    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, userIdSchema, cursor);
-    const all = roster.userIds().sort();
-    const rest = after === undefined ? all : all.filter((userId) => userId > after);
-    const users = rest.slice(0, limit);
-    const last = users.at(-1);
-    const nextCursor = rest.length > users.length && last !== undefined ? writeCursor(CURSOR_KIND, last) : null;
-    return { users, count: all.length, nextCursor };
+  function connectedUsers(query: unknown): ConnectedUsers {
+    return connectedPage(readPage(CURSOR_KIND, parseInput(listQuerySchema, query), MAX_LISTED_USERS));
+  }
+
+  function connectedPage(wanted: NamePage): ConnectedUsers {
+    const { page: users, nextCursor } = fitPage(CURSOR_KIND, roster.usersAfter(wanted), (userId) => userId);
+    return { users, count: roster.userCount, nextCursor };
   }
 
   async function userStatus(userId: string): Promise<UserStatusAnswer> {
@@ -263,9 +271,10 @@ export function createMessageOperations(parts: MessageParts) {
     return { success: true, userId, disconnected };
   }
 
-  /** Everyone who is connected, in the words of an ancestor's gateway. */
-  function connectedNow(): { userIds: string[]; sockets: number } {
-    return { userIds: roster.userIds().sort(), sockets: roster.count };
+  /** The same for an ancestor's gateway, whose clients ask for all at once. */
+  function connectedNow(query: unknown): ConnectedUsers & { readonly sockets: number } {
+    const wanted = readPage(CURSOR_KIND, parseInput(longListQuerySchema, query), MAX_USERS_AT_ONCE);
+    return { ...connectedPage(wanted), sockets: roster.count };
   }
 
   return {

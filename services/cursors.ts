@@ -7,15 +7,24 @@ import type { Logger } from 'pino';
 import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import { FollowingFlight } from '../utils/single-flight';
-import type { Cursor, Position, Sending, Store } from './storage/contract';
+import type { Cursor, OpenedDevice, Position, SeenDevice, Sending, Store } from './storage/contract';
 
 export const WRITE_BEHIND_INTERVAL_MS = 1_000;
+
+/** How many devices a user may have, and which of them are connected. */
+export interface DeviceBound {
+  readonly max: number;
+  readonly connectedOf: (userId: string) => ReadonlySet<string>;
+}
+
+const UNBOUNDED: DeviceBound = { max: Number.POSITIVE_INFINITY, connectedOf: () => new Set() };
 
 export class Cursors implements Lender {
   #pending = new Map<string, Cursor>();
   #lastSeen = new Map<string, number>();
   #lastSeenWriting: ReadonlyMap<string, number> = new Map();
   #sent = new Map<string, Sending>();
+  #seen = new Map<string, SeenDevice>();
   /** What is being written just now: still the newest that is known until the store has it. */
   #writing = new Map<string, Cursor>();
   /** What was written of devices that are being opened, while they are: the store may have been read before. */
@@ -27,10 +36,16 @@ export class Cursors implements Lender {
     private readonly store: Store,
     private readonly logger: Logger,
     private readonly clock: Clock,
+    private readonly devices: DeviceBound = UNBOUNDED,
   ) {}
 
   get balance(): Balance {
-    return { unwrittenCursors: this.unwritten, unwrittenLastSeen: this.#lastSeen.size, unwrittenSent: this.#sent.size };
+    return {
+      unwrittenCursors: this.unwritten,
+      unwrittenLastSeen: this.#lastSeen.size,
+      unwrittenSent: this.#sent.size,
+      unwrittenSeen: this.#seen.size,
+    };
   }
 
   /** Places that are not in the store yet, those being written included. */
@@ -79,18 +94,26 @@ export class Cursors implements Lender {
     return known ?? (await this.store.user(userId))?.lastSeenAt;
   }
 
+  /** Records that a device is connected. */
+  seen(userId: string, device: string): void {
+    this.#seen.set(`${userId}\u0000${device}`, { userId, device, at: this.clock.now() });
+  }
+
   /** Where a device stands by topic, as it is now, written or not. Enters a device that is new. */
-  async open(userId: string, device: string): Promise<Map<string, Position>> {
+  async open(userId: string, device: string): Promise<OpenedDevice> {
+    this.seen(userId, device);
     const opening = this.#beginOpening(userId, device);
     try {
-      const positions = new Map(await this.store.openDevice(userId, device));
+      const limit = { maxDevices: this.devices.max, connected: this.devices.connectedOf(userId) };
+      const opened = await this.store.openDevice(userId, device, limit);
+      const positions = new Map(opened);
       for (const cursor of opening.written) raise(positions, cursor);
       for (const topic of positions.keys()) {
         const key = keyOf({ userId, device, topic });
         raise(positions, this.#writing.get(key));
         raise(positions, this.#pending.get(key));
       }
-      return positions;
+      return Object.assign(positions, { wasForgotten: opened.wasForgotten });
     } finally {
       opening.count -= 1;
       if (opening.count === 0) this.#opening.delete(deviceKeyOf({ userId, device }));
@@ -114,6 +137,8 @@ export class Cursors implements Lender {
     const cursors = this.#pending;
     const lastSeen = this.#lastSeen;
     const sent = this.#sent;
+    const seen = this.#seen;
+    this.#seen = new Map();
     this.#sent = new Map();
     this.#pending = new Map();
     this.#lastSeen = new Map();
@@ -124,6 +149,7 @@ export class Cursors implements Lender {
         this.store.saveCursors([...cursors.values()]),
         this.store.saveSent([...sent.values()]),
         this.store.saveLastSeen(lastSeen),
+        this.store.saveSeen([...seen.values()]),
       ]);
       this.#noteWritten(cursors.values());
     } catch (error) {
@@ -132,6 +158,7 @@ export class Cursors implements Lender {
       for (const [key, cursor] of cursors) if (!this.#pending.has(key)) this.#pending.set(key, cursor);
       for (const [userId, time] of lastSeen) if (!this.#lastSeen.has(userId)) this.#lastSeen.set(userId, time);
       for (const [key, sending] of sent) this.#sent.set(key, sending);
+      for (const [key, one] of seen) if (!this.#seen.has(key)) this.#seen.set(key, one);
     } finally {
       this.#writing = new Map();
       this.#lastSeenWriting = new Map();

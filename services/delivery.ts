@@ -32,6 +32,7 @@ const COUNTS_TIMEOUT_MS = 1_000;
 /** A gap that could not be filled is tried again after this time, then after twice as long, and so on. */
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 5_000;
+const DROPPED_PER_TURN = 500;
 
 /** A topic that at least one connection of this node follows. */
 interface FollowedTopic {
@@ -119,7 +120,8 @@ export class Delivery implements Lender {
 
   /** A page fits the buffer of a connection: who reads is never cut for what catch-up writes. */
   readonly #pageBytes: number;
-  #catchUps = 0;
+  /** New connections that are not up to date yet. */
+  readonly #catchingUp = new Set<Session>();
 
   constructor(private readonly parts: DeliveryParts) {
     this.#pageBytes = Math.min(MAX_PAGE_BYTES, parts.maxBufferedBytes);
@@ -129,7 +131,7 @@ export class Delivery implements Lender {
     const windows = Array.from(this.#sessions.values(), ({ window }) => window);
     return {
       sessions: this.#sessions.size,
-      catchUps: this.#catchUps,
+      catchUps: this.#catchingUp.size,
       followedTopics: this.#topics.size,
       movedTopics: this.#moved.size,
       gaps: this.#gaps.size,
@@ -141,7 +143,7 @@ export class Delivery implements Lender {
 
   /** New connections that are not up to date yet. */
   get catchUps(): number {
-    return this.#catchUps;
+    return this.#catchingUp.size;
   }
 
   /**
@@ -376,17 +378,17 @@ export class Delivery implements Lender {
    * @throws StoreError when the store cannot be read: the connection should be closed, it would have a gap.
    */
   async attach(connection: Connection): Promise<void> {
-    this.#catchUps += 1;
+    const session = newSession();
+    this.#catchingUp.add(session);
     try {
-      await inSpan('tidings.catch_up', (describe) => this.#attach(connection, describe));
+      await inSpan('tidings.catch_up', (describe) => this.#attach(connection, session, describe));
     } finally {
-      this.#catchUps -= 1;
+      this.#catchingUp.delete(session);
     }
   }
 
-  async #attach(connection: Connection, describe: Describe): Promise<void> {
+  async #attach(connection: Connection, session: Session, describe: Describe): Promise<void> {
     const startedAt = this.parts.clock.steady();
-    const session = newSession();
     this.#sessions.set(connection, session);
     session.pending = await this.#open(connection, session);
     for (const [topic, position] of session.pending) {
@@ -411,7 +413,8 @@ export class Delivery implements Lender {
     for (;;) {
       const { changes } = session;
       const positions = await this.parts.cursors.open(connection.userId, connection.device);
-      if (changes === session.changes) return positions;
+      if (positions.wasForgotten) connection.send('sync:reset', { reason: 'forgotten' });
+      if (changes === session.changes) return new Map(positions);
     }
   }
 
@@ -422,7 +425,7 @@ export class Delivery implements Lender {
 
   /** @throws StoreError; the connection does not follow the topic then. */
   async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
-    if (session.subscriptions.has(topic)) return;
+    if (this.#isSubscribed(session, topic)) return;
     const followed = this.#follow(connection, topic);
     const subscription = {
       followed,
@@ -488,9 +491,42 @@ export class Delivery implements Lender {
     session.window.drop(followed.topic);
   }
 
+  /** Not to one that was dropped, and may be there again under the same name. */
+  #isSubscribed({ subscriptions }: Session, topic: string): boolean {
+    const subscription = subscriptions.get(topic);
+    return subscription !== undefined && subscription.followed === this.#topics.get(topic);
+  }
+
+  /**
+   * Ends all following of a topic. Nothing of it is emitted from this moment on; what connections remember of it goes in
+   * parts that hold nobody up.
+   */
+  async drop(topic: string): Promise<void> {
+    const followed = this.#topics.get(topic);
+    // Who reads what the store had before would come to it later.
+    for (const session of this.#catchingUp) {
+      session.changes += 1;
+      session.pending.delete(topic);
+    }
+    if (followed === undefined) return;
+    this.#topics.delete(topic);
+    this.#moved.delete(followed);
+    followed.members.clear();
+    let dropped = 0;
+    for (const connection of followed.followers) {
+      dropped += 1;
+      if (dropped % DROPPED_PER_TURN === 0) await nextTurn();
+      const session = this.#sessions.get(connection);
+      if (session?.subscriptions.get(topic)?.followed !== followed) continue;
+      session.subscriptions.delete(topic);
+      session.window.drop(topic);
+    }
+  }
+
   /** Does this connection get what is said in the topic? */
   isFollowing(connection: Connection, topic: string): boolean {
-    return this.#sessions.get(connection)?.subscriptions.has(topic) === true;
+    const session = this.#sessions.get(connection);
+    return session !== undefined && this.#isSubscribed(session, topic);
   }
 
   /** The connections of this node that get what is said in the topic as it is said. */

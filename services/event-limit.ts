@@ -24,13 +24,18 @@ export class EventLimit {
     this.#filledAt = now;
   }
 
-  /** Judges one event at `now` (milliseconds). `abusive`: refused for five seconds without a pause. */
-  judge(now: number): Verdict {
+  /**
+   * Judges something that counts as `price` events, at `now` (milliseconds). `abusive`: refused for five seconds without
+   * a pause.
+   */
+  judge(price: number, now: number): Verdict {
     const earned = (Math.max(0, now - this.#filledAt) / 1000) * this.perSecond;
     this.#tokens = Math.min(this.perSecond * BURST_SECONDS, this.#tokens + earned);
     this.#filledAt = now;
-    if (this.#tokens >= 1) {
-      this.#tokens -= 1;
+    // Whoever has paused may do anything once, however low the limit is.
+    const due = Math.min(price, this.perSecond * BURST_SECONDS);
+    if (this.#tokens >= due) {
+      this.#tokens -= due;
       return 'accepted';
     }
     if (now - this.#refusedLast > CALM_MS) this.#refusedSince = now;

@@ -9,6 +9,7 @@ import type { Balance, Lender } from '../utils/balance';
 import type { Clock, Timer } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
+import { priceOf } from '../utils/event-prices';
 import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
 import type { Clients } from '../utils/proxies';
@@ -248,7 +249,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     const action = frame?.['action'];
     const ref = readRef(frame);
     const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, frame), {
-      isFree: action === 'ack',
+      price: priceOf(action),
     });
     if (action !== 'ping' || ref !== undefined || !reply.ok) {
       connection.send('reply', { ...(ref === undefined ? {} : { ref }), ...reply });

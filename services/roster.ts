@@ -5,10 +5,12 @@
  */
 import type { Clock, Timer } from '../utils/clock';
 import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
+import { SortedNames } from '../utils/sorted-names';
 import { BEAT_INTERVAL_MS, type Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
 import type { Presence } from './presence';
+import type { NamePage } from './storage/contract';
 
 /** How long a silent node is believed to be there. With the grace of the lobby well within 30 s. */
 const LEASE_MS = 10_000;
@@ -51,6 +53,9 @@ export class Roster {
   readonly #peers = new Map<string, Peer>();
   /** The nodes, other than this, where a user has connections. */
   readonly #elsewhere = new Map<string, Set<Peer>>();
+  /** Distinct users who are connected, on whatever node. */
+  readonly #online = new SortedNames();
+  #countElsewhere = 0;
   #version = 0;
   #toldRosterAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
@@ -83,6 +88,7 @@ export class Roster {
   /** A connection has begun. */
   arrived(connection: Connection): void {
     this.parts.connections.add(connection);
+    this.#online.add(connection.userId);
     this.parts.presence.arrived(connection.userId);
     this.#tell(connection.userId);
   }
@@ -92,7 +98,10 @@ export class Roster {
     const { connections, presence } = this.parts;
     const { userId } = connection;
     if (!connections.remove(connection)) return undefined;
-    if (!this.isOnline(userId)) presence.departed(userId, at);
+    if (!this.isOnline(userId)) {
+      this.#online.delete(userId);
+      presence.departed(userId, at);
+    }
     this.#tell(userId, at);
     return connections.countOf(userId) === 0;
   }
@@ -110,16 +119,12 @@ export class Roster {
 
   /** Distinct users who are connected. */
   get userCount(): number {
-    let count = this.parts.connections.userCount;
-    for (const userId of this.#elsewhere.keys()) if (this.parts.connections.countOf(userId) === 0) count += 1;
-    return count;
+    return this.#online.size;
   }
 
   /** Connections in all. */
   get count(): number {
-    let count = this.parts.connections.count;
-    for (const { users } of this.#peers.values()) for (const devices of users.values()) count += sumOf(devices);
-    return count;
+    return this.parts.connections.count + this.#countElsewhere;
   }
 
   /** Nodes that are known here, this one included. */
@@ -127,16 +132,25 @@ export class Roster {
     return 1 + this.#peers.size;
   }
 
-  userIds(): string[] {
-    return [...new Set([...this.parts.connections.userIds(), ...this.#elsewhere.keys()])];
+  /** A part of those who are connected, by name. */
+  usersAfter({ after, limit }: NamePage): { readonly items: readonly string[]; readonly next: string | undefined } {
+    const items: string[] = [];
+    for (const userId of this.#online.after(after)) {
+      if (items.length === limit) return { items, next: items.at(-1) };
+      items.push(userId);
+    }
+    return { items, next: undefined };
+  }
+
+  /** The devices of a user that are connected, over all nodes. */
+  devicesOf(userId: string): ReadonlySet<string> {
+    const all = [this.parts.connections.devicesOf(userId), ...this.#devicesElsewhere(userId)];
+    return new Set(all.flatMap((each) => [...each.keys()]));
   }
 
   statusOf(userId: string): UserStatus {
-    const here = this.parts.connections.devicesOf(userId);
-    const all = [here, ...this.#devicesElsewhere(userId)];
-    const devices = new Set(all.flatMap((each) => [...each.keys()]));
-    const sockets = all.reduce((sum, each) => sum + sumOf(each), 0);
-    return { connected: sockets > 0, sockets, devices: devices.size };
+    const sockets = this.parts.connections.countOf(userId) + this.countElsewhere(userId);
+    return { connected: sockets > 0, sockets, devices: this.devicesOf(userId).size };
   }
 
   /** Connections of a user on other nodes, of one device or of all. */
@@ -221,6 +235,7 @@ export class Roster {
   #set(peer: Peer, userId: string, { devices, at }: { devices: DeviceCounts; at: number }): void {
     const wasOnline = this.isOnline(userId);
     const nodes = this.#elsewhere.get(userId) ?? new Set();
+    this.#countElsewhere += sumOf(devices) - sumOf(peer.users.get(userId) ?? NONE);
     if (devices.size === 0) {
       peer.users.delete(userId);
       nodes.delete(peer);
@@ -230,8 +245,12 @@ export class Roster {
       this.#elsewhere.set(userId, nodes.add(peer));
     }
     const isOnline = this.isOnline(userId);
-    if (isOnline && !wasOnline) this.parts.presence.arrived(userId);
+    if (isOnline && !wasOnline) {
+      this.#online.add(userId);
+      this.parts.presence.arrived(userId);
+    }
     if (!wasOnline || isOnline) return;
+    this.#online.delete(userId);
     this.parts.cursors.sawLast(userId, at);
     // By the clock of this node: the grace begins now, whatever time it is elsewhere.
     this.parts.presence.departed(userId);

@@ -116,6 +116,18 @@ export class Sessions {
     this.parts.cluster.tell({ kind: 'unfollow', userId, topic });
   }
 
+  /** Ends it for everybody, on all nodes: the topic is gone. */
+  unfollowAll(topic: string): void {
+    this.#unfollowAllHere(topic);
+    this.parts.cluster.tell({ kind: 'unfollow-all', topic });
+  }
+
+  #unfollowAllHere(topic: string): void {
+    this.parts.delivery.drop(topic).catch((error: unknown) => {
+      this.parts.logger.error({ err: error, topic }, 'a deleted topic could not be left');
+    });
+  }
+
   #unfollowHere(userId: string, topic: string): void {
     for (const connection of this.parts.connections.ofUser(userId)) this.parts.delivery.unfollow(connection, topic);
   }
@@ -145,6 +157,7 @@ export class Sessions {
   receive(frame: ClusterFrame): void {
     if (frame.kind === 'follow') this.#followHere(frame);
     else if (frame.kind === 'unfollow') this.#unfollowHere(frame.userId, frame.topic);
+    else if (frame.kind === 'unfollow-all') this.#unfollowAllHere(frame.topic);
     else if (frame.kind === 'disconnect') this.#disconnectHere(frame.userId, frame.code, frame);
     else if (frame.kind === 'renew') this.#renewHere(frame.userId);
   }
@@ -175,23 +188,24 @@ export class Sessions {
 
   /**
    * The one wrapper round every client event: whatever an operation throws ends in the reply.
-   * @param options.isFree acknowledgements are coalesced and do not count as events.
+   * @param options.price how many events it counts as; what is free is done whatever else there is.
    */
   async handle(
     connection: Connection,
     operation: () => object | Promise<object>,
-    options: { isFree: boolean },
+    { price }: { price: number },
   ): Promise<EventReply> {
+    const isFree = price === 0;
     try {
-      if (!options.isFree) this.#limitEvents(connection);
+      if (!isFree) this.#limitEvents(connection, price);
       if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
       // What is acknowledged frees memory, whatever else there is.
-      if (!options.isFree) this.parts.heap.assertRoom();
-      return { ok: true, ...(await (options.isFree ? operation() : this.#inTurn(connection, operation))) };
+      if (!isFree) this.parts.heap.assertRoom();
+      return { ok: true, ...(await (isFree ? operation() : this.#inTurn(connection, operation))) };
     } catch (thrown) {
       const error = this.#problemOf(thrown, connection);
       // Only what is accepted is free: a flood of acknowledgements of nothing would cost its sender nothing.
-      if (options.isFree && error.status === 400) this.countEvent(connection);
+      if (isFree && error.status === 400) this.countEvent(connection);
       return { ok: false, error };
     }
   }
@@ -213,14 +227,14 @@ export class Sessions {
     if (verdict === 'abusive') this.end(connection, 'rate_limited', 'Too many frames.');
   }
 
-  #judge(connection: Connection): Verdict {
-    const verdict = this.#limits.get(connection)?.judge(this.parts.clock.steady()) ?? 'accepted';
+  #judge(connection: Connection, price = 1): Verdict {
+    const verdict = this.#limits.get(connection)?.judge(price, this.parts.clock.steady()) ?? 'accepted';
     if (verdict !== 'accepted') this.parts.metrics.rateLimited.events.inc();
     return verdict;
   }
 
-  #limitEvents(connection: Connection): void {
-    const verdict = this.#judge(connection);
+  #limitEvents(connection: Connection, price: number): void {
+    const verdict = this.#judge(connection, price);
     if (verdict === 'accepted') return;
     const { SOCKET_EVENTS_PER_SECOND: perSecond } = this.parts.config;
     const reason = `More events per second than SOCKET_EVENTS_PER_SECOND allows: ${perSecond}.`;

@@ -4,6 +4,7 @@ import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
 import type { Audit } from './audit';
 import type { Cluster } from './cluster';
+import type { Connections } from './connections';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
 import type { Logger } from './logger';
@@ -18,6 +19,9 @@ const SWEEP_CHUNK = 500;
 const DUE_INTERVAL_MS = 250;
 /** Small as well: a transaction of 100 takes a few milliseconds. */
 const DUE_CHUNK = 100;
+const REMOVE_INTERVAL_MS = 1_000;
+/** Connected devices whose rows are looked at together. */
+const MARKED_PER_TURN = 500;
 /** How long who was removed from a topic may read on when nodes could not be told; they are checked when they can. */
 const FOLLOWING_INTERVAL_MS = 60_000;
 /** How late a gap is looked at whose time to be filled again has come. */
@@ -31,6 +35,7 @@ export interface UpkeepParts {
   readonly store: Store;
   readonly cluster: Cluster;
   readonly cursors: Cursors;
+  readonly connections: Pick<Connections, 'all'>;
   readonly audit: Audit;
   readonly delivery: Delivery;
   readonly metrics: Metrics;
@@ -46,6 +51,7 @@ export class Upkeep {
   #isStopped = false;
   readonly #sweeps = new SingleFlight(() => this.#sweepOnce());
   readonly #handling = new SingleFlight(() => this.#handleOnce());
+  readonly #removals = new SingleFlight(() => this.#removeOnce());
   readonly #comparisons = new SingleFlight(() => this.#compareOnce());
   /** Beside the comparisons: however many connections are looked at, heads are compared in time. */
   readonly #checks = new SingleFlight(() => this.#checkOnce());
@@ -66,12 +72,14 @@ export class Upkeep {
       clock.every(WRITE_BEHIND_INTERVAL_MS, () => void audit.flush()),
       clock.every(SWEEP_INTERVAL_MS, () => void this.sweep()),
       clock.every(DUE_INTERVAL_MS, () => void this.handleDue()),
+      clock.every(REMOVE_INTERVAL_MS, () => void this.removeDeleted()),
       clock.every(COMPARE_INTERVAL_MS, () => void this.compareHeads()),
       clock.every(COMPARE_INTERVAL_MS, () => void this.checkFollowing()),
       clock.every(GAPS_INTERVAL_MS, () => this.parts.delivery.healGaps()),
     ];
     void this.sweep();
     void this.handleDue();
+    void this.removeDeleted();
   }
 
   /** Sends what was scheduled for a time that has come, and removes what has expired; one run at a time. */
@@ -89,7 +97,7 @@ export class Upkeep {
   }
 
   async #inChunks(work: () => Promise<number>): Promise<void> {
-    while (!this.#isStopped && (await work()) === DUE_CHUNK);
+    while (!this.#isStopped && (await work()) > 0);
   }
 
   async #sendDue(): Promise<number> {
@@ -174,10 +182,37 @@ export class Upkeep {
         total += removed;
       }
       await this.#inChunks(() => this.parts.store.forgetAnswers(DUE_CHUNK));
+      await this.#forgetDevices(before);
       await this.#inChunks(() => this.parts.audit.prune(DUE_CHUNK));
       if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
     } catch (error) {
       this.parts.logger.error({ err: error, removed: total }, 'the retention sweep failed, the next one goes on');
+    }
+  }
+
+  /** Those that are connected have been seen, however long ago they came. */
+  async #forgetDevices(before: number): Promise<void> {
+    const { connections, cursors, store } = this.parts;
+    let marked = 0;
+    for (const { userId, device } of connections.all()) {
+      cursors.seen(userId, device);
+      marked += 1;
+      if (marked % MARKED_PER_TURN === 0) await cursors.flush();
+    }
+    await cursors.flush();
+    await this.#inChunks(() => store.forgetDevices(before, DUE_CHUNK));
+  }
+
+  /** Removes what deleted topics, forgotten devices and interrupted erasures have left; one run at a time. */
+  removeDeleted(): Promise<void> {
+    return this.#removals.run();
+  }
+
+  async #removeOnce(): Promise<void> {
+    try {
+      while (!this.#isStopped && (await this.parts.store.removeDeleted()));
+    } catch (error) {
+      this.parts.logger.error({ err: error }, 'what was deleted could not be removed yet, it is tried again');
     }
   }
 
@@ -187,6 +222,7 @@ export class Upkeep {
     for (const timer of this.#timers) timer.cancel();
     await this.#sweeps.idle();
     await this.#handling.idle();
+    await this.#removals.idle();
     await this.#comparisons.idle();
     await this.#checks.idle();
     await Promise.all([this.writeCursors(), this.parts.audit.flush()]);

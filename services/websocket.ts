@@ -7,6 +7,7 @@ import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
+import { priceOf } from '../utils/event-prices';
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { corsOptionsOf } from '../utils/origins';
 import type { Clients } from '../utils/proxies';
@@ -249,7 +250,7 @@ export class WebSocketService implements Lender {
     const answer = takeCallback(args);
     const [event, payload] = args;
     const reply = await this.parts.sessions.handle(connection, () => this.#dispatch(connection, event, payload), {
-      isFree: event === 'ack',
+      price: priceOf(event),
     });
     if (answer !== undefined) connection.reply(answer, reply);
     else if (!reply.ok && connection.isOpen) connection.send('error', withMessage(reply.error));

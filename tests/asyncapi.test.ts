@@ -294,6 +294,7 @@ describe('what goes over the plain endpoint', () => {
     const { service, api } = checked;
     const dora = await checked.connect('dora');
     await checked.ask(dora, 'suscribe', { topic_name: 'news' });
+    await checked.ask(dora, 'topic:list', { limit: 10 });
     await checked.ask(dora, 'message', { topic_name: 'news', content: 'Hello' });
     await checked.ask(dora, 'disconnect');
     const refused = openPlain(service.url, { path: '/ws?token=none' });

@@ -61,6 +61,8 @@ const bodySchema = z.discriminatedUnion('kind', [
     invitation: z.object({ isPrivate: z.boolean(), by: z.string() }).exactOptional(),
   }),
   z.object({ kind: z.literal('unfollow'), userId: z.string(), topic: z.string() }),
+  /** The topic is gone. */
+  z.object({ kind: z.literal('unfollow-all'), topic: z.string() }),
   /** The node is there, and has told so many changes of its users. */
   z.object({ kind: z.literal('beat'), version }),
   /** The connections that a user has on the node now; `version` counts these frames. `at`: milliseconds since the epoch. */

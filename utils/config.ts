@@ -152,6 +152,11 @@ const variables = z.object({
     'refuse',
     'what happens beyond MAX_CONNECTIONS_PER_USER',
   ),
+  MAX_DEVICES_PER_USER: withDefault(
+    integer(1, 1_000),
+    '50',
+    'devices of one user whose places are kept; beyond, the one that has acknowledged longest ago is forgotten',
+  ),
   MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that one user may create and join'),
   MAX_INVITED_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics to which others may add one user'),
   PING_INTERVAL_MS: withDefault(integer(100, MAX_INTERVAL_MS), '25000', 'time between heartbeats'),
@@ -159,7 +164,11 @@ const variables = z.object({
   MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'HTTP body or socket frame'),
   MAX_MESSAGE_BYTES: withDefault(integer(1, 1e9), '65536', '`data` of one message as JSON, UTF-8'),
   MAX_BUFFERED_BYTES: withDefault(integer(1024, 1e9), '1048576', 'unsent bytes per socket; beyond it is cut'),
-  RETENTION_DAYS: withDefault(integer(1, 36_500), '60', 'days for which messages are kept'),
+  RETENTION_DAYS: withDefault(
+    integer(1, 36_500),
+    '60',
+    'days for which messages are kept, and devices that do not connect',
+  ),
   AUDIT_RETENTION_DAYS: withDefault(
     integer(0, 36_500),
     '90',

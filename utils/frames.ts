@@ -61,7 +61,10 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
   message: z.union([messageFrame, echo]),
   'sync:done': z.object({ cursors: seqs, counts: countsAnswer }).meta({ id: 'SyncDone' }),
   'sync:reset': z
-    .object({ topic, reason: z.enum(['retention', 'erased']), head: z.int().min(0) })
+    .union([
+      z.object({ topic, reason: z.enum(['retention', 'erased']), head: z.int().min(0) }),
+      z.object({ reason: z.literal('forgotten') }),
+    ])
     .meta({ id: 'SyncReset' }),
   state: z
     .union([

@@ -221,7 +221,21 @@ export const topicNameSchema = z
 export const createTopicSchema = z.object({ name: topicNameSchema, isPrivate: z.boolean().optional() });
 export const topicSchema = z.object({ name: topicNameSchema });
 export const inviteSchema = z.object({ name: topicNameSchema, userId: userIdSchema });
-export const addMemberSchema = z.object({ userId: userIdSchema.optional() });
+const MAX_INVITED = 1_000;
+export const addMemberSchema = z
+  .object({
+    userId: userIdSchema.optional(),
+    userIds: z
+      .array(userIdSchema)
+      .min(1, 'must not be empty')
+      .max(MAX_INVITED, `must have at most ${MAX_INVITED} entries`)
+      .optional(),
+  })
+  .refine(({ userId, userIds }) => userId === undefined || userIds === undefined, {
+    path: ['userIds'],
+    message: 'cannot be combined with userId',
+  })
+  .meta({ not: { required: ['userId', 'userIds'] } });
 
 /** A topic as clients name it: `@<userId>`, `*`, or a named one. */
 export const anyTopicSchema = z
@@ -365,8 +379,9 @@ export const historyQuerySchema = z.object({
 });
 
 const MAX_CURSOR_LENGTH = 1_024;
+const MAX_LIST_LIMIT = 1_000;
 const pageQuery = {
-  limit: queryInteger(1, 1000).optional(),
+  limit: queryInteger(1, MAX_LIST_LIMIT).optional(),
   cursor: z
     .string()
     .max(MAX_CURSOR_LENGTH)
@@ -376,6 +391,15 @@ const pageQuery = {
 
 /** Query parameters of lists. */
 export const listQuerySchema = z.object(pageQuery);
+
+/** The same for lists that existing clients read as a whole. */
+export const longListQuerySchema = z.object({ ...pageQuery, limit: queryInteger(1, 10_000).optional() });
+
+/** What asks for a part of a list over a socket. */
+export const listSchema = z.object({
+  limit: z.int().min(1).max(MAX_LIST_LIMIT).optional(),
+  cursor: pageQuery.cursor,
+});
 
 const LISTED_STATES = ['unread', 'read', 'archived'] as const;
 export const inboxQuerySchema = z.object({

@@ -48,6 +48,11 @@ export function isDotSegment(text: string): boolean {
   return text === '.' || text === '..';
 }
 
+/** Does a topic belong to those who have joined it, and not to one person or to everyone? */
+export function isOfMembers(topic: string): boolean {
+  return topic !== BROADCAST_TOPIC && !isStateTopic(topic) && ownerOfPersonalTopic(topic) === undefined;
+}
+
 /** Whom a topic is for, as metrics and traces tell it: its name would name a person. */
 export type Destination = 'user' | 'topic' | 'broadcast';
 

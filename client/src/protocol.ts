@@ -126,11 +126,10 @@ export interface SyncDone {
   readonly counts: Counts;
 }
 
-export interface SyncReset {
-  readonly topic: string;
-  readonly reason: 'retention' | 'erased';
-  readonly head: number;
-}
+export type SyncReset =
+  | { readonly topic: string; readonly reason: 'retention' | 'erased'; readonly head: number }
+  /** The device was unknown: what it had acknowledged is not known any more, and it gets what is unread. */
+  | { readonly topic?: never; readonly reason: 'forgotten'; readonly head?: never };
 
 export interface Authenticated {
   readonly userId: string;

@@ -13,6 +13,7 @@ import {
   echoMessageSchema,
   historySchema,
   inviteSchema,
+  listSchema,
   plainCreateSchema,
   plainInviteSchema,
   plainMessageSchema,
@@ -84,6 +85,13 @@ const SHARED = {
   logout: { summary: "Close the user's sockets on this device", answer: answers.nothing },
 } as const satisfies Readonly<Record<string, Request>>;
 
+const TOPIC_LIST: Request = {
+  summary: 'A page of my topics and all public ones',
+  payload: listSchema,
+  example: { limit: 100 },
+  answer: answers.topics,
+};
+
 /** Socket.IO: each may carry a callback. */
 export const EVENTS: Readonly<Record<string, Request>> = {
   ...SHARED,
@@ -117,7 +125,7 @@ export const EVENTS: Readonly<Record<string, Request>> = {
     example: { name: 'news', userId: 'ben' },
     answer: answers.joined,
   },
-  'topic:list': { summary: 'My topics and all public ones', answer: answers.topics },
+  'topic:list': { ...TOPIC_LIST, payload: listSchema.nullable() },
   'presence:subscribe': { summary: 'Watch who comes and goes', answer: answers.watching },
   'presence:unsubscribe': { summary: 'Watch no longer', answer: answers.nothing },
   'auth:refresh': {
@@ -146,6 +154,7 @@ const plainContent = z
 /** The plain endpoint: the payload is the frame without `action` and `ref`. */
 export const ACTIONS: Readonly<Record<string, Request>> = {
   ...SHARED,
+  'topic:list': TOPIC_LIST,
   subscribe,
   suscribe: { ...subscribe, summary: 'The same, as some clients spell it' },
   unsubscribe: {

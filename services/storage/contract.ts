@@ -120,8 +120,8 @@ export interface LogStore {
   retract(place: Place, by: string): Promise<readonly Message[] | undefined>;
 
   /**
-   * Removes what has expired, at most `limit` entries. @returns the messages among it, and how many entries were
-   * taken: fewer than `limit` means that nothing is left to do.
+   * Removes what has expired, at most `limit` entries, for some milliseconds. @returns the messages among it, and how
+   * many entries were taken: 0 means that nothing is left to do.
    */
   expire(limit: number): Promise<{ readonly taken: number; readonly expired: readonly Expired[] }>;
 
@@ -172,20 +172,62 @@ export interface Device {
   readonly cursors: ReadonlyMap<string, number>;
 }
 
+/** A part of a list whose entries have names, in the order of the store. */
+export interface NamePage {
+  /** Only what comes after this name. */
+  readonly after?: string | undefined;
+  /** At most so many. A page looks at a bounded number of rows, and may be short, or empty, without being the last. */
+  readonly limit: number;
+}
+
+/** Where a device stands, by topic. */
+export interface OpenedDevice extends ReadonlyMap<string, Position> {
+  /** It was entered now, and was known before: what it had acknowledged is not known any more. */
+  readonly wasForgotten: boolean;
+}
+
+/** How many devices a user may have. */
+export interface DeviceLimit {
+  readonly maxDevices: number;
+  /** Devices of the user that are connected now: the others go first. */
+  readonly connected: ReadonlySet<string>;
+}
+
+/** A device that is connected. */
+export interface SeenDevice {
+  readonly userId: string;
+  readonly device: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
 export interface DeviceStore {
   /**
    * Where a device stands, by topic; a device seen for the first time is entered, atomically:
    * the first device of a user starts the personal topic at 0. A further one starts each topic before what is
    * unread, at most the last 100 of it, and gets of what was there only what is unread. The broadcast topic starts at
    * its head of when the user was first seen, named topics where the user joined, the log of states at its head.
+   * Where entering it would make more devices than the limit, the one that has acknowledged longest ago is forgotten:
+   * of those that are not connected, as long as there are any.
    */
-  openDevice(userId: string, device: string): Promise<ReadonlyMap<string, Position>>;
+  openDevice(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice>;
 
   /**
-   * Moves cursors forward; one that would go back is left where it is. Cursors of unknown devices are ignored.
-   * What lies between is acknowledged at `at`, except for the shared device, whose clients do not acknowledge.
+   * Moves cursors forward; one that would go back is left where it is. Cursors of unknown devices are ignored, and of
+   * topics that the user is not in. What lies between is acknowledged at `at`, except for the shared device, whose
+   * clients do not acknowledge.
    */
   saveCursors(cursors: readonly Cursor[]): Promise<void>;
+
+  /** Records that devices are connected, to the day. Unknown ones are ignored. */
+  saveSeen(devices: readonly SeenDevice[]): Promise<void>;
+
+  /**
+   * Forgets devices that were last seen before a time, at most `limit`: they are unknown from now on, and their cursors
+   * are removed later. A name that was forgotten is known again as such, up to 100 of a user; beyond that every unknown
+   * name of the user counts as forgotten. @returns how many; 0 when nothing is left to do.
+   */
+  forgetDevices(before: number, limit: number): Promise<number>;
 
   /** Records when messages were first written to anybody. Later times for the same message are ignored. */
   saveSent(sendings: readonly Sending[]): Promise<void>;
@@ -194,10 +236,16 @@ export interface DeviceStore {
   user(userId: string): Promise<User | undefined>;
 
   /** The devices of a user, by name. */
-  devices(userId: string): Promise<readonly Device[]>;
+  devices(userId: string, page: NamePage): Promise<DevicesPage>;
 
   /** Records when the last connections of users ended, in milliseconds since the epoch. Unknown users are ignored. */
   saveLastSeen(times: ReadonlyMap<string, number>): Promise<void>;
+}
+
+export interface DevicesPage {
+  readonly devices: readonly Device[];
+  /** After which name the next page begins; `undefined` when nothing is left. */
+  readonly next: string | undefined;
 }
 
 /** A named topic. */
@@ -222,6 +270,28 @@ export interface Membership {
   readonly joinedAt: string;
 }
 
+/** A topic as somebody sees it. */
+export interface VisibleTopic extends Topic {
+  /** Is the user in it? */
+  readonly isMember: boolean;
+}
+
+export interface TopicsPage {
+  readonly topics: readonly VisibleTopic[];
+  /** After which name the next page begins; `undefined` when nothing is left. */
+  readonly next: string | undefined;
+}
+
+export interface MembersPage {
+  readonly members: readonly Member[];
+  readonly next: string | undefined;
+}
+
+export interface MembershipsPage {
+  readonly memberships: readonly Membership[];
+  readonly next: string | undefined;
+}
+
 export type Joined =
   /** A member from now on, from `start`: the topic's head at this moment. */
   | { readonly outcome: 'joined'; readonly start: number }
@@ -241,12 +311,15 @@ export interface TopicStore {
   topic(name: string): Promise<Topic | undefined>;
 
   /** The topics that a user is in, and all public ones, by name. */
-  visibleTopics(userId: string): Promise<readonly Topic[]>;
+  visibleTopics(userId: string, page: NamePage): Promise<TopicsPage>;
 
-  /** Removes a topic with its memberships and their cursors. @returns its members; `undefined` for an unknown one. */
-  deleteTopic(name: string): Promise<readonly string[] | undefined>;
+  /**
+   * Removes a topic with its memberships by one small write: from then on nobody finds any of it, and its name is free.
+   * The rows follow by `removeDeleted`. @returns how many members it had; `undefined` for an unknown one.
+   */
+  deleteTopic(name: string): Promise<number | undefined>;
 
-  /** Makes a user a member, and sets all cursors of the user in this topic to its head. */
+  /** Makes a user a member: on every device of the user the topic begins at its head. */
   addMember(name: string, member: Member, maxTopics: number): Promise<Joined>;
 
   /** Ends a membership; the cursors and the states of the user go with it. @returns false for who was none. */
@@ -255,10 +328,10 @@ export interface TopicStore {
   isMember(name: string, userId: string): Promise<boolean>;
 
   /** The members of a topic, by user id. */
-  members(name: string): Promise<readonly Member[]>;
+  members(name: string, page: NamePage): Promise<MembersPage>;
 
   /** The topics that a user is in, by name. */
-  memberships(userId: string): Promise<readonly Membership[]>;
+  memberships(userId: string, page: NamePage): Promise<MembershipsPage>;
 }
 
 /** Which messages of an inbox a change of state is for. */
@@ -385,7 +458,7 @@ export interface DueSent {
   readonly entries: readonly Message[];
   /** What may not be said any more. */
   readonly refused: readonly Scheduled[];
-  /** Fewer than the limit: nothing is left to do. */
+  /** 0: nothing is left to do. */
   readonly taken: number;
 }
 
@@ -476,10 +549,16 @@ export interface Erased {
 
 export interface UserStore {
   /**
+   * Removes a part of what deleted topics, forgotten devices and interrupted erasures have left, for some milliseconds.
+   * What is under way is known after a crash, and several nodes may do it at once. @returns false when nothing is left.
+   */
+  removeDeleted(): Promise<boolean>;
+
+  /**
    * Erases a user: the messages of the personal topic, states, memberships, devices, cursors, what the user has
    * scheduled or was to get, and kept answers. The personal topic keeps its `seq` and the mark of its erasure.
    * What the user has said to others is theirs and stays, tokens that were revoked stay so, and the audit
-   * log keeps the name.
+   * log keeps the name. What is begun is ended by `removeDeleted` when the process ends in between.
    */
   erase(userId: string): Promise<Erased>;
 }
@@ -608,6 +687,12 @@ export function isShared(store: Store): store is SharedStore {
 
 /** How far back a further device of a user starts: so many unread messages of each topic. */
 export const FURTHER_DEVICE_MESSAGES = 100;
+
+/** Forgotten devices of a user whose names are kept. */
+export const MAX_FORGOTTEN_DEVICES = 100;
+
+/** How exactly it is known when a device was last seen. */
+export const SEEN_PRECISION_MS = 86_400_000;
 
 /** How long answers are kept under an Idempotency-Key. */
 export const ANSWER_LIFETIME_MS = 86_400_000;

@@ -5,7 +5,7 @@
 import { open, type RootDatabase } from 'lmdb';
 import { StoreError, StoreOpenError } from './contract';
 import { checkHeaders, checkPages } from './lmdb-file';
-import { DATABASES, LAYOUT_VERSION, openTrees, type Trees } from './lmdb-layout';
+import { DATABASES, LAYOUT_VERSION, LISTING, openTrees, READABLE_LAYOUTS, type Trees } from './lmdb-layout';
 
 export class Environment {
   /** Always those of the environment that is open now: to be looked up for each use, and not to be kept. */
@@ -91,7 +91,7 @@ export class Environment {
       refuseOtherProcess(root, this.directory);
       check();
       const trees = openTrees(root);
-      refuseOtherLayout(trees.meta, this.directory);
+      prepareLayout(root, trees, this.directory);
       return trees;
     } catch (error) {
       void root.close();
@@ -126,14 +126,19 @@ export function inUse(directory: string, user: string): StoreOpenError {
   );
 }
 
-function refuseOtherLayout(meta: Trees['meta'], directory: string): void {
+/** An older layout that can be read becomes this one; what that takes beside goes on later, in parts. */
+function prepareLayout(root: RootDatabase, { meta, removals }: Trees, directory: string): void {
   const version = meta.get('layoutVersion');
-  if (version === undefined) meta.putSync('layoutVersion', LAYOUT_VERSION);
-  else if (version !== LAYOUT_VERSION) {
+  if (version === LAYOUT_VERSION) return;
+  if (version !== undefined && !READABLE_LAYOUTS.includes(version)) {
     throw new StoreOpenError(
-      `The store in ${directory} has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
+      `The store in ${directory} has layout ${version}, this version reads ${READABLE_LAYOUTS.join(' and ')}: start the version that wrote it.`,
     );
   }
+  root.transactionSync(() => {
+    if (version !== undefined) removals.put(LISTING, { at: 0, step: 0, upTo: 0 });
+    meta.put('layoutVersion', LAYOUT_VERSION);
+  });
 }
 
 /**

@@ -3,9 +3,10 @@ import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import type { InboxItem, InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from './contract';
-import { startingWith, type Trees } from './lmdb-layout';
+import type { Trees } from './lmdb-layout';
 import type { Log } from './lmdb-log';
 import type { Marks } from './lmdb-marks';
+import { Memberships } from './lmdb-memberships';
 import type { StoredMessage } from './lmdb-record';
 import type { Span } from './slot-row';
 import {
@@ -32,18 +33,21 @@ interface Section extends Span {
 const MAX_LOOKED_AT = 2_000;
 
 export class Inbox {
+  readonly #memberships: Memberships;
+
   constructor(
     private readonly trees: Trees,
     private readonly parts: { readonly log: Log; readonly marks: Marks; readonly clock: Clock },
-  ) {}
+  ) {
+    this.#memberships = new Memberships(trees);
+  }
 
   /** The topics of a user, each from where it is the user's. */
   sections(userId: string): Section[] {
     const user = this.trees.users.get(userId);
     const sections = [this.#section(personalTopic(userId), 0)];
     if (user !== undefined) sections.push(this.#section(BROADCAST_TOPIC, user.broadcastStart));
-    const memberships = this.trees.memberships.getRange(startingWith<[string, string]>(userId));
-    for (const { key, value } of memberships) sections.push(this.#section(key[1], value));
+    for (const [topic, start] of this.#memberships.startsOf(userId)) sections.push(this.#section(topic, start));
     return sections.filter(({ from, upTo }) => from <= upTo);
   }
 
@@ -191,7 +195,7 @@ export class Inbox {
 
   #isInInbox(userId: string, topic: string): boolean {
     if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
-    return topic === personalTopic(userId) || this.trees.memberships.doesExist([userId, topic]);
+    return topic === personalTopic(userId) || this.#memberships.isMember(topic, userId);
   }
 
   #changeSome(userId: string, ids: readonly string[], state: RequestedState): StateChanged {

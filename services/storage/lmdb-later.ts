@@ -14,8 +14,12 @@ import {
   type ScheduleOutcome,
 } from './contract';
 import { fingerprintOf } from './fingerprint';
-import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees } from './lmdb-layout';
+import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees, walk } from './lmdb-layout';
 import type { Log } from './lmdb-log';
+import { Memberships } from './lmdb-memberships';
+import { Slice } from './slice';
+
+const CANCELLED_AT_ONCE = 100;
 
 interface KeyRow {
   readonly fingerprint: string;
@@ -36,12 +40,15 @@ const kindsOf = (from: string) => ['send', `send:${from}`];
 export class Later {
   /** Being carried out ends with the process: whoever was not answered may ask again under the same key. */
   readonly #running = new Set<string>();
+  readonly #memberships: Memberships;
 
   constructor(
     private readonly trees: Trees,
     private readonly log: Log,
     private readonly clock: Clock,
-  ) {}
+  ) {
+    this.#memberships = new Memberships(trees);
+  }
 
   #scheduled(id: string, from: string): ScheduledRow | undefined {
     return this.trees.scheduled.get([id, from]) as ScheduledRow | undefined;
@@ -86,16 +93,20 @@ export class Later {
 
   appendDue(limit: number, mayBeSent: MayBeSent): DueSent {
     const now = this.clock.now();
-    const due = this.#due({ ...numberedFrom<DueSend>('send', 0, now), limit });
     const entries: Message[] = [];
     const refused: Scheduled[] = [];
-    for (const scheduled of due) {
+    const slice = new Slice();
+    let taken = 0;
+    for (const scheduled of this.#due({ ...numberedFrom<DueSend>('send', 0, now), limit })) {
+      taken += 1;
       this.#remove(scheduled);
-      if (this.#isDropped(scheduled, now)) continue;
-      if (mayBeSent(toScheduled(scheduled), this.#isMember(scheduled))) entries.push(...this.#send(scheduled, now));
-      else refused.push(toScheduled(scheduled));
+      if (!this.#isDropped(scheduled, now)) {
+        if (mayBeSent(toScheduled(scheduled), this.#isMember(scheduled))) entries.push(...this.#send(scheduled, now));
+        else refused.push(toScheduled(scheduled));
+      }
+      if (slice.isOver) break;
     }
-    return { taken: due.length, entries, refused };
+    return { taken, entries, refused };
   }
 
   #isDropped({ draft: { topic, expiresAt }, home }: ScheduledRow, now: number): boolean {
@@ -104,7 +115,7 @@ export class Later {
   }
 
   #isMember({ draft: { topic, from } }: Scheduled): boolean {
-    return isNamedTopic(topic) && this.trees.members.doesExist([topic, from]);
+    return isNamedTopic(topic) && this.#memberships.isMember(topic, from);
   }
 
   #send({ draft, sendAt }: Scheduled, now: number): readonly Message[] {
@@ -113,9 +124,12 @@ export class Later {
     return appended.outcome === 'stored' ? appended.entries : [];
   }
 
-  #due(range: object): ScheduledRow[] {
+  *#due(range: object): Generator<ScheduledRow> {
     const keys = Array.from(this.trees.due.getKeys(range)) as DueSend[];
-    return keys.flatMap(([, , id, from]) => this.#scheduled(id, from) ?? []);
+    for (const [, , id, from] of keys) {
+      const scheduled = this.#scheduled(id, from);
+      if (scheduled !== undefined) yield scheduled;
+    }
   }
 
   #remove({ draft: { id, from }, sendAt }: Scheduled): void {
@@ -129,7 +143,7 @@ export class Later {
     const start = after === undefined ? [kind, 0] : [kind, after.sendAt, after.id, after.from];
     const end = [kind, Number.MAX_SAFE_INTEGER];
     const rows = this.#due({ start, end, limit, exclusiveStart: after !== undefined });
-    return rows.map(toScheduled);
+    return Array.from(rows, toScheduled);
   }
 
   sendersOf(id: string): string[] {
@@ -142,12 +156,38 @@ export class Later {
     return scheduled !== undefined;
   }
 
-  /** Cancels what a user has scheduled, or was to get. @returns how many. */
-  cancelOf(userId: string, personalTopic: string): number {
-    const all = Array.from(this.trees.scheduled.getRange({}), ({ value }) => value as Scheduled);
-    const own = all.filter(({ draft }) => draft.from === userId || draft.topic === personalTopic);
-    for (const scheduled of own) this.#remove(scheduled);
-    return own.length;
+  /** Cancels what a user has scheduled, for a slice. @returns how many. */
+  cancelFrom(userId: string, slice: Slice): number {
+    let cancelled = 0;
+    for (const scheduled of this.#due({
+      start: [`send:${userId}`, 0],
+      end: [`send:${userId}`, Number.MAX_SAFE_INTEGER],
+      limit: CANCELLED_AT_ONCE,
+    })) {
+      this.#remove(scheduled);
+      cancelled += 1;
+      if (slice.isOver) break;
+    }
+    return cancelled;
+  }
+
+  /** Cancels what is for a topic, for a slice, after one of all that wait. `next`: where to go on. */
+  cancelTo(
+    topic: string,
+    after: readonly [string, string] | undefined,
+    slice: Slice,
+  ): { readonly cancelled: number; readonly next: readonly [string, string] | undefined } {
+    let cancelled = 0;
+    const range = after === undefined ? {} : { start: after, exclusiveStart: true };
+    for (const { key, value } of walk(this.trees.scheduled, range)) {
+      const scheduled = value as Scheduled;
+      if (scheduled.draft.topic === topic) {
+        this.#remove(scheduled);
+        cancelled += 1;
+      }
+      if (slice.isOver) return { cancelled, next: key };
+    }
+    return { cancelled, next: undefined };
   }
 
   get heldClaims(): number {
@@ -194,10 +234,15 @@ export class Later {
     return due.length;
   }
 
-  /** Forgets all answers that a caller got. */
-  forgetOf(caller: string): void {
-    const keys = Array.from(this.trees.answers.getKeys(startingWith<[string, string]>(caller)));
-    for (const [, key] of keys) this.#forget({ caller, key });
+  /** Forgets answers that a caller got, for a slice. @returns how many. */
+  forgetOf(caller: string, slice: Slice): number {
+    let forgotten = 0;
+    for (const { key } of walk(this.trees.answers, startingWith<[string, string]>(caller))) {
+      this.#forget({ caller, key: key[1] });
+      forgotten += 1;
+      if (slice.isOver) break;
+    }
+    return forgotten;
   }
 
   #forget({ caller, key }: IdempotencyKey): void {

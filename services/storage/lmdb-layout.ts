@@ -1,5 +1,5 @@
 /** The trees of the embedded store, in one environment, and what their keys and values are. */
-import type { Database, RootDatabase } from 'lmdb';
+import type { Database, Key as LmdbKey, RootDatabase } from 'lmdb';
 import { type AuditEntry, StoreError, type Topic, type User } from './contract';
 
 export const DATABASES = [
@@ -15,6 +15,8 @@ export const DATABASES = [
   { name: 'scheduled', encoding: 'json' },
   { name: 'answers', encoding: 'json' },
   { name: 'cursors', encoding: 'json' },
+  { name: 'devices', encoding: 'json' },
+  { name: 'removals', encoding: 'json' },
   { name: 'users', encoding: 'json' },
   { name: 'named', encoding: 'json' },
   { name: 'members', encoding: 'json' },
@@ -28,7 +30,10 @@ export const DATABASES = [
 type DatabaseName = (typeof DATABASES)[number]['name'];
 
 /** Grows with every change of the layout that older code cannot read. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
+
+/** What this version opens: 2 has no rows of devices, see Devices.list. */
+export const READABLE_LAYOUTS: readonly number[] = [2, LAYOUT_VERSION];
 
 export interface TopicState {
   readonly head: number;
@@ -39,12 +44,51 @@ export interface TopicState {
   readonly order?: number;
   /** Something of it has gone or can expire: then holes and expiries have to be looked at. */
   readonly isPatchy?: boolean;
+  /** How often a topic of this name was deleted: memberships of an earlier one are none of this one. 0 when absent. */
+  readonly generation?: number;
+}
+
+/** When a user joined; with a number, the generation of the topic unless that is 0. */
+export type MemberRow = string | readonly [joinedAt: string, generation: number];
+
+/** `seq` at which a user joined; the second number as in MemberRow. */
+export type MembershipRow = number | readonly [start: number, generation: number];
+
+/** What is kept of a device beside its cursors. A device that is forgotten keeps its row, to be told when it comes back. */
+export interface DeviceRow {
+  /** When it last acknowledged something, or was entered. */
+  readonly ackedAt: number;
+  /** When it last connected, to the day. */
+  readonly seenAt: number;
+  readonly forgottenAt?: number;
+}
+
+/** Work that is under way, and goes on after a crash: `topic` of [name, generation], `device` of [userId, device], `user` of [userId, '']. */
+export type RemovalKey = [kind: 'topic' | 'device' | 'user' | 'listing', string, string];
+
+/** The rows of devices of a store of layout 2 are still to be written, see Removals. */
+export const LISTING: RemovalKey = ['listing', '', ''];
+
+export interface RemovalRow {
+  /** When it was asked for. */
+  readonly at: number;
+  /** The part that it has come to. */
+  readonly step: number;
+  /** Up to where the step has come, in its own order. */
+  readonly after?: readonly (string | number)[];
+  /** Last `seq` of the topic when it was deleted; of everyone's topic when a user was erased. */
+  readonly upTo: number;
+  /** Where everyone's topic began for a user who was erased. */
+  readonly from?: number;
 }
 
 /** A cursor; with a second number, what lies up to there reaches the device only while it is unread. */
 export type CursorRow = number | readonly [seq: number, unreadUpTo: number];
 
-/** Things to be done at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key], `revocation` of [userId, jti]. */
+/**
+ * Things to be done at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key], `revocation` of
+ * [userId, jti], `device` of [userId, device]: last connected at that time.
+ */
 export type DueKey = [kind: string, atMilliseconds: number, string, string | number];
 
 /** Ids that clients make are theirs: one that the store has made never stands in their way. */
@@ -75,12 +119,13 @@ export interface Trees {
   readonly scheduled: Database<unknown, [id: string, from: string]>;
   readonly answers: Database<unknown, [caller: string, key: string]>;
   readonly cursors: Database<CursorRow, [userId: string, device: string, topic: string]>;
+  /** A device `''` with `forgottenAt`: more were forgotten than rows are kept for. */
+  readonly devices: Database<DeviceRow, [userId: string, device: string]>;
+  readonly removals: Database<RemovalRow, RemovalKey>;
   readonly users: Database<User, string>;
   readonly named: Database<Topic, string>;
-  /** Time of joining. */
-  readonly members: Database<string, [topic: string, userId: string]>;
-  /** `seq` at which the user joined. */
-  readonly memberships: Database<number, [userId: string, topic: string]>;
+  readonly members: Database<MemberRow, [topic: string, userId: string]>;
+  readonly memberships: Database<MembershipRow, [userId: string, topic: string]>;
   /** A number, in Unix seconds: `issuedBefore` of a user, whose `jti` is `''`; else `expiresAt`, 0 while it is not known. */
   readonly revocations: Database<number, [userId: string, jti: string]>;
   readonly audit: Database<AuditEntry, AuditKey>;
@@ -101,6 +146,23 @@ export interface RangeOf<Key> {
   readonly start: Key;
   readonly end: Key;
   readonly limit?: number;
+}
+
+const ROWS_AT_ONCE = 100;
+
+/** The rows of a range while rows of it are written: what is read at once is read before anything of it changes. */
+export function* walk<Value, Key extends LmdbKey>(
+  tree: Database<Value, Key>,
+  range: object,
+): Generator<{ key: Key; value: Value }> {
+  let from = range;
+  for (;;) {
+    const rows = Array.from(tree.getRange({ ...from, limit: ROWS_AT_ONCE } as never)) as { key: Key; value: Value }[];
+    yield* rows;
+    const last = rows.at(-1);
+    if (rows.length < ROWS_AT_ONCE || last === undefined) return;
+    from = { ...range, start: last.key, exclusiveStart: true };
+  }
 }
 
 /**

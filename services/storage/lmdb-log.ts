@@ -18,7 +18,10 @@ import {
   type Trees,
 } from './lmdb-layout';
 import type { Marks } from './lmdb-marks';
+import { Memberships } from './lmdb-memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './lmdb-record';
+import { Slice } from './slice';
+import type { Span } from './slot-row';
 import { EXCLUDED, isUnread, SEEN } from './states';
 
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
@@ -26,11 +29,15 @@ const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 const MAX_PLACES_PER_READ = 1_000;
 
 export class Log {
+  readonly #memberships: Memberships;
+
   constructor(
     private readonly trees: Trees,
     private readonly marks: Marks,
     private readonly clock: Clock,
-  ) {}
+  ) {
+    this.#memberships = new Memberships(trees);
+  }
 
   state(topic: string): TopicState {
     return this.trees.topics.get(topic) ?? EMPTY_TOPIC;
@@ -95,7 +102,7 @@ export class Log {
   #isInInboxOf(userId: string, topic: string): boolean {
     if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
     if (ownerOfPersonalTopic(topic) !== undefined) return topic === personalTopic(userId);
-    return this.trees.members.doesExist([topic, userId]);
+    return this.#memberships.isMember(topic, userId);
   }
 
   #replacedBy({ topic, collapseKey }: Draft): Message | undefined {
@@ -224,18 +231,27 @@ export class Log {
   expire(limit: number): { taken: number; expired: readonly Expired[] } {
     const range = { ...numberedFrom<DueExpiry>('expiry', 0, this.clock.now()), limit };
     const due = Array.from(this.trees.due.getKeys(range)) as DueExpiry[];
-    const expired = due.flatMap(([, at, topic, seq]) => {
-      this.trees.due.remove(['expiry', at, topic, seq]);
-      this.trees.expiring.remove([topic, at, seq]);
-      const stored = this.stored(topic, seq);
-      if (stored === undefined || stored.isGone) return [];
-      const { message } = stored;
-      this.#forget(stored);
-      const { id, exceptUserId } = message;
-      const isTold = message.ref === undefined && seq > this.state(topic).prunedUpTo;
-      return isTold ? [{ topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) }] : [];
-    });
-    return { taken: due.length, expired };
+    const expired: Expired[] = [];
+    const slice = new Slice();
+    let taken = 0;
+    for (const one of due) {
+      expired.push(...this.#expireOne(one));
+      taken += 1;
+      if (slice.isOver) break;
+    }
+    return { taken, expired };
+  }
+
+  #expireOne([, at, topic, seq]: DueExpiry): Expired[] {
+    this.trees.due.remove(['expiry', at, topic, seq]);
+    this.trees.expiring.remove([topic, at, seq]);
+    const stored = this.stored(topic, seq);
+    if (stored === undefined || stored.isGone) return [];
+    const { message } = stored;
+    this.#forget(stored);
+    const { id, exceptUserId } = message;
+    const isTold = message.ref === undefined && seq > this.state(topic).prunedUpTo;
+    return isTold ? [{ topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) }] : [];
   }
 
   /** What of a topic has expired and is still there. */
@@ -302,17 +318,19 @@ export class Log {
     this.trees.topics.put(topic, { ...state, prunedUpTo: head, ...(options.isErased ? { erasedUpTo: head } : {}) });
   }
 
-  /** How many messages a topic holds that are not gone. */
-  countMessages(topic: string): number {
-    const { prunedUpTo, head } = this.state(topic);
+  /** How many messages of a span are not gone. */
+  countMessages(topic: string, { from, upTo }: Span): number {
     const isHole = this.marks.holeReader(topic);
     let count = 0;
-    for (let seq = prunedUpTo + 1; seq <= head; seq += 1) if (!isHole(seq)) count += 1;
+    for (let seq = from; seq <= upTo; seq += 1) if (!isHole(seq)) count += 1;
     return count;
   }
 
-  /** Old messages from the beginning of a topic, up to the first that is neither hidden nor older than `before`. */
-  oldOf(topic: string, before: number, limit: number): readonly Message[] {
+  /**
+   * Old messages from the beginning of a topic, up to the first that is neither hidden nor older than `before`: as many
+   * as a slice can take, and at least one.
+   */
+  oldOf(topic: string, before: number, { limit, slice }: { limit: number; slice: Slice }): readonly Message[] {
     const { prunedUpTo, head } = this.state(topic);
     // From 1 on: a deleted topic leaves messages behind that count as removed already.
     const range = { ...numberedFrom<[string, number]>(topic, 1, head), limit };
@@ -321,6 +339,7 @@ export class Log {
       const { message } = parseMessage(key, value);
       if (message.seq > prunedUpTo && Date.parse(message.timestamp) >= before) break;
       old.push(message);
+      if (slice.isOver) break;
     }
     return old;
   }

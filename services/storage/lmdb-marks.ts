@@ -3,6 +3,7 @@ import type { Place } from './contract';
 import type { Trees } from './lmdb-layout';
 import { SlotRows } from './lmdb-slots';
 import type { Stamp } from './receipt-page';
+import type { Slice } from './slice';
 import type { Span } from './slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from './states';
 
@@ -85,6 +86,19 @@ export class Marks {
   removeUser(topic: string, span: Span, userId: string): void {
     this.flags.removeOwner(topic, span, userId);
     this.#stamps.removeOwner(topic, span, userId);
+  }
+
+  /** The same for a slice. @returns where to go on; `undefined` at the end. */
+  removeUserFrom(
+    topic: string,
+    span: Span,
+    { userId, slice }: { readonly userId: string; readonly slice: Slice },
+  ): number | undefined {
+    for (const [, part] of this.flags.blocksOf(span)) {
+      this.removeUser(topic, part, userId);
+      if (slice.isOver && part.upTo < span.upTo) return part.upTo + 1;
+    }
+    return undefined;
   }
 }
 

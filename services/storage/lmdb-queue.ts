@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { systemClock } from '../../utils/clock';
 import { type FlushListener, StoreError } from './contract';
 import type { Environment } from './lmdb-environment';
+import { Slice } from './slice';
 
 interface QueuedWrite {
   /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
@@ -16,6 +17,8 @@ interface QueuedWrite {
 
 /** A transaction of this size flushes in a few milliseconds; more would make the first waiter wait for the last. */
 const MAX_WRITES_PER_TRANSACTION = 2_000;
+/** Applying writes holds up everything else: what does not fit goes into the next transaction. */
+const MAX_APPLYING_MS = 20;
 /** Below this LMDB cannot grow its file by a page or two: the disk is full. */
 const MIN_FREE_BYTES = 64 * 1024;
 
@@ -70,14 +73,16 @@ export class WriteQueue {
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
-  async #commit(writes: readonly QueuedWrite[]): Promise<void> {
+  async #commit(writes: QueuedWrite[]): Promise<void> {
     let settle: (() => void)[] = [];
     let isDone = true;
     const startedAt = systemClock.steady();
     this.#committing = writes.length;
     try {
       await this.environment.transaction(() => {
-        settle = writes.map(applyOne);
+        settle = applyInTime(writes);
+        this.#queue.unshift(...writes.splice(settle.length));
+        this.#committing = writes.length;
       });
     } catch (error) {
       isDone = false;
@@ -103,6 +108,17 @@ export class WriteQueue {
     const { bavail, bsize } = statfsSync(this.path);
     return bavail * bsize >= MIN_FREE_BYTES;
   }
+}
+
+/** Applies writes in their order, at least one. */
+function applyInTime(writes: readonly QueuedWrite[]): (() => void)[] {
+  const slice = new Slice(MAX_APPLYING_MS);
+  const settle: (() => void)[] = [];
+  for (const write of writes) {
+    settle.push(applyOne(write));
+    if (slice.isOver) break;
+  }
+  return settle;
 }
 
 /** One write that fails must not take the others of its transaction with it: it has written nothing yet. */

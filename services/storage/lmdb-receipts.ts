@@ -4,6 +4,7 @@ import { BROADCAST_TOPIC, ownerOfPersonalTopic } from '../../utils/topic-names';
 import type { ReceiptPage } from './contract';
 import { startingWith, type Trees } from './lmdb-layout';
 import type { Marks } from './lmdb-marks';
+import { Memberships } from './lmdb-memberships';
 import { groupedByUser, isRecipient, type ReceiptOptions, type Stamp, toReceiptPage } from './receipt-page';
 
 /** Rows that are read before other work gets its turn. */
@@ -13,11 +14,15 @@ const ROWS_PER_TURN = 1_000;
 export type Pause = () => Promise<void>;
 
 export class Receipts {
+  readonly #memberships: Memberships;
+
   constructor(
     private readonly trees: Trees,
     private readonly marks: Marks,
     private readonly pause: Pause,
-  ) {}
+  ) {
+    this.#memberships = new Memberships(trees);
+  }
 
   async of(message: Message, { limit, after }: ReceiptOptions): Promise<ReceiptPage> {
     const recipients = await this.#countRecipients(message);
@@ -57,7 +62,7 @@ export class Receipts {
       return;
     }
     for (const [, userId] of this.trees.members.getKeys(startingWith<[string, string]>(topic))) {
-      yield [userId, this.trees.memberships.get([userId, topic]) ?? 0];
+      yield [userId, this.#memberships.startOf(userId, topic) ?? Number.POSITIVE_INFINITY];
     }
   }
 }

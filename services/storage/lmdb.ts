@@ -15,7 +15,8 @@ import {
   type AuditQuery,
   type Claim,
   type Cursor,
-  type Device,
+  type DeviceLimit,
+  type DevicesPage,
   type Draft,
   type DueSent,
   type Erased,
@@ -29,42 +30,54 @@ import {
   type KeptAnswer,
   type MayBeSent,
   type Member,
-  type Membership,
+  type MembershipsPage,
+  type MembersPage,
+  type NamePage,
+  type OpenedDevice,
   type Page,
   type Place,
-  type Position,
   type ReadOptions,
   type ReceiptPage,
   type Revocation,
   type Scheduled,
   type ScheduledPosition,
   type ScheduleOutcome,
+  type SeenDevice,
   type Selection,
   type Sending,
   type StateChanged,
   type Store,
   StoreOpenError,
   type Topic,
+  type TopicsPage,
   type User,
 } from './contract';
 import { Audit } from './lmdb-audit';
+import { Devices } from './lmdb-devices';
 import { Environment, inUse } from './lmdb-environment';
 import { Inbox } from './lmdb-inbox';
 import { Later } from './lmdb-later';
-import type { Trees } from './lmdb-layout';
+import type { RemovalKey, Trees } from './lmdb-layout';
 import { Log } from './lmdb-log';
 import { Marks } from './lmdb-marks';
 import { Members } from './lmdb-members';
+import { Memberships } from './lmdb-memberships';
 import { closedError, messageOf, toStoreError, WriteQueue } from './lmdb-queue';
 import { Receipts } from './lmdb-receipts';
+import { Removals, type Tally } from './lmdb-removals';
 import { Revocations } from './lmdb-revocations';
+import { Turns } from './mongodb-turns';
 import type { ReceiptOptions } from './receipt-page';
+import { Slice } from './slice';
+import type { Span } from './slot-row';
 
 /** Topics looked at by a sweep before other work gets its turn. */
 const TOPICS_PER_TURN = 200;
-/** Messages of an erased user that go with one transaction. */
-const ERASED_PER_TRANSACTION = 500;
-const MARKS_PER_TRANSACTION = 500;
+const MARKS_PER_TRANSACTION = 200;
+const PRUNED_PER_TRANSACTION = 200;
+/** Places of a log that are counted before other work gets its turn. */
+const PLACES_PER_TURN = 50_000;
+const MEMBERS_PER_TURN = 2_000;
 
 const directoriesInUse = new Set<string>();
 
@@ -106,13 +119,18 @@ class LmdbStore implements Store {
   private readonly trees: Trees;
   readonly #queue: WriteQueue;
   readonly #log: Log;
-  readonly #marks: Marks;
   readonly #inbox: Inbox;
+  readonly #memberships: Memberships;
+  readonly #devices: Devices;
   readonly #members: Members;
+  readonly #removals: Removals;
   readonly #later: Later;
   readonly #receipts: Receipts;
   readonly #revocations: Revocations;
   readonly #audit: Audit;
+  /** One erasure of a user at a time, and what it has taken so far. */
+  readonly #turns = new Turns();
+  readonly #tallies = new Map<string, Tally>();
   #isClosed = false;
   /** Where the sweep under way goes on; `undefined` starts over. */
   #pruneAfter: string | undefined;
@@ -129,11 +147,18 @@ class LmdbStore implements Store {
     const log = new Log(trees, marks, clock);
     const inbox = new Inbox(trees, { log, marks, clock });
     this.#queue = new WriteQueue(environment, path, onFlush);
-    this.#marks = marks;
     this.#log = log;
     this.#inbox = inbox;
-    this.#members = new Members(trees, { log, marks, inbox });
-    this.#later = new Later(trees, log, clock);
+    const now = () => clock.now();
+    const memberships = new Memberships(trees);
+    const devices = new Devices(trees, { log, marks, inbox, memberships, clock });
+    const members = new Members(trees, { log, marks, memberships, devices, now });
+    const later = new Later(trees, log, clock);
+    this.#memberships = memberships;
+    this.#devices = devices;
+    this.#members = members;
+    this.#later = later;
+    this.#removals = new Removals(trees, { log, marks, memberships, devices, members, later, now });
     this.#receipts = new Receipts(trees, marks, nextTurn);
     this.#revocations = new Revocations(trees, clock);
     this.#audit = new Audit(trees);
@@ -173,36 +198,50 @@ class LmdbStore implements Store {
   }
 
   /** A look before a write: nothing is flushed while nothing is due. */
-  #isDue(kind: 'expiry' | 'send' | 'answer' | 'revocation'): Promise<boolean> {
+  #isDue(kind: 'expiry' | 'send' | 'answer' | 'revocation' | 'device', by = this.parts.clock.now()): Promise<boolean> {
     return this.#reading(() => {
-      const range = { start: [kind, 0], end: [kind, this.parts.clock.now() + 1], limit: 1 } as unknown as object;
+      const range = { start: [kind, 0], end: [kind, by + 1], limit: 1 } as unknown as object;
       return this.trees.due.getKeysCount(range) > 0;
     });
   }
 
-  async openDevice(userId: string, device: string): Promise<ReadonlyMap<string, Position>> {
-    const found = this.#read(() => this.#members.positionsOf(userId, device));
+  async openDevice(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice> {
+    const erasure: RemovalKey = ['user', userId, ''];
+    const isUnderWay = this.#read(() => this.#removals.isUnderWay(erasure));
+    // Whoever comes back is new: nothing of the one before is left.
+    if (isUnderWay instanceof Promise ? await isUnderWay : isUnderWay) await this.#removeAll(erasure);
+    const found = this.#read(() => this.#devices.positionsOf(userId, device));
     // Without a turn in between: what was asked for before close() is still done.
     const known = found instanceof Promise ? await found : found;
-    return known.size > 0 ? known : this.#write(() => this.#members.enterDevice(userId, device));
+    return known ?? this.#write(() => this.#devices.enter(userId, device, limit));
   }
 
   saveCursors(saved: readonly Cursor[]): Promise<void> {
     if (saved.length === 0) return this.#reading(() => undefined);
-    return this.#write(() => this.#members.saveCursors(saved));
+    return this.#write(() => this.#devices.saveCursors(saved));
+  }
+
+  async saveSeen(seen: readonly SeenDevice[]): Promise<void> {
+    const unseen = await this.#reading(() => this.#devices.unseen(seen));
+    if (unseen.length > 0) await this.#write(() => this.#devices.saveSeen(unseen));
+  }
+
+  async forgetDevices(before: number, limit: number): Promise<number> {
+    if (!(await this.#isDue('device', before - 1))) return 0;
+    return this.#write(() => this.#devices.forgetSilent(before, limit));
   }
 
   saveSent(sendings: readonly Sending[]): Promise<void> {
     if (sendings.length === 0) return this.#reading(() => undefined);
-    return this.#write(() => this.#members.saveSent(sendings));
+    return this.#write(() => this.#devices.saveSent(sendings));
   }
 
   user(userId: string): Promise<User | undefined> {
     return this.#reading(() => this.trees.users.get(userId));
   }
 
-  devices(userId: string): Promise<readonly Device[]> {
-    return this.#reading(() => this.#members.devices(userId));
+  devices(userId: string, page: NamePage): Promise<DevicesPage> {
+    return this.#reading(() => this.#devices.page(userId, page));
   }
 
   saveLastSeen(times: ReadonlyMap<string, number>): Promise<void> {
@@ -224,12 +263,37 @@ class LmdbStore implements Store {
     return this.#reading(() => this.trees.named.get(name));
   }
 
-  visibleTopics(userId: string): Promise<readonly Topic[]> {
-    return this.#reading(() => this.#members.visibleTopics(userId));
+  visibleTopics(userId: string, page: NamePage): Promise<TopicsPage> {
+    return this.#reading(() => this.#members.visibleTopics(userId, page));
   }
 
-  deleteTopic(name: string): Promise<readonly string[] | undefined> {
-    return this.#write(() => this.#members.delete(name));
+  async deleteTopic(name: string): Promise<number | undefined> {
+    const members = await this.#countMembers(name);
+    return (await this.#write(() => this.#members.delete(name))) ? members : undefined;
+  }
+
+  async #countMembers(name: string): Promise<number> {
+    let count = 0;
+    let after: string | undefined;
+    do {
+      const page = await this.#reading(() => this.#memberships.members(name, { after, limit: MEMBERS_PER_TURN }));
+      count += page.members.length;
+      after = page.next;
+      if (after !== undefined) await nextTurn();
+    } while (after !== undefined);
+    return count;
+  }
+
+  async removeDeleted(): Promise<boolean> {
+    const key = await this.#reading(() =>
+      this.#removals.next(([kind, name]) => kind === 'user' && this.#tallies.has(name)),
+    );
+    if (key !== undefined) await this.#write(() => this.#removals.advance(key));
+    return key !== undefined;
+  }
+
+  async #removeAll(key: RemovalKey): Promise<void> {
+    while (await this.#write(() => this.#removals.advance(key, this.#tallies.get(key[1]))));
   }
 
   addMember(name: string, member: Member, maxTopics: number): Promise<Joined> {
@@ -241,15 +305,15 @@ class LmdbStore implements Store {
   }
 
   isMember(name: string, userId: string): Promise<boolean> {
-    return this.#reading(() => this.trees.members.doesExist([name, userId]));
+    return this.#reading(() => this.#memberships.isMember(name, userId));
   }
 
-  members(name: string): Promise<readonly Member[]> {
-    return this.#reading(() => this.#members.members(name));
+  members(name: string, page: NamePage): Promise<MembersPage> {
+    return this.#reading(() => this.#memberships.members(name, page));
   }
 
-  memberships(userId: string): Promise<readonly Membership[]> {
-    return this.#reading(() => this.#members.memberships(userId));
+  memberships(userId: string, page: NamePage): Promise<MembershipsPage> {
+    return this.#reading(() => this.#memberships.memberships(userId, page));
   }
 
   inbox(userId: string, query: InboxQuery): Promise<InboxPage> {
@@ -320,44 +384,52 @@ class LmdbStore implements Store {
     return this.#write(() => this.#later.forget(limit));
   }
 
+  /** Out of sight at once where it matters, see #beginErasure; the rows follow in parts that hold nobody up. */
   async erase(userId: string): Promise<Erased> {
-    const own = personalTopic(userId);
-    const erased = await this.#write(() => this.#eraseNow(userId));
-    for (const topic of [own, stateTopic(userId)]) {
-      while ((await this.#write(() => this.#removeHidden(topic))) > 0);
-      await this.#removeOldMarks(topic);
-    }
+    const key: RemovalKey = ['user', userId, ''];
+    // Has its place among the appends at once: what is said from now on is not erased.
+    const hiding = this.#write(() => this.#beginErasure(key));
+    const [erased] = await Promise.all([this.#turns.take(userId, async () => this.#erase(key, await hiding)), hiding]);
     return erased;
   }
 
-  /** Everything goes out of sight at once; the messages themselves follow in parts that hold nobody up. */
-  #eraseNow(userId: string): Erased {
+  async #erase(key: RemovalKey, hidden: Span): Promise<Erased> {
+    const [, userId] = key;
+    const tally: Tally = { devices: 0, memberships: 0, scheduled: 0 };
+    this.#tallies.set(userId, tally);
+    try {
+      const messages = await this.#countMessages(personalTopic(userId), hidden);
+      await this.#removeAll(key);
+      return { messages, ...tally };
+    } finally {
+      this.#tallies.delete(userId);
+    }
+  }
+
+  async #countMessages(topic: string, { from, upTo }: Span): Promise<number> {
+    let count = 0;
+    for (let start = from; start <= upTo; start += PLACES_PER_TURN) {
+      const part = { from: start, upTo: Math.min(upTo, start + PLACES_PER_TURN - 1) };
+      count += await this.#reading(() => this.#log.countMessages(topic, part));
+      if (part.upTo < upTo) await nextTurn();
+    }
+    return count;
+  }
+
+  /** @returns the part of the personal topic that is out of sight from now on. */
+  #beginErasure(key: RemovalKey): Span {
+    const [, userId] = key;
     const own = personalTopic(userId);
-    const { users, cursors } = this.trees;
+    const { users, removals } = this.trees;
     const { prunedUpTo, head } = this.#log.state(own);
-    const messages = this.#log.countMessages(own);
-    const devices = this.#members.devices(userId);
-    const memberships = this.#members.memberships(userId);
-    const scheduled = this.#later.cancelOf(userId, own);
-    for (const { topic } of memberships) this.#members.leave(topic, userId);
-    for (const key of this.#members.cursorKeysOf(userId)) cursors.remove(key);
-    const broadcasts = {
-      from: (users.get(userId)?.broadcastStart ?? 0) + 1,
-      upTo: this.#log.state(BROADCAST_TOPIC).head,
-    };
-    this.#marks.removeUser(BROADCAST_TOPIC, broadcasts, userId);
-    this.#marks.removeUser(own, { from: prunedUpTo + 1, upTo: head }, userId);
-    this.#later.forgetOf(userId);
+    const { head: upTo } = this.#log.state(BROADCAST_TOPIC);
+    // One that was interrupted knew where the broadcasts of this user began.
+    const from = Math.min(users.get(userId)?.broadcastStart ?? upTo, removals.get(key)?.from ?? upTo);
+    removals.put(key, { at: this.parts.clock.now(), step: 0, from, upTo });
     users.remove(userId);
     this.#log.hide(own, { isErased: true });
     this.#log.hide(stateTopic(userId));
-    return { messages, devices: devices.length, memberships: memberships.length, scheduled };
-  }
-
-  #removeHidden(topic: string): number {
-    const old = this.#log.oldOf(topic, Number.NEGATIVE_INFINITY, ERASED_PER_TRANSACTION);
-    if (old.length > 0) this.#log.removeOld(topic, old);
-    return old.length;
+    return { from: prunedUpTo + 1, upTo: head };
   }
 
   /** There is a row for each user who did something: more than a transaction may hold. */
@@ -426,11 +498,16 @@ class LmdbStore implements Store {
   }
 
   async #pruneTopic(topic: string, before: number, limit: number): Promise<number> {
-    const old = await this.#reading(() => this.#log.oldOf(topic, before, limit));
-    if (old.length === 0) return 0;
-    await this.#write(() => this.#log.removeOld(topic, old));
-    await this.#removeOldMarks(topic);
-    return old.length;
+    let removed = 0;
+    while (removed < limit) {
+      const bounds = { limit: Math.min(limit - removed, PRUNED_PER_TRANSACTION), slice: new Slice() };
+      const old = await this.#reading(() => this.#log.oldOf(topic, before, bounds));
+      if (old.length === 0) break;
+      await this.#write(() => this.#log.removeOld(topic, old));
+      removed += old.length;
+    }
+    if (removed > 0) await this.#removeOldMarks(topic);
+    return removed;
   }
 
   get heldClaims(): number {

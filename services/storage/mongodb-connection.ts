@@ -4,8 +4,8 @@ import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConc
 import { hideCredentials } from '../../utils/hide-credentials';
 import { StoreOpenError } from './contract';
 import { WITH_ENDING_COMMANDS } from './mongodb-driver';
-import { messageOf } from './mongodb-errors';
-import { type Collections, collectionsOf, INDEXES, LAYOUT_VERSION } from './mongodb-layout';
+import { ignoringDuplicates, messageOf } from './mongodb-errors';
+import { type Collections, collectionsOf, EARLIER_LAYOUT, INDEXES, LAYOUT_VERSION, removalId } from './mongodb-layout';
 
 /** A call of the store ends after this time, whatever the server does. */
 export const CALL_DEADLINE_MS = 10_000;
@@ -76,14 +76,23 @@ async function prepare(db: Db): Promise<Pick<Connection, 'collections' | 'identi
   return { collections, identity };
 }
 
-async function openLayout({ meta }: Collections): Promise<string> {
+async function openLayout({ meta, removals }: Collections): Promise<string> {
   const update = { $setOnInsert: { version: LAYOUT_VERSION, identity: randomUUID() } };
   await meta.updateOne({ _id: 'layout' }, update, { upsert: true }).catch(() => undefined);
+  if ((await meta.findOne({ _id: 'layout' }))?.version === EARLIER_LAYOUT) await bringOver({ meta, removals });
   const { version, identity } = (await meta.findOne({ _id: 'layout' })) ?? {};
   if (version === LAYOUT_VERSION && identity !== undefined) return identity;
   throw new StoreOpenError(
     `The database of STORE_URL has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
   );
+}
+
+/** What that takes beside is done later, in parts. Nodes of the version before that are running go on meanwhile. */
+async function bringOver({ meta, removals }: Pick<Collections, 'meta' | 'removals'>): Promise<void> {
+  const fields = { kind: 'listing', name: '', generation: 0, at: 0, freeAt: 0, upTo: 0 } as const;
+  const listing = { _id: removalId('listing', ''), ...fields };
+  await ignoringDuplicates(removals.insertOne(listing));
+  await meta.updateOne({ _id: 'layout', version: EARLIER_LAYOUT }, { $set: { version: LAYOUT_VERSION } });
 }
 
 function openError(url: string, reason: string): StoreOpenError {

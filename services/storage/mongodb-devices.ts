@@ -1,28 +1,54 @@
-/** Users and their devices. */
+/** Users and their devices: a document for each device, and one for each cursor. */
+import type { Clock } from '../../utils/clock';
+import { BROADCAST_TOPIC, DEFAULT_DEVICE, isOfMembers, isStateTopic, stateTopic } from '../../utils/topic-names';
 import {
-  BROADCAST_TOPIC,
-  DEFAULT_DEVICE,
-  isStateTopic,
-  ownerOfPersonalTopic,
-  stateTopic,
-} from '../../utils/topic-names';
-import { type Cursor, type Device, FURTHER_DEVICE_MESSAGES, type Position, type Sending, type User } from './contract';
+  type Cursor,
+  type Device,
+  type DeviceLimit,
+  type DevicesPage,
+  FURTHER_DEVICE_MESSAGES,
+  MAX_FORGOTTEN_DEVICES,
+  type NamePage,
+  type OpenedDevice,
+  type Position,
+  SEEN_PRECISION_MS,
+  type SeenDevice,
+  type Sending,
+  type User,
+} from './contract';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './mongodb-errors';
 import type { Inbox } from './mongodb-inbox';
-import { assertFitsKey, type Collections, type CursorDoc, keyOf, startingWith, type UserDoc } from './mongodb-layout';
+import {
+  assertFitsKey,
+  type Collections,
+  type CursorDoc,
+  type DeviceDoc,
+  keyOf,
+  type MemberDoc,
+  startingWith,
+  type UserDoc,
+} from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import type { Marks, Stamping } from './mongodb-marks';
+import type { Memberships } from './mongodb-memberships';
 import { partsOf, type Turns } from './mongodb-turns';
+import { devicesToForget, Opened } from './opened-device';
 import { isUnread, NOBODY } from './states';
 
 const CURSORS_AT_ONCE = 500;
+/** No device: says that more were forgotten than documents are kept for. */
+const OTHERS = '';
 
 interface DeviceParts {
   readonly log: Log;
   readonly marks: Marks;
   readonly inbox: Inbox;
+  readonly memberships: Memberships;
   readonly turns: Turns;
+  readonly clock: Clock;
 }
+
+type CursorPlace = Pick<Cursor, 'userId' | 'device' | 'topic'>;
 
 export class Devices {
   constructor(
@@ -30,34 +56,135 @@ export class Devices {
     private readonly parts: DeviceParts,
   ) {}
 
-  async open(userId: string, device: string): Promise<ReadonlyMap<string, Position>> {
-    const known = await this.#positionsOf(userId, device);
-    return known ?? this.parts.turns.take(`user ${userId}`, () => this.#enter(userId, device));
+  async open(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
+    const known = await this.#find(userId, device);
+    if (known !== undefined) return known;
+    return this.parts.turns.take(`user ${userId}`, () => this.#enter(userId, device, limit));
+  }
+
+  /** Where a device stands; `undefined` for one that is to be entered first. */
+  async #find(userId: string, device: string): Promise<OpenedDevice | undefined> {
+    const [doc, positions] = await Promise.all([this.#doc(userId, device), this.#positionsOf(userId, device)]);
+    return doc === undefined || doc.forgottenAt !== undefined || positions === undefined
+      ? undefined
+      : new Opened(positions);
+  }
+
+  async #doc(userId: string, device: string): Promise<DeviceDoc | undefined> {
+    return (await this.collections.devices.findOne({ _id: keyOf(userId, device) })) ?? undefined;
   }
 
   /**
-   * Where a device stands. Its cursor in the log of states is written last: without it the device was not entered,
-   * or not wholly.
+   * Its cursor in the log of states is written last: without it the device was not entered, or not wholly. A named topic
+   * counts while the user is in it; without a cursor it begins where the user joined.
    */
-  async #positionsOf(userId: string, device: string): Promise<ReadonlyMap<string, Position> | undefined> {
-    const cursors = await this.collections.cursors.find({ _id: startingWith(userId, device) }).toArray();
+  async #positionsOf(userId: string, device: string): Promise<Map<string, Position> | undefined> {
+    const [cursors, starts] = await Promise.all([
+      this.collections.cursors.find({ _id: startingWith(userId, device) }).toArray(),
+      this.parts.inbox.starts(userId),
+    ]);
     if (!cursors.some(({ topic }) => isStateTopic(topic))) return undefined;
-    const starts = await this.parts.inbox.starts(userId);
-    const positions = new Map(cursors.map((cursor) => [cursor.topic, positionOf(cursor)]));
-    // Of a membership that ended in another node a moment ago, or that a node had begun to write when it died.
-    for (const topic of positions.keys()) if (isOfMembers(topic) && !starts.has(topic)) positions.delete(topic);
+    const positions = new Map<string, Position>();
+    for (const cursor of cursors) {
+      const start = isOfMembers(cursor.topic) ? starts.get(cursor.topic) : 0;
+      if (start !== undefined) positions.set(cursor.topic, positionOf(cursor, start));
+    }
     const missing = [...starts].filter(([topic]) => isOfMembers(topic) && !positions.has(topic));
     for (const [topic, seq] of missing) positions.set(topic, { seq, unreadUpTo: 0 });
-    await this.#insert(missing.map(([topic, seq]) => cursorOf({ userId, device, topic }, { seq, unreadUpTo: 0 })));
     return positions;
   }
 
-  async #enter(userId: string, device: string): Promise<ReadonlyMap<string, Position>> {
+  async #enter(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
     assertFitsKey(userId, device);
+    const all = await this.#docsOf(userId);
+    const doc = all.find((one) => one.device === device);
+    await this.#makeRoom(userId, device, { all, limit });
+    const wasForgotten =
+      doc?.forgottenAt !== undefined || (doc === undefined && all.some((one) => one.device === OTHERS));
+    // What was left of it, or what a node had begun to remove when it died.
+    if (wasForgotten) await this.#removeCursors(userId, device);
+    const known = await this.#positionsOf(userId, device);
+    const positions = known ?? (await this.#enterNew(userId, device, { wasForgotten }));
+    await this.#list(userId, device);
+    return new Opened(positions, wasForgotten && known === undefined);
+  }
+
+  #docsOf(userId: string): Promise<DeviceDoc[]> {
+    return this.collections.devices.find({ _id: startingWith(userId) }).toArray();
+  }
+
+  /** Writes the document of a device that is known from now on, or that has none yet. */
+  async #list(userId: string, device: string): Promise<void> {
+    const now = this.parts.clock.now();
+    const update = { $set: { userId, device, ackedAt: now, seenAt: now }, $unset: { forgottenAt: '' } } as const;
+    await retryingDuplicates(() =>
+      this.collections.devices.updateOne({ _id: keyOf(userId, device) }, update, { upsert: true }),
+    );
+  }
+
+  async #makeRoom(
+    userId: string,
+    device: string,
+    { all, limit }: { all: readonly DeviceDoc[]; limit: DeviceLimit | undefined },
+  ): Promise<void> {
+    const others = all.filter((one) => one.forgottenAt === undefined && one.device !== device);
+    for (const { device: silent } of devicesToForget(others, limit)) await this.forget(userId, silent);
+  }
+
+  /** The document first: from then on the device is unknown, whatever is left of it. */
+  async forget(userId: string, device: string): Promise<void> {
+    const { devices } = this.collections;
+    const forgottenAt = this.parts.clock.now();
+    const forgotten = { _id: startingWith(userId), forgottenAt: { $gt: 0 } };
+    const count = await devices.countDocuments(forgotten, { limit: MAX_FORGOTTEN_DEVICES });
+    await devices.updateOne({ _id: keyOf(userId, device) }, { $set: { forgottenAt } });
+    await this.#removeCursors(userId, device);
+    if (count < MAX_FORGOTTEN_DEVICES) return;
+    const others = { userId, device: OTHERS, ackedAt: forgottenAt, seenAt: forgottenAt, forgottenAt };
+    const upsert = () => devices.updateOne({ _id: keyOf(userId, OTHERS) }, { $set: others }, { upsert: true });
+    await retryingDuplicates(upsert);
+    await devices.deleteOne({ _id: keyOf(userId, device) });
+  }
+
+  async #removeCursors(userId: string, device: string): Promise<void> {
+    await this.collections.cursors.deleteMany({ _id: startingWith(userId, device) });
+  }
+
+  async forgetSilent(before: number, limit: number): Promise<number> {
+    const filter = { forgottenAt: null, seenAt: { $lt: before } } as object;
+    const silent = await this.collections.devices.find(filter).sort({ seenAt: 1 }).limit(limit).toArray();
+    for (const { userId, device } of silent) {
+      await this.parts.turns.take(`user ${userId}`, () => this.forget(userId, device));
+    }
+    return silent.length;
+  }
+
+  async saveSeen(seen: readonly SeenDevice[]): Promise<void> {
+    for (const part of partsOf(seen, CURSORS_AT_ONCE)) {
+      const ids = part.map(({ userId, device }) => keyOf(userId, device));
+      const found = await this.collections.devices.find({ _id: { $in: ids } }).toArray();
+      const known = new Map(found.map((doc) => [doc._id, doc.seenAt]));
+      const news = part.filter(({ userId, device, at }) => {
+        const before = known.get(keyOf(userId, device));
+        return before !== undefined && before + SEEN_PRECISION_MS <= at;
+      });
+      const operations = news.map(({ userId, device, at }) => ({
+        updateOne: { filter: { _id: keyOf(userId, device) }, update: { $max: { seenAt: at } } },
+      }));
+      if (operations.length > 0) await this.collections.devices.bulkWrite(operations, { ordered: false });
+    }
+  }
+
+  async #enterNew(
+    userId: string,
+    device: string,
+    { wasForgotten }: { wasForgotten: boolean },
+  ): Promise<Map<string, Position>> {
     const starts = await this.parts.inbox.starts(userId);
     const user = await this.#enterUser(userId, device, { isKnown: starts.has(BROADCAST_TOPIC) });
     starts.set(BROADCAST_TOPIC, user.broadcastStart);
-    const entered = user.firstDevice === device ? positionsAt(starts) : await this.#further(userId, [...starts.keys()]);
+    const isFirst = user.firstDevice === device && !wasForgotten;
+    const entered = isFirst ? positionsAt(starts) : await this.#further(userId, [...starts.keys()]);
     const { head } = await this.parts.log.state(stateTopic(userId));
     entered.set(stateTopic(userId), { seq: head, unreadUpTo: 0 });
     const cursors = Array.from(entered, ([topic, position]) => cursorOf({ userId, device, topic }, position));
@@ -116,49 +243,45 @@ export class Devices {
     await ignoringDuplicates(this.collections.cursors.insertMany(cursors, { ordered: false }));
   }
 
-  /** Sets all cursors of a user in a topic. */
-  async place(userId: string, topic: string, seq: number): Promise<void> {
-    // Every device that was entered has a cursor in the log of states.
-    const entered = { topic: stateTopic(userId) };
-    const devices = await this.collections.cursors.find(entered, { projection: { _id: 0, device: 1 } }).toArray();
-    if (devices.length === 0) return;
-    const operations = devices.map(({ device }) => {
-      const { _id, ...fields } = cursorOf({ userId, device, topic }, { seq, unreadUpTo: 0 });
-      return { updateOne: { filter: { _id }, update: { $set: fields }, upsert: true } };
-    });
-    await retryingDuplicates(() => this.collections.cursors.bulkWrite(operations, { ordered: false }));
-  }
-
+  /** The cursors of a user in a topic that the user is in no more. */
   async remove(userId: string, topic: string): Promise<void> {
-    await this.collections.cursors.deleteMany({ _id: startingWith(userId), topic });
+    const devices = await this.#docsOf(userId);
+    const ids = devices.map(({ device }) => keyOf(userId, device, topic));
+    if (ids.length > 0) await this.collections.cursors.deleteMany({ _id: { $in: ids } });
   }
 
-  /** Forgets a user with all devices. */
-  async forget(userId: string): Promise<void> {
+  /** Forgets a user with all devices. @returns how many there were. */
+  async forgetUser(userId: string): Promise<void> {
     await this.collections.cursors.deleteMany({ _id: startingWith(userId) });
+    await this.collections.devices.deleteMany({ _id: startingWith(userId) });
     await this.collections.users.deleteOne({ _id: userId });
   }
 
-  async list(userId: string): Promise<Device[]> {
-    const devices = new Map<string, Map<string, number>>();
-    const entered = new Set<string>();
-    const all = await this.collections.cursors
-      .find({ _id: startingWith(userId) })
-      .sort({ _id: 1 })
-      .toArray();
-    for (const { device, topic, seq } of all) {
-      const cursors = devices.get(device) ?? new Map<string, number>();
-      devices.set(device, cursors);
-      if (isStateTopic(topic)) entered.add(device);
-      else cursors.set(topic, seq);
-    }
-    return Array.from(devices, ([device, cursors]) => ({ device, cursors })).filter((one) => entered.has(one.device));
+  async count(userId: string): Promise<number> {
+    const entered = { _id: startingWith(userId), topic: stateTopic(userId) };
+    return this.collections.cursors.countDocuments(entered);
+  }
+
+  async page(userId: string, { after, limit }: NamePage): Promise<DevicesPage> {
+    const range = startingWith(userId);
+    const _id = { $gt: keyOf(userId, after ?? OTHERS), $lt: range.$lt };
+    const query = this.collections.devices.find({ _id, forgottenAt: null } as object).sort({ _id: 1 });
+    const docs = await query.limit(limit + 1).toArray();
+    const devices: Device[] = [];
+    for (const { device } of docs.slice(0, limit)) devices.push(await this.#device(userId, device));
+    return { devices, next: docs.length > limit ? devices.at(-1)?.device : undefined };
+  }
+
+  async #device(userId: string, device: string): Promise<Device> {
+    const positions = (await this.#positionsOf(userId, device)) ?? new Map<string, Position>();
+    positions.delete(stateTopic(userId));
+    return { device, cursors: new Map(Array.from(positions, ([topic, { seq }]) => [topic, seq])) };
   }
 
   /** The times come first: a cursor that has moved has them, also when this node dies in between. */
   async saveCursors(saved: readonly Cursor[]): Promise<void> {
     for (const part of partsOf(highestOf(saved), CURSORS_AT_ONCE)) {
-      const known = await this.#cursors(part.map(idOf));
+      const known = await this.#standing(part);
       const ahead = part.filter((cursor) => cursor.seq > (known.get(idOf(cursor))?.seq ?? Number.POSITIVE_INFINITY));
       if (ahead.length === 0) continue;
       await this.#stampAcknowledged(ahead, known);
@@ -167,12 +290,54 @@ export class Devices {
         return { updateOne: { filter, update: { $set: { seq: cursor.seq } } } };
       });
       await this.collections.cursors.bulkWrite(operations, { ordered: false });
+      await this.#saveAcknowledged(ahead);
     }
+  }
+
+  /** The cursors of what follows the topic; those that a device has not needed so far are written. */
+  async #standing(places: readonly Cursor[]): Promise<ReadonlyMap<string, CursorDoc>> {
+    const ofMembers = places.filter(({ topic }) => isOfMembers(topic));
+    const [found, members] = await Promise.all([
+      this.#cursors(places.map(idOf)),
+      this.parts.memberships.findAll(ofMembers),
+    ]);
+    const standing = new Map(Array.from(found).filter(([, { topic }]) => !isOfMembers(topic)));
+    const missing: CursorDoc[] = [];
+    for (const place of ofMembers) {
+      const member = members.get(keyOf(place.topic, place.userId));
+      if (member === undefined) continue;
+      const cursor = found.get(idOf(place));
+      if (cursor === undefined) missing.push(startOf(place, member));
+      else standing.set(idOf(place), { ...cursor, seq: Math.max(cursor.seq, member.start) });
+    }
+    for (const cursor of await this.#enterMissing(missing)) standing.set(cursor._id, cursor);
+    return standing;
+  }
+
+  async #enterMissing(missing: readonly CursorDoc[]): Promise<readonly CursorDoc[]> {
+    if (missing.length === 0) return [];
+    const marks = missing.map(({ userId, device }) => idOf({ userId, device, topic: stateTopic(userId) }));
+    const entered = await this.#cursors([...new Set(marks)]);
+    const wanted = missing.filter((_cursor, index) => entered.has(marks[index] ?? ''));
+    await this.#insert([...wanted]);
+    return wanted;
   }
 
   async #cursors(ids: string[]): Promise<ReadonlyMap<string, CursorDoc>> {
     const found = await this.collections.cursors.find({ _id: { $in: ids } }).toArray();
     return new Map(found.map((cursor) => [cursor._id, cursor]));
+  }
+
+  async #saveAcknowledged(cursors: readonly Cursor[]): Promise<void> {
+    const latest = new Map<string, number>();
+    for (const { userId, device, at } of cursors) {
+      const _id = keyOf(userId, device);
+      latest.set(_id, Math.max(at, latest.get(_id) ?? 0));
+    }
+    const operations = Array.from(latest, ([_id, ackedAt]) => ({
+      updateOne: { filter: { _id, ackedAt: { $lt: ackedAt } }, update: { $set: { ackedAt } } },
+    }));
+    await this.collections.devices.bulkWrite(operations, { ordered: false });
   }
 
   async #stampAcknowledged(ahead: readonly Cursor[], known: ReadonlyMap<string, CursorDoc>): Promise<void> {
@@ -213,25 +378,25 @@ export class Devices {
   }
 }
 
-/** Does the topic belong to its members? */
-function isOfMembers(topic: string): boolean {
-  return topic !== BROADCAST_TOPIC && !isStateTopic(topic) && ownerOfPersonalTopic(topic) === undefined;
-}
-
-function idOf({ userId, device, topic }: Pick<Cursor, 'userId' | 'device' | 'topic'>): string {
+function idOf({ userId, device, topic }: CursorPlace): string {
   return keyOf(userId, device, topic);
 }
 
-function cursorOf(place: Pick<Cursor, 'userId' | 'device' | 'topic'>, position: Position): CursorDoc {
-  return { _id: idOf(place), ...place, ...position };
+function cursorOf({ userId, device, topic }: CursorPlace, position: Position): CursorDoc {
+  return { _id: keyOf(userId, device, topic), userId, device, topic, ...position };
+}
+
+function startOf(place: CursorPlace, { start }: MemberDoc): CursorDoc {
+  return cursorOf(place, { seq: start, unreadUpTo: 0 });
 }
 
 function positionsAt(starts: ReadonlyMap<string, number>): Map<string, Position> {
   return new Map(Array.from(starts, ([topic, seq]) => [topic, { seq, unreadUpTo: 0 }]));
 }
 
-function positionOf({ seq, unreadUpTo }: CursorDoc): Position {
-  return { seq, unreadUpTo: unreadUpTo > seq ? unreadUpTo : 0 };
+function positionOf({ seq, unreadUpTo }: CursorDoc, start: number): Position {
+  const known = Math.max(seq, start);
+  return { seq: known, unreadUpTo: unreadUpTo > known ? unreadUpTo : 0 };
 }
 
 /** Several of one batch may be for the same place: the highest stays. */

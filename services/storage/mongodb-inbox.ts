@@ -14,9 +14,20 @@ import {
   type StateChanged,
   StoreError,
 } from './contract';
-import { type Collections, EXPIRES, exceptTag, fromTag, HOLE, type MessageDoc } from './mongodb-layout';
+import {
+  type Collections,
+  EXPIRES,
+  exceptTag,
+  fromTag,
+  generationOf,
+  HOLE,
+  type MemberDoc,
+  type MessageDoc,
+  type UserDoc,
+} from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import type { Marks, TopicSpan } from './mongodb-marks';
+import type { Memberships } from './mongodb-memberships';
 import { toMessage } from './mongodb-record';
 import type { ChangedRow, SlotChange } from './mongodb-rows';
 import { partsOf, pauseBefore, type Turns } from './mongodb-turns';
@@ -35,6 +46,7 @@ const MAX_ATTEMPTS = 30;
 interface InboxParts {
   readonly log: Log;
   readonly marks: Marks;
+  readonly memberships: Memberships;
   readonly writer: Writer;
   readonly clock: Clock;
   readonly turns: Turns;
@@ -63,6 +75,14 @@ interface Overlay {
 type Overlays = (topic: string, block: number) => Overlay | undefined;
 type Special = Pick<MessageDoc, 'topic' | 'seq' | 'tags' | 'expiresAt'>;
 
+function startsAmong(userId: string, user: UserDoc | null, memberships: readonly MemberDoc[]): Map<string, number> {
+  return new Map([
+    [personalTopic(userId), 0],
+    ...(user === null ? [] : [[BROADCAST_TOPIC, user.broadcastStart] as const]),
+    ...memberships.map(({ topic, start }) => [topic, start] as const),
+  ]);
+}
+
 export class Inbox {
   constructor(
     private readonly collections: Collections,
@@ -71,9 +91,14 @@ export class Inbox {
 
   /** The topics of a user, each from where it is the user's; empty ones are left out. */
   async sections(userId: string): Promise<TopicSpan[]> {
-    const starts = await this.starts(userId);
-    const states = await this.parts.log.states([...starts.keys()]);
-    const sections = Array.from(starts, ([topic, start]) => {
+    const [user, docs] = await Promise.all([
+      this.collections.users.findOne({ _id: userId }),
+      this.parts.memberships.docsOf(userId),
+    ]);
+    const ownTopics = [personalTopic(userId), BROADCAST_TOPIC];
+    const states = await this.parts.log.states([...ownTopics, ...docs.map(({ topic }) => topic)]);
+    const memberships = docs.filter((doc) => generationOf(doc) === generationOf(states.get(doc.topic)));
+    const sections = Array.from(startsAmong(userId, user, memberships), ([topic, start]) => {
       const { head = 0, prunedUpTo = 0 } = states.get(topic) ?? {};
       return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head };
     });
@@ -84,13 +109,9 @@ export class Inbox {
   async starts(userId: string): Promise<Map<string, number>> {
     const [user, memberships] = await Promise.all([
       this.collections.users.findOne({ _id: userId }),
-      this.collections.members.find({ userId }).sort({ _id: 1 }).toArray(),
+      this.parts.memberships.ofUser(userId),
     ]);
-    return new Map([
-      [personalTopic(userId), 0],
-      ...(user === null ? [] : [[BROADCAST_TOPIC, user.broadcastStart] as const]),
-      ...memberships.map(({ topic, start }) => [topic, start] as const),
-    ]);
+    return startsAmong(userId, user, memberships);
   }
 
   async counts(userId: string): Promise<Counts> {

@@ -17,6 +17,7 @@ import { fingerprintOf } from './fingerprint';
 import { Claims } from './mongodb-claims';
 import { ignoringDuplicates, isDuplicate } from './mongodb-errors';
 import { assertFitsKey, type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './mongodb-layout';
+import type { Memberships } from './mongodb-memberships';
 import { clientKey, sendingKey, toContent, toMessage, toText } from './mongodb-record';
 import type { Writer } from './mongodb-writer';
 
@@ -24,6 +25,7 @@ import type { Writer } from './mongodb-writer';
 const SENDING_MS = 10_000;
 
 interface LaterParts {
+  readonly memberships: Memberships;
   readonly writer: Writer;
   readonly clock: Clock;
 }
@@ -127,10 +129,8 @@ export class Later {
 
   /** Which of the senders are in the named topics that they have scheduled something for. */
   async #membersIn(due: readonly ScheduledDoc[]): Promise<ReadonlySet<string>> {
-    const keys = due.filter(({ topic }) => isNamedTopic(topic)).map(({ topic, from }) => keyOf(topic, from));
-    if (keys.length === 0) return new Set();
-    const found = await this.collections.members.find({ _id: { $in: [...new Set(keys)] } }).toArray();
-    return new Set(found.map(({ _id }) => _id));
+    const places = due.filter(({ topic }) => isNamedTopic(topic)).map(({ topic, from: userId }) => ({ topic, userId }));
+    return new Set((await this.parts.memberships.findAll(places)).keys());
   }
 
   async #takeDue(limit: number, takenBy: ObjectId): Promise<ScheduledDoc[]> {

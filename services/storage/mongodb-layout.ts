@@ -4,7 +4,10 @@ import type { Message, RemovalReason } from '../../utils/protocol';
 import { type AuditEntry, type Standing, StoreError } from './contract';
 
 /** Grows with every change of the layout that older code cannot read. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
+
+/** What this version opens beside its own: 1 has no documents of devices, see Removals. */
+export const EARLIER_LAYOUT = 1;
 
 /** Between the parts of a key: no name contains a control character, and it sorts before whatever a name may hold. */
 const SEPARATOR = '\u0001';
@@ -64,6 +67,8 @@ export interface LogDoc {
   readonly erasedUpTo?: number;
   /** Messages up to `prunedUpTo` may still have to be deleted. */
   readonly isHidden?: boolean;
+  /** How often a topic of this name was deleted: memberships of an earlier one are none of this one. 0 when missing. */
+  readonly generation?: number;
 }
 
 /** Taken by a client's id: [sender, id]. */
@@ -92,6 +97,36 @@ export interface CursorDoc {
   readonly unreadUpTo: number;
 }
 
+/** [userId, device]; without a device: more were forgotten than documents are kept for. */
+export interface DeviceDoc {
+  readonly _id: string;
+  readonly userId: string;
+  readonly device: string;
+  /** When it last acknowledged something, or was entered. */
+  readonly ackedAt: number;
+  /** When it last connected, to the day. */
+  readonly seenAt: number;
+  /** It is unknown since then; the document stays, so that it is told when it comes back. */
+  readonly forgottenAt?: number;
+}
+
+/** Work that is under way, and goes on when a node dies: `topic` of [name, generation], `user` of [userId], `listing`. */
+export interface RemovalDoc {
+  readonly _id: string;
+  readonly kind: 'topic' | 'user' | 'listing';
+  /** A topic or a user. */
+  readonly name: string;
+  readonly generation: number;
+  /** When it was asked for. */
+  readonly at: number;
+  /** Until then a node works on it. */
+  readonly freeAt: number;
+  /** Last `seq` of the topic when it was deleted. */
+  readonly upTo: number;
+  /** Id of the document that a walk has come to. */
+  readonly after?: string;
+}
+
 export interface UserDoc {
   readonly _id: string;
   readonly broadcastStart: number;
@@ -107,8 +142,12 @@ export interface TopicDoc {
   readonly nonce: ObjectId;
   /** Its first member is still to come. */
   readonly isUnfinished?: boolean;
+  /** As of its log when it was created. 0 when missing. */
+  readonly generation?: number;
   /** Somebody has begun to delete it: it is not there any more, but its members may be. */
   readonly deletedBy?: ObjectId;
+  /** Last `seq` when it was deleted. */
+  readonly deletedUpTo?: number;
 }
 
 /** [topic, userId]. */
@@ -119,6 +158,16 @@ export interface MemberDoc {
   readonly start: number;
   readonly joinedAt: string;
   readonly nonce: ObjectId;
+  /** Of the topic that was joined. 0 when missing. */
+  readonly generation?: number;
+}
+
+export function generationOf(doc: { readonly generation?: number } | undefined): number {
+  return doc?.generation ?? 0;
+}
+
+export function removalId(kind: RemovalDoc['kind'], name: string, generation = 0): string {
+  return keyOf(kind, name, String(generation));
 }
 
 /** [sender, id]. */
@@ -185,6 +234,8 @@ export interface Collections {
   readonly flags: Collection<RowDoc>;
   readonly stamps: Collection<RowDoc>;
   readonly cursors: Collection<CursorDoc>;
+  readonly devices: Collection<DeviceDoc>;
+  readonly removals: Collection<RemovalDoc>;
   readonly users: Collection<UserDoc>;
   readonly topics: Collection<TopicDoc>;
   readonly members: Collection<MemberDoc>;
@@ -203,6 +254,8 @@ export function collectionsOf(db: Db): Collections {
     flags: db.collection('flags'),
     stamps: db.collection('stamps'),
     cursors: db.collection('cursors'),
+    devices: db.collection('devices'),
+    removals: db.collection('removals'),
     users: db.collection('users'),
     topics: db.collection('topics'),
     members: db.collection('members'),
@@ -226,6 +279,7 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
   ],
   logs: [{ name: 'hidden', key: { isHidden: 1 } }],
   cursors: [{ name: 'topic', key: { topic: 1 } }],
+  devices: [{ name: 'age', key: { forgottenAt: 1, seenAt: 1 } }],
   users: [{ name: 'start', key: { broadcastStart: 1 } }],
   members: [{ name: 'user', key: { userId: 1 } }],
   scheduled: [

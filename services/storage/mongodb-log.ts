@@ -16,6 +16,7 @@ export interface LogState {
   readonly head: number;
   readonly prunedUpTo: number;
   readonly erasedUpTo: number;
+  readonly generation: number;
 }
 
 /** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
@@ -231,8 +232,8 @@ function sizeOf({ limit, maxBytes }: ReadOptions): number {
 }
 
 function stateOf(last: number, log: LogDoc | undefined): LogState {
-  const { prunedUpTo = 0, erasedUpTo = 0 } = log ?? {};
-  return { head: Math.max(last, prunedUpTo), prunedUpTo, erasedUpTo };
+  const { prunedUpTo = 0, erasedUpTo = 0, generation = 0 } = log ?? {};
+  return { head: Math.max(last, prunedUpTo), prunedUpTo, erasedUpTo, generation };
 }
 
 const noFlags = (_seq: number): number => 0;

@@ -86,6 +86,12 @@ export class Marks {
     await Promise.all([this.flags.removeUpTo(topic, seq), this.#stamps.removeUpTo(topic, seq)]);
   }
 
+  /** A part of it; without a `seq` of all places. @returns how many rows. */
+  async removeSome(topic: string, seq: number): Promise<number> {
+    const flags = await this.flags.removeSome(topic, seq);
+    return flags > 0 ? flags : this.#stamps.removeSome(topic, seq);
+  }
+
   async removeTopic(topic: string): Promise<void> {
     await Promise.all([this.flags.removeTopic(topic), this.#stamps.removeTopic(topic)]);
   }

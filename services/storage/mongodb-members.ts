@@ -3,18 +3,36 @@
  * between nodes a membership is looked at again after it was written, and taken back where it should not be.
  */
 import { ObjectId } from 'mongodb';
-import type { Joined, Member, Membership, Topic } from './contract';
+import type { Joined, Member, NamePage, Topic, TopicsPage } from './contract';
 import type { Devices } from './mongodb-devices';
-import { ignoringDuplicates, isDuplicate } from './mongodb-errors';
-import { assertFitsKey, type Collections, keyOf, type MemberDoc, startingWith, type TopicDoc } from './mongodb-layout';
+import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './mongodb-errors';
+import {
+  assertFitsKey,
+  type Collections,
+  generationOf,
+  keyOf,
+  type MemberDoc,
+  type RemovalDoc,
+  removalId,
+  startingWith,
+  type TopicDoc,
+} from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import type { Marks } from './mongodb-marks';
+import type { Memberships } from './mongodb-memberships';
 import type { Sweeps } from './mongodb-sweeps';
 import type { Turns } from './mongodb-turns';
 
 type Created = Joined | { readonly outcome: 'taken' };
 
+/** Topics that one page looks at: private ones of others show nothing. */
+const MAX_LOOKED_AT = 2_000;
+/** A node that has said that it deletes a topic has so long to mark it. */
+const MARKING_MS = 60_000;
+
 interface MemberParts {
+  readonly now: () => number;
+  readonly memberships: Memberships;
   readonly log: Log;
   readonly marks: Marks;
   readonly sweeps: Sweeps;
@@ -43,12 +61,13 @@ export class Members {
     // The head first: what is said after somebody else has made the topic must not be hidden.
     const { head } = await this.parts.log.state(name);
     const earlier = await this.#earlier(name);
+    const { generation } = await this.parts.log.state(name);
     // A node that died after it had made the topic has left it without its first member.
     const isOwn = earlier?.isUnfinished === true && earlier.owner === fields.owner;
     if (earlier !== undefined) return isOwn ? this.#finish(earlier, maxTopics) : { outcome: 'taken' };
-    if ((await this.#count(fields.owner)) >= maxTopics) return { outcome: 'too_many' };
+    if ((await this.parts.memberships.count(fields.owner)) >= maxTopics) return { outcome: 'too_many' };
     await this.parts.sweeps.hideUpTo(name, head);
-    const doc = { _id: name, ...fields, nonce: new ObjectId(), isUnfinished: true };
+    const doc = { _id: name, ...fields, nonce: new ObjectId(), isUnfinished: true, generation };
     await ignoringDuplicates(this.collections.topics.insertOne(doc));
     const made = await this.#living(name);
     if (!made?.nonce.equals(doc.nonce)) return { outcome: 'taken' };
@@ -67,7 +86,7 @@ export class Members {
   /** What has the name; a deletion that was not finished is, first. */
   async #earlier(name: string): Promise<TopicDoc | undefined> {
     const found = await this.collections.topics.findOne({ _id: name });
-    if (found?.deletedBy !== undefined) await this.#finishDeletion(name);
+    if (found?.deletedBy !== undefined) await this.#finishDeletion(found);
     return found === null || found.deletedBy !== undefined ? undefined : found;
   }
 
@@ -81,37 +100,73 @@ export class Members {
     return found === undefined ? undefined : toTopic(found);
   }
 
-  async visibleTopics(userId: string): Promise<Topic[]> {
-    const own = await this.collections.members.find({ userId }).toArray();
-    const names = own.map(({ topic }) => topic);
-    const filter = { $or: [{ isPrivate: false }, { _id: { $in: names } }] };
-    const found = await this.collections.topics.find(filter).sort({ _id: 1 }).toArray();
-    return found.filter(({ deletedBy }) => deletedBy === undefined).map(toTopic);
+  async visibleTopics(userId: string, { after, limit }: NamePage): Promise<TopicsPage> {
+    const size = Math.min(limit, MAX_LOOKED_AT);
+    const filter = after === undefined ? {} : { _id: { $gt: after } };
+    const query = this.collections.topics.find(filter).sort({ _id: 1 });
+    const docs = await query.limit(size + 1).toArray();
+    const page = docs.slice(0, size).filter(({ deletedBy }) => deletedBy === undefined);
+    const own = await this.parts.memberships.findAll(page.map(({ _id: topic }) => ({ topic, userId })));
+    const topics = page
+      .map((doc) => ({ ...toTopic(doc), isMember: own.has(keyOf(doc._id, userId)) }))
+      .filter(({ isPrivate, isMember }) => isMember || !isPrivate);
+    return { topics, next: docs.length > size ? docs[size - 1]?._id : undefined };
   }
 
-  delete(name: string): Promise<readonly string[] | undefined> {
+  delete(name: string): Promise<number | undefined> {
     return this.parts.turns.take(`topic ${name}`, () => this.#delete(name));
   }
 
-  /** The mark says which of several callers deletes it; it stays until nothing of the topic is left. */
-  async #delete(name: string): Promise<readonly string[] | undefined> {
+  /** The mark says which of several callers deletes it: from then on it is not there. */
+  async #delete(name: string): Promise<number | undefined> {
+    const topic = await this.#living(name);
+    if (topic === undefined) return undefined;
     const deletedBy = new ObjectId();
-    const filter = { _id: name, deletedBy: null } as object;
-    await this.collections.topics.updateOne(filter, { $set: { deletedBy } });
+    const { head: deletedUpTo } = await this.parts.log.state(name);
+    const count = await this.#countMembers(name, generationOf(topic));
+    // First: whatever happens to this node, what is marked is removed.
+    await this.#enterRemoval(topic, deletedUpTo, MARKING_MS);
+    const unmarked = { _id: name, nonce: topic.nonce, deletedBy: null } as object;
+    await this.collections.topics.updateOne(unmarked, { $set: { deletedBy, deletedUpTo } });
     const marked = await this.collections.topics.findOne({ _id: name });
     if (!marked?.deletedBy?.equals(deletedBy)) return undefined;
-    const members = await this.members(name);
-    await this.#finishDeletion(name);
-    return members.map(({ userId }) => userId);
+    await this.#finishDeletion(marked);
+    return count;
   }
 
-  async #finishDeletion(name: string): Promise<void> {
-    const { cursors, members, topics } = this.collections;
-    await members.deleteMany({ _id: startingWith(name) });
-    await cursors.deleteMany({ topic: name });
-    await this.parts.marks.removeTopic(name);
-    await this.parts.sweeps.hide(name);
-    await topics.deleteOne({ _id: name, deletedBy: { $ne: null } } as object);
+  #countMembers(name: string, generation: number): Promise<number> {
+    const filter = { _id: startingWith(name), generation: generation === 0 ? null : generation } as object;
+    return this.collections.members.countDocuments(filter);
+  }
+
+  async #enterRemoval(topic: TopicDoc, upTo: number, busyMs: number): Promise<void> {
+    const { _id: name } = topic;
+    const generation = generationOf(topic);
+    const at = this.parts.now();
+    const update = {
+      $set: { freeAt: at + busyMs },
+      $setOnInsert: { kind: 'topic' as const, name, generation, at, upTo },
+    };
+    const _id = removalId('topic', name, generation);
+    await retryingDuplicates(() => this.collections.removals.updateOne({ _id }, update, { upsert: true }));
+  }
+
+  /** May be done by several nodes: what each of them writes is the same. Afterwards the name is free. */
+  async #finishDeletion(topic: TopicDoc): Promise<void> {
+    const { _id: name, nonce, deletedUpTo } = topic;
+    const upTo = deletedUpTo ?? (await this.parts.log.state(name)).head;
+    await this.parts.sweeps.hideUpTo(name, upTo, { generation: generationOf(topic) + 1 });
+    await this.#enterRemoval(topic, upTo, 0);
+    await this.collections.topics.deleteOne({ _id: name, nonce });
+  }
+
+  /** What a node had begun when it died. @returns false when the topic was not marked, and is there. */
+  async resumeDeletion({ name, generation }: RemovalDoc): Promise<boolean> {
+    const found = await this.collections.topics.findOne({ _id: name });
+    if (found === null || generationOf(found) !== generation) return true;
+    if (found.deletedBy === undefined) return false;
+    await this.#finishDeletion(found);
+    return true;
   }
 
   add(name: string, member: Member, maxTopics: number): Promise<Joined> {
@@ -120,49 +175,52 @@ export class Members {
 
   async #add(name: string, member: Member, maxTopics: number): Promise<Joined> {
     assertFitsKey(name, member.userId);
-    const [topic, topics] = await Promise.all([this.#living(name), this.#topicsOf(member.userId)]);
+    const { userId } = member;
+    const [topic, docs] = await Promise.all([this.#living(name), this.parts.memberships.ofUser(userId)]);
     if (topic === undefined) return { outcome: 'no_topic' };
-    if (topics.includes(name)) return { outcome: 'member' };
-    if (topics.length >= maxTopics) return { outcome: 'too_many' };
+    if (docs.some((doc) => doc.topic === name)) return { outcome: 'member' };
+    if (docs.length >= maxTopics) return { outcome: 'too_many' };
     return this.#join(topic, member, maxTopics);
   }
 
-  async #join({ _id: topic, nonce: made }: TopicDoc, { userId, joinedAt }: Member, maxTopics: number): Promise<Joined> {
+  /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
+  async #join(made: TopicDoc, { userId, joinedAt }: Member, maxTopics: number): Promise<Joined> {
+    const { _id: topic } = made;
+    const generation = generationOf(made);
     const { head: start } = await this.parts.log.state(topic);
-    const doc = { _id: keyOf(topic, userId), topic, userId, start, joinedAt, nonce: new ObjectId() };
+    const fields = { topic, userId, start, joinedAt, ...(generation === 0 ? {} : { generation }) };
+    const doc = { _id: keyOf(topic, userId), ...fields, nonce: new ObjectId() };
     if (!(await this.#insert(doc))) return { outcome: 'member' };
-    const [isStillThere, count] = await Promise.all([this.#isLiving(topic, made), this.#count(userId)]);
+    const [isStillThere, count] = await Promise.all([
+      this.#isLiving(topic, made.nonce),
+      this.parts.memberships.count(userId),
+    ]);
     if (!isStillThere || count > maxTopics) {
       await this.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
       return { outcome: isStillThere ? 'too_many' : 'no_topic' };
     }
-    await this.parts.devices.place(userId, topic, start);
     return { outcome: 'joined', start };
   }
 
-  /** @returns false when somebody else was faster. */
+  /** Takes the place of a membership of a topic that was deleted. @returns false when somebody else was faster. */
   async #insert(doc: MemberDoc): Promise<boolean> {
+    const { members } = this.collections;
     try {
-      await this.collections.members.insertOne(doc);
+      await members.insertOne(doc);
       return true;
     } catch (error) {
       if (!isDuplicate(error)) throw error;
-      const found = await this.collections.members.findOne({ _id: doc._id });
-      return found?.nonce.equals(doc.nonce) ?? false;
     }
+    const found = await members.findOne({ _id: doc._id });
+    if (found !== null && generationOf(found) < generationOf(doc)) {
+      await members.deleteOne({ _id: doc._id, nonce: found.nonce });
+      return this.#insert(doc);
+    }
+    return found?.nonce.equals(doc.nonce) ?? false;
   }
 
   async #isLiving(name: string, nonce: ObjectId): Promise<boolean> {
     return (await this.#living(name))?.nonce.equals(nonce) ?? false;
-  }
-
-  async #topicsOf(userId: string): Promise<string[]> {
-    const found = await this.collections.members.find({ userId }, { projection: { _id: 0, topic: 1 } }).toArray();
-    return found.map(({ topic }) => topic);
-  }
-
-  #count(userId: string): Promise<number> {
-    return this.collections.members.countDocuments({ userId });
   }
 
   remove(name: string, userId: string): Promise<boolean> {
@@ -171,8 +229,8 @@ export class Members {
 
   /** The membership first: what follows from it can be seen by nobody then. */
   async leave(name: string, userId: string): Promise<boolean> {
-    const found = await this.collections.members.findOne({ _id: keyOf(name, userId) });
-    if (found === null) return false;
+    const found = await this.parts.memberships.find({ topic: name, userId });
+    if (found === undefined) return false;
     const { deletedCount } = await this.collections.members.deleteOne({ _id: found._id, nonce: found.nonce });
     const { head } = await this.parts.log.state(name);
     await this.parts.devices.remove(userId, name);
@@ -180,21 +238,8 @@ export class Members {
     return deletedCount === 1;
   }
 
-  async isMember(name: string, userId: string): Promise<boolean> {
-    return (await this.collections.members.findOne({ _id: keyOf(name, userId) })) !== null;
-  }
-
-  async members(name: string): Promise<Member[]> {
-    const found = await this.collections.members
-      .find({ _id: startingWith(name) })
-      .sort({ _id: 1 })
-      .toArray();
-    return found.map(({ userId, joinedAt }) => ({ userId, joinedAt }));
-  }
-
-  async memberships(userId: string): Promise<Membership[]> {
-    const found = await this.collections.members.find({ userId }).sort({ _id: 1 }).toArray();
-    return found.map(({ topic, joinedAt }) => ({ topic, joinedAt }));
+  async isMember(topic: string, userId: string): Promise<boolean> {
+    return (await this.parts.memberships.find({ topic, userId })) !== undefined;
   }
 }
 

@@ -32,7 +32,9 @@ export class Receipts {
       return this.collections.users.countDocuments({ ...filter, _id: { $nin: without } });
     }
     const keys = without.map((userId) => keyOf(topic, userId));
-    const filter = { _id: { ...startingWith(topic), $nin: keys }, start: { $lt: seq } };
-    return this.collections.members.countDocuments(filter);
+    const floor = await this.collections.logs.findOne({ _id: topic });
+    const generation = floor?.generation ?? null;
+    const filter = { _id: { ...startingWith(topic), $nin: keys }, start: { $lt: seq }, generation };
+    return this.collections.members.countDocuments(filter as object);
   }
 }

@@ -167,12 +167,21 @@ export class Rows {
 
   /** Removes all rows, of every owner, that end at or before a `seq`. */
   async removeUpTo(topic: string, seq: number): Promise<void> {
-    const end = keyOf(topic, digitsOf(blockOf(this.format, seq + 1)));
-    await this.collection.deleteMany({ _id: { $gte: startingWith(topic).$gte, $lt: end } });
+    while ((await this.removeSome(topic, seq)) > 0);
   }
 
   async removeTopic(topic: string): Promise<void> {
-    await this.collection.deleteMany({ _id: startingWith(topic) });
+    while ((await this.removeSome(topic, Number.POSITIVE_INFINITY)) > 0);
+  }
+
+  /** Removes rows, of every owner, that end at or before a `seq`: a part of them. @returns how many. */
+  async removeSome(topic: string, seq: number): Promise<number> {
+    const { $gte, $lt } = startingWith(topic);
+    const end = Number.isFinite(seq) ? keyOf(topic, digitsOf(blockOf(this.format, seq + 1))) : $lt;
+    const query = this.collection.find({ _id: { $gte, $lt: end } }, { projection: { _id: 1 } });
+    const rows = await query.limit(ROWS_PER_PAGE).toArray();
+    if (rows.length > 0) await this.collection.deleteMany({ _id: { $in: rows.map(({ _id }) => _id) } });
+    return rows.length;
   }
 
   /** Removes the rows of one owner; `owner` may be the beginning of one. */

@@ -28,10 +28,12 @@ export class Sweeps {
     await this.hideUpTo(topic, head, options);
   }
 
-  async hideUpTo(topic: string, seq: number, options: { isErased?: boolean } = {}): Promise<void> {
-    if (seq === 0) return;
-    const erased = options.isErased ? { erasedUpTo: seq } : {};
-    const update = { $max: { prunedUpTo: seq, ...erased }, $set: { isHidden: true } };
+  /** `generation`: of the memberships that count from now on. */
+  async hideUpTo(topic: string, seq: number, options: { isErased?: boolean; generation?: number } = {}): Promise<void> {
+    const { isErased, generation } = options;
+    if (seq === 0 && generation === undefined) return;
+    const more = { ...(isErased ? { erasedUpTo: seq } : {}), ...(generation === undefined ? {} : { generation }) };
+    const update = { $max: { prunedUpTo: seq, ...more }, $set: { isHidden: true } };
     await retryingDuplicates(() => this.collections.logs.updateOne({ _id: topic }, update, { upsert: true }));
   }
 
@@ -65,9 +67,13 @@ export class Sweeps {
 
   /** Removes all that is out of sight in one topic, in parts. */
   async removeHiddenOf(topic: string, atOnce: number): Promise<void> {
+    while ((await this.removeSomeHiddenOf(topic, atOnce)) === atOnce);
+  }
+
+  /** Removes a part of it. @returns how many messages. */
+  async removeSomeHiddenOf(topic: string, limit: number): Promise<number> {
     const log = await this.parts.log.floor(topic);
-    if (log === undefined) return;
-    for (let removed = atOnce; removed === atOnce; ) removed = await this.#removeHiddenOf(log, atOnce);
+    return log === undefined ? 0 : this.#removeHiddenOf(log, limit);
   }
 
   async #removeHiddenOf({ _id: topic, prunedUpTo }: LogDoc, limit: number): Promise<number> {

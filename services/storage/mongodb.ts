@@ -13,7 +13,8 @@ import {
   type AuditQuery,
   type Claim,
   type Cursor,
-  type Device,
+  type DeviceLimit,
+  type DevicesPage,
   type Draft,
   type DueSent,
   type Erased,
@@ -27,22 +28,26 @@ import {
   type KeptAnswer,
   type MayBeSent,
   type Member,
-  type Membership,
+  type MembershipsPage,
+  type MembersPage,
+  type NamePage,
+  type OpenedDevice,
   type Page,
   type Place,
-  type Position,
   type ReadOptions,
   type ReceiptPage,
   type Revocation,
   type Scheduled,
   type ScheduledPosition,
   type ScheduleOutcome,
+  type SeenDevice,
   type Selection,
   type Sending,
   type SharedStore,
   type StateChanged,
   StoreError,
   type Topic,
+  type TopicsPage,
   type User,
 } from './contract';
 import { Answers } from './mongodb-answers';
@@ -57,8 +62,10 @@ import { assertFitsKey, HOLE } from './mongodb-layout';
 import { Log } from './mongodb-log';
 import { Marks } from './mongodb-marks';
 import { Members } from './mongodb-members';
+import { Memberships } from './mongodb-memberships';
 import { Receipts } from './mongodb-receipts';
 import { clientKey, toContent, toMessage } from './mongodb-record';
+import { Removals } from './mongodb-removals';
 import { Revocations } from './mongodb-revocations';
 import { Sweeps } from './mongodb-sweeps';
 import { Turns } from './mongodb-turns';
@@ -91,7 +98,9 @@ class MongoStore implements SharedStore {
   readonly #sweeps: Sweeps;
   readonly #inbox: Inbox;
   readonly #devices: Devices;
+  readonly #memberships: Memberships;
   readonly #members: Members;
+  readonly #removals: Removals;
   readonly #later: Later;
   readonly #answers: Answers;
   readonly #receipts: Receipts;
@@ -114,8 +123,11 @@ class MongoStore implements SharedStore {
     const collapse = new Collapse(collections, graves, { log, marks, clock });
     const writer = new Writer(collections, { log, clock, replacing: collapse, onFlush });
     const sweeps = new Sweeps(collections, { log, marks });
-    const inbox = new Inbox(collections, { log, marks, writer, clock, turns });
-    const devices = new Devices(collections, { log, marks, inbox, turns });
+    const memberships = new Memberships(collections, log);
+    const inbox = new Inbox(collections, { log, marks, memberships, writer, clock, turns });
+    const devices = new Devices(collections, { log, marks, inbox, memberships, turns, clock });
+    const now = () => clock.now();
+    const members = new Members(collections, { log, marks, sweeps, devices, memberships, turns, now });
     this.#marks = marks;
     this.#log = log;
     this.#writer = writer;
@@ -123,8 +135,18 @@ class MongoStore implements SharedStore {
     this.#sweeps = sweeps;
     this.#inbox = inbox;
     this.#devices = devices;
-    this.#members = new Members(collections, { log, marks, sweeps, devices, turns });
-    this.#later = new Later(collections, { writer, clock });
+    this.#memberships = memberships;
+    this.#members = members;
+    this.#removals = new Removals(collections, {
+      members,
+      marks,
+      sweeps,
+      now,
+      erase: async (userId) => {
+        await this.#erase(userId, 0);
+      },
+    });
+    this.#later = new Later(collections, { writer, memberships, clock });
     this.#answers = new Answers(collections, clock);
     this.#receipts = new Receipts(collections, marks);
     this.#revocations = new Revocations(collections, clock);
@@ -185,8 +207,16 @@ class MongoStore implements SharedStore {
     return this.#sweep(() => this.#turns.take('prune', () => this.#sweeps.prune(before, limit)));
   }
 
-  openDevice(userId: string, device: string): Promise<ReadonlyMap<string, Position>> {
-    return this.#call(() => this.#devices.open(userId, device));
+  openDevice(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice> {
+    return this.#call(() => this.#devices.open(userId, device, limit));
+  }
+
+  saveSeen(seen: readonly SeenDevice[]): Promise<void> {
+    return this.#call(() => this.#devices.saveSeen(seen));
+  }
+
+  forgetDevices(before: number, limit: number): Promise<number> {
+    return this.#sweep(() => this.#devices.forgetSilent(before, limit));
   }
 
   saveCursors(saved: readonly Cursor[]): Promise<void> {
@@ -201,8 +231,8 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#devices.user(userId));
   }
 
-  devices(userId: string): Promise<readonly Device[]> {
-    return this.#call(() => this.#devices.list(userId));
+  devices(userId: string, page: NamePage): Promise<DevicesPage> {
+    return this.#call(() => this.#devices.page(userId, page));
   }
 
   saveLastSeen(times: ReadonlyMap<string, number>): Promise<void> {
@@ -217,12 +247,16 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#members.topic(name));
   }
 
-  visibleTopics(userId: string): Promise<readonly Topic[]> {
-    return this.#call(() => this.#members.visibleTopics(userId));
+  visibleTopics(userId: string, page: NamePage): Promise<TopicsPage> {
+    return this.#call(() => this.#members.visibleTopics(userId, page));
   }
 
-  deleteTopic(name: string): Promise<readonly string[] | undefined> {
+  deleteTopic(name: string): Promise<number | undefined> {
     return this.#call(() => this.#members.delete(name));
+  }
+
+  removeDeleted(): Promise<boolean> {
+    return this.#sweep(() => this.#turns.take('removals', () => this.#removals.advance()));
   }
 
   addMember(name: string, member: Member, maxTopics: number): Promise<Joined> {
@@ -237,12 +271,12 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#members.isMember(name, userId));
   }
 
-  members(name: string): Promise<readonly Member[]> {
-    return this.#call(() => this.#members.members(name));
+  members(name: string, page: NamePage): Promise<MembersPage> {
+    return this.#call(() => this.#memberships.members(name, page));
   }
 
-  memberships(userId: string): Promise<readonly Membership[]> {
-    return this.#call(() => this.#members.memberships(userId));
+  memberships(userId: string, page: NamePage): Promise<MembershipsPage> {
+    return this.#call(() => this.#memberships.memberships(userId, page));
   }
 
   inbox(userId: string, query: InboxQuery): Promise<InboxPage> {
@@ -317,7 +351,12 @@ class MongoStore implements SharedStore {
     return this.#sweep(async () => {
       // Has its place among the appends at once: what is said from now on is not erased.
       const hiding = this.#writer.between(own, () => this.#hideAll(own));
-      const erasing = this.#turns.take(`user ${userId}`, async () => this.#erase(userId, await hiding));
+      const erasing = this.#turns.take(`user ${userId}`, async () => {
+        await this.#removals.beginErasure(userId);
+        const erased = await this.#erase(userId, await hiding);
+        await this.#removals.endErasure(userId);
+        return erased;
+      });
       const [erased] = await Promise.all([erasing, hiding]);
       return erased;
     });
@@ -338,13 +377,13 @@ class MongoStore implements SharedStore {
     await this.#sweeps.hide(stateTopic(userId));
     const scheduled = await this.#later.cancelOf(userId, own);
     await this.#answers.forgetOf(userId);
-    const memberships = await this.#members.memberships(userId);
+    const memberships = await this.#memberships.ofUser(userId);
     for (const { topic } of memberships) await this.#members.leave(topic, userId);
-    const devices = await this.#devices.list(userId);
+    const devices = await this.#devices.count(userId);
     await this.#forgetStates(userId);
     for (const topic of [own, stateTopic(userId)]) await this.#sweeps.removeHiddenOf(topic, ERASED_AT_ONCE);
-    await this.#devices.forget(userId);
-    return { messages, devices: devices.length, memberships: memberships.length, scheduled };
+    await this.#devices.forgetUser(userId);
+    return { messages, devices, memberships: memberships.length, scheduled };
   }
 
   async #forgetStates(userId: string): Promise<void> {

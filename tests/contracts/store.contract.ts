@@ -23,6 +23,7 @@ import {
   draftsOf,
   forMany,
   member,
+  membersOf,
   milliseconds,
   owned,
   PLENTY,
@@ -36,6 +37,7 @@ import {
   setStage,
   toMessage,
   topicOf,
+  topicsOf,
 } from './support';
 
 type Open = () => Promise<Store>;
@@ -735,7 +737,7 @@ function describeTopics(open: Open): void {
       const second = await open();
       for (const topic of topics) {
         expect(await second.topic(topic.name)).toStrictEqual(topic);
-        expect(await second.members(topic.name)).toStrictEqual([{ userId: topic.owner, joinedAt: topic.createdAt }]);
+        expect(await membersOf(second, topic.name)).toStrictEqual([{ userId: topic.owner, joinedAt: topic.createdAt }]);
       }
     });
 
@@ -757,7 +759,7 @@ function describeTopics(open: Open): void {
       expect(outcomes.filter((outcome) => outcome === 'taken')).toHaveLength(39);
       const owner = owners[outcomes.indexOf('joined')];
       expect((await store.topic('sea'))?.owner).toBe(owner);
-      expect((await store.members('sea')).map(({ userId }) => userId)).toEqual([owner]);
+      expect((await membersOf(store, 'sea')).map(({ userId }) => userId)).toEqual([owner]);
     });
 
     it('are refused to a user who is in as many as allowed, also of many at once', async () => {
@@ -767,7 +769,7 @@ function describeTopics(open: Open): void {
         ...['joined', 'joined', 'joined'],
         ...range(4, 10).map(() => 'too_many'),
       ]);
-      expect(namesOf(await store.visibleTopics('ben'))).toEqual(['topic 1', 'topic 2', 'topic 3']);
+      expect(namesOf(await topicsOf(store, 'ben'))).toEqual(['topic 1', 'topic 2', 'topic 3']);
       expect(await store.topic('topic 4')).toBeUndefined();
       expect(await store.createTopic(topicOf('topic 4', { owner: 'ben' }), 3)).toMatchObject({ outcome: 'joined' });
     });
@@ -777,9 +779,9 @@ function describeTopics(open: Open): void {
       for (const name of ['sea', 'air', 'land']) await createTopic(store, name, { owner: 'carl' });
       for (const name of ['secret', 'cave']) await createTopic(store, name, { isPrivate: true });
       await store.addMember('cave', member('ben'), PLENTY);
-      expect(namesOf(await store.visibleTopics('anna'))).toEqual(['air', 'cave', 'land', 'sea', 'secret']);
-      expect(namesOf(await store.visibleTopics('ben'))).toEqual(['air', 'cave', 'land', 'sea']);
-      expect(namesOf(await store.visibleTopics('nobody'))).toEqual(['air', 'land', 'sea']);
+      expect(namesOf(await topicsOf(store, 'anna'))).toEqual(['air', 'cave', 'land', 'sea', 'secret']);
+      expect(namesOf(await topicsOf(store, 'ben'))).toEqual(['air', 'cave', 'land', 'sea']);
+      expect(namesOf(await topicsOf(store, 'nobody'))).toEqual(['air', 'land', 'sea']);
     });
 
     it('are removed with their memberships and cursors', async () => {
@@ -788,11 +790,11 @@ function describeTopics(open: Open): void {
       await createTopic(store, 'sea', { isPrivate: true });
       await store.addMember('sea', member('ben'), PLENTY);
       await createTopic(store, 'land');
-      expect(await store.deleteTopic('sea')).toEqual(['anna', 'ben']);
+      expect(await store.deleteTopic('sea')).toBe(2);
       expect(await store.topic('sea')).toBeUndefined();
-      expect(await store.members('sea')).toEqual([]);
+      expect(await membersOf(store, 'sea')).toEqual([]);
       expect(await store.isMember('sea', 'ben')).toBe(false);
-      expect(namesOf(await store.visibleTopics('anna'))).toEqual(['land']);
+      expect(namesOf(await topicsOf(store, 'anna'))).toEqual(['land']);
       expect([...(await store.openDevice('anna', 'phone')).keys()].toSorted()).toEqual(['*', '@anna', 'land', '~anna']);
       expect(await store.deleteTopic('sea')).toBeUndefined();
     });
@@ -801,7 +803,7 @@ function describeTopics(open: Open): void {
       const store = await open();
       await createTopic(store, 'sea');
       const answers = await Promise.all(range(1, 20).map(() => store.deleteTopic('sea')));
-      expect(answers.filter((answer) => answer !== undefined)).toEqual([['anna']]);
+      expect(answers.filter((answer) => answer !== undefined)).toEqual([1]);
     });
 
     it('that are created again continue their seq, and show nothing of what was said before', async () => {
@@ -842,8 +844,8 @@ function describeMembers(open: Open): void {
         expect(await store.addMember('sea', member(userId, n), PLENTY)).toStrictEqual({ outcome: 'joined', start: 0 });
       }
       const expected = [member('anna', 2), member('ben', 3), member('mia', 0), member('zoe', 1)];
-      expect(await store.members('sea')).toStrictEqual(expected);
-      expect(await store.members('nowhere')).toEqual([]);
+      expect(await membersOf(store, 'sea')).toStrictEqual(expected);
+      expect(await membersOf(store, 'nowhere')).toEqual([]);
     });
 
     it('join once', async () => {
@@ -853,7 +855,7 @@ function describeMembers(open: Open): void {
       await store.openDevice('ben', 'phone');
       await appendAll(store, draftsOf(5, { topic: 'sea' }));
       expect(await store.addMember('sea', member('ben', 9), PLENTY)).toStrictEqual({ outcome: 'member' });
-      expect(await store.members('sea')).toStrictEqual([member('anna', 0), member('ben', 1)]);
+      expect(await membersOf(store, 'sea')).toStrictEqual([member('anna', 0), member('ben', 1)]);
       expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(0);
       const answers = await Promise.all(range(1, 20).map((n) => store.addMember('sea', member('carl', n), PLENTY)));
       expect(answers.filter(({ outcome }) => outcome === 'joined')).toEqual([{ outcome: 'joined', start: 5 }]);
@@ -933,16 +935,16 @@ function describeMembers(open: Open): void {
         await createTopic(store, `topic-${index}`, { isPrivate: true, owner: name });
         if (name !== '__proto__') await store.addMember('all', member(name), PLENTY);
       }
-      expect((await store.members('all')).map(({ userId }) => userId).toSorted()).toEqual(NAMES.toSorted());
+      expect((await membersOf(store, 'all')).map(({ userId }) => userId).toSorted()).toEqual(NAMES.toSorted());
       for (const [index, name] of NAMES.entries()) {
-        expect((await store.members(`topic-${index}`)).map(({ userId }) => userId)).toEqual([name]);
-        expect(namesOf(await store.visibleTopics(name))).toEqual(['all', `topic-${index}`]);
+        expect((await membersOf(store, `topic-${index}`)).map(({ userId }) => userId)).toEqual([name]);
+        expect(namesOf(await topicsOf(store, name))).toEqual(['all', `topic-${index}`]);
         expect([...(await store.openDevice(name, name)).keys()].toSorted()).toEqual(
           ['*', personalTopic(name), stateTopic(name), 'all', `topic-${index}`].toSorted(),
         );
       }
       for (const name of NAMES) expect(await store.removeMember('all', name)).toBe(true);
-      expect(await store.members('all')).toEqual([]);
+      expect(await membersOf(store, 'all')).toEqual([]);
       for (const [index, name] of NAMES.entries()) expect(await store.isMember(`topic-${index}`, name)).toBe(true);
     });
   });
@@ -1097,12 +1099,12 @@ const ENDLESS_CALLS: [string, (store: Store) => Promise<unknown>][] = [
   ['createTopic', (store) => store.createTopic(topicOf(ENDLESS), PLENTY)],
   ['createTopic of a user', (store) => store.createTopic(topicOf('sea', { owner: ENDLESS }), PLENTY)],
   ['topic', (store) => store.topic(ENDLESS)],
-  ['visibleTopics', (store) => store.visibleTopics(ENDLESS)],
+  ['visibleTopics', (store) => topicsOf(store, ENDLESS)],
   ['deleteTopic', (store) => store.deleteTopic(ENDLESS)],
   ['addMember', (store) => store.addMember('land', member(ENDLESS), PLENTY)],
   ['removeMember', (store) => store.removeMember('land', ENDLESS)],
   ['isMember', (store) => store.isMember('land', ENDLESS)],
-  ['members', (store) => store.members(ENDLESS)],
+  ['members', (store) => membersOf(store, ENDLESS)],
 ];
 
 const lastSeenOfAnna: ReadonlyMap<string, number> = new Map([['anna', 99]]);
@@ -1146,8 +1148,8 @@ function describeFailures(open: Open): void {
           await readAll(store),
           await store.openDevice('anna', 'phone'),
           await Promise.all(['anna', 'carl'].map((user) => store.user(user))),
-          await store.visibleTopics('anna'),
-          await store.members('land'),
+          await topicsOf(store, 'anna'),
+          await membersOf(store, 'land'),
         ];
         const before = await look();
         const outcome = await call(store).then(
@@ -1178,12 +1180,12 @@ const CALLS: [string, (store: Store) => Promise<unknown>][] = [
   ['saveLastSeen of none', (store) => store.saveLastSeen(new Map())],
   ['createTopic', (store) => store.createTopic(topicOf('sea'), PLENTY)],
   ['topic', (store) => store.topic('land')],
-  ['visibleTopics', (store) => store.visibleTopics('anna')],
+  ['visibleTopics', (store) => topicsOf(store, 'anna')],
   ['deleteTopic', (store) => store.deleteTopic('land')],
   ['addMember', (store) => store.addMember('land', member('ben'), PLENTY)],
   ['removeMember', (store) => store.removeMember('land', 'anna')],
   ['isMember', (store) => store.isMember('land', 'anna')],
-  ['members', (store) => store.members('land')],
+  ['members', (store) => membersOf(store, 'land')],
   ['prune', (store) => store.prune(milliseconds(5), 10)],
   ['probe', (store) => store.probe()],
 ];

@@ -1,5 +1,14 @@
 /** What the suites of the contract have in common: the store under test, its clock, and words for what is stored. */
-import type { Draft, Store, Topic } from '../../services/storage/contract';
+import type {
+  Device,
+  Draft,
+  Member,
+  Membership,
+  NamePage,
+  Store,
+  Topic,
+  VisibleTopic,
+} from '../../services/storage/contract';
 import type { Message } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import { ClockWithRealTimers } from '../support/clock';
@@ -197,4 +206,57 @@ export async function mark(
 ): Promise<void> {
   const ids = messages.map(({ id }) => id);
   expect(await store.changeStates(userId, { ids }, state)).toMatchObject({ outcome: 'changed' });
+}
+
+/** All of a list, page by page. */
+async function allOf<Item, Page extends { readonly next: string | undefined }>(
+  read: (page: NamePage) => Promise<Page>,
+  itemsOf: (page: Page) => readonly Item[],
+  limit = PLENTY,
+): Promise<Item[]> {
+  const all: Item[] = [];
+  for (let after: string | undefined; ; ) {
+    const page = await read({ after, limit });
+    expect(itemsOf(page).length).toBeLessThanOrEqual(limit);
+    all.push(...itemsOf(page));
+    if (page.next === undefined) return all;
+    after = page.next;
+  }
+}
+
+export function membersOf(store: Store, name: string, limit?: number): Promise<Member[]> {
+  return allOf(
+    (page) => store.members(name, page),
+    ({ members }) => members,
+    limit,
+  );
+}
+
+export function membershipsOf(store: Store, userId: string, limit?: number): Promise<Membership[]> {
+  return allOf(
+    (page) => store.memberships(userId, page),
+    ({ memberships }) => memberships,
+    limit,
+  );
+}
+
+export function topicsOf(store: Store, userId: string, limit?: number): Promise<VisibleTopic[]> {
+  return allOf(
+    (page) => store.visibleTopics(userId, page),
+    ({ topics }) => topics,
+    limit,
+  );
+}
+
+export function devicesOf(store: Store, userId: string, limit?: number): Promise<Device[]> {
+  return allOf(
+    (page) => store.devices(userId, page),
+    ({ devices }) => devices,
+    limit,
+  );
+}
+
+/** Removes all that is out of sight already. */
+export async function removeAll(store: Store): Promise<void> {
+  while (await store.removeDeleted());
 }

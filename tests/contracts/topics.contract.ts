@@ -5,7 +5,7 @@
 import { FURTHER_DEVICE_MESSAGES, type Position, type Store, type Topic } from '../../services/storage/contract';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import { type Random, seededRandom } from '../support/random';
-import { PLENTY, places, placesOf, type StoreHarness, setStage } from './support';
+import { membersOf, PLENTY, places, placesOf, type StoreHarness, setStage, topicsOf } from './support';
 
 const JOINED_AT = '2026-01-01T00:00:01.000Z';
 
@@ -33,7 +33,7 @@ async function dataOf(store: Store, topic: string): Promise<unknown[]> {
   return (await store.history(topic, { after: 0, limit: 1_000 })).map(({ data }) => data);
 }
 
-const userIdsOf = async (store: Store, name: string) => (await store.members(name)).map(({ userId }) => userId);
+const userIdsOf = async (store: Store, name: string) => (await membersOf(store, name)).map(({ userId }) => userId);
 
 /** Runs the suite; `makeHarness` is called once for each test and cleans up by onTestEnd. */
 export function describeTopicContract(name: string, makeHarness: () => StoreHarness): void {
@@ -60,7 +60,7 @@ function describeLengths(open: Open): void {
       await store.addMember(long, member('anna'), PLENTY);
       await store.openDevice('anna', 'phone');
       expect(await userIdsOf(store, long)).toEqual(['anna', 'owner']);
-      expect(await store.deleteTopic(long)).toEqual(['anna', 'owner']);
+      expect(await store.deleteTopic(long)).toBe(2);
       expect(await store.isMember(long, 'anna')).toBe(false);
       expect(await userIdsOf(store, long)).toEqual([]);
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
@@ -74,7 +74,7 @@ function describeLengths(open: Open): void {
       for (const name of ['one', 'two']) {
         expect(await store.addMember(name, member(long), 2)).toMatchObject({ outcome: 'joined' });
       }
-      expect((await store.visibleTopics(long)).map(({ name }) => name)).toEqual(['one', 'two']);
+      expect((await topicsOf(store, long)).map(({ name }) => name)).toEqual(['one', 'two']);
       expect(await store.addMember('three', member(long), 2)).toEqual({ outcome: 'too_many' });
       expect(await store.createTopic(topicOf('four', { owner: long }), 2)).toEqual({ outcome: 'too_many' });
     });
@@ -116,7 +116,7 @@ function describeLengths(open: Open): void {
       }
       for (const name of relatives) {
         expect((await userIdsOf(store, name)).toSorted()).toEqual([name, `owner of ${name}`].toSorted());
-        expect((await store.visibleTopics(name)).map((topic) => topic.name)).toEqual([name]);
+        expect((await topicsOf(store, name)).map((topic) => topic.name)).toEqual([name]);
       }
       expect(await store.removeMember(long, long)).toBe(true);
       for (const name of relatives.slice(1)) {
@@ -293,7 +293,7 @@ async function create(store: Store, model: Model, { name, userId, isPrivate }: P
 async function remove(store: Store, model: Model, name: string): Promise<void> {
   const users = model.members.get(name);
   const removed = await store.deleteTopic(name);
-  expect(removed?.toSorted()).toEqual(users === undefined ? undefined : [...users.keys()].toSorted());
+  expect(removed).toBe(users?.size);
   for (const userId of [...(users?.keys() ?? [])]) model.leave(name, userId);
   model.topics.delete(name);
   model.members.delete(name);
@@ -327,7 +327,7 @@ async function expectAll(store: Store, model: Model): Promise<void> {
   for (const userId of USERS) {
     const own = model.membershipsOf(userId);
     const visible = [...model.topics.values()].filter(({ name, isPrivate }) => !isPrivate || own.includes(name));
-    const names = (await store.visibleTopics(userId)).map(({ name }) => name);
+    const names = (await topicsOf(store, userId)).map(({ name }) => name);
     expect(names.toSorted()).toEqual(visible.map(({ name }) => name).toSorted());
     for (const name of TOPICS) expect(await store.isMember(name, userId)).toBe(own.includes(name));
     for (const device of model.devices.get(userId)?.keys() ?? []) {

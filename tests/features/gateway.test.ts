@@ -281,15 +281,21 @@ describe('who is connected', () => {
     const list = async () => (await service.api.get('/api/gateway/connected').expect(200)).body as unknown;
     const stats = async () => (await service.api.get('/api/gateway/stats').expect(200)).body as unknown;
     const uptimeSeconds = expect.any(Number);
-    expect(await list()).toEqual({ connectedUsers: [], count: 0 });
-    expect(await stats()).toEqual({ connectedUsers: 0, userIds: [], sockets: 0, uptimeSeconds });
+    expect(await list()).toEqual({ connectedUsers: [], count: 0, nextCursor: null });
+    expect(await stats()).toEqual({ connectedUsers: 0, userIds: [], sockets: 0, uptimeSeconds, nextCursor: null });
     for (const userId of [BEN, ANNA, BEN]) await service.connect(userId);
     await service.connect(ANNA, { device: 'phone' });
-    expect(await list()).toEqual({ connectedUsers: [ANNA, BEN], count: 2 });
-    expect(await stats()).toEqual({ connectedUsers: 2, userIds: [ANNA, BEN], sockets: 4, uptimeSeconds });
+    expect(await list()).toEqual({ connectedUsers: [ANNA, BEN], count: 2, nextCursor: null });
+    expect(await stats()).toEqual({
+      connectedUsers: 2,
+      userIds: [ANNA, BEN],
+      sockets: 4,
+      uptimeSeconds,
+      nextCursor: null,
+    });
     await service.api.delete(`/websocket/users/${BEN}/disconnect`).expect(200);
-    expect(await list()).toEqual({ connectedUsers: [ANNA], count: 1 });
-    expect(await stats()).toEqual({ connectedUsers: 1, userIds: [ANNA], sockets: 2, uptimeSeconds });
+    expect(await list()).toEqual({ connectedUsers: [ANNA], count: 1, nextCursor: null });
+    expect(await stats()).toEqual({ connectedUsers: 1, userIds: [ANNA], sockets: 2, uptimeSeconds, nextCursor: null });
   });
 
   it('never counts a socket that was refused', async () => {

@@ -40,8 +40,15 @@ async function historyOf(api: Api, name: string, query = ''): Promise<Message[]>
 }
 
 async function membersOf(api: Api, name: string): Promise<string[]> {
-  const { body } = await api.get(`/topics/${name}/members`).expect(200);
-  return (body as { members: { userId: string }[] }).members.map(({ userId }) => userId);
+  const found: string[] = [];
+  for (let cursor: string | null | undefined; cursor !== null; ) {
+    const after = cursor === undefined ? '' : `&cursor=${cursor}`;
+    const { body } = await api.get(`/topics/${name}/members?limit=1000${after}`).expect(200);
+    const page = body as { members: { userId: string }[]; nextCursor: string | null };
+    found.push(...page.members.map(({ userId }) => userId));
+    cursor = page.nextCursor;
+  }
+  return found;
 }
 
 /** What a client that is up to date has got in a topic, by number. */
@@ -93,7 +100,7 @@ describe('creating a topic', () => {
     expect(secret.body).toEqual({ ...news, name: 'secret', isPrivate: true });
     expect((await anna.get('/topics/news').expect(200)).body).toEqual(body);
     const { body: members } = await anna.get('/topics/news/members').expect(200);
-    expect(members).toEqual({ members: [{ userId: 'anna', joinedAt: body.createdAt }] });
+    expect(members).toEqual({ members: [{ userId: 'anna', joinedAt: body.createdAt }], nextCursor: null });
   });
 
   it('of a name that is taken is 409 and changes nothing', async () => {
@@ -182,7 +189,7 @@ describe('creating a topic', () => {
       .expect(400)
       .expect('Content-Type', /problem\+json/);
     expect(body).toMatchObject({ code: 'bad_request', errors: [{ path }] });
-    expect((await anna.get('/topics').expect(200)).body).toEqual({ topics: [] });
+    expect((await anna.get('/topics').expect(200)).body).toEqual({ topics: [], nextCursor: null });
   });
 
   it.each(['x'.repeat(65), '%40anna', '*', '_a', 'a%20b', 'a%2Fb', '%C3%A9', 'a%00'])(
@@ -207,6 +214,80 @@ describe('creating a topic', () => {
   );
 });
 
+describe('many members at once', () => {
+  it('are added by one request, and one that fails fails alone', async () => {
+    const service = await startService({ env: { MAX_TOPICS_PER_USER: '1' } });
+    const anna = as(service, 'anna');
+    await create(as(service, 'full'), 'other');
+    await create(anna, 'news', true);
+    const userIds = ['ben', 'full', 'carla', 'ben'];
+    const { body } = await anna.post('/topics/news/members').send({ userIds }).expect(200);
+    expect(body).toEqual({
+      results: [
+        { userId: 'ben' },
+        { userId: 'full', error: { code: 'too_many_topics', detail: expect.any(String) } },
+        { userId: 'carla' },
+      ],
+    });
+    expect(await membersOf(anna, 'news')).toEqual(['anna', 'ben', 'carla']);
+  });
+
+  it('are refused as a whole where the caller may add nobody, or asks for too many', async () => {
+    const service = await startService();
+    const anna = as(service, 'anna');
+    await create(anna, 'secret', true);
+    await as(service, 'stranger')
+      .post('/topics/secret/members')
+      .send({ userIds: ['ben'] })
+      .expect(404);
+    const many = range(1, 1_001).map((n) => `user ${n}`);
+    for (const body of [{ userIds: [] }, { userIds: many }, { userIds: ['ben'], userId: 'carla' }]) {
+      await anna.post('/topics/secret/members').send(body).expect(400);
+    }
+    expect(await membersOf(anna, 'secret')).toEqual(['anna']);
+    await anna
+      .post('/topics/secret/members')
+      .send({ userIds: many.slice(1) })
+      .expect(200);
+    expect(await membersOf(anna, 'secret')).toHaveLength(1_001);
+  });
+});
+
+describe('lists in pages', () => {
+  it('of topics and members are whole, and a cursor of another list is refused', async () => {
+    const service = await startService();
+    const anna = as(service, 'anna');
+    for (const n of range(1, 7)) await create(anna, `topic-${n}`);
+    const names: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const path: string = `/topics?limit=3${cursor === null ? '' : `&cursor=${cursor}`}`;
+      const page = (await anna.get(path).expect(200)).body as { topics: { name: string }[]; nextCursor: string | null };
+      names.push(...page.topics.map(({ name }) => name));
+      cursor = page.nextCursor;
+      if (cursor !== null) await anna.get(`/topics/topic-1/members?cursor=${cursor}`).expect(400);
+    } while (cursor !== null);
+    expect(names).toEqual(range(1, 7).map((n) => `topic-${n}`));
+    for (const query of ['limit=0', 'limit=1001', 'limit=x', 'cursor=x']) {
+      await anna.get(`/topics?${query}`).expect(400);
+      await anna.get(`/topics/topic-1/members?${query}`).expect(400);
+    }
+  });
+
+  it('are bounded in bytes, too', async () => {
+    const service = await startService();
+    const anna = as(service, 'anna');
+    await create(anna, 'crowd');
+    // 1,000 names of 127 characters of three bytes are more than a page has.
+    const userIds = range(1, 999).map((n) => `${n}`.padEnd(127, '€'));
+    await anna.post('/topics/crowd/members').send({ userIds }).expect(200);
+    const { body, text } = await anna.get('/topics/crowd/members?limit=1000').expect(200);
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(257 * 1024);
+    expect((body as { nextCursor: string | null }).nextCursor).toEqual(expect.any(String));
+    expect(await membersOf(anna, 'crowd')).toHaveLength(1_000);
+  });
+});
+
 describe('the list of topics', () => {
   it('shows mine and the public ones, by name', async () => {
     const service = await startService();
@@ -225,6 +306,7 @@ describe('the list of topics', () => {
         { name: 'hidden-anna', isPrivate: true, owner: 'anna', createdAt: ISO_TIME, isMember: true },
         { name: 'public-ben', isPrivate: false, owner: 'ben', createdAt: ISO_TIME, isMember: false },
       ],
+      nextCursor: null,
     });
     const stranger = await as(service, 'carla').get('/topics').expect(200);
     expect(stranger.body.topics.map(({ name }: { name: string }) => name)).toEqual(['a-public', 'public-ben']);
@@ -232,7 +314,7 @@ describe('the list of topics', () => {
 
   it('is empty at first', async () => {
     const service = await startService();
-    expect((await as(service, 'anna').get('/topics').expect(200)).body).toEqual({ topics: [] });
+    expect((await as(service, 'anna').get('/topics').expect(200)).body).toEqual({ topics: [], nextCursor: null });
   });
 });
 
@@ -311,6 +393,7 @@ describe('membership', () => {
         { userId: 'anna', joinedAt: ISO_TIME },
         { userId: 'ben', joinedAt: ISO_TIME },
       ],
+      nextCursor: null,
     });
     // Once more changes nothing, not even the time.
     await ben.post('/topics/news/members').send(given).expect(200);
@@ -495,7 +578,7 @@ describe('deleting a topic', () => {
     await anna.post('/topics/news/messages').send({ type: 'test', data: 1 }).expect(404);
     await service.api.post('/topics/news/messages').send({ type: 'test', data: 1 }).expect(404);
     await anna.post('/topics/news/members').expect(404);
-    expect((await ben.get('/topics').expect(200)).body).toEqual({ topics: [] });
+    expect((await ben.get('/topics').expect(200)).body).toEqual({ topics: [], nextCursor: null });
   });
 
   it('frees the name: `seq` goes on, and nothing of before is shown', async () => {

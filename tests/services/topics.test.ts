@@ -62,7 +62,7 @@ describe('the events', () => {
     const service = await startService();
     const anna = await open(service, 'anna');
     const ben = await open(service, 'ben');
-    expect(await ben.call('topic:list')).toEqual({ ok: true, topics: [] });
+    expect(await ben.call('topic:list')).toEqual({ ok: true, topics: [], nextCursor: null });
     await ok(anna, 'topic:create', { name: 'news' });
     await ok(anna, 'topic:create', { name: 'hidden', isPrivate: true });
     await ok(ben, 'topic:create', { name: 'own', isPrivate: true });
@@ -72,6 +72,7 @@ describe('the events', () => {
         { name: 'news', isPrivate: false, owner: 'anna', createdAt: ISO_TIME, isMember: false },
         { name: 'own', isPrivate: true, owner: 'ben', createdAt: ISO_TIME, isMember: true },
       ],
+      nextCursor: null,
     });
   });
 

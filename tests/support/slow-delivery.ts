@@ -9,8 +9,9 @@ import type { Connection, Transport } from '../../services/connections';
 import { Cursors } from '../../services/cursors';
 import { Delivery } from '../../services/delivery';
 import { createMetrics } from '../../services/metrics';
-import type { Draft, Position, Sending, Store } from '../../services/storage/contract';
+import type { Draft, OpenedDevice, Position, SeenDevice, Sending, Store } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb';
+import { Opened } from '../../services/storage/opened-device';
 import { type Clock, systemClock } from '../../utils/clock';
 import type { AnyMessage, Message } from '../../utils/protocol';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
@@ -61,6 +62,7 @@ function slowed(store: Store, pause: Pause): Store {
     counts: slow('counts', store.counts),
     saveSent: (sendings: readonly Sending[]) => store.saveSent(sendings),
     saveLastSeen: (times: ReadonlyMap<string, number>) => store.saveLastSeen(times),
+    saveSeen: (seen: readonly SeenDevice[]) => store.saveSeen(seen),
   });
 }
 
@@ -86,9 +88,9 @@ class Activity {
 
 /** Remembers where each connection was told to start. */
 class RecordingCursors extends Cursors {
-  lastOpened: Promise<Map<string, Position>> = Promise.resolve(new Map());
+  lastOpened: Promise<OpenedDevice> = Promise.resolve(new Opened([]));
 
-  override open(userId: string, device: string): Promise<Map<string, Position>> {
+  override open(userId: string, device: string): Promise<OpenedDevice> {
     this.lastOpened = super.open(userId, device);
     return this.lastOpened;
   }

@@ -1,6 +1,6 @@
 /** Answers of the gateway's paths. */
 import { z } from 'zod';
-import { count, sentence, success, userId } from './common';
+import { count, nextCursor, sentence, success, userId } from './common';
 
 export const gatewaySentAnswer = z
   .union([
@@ -24,9 +24,12 @@ export const gatewayStatusAnswer = z
   .meta({ id: 'GatewayStatus', examples: [{ userId: 'user123', connected: true }] });
 
 export const gatewayConnectedAnswer = z
-  .object({ connectedUsers: z.array(userId), count })
-  .meta({ id: 'GatewayConnected', examples: [{ connectedUsers: ['user123'], count: 1 }] });
+  .object({ connectedUsers: z.array(userId), count, nextCursor })
+  .meta({ id: 'GatewayConnected', examples: [{ connectedUsers: ['user123'], count: 1, nextCursor: null }] });
 
 export const gatewayStatsAnswer = z
-  .object({ connectedUsers: count, userIds: z.array(userId), sockets: count, uptimeSeconds: count })
-  .meta({ id: 'GatewayStats', examples: [{ connectedUsers: 1, userIds: ['user123'], sockets: 2, uptimeSeconds: 60 }] });
+  .object({ connectedUsers: count, userIds: z.array(userId), sockets: count, uptimeSeconds: count, nextCursor })
+  .meta({
+    id: 'GatewayStats',
+    examples: [{ connectedUsers: 1, userIds: ['user123'], sockets: 2, uptimeSeconds: 60, nextCursor: null }],
+  });

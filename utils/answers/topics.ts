@@ -1,6 +1,6 @@
 /** Answers about named topics. */
 import { z } from 'zod';
-import { listedMessageExample, messageAnswer, success, timeAnswer, userId } from './common';
+import { listedMessageExample, messageAnswer, nextCursor, sentence, success, timeAnswer, userId } from './common';
 
 export const topicAnswer = z
   .object({
@@ -17,19 +17,30 @@ export const topicAnswer = z
     ],
   });
 
-export const topicsAnswer = z.object({ topics: z.array(topicAnswer) }).meta({ id: 'Topics' });
+export const topicsAnswer = z.object({ topics: z.array(topicAnswer), nextCursor }).meta({ id: 'Topics' });
 
 export const topicDeletedAnswer = z
   .object({ success, name: z.string() })
   .meta({ id: 'TopicDeleted', examples: [{ success: true, name: 'news' }] });
 
 export const membersAnswer = z
-  .object({ members: z.array(z.object({ userId, joinedAt: timeAnswer })) })
-  .meta({ id: 'Members', examples: [{ members: [{ userId: 'user123', joinedAt: '2026-11-21T07:59:35.443Z' }] }] });
+  .object({ members: z.array(z.object({ userId, joinedAt: timeAnswer })), nextCursor })
+  .meta({
+    id: 'Members',
+    examples: [{ members: [{ userId: 'user123', joinedAt: '2026-11-21T07:59:35.443Z' }], nextCursor: null }],
+  });
 
 export const joinedAnswer = z
   .object({ name: z.string(), userId })
   .meta({ id: 'Joined', examples: [{ name: 'news', userId: 'user123' }] });
+
+export const invitedAnswer = z
+  .object({
+    results: z.array(
+      z.union([z.object({ userId }), z.object({ userId, error: z.object({ code: z.string(), detail: sentence }) })]),
+    ),
+  })
+  .meta({ id: 'Invited', examples: [{ results: [{ userId: 'user123' }, { userId: 'user456' }] }] });
 
 export const leftAnswer = z
   .object({ success, name: z.string(), userId })

@@ -6,7 +6,7 @@ import {
   gatewayStatsAnswer,
   gatewayStatusAnswer,
 } from '../../../utils/answers/gateway';
-import { gatewaySendManySchema, gatewaySendSchema } from '../../../utils/schemas';
+import { gatewaySendManySchema, gatewaySendSchema, longListQuerySchema } from '../../../utils/schemas';
 import { type Operation, READS, SENDS } from './operation';
 
 export const GATEWAY: readonly Operation[] = [
@@ -51,7 +51,8 @@ export const GATEWAY: readonly Operation[] = [
     tag: 'Gateway',
     summary: 'Who is connected',
     scope: 'presence',
-    answers: { 200: { description: 'All of them, by name.', schema: gatewayConnectedAnswer } },
+    query: longListQuerySchema,
+    answers: { 200: { description: 'A page, by name; `count` is over all pages.', schema: gatewayConnectedAnswer } },
   },
   {
     route: 'GET /api/gateway/stats',
@@ -59,6 +60,7 @@ export const GATEWAY: readonly Operation[] = [
     tag: 'Gateway',
     summary: 'How many are connected',
     scope: 'presence',
-    answers: { 200: { description: 'At this moment.', schema: gatewayStatsAnswer } },
+    query: longListQuerySchema,
+    answers: { 200: { description: 'At this moment; `userIds` is a page, by name.', schema: gatewayStatsAnswer } },
   },
 ];

@@ -1,6 +1,8 @@
 /** Routes of named topics. */
+import { z } from 'zod';
 import {
   historyAnswer,
+  invitedAnswer,
   joinedAnswer,
   leftAnswer,
   membersAnswer,
@@ -8,7 +10,13 @@ import {
   topicDeletedAnswer,
   topicsAnswer,
 } from '../../../utils/answers/topics';
-import { addMemberSchema, contentSchema, createTopicSchema, historyQuerySchema } from '../../../utils/schemas';
+import {
+  addMemberSchema,
+  contentSchema,
+  createTopicSchema,
+  historyQuerySchema,
+  listQuerySchema,
+} from '../../../utils/schemas';
 import { type Operation, READS, SENDS, SENT, WRITES } from './operation';
 
 export const TOPICS: readonly Operation[] = [
@@ -28,7 +36,8 @@ export const TOPICS: readonly Operation[] = [
     id: 'listTopics',
     tag: 'Topics',
     summary: 'My topics and all public ones',
-    answers: { 200: { description: 'By name.', schema: topicsAnswer } },
+    query: listQuerySchema,
+    answers: { 200: { description: 'A page, by name.', schema: topicsAnswer } },
     problems: READS,
   },
   {
@@ -53,7 +62,8 @@ export const TOPICS: readonly Operation[] = [
     id: 'listMembers',
     tag: 'Topics',
     summary: 'Who is in a topic',
-    answers: { 200: { description: 'All members.', schema: membersAnswer } },
+    query: listQuerySchema,
+    answers: { 200: { description: 'A page, by user id.', schema: membersAnswer } },
     problems: ['not_found', ...READS],
   },
   {
@@ -61,9 +71,12 @@ export const TOPICS: readonly Operation[] = [
     id: 'addMember',
     tag: 'Topics',
     summary: 'Join a topic, or invite somebody into it',
-    description: 'Without a body the caller joins. A member adds `userId` at once. Once more changes nothing.',
+    description:
+      'Without a body the caller joins. A member adds `userId`, or up to 1,000 `userIds`, at once: then each has a result, and one that fails fails alone. Once more changes nothing.',
     body: { schema: addMemberSchema, example: { userId: 'user123' }, isOptional: true },
-    answers: { 200: { description: 'Who is a member now.', schema: joinedAnswer } },
+    answers: {
+      200: { description: 'Who is a member now, or the `results`.', schema: z.union([joinedAnswer, invitedAnswer]) },
+    },
     problems: ['not_a_member', 'too_many_topics', 'invitee_full', 'not_found', ...WRITES],
   },
   {

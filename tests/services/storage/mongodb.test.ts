@@ -20,8 +20,10 @@ import {
   append,
   appendAll,
   createTopic,
+  devicesOf,
   draft,
   draftsOf,
+  membershipsOf,
   milliseconds,
   owned,
   PLENTY,
@@ -297,7 +299,7 @@ function describeTwoNodes(): void {
     await Promise.all(
       range(1, 8).map((n) => (n % 2 ? one : other).addMember(`topic-${n}`, { userId: 'ben', joinedAt }, 4)),
     );
-    expect((await one.memberships('ben')).length).toBeLessThanOrEqual(4);
+    expect((await membershipsOf(one, 'ben')).length).toBeLessThanOrEqual(4);
   });
 
   it('know the store by one name, which no other store has', async () => {
@@ -322,7 +324,7 @@ function describeTwoNodes(): void {
     await appendAll(one, draftsOf(3));
     const positions = await Promise.all(range(1, 10).map((n) => (n % 2 ? one : other).openDevice('anna', 'phone')));
     for (const each of positions) expect(each.get(ANNA)).toEqual({ seq: 0, unreadUpTo: 0 });
-    expect(await other.devices('anna')).toHaveLength(1);
+    expect(await devicesOf(other, 'anna')).toHaveLength(1);
   });
 }
 

@@ -1,0 +1,36 @@
+/** Pages of lists whose entries have names: bounded in number by the reader, and in bytes for the reader's sake. */
+import type { NamePage } from '../services/storage/contract';
+import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { userIdSchema } from '../utils/schemas';
+
+/** What one page of a list may have. */
+const MAX_PAGE_BYTES = 256 * 1024;
+
+export interface ListQuery {
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+}
+
+/** @throws AppError `bad_request` for a cursor of another list. */
+export function readPage(kind: string, { limit, cursor }: ListQuery, standardLimit: number): NamePage {
+  // Names of topics are user ids in their grammar.
+  const after = cursor === undefined ? undefined : readCursor(kind, userIdSchema, cursor);
+  return { after, limit: limit ?? standardLimit };
+}
+
+/** The items that fit a page, at least one. */
+export function fitPage<Item>(
+  kind: string,
+  { items, next }: { readonly items: readonly Item[]; readonly next: string | undefined },
+  nameOf: (item: Item) => string,
+): { readonly page: readonly Item[]; readonly nextCursor: string | null } {
+  let bytes = 0;
+  const end = items.findIndex((item, index) => {
+    bytes += Buffer.byteLength(JSON.stringify(item)) + 1;
+    return bytes > MAX_PAGE_BYTES && index > 0;
+  });
+  const page = end === -1 ? items : items.slice(0, end);
+  const last = page.at(-1);
+  const after = end === -1 || last === undefined ? next : nameOf(last);
+  return { page, nextCursor: after === undefined ? null : writeCursor(kind, after) };
+}

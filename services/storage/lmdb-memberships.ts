@@ -1,0 +1,103 @@
+/**
+ * Who is in which named topic, as rows. A topic that is deleted takes its memberships with it at once, though their
+ * rows are removed later: a row counts only in the generation of the topic in which it was written.
+ */
+import type { Member, Membership, MembershipsPage, MembersPage, NamePage } from './contract';
+import { type MemberRow, type MembershipRow, startingWith, type Trees } from './lmdb-layout';
+
+/** Rows that one page looks at: those of deleted topics show nothing. */
+const MAX_LOOKED_AT = 2_000;
+
+export class Memberships {
+  constructor(private readonly trees: Trees) {}
+
+  generationOf(topic: string): number {
+    return this.trees.topics.get(topic)?.generation ?? 0;
+  }
+
+  /** Where a membership began; `undefined` for who is no member. */
+  startOf(userId: string, topic: string): number | undefined {
+    const row = this.trees.memberships.get([userId, topic]);
+    return row === undefined || generationIn(row) !== this.generationOf(topic) ? undefined : startIn(row);
+  }
+
+  isMember(topic: string, userId: string): boolean {
+    const row = this.trees.members.get([topic, userId]);
+    return row !== undefined && generationIn(row) === this.generationOf(topic);
+  }
+
+  /** The topics of a user, each with the `seq` at which the user joined, by name. */
+  *startsOf(userId: string): Generator<[topic: string, start: number]> {
+    for (const { key, value } of this.trees.memberships.getRange(startingWith<[string, string]>(userId))) {
+      if (generationIn(value) === this.generationOf(key[1])) yield [key[1], startIn(value)];
+    }
+  }
+
+  /** Is the user in so many topics? Rows of deleted ones are looked at only when they would make the difference. */
+  isFull(userId: string, maxTopics: number): boolean {
+    const range = { ...startingWith<[string, string]>(userId), limit: maxTopics };
+    if (this.trees.memberships.getKeysCount(range) < maxTopics) return false;
+    let count = 0;
+    for (const _membership of this.startsOf(userId)) if (++count >= maxTopics) return true;
+    return maxTopics === 0;
+  }
+
+  put(topic: string, { userId, joinedAt }: Member, start: number): void {
+    const generation = this.generationOf(topic);
+    this.trees.members.put([topic, userId], generation === 0 ? joinedAt : [joinedAt, generation]);
+    this.trees.memberships.put([userId, topic], generation === 0 ? start : [start, generation]);
+  }
+
+  remove(topic: string, userId: string): void {
+    this.trees.members.remove([topic, userId]);
+    this.trees.memberships.remove([userId, topic]);
+  }
+
+  members(topic: string, { after, limit }: NamePage): MembersPage {
+    const generation = this.generationOf(topic);
+    const found: Member[] = [];
+    let looked = 0;
+    let last: string | undefined;
+    for (const { key, value } of this.trees.members.getRange(rangeAfter(topic, after))) {
+      if (found.length === limit || looked === MAX_LOOKED_AT) return { members: found, next: last };
+      looked += 1;
+      last = key[1];
+      if (generationIn(value) === generation) found.push({ userId: last, joinedAt: joinedIn(value) });
+    }
+    return { members: found, next: undefined };
+  }
+
+  memberships(userId: string, { after, limit }: NamePage): MembershipsPage {
+    const found: Membership[] = [];
+    let looked = 0;
+    let last: string | undefined;
+    for (const { key, value } of this.trees.memberships.getRange(rangeAfter(userId, after))) {
+      if (found.length === limit || looked === MAX_LOOKED_AT) return { memberships: found, next: last };
+      looked += 1;
+      last = key[1];
+      if (generationIn(value) !== this.generationOf(last)) continue;
+      const member = this.trees.members.get([last, userId]);
+      found.push({ topic: last, joinedAt: member === undefined ? '' : joinedIn(member) });
+    }
+    return { memberships: found, next: undefined };
+  }
+}
+
+/** The rows [first, name], after one of them. */
+function rangeAfter(first: string, after: string | undefined) {
+  const range = startingWith<[string, string]>(first);
+  if (after === undefined) return range;
+  return { ...range, start: [first, after] as [string, string], exclusiveStart: true };
+}
+
+export function generationIn(row: MemberRow | MembershipRow): number {
+  return typeof row === 'object' ? row[1] : 0;
+}
+
+function joinedIn(row: MemberRow): string {
+  return typeof row === 'string' ? row : row[0];
+}
+
+export function startIn(row: MembershipRow): number {
+  return typeof row === 'number' ? row : row[0];
+}

@@ -1,0 +1,78 @@
+/**
+ * Who is in which named topic, as documents. A topic that is deleted takes its memberships with it at once, though
+ * their documents are removed later: one counts only in the generation of the topic in which it was written.
+ */
+import type { MembershipsPage, MembersPage, NamePage } from './contract';
+import { type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './mongodb-layout';
+import type { Log } from './mongodb-log';
+
+/** Documents that one page looks at: those of deleted topics show nothing. */
+const MAX_LOOKED_AT = 2_000;
+
+type Place = Pick<MemberDoc, 'topic' | 'userId'>;
+
+export class Memberships {
+  constructor(
+    private readonly collections: Collections,
+    private readonly log: Log,
+  ) {}
+
+  async find({ topic, userId }: Place): Promise<MemberDoc | undefined> {
+    const [doc, floor] = await Promise.all([
+      this.collections.members.findOne({ _id: keyOf(topic, userId) }),
+      this.log.floor(topic),
+    ]);
+    return doc !== null && generationOf(doc) === generationOf(floor) ? doc : undefined;
+  }
+
+  /** Those of some members that are there, by id. */
+  async findAll(places: readonly Place[]): Promise<ReadonlyMap<string, MemberDoc>> {
+    if (places.length === 0) return new Map();
+    const ids = [...new Set(places.map(({ topic, userId }) => keyOf(topic, userId)))];
+    const found = await this.#living(await this.collections.members.find({ _id: { $in: ids } }).toArray());
+    return new Map(found.map((doc) => [doc._id, doc]));
+  }
+
+  /** The memberships of a user, by topic. */
+  async ofUser(userId: string): Promise<MemberDoc[]> {
+    return this.#living(await this.docsOf(userId));
+  }
+
+  /** The same with those of topics that were deleted. */
+  docsOf(userId: string): Promise<MemberDoc[]> {
+    return this.collections.members.find({ userId }).sort({ _id: 1 }).toArray();
+  }
+
+  async count(userId: string): Promise<number> {
+    return (await this.ofUser(userId)).length;
+  }
+
+  async #living(docs: readonly MemberDoc[]): Promise<MemberDoc[]> {
+    const floors = await this.log.floors([...new Set(docs.map(({ topic }) => topic))]);
+    return docs.filter((doc) => generationOf(doc) === generationOf(floors.get(doc.topic)));
+  }
+
+  async members(topic: string, { after, limit }: NamePage): Promise<MembersPage> {
+    const range = startingWith(topic);
+    const _id = after === undefined ? range : { $gt: keyOf(topic, after), $lt: range.$lt };
+    const size = Math.min(limit, MAX_LOOKED_AT);
+    const query = this.collections.members.find({ _id }).sort({ _id: 1 });
+    const docs = await query.limit(size + 1).toArray();
+    const page = docs.slice(0, size);
+    const members = (await this.#living(page)).map(({ userId, joinedAt }) => ({ userId, joinedAt }));
+    return { members, next: docs.length > size ? page.at(-1)?.userId : undefined };
+  }
+
+  async memberships(userId: string, { after, limit }: NamePage): Promise<MembershipsPage> {
+    const size = Math.min(limit, MAX_LOOKED_AT);
+    const filter = after === undefined ? { userId } : { userId, _id: { $gt: keyOf(after, userId) } };
+    const docs = await this.collections.members
+      .find(filter)
+      .sort({ _id: 1 })
+      .limit(size + 1)
+      .toArray();
+    const page = docs.slice(0, size);
+    const memberships = (await this.#living(page)).map(({ topic, joinedAt }) => ({ topic, joinedAt }));
+    return { memberships, next: docs.length > size ? page.at(-1)?.topic : undefined };
+  }
+}
