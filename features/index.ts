@@ -118,7 +118,7 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   app.set('query parser', 'simple');
   app.use(beginAnswer(health.isStopping));
   // Its listeners and child loggers cost as much as a send: only where its lines are wanted.
-  if (logger.isLevelEnabled('debug')) app.use(logRequests(logger));
+  if (logger.isLevelEnabled('debug')) app.use(logRequests(logger, clients));
   app.use(helmet(API_HEADERS));
   app.use(answerBrowsers(config.corsOrigins));
   // The routes that are called most stand first. Mounted on the application itself: a router below a prefix would
@@ -159,12 +159,13 @@ function answerBrowsers(origins: Config['corsOrigins']): RequestHandler {
 }
 
 /** At level debug, one line for each answer, without headers and bodies. */
-function logRequests(logger: Logger): RequestHandler {
+function logRequests(logger: Logger, clients: Clients): RequestHandler {
   return pinoHttp({
     logger,
     genReqId: (_request, response) => requestIdOf(response),
     quietReqLogger: true,
     useLevel: 'debug',
+    customProps: (request) => ({ address: clients.read(request).address }),
     serializers: {
       req: (request: { method: string; url: string }) => ({ method: request.method, url: redact(request.url) }),
       res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),

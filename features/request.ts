@@ -22,6 +22,18 @@ export function knownCallerOf(request: Request): Caller | undefined {
   return callers.get(request);
 }
 
+const bodyBytes = new WeakMap<Request, Buffer>();
+
+/** The body as it came, where an Idempotency-Key wants it to be compared. */
+export function setBodyBytes(request: Request, bytes: Buffer): void {
+  bodyBytes.set(request, bytes);
+}
+
+/** Absent for a request without a body, or without an Idempotency-Key. */
+export function bodyBytesOf(request: Request): Buffer | undefined {
+  return bodyBytes.get(request);
+}
+
 /** The id under which the request is logged; the client gets it as X-Request-Id. */
 export function requestIdOf(response: ServerResponse): string {
   return String(response.getHeader('X-Request-Id'));

@@ -1,7 +1,7 @@
 /** Requests under an Idempotency-Key: carried out once, answered the same for 24 hours. */
 import { createHash } from 'node:crypto';
 import type { Logger } from '../services/logger';
-import type { KeyStore } from '../services/storage/contract';
+import type { Claim, IdempotencyKey, KeyStore } from '../services/storage/contract';
 import { AppError, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import { idempotencyKeySchema, parseField } from '../utils/schemas';
@@ -17,7 +17,11 @@ export interface SendRequest {
   readonly key: string | undefined;
   /** Method and path. */
   readonly target: string;
-  readonly body: unknown;
+  readonly body: {
+    /** As it came. */
+    readonly bytes: Uint8Array;
+    readonly value: unknown;
+  };
 }
 
 export interface WrittenAnswer {
@@ -44,8 +48,7 @@ export function createCarryOut(store: KeyStore, logger: Pick<Logger, 'warn'>) {
     if (request.key === undefined) return written(await work(caller));
     const key = parseField(HEADER, idempotencyKeySchema, request.key);
     const name = { caller: caller.userId, key };
-    const fingerprint = fingerprintOf(request);
-    const claim = await store.claimKey(name, fingerprint);
+    const { claim, fingerprint } = await claimKey(name, request);
     if (claim.outcome === 'conflict') throw conflict();
     if (claim.outcome === 'running') throw inProgress();
     if (claim.outcome === 'answered') return { ...claim.answer, isRepeated: true };
@@ -57,6 +60,18 @@ export function createCarryOut(store: KeyStore, logger: Pick<Logger, 'warn'>) {
       await attempt(store.releaseKey(name));
     }
   };
+
+  /** Claims a key for a request, which an earlier version may have known under another fingerprint. */
+  async function claimKey(
+    name: IdempotencyKey,
+    request: SendRequest,
+  ): Promise<{ readonly claim: Claim; readonly fingerprint: string }> {
+    const fingerprint = fingerprintOf(request);
+    const claim = await store.claimKey(name, fingerprint);
+    const earlier = claim.outcome === 'conflict' ? earlierFingerprintOf(request) : undefined;
+    if (earlier === undefined) return { claim, fingerprint };
+    return { claim: await store.claimKey(name, earlier), fingerprint: earlier };
+  }
 
   /** What was done is answered as done, whatever becomes of its key. */
   async function attempt(work: Promise<void>): Promise<void> {
@@ -73,8 +88,27 @@ function written({ answer, isRepeated, isScheduled = false }: Sent): WrittenAnsw
   return { status: isScheduled ? 202 : 200, body: JSON.stringify(answer), isRepeated };
 }
 
+/** Of the bytes: two bodies are the same only when they were written the same. */
 function fingerprintOf({ target, body }: SendRequest): string {
-  return createHash('sha256').update(target).update('\n').update(JSON.stringify(body)).digest('base64url');
+  return `bytes ${hashOf(target, body.bytes)}`;
+}
+
+function hashOf(target: string, body: string | Uint8Array): string {
+  return createHash('sha256').update(target).update('\n').update(body).digest('base64url');
+}
+
+/**
+ * As earlier versions made it, of the body written again: keys hold for 24 hours, also over an upgrade. `undefined`
+ * where those versions could not have made it.
+ */
+function earlierFingerprintOf({ target, body }: SendRequest): string | undefined {
+  try {
+    return hashOf(target, JSON.stringify(body.value));
+  } catch (error) {
+    // Nested too deeply to be written.
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 function conflict(): AppError {

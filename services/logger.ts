@@ -4,12 +4,19 @@ import type { Config } from '../utils/config';
 
 export type { Logger } from 'pino';
 
-/** Query parameters and path segments that carry a token. A JWT has three base64url parts, the first begins with `eyJ`. */
-const TOKENS_IN_TEXT = /eyJ[\w-]*\.[\w-]*\.?[\w-]*|((?:^|[?&])token=)[^&#\s]*/gi;
+/**
+ * Query parameters and path segments that carry a token. A JWT has three base64url parts, the first begins with `eyJ`.
+ * What begins so is taken as a whole, also where no dot follows: otherwise each further `eyJ` of a long word would be read
+ * to its end again.
+ */
+const TOKENS_IN_TEXT = /eyJ[\w-]*(?:\.[\w-]*){0,2}|((?:^|[?&])token=)[^&#\s]*/gi;
 
 /** Takes every token out of a URL or a sentence. */
 export function redact(text: string): string {
-  return text.replace(TOKENS_IN_TEXT, (_match, parameter: string | undefined) => `${parameter ?? ''}[redacted]`);
+  return text.replace(TOKENS_IN_TEXT, (match, parameter: string | undefined) => {
+    const isToken = parameter !== undefined || match.includes('.');
+    return isToken ? `${parameter ?? ''}[redacted]` : match;
+  });
 }
 
 /** An error as it is logged: its words may quote what a client sent, so tokens are taken out. */

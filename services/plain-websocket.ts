@@ -10,6 +10,7 @@ import type { Clock, Timer } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../utils/errors';
 import { priceOf } from '../utils/event-prices';
+import { findInexactNumber, inexactNumber } from '../utils/json';
 import { type Caller, readAuthorization, readBearer } from '../utils/jwt';
 import { CLOSE_CODES } from '../utils/protocol';
 import type { Clients } from '../utils/proxies';
@@ -229,10 +230,10 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
-    const frame = isBinary ? undefined : parseFrame(data);
+    const received = isBinary ? { frame: undefined } : parseFrame(data);
     if (peer.admission !== undefined) await peer.admission;
-    if (peer.connection === undefined) this.#receiveFirst(peer, frame);
-    else if (peer.connection.isOpen) await this.#answer(peer, peer.connection, frame);
+    if (peer.connection === undefined) this.#receiveFirst(peer, received.frame);
+    else if (peer.connection.isOpen) await this.#answer(peer, peer.connection, received);
   }
 
   #receiveFirst(peer: Peer, frame: Frame | undefined): void {
@@ -245,10 +246,11 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     this.#refuse(peer, new AppError('unauthorized', 'The first frame must be {"action":"auth","token":"…"}.'));
   }
 
-  async #answer(peer: Peer, connection: PlainConnection, frame: Frame | undefined): Promise<void> {
+  async #answer(peer: Peer, connection: PlainConnection, received: Received): Promise<void> {
+    const { frame } = received;
     const action = frame?.['action'];
     const ref = readRef(frame);
-    const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, frame), {
+    const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, received), {
       price: priceOf(action),
     });
     if (action !== 'ping' || ref !== undefined || !reply.ok) {
@@ -260,7 +262,8 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     } else this.#countBadFrames(peer, connection, reply);
   }
 
-  #run(connection: PlainConnection, frame: Frame | undefined): object | Promise<object> {
+  #run(connection: PlainConnection, { frame, fault }: Received): object | Promise<object> {
+    if (fault !== undefined) throw fault;
     if (frame === undefined) throw new AppError('invalid_json', 'Expected a text frame with a JSON object.');
     if (typeof frame['action'] !== 'string') throw badField('action', 'expected a string');
     if (this.#dispatch === undefined) throw new AppError('going_away', 'The service is not open.');
@@ -345,12 +348,21 @@ function readRef(frame: Frame | undefined): string | number | undefined {
   return typeof ref === 'string' && ref.length <= MAX_REF_LENGTH ? ref : undefined;
 }
 
-function parseFrame(data: RawData): Frame | undefined {
+/** What a client has sent: `fault` says what is wrong with a frame that can be read. */
+interface Received {
+  readonly frame: Frame | undefined;
+  readonly fault?: AppError;
+}
+
+function parseFrame(data: RawData): Received {
+  const text = String(data);
   try {
-    const value: unknown = JSON.parse(String(data));
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Frame) : undefined;
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return { frame: undefined };
+    const inexact = findInexactNumber(text);
+    return { frame: value as Frame, ...(inexact === undefined ? {} : { fault: inexactNumber(inexact) }) };
   } catch {
     // Not JSON: answered as such, without quoting it.
-    return undefined;
+    return { frame: undefined };
   }
 }

@@ -8,6 +8,7 @@ import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
 import { priceOf } from '../utils/event-prices';
+import { findInexactNumber, inexactNumber, isSuspicious } from '../utils/json';
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { corsOptionsOf } from '../utils/origins';
 import type { Clients } from '../utils/proxies';
@@ -153,6 +154,8 @@ export class WebSocketService implements Lender {
   #countConnection(engine: EngineConnection): void {
     boundClose(engine);
     engine.once('close', (reason: string, fault: unknown) => this.#countEnd(engine, reason, fault));
+    // Before Socket.IO reads it.
+    engine.prependListener('data', (data: unknown) => keepIfSuspicious(engine, data));
     engine.on('data', (data: unknown) => {
       if (typeof data === 'string' && data.startsWith(CONNECT_PACKET)) this.#countConnectPacket(engine);
     });
@@ -257,6 +260,7 @@ export class WebSocketService implements Lender {
   }
 
   #dispatch(connection: Connection, event: unknown, payload: unknown): object | Promise<object> {
+    if (payload instanceof AppError) throw payload;
     if (typeof event !== 'string') throw new AppError('unknown_event', 'The name of an event is a string.');
     if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
     return this.#operations.dispatch(connection, event, payload);
@@ -299,7 +303,26 @@ const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
 /** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
 function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown }): void {
   if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
-  else readPacket.call(this, packet);
+  else readPacket.call(this, withoutRoundedNumbers(this.conn, packet));
+}
+
+/** The last packet of a connection, where it may have a number that was rounded when it was read. */
+const suspiciousTexts = new WeakMap<object, string>();
+
+function keepIfSuspicious(engine: object, data: unknown): void {
+  if (typeof data !== 'string') return;
+  if (isSuspicious(data)) suspiciousTexts.set(engine, data);
+  else suspiciousTexts.delete(engine);
+}
+
+/** A payload whose numbers were rounded is replaced by its refusal. */
+function withoutRoundedNumbers(engine: object, packet: { readonly data?: unknown }): { readonly data?: unknown } {
+  const text = suspiciousTexts.get(engine);
+  if (text === undefined || !Array.isArray(packet.data)) return packet;
+  suspiciousTexts.delete(engine);
+  const path = findInexactNumber(text.slice(text.indexOf('[')));
+  if (path === undefined) return packet;
+  return { ...packet, data: [packet.data[0] as unknown, inexactNumber(path.slice(1))] };
 }
 
 /** Token from `auth.token`, else the Authorization header, else `?token=`. */

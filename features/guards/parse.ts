@@ -1,5 +1,8 @@
+import type { IncomingMessage } from 'node:http';
 import express, { type Request, type RequestHandler } from 'express';
 import { AppError } from '../../utils/errors';
+import { parseJson } from '../../utils/json';
+import { setBodyBytes } from '../request';
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 const JSON_TYPE = 'application/json';
@@ -11,12 +14,23 @@ const JSON_TYPE = 'application/json';
  * which replaces invalid UTF-8 instead of refusing it.
  */
 export function parseJsonBody(maxBytes: number, beforeParsing: RequestHandler): RequestHandler[] {
-  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), beforeParsing, decodeBody];
+  return [readBytes(maxBytes), beforeParsing, decodeBody];
 }
 
 /** The same for routes whose body may be missing: then `request.body` is an empty object. */
 export function parseOptionalJsonBody(maxBytes: number, beforeParsing: RequestHandler): RequestHandler[] {
-  return [express.raw({ type: JSON_TYPE, limit: maxBytes }), beforeParsing, decodeOptionalBody];
+  return [readBytes(maxBytes), beforeParsing, decodeOptionalBody];
+}
+
+/** Whether there is a body at all shows only when a chunked one is read, whatever type it says it has. */
+function readBytes(maxBytes: number): RequestHandler {
+  const isRead = (request: IncomingMessage) =>
+    request.headers['content-length'] === undefined || isJson(request as Request);
+  return express.raw({ type: isRead, limit: maxBytes });
+}
+
+function isJson(request: Request): boolean {
+  return typeof request.is(JSON_TYPE) === 'string';
 }
 
 const decodeOptionalBody: RequestHandler = (request, response, next) => {
@@ -27,32 +41,32 @@ const decodeOptionalBody: RequestHandler = (request, response, next) => {
 };
 
 const decodeBody: RequestHandler = (request, _response, next) => {
-  request.body = Buffer.isBuffer(request.body) ? parseJson(request.body) : refuseBody(request);
+  if (isEmpty(request)) throw invalidJson('Expected a JSON body.', 'expected a JSON body');
+  const bytes: unknown = request.body;
+  if (!Buffer.isBuffer(bytes) || !isJson(request)) {
+    throw new AppError('unsupported_media_type', `Expected Content-Type: ${JSON_TYPE}.`);
+  }
+  if (request.headers['idempotency-key'] !== undefined) setBodyBytes(request, bytes);
+  request.body = parse(bytes);
   next();
 };
 
-function parseJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(decoder.decode(bytes)) as unknown;
-  } catch (error) {
-    // The parser's own words quote the body, and bodies never reach a log.
-    void error;
-    throw new AppError('invalid_json', 'The body is not JSON in valid UTF-8.', {
-      errors: [{ path: '', message: 'expected JSON in UTF-8' }],
-    });
-  }
-}
-
-function refuseBody(request: Request): never {
-  const type = request.headers['content-type'];
-  if (isEmpty(request) && (type === undefined || request.is(JSON_TYPE) !== false)) {
-    throw new AppError('invalid_json', 'Expected a JSON body.', {
-      errors: [{ path: '', message: 'expected a JSON body' }],
-    });
-  }
-  throw new AppError('unsupported_media_type', `Expected Content-Type: ${JSON_TYPE}.`);
-}
-
-function isEmpty({ headers }: Request): boolean {
+/** No bytes are no body, however they are framed. */
+function isEmpty({ body, headers }: Request): boolean {
+  if (Buffer.isBuffer(body)) return body.length === 0;
   return headers['content-length'] === '0' || (headers['content-length'] ?? headers['transfer-encoding']) === undefined;
+}
+
+function parse(bytes: Buffer): unknown {
+  try {
+    return parseJson(decoder.decode(bytes));
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    // The parser's own words quote the body, and bodies never reach a log.
+    throw invalidJson('The body is not JSON in valid UTF-8.', 'expected JSON in UTF-8');
+  }
+}
+
+function invalidJson(detail: string, message: string): AppError {
+  return new AppError('invalid_json', detail, { errors: [{ path: '', message }] });
 }

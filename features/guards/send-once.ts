@@ -4,7 +4,7 @@ import type { CarryOut } from '../../handlers/idempotency';
 import type { Sender, Sent } from '../../handlers/sending';
 import { continueTrace } from '../../services/tracing';
 import { answerWritten } from '../answer';
-import { callerOf, requesterOf } from '../request';
+import { bodyBytesOf, callerOf, requesterOf } from '../request';
 
 /**
  * Builds the last handler of a route that sends: what it does is carried out once under the request's
@@ -19,7 +19,8 @@ export function createSendOnce(carryOut: CarryOut, noteSend: NoteSend) {
     async (request, response) => {
       const key = request.get('Idempotency-Key');
       const target = `${request.method} ${request.path}`;
-      const { body } = request as { body: unknown };
+      const { body: value } = request as { body: unknown };
+      const body = { bytes: bodyBytesOf(request) ?? Buffer.alloc(0), value };
       const written = await continueTrace(request.headers, () =>
         carryOut({ caller: callerOf(request), key, target, body }, async (sender) => {
           const sent = await work(sender, request);

@@ -1,5 +1,7 @@
 /** Reads what was typed behind the name of a command. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { AppError } from '../../utils/errors';
+import { parseJson } from '../../utils/json';
 import { type Terminal, UsageError } from './terminal';
 
 type Options = NonNullable<ParseArgsConfig['options']>;
@@ -87,8 +89,9 @@ export function parseDuration(text: string): number | undefined {
 /** Any JSON value. */
 export function readJson(name: string, text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
-  } catch {
+    return parseJson(text);
+  } catch (error) {
+    if (error instanceof AppError) throw new UsageError(`${name}: ${error.message}`);
     // What the parser says quotes the text: the sentence shows the form instead.
     throw new UsageError(`${name}: expected JSON, for example '{"text":"Hello"}'.`);
   }

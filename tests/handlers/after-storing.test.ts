@@ -25,7 +25,7 @@ describe('a request under a key', () => {
     store[method] = fail;
     const { logger, lines } = captureLog();
     const carryOut = createCarryOut(store, logger);
-    const request = { caller: anna, key: 'key', target: 'POST /x', body: {} };
+    const request = { caller: anna, key: 'key', target: 'POST /x', body: { bytes: Buffer.from('{}'), value: {} } };
     const answer = await carryOut(request, async () => ({
       answer: { id: 'x' },
       isRepeated: false,
