@@ -42,6 +42,7 @@ import { divideOpenFiles } from './services/open-files';
 import { PlainWebSocketService } from './services/plain-websocket';
 import { isPoll } from './services/polls';
 import { Presence } from './services/presence';
+import { ReadTurns } from './services/read-turns';
 import { Revocations } from './services/revocations';
 import { Roster } from './services/roster';
 import { Sessions } from './services/sessions';
@@ -135,6 +136,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const connections = new Connections();
   const untaken = new UntakenAnswers({ clock, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
   const backlog = new Backlog({ connections, answers: untaken, config });
+  const reads = new ReadTurns(metrics);
   const live = () => cluster.live;
   const cursors = new Cursors(store, logger, clock, {
     max: config.MAX_DEVICES_PER_USER,
@@ -162,6 +164,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     nodes: () => roster.nodeCount,
     places: () => limits.taken,
     handshakes: () => limits.waiting,
+    readsRunning: () => reads.running,
+    readsWaiting: () => reads.waiting,
     untakenAnswers: () => untaken.count,
     untakenBytes: () => untaken.bytes,
   });
@@ -182,6 +186,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     roster,
     cluster,
     heap,
+    reads,
     refusalOf(caller) {
       if (isRevoked(caller)) return 'The token was revoked.';
       return tokens.isKeyGone(caller) ? 'The issuer has withdrawn the key of the token.' : undefined;
@@ -251,6 +256,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     watchAnswer: (response, userId) =>
       untaken.watch(response, isPoll(response) ? 'poll' : userId === undefined ? 'stranger' : { userId }),
     backlog,
+    reads,
     messages,
     topics,
     inbox,
@@ -322,7 +328,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   }
 
   async function openDoors(): Promise<Address> {
-    const operations = { messages, topics, presence: lobby, inbox, own };
+    const operations = { messages, topics, presence: lobby, inbox, own, reads };
     sessions.open();
     untaken.open();
     limits.open();
@@ -384,6 +390,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     websocket,
     plain,
     connections,
+    untaken,
+    reads,
     delivery,
     cursors,
     typing,
@@ -396,7 +404,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     balanceOf([
       ...lenders,
       load,
-      { balance: { upgrades: upgrades.open, untakenAnswers: untaken.count, untakenBytes: untaken.bytes } },
+      { balance: { upgrades: upgrades.open } },
       { balance: { queuedWrites: store.queuedWrites, heldClaims: store.heldClaims } },
       {
         balance: {

@@ -4,7 +4,7 @@ import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import type { Route } from './routes';
 
-export function auditRoutes(audit: AuditOperations, { authenticated, authorize }: Guards): Route[] {
+export function auditRoutes(audit: AuditOperations, { authenticated, authorize, readInTurn }: Guards): Route[] {
   return [
     {
       method: 'get',
@@ -12,7 +12,7 @@ export function auditRoutes(audit: AuditOperations, { authenticated, authorize }
       handlers: [
         ...authenticated,
         authorize('admin'),
-        async (request, response) => answer(response, await audit.list(request.query)),
+        readInTurn(async (request, response) => answer(response, await audit.list(request.query))),
       ],
     },
   ];

@@ -5,6 +5,7 @@ import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
+import type { ReadTurns } from '../services/read-turns';
 import { AppError, badField, renameFields } from '../utils/errors';
 import {
   listSchema,
@@ -24,11 +25,17 @@ export interface SocketOperations {
   readonly presence: PresenceOperations;
   readonly inbox: InboxOperations;
   readonly own: ConnectionOperations;
+  readonly reads: Pick<ReadTurns, 'run'>;
 }
 
 type Operation<Payload> = (connection: Connection, payload: Payload) => object | Promise<object>;
 
 type Frame = Readonly<Record<string, unknown>>;
+
+/** A read of much: those of a user take turns. */
+function readInTurn<Payload>(reads: SocketOperations['reads'], read: Operation<Payload>): Operation<Payload> {
+  return (connection, payload) => reads.run(connection, () => read(connection, payload));
+}
 
 /** Socket.IO: event → operation on its payload. */
 export function clientEvents({
@@ -37,17 +44,21 @@ export function clientEvents({
   presence,
   inbox,
   own,
+  reads,
 }: SocketOperations): ReadonlyMap<string, Operation<unknown>> {
   return new Map<string, Operation<unknown>>([
     ['ping', (connection) => own.ping(connection)],
     ['ack', own.acknowledge],
-    ['history', own.history],
+    ['history', readInTurn(reads, own.history)],
     ['message', (connection, payload) => handleMessage(connection, payload, { messages, topics, own })],
     ['topic:create', ({ caller }, payload) => topics.create(caller, payload)],
     ['topic:join', ({ caller }, payload) => topics.join(caller, payload)],
     ['topic:leave', ({ caller }, payload) => topics.leave(caller, payload)],
     ['topic:invite', ({ caller }, payload) => topics.invite(caller, payload)],
-    ['topic:list', ({ caller }, payload) => topics.list(caller, parseInput(listSchema, payload ?? {}))],
+    [
+      'topic:list',
+      readInTurn(reads, ({ caller }, payload) => topics.list(caller, parseInput(listSchema, payload ?? {}))),
+    ],
     ['presence:subscribe', presence.subscribe],
     ['presence:unsubscribe', presence.unsubscribe],
     ['typing', presence.type],
@@ -152,8 +163,11 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
     ],
     ['typing', presence.type],
     ['ack', own.acknowledge],
-    ['history', own.history],
-    ['topic:list', ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame))],
+    ['history', readInTurn(operations.reads, own.history)],
+    [
+      'topic:list',
+      readInTurn(operations.reads, ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame))),
+    ],
     ['ping', (connection) => own.ping(connection)],
     ['auth', own.refresh],
     ['logout', (connection) => own.logout(connection)],

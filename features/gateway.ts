@@ -6,7 +6,7 @@ import { parameterOf } from './request';
 import type { Route } from './routes';
 
 export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptimeSeconds: () => number): Route[] {
-  const { authenticated, withBody, authorize, sendOnce } = guards;
+  const { authenticated, withBody, authorize, readInTurn, sendOnce } = guards;
   const sending = [...authenticated, authorize('send'), ...withBody];
   const looking = [...authenticated, authorize('presence')];
   return [
@@ -36,10 +36,10 @@ export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptim
       path: '/connected',
       handlers: [
         ...looking,
-        (request, response) => {
+        readInTurn((request, response) => {
           const { users, count, nextCursor } = messages.connectedNow(request.query);
           answer(response, { connectedUsers: users, count, nextCursor });
-        },
+        }),
       ],
     },
     {
@@ -47,11 +47,11 @@ export function gatewayRoutes(messages: MessageOperations, guards: Guards, uptim
       path: '/stats',
       handlers: [
         ...looking,
-        (request, response) => {
+        readInTurn((request, response) => {
           const { users, count, sockets, nextCursor } = messages.connectedNow(request.query);
           const uptime = { uptimeSeconds: uptimeSeconds() };
           answer(response, { connectedUsers: count, userIds: users, sockets, ...uptime, nextCursor });
-        },
+        }),
       ],
     },
   ];

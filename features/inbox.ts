@@ -5,14 +5,14 @@ import type { Guards } from './guards/guards';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 
-export function inboxRoutes(inbox: InboxOperations, { authenticated, withBody }: Guards): Route[] {
+export function inboxRoutes(inbox: InboxOperations, { authenticated, withBody, readInTurn }: Guards): Route[] {
   return [
     {
       method: 'get',
       path: '',
       handlers: [
         ...authenticated,
-        async (request, response) => answer(response, await inbox.list(callerOf(request), request.query)),
+        readInTurn(async (request, response) => answer(response, await inbox.list(callerOf(request), request.query))),
       ],
     },
     {

@@ -18,6 +18,7 @@ import type { MessageOperations } from '../handlers/websocket';
 import type { Backlog } from '../services/backlog';
 import type { Cluster } from '../services/cluster';
 import { type Logger, redact } from '../services/logger';
+import type { ReadTurns } from '../services/read-turns';
 import type { Tokens } from '../services/tokens';
 import type { Config } from '../utils/config';
 import { corsOptionsOf } from '../utils/origins';
@@ -31,6 +32,7 @@ import { authorize } from './guards/authorize';
 import type { Guards } from './guards/guards';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
+import { createReadInTurn } from './guards/read-in-turn';
 import { refuseBodyWhileShort, refuseWhileShort } from './guards/refuse-while-short';
 import { createSendOnce } from './guards/send-once';
 import { type HealthParts, healthRoutes } from './health';
@@ -65,6 +67,7 @@ export interface HttpParts {
   /** Watches an answer that has not left as a whole, until it is taken. */
   readonly watchAnswer: (response: ServerResponse, userId: string | undefined) => void;
   readonly backlog: Backlog;
+  readonly reads: ReadTurns;
   readonly messages: MessageOperations;
   readonly topics: TopicOperations;
   readonly inbox: InboxOperations;
@@ -105,6 +108,7 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     authorize,
     isOneself: (caller, userId) => caller.userId === userId,
+    readInTurn: createReadInTurn(parts.reads),
     sendOnce: createSendOnce(parts.carryOut, parts.audit.noteSend),
     clients,
   };

@@ -8,7 +8,7 @@ import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function messageRoutes(messages: MessageChangeOperations, sendBatch: SendBatch, guards: Guards): Route[] {
-  const { authenticated, withBody, authorize, sendOnce, clients } = guards;
+  const { authenticated, withBody, authorize, readInTurn, sendOnce, clients } = guards;
   return [
     {
       method: 'post',
@@ -55,8 +55,9 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
       path: '/:id/receipts',
       handlers: [
         ...authenticated,
-        async (request, response) =>
+        readInTurn(async (request, response) =>
           answer(response, await messages.receipts(callerOf(request), parameterOf(request, 'id'), request.query)),
+        ),
       ],
     },
   ];

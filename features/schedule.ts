@@ -5,14 +5,16 @@ import type { Guards } from './guards/guards';
 import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
-export function scheduleRoutes(schedule: ScheduleOperations, { authenticated }: Guards): Route[] {
+export function scheduleRoutes(schedule: ScheduleOperations, { authenticated, readInTurn }: Guards): Route[] {
   return [
     {
       method: 'get',
       path: '',
       handlers: [
         ...authenticated,
-        async (request, response) => answer(response, await schedule.list(callerOf(request), request.query)),
+        readInTurn(async (request, response) =>
+          answer(response, await schedule.list(callerOf(request), request.query)),
+        ),
       ],
     },
     {

@@ -9,7 +9,7 @@ import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function topicRoutes(topics: TopicOperations, messages: MessageOperations, guards: Guards): Route[] {
-  const { authenticated, withBody, sendOnce } = guards;
+  const { authenticated, withBody, readInTurn, sendOnce } = guards;
   const nameOf = (request: Request) => parameterOf(request, 'name');
   return [
     {
@@ -26,8 +26,9 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
       path: '',
       handlers: [
         ...authenticated,
-        async (request, response) =>
+        readInTurn(async (request, response) =>
           answer(response, await topics.list(callerOf(request), parseInput(listQuerySchema, request.query))),
+        ),
       ],
     },
     {
@@ -52,8 +53,9 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
       path: '/:name/members',
       handlers: [
         ...authenticated,
-        async (request, response) =>
+        readInTurn(async (request, response) =>
           answer(response, await topics.members(callerOf(request), nameOf(request), request.query)),
+        ),
       ],
     },
     {
@@ -94,8 +96,9 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
       path: '/:name/messages',
       handlers: [
         ...authenticated,
-        async (request, response) =>
+        readInTurn(async (request, response) =>
           answer(response, await topics.history(callerOf(request), nameOf(request), request.query)),
+        ),
       ],
     },
   ];

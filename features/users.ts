@@ -7,7 +7,7 @@ import { parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function userRoutes(users: UserDataOperations, revocation: RevocationOperations, guards: Guards): Route[] {
-  const { authenticated, authorize, isOneself, withOptionalBody } = guards;
+  const { authenticated, authorize, isOneself, readInTurn, withOptionalBody } = guards;
   return [
     {
       method: 'post',
@@ -38,9 +38,9 @@ export function userRoutes(users: UserDataOperations, revocation: RevocationOper
       handlers: [
         ...authenticated,
         authorize('admin', isOneself),
-        async (request, response) => {
+        readInTurn(async (request, response) => {
           await answerLines(response, users.exportFor(requesterOf(request, response), parameterOf(request, 'userId')));
-        },
+        }),
       ],
     },
   ];

@@ -8,7 +8,7 @@ import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
 export function websocketRoutes(operations: MessageOperations, guards: Guards): Route[] {
-  const { authenticated, withBody, authorize, isOneself, sendOnce } = guards;
+  const { authenticated, withBody, authorize, isOneself, readInTurn, sendOnce } = guards;
   const sending = (scope: 'send' | 'broadcast', work: (sender: Sender, request: Request) => Promise<Sent>) => [
     ...authenticated,
     authorize(scope),
@@ -42,7 +42,7 @@ export function websocketRoutes(operations: MessageOperations, guards: Guards): 
       handlers: [
         ...authenticated,
         authorize('presence'),
-        (request, response) => answer(response, operations.connectedUsers(request.query)),
+        readInTurn((request, response) => answer(response, operations.connectedUsers(request.query))),
       ],
     },
     {

@@ -87,7 +87,13 @@ export class Connections implements Lender {
   readonly #countOver: Record<TransportName, number> = { socketio: 0, plain: 0 };
 
   get balance(): Balance {
-    return { connections: this.#count, connectedUsers: this.#byUser.size };
+    return { connections: this.#count, connectedUsers: this.#byUser.size, unsentBytes: this.#unsentBytes };
+  }
+
+  get #unsentBytes(): number {
+    let bytes = 0;
+    for (const userId of this.#byUser.keys()) bytes += this.unsentBytesOf(userId);
+    return bytes;
   }
 
   /** Open connections in all. */

@@ -27,7 +27,9 @@ export interface Metrics {
   readonly slowConsumers: Counter;
   readonly answersCut: Counter;
   readonly refusals: Counter<'code'>;
-  readonly rateLimited: Readonly<Record<'requests' | 'events' | 'handshakes' | 'handshakes_per_address', Series>>;
+  readonly rateLimited: Readonly<
+    Record<'requests' | 'reads' | 'events' | 'handshakes' | 'handshakes_per_address', Series>
+  >;
   readonly connectionsRefused: Readonly<Record<'all' | 'address' | 'user', Series>>;
   readonly closings: Readonly<Record<ClosingCode, Series>>;
   readonly clusterFrames: Counter;
@@ -48,6 +50,8 @@ export interface Gauges {
   readonly nodes: () => number;
   readonly places: () => number;
   readonly handshakes: () => number;
+  readonly readsRunning: () => number;
+  readonly readsWaiting: () => number;
   readonly untakenAnswers: () => number;
   readonly untakenBytes: () => number;
 }
@@ -135,7 +139,7 @@ export function createMetrics(): Metrics {
         'tidings_rate_limited_total',
         'Requests, client events and handshakes beyond their rate.',
       ),
-      ['requests', 'events', 'handshakes', 'handshakes_per_address'],
+      ['requests', 'reads', 'events', 'handshakes', 'handshakes_per_address'],
     ),
     connectionsRefused: seriesOf(
       make.counterBy(
@@ -209,6 +213,12 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
       this.inc(gauges.outages());
     },
   });
+  gauge(
+    'tidings_reads_running',
+    'Reads of much that are under way, or whose answers are not taken.',
+    gauges.readsRunning,
+  );
+  gauge('tidings_reads_waiting', 'Reads of much that wait for their turn.', gauges.readsWaiting);
   gauge('tidings_answers_untaken', 'HTTP answers that wait until their clients read.', gauges.untakenAnswers);
   gauge('tidings_answers_untaken_bytes', 'Bytes of these answers.', gauges.untakenBytes);
   gauge('tidings_users_connected', 'Distinct users with at least one open connection.', gauges.users);

@@ -19,6 +19,7 @@ import type { HeapGuard } from './heap-guard';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
 import type { Presence } from './presence';
+import type { ReadTurns } from './read-turns';
 import type { Roster } from './roster';
 
 /** Reconnecting clients are spread over this time after a stop. */
@@ -40,6 +41,7 @@ export interface SessionParts {
   readonly roster: Roster;
   readonly cluster: Cluster;
   readonly heap: HeapGuard;
+  readonly reads: Pick<ReadTurns, 'leave'>;
   /** Why the token of a caller is refused by now, in a sentence; `undefined` while it is good. */
   readonly refusalOf: (caller: Caller) => string | undefined;
 }
@@ -177,8 +179,9 @@ export class Sessions {
 
   /** Takes a connection that has ended, or is about to, off every list; once more does nothing. */
   leave(connection: Connection): void {
-    const { cursors, delivery, presence, roster, cluster, clock } = this.parts;
+    const { cursors, delivery, presence, roster, cluster, clock, reads } = this.parts;
     delivery.detach(connection);
+    reads.leave(connection);
     presence.unwatch(connection);
     // One reading of the clock: the lobby and the status tell the same time.
     const now = clock.now();

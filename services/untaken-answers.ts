@@ -3,6 +3,7 @@
  * at where they are, so an answer that is taken at once, as nearly all are, costs nothing here.
  */
 import type { ServerResponse } from 'node:http';
+import type { Balance, Lender } from '../utils/balance';
 import type { Clock, Timer } from '../utils/clock';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
@@ -32,7 +33,7 @@ interface Untaken {
   since: number;
 }
 
-export class UntakenAnswers {
+export class UntakenAnswers implements Lender {
   readonly #answers = new Map<ServerResponse, Untaken>();
   readonly #byUser = new Map<string, Set<ServerResponse>>();
   /** Oldest first. */
@@ -41,6 +42,10 @@ export class UntakenAnswers {
   #timer: Timer | undefined;
 
   constructor(private readonly parts: UntakenAnswersParts) {}
+
+  get balance(): Balance {
+    return { untakenAnswers: this.count, untakenBytes: this.bytes, strangersBytes: this.#strangersBytes };
+  }
 
   open(): void {
     this.#timer = this.parts.clock.every(CHECK_INTERVAL_MS, () => this.#cutLate());

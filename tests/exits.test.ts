@@ -18,6 +18,7 @@ const BOUNDS = {
   connection: 'the connection looks at its backlog after the write',
   last: 'a few hundred bytes, after which the connection is closed',
   browser: 'runs in a page',
+  sign: 'follows a page or a frame of states, a few bytes each',
   heartbeat: 'one at a time: the next follows the answer, and without one the connection is cut',
 } as const;
 
@@ -35,6 +36,7 @@ const EXITS: Readonly<Record<string, Readonly<Record<string, keyof typeof BOUNDS
   'services/engine-refusal.ts': { 'response.end': 'response' },
   'services/plain-connection.ts': { 'tcp.write': 'connection' },
   'services/plain-websocket.ts': { 'webSocket.ping': 'heartbeat', 'webSocket.send': 'last' },
+  'services/signs-of-life.ts': { 'socket.ping': 'sign' },
   'services/socket-connection.ts': { 'engine.write': 'connection', 'socket.emit': 'connection' },
   'services/upgrades.ts': { 'socket.end': 'last' },
   'services/websocket.ts': { 'Socket.emit': 'last' },

@@ -576,6 +576,11 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     test: '%s that nobody reads: the caller is refused, and only that one, until the answers are cut',
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
   },
+  'reads of much of one caller': {
+    file: 'unread-answers.test.ts',
+    test: 'take turns over all doors: beyond four they wait, beyond sixteen they are refused, and no turn is lost',
+    ...{ codes: ['rate_limited'], metrics: ['tidings_reads_waiting'] },
+  },
   'requests sent ahead': {
     ...{ file: 'unread-answers.test.ts', test: 'more than a hundred requests sent ahead: cut' },
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },

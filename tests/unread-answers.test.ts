@@ -27,9 +27,11 @@ const MAX_ANSWER_BYTES = 8_200_000;
 const TEXT = 'é'.repeat(95_000);
 
 /** A service where anna has messages to read. */
-async function startWithMessages(): Promise<TestService & { readonly clock: StillClock }> {
+async function startWithMessages(
+  env: Record<string, string> = {},
+): Promise<TestService & { readonly clock: StillClock }> {
   const clock = new StillClock();
-  const service = await startService({ env: ENV, overrides: { clock } });
+  const service = await startService({ env: { ...ENV, ...env }, overrides: { clock } });
   const send = { userId: 'anna', type: 'test', data: TEXT };
   for (const _message of range(1, 40)) await service.api.post('/websocket/message/user').send(send).expect(200);
   return Object.assign(service, { clock });
@@ -171,17 +173,19 @@ describe('HTTP', () => {
   it.each(['/inbox?limit=200', '/users/anna/export'])(
     '%s that nobody reads: the caller is refused, and only that one, until the answers are cut',
     async (path) => {
-      const service = await startWithMessages();
+      const service = await startWithMessages({ MAX_BUFFERED_BYTES: '4096' });
       const refused = { status: 429, code: 'rate_limited', retryAfter: expect.any(String) };
       const answer = await eventually(
         async () => {
-          await sendDeaf(service, [`GET ${path}`], 'anna');
+          // More than the operating system takes for a reader that is paused.
+          const targets = range(1, 60).map(() => `GET ${path}`);
+          await sendDeaf(service, targets, 'anna');
           return ask(service, 'anna', '/inbox/counts');
         },
         ({ status }) => status !== 200,
       );
       expect(answer).toEqual(refused);
-      expect((await untaken(service)).bytes).toBeLessThan(16 * MAX_BUFFERED_BYTES + 4 * MAX_ANSWER_BYTES);
+      expect((await untaken(service)).bytes).toBeLessThan(16 * 4_096 + 4 * MAX_ANSWER_BYTES);
       expect(await ask(service, 'ben', '/inbox/counts')).toMatchObject({ status: 200 });
       service.clock.shift(29_000);
       await nextTurn();
@@ -254,6 +258,43 @@ describe('HTTP', () => {
     await eventually(nextTurn as () => Promise<void>, () => isWhole || socket.destroyed);
     expect([isWhole, bytes > 40 * 2 * TEXT.length]).toEqual([true, true]);
     expect(await answersCut(service)).toBe(0);
+  });
+});
+
+describe('reads of much', () => {
+  const reads = async ({ url }: TestService) => {
+    const now = await scrape(url);
+    return [now.value('tidings_reads_running'), now.value('tidings_reads_waiting')];
+  };
+  const isTaken =
+    (...expected: number[]) =>
+    (taken: number[]) =>
+      String(taken) === String(expected);
+
+  it('take turns over all doors: beyond four they wait, beyond sixteen they are refused, and no turn is lost', async () => {
+    const service = await startWithMessages({ MAX_BUFFERED_BYTES: '67108864' });
+    const [socketIo, plain] = [await service.connect('anna'), await connectPlain(service.url, 'anna')];
+    const deaf = await Promise.all(range(1, 4).map(() => sendDeaf(service, ['GET /users/anna/export'], 'anna')));
+    await eventually(() => reads(service), isTaken(4, 0));
+    const history = { topic: '@anna', limit: 1 };
+    const read = socketIo.call('history', history);
+    plain.send({ action: 'history', ...history });
+    await eventually(() => reads(service), isTaken(4, 2));
+    const asking = range(1, 14).map(() => ask(service, 'anna', '/inbox?limit=1'));
+    await eventually(() => reads(service), isTaken(4, 16));
+    const refused = { status: 429, code: 'rate_limited', retryAfter: '1' };
+    expect(await ask(service, 'anna', '/topics')).toEqual(refused);
+    expect((await scrape(service.url)).value('tidings_rate_limited_total{limit="reads"}')).toBe(1);
+    // Others, and what costs little, are served.
+    expect(await ask(service, 'ben', '/inbox')).toMatchObject({ status: 200 });
+    expect(await ask(service, 'anna', '/inbox/counts')).toMatchObject({ status: 200 });
+    // Who leaves gives back what it has, or its place in the queue.
+    plain.close();
+    await eventually(() => reads(service), isTaken(4, 15));
+    for (const socket of deaf) socket.destroy();
+    expect(await read).toMatchObject({ ok: true });
+    for (const answer of asking) expect(await answer).toMatchObject({ status: 200 });
+    await eventually(() => reads(service), isTaken(0, 0));
   });
 });
 

@@ -3,6 +3,7 @@ import type { RequestHandler } from 'express';
 import type { Caller } from '../../utils/jwt';
 import type { Clients } from '../../utils/proxies';
 import type { authorize } from './authorize';
+import type { createReadInTurn } from './read-in-turn';
 import type { createSendOnce } from './send-once';
 
 export interface Guards {
@@ -15,6 +16,7 @@ export interface Guards {
   readonly authorize: typeof authorize;
   /** Lets who is named in the path do without the scope. */
   readonly isOneself: (caller: Caller, userId: string | undefined) => boolean;
+  readonly readInTurn: ReturnType<typeof createReadInTurn>;
   readonly sendOnce: ReturnType<typeof createSendOnce>;
   /** No guard: who is behind the proxies, and what links begin with. */
   readonly clients: Clients;

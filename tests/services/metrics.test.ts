@@ -19,6 +19,8 @@ const GAUGES: Gauges = {
   handshakes: () => 10,
   untakenAnswers: () => 11,
   untakenBytes: () => 12,
+  readsRunning: () => 13,
+  readsWaiting: () => 14,
 };
 
 async function ownFamilies(): Promise<readonly Family[]> {
@@ -88,9 +90,10 @@ describe('series', () => {
         ...['tidings_cursors_unwritten', 'tidings_cluster_live', 'tidings_cluster_outages_total'],
         ...['tidings_cluster_nodes', 'tidings_places_taken', 'tidings_handshakes_waiting'],
         ...['tidings_answers_untaken', 'tidings_answers_untaken_bytes'],
+        ...['tidings_reads_running', 'tidings_reads_waiting'],
       ].map((series) => now.value(series));
     };
-    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12];
+    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12, 13, 14];
     expect(await read()).toEqual(expected);
     // A second look adds nothing to the first.
     expect(await read()).toEqual(expected);

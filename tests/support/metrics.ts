@@ -115,6 +115,8 @@ export function idleMetrics(): Metrics {
     nodes: none,
     places: none,
     handshakes: none,
+    readsRunning: none,
+    readsWaiting: none,
     untakenAnswers: none,
     untakenBytes: none,
   });

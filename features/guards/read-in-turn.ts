@@ -1,0 +1,23 @@
+import { once } from 'node:events';
+import type { Request, RequestHandler, Response } from 'express';
+import type { ReadTurns } from '../../services/read-turns';
+import { callerOf } from '../request';
+
+/**
+ * Builds the last handler of a route that reads much: a caller's reads take turns, and a turn is over when its answer was
+ * taken. Answers 429 `rate_limited` when too many wait.
+ */
+export function createReadInTurn(turns: ReadTurns) {
+  return (read: (request: Request, response: Response) => unknown): RequestHandler =>
+    async (request, response) => {
+      const turn = turns.enter(callerOf(request).userId);
+      response.once('close', () => turn.giveUp());
+      try {
+        if (!(await turn.begun)) return;
+        await read(request, response);
+        if (!response.closed) await once(response, 'close');
+      } finally {
+        turn.end();
+      }
+    };
+}
