@@ -215,6 +215,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     delivery,
     clock,
     maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
+    maxInvitedTopicsPerUser: config.MAX_INVITED_TOPICS_PER_USER,
     audit,
     rights,
     follow: (userId, topic, start, invitation) => sessions.follow(userId, topic, start, invitation),

@@ -28,6 +28,7 @@ export interface TopicParts {
   readonly delivery: Delivery;
   readonly clock: Clock;
   readonly maxTopicsPerUser: number;
+  readonly maxInvitedTopicsPerUser: number;
   readonly audit: Pick<Audit, 'carryOut'>;
   readonly rights: Pick<Rights, 'assertMayCreateTopics'>;
   /** Lets the user's connections follow a topic from `start` on, and tells them who has added the user. */
@@ -67,7 +68,7 @@ const INVITED_AT_ONCE = 20;
 export type TopicOperations = ReturnType<typeof createTopicOperations>;
 
 export function createTopicOperations(parts: TopicParts) {
-  const { store, clock, maxTopicsPerUser } = parts;
+  const { store, clock, maxTopicsPerUser, maxInvitedTopicsPerUser } = parts;
 
   /**
    * Creates a topic; the caller owns it and is its first member.
@@ -138,7 +139,7 @@ export function createTopicOperations(parts: TopicParts) {
     return enter(await visible(caller, name), caller.userId);
   }
 
-  /** Makes somebody else a member. @throws AppError `not_a_member` when the caller is none. */
+  /** Makes somebody else a member. @throws AppError `not_a_member` when the caller is none, `invitee_full`. */
   async function invite(caller: Caller, input: unknown): Promise<JoinedAnswer> {
     const { name, userId } = parseInput(inviteSchema, input);
     const topic = await visible(caller, name);
@@ -171,8 +172,13 @@ export function createTopicOperations(parts: TopicParts) {
 
   /** @param by who has added the user; absent: the user did. */
   async function enter({ name, isPrivate }: Topic, userId: string, by?: string): Promise<JoinedAnswer> {
-    const joined = await store.addMember(name, { userId, joinedAt: toIsoTime(clock.now()) }, maxTopicsPerUser);
-    admit(userId, name, joined, by === undefined ? undefined : { isPrivate, by });
+    const member = { userId, joinedAt: toIsoTime(clock.now()) };
+    if (by === undefined) admit(userId, name, await store.addMember(name, member, maxTopicsPerUser));
+    else {
+      const invited = await store.addMember(name, { ...member, isInvited: true }, maxInvitedTopicsPerUser);
+      if (invited.outcome === 'too_many') throw inviteeFull(maxInvitedTopicsPerUser);
+      admit(userId, name, invited, { isPrivate, by });
+    }
     return { name, userId };
   }
 
@@ -181,7 +187,7 @@ export function createTopicOperations(parts: TopicParts) {
     if (joined.outcome === 'too_many') {
       throw new AppError(
         'too_many_topics',
-        `The user is in as many topics as MAX_TOPICS_PER_USER allows: ${maxTopicsPerUser}.`,
+        `The user has created and joined as many topics as MAX_TOPICS_PER_USER allows: ${maxTopicsPerUser}.`,
       );
     }
     if (joined.outcome === 'joined') parts.follow(userId, name, joined.start, invitation);
@@ -308,6 +314,13 @@ function assertOwner(caller: Caller, topic: Topic): void {
 
 function noTopic(): AppError {
   return refuseField('not_found', 'name', 'there is no such topic');
+}
+
+function inviteeFull(maxTopics: number): AppError {
+  return new AppError(
+    'invitee_full',
+    `Others have added the user to as many topics as MAX_INVITED_TOPICS_PER_USER allows: ${maxTopics}.`,
+  );
 }
 
 function ambiguousName(name: string): AppError {

@@ -543,6 +543,18 @@ const requests: Row[] = [
     },
     ...{ told: { code: 'too_many_topics' }, moves: refusal('too_many_topics') },
   },
+  {
+    ...{ limit: 'topics to which others add one user', env: { MAX_INVITED_TOPICS_PER_USER: '2' } },
+    upTo: async ({ service }) => {
+      const token = service.token('anna');
+      const post = (path: string, body: object) => ask(service, token, { method: 'POST', path, body: json(body) });
+      const add = (name: string) => post(`/topics/${name}/members`, { userId: 'ben' });
+      for (const name of ['one', 'two', 'three']) expect(await post('/topics', { name })).toEqual(LET_IN);
+      for (const name of ['one', 'two']) expect(await add(name)).toEqual(LET_IN);
+      return () => add('three');
+    },
+    ...{ told: { code: 'invitee_full' }, moves: refusal('invitee_full') },
+  },
 ];
 
 const ROWS: Row[] = [...handshakes, ...connections, ...frames, ...requests];

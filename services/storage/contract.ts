@@ -264,6 +264,12 @@ export interface Member {
   readonly joinedAt: string;
 }
 
+/** Who is to be a member. */
+export interface Joining extends Member {
+  /** Has somebody else added the user? Such memberships are counted by themselves. */
+  readonly isInvited?: boolean;
+}
+
 export interface Membership {
   readonly topic: string;
   /** ISO 8601 UTC. */
@@ -319,8 +325,11 @@ export interface TopicStore {
    */
   deleteTopic(name: string): Promise<number | undefined>;
 
-  /** Makes a user a member: on every device of the user the topic begins at its head. */
-  addMember(name: string, member: Member, maxTopics: number): Promise<Joined>;
+  /**
+   * Makes a user a member: on every device of the user the topic begins at its head. `maxTopics`: how many topics the
+   * user may have been added to by others, or else have created and joined.
+   */
+  addMember(name: string, member: Joining, maxTopics: number): Promise<Joined>;
 
   /** Ends a membership; the cursors and the states of the user go with it. @returns false for who was none. */
   removeMember(name: string, userId: string): Promise<boolean>;

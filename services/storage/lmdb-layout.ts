@@ -51,8 +51,8 @@ export interface TopicState {
 /** When a user joined; with a number, the generation of the topic unless that is 0. */
 export type MemberRow = string | readonly [joinedAt: string, generation: number];
 
-/** `seq` at which a user joined; the second number as in MemberRow. */
-export type MembershipRow = number | readonly [start: number, generation: number];
+/** `seq` at which a user joined; the second number as in MemberRow; a third where somebody else has added the user. */
+export type MembershipRow = number | readonly [start: number, generation: number, isInvited?: 1];
 
 /** What is kept of a device beside its cursors. A device that is forgotten keeps its row, to be told when it comes back. */
 export interface DeviceRow {

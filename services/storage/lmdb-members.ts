@@ -1,5 +1,5 @@
 /** Named topics and their members. */
-import type { Joined, Member, NamePage, Topic, TopicsPage, VisibleTopic } from './contract';
+import type { Joined, Joining, NamePage, Topic, TopicsPage, VisibleTopic } from './contract';
 import type { Devices } from './lmdb-devices';
 import { assertFitsKey, type Trees } from './lmdb-layout';
 import type { Log } from './lmdb-log';
@@ -26,7 +26,7 @@ export class Members {
   create(topic: Topic, maxTopics: number): Joined | { readonly outcome: 'taken' } {
     const { named } = this.trees;
     if (named.doesExist(topic.name)) return { outcome: 'taken' };
-    if (this.parts.memberships.isFull(topic.owner, maxTopics)) return { outcome: 'too_many' };
+    if (this.parts.memberships.isFull(topic.owner, maxTopics, {})) return { outcome: 'too_many' };
     assertFitsKey(topic.name, topic.owner);
     named.put(topic.name, topic);
     this.parts.log.hide(topic.name);
@@ -62,17 +62,17 @@ export class Members {
     return true;
   }
 
-  add(name: string, member: Member, maxTopics: number): Joined {
+  add(name: string, member: Joining, maxTopics: number): Joined {
     const { memberships } = this.parts;
     if (!this.trees.named.doesExist(name)) return { outcome: 'no_topic' };
     if (memberships.isMember(name, member.userId)) return { outcome: 'member' };
-    if (memberships.isFull(member.userId, maxTopics)) return { outcome: 'too_many' };
+    if (memberships.isFull(member.userId, maxTopics, member)) return { outcome: 'too_many' };
     assertFitsKey(name, member.userId);
     return this.#join(name, member);
   }
 
   /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
-  #join(name: string, member: Member): Joined {
+  #join(name: string, member: Joining): Joined {
     const start = this.parts.log.state(name).head;
     this.parts.memberships.put(name, member, start);
     return { outcome: 'joined', start };

@@ -2,7 +2,7 @@
  * Who is in which named topic, as rows. A topic that is deleted takes its memberships with it at once, though their
  * rows are removed later: a row counts only in the generation of the topic in which it was written.
  */
-import type { Member, Membership, MembershipsPage, MembersPage, NamePage } from './contract';
+import type { Joining, Member, Membership, MembershipsPage, MembersPage, NamePage } from './contract';
 import { type MemberRow, type MembershipRow, startingWith, type Trees } from './lmdb-layout';
 
 /** Rows that one page looks at: those of deleted topics show nothing. */
@@ -33,19 +33,27 @@ export class Memberships {
     }
   }
 
-  /** Is the user in so many topics? Rows of deleted ones are looked at only when they would make the difference. */
-  isFull(userId: string, maxTopics: number): boolean {
-    const range = { ...startingWith<[string, string]>(userId), limit: maxTopics };
-    if (this.trees.memberships.getKeysCount(range) < maxTopics) return false;
+  /**
+   * Is the user in so many topics, of those that others have added the user to, or of the others? Rows are looked at
+   * one by one only when they would make the difference.
+   */
+  isFull(userId: string, maxTopics: number, { isInvited = false }: Pick<Joining, 'isInvited'>): boolean {
+    const range = startingWith<[string, string]>(userId);
+    if (this.trees.memberships.getKeysCount({ ...range, limit: maxTopics }) < maxTopics) return false;
     let count = 0;
-    for (const _membership of this.startsOf(userId)) if (++count >= maxTopics) return true;
+    for (const { key, value } of this.trees.memberships.getRange(range)) {
+      if (isInvitedIn(value) !== isInvited || generationIn(value) !== this.generationOf(key[1])) continue;
+      count += 1;
+      if (count >= maxTopics) return true;
+    }
     return maxTopics === 0;
   }
 
-  put(topic: string, { userId, joinedAt }: Member, start: number): void {
+  put(topic: string, { userId, joinedAt, isInvited = false }: Joining, start: number): void {
     const generation = this.generationOf(topic);
+    const own: MembershipRow = generation === 0 ? start : [start, generation];
     this.trees.members.put([topic, userId], generation === 0 ? joinedAt : [joinedAt, generation]);
-    this.trees.memberships.put([userId, topic], generation === 0 ? start : [start, generation]);
+    this.trees.memberships.put([userId, topic], isInvited ? [start, generation, 1] : own);
   }
 
   remove(topic: string, userId: string): void {
@@ -96,6 +104,10 @@ export function generationIn(row: MemberRow | MembershipRow): number {
 
 function joinedIn(row: MemberRow): string {
   return typeof row === 'string' ? row : row[0];
+}
+
+function isInvitedIn(row: MembershipRow): boolean {
+  return typeof row === 'object' && row[2] === 1;
 }
 
 export function startIn(row: MembershipRow): number {

@@ -27,9 +27,9 @@ import {
   type InboxPage,
   type InboxQuery,
   type Joined,
+  type Joining,
   type KeptAnswer,
   type MayBeSent,
-  type Member,
   type MembershipsPage,
   type MembersPage,
   type NamePage,
@@ -296,7 +296,7 @@ class LmdbStore implements Store {
     while (await this.#write(() => this.#removals.advance(key, this.#tallies.get(key[1]))));
   }
 
-  addMember(name: string, member: Member, maxTopics: number): Promise<Joined> {
+  addMember(name: string, member: Joining, maxTopics: number): Promise<Joined> {
     return this.#write(() => this.#members.add(name, member, maxTopics));
   }
 

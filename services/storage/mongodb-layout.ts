@@ -160,6 +160,8 @@ export interface MemberDoc {
   readonly nonce: ObjectId;
   /** Of the topic that was joined. 0 when missing. */
   readonly generation?: number;
+  /** Somebody else has added the user. */
+  readonly isInvited?: true;
 }
 
 export function generationOf(doc: { readonly generation?: number } | undefined): number {

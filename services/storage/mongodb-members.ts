@@ -3,7 +3,7 @@
  * between nodes a membership is looked at again after it was written, and taken back where it should not be.
  */
 import { ObjectId } from 'mongodb';
-import type { Joined, Member, NamePage, Topic, TopicsPage } from './contract';
+import type { Joined, Joining, NamePage, Topic, TopicsPage } from './contract';
 import type { Devices } from './mongodb-devices';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './mongodb-errors';
 import {
@@ -19,7 +19,7 @@ import {
 } from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import type { Marks } from './mongodb-marks';
-import type { Memberships } from './mongodb-memberships';
+import { isOfKind, type Memberships } from './mongodb-memberships';
 import type { Sweeps } from './mongodb-sweeps';
 import type { Turns } from './mongodb-turns';
 
@@ -65,7 +65,7 @@ export class Members {
     // A node that died after it had made the topic has left it without its first member.
     const isOwn = earlier?.isUnfinished === true && earlier.owner === fields.owner;
     if (earlier !== undefined) return isOwn ? this.#finish(earlier, maxTopics) : { outcome: 'taken' };
-    if ((await this.parts.memberships.count(fields.owner)) >= maxTopics) return { outcome: 'too_many' };
+    if ((await this.parts.memberships.count(fields.owner, {})) >= maxTopics) return { outcome: 'too_many' };
     await this.parts.sweeps.hideUpTo(name, head);
     const doc = { _id: name, ...fields, nonce: new ObjectId(), isUnfinished: true, generation };
     await ignoringDuplicates(this.collections.topics.insertOne(doc));
@@ -169,31 +169,33 @@ export class Members {
     return true;
   }
 
-  add(name: string, member: Member, maxTopics: number): Promise<Joined> {
+  add(name: string, member: Joining, maxTopics: number): Promise<Joined> {
     return this.parts.turns.take(`user ${member.userId}`, () => this.#add(name, member, maxTopics));
   }
 
-  async #add(name: string, member: Member, maxTopics: number): Promise<Joined> {
+  async #add(name: string, member: Joining, maxTopics: number): Promise<Joined> {
     assertFitsKey(name, member.userId);
     const { userId } = member;
     const [topic, docs] = await Promise.all([this.#living(name), this.parts.memberships.ofUser(userId)]);
     if (topic === undefined) return { outcome: 'no_topic' };
     if (docs.some((doc) => doc.topic === name)) return { outcome: 'member' };
-    if (docs.length >= maxTopics) return { outcome: 'too_many' };
+    if (docs.filter((doc) => isOfKind(doc, member)).length >= maxTopics) return { outcome: 'too_many' };
     return this.#join(topic, member, maxTopics);
   }
 
   /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
-  async #join(made: TopicDoc, { userId, joinedAt }: Member, maxTopics: number): Promise<Joined> {
+  async #join(made: TopicDoc, member: Joining, maxTopics: number): Promise<Joined> {
+    const { userId, joinedAt, isInvited = false } = member;
     const { _id: topic } = made;
     const generation = generationOf(made);
     const { head: start } = await this.parts.log.state(topic);
     const fields = { topic, userId, start, joinedAt, ...(generation === 0 ? {} : { generation }) };
-    const doc = { _id: keyOf(topic, userId), ...fields, nonce: new ObjectId() };
+    const kind = isInvited ? { isInvited: true as const } : {};
+    const doc = { _id: keyOf(topic, userId), ...fields, ...kind, nonce: new ObjectId() };
     if (!(await this.#insert(doc))) return { outcome: 'member' };
     const [isStillThere, count] = await Promise.all([
       this.#isLiving(topic, made.nonce),
-      this.parts.memberships.count(userId),
+      this.parts.memberships.count(userId, member),
     ]);
     if (!isStillThere || count > maxTopics) {
       await this.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });

@@ -2,7 +2,7 @@
  * Who is in which named topic, as documents. A topic that is deleted takes its memberships with it at once, though
  * their documents are removed later: one counts only in the generation of the topic in which it was written.
  */
-import type { MembershipsPage, MembersPage, NamePage } from './contract';
+import type { Joining, MembershipsPage, MembersPage, NamePage } from './contract';
 import { type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './mongodb-layout';
 import type { Log } from './mongodb-log';
 
@@ -43,8 +43,9 @@ export class Memberships {
     return this.collections.members.find({ userId }).sort({ _id: 1 }).toArray();
   }
 
-  async count(userId: string): Promise<number> {
-    return (await this.ofUser(userId)).length;
+  /** How many there are to which others have added the user, or of the others. */
+  async count(userId: string, kind: Pick<Joining, 'isInvited'>): Promise<number> {
+    return (await this.ofUser(userId)).filter((doc) => isOfKind(doc, kind)).length;
   }
 
   async #living(docs: readonly MemberDoc[]): Promise<MemberDoc[]> {
@@ -75,4 +76,8 @@ export class Memberships {
     const memberships = (await this.#living(page)).map(({ topic, joinedAt }) => ({ topic, joinedAt }));
     return { memberships, next: docs.length > size ? page.at(-1)?.topic : undefined };
   }
+}
+
+export function isOfKind(doc: MemberDoc, { isInvited = false }: Pick<Joining, 'isInvited'>): boolean {
+  return (doc.isInvited ?? false) === isInvited;
 }

@@ -25,9 +25,9 @@ import {
   type InboxPage,
   type InboxQuery,
   type Joined,
+  type Joining,
   type KeptAnswer,
   type MayBeSent,
-  type Member,
   type MembershipsPage,
   type MembersPage,
   type NamePage,
@@ -259,7 +259,7 @@ class MongoStore implements SharedStore {
     return this.#sweep(() => this.#turns.take('removals', () => this.#removals.advance()));
   }
 
-  addMember(name: string, member: Member, maxTopics: number): Promise<Joined> {
+  addMember(name: string, member: Joining, maxTopics: number): Promise<Joined> {
     return this.#call(() => this.#members.add(name, member, maxTopics));
   }
 

@@ -39,6 +39,7 @@ const userIdsOf = async (store: Store, name: string) => (await membersOf(store, 
 export function describeTopicContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`topics in the store, on ${name}:`, () => {
     const { open } = setStage(makeHarness);
+    describeInvitations(open);
     describeLengths(open);
     describeReuse(open);
     describeModel(open);
@@ -46,6 +47,34 @@ export function describeTopicContract(name: string, makeHarness: () => StoreHarn
 }
 
 type Open = () => Promise<Store>;
+
+function describeInvitations(open: Open): void {
+  describe('memberships', () => {
+    it('counts memberships that others have made by themselves, also of deleted topics and those that were left', async () => {
+      const store = await open();
+      const invited = { ...member('ben'), isInvited: true };
+      for (let n = 1; n < 7; n += 1) await store.createTopic(topicOf(`topic-${n}`, { owner: `owner ${n}` }), PLENTY);
+      for (const n of [1, 2]) {
+        expect(await store.addMember(`topic-${n}`, invited, 2)).toMatchObject({ outcome: 'joined' });
+      }
+      expect(await store.addMember('topic-3', invited, 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.addMember('topic-1', invited, 2)).toEqual({ outcome: 'member' });
+      for (const n of [4, 5]) {
+        expect(await store.addMember(`topic-${n}`, member('ben'), 2)).toMatchObject({ outcome: 'joined' });
+      }
+      expect(await store.addMember('topic-6', member('ben'), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.createTopic(topicOf('own', { owner: 'ben' }), 2)).toEqual({ outcome: 'too_many' });
+      await store.deleteTopic('topic-1');
+      await store.createTopic(topicOf('topic-1', { owner: 'owner 1' }), PLENTY);
+      expect(await store.addMember('topic-6', member('ben'), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.addMember('topic-3', invited, 2)).toMatchObject({ outcome: 'joined' });
+      expect(await store.addMember('topic-1', invited, 2)).toEqual({ outcome: 'too_many' });
+      await store.removeMember('topic-4', 'ben');
+      expect(await store.addMember('topic-1', invited, 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.addMember('topic-4', member('ben'), 2)).toMatchObject({ outcome: 'joined' });
+    });
+  });
+}
 
 /** Engines encode short and long keys differently: where one form ends is no matter of the contract. */
 const LENGTHS = [1, 15, 16, 31, 32, 61, 62, 63, 64, 127, 128];

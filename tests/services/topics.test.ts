@@ -131,15 +131,19 @@ describe('the events', () => {
     expect(await anna.call('history', { topic: 'news' })).toEqual({ ok: true, topic: 'news', messages: [] });
   });
 
-  it('MAX_TOPICS_PER_USER holds for all of them', async () => {
-    const service = await startService({ env: { MAX_TOPICS_PER_USER: '1' } });
+  it('MAX_TOPICS_PER_USER and MAX_INVITED_TOPICS_PER_USER hold for all of them', async () => {
+    const service = await startService({ env: { MAX_TOPICS_PER_USER: '1', MAX_INVITED_TOPICS_PER_USER: '1' } });
     const [anna, ben] = [await open(service, 'anna'), await open(service, 'ben')];
     await ok(anna, 'topic:create', { name: 'a' });
     await ok(ben, 'topic:create', { name: 'b' });
     expect(await refusal(anna, 'topic:create', { name: 'c' })).toMatchObject({ code: 'too_many_topics', status: 403 });
     expect(await refusal(anna, 'topic:join', { name: 'b' })).toMatchObject({ code: 'too_many_topics' });
-    expect(await refusal(anna, 'topic:invite', { name: 'a', userId: 'ben' })).toMatchObject({
-      code: 'too_many_topics',
+    await ok(anna, 'topic:invite', { name: 'a', userId: 'ben' });
+    const carl = await open(service, 'carl');
+    await ok(carl, 'topic:create', { name: 'c' });
+    expect(await refusal(carl, 'topic:invite', { name: 'c', userId: 'ben' })).toMatchObject({
+      code: 'invitee_full',
+      status: 403,
     });
     await ok(ben, 'topic:join', { name: 'b' });
   });

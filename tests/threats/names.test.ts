@@ -102,3 +102,44 @@ describe.each(TRANSPORTS)('over %s', (name, connect) => {
     }
   });
 });
+
+describe('the topics of a person', () => {
+  const env = { MAX_TOPICS_PER_USER: '3', MAX_INVITED_TOPICS_PER_USER: '2' };
+
+  it('fills the topics of a person: invitee_full, and one may still create and join', async () => {
+    const service = await startService({ env });
+    const [mallory, alice] = [as(service, 'mallory'), as(service, 'alice')];
+    for (const name of ['one', 'two', 'three']) await mallory.post('/topics').send({ name }).expect(201);
+    await as(service, 'shop').post('/topics').send({ name: 'shop' }).expect(201);
+    for (const name of ['one', 'two']) {
+      await mallory.post(`/topics/${name}/members`).send({ userId: 'alice' }).expect(200);
+    }
+    const { body } = await mallory.post('/topics/three/members').send({ userId: 'alice' }).expect(403);
+    expect(body.code).toBe('invitee_full');
+    // Whoever is a member already changes nothing.
+    await mallory.post('/topics/one/members').send({ userId: 'alice' }).expect(200);
+    const many = { userIds: ['alice', 'ben', 'mallory'] };
+    const { results } = (await mallory.post('/topics/three/members').send(many).expect(200)).body;
+    expect(results).toMatchObject([{ error: { code: 'invitee_full' } }, { userId: 'ben' }, { userId: 'mallory' }]);
+    for (const name of ['hers', 'more']) await alice.post('/topics').send({ name }).expect(201);
+    await alice.post('/topics/shop/members').expect(200);
+    expect((await alice.post('/topics').send({ name: 'fourth' }).expect(403)).body.code).toBe('too_many_topics');
+    expect((await alice.post('/topics/three/members').expect(403)).body.code).toBe('too_many_topics');
+    // Whoever leaves makes room for one of the kind.
+    await alice.delete('/topics/one/members/alice').expect(200);
+    expect((await alice.post('/topics/three/members').expect(403)).body.code).toBe('too_many_topics');
+    await mallory.post('/topics/three/members').send({ userId: 'alice' }).expect(200);
+  });
+
+  it.each(TRANSPORTS)('fills the topics of a person: invitee_full over %s', async (name, connect) => {
+    const service = await startService({ env });
+    for (const topic of ['one', 'two']) await trap(service, topic, ['alice']);
+    await trap(service, 'three', []);
+    const mallory = await connect(service, 'mallory');
+    const reply =
+      name === 'Socket.IO'
+        ? await mallory.call('topic:invite', { name: 'three', userId: 'alice' })
+        : await mallory.call('invite', { topic_name: 'three', username: 'alice' });
+    expect(reply).toMatchObject({ ok: false, error: { code: 'invitee_full', status: 403 } });
+  });
+});

@@ -27,6 +27,10 @@ describe('parseConfig', () => {
       MAX_CONNECTIONS_PER_ADDRESS: 10_000,
       TOO_MANY: 'refuse',
       MAX_TOPICS_PER_USER: 1_000,
+      MAX_INVITED_TOPICS_PER_USER: 1_000,
+      DIRECT_MESSAGES: true,
+      TOPIC_CREATION: true,
+      PRESENCE_PUBLIC: true,
       PING_INTERVAL_MS: 25_000,
       PING_TIMEOUT_MS: 20_000,
       JWT_REQUIRE_EXP: false,
@@ -151,6 +155,14 @@ describe('parseConfig', () => {
     expect(parseConfig({ STORE_URL: url })).toMatchObject({ store: { kind: 'mongodb', url }, redisUrl: undefined });
     const redisUrl = 'redis://localhost';
     expect(parseConfig({ STORE_URL: url, REDIS_URL: redisUrl }).redisUrl).toBe(redisUrl);
+  });
+
+  it('closes users off from each other in production, unless it is told not to', () => {
+    const production = { NODE_ENV: 'production', JWT_SECRET: SECRET };
+    const closed = { DIRECT_MESSAGES: false, TOPIC_CREATION: false, PRESENCE_PUBLIC: false };
+    expect(parseConfig(production)).toMatchObject(closed);
+    expect(parseConfig({ ...production, DIRECT_MESSAGES: 'true' })).toMatchObject({ ...closed, DIRECT_MESSAGES: true });
+    expect(parseConfig({ PRESENCE_PUBLIC: 'false' })).toMatchObject({ TOPIC_CREATION: true, PRESENCE_PUBLIC: false });
   });
 
   it('has no origin in production unless one is named', () => {
