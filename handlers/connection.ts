@@ -8,7 +8,7 @@ import type { Tokens } from '../services/tokens';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, refuseField } from '../utils/errors';
 import { holdsScope } from '../utils/jwt';
-import { type ClosingCode, toListedMessage } from '../utils/protocol';
+import type { ClosingCode } from '../utils/protocol';
 import {
   ackSchema,
   assertMessageSize,
@@ -19,6 +19,7 @@ import {
   refreshSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, isStateTopic, personalTopic } from '../utils/topic-names';
+import { type HistoryAnswer, readHistory } from './history';
 import type { Rights } from './rights';
 
 export interface ConnectionParts {
@@ -47,18 +48,13 @@ export function createConnectionOperations(parts: ConnectionParts) {
   }
 
   /** Messages of one's own topic, of everyone's and of topics one is in; with scope `admin` of any. */
-  async function history(
-    connection: Connection,
-    input: unknown,
-  ): Promise<{ topic: string; messages: readonly object[] }> {
-    const { topic, after, before, limit } = parseInput(historySchema, input);
+  async function history(connection: Connection, input: unknown): Promise<HistoryAnswer & { topic: string }> {
+    const { topic, ...query } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
     if (isStateTopic(topic)) throw noTopic();
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
     if (!mayRead) throw noTopic();
-    const { userId } = connection;
-    const messages = await store.history(topic, { after, before, limit, userId });
-    return { topic, messages: messages.map(toListedMessage) };
+    return { topic, ...(await readHistory(store, { topic, userId: connection.userId }, query)) };
   }
 
   /** An ancestor's echo: `{message}`. */

@@ -58,6 +58,8 @@ interface Change {
 }
 
 const MAX_RECEIPTS = 1_000;
+/** Messages of other senders of which it is asked whether the caller may read them: only the refusal differs. */
+const MAX_OTHERS = 100;
 const CURSOR_KIND = 'receipts';
 
 export function createMessageChangeOperations(parts: MessageChangeParts) {
@@ -119,14 +121,14 @@ export function createMessageChangeOperations(parts: MessageChangeParts) {
   /** The message that the caller means, who is its sender or may do everything. */
   async function resolve(caller: Caller, id: string, from: string | undefined): Promise<Message> {
     parseField('id', messageIdSchema, id);
-    const found = await store.find(id);
-    const ofSender = from === undefined ? found : found.filter((message) => message.from === from);
-    const own = ofSender.filter((message) => message.from === caller.userId);
+    const isOwn = from === undefined || from === caller.userId;
+    const own = isOwn ? await store.find(id, caller.userId) : [];
+    const ofSender = own.length > 0 ? own : await store.find(id, from);
     const candidates = own.length === 0 && holdsScope(caller, 'admin') ? ofSender : own;
     const [message] = candidates;
     if (candidates.length > 1) throw ambiguousId();
     if (message !== undefined) return message;
-    for (const other of ofSender) {
+    for (const other of ofSender.slice(0, MAX_OTHERS)) {
       if (await mayRead(caller, other)) throw new AppError('forbidden', 'Only the sender of the message may do this.');
     }
     throw noMessage();

@@ -6,7 +6,7 @@ import type { Joined, Member, Store, Topic } from '../services/storage/contract'
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError, refuseField } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
-import { type Invitation, toListedMessage } from '../utils/protocol';
+import type { Invitation } from '../utils/protocol';
 import {
   addMemberSchema,
   createTopicSchema,
@@ -20,6 +20,7 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { isNamedTopic } from '../utils/topic-names';
+import { type HistoryAnswer, readHistory } from './history';
 import { fitPage, type ListQuery, readPage } from './paging';
 import type { Rights } from './rights';
 
@@ -228,12 +229,11 @@ export function createTopicOperations(parts: TopicParts) {
   }
 
   /** What was said in a topic; for members. */
-  async function history(caller: Caller, name: string, query: unknown): Promise<{ messages: readonly object[] }> {
-    const { after, before, limit } = parseInput(historyQuerySchema, query);
+  async function history(caller: Caller, name: string, input: unknown): Promise<HistoryAnswer> {
+    const query = parseInput(historyQuerySchema, input);
     await visible(caller, name);
     if (!holdsScope(caller, 'admin')) await assertMember(caller, name);
-    const messages = await store.history(name, { after, before, limit, userId: caller.userId });
-    return { messages: messages.map(toListedMessage) };
+    return readHistory(store, { topic: name, userId: caller.userId }, query);
   }
 
   /**

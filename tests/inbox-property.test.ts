@@ -39,6 +39,8 @@ interface Item {
   isSeen: boolean;
   isRead: boolean;
   isArchived: boolean;
+  /** Said by the owner of the inbox: read, whatever is asked for. */
+  readonly isOwn: boolean;
 }
 
 /** What the server knows beside. */
@@ -46,13 +48,14 @@ interface ModelItem extends Item {
   readonly order: number;
   readonly expiresAt: number;
   readonly isExcluded: boolean;
+  readonly key: string | undefined;
 }
 
 /** The rules of design section 10. @returns whether anything is different now. */
 function applyState(item: Item, state: RequestedState): boolean {
   const before = [item.isSeen, item.isRead, item.isArchived].join();
   if (state === 'unread') {
-    item.isRead = false;
+    item.isRead = item.isOwn;
     item.isArchived = false;
   } else {
     item.isSeen = true;
@@ -98,7 +101,6 @@ class StandingClock extends ClockWithRealTimers {
 
 class Model {
   readonly items = new Map<string, ModelItem>();
-  readonly #collapse = new Map<string, string>();
   readonly #heads = new Map(TOPICS.map((topic) => [topic, 0]));
 
   head(topic: string): number {
@@ -110,13 +112,13 @@ class Model {
     return this.head(topic);
   }
 
-  /** Appends; `isOwn`: sent by the owner of the inbox. @returns the `seq` that it must have been given. */
-  append(message: Omit<ModelItem, 'seq' | 'isSeen' | 'isRead' | 'isArchived'>, isOwn: boolean, key?: string): number {
-    const earlier = this.items.get(this.#collapse.get(key ?? '') ?? '');
-    if (key !== undefined && earlier !== undefined && isUnread(earlier)) this.remove(earlier);
+  /** Appends. @returns the `seq` that it must have been given. */
+  append(message: Omit<ModelItem, 'seq' | 'isSeen' | 'isRead' | 'isArchived'>): number {
+    const { key, isOwn } = message;
+    const earlier = [...this.items.values()].filter((item) => key !== undefined && item.key === key && isUnread(item));
+    for (const item of earlier) this.remove(item);
     const seq = this.nextSeq(message.topic);
-    if (key !== undefined) this.#collapse.set(key, message.id);
-    this.items.set(message.id, { ...message, seq, isSeen: isOwn, isRead: false, isArchived: false });
+    this.items.set(message.id, { ...message, seq, isSeen: isOwn, isRead: isOwn, isArchived: false });
     return seq;
   }
 
@@ -238,7 +240,8 @@ class Device {
     if (event === 'message' || event === 'alert') {
       this.messageCount += 1;
       const known = this.items.get(id);
-      const fresh = { id, topic, seq, data, isSeen: from === OWNER, isRead: false, isArchived: false };
+      const isOwn = from === OWNER;
+      const fresh = { id, topic, seq, data, isSeen: isOwn, isRead: isOwn, isArchived: false, isOwn };
       if (known === undefined) this.items.set(id, fresh);
       else known.data = data;
     }
@@ -429,7 +432,7 @@ class Play {
     const { data, ttl, collapseKey, isExcluded, isOwn } = given;
     const order = this.clock.now();
     const expiresAt = ttl === undefined ? Number.POSITIVE_INFINITY : order + ttl * 1_000;
-    expect(seq).toBe(this.model.append({ id, topic, data, order, expiresAt, isExcluded }, isOwn, collapseKey));
+    expect(seq).toBe(this.model.append({ id, topic, data, order, expiresAt, isExcluded, isOwn, key: collapseKey }));
   }
 
   /** The owner says something, to a topic or as a note to herself. */
@@ -543,8 +546,8 @@ class Play {
     this.#waiting = this.#waiting.filter(({ sendAt }) => sendAt > now);
     const inOrder = due.toSorted((one, other) => one.sendAt - other.sendAt || (one.id < other.id ? -1 : 1));
     for (const { id, data } of inOrder) {
-      const message = { id, topic: PERSONAL, data, order: now, expiresAt: Number.POSITIVE_INFINITY, isExcluded: false };
-      this.model.append(message, false);
+      const message = { id, topic: PERSONAL, data, order: now, expiresAt: Number.POSITIVE_INFINITY };
+      this.model.append({ ...message, isExcluded: false, isOwn: false, key: undefined });
     }
     return due;
   }

@@ -250,12 +250,19 @@ export const typingSchema = z.object({ topic: anyTopicSchema, typing: z.boolean(
 export const echoMessageSchema = z.object({ message: dataSchema });
 export const echoContentSchema = z.object({ content: dataSchema });
 
+const MAX_CURSOR_LENGTH = 1_024;
+const cursorSchema = z
+  .string()
+  .max(MAX_CURSOR_LENGTH)
+  .regex(/^[\w-]+$/, 'must be a cursor that an earlier answer gave');
+
 export const ackSchema = z.object({ topic: anyTopicSchema, seq: z.int().min(0) });
 export const historySchema = z.object({
   topic: anyTopicSchema,
   after: z.int().min(0).optional(),
   before: z.int().min(1).optional(),
   limit: z.int().min(1).max(MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
+  cursor: cursorSchema.optional(),
 });
 
 const MAX_STATE_IDS = 1_000;
@@ -376,18 +383,11 @@ export const historyQuerySchema = z.object({
   after: queryInteger(0, Number.MAX_SAFE_INTEGER).optional(),
   before: queryInteger(1, Number.MAX_SAFE_INTEGER).optional(),
   limit: queryInteger(1, MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
+  cursor: cursorSchema.optional(),
 });
 
-const MAX_CURSOR_LENGTH = 1_024;
 const MAX_LIST_LIMIT = 1_000;
-const pageQuery = {
-  limit: queryInteger(1, MAX_LIST_LIMIT).optional(),
-  cursor: z
-    .string()
-    .max(MAX_CURSOR_LENGTH)
-    .regex(/^[\w-]+$/, 'must be a cursor that an earlier answer gave')
-    .optional(),
-};
+const pageQuery = { limit: queryInteger(1, MAX_LIST_LIMIT).optional(), cursor: cursorSchema.optional() };
 
 /** Query parameters of lists. */
 export const listQuerySchema = z.object(pageQuery);

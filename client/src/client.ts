@@ -13,7 +13,7 @@ import { Intake } from './intake.ts';
 import { Listeners } from './listeners.ts';
 import { Page } from './page.ts';
 import { Presence } from './presence.ts';
-import type { Authenticated, ListedMessage, Outgoing, SendAnswer } from './protocol.ts';
+import type { Authenticated, HistoryPage, ListedMessage, Outgoing, SendAnswer } from './protocol.ts';
 import { Rest } from './rest.ts';
 import { Seen } from './seen.ts';
 import { defaultStorage, memoryStorage, Shelf, type StorageAdapter } from './storage.ts';
@@ -38,6 +38,8 @@ export interface ClientOptions {
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
+/** What the service gives when no limit is asked for. */
+const HISTORY_LIMIT = 50;
 
 /**
  * Connects to the service at `url`, and stays connected until `close()`. Listeners that are added right away miss
@@ -262,9 +264,16 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     topic: string,
     range: { readonly after?: number; readonly before?: number; readonly limit?: number } = {},
   ): Promise<readonly ListedMessage[]> {
-    const payload = { topic, ...range };
-    const { messages } = await this.#calls.call<{ messages: ListedMessage[] }>('history', payload, { mayRepeat: true });
-    return messages;
+    const found: ListedMessage[] = [];
+    const { limit = HISTORY_LIMIT } = range;
+    let cursor: string | undefined;
+    do {
+      const payload = { topic, ...range, limit: limit - found.length, ...(cursor === undefined ? {} : { cursor }) };
+      const page = await this.#calls.call<HistoryPage>('history', payload, { mayRepeat: true });
+      found.splice(range.after === undefined ? 0 : found.length, 0, ...page.messages);
+      cursor = page.nextCursor;
+    } while (cursor !== undefined && found.length < limit);
+    return found;
   }
 
   /** Tells that one is typing, or not any more: in a topic, or to `@name`. Without a connection nobody hears it. */

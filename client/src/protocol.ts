@@ -259,6 +259,12 @@ export interface Topic {
   readonly isMember: boolean;
 }
 
+/** A page of a topic's history; `nextCursor` when it ended early. */
+export interface HistoryPage {
+  readonly messages: readonly ListedMessage[];
+  readonly nextCursor?: string;
+}
+
 export interface InboxItem<Data = unknown> extends ListedMessage<Data> {
   readonly state: MessageState;
 }

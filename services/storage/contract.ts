@@ -69,6 +69,13 @@ export interface HistoryOptions {
   readonly userId?: string | undefined;
 }
 
+export interface HistoryPage {
+  /** In the order of `seq`. */
+  readonly messages: readonly Message[];
+  /** Where to read on when the page ended early, as `after` or else as `before`. */
+  readonly next: number | undefined;
+}
+
 /** Where a message stands. */
 export interface Place {
   readonly topic: string;
@@ -96,16 +103,20 @@ export interface LogStore {
   read(topic: string, options: ReadOptions): Promise<Page>;
 
   /**
-   * Reads messages for a list: with `after` the oldest `limit` messages behind it, otherwise the newest `limit`
-   * (before `before`). The answer is in the order of `seq` either way. Entries about other messages are left out.
+   * Reads messages for a list: with `after` the oldest `limit` messages after it, otherwise the newest `limit`
+   * (before `before`). Entries about other messages are left out. A page ends early at MAX_PAGE_BYTES, or when much
+   * has been looked at: it may be short, and empty, without being the last one.
    */
-  history(topic: string, options: HistoryOptions): Promise<readonly Message[]>;
+  history(topic: string, options: HistoryOptions): Promise<HistoryPage>;
 
   /** Last `seq` of a topic; 0 for a topic without messages. */
   head(topic: string): Promise<number>;
 
-  /** The messages of this id, one for each sender who used it; without those that are gone. */
-  find(id: string): Promise<readonly Message[]>;
+  /**
+   * The messages of this id, one for each sender who used it, or of one sender; without those that are gone. Of ids that
+   * more than 1,000 senders have used not all are found, unless the sender is named.
+   */
+  find(id: string, from?: string): Promise<readonly Message[]>;
 
   /**
    * Gives a message other `data` at its place, and appends an entry `message:updated` that tells of it. The same
@@ -364,7 +375,7 @@ export interface InboxItem {
   readonly state: MessageState;
 }
 
-/** Behind which item a list goes on. */
+/** After which place a list goes on; there need not be an item. */
 export interface InboxPosition {
   readonly order: number;
   readonly topic: string;
@@ -390,17 +401,21 @@ export interface InboxPage {
 export interface InboxStore {
   /**
    * Newest first over all topics, within a topic in the order of `seq`. Going on at `next` neither loses nor repeats
-   * what was there before, whatever is appended meanwhile.
+   * what was there before, whatever is appended meanwhile. A page ends early as that of a history does.
    */
   inbox(userId: string, query: InboxQuery): Promise<InboxPage>;
 
-  /** Counts the inbox as it is now. One's own messages count as seen. */
+  /**
+   * Counts the inbox. One's own messages count as read. What changes while a large inbox is counted may be counted or
+   * not. The cost does not grow with what is gone.
+   */
   counts(userId: string): Promise<Counts>;
 
   /**
-   * Changes states, and appends one entry to the log of states when anything has changed: the state, and `ids`, or
-   * `topic` and `upTo`, or `all` and `cursors`: up to where, in the topics in which something has changed. `seen`
-   * never lowers a state; `unread` takes read and archived back, and leaves seen.
+   * Changes states, and appends an entry to the log of states when anything has changed: the state, and `ids`, or
+   * `topic` and `upTo`, or `all` and `cursors`: up to where, in the topics in which something has changed. A large
+   * selection may be changed in parts, each with an entry of its own. `seen` never lowers a state; `unread` takes read
+   * and archived back, and leaves seen; one's own messages stay read.
    */
   changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged>;
 }
@@ -693,6 +708,9 @@ export interface SharedStore extends Store {
 export function isShared(store: Store): store is SharedStore {
   return 'recentHeads' in store;
 }
+
+/** JSON of the messages of one page of a list; one message alone may have more. */
+export const MAX_PAGE_BYTES = 256 * 1024;
 
 /** How far back a further device of a user starts: so many unread messages of each topic. */
 export const FURTHER_DEVICE_MESSAGES = 100;

@@ -1,5 +1,6 @@
 /** Users and their devices: a row for each device, and one for each cursor. */
 import type { Clock } from '../../utils/clock';
+import { isSliceOver, nextSlice } from '../../utils/slices';
 import {
   BROADCAST_TOPIC,
   DEFAULT_DEVICE,
@@ -54,6 +55,11 @@ export interface DeviceParts {
   readonly clock: Clock;
 }
 
+interface EnterOptions {
+  readonly limit: DeviceLimit | undefined;
+  readonly further: ReadonlyMap<string, Position> | undefined;
+}
+
 export class Devices {
   constructor(
     private readonly trees: Trees,
@@ -88,21 +94,41 @@ export class Devices {
     return positions;
   }
 
-  enter(userId: string, device: string, limit: DeviceLimit | undefined): OpenedDevice {
+  /**
+   * @param options.further where a further device stands, looked up before.
+   * @returns `undefined` when that is missing: the user is known meanwhile.
+   */
+  enter(userId: string, device: string, { limit, further }: EnterOptions): OpenedDevice | undefined {
     const known = this.positionsOf(userId, device);
     if (known !== undefined) return known;
     assertFitsKey(userId, device, stateTopic(userId));
+    const isEntered = this.#isEntered(userId, device);
+    if (!isEntered && further === undefined && this.isKnown(userId)) return undefined;
     const wasForgotten = this.#wasForgotten(userId, device);
     this.#makeRoom(userId, device, limit);
-    if (this.#isEntered(userId, device)) {
+    if (isEntered) {
       this.list(userId, device);
       return new Opened(this.#cursorsOf(userId, device));
     }
-    const entered = this.trees.users.doesExist(userId) ? this.#furtherDevice(userId) : this.#firstDevice(userId);
+    const entered =
+      further !== undefined && this.isKnown(userId) ? this.#asNow(userId, further) : this.#firstDevice(userId);
     entered.set(stateTopic(userId), { seq: this.parts.log.state(stateTopic(userId)).head, unreadUpTo: 0 });
     for (const [topic, position] of entered) this.trees.cursors.put([userId, device, topic], rowOf(position));
     this.list(userId, device);
     return new Opened(entered, wasForgotten);
+  }
+
+  isKnown(userId: string): boolean {
+    return this.trees.users.doesExist(userId);
+  }
+
+  /** Memberships may have begun or ended since they were looked up. */
+  #asNow(userId: string, positions: ReadonlyMap<string, Position>): Map<string, Position> {
+    const starts = new Map(this.parts.memberships.startsOf(userId));
+    const now = new Map(positions);
+    for (const topic of positions.keys()) if (isOfMembers(topic) && !starts.has(topic)) now.delete(topic);
+    for (const [topic, seq] of starts) if (!now.has(topic)) now.set(topic, { seq, unreadUpTo: 0 });
+    return now;
   }
 
   #wasForgotten(userId: string, device: string): boolean {
@@ -185,20 +211,22 @@ export class Devices {
     return new Map(starts.map(([topic, seq]) => [topic, { seq, unreadUpTo: 0 }]));
   }
 
-  #furtherDevice(userId: string): Map<string, Position> {
+  /** Where a further device begins, in slices: what is appended meanwhile it gets, read or not. */
+  async furtherDevice(userId: string): Promise<ReadonlyMap<string, Position>> {
     const { inbox, log, memberships } = this.parts;
     const topics = [personalTopic(userId), BROADCAST_TOPIC, ...new Map(memberships.startsOf(userId)).keys()];
     const sections = new Map(inbox.sections(userId).map((section) => [section.topic, section]));
-    return new Map(
-      topics.map((topic) => {
-        const { head, erasedUpTo = 0 } = log.state(topic);
-        const section = sections.get(topic);
-        const oldest = section && inbox.lastUnread(userId, section, FURTHER_DEVICE_MESSAGES);
-        // Before the mark of an erasure, so that the device is told of it.
-        const start = Math.min(oldest ?? head + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
-        return [topic, { seq: start - 1, unreadUpTo: head }];
-      }),
-    );
+    const states = topics.map((topic) => ({ topic, ...log.state(topic) }));
+    const positions = new Map<string, Position>();
+    for (const { topic, head, erasedUpTo = 0 } of states) {
+      if (isSliceOver()) await nextSlice();
+      const section = sections.get(topic);
+      const oldest = section && (await inbox.lastUnread(userId, section, FURTHER_DEVICE_MESSAGES));
+      // Before the mark of an erasure, so that the device is told of it.
+      const start = Math.min(oldest ?? head + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
+      positions.set(topic, { seq: start - 1, unreadUpTo: head });
+    }
+    return positions;
   }
 
   saveCursors(saved: readonly Cursor[]): void {

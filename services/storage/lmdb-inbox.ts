@@ -1,18 +1,24 @@
 /** The inbox of a user, counted and listed from the logs and what the user has done with their messages. */
 import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
-import type { InboxItem, InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from './contract';
+import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from './contract';
+import { latestOrderAfter, mergePage, type Stream } from './inbox-merge';
 import type { Trees } from './lmdb-layout';
 import type { Log } from './lmdb-log';
 import type { Marks } from './lmdb-marks';
 import { Memberships } from './lmdb-memberships';
 import type { StoredMessage } from './lmdb-record';
-import type { Span } from './slot-row';
+import { partsOf } from './mongodb-turns';
+import { PageRoom } from './page-room';
+import { blockOf, blocksOf, type Span } from './slot-row';
 import {
   bulkTransition,
+  countPlaces,
   countUnread,
   EXCLUDED,
+  FLAGS,
   isUnread,
   listedPlaces,
   READ,
@@ -27,10 +33,45 @@ interface Section extends Span {
   readonly topic: string;
   /** Is something in it gone, or can it expire? */
   readonly isPatchy: boolean;
+  /** Nothing in it comes later in the order of lists. */
+  readonly order: number | undefined;
 }
 
-/** Messages that one page looks at: a rare type in a large inbox must not hold up others. */
-const MAX_LOOKED_AT = 2_000;
+/** Messages that one transaction changes the state of: it takes some milliseconds. */
+const PLACES_PER_PART = 32 * FLAGS.count;
+/** A row costs as much as so many messages in it. */
+const ROW_COST = 64;
+const IDS_PER_PART = 100;
+
+/** A place, or the beginning of a row of them. */
+interface Looked {
+  readonly seq: number;
+  readonly isListed: boolean;
+}
+
+/** One topic of a list. */
+interface TopicStream extends Stream<StoredMessage> {
+  readonly section: Section;
+  /** What is still to be looked at, newest first; made when it is the turn of the topic. */
+  places: Generator<Looked> | undefined;
+}
+
+/** Places of one topic whose state is to change, without those that have expired. */
+interface Change extends Span {
+  readonly topic: string;
+  readonly expired: ReadonlySet<number>;
+}
+
+/** What one transaction changes. */
+interface Part {
+  readonly changes: readonly Change[];
+  readonly transition: (flags: number) => number;
+  /** @param cursors up to where, in the topics in which something has changed. */
+  readonly told: (cursors: Readonly<Record<string, number>>) => object;
+}
+
+type Refused = Exclude<StateChanged, { outcome: 'changed' }>;
+type Write = <Result>(apply: () => Result) => Promise<Result>;
 
 export class Inbox {
   readonly #memberships: Memberships;
@@ -52,46 +93,35 @@ export class Inbox {
   }
 
   #section(topic: string, start: number): Section {
-    const { head, prunedUpTo, isPatchy = false } = this.parts.log.state(topic);
-    return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head, isPatchy };
+    const { head, prunedUpTo, isPatchy = false, order } = this.parts.log.state(topic);
+    return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head, isPatchy, order };
   }
 
-  counts(userId: string): Counts {
-    let unseen = 0;
-    let unread = 0;
+  /** A large inbox is counted in slices: what changes meanwhile is counted, or not. */
+  async counts(userId: string): Promise<Counts> {
+    const total = { unseen: 0, unread: 0 };
     for (const section of this.sections(userId)) {
-      const counts = this.#countSection(userId, section);
-      unseen += counts.unseen;
-      unread += counts.unread;
+      const expired = byBlock(await this.#expiredOf(section));
+      for (const [block, span] of this.parts.marks.flags.blocksOf(section)) {
+        if (isSliceOver()) await nextSlice();
+        const rows = this.#rowsOf(section, block, userId);
+        const all = countUnread(span, rows);
+        const over = countPlaces(span, rows, expired.get(block) ?? []);
+        total.unseen += all.unseen - over.unseen;
+        total.unread += all.unread - over.unread;
+      }
     }
-    return { unseen, unread };
-  }
-
-  #countSection(userId: string, section: Section): Counts {
-    const { marks } = this.parts;
-    const { topic } = section;
-    let unseen = 0;
-    let unread = 0;
-    for (const [block, span] of marks.flags.blocksOf(section)) {
-      const counts = countUnread(span, this.#rowsOf(section, block, userId));
-      unseen += counts.unseen;
-      unread += counts.unread;
-    }
-    for (const seq of this.#expiredOf(section)) {
-      const place = { topic, seq };
-      const flags = marks.get(place, userId);
-      if (seq < section.from || marks.isHole(place) || !isUnread(flags)) continue;
-      unread -= 1;
-      if ((flags & SEEN) === 0) unseen -= 1;
-    }
-    return { unseen, unread };
+    return total;
   }
 
   /** The last `count` unread places of a section, or fewer: from the oldest of them on. */
-  lastUnread(userId: string, section: Section, count: number): number | undefined {
+  async lastUnread(userId: string, section: Section, count: number): Promise<number | undefined> {
+    const expired = await this.#expiredOf(section);
     let oldest: number | undefined;
     let found = 0;
-    for (const seq of this.#places(userId, section, 'unread')) {
+    for (const { seq, isListed } of this.#places(userId, section, 'unread')) {
+      if (isSliceOver()) await nextSlice();
+      if (!isListed || expired.has(seq)) continue;
       oldest = seq;
       found += 1;
       if (found === count) break;
@@ -99,18 +129,17 @@ export class Inbox {
     return oldest;
   }
 
-  /** The places of a section that a list shows, newest first. */
-  *#places(userId: string, section: Section, state: InboxQuery['state']): Generator<number> {
-    const expired = this.#expiredOf(section);
-    for (const [block, span] of [...this.parts.marks.flags.blocksOf(section)].reverse()) {
-      for (const seq of listedPlaces(span, this.#rowsOf(section, block, userId), state)) {
-        if (!expired.has(seq)) yield seq;
-      }
+  /** The places of a section that a list shows, newest first, those that have expired among them. */
+  *#places(userId: string, section: Section, state: InboxQuery['state']): Generator<Looked> {
+    for (const [block, span] of blocksOf(FLAGS, section, { isForward: false })) {
+      yield { seq: span.upTo, isListed: false };
+      const rows = this.#rowsOf(section, block, userId);
+      for (const seq of listedPlaces(span, rows, state)) yield { seq, isListed: true };
     }
   }
 
-  #expiredOf({ topic, isPatchy }: Pick<Section, 'topic' | 'isPatchy'>): ReadonlySet<number> {
-    return new Set(isPatchy ? this.parts.log.expiredOf(topic) : []);
+  async #expiredOf({ topic, isPatchy }: Pick<Section, 'topic' | 'isPatchy'>): Promise<ReadonlySet<number>> {
+    return isPatchy ? this.parts.log.expiredOf(topic) : NONE;
   }
 
   /** What is known of one block. Most topics have nothing that is gone: nothing is looked up for it there. */
@@ -119,78 +148,164 @@ export class Inbox {
     return { flags: flags.row(topic, block, userId), holes: isPatchy ? holes.row(topic, block) : undefined };
   }
 
-  list(userId: string, query: InboxQuery): InboxPage {
+  async list(userId: string, query: InboxQuery): Promise<InboxPage> {
     const sections = this.sections(userId).filter(({ topic }) => query.topic === undefined || query.topic === topic);
-    const streams = sections.map((section) => this.#stream(userId, section, query));
-    const items: InboxItem[] = [];
-    let last: InboxPosition | undefined;
-    for (let looked = 0; looked < MAX_LOOKED_AT; looked += 1) {
-      const stream = newestOf(streams);
-      if (stream?.next === undefined) return { items, next: undefined };
-      if (items.length === query.limit) return { items, next: last };
-      const { message, order } = stream.next;
-      last = { order, topic: message.topic, seq: message.seq };
-      if (query.type === undefined || message.type === query.type) {
-        items.push({ message, state: stateOf(this.parts.marks.get(message, userId)) });
-      }
-      stream.advance();
-    }
-    return { items, next: last };
-  }
-
-  #stream(userId: string, section: Section, { state, after }: InboxQuery): Stream {
-    const upTo = after === undefined ? section.upTo : this.#placeBehind(section, after);
-    const places = this.#places(userId, { ...section, upTo }, state);
-    const take = (): StoredMessage | undefined => {
-      for (const seq of skippable(places)) {
-        const found = this.parts.log.visible(section.topic, seq);
-        if (found !== undefined) return found;
-      }
-      return undefined;
-    };
-    const stream: Stream = {
-      next: take(),
-      advance: () => {
-        stream.next = take();
+    const room = new PageRoom(query.limit);
+    return mergePage<StoredMessage, TopicStream>(
+      sections.map((section) => this.#stream(section, query.after)),
+      {
+        room,
+        atOnce: 1,
+        look: ([stream]) => this.#look(stream as TopicStream, userId, { query, room }),
+        toListed: ({ message, bytes }) => {
+          if (query.type !== undefined && message.type !== query.type) return undefined;
+          return { item: { message, state: stateOf(this.parts.marks.get(message, userId)) }, bytes };
+        },
       },
-    };
-    return stream;
+    );
   }
 
-  /** The greatest `seq` of a section that comes behind a position in the order of the list. */
-  #placeBehind(section: Section, { order, topic, seq }: InboxPosition): number {
-    if (section.topic === topic) return Math.min(section.upTo, seq - 1);
-    // Of messages of one moment those of the topic that sorts first are listed first.
-    const latest = section.topic > topic ? order : order - 1;
+  #stream(section: Section, after: InboxPosition | undefined): TopicStream {
+    const { topic, upTo } = section;
+    const newest = section.order ?? this.#orderUpTo(section, upTo) ?? 0;
+    const order = after === undefined ? newest : Math.min(newest, latestOrderAfter(after, topic));
+    return { section, place: { order, topic, seq: upTo }, item: undefined, isOver: false, places: undefined };
+  }
+
+  /** Finds what of a topic is listed next. */
+  async #look(
+    stream: TopicStream,
+    userId: string,
+    { query, room }: { readonly query: InboxQuery; readonly room: PageRoom },
+  ): Promise<void> {
+    const { section } = stream;
+    stream.places ??= this.#places(userId, { ...section, upTo: this.#placeAfter(section, query.after) }, query.state);
+    for (let next = stream.places.next(); !next.done; next = stream.places.next()) {
+      if (isSliceOver()) await nextSlice();
+      const { seq, isListed } = next.value;
+      if (room.isSpent) return this.#standAt(stream, seq);
+      room.look();
+      const found = isListed ? this.parts.log.visible(section.topic, seq) : undefined;
+      if (found === undefined) continue;
+      stream.item = found;
+      stream.place = { order: found.order, topic: section.topic, seq };
+      return;
+    }
+    stream.isOver = true;
+  }
+
+  /** Nobody has looked at a place yet, nor at what comes after it. */
+  #standAt(stream: TopicStream, seq: number): void {
+    const { section } = stream;
+    const order = this.#orderUpTo(section, seq);
+    if (order === undefined) stream.isOver = true;
+    else stream.place = { order, topic: section.topic, seq };
+  }
+
+  /** The greatest `seq` of a section that comes after a position in the order of the list. */
+  #placeAfter(section: Section, after: InboxPosition | undefined): number {
+    if (after === undefined) return section.upTo;
+    if (section.topic === after.topic) return Math.min(section.upTo, after.seq - 1);
+    const latest = latestOrderAfter(after, section.topic);
     let low = section.from - 1;
     let high = section.upTo;
     while (low < high) {
       const middle = Math.ceil((low + high) / 2);
-      if (this.#orderUpTo(section, middle) <= latest) low = middle;
+      if ((this.#orderUpTo(section, middle) ?? Number.NEGATIVE_INFINITY) <= latest) low = middle;
       else high = middle - 1;
     }
     return low;
   }
 
   /** The order of the last message at or before a place. */
-  #orderUpTo({ topic, from }: Section, seq: number): number {
+  #orderUpTo({ topic, from }: Section, seq: number): number | undefined {
     const start: [string, number] = [topic, seq];
     const end: [string, number] = [topic, from - 1];
     const [found] = this.trees.messages.getKeys({ start, end, reverse: true, limit: 1 });
-    return found === undefined ? Number.NEGATIVE_INFINITY : (this.parts.log.stored(...found)?.order ?? 0);
+    return found === undefined ? undefined : this.parts.log.stored(...found)?.order;
   }
 
-  changeStates(userId: string, selection: Selection, state: RequestedState): StateChanged {
+  /**
+   * What it is for is looked up first, in slices; then it is changed in parts, each with the entry that tells of it:
+   * whatever is stopped in between, who is told is told of what has happened.
+   */
+  async changeStates(
+    userId: string,
+    selection: Selection,
+    { state, write }: { readonly state: RequestedState; readonly write: Write },
+  ): Promise<StateChanged> {
+    const parts = await ('ids' in selection
+      ? this.#partsOfSome(userId, selection.ids, state)
+      : this.#partsOf(userId, selection, state));
+    if (!Array.isArray(parts)) return parts;
+    let changed = 0;
+    const entries: Message[] = [];
+    for (const part of parts) {
+      const outcome = await write(() => this.#changePart(userId, part));
+      changed += outcome.changed;
+      entries.push(...outcome.entries);
+    }
+    return { outcome: 'changed', changed, entries };
+  }
+
+  async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<Part[] | Refused> {
     const sections = this.sections(userId);
-    if ('ids' in selection) return this.#changeSome(userId, selection.ids, state);
-    if ('all' in selection) return this.#changeAll(userId, sections, state);
+    const places: { id: string; changes: Change[] }[] = [];
+    for (const [index, id] of ids.entries()) {
+      if (isSliceOver()) await nextSlice();
+      const found = (await this.parts.log.find(id)).filter((message) => isIn(sections, userId, message));
+      if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
+      const changes = found.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq, expired: NONE }));
+      places.push({ id, changes });
+    }
+    return Array.from(partsOf(places, IDS_PER_PART), (part) => ({
+      changes: part.flatMap(({ changes }) => changes),
+      transition: TRANSITIONS[state],
+      told: () => ({ ids: [...new Set(part.map(({ id }) => id))], state }),
+    }));
+  }
+
+  async #partsOf(
+    userId: string,
+    selection: Exclude<Selection, { ids: readonly string[] }>,
+    state: RequestedState,
+  ): Promise<Part[] | Refused> {
+    const transition = bulkTransition(state);
+    const sections = this.sections(userId);
+    if ('all' in selection) {
+      // A device that hears of it later must know what came afterwards.
+      const told = (cursors: object) => ({ all: true, cursors, state });
+      return (await this.#cut(sections)).map((changes) => ({ changes, transition, told }));
+    }
     const { topic } = selection;
     const { head } = this.parts.log.state(topic);
     if (!this.#isInInbox(userId, topic)) return { outcome: 'not_found', path: 'topic' };
     const upTo = selection.upTo ?? head;
     if (upTo > head) return { outcome: 'ahead', head };
-    const spans = sections.filter((section) => section.topic === topic).map((section) => ({ ...section, upTo }));
-    return this.#told(userId, this.#changeSpans(userId, spans, state).changed, { topic, upTo, state });
+    const meant = sections.filter((section) => section.topic === topic).map((section) => ({ ...section, upTo }));
+    return (await this.#cut(meant)).map((changes) => ({
+      changes,
+      transition,
+      told: () => ({ topic, upTo: changes.at(-1)?.upTo, state }),
+    }));
+  }
+
+  /** Sections in parts that one transaction changes, from the oldest place of each. */
+  async #cut(sections: readonly Section[]): Promise<Change[][]> {
+    const parts: Change[][] = [[]];
+    let room = PLACES_PER_PART;
+    for (const section of sections) {
+      const expired = await this.#expiredOf(section);
+      for (const [, { from, upTo }] of blocksOf({ ...FLAGS, count: PLACES_PER_PART }, section)) {
+        if (room < ROW_COST) {
+          parts.push([]);
+          room = PLACES_PER_PART;
+        }
+        parts.at(-1)?.push({ topic: section.topic, from, upTo, expired });
+        room -= upTo - from + 1 + ROW_COST;
+      }
+    }
+    return parts;
   }
 
   #isInInbox(userId: string, topic: string): boolean {
@@ -198,104 +313,68 @@ export class Inbox {
     return topic === personalTopic(userId) || this.#memberships.isMember(topic, userId);
   }
 
-  #changeSome(userId: string, ids: readonly string[], state: RequestedState): StateChanged {
-    const places: Message[] = [];
-    const sections = this.sections(userId);
-    for (const [index, id] of ids.entries()) {
-      const found = this.parts.log.find(id).filter((message) => isIn(sections, userId, message));
-      if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
-      places.push(...found);
-    }
+  #changePart(userId: string, { changes, transition, told }: Part): { changed: number; entries: Message[] } {
+    const cursors: Record<string, number> = Object.create(null) as Record<string, number>;
     let changed = 0;
-    for (const { topic, seq } of places) {
-      changed += this.#change(userId, topic, { from: seq, upTo: seq }, TRANSITIONS[state]);
+    for (const change of changes) {
+      // The membership may have ended since the part was made.
+      if (!this.#isInInbox(userId, change.topic)) continue;
+      const count = this.#change(userId, change, transition);
+      changed += count;
+      if (count > 0) cursors[change.topic] = change.upTo;
     }
-    return this.#told(userId, changed, { ids: [...new Set(ids)], state });
+    if (changed === 0) return { changed, entries: [] };
+    const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data: told(cursors), from: userId };
+    return { changed, entries: [this.parts.log.appendEntry(entry)] };
   }
 
-  #changeAll(userId: string, sections: readonly Section[], state: RequestedState): StateChanged {
-    const { changed, cursors } = this.#changeSpans(userId, sections, state);
-    // A device that hears of it later must know what came afterwards.
-    return this.#told(userId, changed, { all: true, cursors, state });
-  }
-
-  /** @returns how many have changed, and up to where in the topics concerned. */
-  #changeSpans(userId: string, spans: readonly Section[], state: RequestedState) {
-    const changes = spans.map(({ topic, ...span }) => ({
-      topic,
-      upTo: span.upTo,
-      changed: this.#change(userId, topic, span, bulkTransition(state)),
-    }));
-    const concerned = changes.filter(({ changed }) => changed > 0);
-    return {
-      changed: concerned.reduce((sum, { changed }) => sum + changed, 0),
-      cursors: Object.fromEntries(concerned.map(({ topic, upTo }) => [topic, upTo])),
-    };
-  }
-
-  #change(userId: string, topic: string, span: Span, change: (flags: number) => number): number {
-    const { marks, clock } = this.parts;
+  #change(userId: string, { topic, expired, ...span }: Change, transition: (flags: number) => number): number {
+    const { marks, clock, log } = this.parts;
     const seen = new Set<number>();
     const read = new Set<number>();
     const unread = new Set<number>();
+    const reopened = new Set<number>();
     const isHole = marks.holeReader(topic);
-    const expired = this.#expiredOf({ topic, isPatchy: true });
     let changed = 0;
     marks.flags.update(
       topic,
       span,
       (before, seq) => {
-        const after = before & EXCLUDED || isHole(seq) || expired.has(seq) ? before : change(before);
+        const after = before & EXCLUDED || isHole(seq) || expired.has(seq) ? before : transition(before);
         if (after === before) return before;
         changed += 1;
         if (after & SEEN & ~before) seen.add(seq);
         if (after & READ & ~before) read.add(seq);
         if (before & READ & ~after) unread.add(seq);
+        if (!isUnread(before) && isUnread(after)) reopened.add(seq);
         return after;
       },
       userId,
     );
+    if (reopened.size > 0) log.collapse.takeBack(topic, span, (seq) => reopened.has(seq));
     const at = clock.now();
     if (seen.size > 0) marks.stamp(topic, span, { userId, kind: 'seen', at }, (seq) => seen.has(seq));
     if (read.size > 0) marks.stamp(topic, span, { userId, kind: 'read', at }, (seq) => read.has(seq));
     if (unread.size > 0) marks.stamp(topic, span, { userId, kind: 'read', at: 0 }, (seq) => unread.has(seq));
     return changed;
   }
+}
 
-  #told(userId: string, changed: number, data: object): StateChanged {
-    if (changed === 0) return { outcome: 'changed', changed, entries: [] };
-    const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data, from: userId };
-    return { outcome: 'changed', changed, entries: [this.parts.log.appendEntry(entry)] };
+const NONE: ReadonlySet<number> = new Set();
+
+function byBlock(seqs: ReadonlySet<number>): ReadonlyMap<number, number[]> {
+  const blocks = new Map<number, number[]>();
+  for (const seq of seqs) {
+    const block = blockOf(FLAGS, seq);
+    const known = blocks.get(block);
+    if (known === undefined) blocks.set(block, [seq]);
+    else known.push(seq);
   }
+  return blocks;
 }
 
 /** Is this message in an inbox of these sections? */
 function isIn(sections: readonly Section[], userId: string, { topic, seq, exceptUserId }: Message): boolean {
   if (exceptUserId === userId) return false;
   return sections.some((section) => section.topic === topic && section.from <= seq);
-}
-
-/** One topic of a list, newest first. */
-interface Stream {
-  next: StoredMessage | undefined;
-  readonly advance: () => void;
-}
-
-function newestOf(streams: readonly Stream[]): Stream | undefined {
-  let newest: Stream | undefined;
-  for (const stream of streams) {
-    if (stream.next !== undefined && (newest?.next === undefined || comesFirst(stream.next, newest.next))) {
-      newest = stream;
-    }
-  }
-  return newest;
-}
-
-function comesFirst(one: StoredMessage, other: StoredMessage): boolean {
-  return one.order === other.order ? one.message.topic < other.message.topic : one.order > other.order;
-}
-
-/** Lets a loop stop in the middle without ending the generator. */
-function skippable<Value>(values: Generator<Value>): Iterable<Value> {
-  return { [Symbol.iterator]: () => ({ next: () => values.next() }) };
 }

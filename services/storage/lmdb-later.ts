@@ -5,6 +5,7 @@ import { isNamedTopic } from '../../utils/topic-names';
 import {
   ANSWER_LIFETIME_MS,
   type Claim,
+  type Draft,
   type DueSent,
   type IdempotencyKey,
   type KeptAnswer,
@@ -120,8 +121,17 @@ export class Later {
 
   #send({ draft, sendAt }: Scheduled, now: number): readonly Message[] {
     const sent = { ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) };
-    const appended = this.log.appendNew(sent);
-    return appended.outcome === 'stored' ? appended.entries : [];
+    return this.#appendWhole(sent);
+  }
+
+  #appendWhole(draft: Draft): Message[] {
+    const entries: Message[] = [];
+    for (;;) {
+      const appended = this.log.appendNew(draft);
+      if (appended.outcome !== 'stored' && appended.outcome !== 'partly') return entries;
+      entries.push(...appended.entries);
+      if (appended.outcome === 'stored') return entries;
+    }
   }
 
   *#due(range: object): Generator<ScheduledRow> {

@@ -7,6 +7,7 @@ export const DATABASES = [
   { name: 'topics', encoding: 'json' },
   { name: 'ids', encoding: 'json' },
   { name: 'collapse', encoding: 'json' },
+  { name: 'collapsing', encoding: 'json' },
   { name: 'expiring', encoding: 'json' },
   { name: 'due', encoding: 'json' },
   { name: 'holes', encoding: 'binary' },
@@ -94,6 +95,13 @@ export type DueKey = [kind: string, atMilliseconds: number, string, string | num
 /** Ids that clients make are theirs: one that the store has made never stands in their way. */
 export type IdKey = [id: string, from: string, maker: 'client' | 'store'];
 
+/** `open`: may be unread; `read`: was not, when the next one came. No name contains a control character. */
+export type CollapsingKey =
+  | [kind: 'open', topic: string, from: string, key: string, seq: number]
+  | [kind: 'read', topic: string, seq: number];
+/** Sender and key of what was read. */
+export type CollapsingRow = true | readonly [from: string, key: string];
+
 /** Rows of slots, see SlotRows: [topic, block] and then whose. */
 export type SlotKey = [topic: string, block: number, ...owner: string[]];
 
@@ -105,8 +113,10 @@ export interface Trees {
   readonly topics: Database<TopicState, string>;
   /** Where the message of this id and sender stands; the fingerprint of what was said where the client made the id. */
   readonly ids: Database<readonly [topic: string, seq: number, fingerprint: string], IdKey>;
-  /** `seq` of the newest message with this key. */
+  /** `seq` of the newest message with this key, whoever sent it, as the version before wrote it. */
   readonly collapse: Database<number, [topic: string, key: string]>;
+  /** What a later message may replace, and what had been read when one came. */
+  readonly collapsing: Database<CollapsingRow, CollapsingKey>;
   /** What of a topic expires when. */
   readonly expiring: Database<true, [topic: string, atMilliseconds: number, seq: number]>;
   readonly due: Database<true, DueKey>;

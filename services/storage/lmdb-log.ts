@@ -5,31 +5,53 @@
 import { type Clock, toIsoTime } from '../../utils/clock';
 import { newId } from '../../utils/ids';
 import type { Message, RemovalReason } from '../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../utils/slices';
 import { BROADCAST_TOPIC, ownerOfPersonalTopic, personalTopic } from '../../utils/topic-names';
-import type { Appended, Draft, Expired, HistoryOptions, Page, Place, Reader, ReadOptions } from './contract';
+import type {
+  Appended,
+  Draft,
+  Expired,
+  HistoryOptions,
+  HistoryPage,
+  Page,
+  Place,
+  Reader,
+  ReadOptions,
+} from './contract';
 import { fingerprintOf } from './fingerprint';
-import {
-  assertFitsKey,
-  type IdKey,
-  numberedFrom,
-  type RangeOf,
-  startingWith,
-  type TopicState,
-  type Trees,
-} from './lmdb-layout';
+import { Collapse } from './lmdb-collapse';
+import { assertFitsKey, type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './lmdb-layout';
 import type { Marks } from './lmdb-marks';
 import { Memberships } from './lmdb-memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './lmdb-record';
+import { PageRoom } from './page-room';
 import { Slice } from './slice';
-import type { Span } from './slot-row';
-import { EXCLUDED, isUnread, SEEN } from './states';
+import { emptySlots, type Span } from './slot-row';
+import { EXCLUDED, FLAGS, isUnread, OWN } from './states';
 
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 /** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
 const MAX_PLACES_PER_READ = 1_000;
+/** Messages that one range fetches: between two of them other work may have its turn. */
+const ROWS_PER_FETCH = 50;
+const KEYS_PER_FETCH = 500;
+/** Senders who have used one id: who looks for more of them names the sender. */
+const SENDERS_PER_ID = 1_000;
+
+export interface Partly {
+  readonly outcome: 'partly';
+  /** What has gone so far. */
+  readonly entries: readonly Message[];
+}
+
+interface Row {
+  readonly key: [topic: string, seq: number];
+  readonly value: string;
+}
 
 export class Log {
   readonly #memberships: Memberships;
+  readonly collapse: Collapse;
 
   constructor(
     private readonly trees: Trees,
@@ -37,6 +59,7 @@ export class Log {
     private readonly clock: Clock,
   ) {
     this.#memberships = new Memberships(trees);
+    this.collapse = new Collapse(trees);
   }
 
   state(topic: string): TopicState {
@@ -62,7 +85,8 @@ export class Log {
     return !isGone && (message.expiresAt === undefined || message.expiresAt > this.clock.now());
   }
 
-  append(draft: Draft): Appended {
+  /** With very many to replace it takes several transactions: `partly` says that it is to be asked for again. */
+  append(draft: Draft): Appended | Partly {
     assertFitsKey(draft.topic, draft.id, draft.from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
     const earlier = draft.isClientId ? this.#appendedBefore(draft) : undefined;
     return earlier ?? this.appendNew(draft);
@@ -84,18 +108,19 @@ export class Log {
   }
 
   /** Appends without asking whether the id was used. */
-  appendNew(draft: Draft): Appended {
+  appendNew(draft: Draft): Appended | Partly {
     const { isClientId, ...content } = draft;
-    const replaced = this.#replacedBy(draft);
-    const entries = replaced === undefined ? [] : [this.#remove(replaced, 'replaced', draft.from)];
+    const { replaced, isMore } = this.#replacedBy(draft);
+    const entries = replaced.map((one) => this.#remove(one, 'replaced', draft.from));
+    if (isMore) return { outcome: 'partly', entries };
     const message = this.#put(content);
-    const { topic, seq, id, from, collapseKey, exceptUserId } = message;
+    const { topic, seq, id, from, exceptUserId } = message;
     const fingerprint = isClientId ? fingerprintOf(draft) : '';
     this.trees.ids.put([id, from, isClientId ? 'client' : 'store'], [topic, seq, fingerprint]);
-    if (collapseKey !== undefined) this.trees.collapse.put([topic, collapseKey], seq);
+    this.collapse.add(message);
     this.#indexExpiry(message);
     if (exceptUserId !== undefined) this.marks.set(message, exceptUserId, EXCLUDED);
-    if (this.#isInInboxOf(from, topic)) this.marks.set(message, from, SEEN);
+    if (this.#isInInboxOf(from, topic)) this.marks.set(message, from, OWN);
     return { outcome: 'stored', message, entries: [...entries, message] };
   }
 
@@ -105,12 +130,19 @@ export class Log {
     return this.#memberships.isMember(topic, userId);
   }
 
-  #replacedBy({ topic, collapseKey }: Draft): Message | undefined {
+  #replacedBy(draft: Draft): { replaced: Message[]; isMore: boolean } {
+    const { topic, collapseKey } = draft;
     const owner = ownerOfPersonalTopic(topic);
-    if (collapseKey === undefined || owner === undefined) return undefined;
-    const seq = this.trees.collapse.get([topic, collapseKey]);
-    const message = seq === undefined ? undefined : this.message(topic, seq);
-    return message !== undefined && isUnread(this.marks.get(message, owner)) ? message : undefined;
+    if (collapseKey === undefined || owner === undefined) return { replaced: [], isMore: false };
+    const { seqs, isMore } = this.collapse.candidates(draft);
+    const replaced = seqs.flatMap((seq) => {
+      const message = this.message(topic, seq);
+      if (message === undefined) this.collapse.forget({ ...draft, seq });
+      else if (isUnread(this.marks.get(message, owner))) return [message];
+      else this.collapse.putAside(message);
+      return [];
+    });
+    return { replaced, isMore };
   }
 
   #put(content: Omit<Message, 'seq'>): Message {
@@ -141,9 +173,24 @@ export class Log {
     if (state.isPatchy !== true) this.trees.topics.put(topic, { ...state, isPatchy: true });
   }
 
-  find(id: string): Message[] {
-    const places = Array.from(this.trees.ids.getRange(startingWith<IdKey>(id)), ({ value }) => value);
-    return places.flatMap(([topic, seq]) => this.message(topic, seq) ?? []);
+  async find(id: string, from?: string): Promise<Message[]> {
+    const found: Message[] = [];
+    for (const [topic, seq] of from === undefined ? this.#placesOf(id) : this.#placesOfSender(id, from)) {
+      if (isSliceOver()) await nextSlice();
+      const message = this.message(topic, seq);
+      if (message !== undefined) found.push(message);
+    }
+    return found;
+  }
+
+  #placesOf(id: string): IdPlace[] {
+    const range = { ...startingWith<IdKey>(id), limit: SENDERS_PER_ID };
+    return Array.from(this.trees.ids.getRange(range), ({ value }) => value);
+  }
+
+  #placesOfSender(id: string, from: string): IdPlace[] {
+    const places = MAKERS.map((maker) => this.trees.ids.get([id, from, maker]));
+    return places.filter((place) => place !== undefined);
   }
 
   update({ topic, seq }: Place, data: unknown, by: string): readonly Message[] | undefined {
@@ -218,14 +265,13 @@ export class Log {
     return place?.[0] === topic && place[1] === seq;
   }
 
-  #forgetIndexes({ topic, seq, expiresAt, collapseKey }: Message): void {
+  #forgetIndexes(message: Message): void {
+    const { topic, seq, expiresAt } = message;
     if (expiresAt !== undefined) {
       this.trees.expiring.remove([topic, expiresAt, seq]);
       this.trees.due.remove(['expiry', expiresAt, topic, seq]);
     }
-    if (collapseKey !== undefined && this.trees.collapse.get([topic, collapseKey]) === seq) {
-      this.trees.collapse.remove([topic, collapseKey]);
-    }
+    this.collapse.forget(message);
   }
 
   expire(limit: number): { taken: number; expired: readonly Expired[] } {
@@ -255,32 +301,58 @@ export class Log {
   }
 
   /** What of a topic has expired and is still there. */
-  *expiredOf(topic: string): Generator<number> {
-    const range = numberedFrom<[string, number, number]>(topic, 0, this.clock.now());
-    for (const [, , seq] of this.trees.expiring.getKeys(range)) yield seq;
+  async expiredOf(topic: string): Promise<ReadonlySet<number>> {
+    const expired = new Set<number>();
+    const now = this.clock.now();
+    let keys: [topic: string, at: number, seq: number][];
+    let start: (typeof keys)[number] = [topic, 0, 0];
+    do {
+      if (isSliceOver()) await nextSlice();
+      const end = [topic, now + 1] as unknown as typeof start;
+      keys = Array.from(this.trees.expiring.getKeys({ start, end, limit: KEYS_PER_FETCH, exclusiveStart: true }));
+      for (const [, , seq] of keys) expired.add(seq);
+      start = keys.at(-1) ?? start;
+    } while (keys.length === KEYS_PER_FETCH);
+    return expired;
   }
 
-  read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY, reader }: ReadOptions): Page {
-    const { head, prunedUpTo, erasedUpTo = 0 } = this.state(topic);
+  /** What is appended meanwhile is left to the next page; what retention takes meanwhile is told with this one. */
+  async read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY, reader }: ReadOptions): Promise<Page> {
+    const { head, prunedUpTo } = this.state(topic);
     const messages: Message[] = [];
-    const first = Math.max(after, prunedUpTo) + 1;
-    const range = { ...numberedFrom<[string, number]>(topic, first, head), limit: MAX_PLACES_PER_READ };
+    let position = Math.max(after, prunedUpTo);
+    const end = (): Page => this.#pageOf(topic, { messages, position, head });
     let bytes = 0;
     let places = 0;
-    let position = Math.max(after, prunedUpTo);
-    for (const { key, value } of this.trees.messages.getRange(range)) {
-      places += 1;
-      const stored = parseMessage(key, value);
-      if (this.#isThere(stored) && this.#isFor(stored.message, reader)) {
-        bytes += Buffer.byteLength(value);
-        const isFull = messages.length === limit || (bytes > maxBytes && messages.length > 0);
-        if (isFull) return { messages, position, head, prunedUpTo, erasedUpTo };
-        messages.push(stored.message);
+    let rows: Row[];
+    do {
+      rows = this.#rows(topic, position + 1, head);
+      for (const { key, value } of rows) {
+        if (isSliceOver()) await nextSlice();
+        places += 1;
+        const stored = parseMessage(key, value);
+        if (this.#isThere(stored) && this.#isFor(stored.message, reader)) {
+          bytes += stored.bytes;
+          if (messages.length === limit || (bytes > maxBytes && messages.length > 0)) return end();
+          messages.push(stored.message);
+        }
+        position = stored.message.seq;
       }
-      position = stored.message.seq;
-    }
-    if (places < MAX_PLACES_PER_READ) position = head;
-    return { messages, position, head, prunedUpTo, erasedUpTo };
+    } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
+    if (rows.length < ROWS_PER_FETCH) position = head;
+    return end();
+  }
+
+  #rows(topic: string, from: number, upTo: number): Row[] {
+    return Array.from(
+      this.trees.messages.getRange({ ...numberedFrom<Row['key']>(topic, from, upTo), limit: ROWS_PER_FETCH }),
+    );
+  }
+
+  #pageOf(topic: string, { messages, position, head }: Pick<Page, 'messages' | 'position' | 'head'>): Page {
+    const { prunedUpTo, erasedUpTo = 0 } = this.state(topic);
+    const [reached, last] = [Math.max(position, prunedUpTo), Math.max(head, prunedUpTo)];
+    return { messages, position: reached, head: last, prunedUpTo, erasedUpTo };
   }
 
   #isFor(message: Message, reader: Reader | undefined): boolean {
@@ -290,24 +362,45 @@ export class Log {
     return message.ref === undefined && isUnread(this.marks.get(message, reader.userId));
   }
 
-  history(topic: string, { after, before, limit, userId }: HistoryOptions): readonly Message[] {
-    const { head, prunedUpTo } = this.state(topic);
-    const first = Math.max(after ?? 0, prunedUpTo) + 1;
-    const last = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
-    if (first > last) return [];
+  async history(topic: string, { after, before, limit, userId }: HistoryOptions): Promise<HistoryPage> {
+    const { head, prunedUpTo, isPatchy = false } = this.state(topic);
     const isForward = after !== undefined;
-    const range: RangeOf<[string, number]> & { reverse?: boolean } = isForward
-      ? { start: [topic, first], end: [topic, last + 1] }
-      : { start: [topic, last], end: [topic, first - 1], reverse: true };
+    const upTo = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
+    const span = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo };
+    const room = new PageRoom(limit);
     const found: Message[] = [];
-    for (const { key, value } of this.trees.messages.getRange(range)) {
-      const stored = parseMessage(key, value);
-      const { ref, exceptUserId } = stored.message;
-      const isForThem = exceptUserId === undefined || exceptUserId !== userId;
-      if (ref === undefined && isForThem && this.#isThere(stored)) found.push(stored.message);
-      if (found.length === limit) break;
+    const end = (here?: number): HistoryPage => ({
+      messages: isForward ? found : found.reverse(),
+      next: found.length === limit ? undefined : here,
+    });
+    for (const [holes, part] of this.marks.holeRows(topic, span, { isPatchy, isForward })) {
+      for (const seq of emptySlots(FLAGS, holes, { ...part, isForward })) {
+        if (isSliceOver()) await nextSlice();
+        const message = this.#listed(topic, seq, { userId, room });
+        if (message === 'full') return end(isForward ? seq - 1 : seq + 1);
+        if (message !== undefined) found.push(message);
+      }
+      room.look();
+      if (room.isSpent) return end(isForward ? part.upTo : part.from);
+      if (isSliceOver()) await nextSlice();
     }
-    return isForward ? found : found.reverse();
+    return end();
+  }
+
+  /** What a history shows of a place; `full` when the page has no room for it. */
+  #listed(
+    topic: string,
+    seq: number,
+    { userId, room }: { userId: string | undefined; room: PageRoom },
+  ): Message | 'full' | undefined {
+    if (room.isFull || room.isSpent) return 'full';
+    room.look();
+    const stored = this.stored(topic, seq);
+    if (stored === undefined || !this.#isThere(stored)) return undefined;
+    const { message, bytes } = stored;
+    const isExcluded = message.exceptUserId !== undefined && message.exceptUserId === userId;
+    if (message.ref !== undefined || isExcluded) return undefined;
+    return room.take(bytes) ? message : 'full';
   }
 
   /** What was said so far is out of sight from now on; the next sweep removes it. */
@@ -366,4 +459,5 @@ export class Log {
 
 const MAKERS = ['client', 'store'] as const;
 
+type IdPlace = readonly [topic: string, seq: number, fingerprint: string];
 type DueExpiry = [kind: string, at: number, topic: string, seq: number];

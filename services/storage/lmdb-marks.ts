@@ -4,7 +4,7 @@ import type { Trees } from './lmdb-layout';
 import { SlotRows } from './lmdb-slots';
 import type { Stamp } from './receipt-page';
 import type { Slice } from './slice';
-import type { Span } from './slot-row';
+import { blocksOf, type Span } from './slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from './states';
 
 export class Marks {
@@ -44,6 +44,17 @@ export class Marks {
       fetched = block;
       return this.holes.read(row, seq) === 1;
     };
+  }
+
+  /** The rows of holes of a span, with their parts of it; in order, or from the end. */
+  *holeRows(
+    topic: string,
+    span: Span,
+    options: { isPatchy: boolean; isForward: boolean },
+  ): Generator<[row: Buffer | undefined, part: Span]> {
+    for (const [block, part] of blocksOf(FLAGS, span, options)) {
+      yield [options.isPatchy ? this.holes.row(topic, block) : undefined, part];
+    }
   }
 
   /** Sets the time of something for the places of a span that `isMeant`; 0 takes it back. */

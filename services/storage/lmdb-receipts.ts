@@ -1,5 +1,6 @@
 /** Who got a message and what they did with it: one walk over the stamps of its place. */
 import type { Message } from '../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../utils/slices';
 import { BROADCAST_TOPIC, ownerOfPersonalTopic } from '../../utils/topic-names';
 import type { ReceiptPage } from './contract';
 import { startingWith, type Trees } from './lmdb-layout';
@@ -7,11 +8,8 @@ import type { Marks } from './lmdb-marks';
 import { Memberships } from './lmdb-memberships';
 import { groupedByUser, isRecipient, type ReceiptOptions, type Stamp, toReceiptPage } from './receipt-page';
 
-/** Rows that are read before other work gets its turn. */
-const ROWS_PER_TURN = 1_000;
-
-/** Lets other work run between two parts of a long read. */
-export type Pause = () => Promise<void>;
+/** Rows that one range fetches: between two of them other work may have its turn. */
+const ROWS_PER_FETCH = 200;
 
 export class Receipts {
   readonly #memberships: Memberships;
@@ -19,7 +17,6 @@ export class Receipts {
   constructor(
     private readonly trees: Trees,
     private readonly marks: Marks,
-    private readonly pause: Pause,
   ) {
     this.#memberships = new Memberships(trees);
   }
@@ -35,37 +32,45 @@ export class Receipts {
     let after: readonly [string, string] = ['', ''];
     let rows: Stamp[];
     do {
-      rows = this.marks.stampsOf(message, { after, limit: ROWS_PER_TURN });
+      if (isSliceOver()) await nextSlice();
+      rows = this.marks.stampsOf(message, { after, limit: ROWS_PER_FETCH });
       yield* rows;
       const last = rows.at(-1);
       if (last !== undefined) after = [last.userId, last.kind];
-      await this.pause();
-    } while (rows.length === ROWS_PER_TURN);
+    } while (rows.length === ROWS_PER_FETCH);
   }
 
   async #countRecipients(message: Message): Promise<number> {
     if (ownerOfPersonalTopic(message.topic) !== undefined) return 1;
     let count = 0;
-    let rows = 0;
-    for (const [userId, start] of this.#audienceOf(message.topic)) {
-      if (start < message.seq && isRecipient(message, userId)) count += 1;
-      rows += 1;
-      if (rows % ROWS_PER_TURN === 0) await this.pause();
-    }
+    let audience: Reader[];
+    let after = '';
+    do {
+      if (isSliceOver()) await nextSlice();
+      audience = this.#audienceAfter(message.topic, after);
+      count += audience.filter(([userId, start]) => start < message.seq && isRecipient(message, userId)).length;
+      after = audience.at(-1)?.[0] ?? after;
+    } while (audience.length === ROWS_PER_FETCH);
     return count;
   }
 
-  /** Everyone who is there, with the place from which on the topic is theirs. */
-  *#audienceOf(topic: string): Generator<[userId: string, start: number]> {
+  /** Some of those who are there, with the place from which on the topic is theirs. */
+  #audienceAfter(topic: string, after: string): Reader[] {
+    const { users, members } = this.trees;
+    const range = { limit: ROWS_PER_FETCH, exclusiveStart: true };
     if (topic === BROADCAST_TOPIC) {
-      for (const { key, value } of this.trees.users.getRange({})) yield [key, value.broadcastStart];
-      return;
+      const found = users.getRange(after === '' ? { limit: ROWS_PER_FETCH } : { ...range, start: after });
+      return Array.from(found, ({ key, value }) => [key, value.broadcastStart]);
     }
-    for (const [, userId] of this.trees.members.getKeys(startingWith<[string, string]>(topic))) {
-      yield [userId, this.#memberships.startOf(userId, topic) ?? Number.POSITIVE_INFINITY];
-    }
+    const keys = members.getKeys({ ...range, start: [topic, after], end: startingWith<[string, string]>(topic).end });
+    return Array.from(keys, ([, userId]) => [
+      userId,
+      this.#memberships.startOf(userId, topic) ?? Number.POSITIVE_INFINITY,
+    ]);
   }
 }
+
+type Reader = [userId: string, start: number];
 
 /** The order in which the store walks over names: by their bytes. */
 function compareKeys(one: string, other: string): number {

@@ -14,6 +14,8 @@ export interface StoredMessage {
   readonly entry?: number | undefined;
   /** Only the id is left, which stays taken. */
   readonly isGone: boolean;
+  /** Of its JSON. */
+  readonly bytes: number;
 }
 
 type StoredRecord = Message & { readonly order?: number; readonly entry?: number; readonly isGone?: true };
@@ -38,7 +40,7 @@ export function formatGone({ message, order }: StoredMessage): string {
 export function parseMessage([topic, seq]: readonly [string, number], text: string): StoredMessage {
   try {
     const { order, entry, isGone = false, ...message } = JSON.parse(text) as StoredRecord;
-    return { message, order: order ?? Date.parse(message.timestamp), entry, isGone };
+    return { message, order: order ?? Date.parse(message.timestamp), entry, isGone, bytes: Buffer.byteLength(text) };
   } catch {
     // Its cause is not kept: the parser's message quotes what it read, and bodies never reach a log.
     throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);

@@ -23,6 +23,7 @@ import {
   type Expired,
   type FlushListener,
   type HistoryOptions,
+  type HistoryPage,
   type IdempotencyKey,
   type InboxPage,
   type InboxQuery,
@@ -58,7 +59,7 @@ import { Environment, inUse } from './lmdb-environment';
 import { Inbox } from './lmdb-inbox';
 import { Later } from './lmdb-later';
 import type { RemovalKey, Trees } from './lmdb-layout';
-import { Log } from './lmdb-log';
+import { Log, type Partly } from './lmdb-log';
 import { Marks } from './lmdb-marks';
 import { Members } from './lmdb-members';
 import { Memberships } from './lmdb-memberships';
@@ -159,29 +160,39 @@ class LmdbStore implements Store {
     this.#members = members;
     this.#later = later;
     this.#removals = new Removals(trees, { log, marks, memberships, devices, members, later, now });
-    this.#receipts = new Receipts(trees, marks, nextTurn);
+    this.#receipts = new Receipts(trees, marks);
     this.#revocations = new Revocations(trees, clock);
     this.#audit = new Audit(trees);
   }
 
   append(draft: Draft): Promise<Appended> {
-    return this.#write(() => this.#log.append(draft));
+    const appended = this.#write(() => this.#log.append(draft));
+    return draft.collapseKey === undefined ? (appended as Promise<Appended>) : this.#appendWhole(draft, appended);
+  }
+
+  async #appendWhole(draft: Draft, first: Promise<Appended | Partly>): Promise<Appended> {
+    const entries: Message[] = [];
+    for (let appended = await first; ; appended = await this.#write(() => this.#log.append(draft))) {
+      if (appended.outcome === 'repeated' || appended.outcome === 'conflict') return appended;
+      entries.push(...appended.entries);
+      if (appended.outcome === 'stored') return { ...appended, entries };
+    }
   }
 
   read(topic: string, options: ReadOptions): Promise<Page> {
-    return this.#reading(() => this.#log.read(topic, options));
+    return this.#walking(() => this.#log.read(topic, options));
   }
 
-  history(topic: string, options: HistoryOptions): Promise<readonly Message[]> {
-    return this.#reading(() => this.#log.history(topic, options));
+  history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
+    return this.#walking(() => this.#log.history(topic, options));
   }
 
   head(topic: string): Promise<number> {
     return this.#reading(() => this.#log.state(topic).head);
   }
 
-  find(id: string): Promise<readonly Message[]> {
-    return this.#reading(() => this.#log.find(id));
+  find(id: string, from?: string): Promise<readonly Message[]> {
+    return this.#walking(() => this.#log.find(id, from));
   }
 
   update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
@@ -213,7 +224,15 @@ class LmdbStore implements Store {
     const found = this.#read(() => this.#devices.positionsOf(userId, device));
     // Without a turn in between: what was asked for before close() is still done.
     const known = found instanceof Promise ? await found : found;
-    return known ?? this.#write(() => this.#devices.enter(userId, device, limit));
+    return known ?? this.#enterDevice(userId, device, limit);
+  }
+
+  /** Looks for what is unread before the write; where somebody was faster to make the user known, once more. */
+  async #enterDevice(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
+    const isNew = this.#read(() => !this.#devices.isKnown(userId)) === true;
+    const further = isNew ? undefined : await this.#walking(() => this.#devices.furtherDevice(userId));
+    const entered = await this.#write(() => this.#devices.enter(userId, device, { limit, further }));
+    return entered ?? this.#enterDevice(userId, device, limit);
   }
 
   saveCursors(saved: readonly Cursor[]): Promise<void> {
@@ -317,19 +336,21 @@ class LmdbStore implements Store {
   }
 
   inbox(userId: string, query: InboxQuery): Promise<InboxPage> {
-    return this.#reading(() => this.#inbox.list(userId, query));
+    return this.#walking(() => this.#inbox.list(userId, query));
   }
 
   counts(userId: string): Promise<Counts> {
-    return this.#reading(() => this.#inbox.counts(userId));
+    return this.#walking(() => this.#inbox.counts(userId));
   }
 
   changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
-    return this.#write(() => this.#inbox.changeStates(userId, selection, state));
+    return this.#walking(() =>
+      this.#inbox.changeStates(userId, selection, { state, write: (apply) => this.#write(apply) }),
+    );
   }
 
   receipts(message: Message, options: ReceiptOptions): Promise<ReceiptPage> {
-    return this.#failing(() => this.#receipts.of(message, options));
+    return this.#walking(() => this.#receipts.of(message, options));
   }
 
   schedule(scheduled: Scheduled): Promise<ScheduleOutcome> {
@@ -567,12 +588,25 @@ class LmdbStore implements Store {
     }
   }
 
+  /** A read in slices. It is begun again when the engine gave up under it. */
+  async #walking<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (!this.environment.isUsable) await this.environment.underWay;
+    try {
+      return await this.#failing(work);
+    } catch (error) {
+      const { underWay } = this.environment;
+      if (underWay === undefined || this.#isClosed) throw error;
+      await underWay;
+      return this.#failing(work);
+    }
+  }
+
   async #failing<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#isClosed) throw closedError();
     try {
       return await work();
     } catch (error) {
-      throw toStoreError(error);
+      throw this.#isClosed ? closedError() : toStoreError(error);
     }
   }
 }

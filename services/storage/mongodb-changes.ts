@@ -8,20 +8,37 @@ import type { Clock } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../utils/topic-names';
 import { type Expired, type Place, StoreError } from './contract';
-import { type Collections, collapseTag, HOLE, type MessageDoc, type Owed } from './mongodb-layout';
+import type { Facts } from './mongodb-facts';
+import {
+  COLLAPSED,
+  type Collections,
+  collapseTag,
+  earlierCollapseTag,
+  HOLE,
+  isHole,
+  type MessageDoc,
+  type Owed,
+} from './mongodb-layout';
 import type { Log } from './mongodb-log';
-import type { Marks } from './mongodb-marks';
+import type { Marks, TopicSpan } from './mongodb-marks';
 import { type Content, entryKey, toMessage, toText } from './mongodb-record';
 import { pauseBefore } from './mongodb-turns';
-import { GRACE_MS, type Replacing, type Writer } from './mongodb-writer';
-import { isUnread } from './states';
+import { GRACE_MS, type Replaced, type Replacing, type Writer } from './mongodb-writer';
+import { blockOf, readSlot } from './slot-row';
+import { FLAGS, isUnread } from './states';
 
 const MAX_ATTEMPTS = 30;
+/** Messages that one write replaces: more take several. */
+const MAX_REPLACED = 100;
 
 interface ChangeParts {
   readonly log: Log;
   readonly marks: Marks;
   readonly clock: Clock;
+}
+
+function placeOf({ topic, seq }: Place): TopicSpan {
+  return { topic, from: seq, upTo: seq };
 }
 
 /** What of a message is given up when only its place is left. */
@@ -30,16 +47,18 @@ const CONTENT = [
   ...(['owes', 'removes'] as const),
 ];
 
-function toPlace(keeping: readonly string[] = []): UpdateFilter<MessageDoc> {
+function toPlace({ keeping = [], tags = [HOLE] }: { keeping?: readonly string[]; tags?: string[] } = {}) {
   const fields = CONTENT.filter((field) => !keeping.includes(field));
   const $unset = Object.fromEntries(fields.map((field) => [field, ''])) as Record<(typeof CONTENT)[number], ''>;
-  // The other tags stay: what came last with a collapse key did so also when it is gone.
-  return { $set: { isGone: true, data: 'null' }, $addToSet: { tags: HOLE }, $unset };
+  return { $set: { isGone: true, data: 'null', tags }, $unset } satisfies UpdateFilter<MessageDoc>;
 }
 
 /** Takes the content out of places; also of those where it is out already. */
 export class Graves {
-  constructor(private readonly collections: Collections) {}
+  constructor(
+    private readonly collections: Collections,
+    private readonly facts: Facts,
+  ) {}
 
   async bury({ topic, seq }: Place): Promise<void> {
     await this.collections.messages.updateOne({ topic, seq }, toPlace());
@@ -47,7 +66,8 @@ export class Graves {
 
   async buryAll(places: readonly Place[]): Promise<void> {
     if (places.length === 0) return;
-    const operations = places.map(({ topic, seq }) => ({ updateOne: { filter: { topic, seq }, update: toPlace() } }));
+    const update = toPlace({ tags: (await this.facts.enterHoles(places)) ? [] : [HOLE] });
+    const operations = places.map(({ topic, seq }) => ({ updateOne: { filter: { topic, seq }, update } }));
     await this.collections.messages.bulkWrite(operations, { ordered: false });
   }
 }
@@ -60,16 +80,36 @@ export class Collapse implements Replacing {
     private readonly parts: ChangeParts,
   ) {}
 
-  async find({ topic, collapseKey }: Content): Promise<MessageDoc | undefined> {
+  async find({ topic, from, collapseKey }: Content): Promise<Replaced> {
     const owner = ownerOfPersonalTopic(topic);
-    if (collapseKey === undefined || owner === undefined) return undefined;
-    const filter = { topic, tags: collapseTag(collapseKey) };
-    const newest = await this.collections.messages.findOne(filter, { sort: { seq: -1 } });
-    if (newest === null || !this.parts.log.isThere(newest) || newest.exceptUserId === owner) return undefined;
-    const [visible] = await this.parts.log.withoutHidden([newest]);
-    const { seq } = newest;
-    const flagsAt = await this.parts.marks.flagsOf(owner, { topic, from: seq, upTo: seq });
-    return isUnread(flagsAt(seq)) ? visible : undefined;
+    if (collapseKey === undefined || owner === undefined) return { docs: [], isMore: false };
+    const tags = { $in: [collapseTag(from, collapseKey), earlierCollapseTag(collapseKey)] };
+    const query = this.collections.messages.find({ topic, tags }).sort({ seq: 1 });
+    const found = await query.limit(MAX_REPLACED + 1).toArray();
+    const visible = await this.parts.log.withoutHidden(found.filter((doc) => this.#isThereFor(doc, owner)));
+    const rowOf = await this.parts.marks.flagRows(owner, visible.map(placeOf));
+    const isOpen = ({ topic: own, seq }: MessageDoc) => isUnread(readSlot(FLAGS, rowOf(own, blockOf(FLAGS, seq)), seq));
+    const docs = visible.filter((doc) => doc.from === from && doc.from !== owner && isOpen(doc));
+    await this.#shelve(found.filter((doc) => !docs.includes(doc)));
+    return { docs, isMore: found.length > MAX_REPLACED };
+  }
+
+  #isThereFor(doc: MessageDoc, owner: string): boolean {
+    return this.parts.log.isThere(doc) && doc.exceptUserId !== owner;
+  }
+
+  /** What cannot be replaced now is not looked at again by the next one. */
+  async #shelve(docs: readonly MessageDoc[]): Promise<void> {
+    const operations = docs.flatMap(({ _id, from, collapseKey = '', tags }) => {
+      const own = collapseTag(from, collapseKey);
+      const earlier = earlierCollapseTag(collapseKey);
+      // Of another sender, from before keys were told apart by their senders.
+      const isForeign = !tags.includes(own) && collapseKey !== '';
+      const tag = tags.find((one) => one === own || one === earlier) ?? COLLAPSED;
+      const update = { $set: { 'tags.$': isForeign ? own : COLLAPSED } };
+      return [{ updateOne: { filter: { _id, tags: tag }, update } }];
+    });
+    if (operations.length > 0) await this.collections.messages.bulkWrite(operations as never, { ordered: false });
   }
 
   async settle({ topic, seq, removes }: MessageDoc): Promise<void> {
@@ -104,7 +144,7 @@ export class Changes {
   async retract(place: Place, by: string): Promise<readonly Message[] | undefined> {
     return this.#change(place, (doc) => {
       const owes = owedBy(doc, { event: 'message:removed', by, reason: 'retracted' });
-      const gone = toPlace(['owes', 'revision', 'dueAt']);
+      const gone = toPlace({ keeping: ['owes', 'revision', 'dueAt'] });
       const $set = { ...gone.$set, revision: owes.revision, owes: owes.owed, dueAt: this.#dueAt({}) };
       return { owes, update: { ...gone, $set } };
     });
@@ -119,7 +159,7 @@ export class Changes {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       await pauseBefore(attempt);
       const doc = await this.parts.log.visible(place);
-      if (doc === undefined || doc.tags.includes(HOLE)) return undefined;
+      if (doc === undefined || isHole(doc)) return undefined;
       if (doc.owes !== undefined) {
         // Entries come in the order of the changes that they tell of.
         await this.pay(doc);

@@ -226,6 +226,8 @@ export interface MetaDoc {
   readonly _id: string;
   readonly version?: number;
   readonly identity?: string;
+  /** From when on nodes that know tags only are not at work any more: milliseconds since the epoch. */
+  readonly foldsFrom?: number;
   readonly nonce?: ObjectId;
 }
 
@@ -234,6 +236,8 @@ export interface Collections {
   readonly logs: Collection<LogDoc>;
   readonly ids: Collection<ClaimDoc>;
   readonly flags: Collection<RowDoc>;
+  /** What messages say of their places: [topic, block] for all, [topic, block, userId] for one user, see Facts. */
+  readonly facts: Collection<RowDoc>;
   readonly stamps: Collection<RowDoc>;
   readonly cursors: Collection<CursorDoc>;
   readonly devices: Collection<DeviceDoc>;
@@ -254,6 +258,7 @@ export function collectionsOf(db: Db): Collections {
     logs: db.collection('logs'),
     ids: db.collection('ids'),
     flags: db.collection('flags'),
+    facts: db.collection('facts'),
     stamps: db.collection('stamps'),
     cursors: db.collection('cursors'),
     devices: db.collection('devices'),
@@ -303,13 +308,23 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
   ],
 };
 
-/** The place holds no message of an inbox: an entry about something else, or what is left of a message. */
+/** The place holds no message of an inbox, see isHole; folded into a row after a while, see Facts. */
 export const HOLE = 'hole';
-/** The message has a time after which it is not there. */
-export const EXPIRES = 'expires';
+/** The message has a time after which it is not there; nodes of an earlier version look for it. */
+const EXPIRES = 'expires';
 export const fromTag = (userId: string) => `from:${userId}`;
 export const exceptTag = (userId: string) => `except:${userId}`;
-export const collapseTag = (key: string) => `collapse:${key}`;
+/** May be replaced by the next one of the same sender with this key: no user id contains a control character. */
+export const collapseTag = (from: string, key: string) => `collapse:${from}${SEPARATOR}${key}`;
+/** The same, whoever had sent it, as the version before wrote it. */
+export const earlierCollapseTag = (key: string) => `collapse:${key}`;
+/** Has a collapse key, and was read when the next one came. */
+export const COLLAPSED = 'collapsed';
+
+/** Is it an entry about something else, or what is left of a message? */
+export function isHole({ isGone, ref, event }: Pick<MessageDoc, 'isGone' | 'ref' | 'event'>): boolean {
+  return isGone === true || (ref !== undefined && ref !== null) || event === 'state';
+}
 
 export function tagsOf(message: Pick<Message, 'from' | 'exceptUserId' | 'expiresAt' | 'collapseKey'>): string[] {
   const { from, exceptUserId, expiresAt, collapseKey } = message;
@@ -317,7 +332,7 @@ export function tagsOf(message: Pick<Message, 'from' | 'exceptUserId' | 'expires
     fromTag(from),
     ...(exceptUserId === undefined ? [] : [exceptTag(exceptUserId)]),
     ...(expiresAt === undefined ? [] : [EXPIRES]),
-    ...(collapseKey === undefined ? [] : [collapseTag(collapseKey)]),
+    ...(collapseKey === undefined ? [] : [collapseTag(from, collapseKey)]),
   ];
 }
 

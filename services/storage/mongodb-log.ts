@@ -2,47 +2,74 @@
  * The logs in MongoDB, read. The documents of a topic stand without gap from `prunedUpTo` + 1 to its head: what goes
  * before its time leaves its place behind. So the head is the last document, or `prunedUpTo` when there is none.
  */
+import { LRUCache } from 'lru-cache';
 import type { Filter } from 'mongodb';
 import type { Clock } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
-import type { HistoryOptions, Page, Place, Reader, ReadOptions } from './contract';
-import { type Collections, HOLE, type LogDoc, type MessageDoc } from './mongodb-layout';
-import type { Marks } from './mongodb-marks';
+import { isSliceOver, nextSlice } from '../../utils/slices';
+import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from './contract';
+import type { Facts } from './mongodb-facts';
+import { type Collections, isHole, type LogDoc, type MessageDoc } from './mongodb-layout';
+import type { Marks, TopicSpan } from './mongodb-marks';
 import { bytesOf, toMessage } from './mongodb-record';
 import { partsOf } from './mongodb-turns';
-import { isUnread } from './states';
+import { PageRoom } from './page-room';
+import { blocksOf, emptySlots } from './slot-row';
+import { FLAGS, isUnread } from './states';
 
 export interface LogState {
   readonly head: number;
+  /** That of the last document: nothing in the log comes later in the order of lists. */
+  readonly order: number;
   readonly prunedUpTo: number;
   readonly erasedUpTo: number;
   readonly generation: number;
 }
 
+type Last = Pick<MessageDoc, 'seq' | 'order'>;
+
 /** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
 const MAX_PLACES_PER_READ = 1_000;
 /** Documents fetched at once where `maxBytes` may end a page early. */
 const DOCS_PER_FETCH = 50;
-const HEADS_AT_ONCE = 25;
+/** Rows of holes that one query fetches after the first. */
+const BLOCKS_AT_ONCE = 64;
+/** Of so many topics each is asked for its end; of more all together. */
+const FEW_TOPICS = 8;
+const TOPICS_PER_QUERY = 250;
+const PLACES_PER_QUERY = 100;
+const MAX_LASTS = 10_000;
 const IDS_PER_QUERY = 1_000;
+/** Senders who have used one id: who looks for more of them names the sender. */
+const SENDERS_PER_ID = 1_000;
 
 export class Log {
+  readonly #lasts = new LRUCache<string, Last>({ max: MAX_LASTS });
+
   constructor(
     private readonly collections: Collections,
-    private readonly marks: Marks,
-    private readonly clock: Clock,
+    private readonly parts: { readonly marks: Marks; readonly facts: Facts; readonly clock: Clock },
   ) {}
 
   async state(topic: string): Promise<LogState> {
     const last = await this.last(topic);
-    return stateOf(last?.seq ?? 0, await this.floor(topic));
+    return stateOf(last, await this.floor(topic));
   }
 
-  /** The last document of a topic. */
-  async last(topic: string): Promise<Pick<MessageDoc, 'seq' | 'order'> | undefined> {
+  /** The last document of a topic. Looked for from the one that was the last: a `seq` is never given again. */
+  async last(topic: string): Promise<Last | undefined> {
+    const known = this.#lasts.get(topic);
+    const newer = known === undefined ? undefined : await this.#lastFrom(topic, known.seq);
+    const last = newer ?? (await this.#lastFrom(topic, 0));
+    if (last === undefined) this.#lasts.delete(topic);
+    else this.#lasts.set(topic, last);
+    return last;
+  }
+
+  async #lastFrom(topic: string, seq: number): Promise<Last | undefined> {
+    const filter = seq === 0 ? { topic } : { topic, seq: { $gte: seq } };
     const projection = { _id: 0, seq: 1, order: 1 };
-    const found = await this.collections.messages.findOne({ topic }, { sort: { seq: -1 }, projection });
-    return found ?? undefined;
+    return (await this.collections.messages.findOne(filter, { sort: { seq: -1 }, projection })) ?? undefined;
   }
 
   /**
@@ -54,13 +81,35 @@ export class Log {
   }
 
   async states(topics: readonly string[]): Promise<ReadonlyMap<string, LogState>> {
-    const heads = new Map<string, number>();
-    for (const part of partsOf(topics, HEADS_AT_ONCE)) {
-      const found = await Promise.all(part.map((topic) => this.last(topic)));
-      for (const [index, topic] of part.entries()) heads.set(topic, found[index]?.seq ?? 0);
+    const [lasts, floors] = await Promise.all([this.#lastOfEach(topics), this.floors(topics)]);
+    return new Map(topics.map((topic) => [topic, stateOf(lasts.get(topic), floors.get(topic))]));
+  }
+
+  async #lastOfEach(topics: readonly string[]): Promise<ReadonlyMap<string, Last>> {
+    const lasts = new Map<string, Last>();
+    if (topics.length > FEW_TOPICS) {
+      for (const part of partsOf(topics, TOPICS_PER_QUERY)) await this.#readLasts(part, lasts);
+      return lasts;
     }
-    const floors = await this.floors(topics);
-    return new Map(topics.map((topic) => [topic, stateOf(heads.get(topic) ?? 0, floors.get(topic))]));
+    const found = await Promise.all(topics.map((topic) => this.last(topic)));
+    for (const [index, topic] of topics.entries()) {
+      const last = found[index];
+      if (last !== undefined) lasts.set(topic, last);
+    }
+    return lasts;
+  }
+
+  /** One step of the index for each topic, whatever its length. */
+  async #readLasts(topics: readonly string[], lasts: Map<string, Last>): Promise<void> {
+    const found = this.collections.messages.aggregate<Last & { _id: string }>([
+      { $match: { topic: { $in: [...topics] } } },
+      { $sort: { topic: -1, seq: -1 } },
+      { $group: { _id: '$topic', seq: { $first: '$seq' }, order: { $first: '$order' } } },
+    ]);
+    for await (const { _id, ...last } of found) {
+      if (isSliceOver()) await nextSlice();
+      lasts.set(_id, last);
+    }
   }
 
   /** Both stages are answered from one index. */
@@ -82,7 +131,7 @@ export class Log {
 
   /** Can it be read now? */
   isThere({ isGone, expiresAt }: Pick<MessageDoc, 'isGone' | 'expiresAt'>): boolean {
-    return !isGone && (expiresAt === undefined || expiresAt > this.clock.now());
+    return !isGone && (expiresAt === undefined || expiresAt > this.parts.clock.now());
   }
 
   async doc({ topic, seq }: Place): Promise<MessageDoc | undefined> {
@@ -153,7 +202,7 @@ export class Log {
     const flagsAt =
       userId === undefined || first === undefined || first.seq > upTo
         ? noFlags
-        : await this.marks.flagsOf(userId, { topic, from: first.seq, upTo });
+        : await this.parts.marks.flagsOf(userId, { topic, from: first.seq, upTo });
     return ({ seq, ref, exceptUserId }: MessageDoc): boolean => {
       if (userId === undefined) return true;
       if (exceptUserId === userId) return false;
@@ -161,17 +210,31 @@ export class Log {
     };
   }
 
-  async history(topic: string, options: HistoryOptions): Promise<readonly Message[]> {
+  async history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
     const { after, before, limit, userId } = options;
-    const { prunedUpTo } = await this.state(topic);
+    const { prunedUpTo, head } = await this.state(topic);
     const isForward = after !== undefined;
-    const range = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo: (before ?? Number.POSITIVE_INFINITY) - 1 };
+    const upTo = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
+    const range = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo };
+    const room = new PageRoom(limit);
     const found: Message[] = [];
-    for await (const doc of this.#scan(topic, range, { isForward, size: limit + 1 })) {
-      if (found.length === limit) break;
-      if (this.#isListed(doc, userId)) found.push(toMessage(doc));
+    const end = (here?: number): HistoryPage => ({
+      messages: isForward ? found : found.reverse(),
+      next: found.length === limit ? undefined : here,
+    });
+    for await (const { docs, looked } of this.#scan({ topic, ...range }, { isForward, room })) {
+      for (const doc of docs) {
+        if (isSliceOver()) await nextSlice();
+        const here = isForward ? doc.seq - 1 : doc.seq + 1;
+        if (room.isFull) return end(here);
+        if (!this.#isListed(doc, userId)) continue;
+        const message = toMessage(doc);
+        if (!room.take(bytesOf(doc, message))) return end(here);
+        found.push(message);
+      }
+      if (room.isSpent) return end(looked);
     }
-    return isForward ? found : found.reverse();
+    return end();
   }
 
   #isListed(doc: MessageDoc, userId: string | undefined): boolean {
@@ -179,38 +242,56 @@ export class Log {
     return doc.ref === undefined && isForThem && this.isThere(doc);
   }
 
+  /** Documents of a part of a log, without those that rows know to be holes; and up to where that has come. */
   async *#scan(
-    topic: string,
-    { from, upTo }: { from: number; upTo: number },
-    { isForward, size }: { isForward: boolean; size: number },
-  ): AsyncGenerator<MessageDoc> {
-    let range = { $gte: from, $lte: upTo };
-    for (let length = Math.min(size, MAX_PLACES_PER_READ); ; length = Math.min(length * 2, MAX_PLACES_PER_READ)) {
-      const query = this.collections.messages.find({ topic, seq: range }).sort({ seq: isForward ? 1 : -1 });
-      const docs = await query.limit(length).toArray();
-      yield* docs;
-      const last = docs.at(-1);
-      if (docs.length < length || last === undefined) return;
-      range = isForward ? { ...range, $gte: last.seq + 1 } : { ...range, $lte: last.seq - 1 };
+    { topic, ...span }: TopicSpan,
+    { isForward, room }: { readonly isForward: boolean; readonly room: PageRoom },
+  ): AsyncGenerator<{ docs: MessageDoc[]; looked: number }> {
+    const blocks = Array.from(blocksOf(FLAGS, span, { isForward }));
+    for (const group of groupsOf(blocks)) {
+      const rowsOf = await this.parts.facts.rowsOf(
+        undefined,
+        group.map(([, part]) => ({ topic, ...part })),
+      );
+      room.look(group.length);
+      const places = group.flatMap(([block, part]) =>
+        Array.from(emptySlots(FLAGS, rowsOf(topic, block).holes, { ...part, isForward })),
+      );
+      for (let start = 0, part = places.slice(0, room.nextFetch()); part.length > 0; ) {
+        room.look(part.length);
+        const docs = await this.docsAt(topic, part);
+        this.parts.facts.foldHoles('', docs);
+        const looked = part.at(-1) ?? 0;
+        yield { docs: docs.toSorted((one, other) => (isForward ? one.seq - other.seq : other.seq - one.seq)), looked };
+        start += part.length;
+        part = places.slice(start, start + room.nextFetch());
+      }
+      const last = group.at(-1)?.[1];
+      if (last !== undefined) yield { docs: [], looked: isForward ? last.upTo : last.from };
     }
   }
 
-  async find(id: string): Promise<readonly Message[]> {
-    return (await this.findAll([id])).map(toMessage);
+  async find(id: string, from?: string): Promise<readonly Message[]> {
+    return (await this.findAll([id], from)).map(toMessage);
   }
 
   /** The messages of these ids that can be read, one for each sender. */
-  async findAll(ids: readonly string[]): Promise<readonly MessageDoc[]> {
+  async findAll(ids: readonly string[], from?: string): Promise<readonly MessageDoc[]> {
     const docs: MessageDoc[] = [];
-    for (const part of partsOf(ids, IDS_PER_QUERY)) docs.push(...(await this.#withIds(part)));
-    const visible = await this.withoutHidden(docs.filter((doc) => this.isThere(doc) && !doc.tags.includes(HOLE)));
+    for (const part of partsOf(ids, IDS_PER_QUERY)) docs.push(...(await this.#withIds(part, from)));
+    const visible = await this.withoutHidden(docs.filter((doc) => this.isThere(doc) && !isHole(doc)));
     const bySender = new Map(visible.map((doc) => [JSON.stringify([doc.id, doc.from]), doc]));
     return [...bySender.values()].toSorted((one, other) => (one.from < other.from ? -1 : 1));
   }
 
   /** Oldest first: of what one sender sent under one id the newest counts. */
-  async #withIds(ids: string[]): Promise<MessageDoc[]> {
-    const found = await this.collections.messages.find({ id: { $in: ids } } satisfies Filter<MessageDoc>).toArray();
+  async #withIds(ids: string[], from: string | undefined): Promise<MessageDoc[]> {
+    const filter: Filter<MessageDoc> = { id: { $in: ids }, ...(from === undefined ? {} : { from }) };
+    const found: MessageDoc[] = [];
+    for await (const doc of this.collections.messages.find(filter).limit(ids.length * SENDERS_PER_ID)) {
+      if (isSliceOver()) await nextSlice();
+      found.push(doc);
+    }
     return found.toSorted((one, other) => one.order - other.order || one.seq - other.seq);
   }
 
@@ -220,10 +301,56 @@ export class Log {
     return docs.filter(({ topic, seq }) => seq > (floors.get(topic)?.prunedUpTo ?? 0));
   }
 
+  /** The documents at some places of several topics, by topic, the last one first. */
+  async docsOf(wanted: readonly TopicPlaces[]): Promise<ReadonlyMap<string, readonly MessageDoc[]>> {
+    const docs = new Map<string, MessageDoc[]>();
+    for await (const doc of this.#at<MessageDoc>(wanted, {})) {
+      if (isSliceOver()) await nextSlice();
+      const known = docs.get(doc.topic);
+      if (known === undefined) docs.set(doc.topic, [doc]);
+      else known.push(doc);
+    }
+    for (const of of docs.values()) of.sort((one, other) => other.seq - one.seq);
+    return docs;
+  }
+
+  /** What orders some places of several topics. */
+  async ordersAt(wanted: readonly TopicPlaces[]): Promise<(topic: string) => (seq: number) => number | undefined> {
+    const orders = new Map<string, number>();
+    const projection = { projection: { _id: 0, topic: 1, seq: 1, order: 1 } };
+    for await (const { topic, seq, order } of this.#at<Last & { topic: string }>(wanted, projection)) {
+      if (isSliceOver()) await nextSlice();
+      orders.set(`${seq} ${topic}`, order);
+    }
+    return (topic) => (seq) => orders.get(`${seq} ${topic}`);
+  }
+
+  async *#at<Doc extends object>(wanted: readonly TopicPlaces[], options: object): AsyncGenerator<Doc> {
+    const clauses = wanted
+      .filter(({ places }) => places.length > 0)
+      .map(({ topic, places }) => ({ topic, seq: { $in: [...places] } }));
+    for (const part of partsOf(clauses, PLACES_PER_QUERY)) {
+      const [first] = part;
+      const filter = part.length === 1 && first !== undefined ? first : { $or: part };
+      yield* this.collections.messages.find<Doc>(filter, options);
+    }
+  }
+
   /** The documents at some places of a topic. */
   docsAt(topic: string, seqs: readonly number[]): Promise<MessageDoc[]> {
     return this.collections.messages.find({ topic, seq: { $in: [...seqs] } }).toArray();
   }
+}
+
+/** Some places of one topic. */
+interface TopicPlaces {
+  readonly topic: string;
+  readonly places: readonly number[];
+}
+
+/** The first one alone, then several at once. */
+function groupsOf<Value>(values: readonly Value[]): Value[][] {
+  return [values.slice(0, 1), ...partsOf(values.slice(1), BLOCKS_AT_ONCE)].filter(({ length }) => length > 0);
 }
 
 /** One more than a page takes tells whether anything is behind it. */
@@ -231,9 +358,10 @@ function sizeOf({ limit, maxBytes }: ReadOptions): number {
   return Math.min(limit + 1, maxBytes === undefined ? MAX_PLACES_PER_READ : DOCS_PER_FETCH);
 }
 
-function stateOf(last: number, log: LogDoc | undefined): LogState {
+function stateOf(last: Last | undefined, log: LogDoc | undefined): LogState {
   const { prunedUpTo = 0, erasedUpTo = 0, generation = 0 } = log ?? {};
-  return { head: Math.max(last, prunedUpTo), prunedUpTo, erasedUpTo, generation };
+  const head = Math.max(last?.seq ?? 0, prunedUpTo);
+  return { head, order: last?.order ?? 0, prunedUpTo, erasedUpTo, generation };
 }
 
 const noFlags = (_seq: number): number => 0;

@@ -21,10 +21,12 @@ export interface Stamping extends TopicSpan {
 
 export class Marks {
   readonly flags: Rows;
+  readonly facts: Rows;
   readonly #stamps: Rows;
 
   constructor(collections: Collections) {
     this.flags = new Rows(collections.flags, FLAGS);
+    this.facts = new Rows(collections.facts, FLAGS);
     this.#stamps = new Rows(collections.stamps, STAMPS);
   }
 
@@ -83,7 +85,7 @@ export class Marks {
 
   /** Forgets all that is known of the places up to a `seq`, row by row. */
   async removeUpTo(topic: string, seq: number): Promise<void> {
-    await Promise.all([this.flags.removeUpTo(topic, seq), this.#stamps.removeUpTo(topic, seq)]);
+    await Promise.all([this.flags, this.facts, this.#stamps].map((rows) => rows.removeUpTo(topic, seq)));
   }
 
   /** A part of it; without a `seq` of all places. @returns how many rows. */
@@ -93,7 +95,7 @@ export class Marks {
   }
 
   async removeTopic(topic: string): Promise<void> {
-    await Promise.all([this.flags.removeTopic(topic), this.#stamps.removeTopic(topic)]);
+    await Promise.all([this.flags, this.facts, this.#stamps].map((rows) => rows.removeTopic(topic)));
   }
 
   /** Forgets what one user did in a topic. */

@@ -53,9 +53,16 @@ interface Head {
   readonly order: number;
 }
 
-/** What stands in the way of a new message with a collapse key, and how it goes. */
+export interface Replaced {
+  /** In the order of their places. */
+  readonly docs: readonly MessageDoc[];
+  /** They are not all. */
+  readonly isMore: boolean;
+}
+
+/** What a new message with a collapse key takes the place of, and how that goes. */
 export interface Replacing {
-  find(content: Content): Promise<MessageDoc | undefined>;
+  find(content: Content): Promise<Replaced>;
   /** Takes out what an entry tells of. */
   settle(entry: MessageDoc): Promise<void>;
 }
@@ -222,18 +229,24 @@ export class Writer {
     for (const line of lines) line.doc = find(line);
   }
 
-  /** The entry and the message come together, and what is replaced goes afterwards: one of the two is always there. */
+  /**
+   * The entries and the message come together, and what is replaced goes afterwards: one of them is always there. Of
+   * very many the newest are the last to go.
+   */
   async #insertReplacing(topic: string, line: Waiting): Promise<void> {
-    const replaced = await this.parts.replacing.find(line.content);
-    const entry = replaced === undefined ? undefined : this.#removalOf(replaced, line.content.from);
-    const lines = entry === undefined ? [line] : [entry, line];
-    const find = finderOf(await this.#tryInsert(topic, lines, line.until));
-    line.doc = find(line);
-    const removal = entry && find(entry);
-    if (removal === undefined) return;
-    if (entry !== undefined && removal._id.equals(entry._id)) line.entries.push(removal);
-    // What fails here is done by expire(): the message is stored.
-    await this.parts.replacing.settle(removal).catch(() => undefined);
+    for (let isMore = true; isMore; ) {
+      const replaced = await this.parts.replacing.find(line.content);
+      isMore = replaced.isMore;
+      const removals = replaced.docs.map((doc) => this.#removalOf(doc, line.content.from));
+      const find = finderOf(await this.#tryInsert(topic, isMore ? removals : [...removals, line], line.until));
+      if (!isMore) line.doc = find(line);
+      const entries = removals.map((removal) => ({ removal, entry: find(removal) }));
+      for (const { removal, entry } of entries) if (entry?._id.equals(removal._id)) line.entries.push(entry);
+      // What fails here is done by expire(): the message is stored.
+      await Promise.all(entries.map(({ entry }) => entry && this.parts.replacing.settle(entry).catch(() => undefined)));
+      // Somebody else was faster: once more from the beginning.
+      if (entries.some(({ entry }) => entry === undefined)) return;
+    }
   }
 
   #removalOf({ topic, seq, id, exceptUserId }: MessageDoc, by: string): Line {

@@ -21,6 +21,7 @@ import {
   type Expired,
   type FlushListener,
   type HistoryOptions,
+  type HistoryPage,
   type IdempotencyKey,
   type InboxPage,
   type InboxQuery,
@@ -56,9 +57,10 @@ import { Changes, Collapse, Graves } from './mongodb-changes';
 import { CALL_DEADLINE_MS, type Connection, connect } from './mongodb-connection';
 import { Devices } from './mongodb-devices';
 import { closedError, retryingDuplicates, toStoreError } from './mongodb-errors';
+import { Facts } from './mongodb-facts';
 import { Inbox } from './mongodb-inbox';
 import { Later } from './mongodb-later';
-import { assertFitsKey, HOLE } from './mongodb-layout';
+import { assertFitsKey } from './mongodb-layout';
 import { Log } from './mongodb-log';
 import { Marks } from './mongodb-marks';
 import { Members } from './mongodb-members';
@@ -118,13 +120,15 @@ class MongoStore implements SharedStore {
     this.identity = connection.identity;
     const turns = this.#turns;
     const marks = new Marks(collections);
-    const log = new Log(collections, marks, clock);
-    const graves = new Graves(collections);
+    const later = (work: () => Promise<void>) => void this.#sweep(work).catch(() => undefined);
+    const facts = new Facts(collections, { marks, clock, foldsFrom: connection.foldsFrom, later });
+    const log = new Log(collections, { marks, facts, clock });
+    const graves = new Graves(collections, facts);
     const collapse = new Collapse(collections, graves, { log, marks, clock });
     const writer = new Writer(collections, { log, clock, replacing: collapse, onFlush });
     const sweeps = new Sweeps(collections, { log, marks });
     const memberships = new Memberships(collections, log);
-    const inbox = new Inbox(collections, { log, marks, memberships, writer, clock, turns });
+    const inbox = new Inbox(collections, { log, marks, facts, memberships, writer, clock, turns });
     const devices = new Devices(collections, { log, marks, inbox, memberships, turns, clock });
     const now = () => clock.now();
     const members = new Members(collections, { log, marks, sweeps, devices, memberships, turns, now });
@@ -173,7 +177,7 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#log.read(topic, options));
   }
 
-  history(topic: string, options: HistoryOptions): Promise<readonly Message[]> {
+  history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
     return this.#call(() => this.#log.history(topic, options));
   }
 
@@ -181,8 +185,8 @@ class MongoStore implements SharedStore {
     return this.#call(async () => (await this.#log.state(topic)).head);
   }
 
-  find(id: string): Promise<readonly Message[]> {
-    return this.#call(() => this.#log.find(id));
+  find(id: string, from?: string): Promise<readonly Message[]> {
+    return this.#call(() => this.#log.find(id, from));
   }
 
   update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
@@ -365,7 +369,7 @@ class MongoStore implements SharedStore {
   /** @returns how many messages were there. */
   async #hideAll(topic: string): Promise<number> {
     const { head, prunedUpTo } = await this.#log.state(topic);
-    const filter = { topic, seq: { $gt: prunedUpTo, $lte: head }, tags: { $ne: HOLE } };
+    const filter = { topic, seq: { $gt: prunedUpTo, $lte: head }, isGone: { $exists: false }, ref: { $exists: false } };
     const count = await this.connection.collections.messages.countDocuments(filter);
     await this.#sweeps.hideUpTo(topic, head, { isErased: true });
     return count;

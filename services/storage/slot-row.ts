@@ -20,13 +20,19 @@ export function blockOf({ count }: SlotFormat, seq: number): number {
   return Math.floor(seq / count);
 }
 
-/** The blocks that a span touches, and its part in each. */
-export function* blocksOf(format: SlotFormat, { from, upTo }: Span): Generator<[block: number, part: Span]> {
-  for (let start = from; start <= upTo; ) {
-    const block = blockOf(format, start);
-    const end = Math.min(upTo, (block + 1) * format.count - 1);
-    yield [block, { from: start, upTo: end }];
-    start = end + 1;
+/** The blocks that a span touches, and its part in each; in order, or from the end. */
+export function* blocksOf(
+  format: SlotFormat,
+  { from, upTo }: Span,
+  { isForward } = { isForward: true },
+): Generator<[block: number, part: Span]> {
+  if (from > upTo) return;
+  const first = blockOf(format, from);
+  const last = blockOf(format, upTo);
+  for (let index = 0; index <= last - first; index += 1) {
+    const block = isForward ? first + index : last - index;
+    const start = block * format.count;
+    yield [block, { from: Math.max(from, start), upTo: Math.min(upTo, start + format.count - 1) }];
   }
 }
 
@@ -35,6 +41,26 @@ export function readSlot({ count, width }: SlotFormat, row: Buffer | undefined, 
   const offset = (seq % count) * width;
   if (row === undefined || offset >= row.length) return 0;
   return width === 1 ? (row[offset] ?? 0) : row.readUIntBE(offset, width);
+}
+
+/** The places of a span of one block whose slots of one byte are 0, in order or from the end. */
+export function* emptySlots(
+  { count }: SlotFormat,
+  row: Buffer | undefined,
+  { from, upTo, isForward }: Span & { readonly isForward: boolean },
+): Generator<number> {
+  const start = from - (from % count);
+  let slot = (isForward ? from : upTo) - start;
+  while (slot >= from - start && slot <= upTo - start) {
+    if (row !== undefined && slot < row.length && row[slot] !== 0) {
+      const found = isForward ? row.indexOf(0, slot) : row.lastIndexOf(0, slot);
+      if (found === -1 && !isForward) return;
+      slot = found === -1 ? row.length : found;
+      continue;
+    }
+    yield start + slot;
+    slot += isForward ? 1 : -1;
+  }
 }
 
 /**

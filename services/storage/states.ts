@@ -1,13 +1,16 @@
 /** What users have done with messages: flags of one byte, the same in every engine. */
 import type { Counts, MessageState, RequestedState } from '../../utils/protocol';
 import type { InboxQuery } from './contract';
-import { readSlot, type Span } from './slot-row';
+import { emptySlots, readSlot, type Span } from './slot-row';
 
 export const SEEN = 1;
 export const READ = 2;
 export const ARCHIVED = 4;
 /** The message is not for this user. */
 export const EXCLUDED = 8;
+/** The user has sent it: it is seen and read, whatever is asked for. */
+const SENT = 16;
+export const OWN = SENT | SEEN | READ;
 
 const NOT_UNREAD = READ | ARCHIVED | EXCLUDED;
 const NO_BYTES = Buffer.alloc(0);
@@ -38,7 +41,7 @@ export function stateOf(flags: number): MessageState {
 export const TRANSITIONS: Readonly<Record<RequestedState, (flags: number) => number>> = {
   seen: (flags) => flags | SEEN,
   read: (flags) => (flags | SEEN | READ) & ~ARCHIVED,
-  unread: (flags) => flags & ~(READ | ARCHIVED),
+  unread: (flags) => flags & ~(flags & SENT ? ARCHIVED : READ | ARCHIVED),
   archived: (flags) => flags | SEEN | ARCHIVED,
 };
 
@@ -84,9 +87,17 @@ export function countUnread(span: Span, { flags = NO_BYTES, holes = NO_BYTES }: 
   return { unseen, unread };
 }
 
+/** The same of some places of the block only, those outside of the span left out. */
+export function countPlaces(span: Span, { flags, holes }: Rows, places: readonly number[]): Counts {
+  const within = places.filter((seq) => seq >= span.from && seq <= span.upTo);
+  const counted = within.filter((seq) => readSlot(FLAGS, holes, seq) === 0 && isUnread(readSlot(FLAGS, flags, seq)));
+  const unseen = counted.filter((seq) => (readSlot(FLAGS, flags, seq) & SEEN) === 0);
+  return { unseen: unseen.length, unread: counted.length };
+}
+
 /** The places of a span of one block that a list shows, newest first. */
 export function* listedPlaces(span: Span, rows: Rows, state: InboxQuery['state']): Generator<number> {
-  for (let seq = span.upTo; seq >= span.from; seq -= 1) {
-    if (readSlot(FLAGS, rows.holes, seq) === 0 && isListed(state, readSlot(FLAGS, rows.flags, seq))) yield seq;
+  for (const seq of emptySlots(FLAGS, rows.holes, { ...span, isForward: false })) {
+    if (isListed(state, readSlot(FLAGS, rows.flags, seq))) yield seq;
   }
 }

@@ -19,6 +19,7 @@ import {
   devicesOf,
   draft,
   draftsOf,
+  historyOf,
   mark,
   member,
   membershipsOf,
@@ -575,7 +576,7 @@ function describeErase(stage: Stage): void {
       const store = await open();
       const page = { messages: [message], position: 6, ...mark_, head: 6 };
       expect(await store.read(ANNA, { after: 0, limit: 10 })).toStrictEqual(page);
-      expect(await store.history(ANNA, { limit: 10 })).toStrictEqual([message]);
+      expect(await historyOf(store, ANNA, { limit: 10 })).toStrictEqual([message]);
       expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     });
 

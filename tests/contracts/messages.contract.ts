@@ -10,6 +10,7 @@ import {
   createTopic,
   draft,
   draftsOf,
+  historyOf,
   mark,
   member,
   milliseconds,
@@ -49,7 +50,7 @@ async function seen(store: Store, topic = ANNA): Promise<Record<string, readonly
   const { items } = await store.inbox('anna', { state: 'any', topic, limit: 1_000 });
   return {
     read: seqsOf((await readAll(store, topic)).filter(({ ref }) => ref === undefined)),
-    history: seqsOf(await store.history(topic, { limit: 1_000 })),
+    history: seqsOf(await historyOf(store, topic, { limit: 1_000 })),
     inbox: seqsOf(items.map(({ message }) => message)).toReversed(),
   };
 }
@@ -68,7 +69,7 @@ function describeCollapse({ open }: Stage): void {
     it('takes the place of the one before it: an entry message:removed comes first', async () => {
       const store = await open();
       const first = await append(store, keyed(1));
-      const entries = entriesOf(await store.append(keyed(2, { from: 'other' })));
+      const entries = entriesOf(await store.append(keyed(2)));
       expect(entries).toHaveLength(2);
       expect(entries[0]).toMatchObject({
         topic: ANNA,
@@ -103,9 +104,9 @@ function describeCollapse({ open }: Stage): void {
         expect(entriesOf(await store.append(keyed(3)))).toHaveLength(2);
         expect(await seen(store)).toEqual(everywhere(1, 4));
         await mark(store, 'anna', 'unread', first);
-        // The newest one before it counts, not any older one.
-        expect(dataOf(entriesOf(await store.append(keyed(4))))).toEqual([null, 4]);
-        expect(await seen(store)).toEqual(everywhere(1, 6));
+        // All that are unread, and not the newest one before it only.
+        expect(dataOf(entriesOf(await store.append(keyed(4))))).toEqual([null, null, 4]);
+        expect(await seen(store)).toEqual(everywhere(7));
       },
     );
 
@@ -150,6 +151,50 @@ function describeCollapse({ open }: Stage): void {
       expect(await seen(store)).toEqual(everywhere(1));
     });
 
+    it.each([
+      ['one by one', (message: Message) => ({ ids: [message.id] })],
+      ['with all', () => ({ all: true }) as const],
+      ['with its topic', () => ({ topic: ANNA })],
+    ])('takes the place of one that became unread again when the newer one was gone: %s', async (_name, which) => {
+      const store = await open();
+      const first = await append(store, keyed(1));
+      await mark(store, 'anna', 'read', first);
+      const second_ = await append(store, keyed(2));
+      await store.retract(second_, 'service');
+      await store.changeStates('anna', which(first), 'unread');
+      expect(dataOf(entriesOf(await store.append(keyed(3))))).toEqual([null, 3]);
+      expect(await seen(store)).toEqual(everywhere(5));
+      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+    });
+
+    it('replaces those of its own sender only, whatever the names', async () => {
+      const store = await open();
+      await append(store, keyed(1, { from: 'shop' }));
+      await append(store, keyed(2, { from: 'shopk', collapseKey: 'k' }));
+      await append(store, keyed(3, { from: 'shop', collapseKey: 'kk' }));
+      expect(entriesOf(await store.append(keyed(4, { from: 'sho', collapseKey: 'pk' })))).toHaveLength(1);
+      expect(entriesOf(await store.append(keyed(5, { from: 'stranger' })))).toHaveLength(1);
+      expect(entriesOf(await store.append(keyed(6, { from: 'shop' })))[0]).toMatchObject({ reason: 'replaced' });
+      expect(await seen(store)).toEqual(everywhere(2, 3, 4, 5, 7));
+    });
+
+    it('leaves what one has sent to oneself: it counts as read', async () => {
+      const store = await open();
+      await append(store, keyed(1, { from: 'anna' }));
+      expect(entriesOf(await store.append(keyed(2, { from: 'anna' })))).toHaveLength(1);
+      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+    });
+
+    it('replaces more than one write holds', async () => {
+      const store = await open();
+      for (const n of range(1, 210)) await mark(store, 'anna', 'read', await append(store, keyed(n)));
+      await store.changeStates('anna', { all: true }, 'unread');
+      const entries = entriesOf(await store.append(keyed(211)));
+      expect(seqsOf(entries)).toEqual(range(211, 421));
+      expect(await seen(store)).toEqual(everywhere(421));
+      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+    }, 60_000);
+
     it('does not replace what is gone already', async () => {
       const store = await open();
       const first = await append(store, keyed(1));
@@ -176,7 +221,7 @@ function describeUpdate({ open }: Stage): void {
       });
       expect(entries?.[0]).not.toHaveProperty('reason');
       expect(await readAll(store)).toStrictEqual([{ ...first, data: { new: true } }, second_, ...(entries ?? [])]);
-      expect(await store.history(ANNA, { limit: 9 })).toStrictEqual([{ ...first, data: { new: true } }, second_]);
+      expect(await historyOf(store, ANNA, { limit: 9 })).toStrictEqual([{ ...first, data: { new: true } }, second_]);
       expect(await store.find('x')).toStrictEqual([{ ...first, data: { new: true } }]);
     });
 
@@ -365,15 +410,15 @@ function describeExcept({ open }: Stage): void {
       const expectFor = async (userId: string, ...seqs: number[]) => {
         expect(seqsOf(await readFor(store, topic, { userId }))).toEqual(seqs);
         expect(seqsOf(await caughtUp(store, userId, 'phone', topic))).toEqual(seqs);
-        expect(seqsOf(await store.history(topic, { limit: 9, userId }))).toEqual(seqs);
-        expect(seqsOf(await store.history(topic, { limit: 2, after: 0, userId }))).toEqual(seqs.slice(0, 2));
+        expect(seqsOf(await historyOf(store, topic, { limit: 9, userId }))).toEqual(seqs);
+        expect(seqsOf(await historyOf(store, topic, { limit: 2, after: 0, userId }))).toEqual(seqs.slice(0, 2));
         expect(await store.counts(userId)).toEqual({ unseen: seqs.length, unread: seqs.length });
         const { items } = await store.inbox(userId, { limit: 9, state: 'any' });
         expect(seqsOf(items.map(({ message }) => message))).toEqual(seqs.toReversed());
       };
       await expectFor('ben', 1, 3);
       await expectFor('carl', 1, 2, 3);
-      expect(seqsOf(await store.history(topic, { limit: 9 }))).toEqual([1, 2, 3]);
+      expect(seqsOf(await historyOf(store, topic, { limit: 9 }))).toEqual([1, 2, 3]);
       expect(seqsOf(await readAll(store, topic))).toEqual([1, 2, 3]);
       expect(await store.changeStates('ben', { ids: [left?.id ?? ''] }, 'read')).toEqual({
         outcome: 'not_found',
@@ -467,8 +512,8 @@ function describeExpiry(stage: Stage): void {
       await appendAll(store, [draft(), ...range(1, 2_500).map(() => until(5)), draft()]);
       stage.clock.set(milliseconds(5));
       expect(seqsOf(await readAll(store))).toEqual([1, 2_502]);
-      expect(seqsOf(await store.history(ANNA, { limit: 5 }))).toEqual([1, 2_502]);
-      expect(seqsOf(await store.history(ANNA, { after: 0, limit: 2 }))).toEqual([1, 2_502]);
+      expect(seqsOf(await historyOf(store, ANNA, { limit: 5 }))).toEqual([1, 2_502]);
+      expect(seqsOf(await historyOf(store, ANNA, { after: 0, limit: 2 }))).toEqual([1, 2_502]);
     });
 
     it('is removed and told by expire, at most `limit` at once', async () => {

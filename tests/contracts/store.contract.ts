@@ -22,6 +22,7 @@ import {
   draft,
   draftsOf,
   forMany,
+  historyOf,
   member,
   membersOf,
   milliseconds,
@@ -264,7 +265,7 @@ function describeNames(open: Open): void {
       expect(messages).toStrictEqual(all.map((one) => toMessage(1, one)));
       for (const message of messages) {
         expect(await readAll(store, message.topic)).toStrictEqual([message]);
-        expect(await store.history(message.topic, { limit: 10 })).toStrictEqual([message]);
+        expect(await historyOf(store, message.topic, { limit: 10 })).toStrictEqual([message]);
       }
       const again = await Promise.all(all.map((one) => store.append(one)));
       expect(again).toStrictEqual(messages.map((message) => ({ outcome: 'repeated', message })));
@@ -338,7 +339,7 @@ function describeData(open: Open): void {
       const expected = JSON.stringify(data);
       expect(textOf(await append(store, owned('x', { data })))).toBe(expected);
       expect(textOf((await readAll(store))[0])).toBe(expected);
-      expect(textOf((await store.history(ANNA, { limit: 1 }))[0])).toBe(expected);
+      expect(textOf((await historyOf(store, ANNA, { limit: 1 }))[0])).toBe(expected);
     });
 
     it.each(DATA)('is recognized as the same content: %s', async (_name, data) => {
@@ -487,7 +488,7 @@ function describeHistory(open: Open): void {
               ...(after === undefined ? {} : { after }),
               ...(before === undefined ? {} : { before }),
             };
-            expect([options, await store.history(ANNA, options)]).toStrictEqual([options, expected]);
+            expect([options, await historyOf(store, ANNA, options)]).toStrictEqual([options, expected]);
           }
         }
       }
@@ -495,9 +496,9 @@ function describeHistory(open: Open): void {
 
     it('of a topic without messages is empty', async () => {
       const { store } = await openWithMessages(open, 0);
-      expect(await store.history(ANNA, { limit: 10 })).toEqual([]);
-      expect(await store.history(ANNA, { after: 0, limit: 10 })).toEqual([]);
-      expect(await store.history(ANNA, { before: 5, limit: 10 })).toEqual([]);
+      expect(await historyOf(store, ANNA, { limit: 10 })).toEqual([]);
+      expect(await historyOf(store, ANNA, { after: 0, limit: 10 })).toEqual([]);
+      expect(await historyOf(store, ANNA, { before: 5, limit: 10 })).toEqual([]);
     });
 
     it('gives what is left after a removal', async () => {
@@ -507,10 +508,10 @@ function describeHistory(open: Open): void {
         range(1, 10).map((n) => draft({ timestamp: second(n) })),
       );
       await store.prune(milliseconds(5), 100);
-      expect(seqsOf(await store.history(ANNA, { limit: 100 }))).toEqual(range(5, 10));
-      expect(seqsOf(await store.history(ANNA, { limit: 3, after: 0 }))).toEqual(range(5, 7));
-      expect(seqsOf(await store.history(ANNA, { limit: 100, before: 7 }))).toEqual([5, 6]);
-      expect(await store.history(ANNA, { limit: 100, before: 5 })).toEqual([]);
+      expect(seqsOf(await historyOf(store, ANNA, { limit: 100 }))).toEqual(range(5, 10));
+      expect(seqsOf(await historyOf(store, ANNA, { limit: 3, after: 0 }))).toEqual(range(5, 7));
+      expect(seqsOf(await historyOf(store, ANNA, { limit: 100, before: 7 }))).toEqual([5, 6]);
+      expect(await historyOf(store, ANNA, { limit: 100, before: 5 })).toEqual([]);
     });
   });
 }
@@ -818,9 +819,9 @@ function describeTopics(open: Open): void {
       const expectNew = async (store: Store) => {
         const page = { messages: [message], position: 4, head: 4, prunedUpTo: 3, erasedUpTo: 0 };
         expect(await store.read('sea', { after: 0, limit: 10 })).toStrictEqual(page);
-        expect(await store.history('sea', { limit: 10 })).toStrictEqual([message]);
-        expect(await store.history('sea', { after: 0, limit: 10 })).toStrictEqual([message]);
-        expect(await store.history('sea', { before: 4, limit: 10 })).toEqual([]);
+        expect(await historyOf(store, 'sea', { limit: 10 })).toStrictEqual([message]);
+        expect(await historyOf(store, 'sea', { after: 0, limit: 10 })).toStrictEqual([message]);
+        expect(await historyOf(store, 'sea', { before: 4, limit: 10 })).toEqual([]);
       };
       await expectNew(first);
       await pruneAll(first, milliseconds(0), 2);

@@ -2,6 +2,7 @@
 import type {
   Device,
   Draft,
+  HistoryOptions,
   Member,
   Membership,
   NamePage,
@@ -259,4 +260,18 @@ export function devicesOf(store: Store, userId: string, limit?: number): Promise
 /** Removes all that is out of sight already. */
 export async function removeAll(store: Store): Promise<void> {
   while (await store.removeDeleted());
+}
+
+/** As many messages as were asked for, over as many pages as that takes. */
+export async function historyOf(store: Store, topic: string, options: HistoryOptions): Promise<readonly Message[]> {
+  const found: Message[] = [];
+  const isForward = options.after !== undefined;
+  let range: HistoryOptions | undefined = options;
+  while (range !== undefined && found.length < options.limit) {
+    const { messages, next } = await store.history(topic, { ...range, limit: options.limit - found.length });
+    found.splice(isForward ? found.length : 0, 0, ...messages);
+    const rest: Partial<HistoryOptions> = isForward ? { after: next } : { before: next };
+    range = next === undefined ? undefined : { ...options, ...rest };
+  }
+  return found;
 }

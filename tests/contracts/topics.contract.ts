@@ -5,7 +5,7 @@
 import { FURTHER_DEVICE_MESSAGES, type Position, type Store, type Topic } from '../../services/storage/contract';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import { type Random, seededRandom } from '../support/random';
-import { membersOf, PLENTY, places, placesOf, type StoreHarness, setStage, topicsOf } from './support';
+import { historyOf, membersOf, PLENTY, places, placesOf, type StoreHarness, setStage, topicsOf } from './support';
 
 const JOINED_AT = '2026-01-01T00:00:01.000Z';
 
@@ -30,7 +30,7 @@ async function say(store: Store, topic: string, n: number): Promise<number> {
 }
 
 async function dataOf(store: Store, topic: string): Promise<unknown[]> {
-  return (await store.history(topic, { after: 0, limit: 1_000 })).map(({ data }) => data);
+  return (await historyOf(store, topic, { after: 0, limit: 1_000 })).map(({ data }) => data);
 }
 
 const userIdsOf = async (store: Store, name: string) => (await membersOf(store, name)).map(({ userId }) => userId);
@@ -170,7 +170,7 @@ function describeReuse(open: Open): void {
         start: 2,
       });
       expect(await dataOf(store, 'sea')).toEqual([]);
-      expect(await store.history('sea', { limit: 10 })).toEqual([]);
+      expect(await historyOf(store, 'sea', { limit: 10 })).toEqual([]);
       expect(await say(store, 'sea', 3)).toBe(3);
       expect(await dataOf(store, 'sea')).toEqual([3]);
     });

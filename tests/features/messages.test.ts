@@ -371,20 +371,21 @@ describe('receipts', () => {
 describe('a collapse key', () => {
   const collapseKey = 'build';
 
-  it('replaces the message before it as long as that is unread, whoever sends', async () => {
+  it('replaces the message of the same sender before it as long as that is unread', async () => {
     const service = await startService();
     const client = await service.connect('ben', { device: 'here' });
     await client.next('sync:done');
     const first = await sendTo(service.api, 'ben', 1, { collapseKey });
     await sendTo(service.api, 'ben', 'aside');
     await as(service, 'ben').patch(`/inbox/${first.id}`).send({ state: 'seen' }).expect(200);
-    await sendTo(as(service, 'other', 'send'), 'ben', 2, { collapseKey });
+    await sendTo(as(service, 'other', 'send'), 'ben', 'of another sender', { collapseKey });
+    await sendTo(service.api, 'ben', 2, { collapseKey });
     expect(await client.next('message:removed')).toMatchObject({ topic: '@ben', ref: first.id, reason: 'replaced' });
-    expect(await dataOf(as(service, 'ben'))).toEqual([2, 'aside']);
-    expect((await inboxOf(as(service, 'ben'))).counts).toEqual({ unseen: 2, unread: 2 });
+    expect(await dataOf(as(service, 'ben'))).toEqual([2, 'of another sender', 'aside']);
+    expect((await inboxOf(as(service, 'ben'))).counts).toEqual({ unseen: 3, unread: 3 });
     const away = await service.connect('ben', { device: 'away' });
     await away.next('sync:done');
-    expect(away.allMessages.map(({ data }) => data)).toEqual(['aside', 2]);
+    expect(away.allMessages.map(({ data }) => data)).toEqual(['aside', 'of another sender', 2]);
   });
 
   it.each(['read', 'archived'])('leaves what is %s', async (state) => {

@@ -47,5 +47,11 @@ export const leftAnswer = z
   .meta({ id: 'Left', examples: [{ success: true, name: 'news', userId: 'user123' }] });
 
 export const historyAnswer = z
-  .object({ messages: z.array(messageAnswer) })
+  .object({
+    messages: z.array(messageAnswer),
+    nextCursor: z
+      .string()
+      .optional()
+      .meta({ description: 'When the page ended early, the `cursor` under which the next one begins.' }),
+  })
   .meta({ id: 'History', examples: [{ messages: [{ ...listedMessageExample, topic: 'news' }] }] });

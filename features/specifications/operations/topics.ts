@@ -109,7 +109,9 @@ export const TOPICS: readonly Operation[] = [
     id: 'getHistory',
     tag: 'Topics',
     summary: 'What was said in a topic',
-    description: 'For members, or scope `admin`. With `after` the oldest behind that `seq`, otherwise the newest.',
+    description:
+      'For members, or scope `admin`. With `after` the oldest after that `seq`, otherwise the newest. A page that ends ' +
+      'early has a `nextCursor`, which is the `cursor` of the next one.',
     query: historyQuerySchema,
     answers: { 200: { description: 'In the order of `seq`.', schema: historyAnswer } },
     problems: ['not_a_member', 'not_found', ...READS],

@@ -5,6 +5,7 @@ import { openMongoStore } from '../../../services/storage/mongodb';
 import { describeAuditContract } from '../../contracts/audit.contract';
 import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
+import { describeLongContract } from '../../contracts/long.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
 import { describeReceiptContract } from '../../contracts/receipts.contract';
 import { describeRevocationContract } from '../../contracts/revocations.contract';
@@ -30,6 +31,7 @@ function makeHarness(): StoreHarness {
 
 describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,', () => {
   describeTopicContract('mongodb', makeHarness);
+  describeLongContract('mongodb', makeHarness, { many: 1_200, atOnce: 4 });
   describeMessageContract('mongodb', makeHarness);
   describeInboxContract('mongodb', makeHarness);
   describeReceiptContract('mongodb', makeHarness);
