@@ -35,6 +35,7 @@ import { HeapGuard } from './services/heap-guard';
 import { watchLoad } from './services/http-load';
 import { inTurn } from './services/http-turns';
 import { KeySet } from './services/key-set';
+import { listen } from './services/listen';
 import { createLogger, type Logger } from './services/logger';
 import { MemberLookup } from './services/member-lookup';
 import { createMetrics, registerGauges } from './services/metrics';
@@ -71,11 +72,6 @@ export { ConfigError, parseConfig } from './utils/config';
 const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const CONNECTIONS_CHECKING_INTERVAL_MS = 5_000;
-/**
- * Connections that the kernel keeps until they are accepted, one in a turn; it lowers this to its own limit. Beyond it
- * clients that come back at once hear nothing, and try again after 1, 3, 7 and 15 s. Node's own number is 511.
- */
-const ACCEPT_BACKLOG = 65_535;
 const CONTRADICTING_HEADERS =
   'Forwarded and X-Forwarded-For of a trusted proxy name different clients, so neither is believed: let it set one of ' +
   'them and remove the other';
@@ -354,8 +350,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
   async function stopOnce(): Promise<void> {
     isStopping = true;
     limits.stop();
-    // Load balancers see /readyz red and look elsewhere before anything is closed.
-    await delay(machineClock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
+    // Load balancers see /readyz red and look elsewhere before anything is closed. Nobody sees what has never listened.
+    if (httpServer.listening) await delay(machineClock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
     const cut = machineClock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
       upgrades.terminate();
       httpServer.closeAllConnections();
@@ -455,16 +451,6 @@ function resolveKey(config: Config): Exclude<TokenKey, { kind: 'development-secr
 /** What tokens are checked with. @throws KeySetOpenError when it has to be fetched, and cannot. */
 async function openTokenKeys(key: ReturnType<typeof resolveKey>, logger: Logger, clock: Clock): Promise<TokenKeys> {
   return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger, clock }) : fixedKey(key);
-}
-
-function listen(server: Server, { HOST, PORT }: Config): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ port: PORT, host: HOST, backlog: ACCEPT_BACKLOG }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
 }
 
 /** Resolves when the last connection is closed. One that never listened is closed already. */

@@ -1,19 +1,45 @@
 /** Entry: environment → configuration → application → listen; signals → stop. */
+import { readFileSync } from 'node:fs';
 import closeWithGrace from 'close-with-grace';
 import { createApplication } from './application';
 import { renderBanner } from './features/banner';
 import { ClusterOpenError } from './services/cluster';
 import { KeySetOpenError } from './services/key-set';
+import { ListenError } from './services/listen';
 import { StoreOpenError } from './services/storage/contract';
-import { ConfigError, parseConfig } from './utils/config';
+import { EXIT_USAGE, readCommandLine, UsageError } from './utils/command-line';
+import { ConfigError, describeVariables, parseConfig } from './utils/config';
+import { type EnvironmentFile, findHints } from './utils/environment-hints';
+
+const USAGE = `Starts the service. Its settings are variables of the environment: docs/reference/configuration.md has them all.
+
+Usage:
+  node dist/server.js [--check-config]
+
+  --check-config  checks the environment and stops
+`;
+
+const OPTIONS = {
+  'check-config': { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const;
 
 async function main(): Promise<void> {
+  const { values } = readCommandLine(process.argv.slice(2), { options: OPTIONS, usage: USAGE, env: process.env });
+  if (values.help) process.stdout.write(USAGE);
+  else if (values['check-config']) checkConfig();
+  else await start();
+}
+
+function checkConfig(): void {
+  parseConfig(process.env);
+  console.log(['The configuration is valid.', ...readHints()].join('\n'));
+}
+
+async function start(): Promise<void> {
   const config = parseConfig(process.env);
-  if (process.argv.includes('--check-config')) {
-    console.log('The configuration is valid.');
-    return;
-  }
   const application = await createApplication(config);
+  for (const hint of readHints()) application.logger.warn(hint);
   // A transaction under way would make process.exit() wait for it; the store stands a kill at any moment.
   const onTimeout = () => process.kill(process.pid, 'SIGKILL');
   closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false, onTimeout }, async ({ err, signal }) => {
@@ -22,21 +48,35 @@ async function main(): Promise<void> {
     await application.stop();
   });
   const address = await application.start();
-  if (!config.isProduction)
-    console.log(renderBanner(address, { kind: config.tokenKey.kind, makeToken: application.makeToken }));
+  if (config.isProduction) return;
+  console.log(renderBanner(address, { kind: config.tokenKey.kind, makeToken: application.makeToken }));
 }
+
+function readHints(): string[] {
+  const known = describeVariables().map(({ name }) => name);
+  return findHints(process.env, readEnvironmentFiles(), known);
+}
+
+/** Those that Node was told to read. */
+function readEnvironmentFiles(): EnvironmentFile[] {
+  return process.execArgv.flatMap((argument) => {
+    const path = /^--env-file(?:-if-exists)?=(.+)$/.exec(argument)?.[1];
+    if (path === undefined) return [];
+    try {
+      return [{ path, text: readFileSync(path, 'utf8') }];
+    } catch {
+      // It may be missing, and Node has told what else is wrong.
+      return [];
+    }
+  });
+}
+
+const EXPECTED = [UsageError, ConfigError, StoreOpenError, ClusterOpenError, KeySetOpenError, ListenError];
 
 main().catch((error: unknown) => {
-  const isExpected =
-    error instanceof ConfigError ||
-    error instanceof StoreOpenError ||
-    error instanceof ClusterOpenError ||
-    error instanceof KeySetOpenError ||
-    isListenError(error);
-  console.error(isExpected ? (error as Error).message : error);
-  process.exit(1);
+  const isExpected = error instanceof Error && EXPECTED.some((kind) => error instanceof kind);
+  console.error(isExpected ? error.message : error);
+  // What looks wrong may be why something is missing.
+  if (error instanceof ConfigError) for (const hint of readHints()) console.error(hint);
+  process.exit(error instanceof UsageError ? EXIT_USAGE : 1);
 });
-
-function isListenError(error: unknown): boolean {
-  return error instanceof Error && 'syscall' in error && error.syscall === 'listen';
-}

@@ -1,6 +1,7 @@
 /** Entry of `npm run bench`: runs the scenarios and prints the report. README.md has the method. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { EXIT_USAGE, UsageError } from '../utils/command-line';
 import { runAbsent } from './scenarios/absent';
 import { runBatch } from './scenarios/batch';
 import { runBroadcast } from './scenarios/broadcast';
@@ -30,6 +31,10 @@ const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));
+  if (typeof options === 'string') {
+    process.stdout.write(options);
+    return;
+  }
   if (!options.isPeersOnly && !isServiceBuilt()) throw new Error('dist/server.js is missing: run `npm run build`');
   const sections: Section[] = [];
   for (const name of options.scenarios) sections.push(...(await runScenario(name, options)));
@@ -51,6 +56,7 @@ async function runScenario(name: ScenarioName, options: BenchOptions): Promise<S
 process.once('SIGINT', () => process.exit(130));
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${String(error)}\n`);
-  process.exit(1);
+  const isUsage = error instanceof UsageError;
+  process.stderr.write(`${isUsage ? error.message : String(error)}\n`);
+  process.exit(isUsage ? EXIT_USAGE : 1);
 });

@@ -7,13 +7,26 @@ import { resolve } from 'node:path';
 import { StoreOpenError } from '../services/storage/contract';
 import { BackupError, backUpLmdbStore } from '../services/storage/lmdb-backup';
 import { checkHeaders, dataFilePath, hasDataFile } from '../services/storage/lmdb-file';
+import { EXIT_USAGE, readCommandLine, UsageError } from '../utils/command-line';
 import { ConfigError, parseConfig, type StoreLocation } from '../utils/config';
 
-const USAGE = 'Usage:\n  npm run backup -- DIRECTORY';
+const USAGE = `Writes a copy of the embedded store, also while the service runs on it.
+
+Usage:
+  npm run backup -- DIRECTORY
+`;
+
+const OPTIONS = { help: { type: 'boolean', default: false } } as const;
 
 async function main(): Promise<void> {
-  const [target, ...others] = process.argv.slice(2);
-  if (target === undefined || target.startsWith('-') || others.length > 0) throw new BackupError(USAGE);
+  const syntax = { options: OPTIONS, usage: USAGE, env: process.env, maxValues: 1 };
+  const { values, positionals } = readCommandLine(process.argv.slice(2), syntax);
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  const [target] = positionals;
+  if (target === undefined) throw new UsageError(USAGE);
   const directory = embeddedStore(parseConfig(process.env).store);
   await backUpLmdbStore(directory, resolve(target));
   const { size } = statSync(dataFilePath(target));
@@ -33,7 +46,9 @@ function embeddedStore(store: StoreLocation): string {
 
 main().catch((error: unknown) => {
   // Told in one sentence, without a stack.
-  const isExpected = error instanceof BackupError || error instanceof ConfigError || error instanceof StoreOpenError;
+  const isUsage = error instanceof UsageError;
+  const isExpected =
+    isUsage || error instanceof BackupError || error instanceof ConfigError || error instanceof StoreOpenError;
   console.error(isExpected ? error.message : error);
-  process.exitCode = 1;
+  process.exitCode = isUsage ? EXIT_USAGE : 1;
 });

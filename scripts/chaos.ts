@@ -10,12 +10,18 @@ import { type Results, renderTable, replaceTable } from '../tests/chaos/report';
 import type { Outcome, Scenario } from '../tests/chaos/scenario';
 import { seededRandom } from '../tests/support/random';
 import { runCleanups } from '../tests/support/temporary';
-import { assertNeeds, readOptions, USAGE, UsageError } from './support/chaos-options';
+import { EXIT_USAGE, UsageError } from '../utils/command-line';
+import { assertNeeds, readOptions } from './support/chaos-options';
 
 const PAGE = join(__dirname, '../docs/operations/reliability.md');
 
 async function main(): Promise<void> {
-  const { goesOn, scenarios, keep, isWriting } = readOptions(process.argv.slice(2));
+  const options = readOptions(process.argv.slice(2));
+  if (typeof options === 'string') {
+    console.log(options);
+    return;
+  }
+  const { goesOn, scenarios, keep, isWriting } = options;
   await assertNeeds(scenarios);
   const results = scenarios.map((scenario) => ({ scenario, outcomes: [] as Outcome[] }));
   for (let turn = 0; goesOn(turn); turn += 1) {
@@ -75,9 +81,7 @@ function isBad({ violations }: Outcome): boolean {
 process.once('SIGINT', () => void runCleanups().finally(() => process.exit(130)));
 
 main().catch((error: unknown) => {
-  const isParseError = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
-  if (error instanceof UsageError) console.error(error.message);
-  else if (isParseError) console.error(`${error.message}\n${USAGE}`);
-  else console.error(error);
-  process.exitCode = 1;
+  const isUsage = error instanceof UsageError;
+  console.error(isUsage ? error.message : error);
+  process.exitCode = isUsage ? EXIT_USAGE : 1;
 });

@@ -4,7 +4,9 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readCommandLine } from '../utils/command-line';
 import { describeVariables, renderEnvExample } from '../utils/config';
+import { type Command, runHere } from './support/terminal';
 
 const INTRODUCTION = `# Configuration
 
@@ -16,7 +18,8 @@ The service reads environment variables once, at start. \`npm start\` also reads
 - An empty value counts as not set.
 - A value that is not valid ends the start with exit code 1 and a line for each variable. Values are never printed.
 - \`npm start -- --check-config\` checks the environment and stops.
-- A variable of another name is ignored.
+- A variable of another name is ignored. One that is a letter or two from a name below is told at start, and so is a
+  value in \`.env\` that is cut at a \`#\`, or a file with a byte order mark.
 `;
 
 /** The text of docs/reference/configuration.md. */
@@ -33,8 +36,23 @@ function inCell(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replaceAll('*', '\\*');
 }
 
-if (require.main === module) {
+const USAGE = `Writes .env.example and docs/reference/configuration.md.
+
+Usage:
+  npm run docs
+`;
+
+const OPTIONS = { help: { type: 'boolean', default: false } } as const;
+
+const write: Command = async (args, terminal) => {
+  if (readCommandLine(args, { options: OPTIONS, usage: USAGE }).values.help) {
+    terminal.stdout.write(USAGE);
+    return 0;
+  }
   const root = join(__dirname, '..');
   writeFileSync(join(root, '.env.example'), renderEnvExample());
   writeFileSync(join(root, 'docs/reference/configuration.md'), renderConfigurationPage());
-}
+  return 0;
+};
+
+if (require.main === module) void runHere(write);

@@ -3,13 +3,14 @@
  *   npm run listen -- --sub user123
  */
 import { hostname } from 'node:os';
+import { readCommandLine, UsageError } from '../utils/command-line';
 import { deviceSchema } from '../utils/schemas';
 import { readAccess } from './support/access';
-import { COMMON_OPTIONS, readArguments, readCount } from './support/arguments';
+import { COMMON_OPTIONS, readCount } from './support/arguments';
 import { listenPlainly } from './support/listen-plain';
 import { listenBySocketIo } from './support/listen-socketio';
 import { Screen } from './support/screen';
-import { type Command, runHere, UsageError } from './support/terminal';
+import { type Command, runHere } from './support/terminal';
 
 const USAGE = `Shows what a user gets, as it comes: what waits, then what is sent. Ctrl-C ends.
 
@@ -35,13 +36,13 @@ const OPTIONS = {
   plain: { type: 'boolean', default: false },
 } as const;
 
-type Given = ReturnType<typeof readArguments<typeof OPTIONS>>;
+type Given = ReturnType<typeof readCommandLine<typeof OPTIONS>>['values'];
 
 const MAX_COUNT = 1_000_000;
 const MAX_DEVICE_LENGTH = 128;
 
 export const listen: Command = async (args, terminal) => {
-  const given = readArguments(args, OPTIONS, terminal.env);
+  const given = readCommandLine(args, { options: OPTIONS, usage: USAGE, env: terminal.env }).values;
   if (given.help) {
     terminal.stdout.write(USAGE);
     return 0;

@@ -2,14 +2,16 @@
  * Puts load on a service, measures it, and checks that everything arrives once and in order.
  *   npm run load -- --users 1000 --rate 200
  */
+
+import { readCommandLine, UsageError } from '../utils/command-line';
 import { parseConfig } from '../utils/config';
 import { readAccess } from './support/access';
-import { COMMON_OPTIONS, readArguments, readCount, readSeconds } from './support/arguments';
+import { COMMON_OPTIONS, readCount, readSeconds } from './support/arguments';
 import type { LoadPlan } from './support/load/plan';
 import { renderReport } from './support/load/report';
 import { runLoad } from './support/load/run';
 import { checkingVariable, makeLocalToken } from './support/local-token';
-import { type Command, runHere, type Terminal, UsageError } from './support/terminal';
+import { type Command, runHere, type Terminal } from './support/terminal';
 
 const USAGE = `Puts load on a service, measures it, and checks that everything arrives once and in order. Ctrl-C ends early.
 
@@ -39,7 +41,7 @@ const OPTIONS = {
   yes: { type: 'boolean', default: false },
 } as const;
 
-type Given = ReturnType<typeof readArguments<typeof OPTIONS>>;
+type Given = ReturnType<typeof readCommandLine<typeof OPTIONS>>['values'];
 
 const MAX_CONNECTIONS = 60_000;
 const MAX_RATE = 100_000;
@@ -49,7 +51,7 @@ const MAX_MESSAGES = 10_000_000;
 const MAX_DELIVERIES = 1_000_000_000;
 
 export const load: Command = async (args, terminal) => {
-  const given = readArguments(args, OPTIONS, terminal.env);
+  const given = readCommandLine(args, { options: OPTIONS, usage: USAGE, env: terminal.env }).values;
   if (given.help) {
     terminal.stdout.write(USAGE);
     return 0;

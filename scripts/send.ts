@@ -2,10 +2,12 @@
  * Sends a message to users, to a topic or to everyone.
  *   npm run send -- --to user123 --title Hello --body "Your first notification"
  */
+
+import { readCommandLine, UsageError } from '../utils/command-line';
 import { readAccess } from './support/access';
-import { COMMON_OPTIONS, readArguments, readJson, readSeconds } from './support/arguments';
+import { COMMON_OPTIONS, readJson, readSeconds } from './support/arguments';
 import { post } from './support/requests';
-import { type Command, runHere, UsageError } from './support/terminal';
+import { type Command, runHere } from './support/terminal';
 import { printable } from './support/text';
 
 const USAGE = `Sends a message to users, to a topic or to everyone.
@@ -66,14 +68,14 @@ const OPTIONS = {
   timeout: { type: 'string', default: '15s' },
 } as const;
 
-type Given = ReturnType<typeof readArguments<typeof OPTIONS>>;
+type Given = ReturnType<typeof readCommandLine<typeof OPTIONS>>['values'];
 
 const MAX_PATIENCE_SECONDS = 3_600;
 /** More on standard input is a mistake: no service takes a message of this size. */
 const MAX_INPUT_BYTES = 16 * 1024 * 1024;
 
 export const send: Command = async (args, { env, stdin, stdout, interrupted }) => {
-  const given = readArguments(args, OPTIONS, env);
+  const given = readCommandLine(args, { options: OPTIONS, usage: USAGE, env }).values;
   if (given.help) {
     stdout.write(USAGE);
     return 0;

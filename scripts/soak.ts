@@ -5,11 +5,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isServiceBuilt } from '../bench/support/servers';
-import { readArguments, readCount } from './support/arguments';
+import { readCommandLine, UsageError } from '../utils/command-line';
+import { readCount } from './support/arguments';
 import type { SoakPlan } from './support/soak/plan';
 import { findFaults, renderResult } from './support/soak/report';
 import { runSoak } from './support/soak/run';
-import { type Command, Failure, runHere, UsageError } from './support/terminal';
+import { type Command, Failure, runHere } from './support/terminal';
 
 const USAGE = `Keeps a service of its own busy and looks whether memory, descriptors or timers grow.
 
@@ -37,7 +38,7 @@ const RESULT_HEADING = '## The last run\n';
 const MAX_MINUTES = 10_080;
 
 export const soak: Command = async (args, terminal) => {
-  const given = readArguments(args, OPTIONS, terminal.env);
+  const given = readCommandLine(args, { options: OPTIONS, usage: USAGE, env: terminal.env }).values;
   if (given.help) {
     terminal.stdout.write(USAGE);
     return 0;

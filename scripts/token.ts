@@ -4,38 +4,49 @@
  *   npm run token -- --check TOKEN
  *   npm run token -- --samples
  */
-import { parseArgs } from 'node:util';
 import { KeySet, KeySetOpenError } from '../services/key-set';
 import { createLogger } from '../services/logger';
 import { fixedKey, type TokenKeys } from '../services/token-keys';
 import { createTokens } from '../services/tokens';
 import { claimRulesOf } from '../utils/claims';
 import { systemClock, toIsoTime } from '../utils/clock';
+import { EXIT_USAGE, readCommandLine, UsageError } from '../utils/command-line';
 import { type Config, ConfigError, parseConfig } from '../utils/config';
 import { AppError } from '../utils/errors';
 import { SCOPES } from '../utils/jwt';
 import { parseDuration } from './support/arguments';
 import { localKey, makeLocalToken } from './support/local-token';
-import { UsageError } from './support/terminal';
 
 const USAGE = `Usage:
   npm run token -- --sub USER [--scope "send broadcast presence admin"] [--expires 15m|12h|1d]
   npm run token -- --check TOKEN
-  npm run token -- --samples`;
+  npm run token -- --samples
+
+  --sub USER      whose token; it is signed with JWT_SECRET, or with the secret that is kept in DATA_DIR
+  --scope SCOPES  what it allows, with blanks between
+  --expires TIME  1d when not given
+  --check TOKEN   says whom a token names, or why it is refused
+  --samples       tokens of users to try the service with
+`;
 
 /** The sample users of an ancestor that is tried with wscat; their tokens are valid one day. */
 const SAMPLE_USERS = ['omar', 'diego', 'satoshi', 'memoor'];
 
+const OPTIONS = {
+  sub: { type: 'string' },
+  scope: { type: 'string' },
+  expires: { type: 'string', default: '1d' },
+  check: { type: 'string' },
+  samples: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const;
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      sub: { type: 'string' },
-      scope: { type: 'string' },
-      expires: { type: 'string', default: '1d' },
-      check: { type: 'string' },
-      samples: { type: 'boolean', default: false },
-    },
-  });
+  const { values } = readCommandLine(process.argv.slice(2), { options: OPTIONS, usage: USAGE, env: process.env });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
   const config = parseConfig(process.env);
   if (values.check !== undefined) await checkToken(config, values.check);
   else if (values.samples) printSamples(config);
@@ -90,11 +101,9 @@ async function keysFor(config: Config): Promise<TokenKeys> {
 }
 
 main().catch((error: unknown) => {
-  const isParseError = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
   const isExpected = [UsageError, ConfigError, KeySetOpenError].some((kind) => error instanceof kind);
   if (error instanceof AppError) console.error(`refused: ${error.message}`);
   else if (isExpected) console.error((error as Error).message);
-  else if (isParseError) console.error(`${(error as Error).message}\n${USAGE}`);
   else throw error;
-  process.exitCode = 1;
+  process.exitCode = error instanceof UsageError ? EXIT_USAGE : 1;
 });

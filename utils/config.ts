@@ -377,5 +377,10 @@ export function describeVariables(): VariableDescription[] {
 /** The text of `.env.example`: every variable as a comment, with its default. */
 export function renderEnvExample(): string {
   const blocks = describeVariables().map(({ name, about, standard }) => `# ${about}\n# ${name}=${standard ?? ''}\n`);
-  return `# Copy to .env and uncomment what you change. An empty value counts as not set.\n\n${blocks.join('\n')}`;
+  const head = [
+    '# Copy to .env and uncomment what you change. An empty value counts as not set.',
+    '# A # begins a comment, also within a value: put a value that has one in quotes, as in JWT_SECRET="se#cret".',
+    '# Save the file as UTF-8 without a byte order mark.',
+  ];
+  return `${head.join('\n')}\n\n${blocks.join('\n')}`;
 }

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { readCommandLine, UsageError } from '../../utils/command-line';
 
 export const SCENARIO_NAMES = [
   'one-to-one',
@@ -26,20 +26,33 @@ export interface BenchOptions {
   readonly scenarios: readonly ScenarioName[];
 }
 
-/** @throws Error when a flag or the name of a scenario is not known, or flags contradict each other. */
-export function parseOptions(argv: readonly string[]): BenchOptions {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: {
-      quick: { type: 'boolean', default: false },
-      full: { type: 'boolean', default: false },
-      'peers-only': { type: 'boolean', default: false },
-      write: { type: 'boolean', default: false },
-      only: { type: 'string' },
-    },
-  });
+const USAGE = `Measures the service beside others. README.md has the method.
+
+Usage:
+  npm run bench -- [--quick] [--full] [--peers-only] [--only SCENARIO] [--write]
+
+  --quick       one round with small counts: shows that everything works
+  --full        adds what takes long
+  --peers-only  leaves the service out
+  --only        one scenario of ${SCENARIO_NAMES.join(', ')}
+  --write       keeps the report of a whole run in RESULTS.md
+`;
+
+const OPTIONS = {
+  quick: { type: 'boolean', default: false },
+  full: { type: 'boolean', default: false },
+  'peers-only': { type: 'boolean', default: false },
+  write: { type: 'boolean', default: false },
+  only: { type: 'string' },
+  help: { type: 'boolean', default: false },
+} as const;
+
+/** @returns the usage where it was asked for. @throws UsageError when something is not known, or contradicts itself. */
+export function parseOptions(argv: readonly string[]): BenchOptions | string {
+  const { values } = readCommandLine(argv, { options: OPTIONS, usage: USAGE });
+  if (values.help) return USAGE;
   const isPart = values.quick || values['peers-only'] || values.only !== undefined;
-  if (values.write && isPart) throw new Error('--write: only the report of a whole run is kept');
+  if (values.write && isPart) throw new UsageError('--write: only the report of a whole run is kept');
   return {
     isQuick: values.quick,
     isFull: values.full,
@@ -51,6 +64,6 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
 
 function parseScenario(text: string): ScenarioName {
   const name = SCENARIO_NAMES.find((known) => known === text);
-  if (name === undefined) throw new Error(`--only: expected one of ${SCENARIO_NAMES.join(', ')}`);
+  if (name === undefined) throw new UsageError(`--only: expected one of ${SCENARIO_NAMES.join(', ')}`);
   return name;
 }

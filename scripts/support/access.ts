@@ -1,7 +1,8 @@
 /** Where the service is, and with which token it is asked. */
+
+import { UsageError } from '../../utils/command-line';
 import { type Config, parseConfig } from '../../utils/config';
 import { checkingVariable, makeLocalToken } from './local-token';
-import { UsageError } from './terminal';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,13 +1,7 @@
 /** Reads what was typed behind the name of a command. */
-import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { UsageError } from '../../utils/command-line';
 import { AppError } from '../../utils/errors';
 import { parseJson } from '../../utils/json';
-import { type Terminal, UsageError } from './terminal';
-
-type Options = NonNullable<ParseArgsConfig['options']>;
-type Values<Known extends Options> = ReturnType<
-  typeof parseArgs<{ args: string[]; options: Known; strict: true }>
->['values'];
 
 /** Options that every command has. */
 export const COMMON_OPTIONS = {
@@ -15,10 +9,7 @@ export const COMMON_OPTIONS = {
   token: { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
-} as const satisfies Options;
-
-/** Options of commands that npm has too. */
-const NPM_OPTIONS = new Set([...Object.keys(COMMON_OPTIONS), 'yes']);
+} as const;
 
 const UNIT_SECONDS = new Map([
   ['s', 1],
@@ -26,44 +17,6 @@ const UNIT_SECONDS = new Map([
   ['h', 3_600],
   ['d', 86_400],
 ]);
-
-const NEEDS_DASHES = 'npm needs -- before the first option, as in npm run send -- --to user123 --title Hello.';
-
-/**
- * Reads the options of a command.
- * @throws UsageError in one sentence that names the option.
- */
-export function readArguments<const Known extends Options>(
-  args: readonly string[],
-  options: Known,
-  env: Terminal['env'] = {},
-): Values<Known> {
-  if (args.length === 0 && Object.keys(options).some((name) => isTakenByNpm(name, env))) {
-    throw new UsageError(`The options did not get here: ${NEEDS_DASHES}`);
-  }
-  try {
-    return parseArgs({ args: [...args], options, strict: true }).values;
-  } catch (error) {
-    throw new UsageError(explainParseError(error));
-  }
-}
-
-/** Without `--` npm takes options for its own, and puts them into the environment. Some it has itself. */
-function isTakenByNpm(name: string, env: Terminal['env']): boolean {
-  return !NPM_OPTIONS.has(name) && env[`npm_config_${name.replaceAll('-', '_')}`] !== undefined;
-}
-
-function explainParseError(error: unknown): string {
-  const { code, message } = error as Error & { code?: string };
-  const name = /'(?:-\w, )?(-[^' ]*)/.exec(message)?.[1] ?? '';
-  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `There is no option ${name}: --help lists those there are.`;
-  if (code === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL') {
-    return `Every value belongs to an option, and ${NEEDS_DASHES}`;
-  }
-  if (code !== 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') throw error;
-  if (message.includes('does not take')) return `${name} takes no value.`;
-  return `${name} needs a value; one that begins with a dash is written ${name}=-value.`;
-}
 
 /** A whole number of at least `minimum`. */
 export function readCount(name: string, text: string, { minimum, maximum }: { minimum: number; maximum: number }) {

@@ -1,11 +1,13 @@
 /** What `npm run chaos` is told at the terminal, and whether that can be done here. */
-import { parseArgs } from 'node:util';
 import { MongoClient } from 'mongodb';
 import { missingNeeds, type Scenario } from '../../tests/chaos/scenario';
 import { SCENARIOS } from '../../tests/chaos/scenarios/index';
 import { MONGODB_URL } from '../../tests/support/cluster';
+import { readCommandLine, UsageError } from '../../utils/command-line';
 
-export const USAGE = `Usage:
+const USAGE = `Makes faults happen, scenario by scenario, and looks whether anything is lost.
+
+Usage:
   npm run chaos -- --minutes N [--only FAULTS] [--keep DIRECTORY] [--write]
   npm run chaos -- --rounds N  [--only FAULTS] [--keep DIRECTORY] [--write]
     --minutes  how long: the scenarios take turns, and the round that has begun is finished
@@ -17,8 +19,14 @@ export const USAGE = `Usage:
 const MINUTE_MS = 60_000;
 const MONGODB_PATIENCE_MS = 3_000;
 
-/** A mistake at the terminal, or something that is not there: told in one sentence, without a stack. */
-export class UsageError extends Error {}
+const OPTIONS = {
+  minutes: { type: 'string' },
+  rounds: { type: 'string' },
+  only: { type: 'string' },
+  keep: { type: 'string' },
+  write: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const;
 
 export interface Options {
   /** Is there time for another turn, after so many? */
@@ -28,19 +36,10 @@ export interface Options {
   readonly isWriting: boolean;
 }
 
-/** @throws UsageError, and TypeError `ERR_PARSE_ARGS_…` of node. */
-export function readOptions(args: readonly string[]): Options {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      minutes: { type: 'string' },
-      rounds: { type: 'string' },
-      only: { type: 'string' },
-      keep: { type: 'string' },
-      write: { type: 'boolean', default: false },
-    },
-  });
-  const { minutes, rounds, only, keep, write } = values;
+/** @returns the usage where it was asked for. @throws UsageError */
+export function readOptions(args: readonly string[]): Options | string {
+  const { minutes, rounds, only, keep, write, help } = readCommandLine(args, { options: OPTIONS, usage: USAGE }).values;
+  if (help) return USAGE;
   if ((minutes === undefined) === (rounds === undefined)) throw new UsageError(USAGE);
   if (write && only !== undefined)
     throw new UsageError('--write: the table holds all scenarios, so --only is not possible');

@@ -3,9 +3,9 @@ import type { KeyObject } from 'node:crypto';
 import { developmentSecret } from '../../services/development-secret';
 import { signToken } from '../../services/tokens';
 import { claimRulesOf } from '../../utils/claims';
+import { UsageError } from '../../utils/command-line';
 import type { Config } from '../../utils/config';
 import { userIdSchema } from '../../utils/schemas';
-import { UsageError } from './terminal';
 
 export interface TokenWish {
   readonly sub: string;

@@ -1,14 +1,11 @@
 /** What a command has around it, and how it ends: one sentence and an exit code, never a stack for a mistake. */
+import { EXIT_USAGE, UsageError } from '../../utils/command-line';
 import { ConfigError } from '../../utils/config';
-
-/** A mistake in what was typed, found before anything was sent. */
-export class UsageError extends Error {}
 
 /** It was tried, and it failed. */
 export class Failure extends Error {}
 
 const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
 
 /** A stream to write to; colours are asked for only where it is a terminal. */
 export type Output = NodeJS.WritableStream & {

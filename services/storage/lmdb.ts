@@ -4,11 +4,12 @@
  * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false` makes a
  * transaction resolve after its fdatasync; the scenario of fault F2 in tests/chaos traces that the answer comes later.
  */
-import { mkdirSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
+import { prepareDirectory } from '../directory';
 import {
   type Appended,
   type AuditEntry,
@@ -87,7 +88,7 @@ const directoriesInUse = new Set<string>();
  * @throws StoreOpenError when it is damaged, in use by another process, or of another version.
  */
 export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushListener = () => {}): Store {
-  const path = prepareDirectory(directory);
+  const path = pathOf(directory);
   if (directoriesInUse.has(path)) throw inUse(directory, `this process (${process.pid})`);
   try {
     const environment = new Environment(path);
@@ -95,17 +96,19 @@ export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushLis
     return new LmdbStore(environment, { clock, path, onFlush, onClose: () => directoriesInUse.delete(path) });
   } catch (error) {
     if (error instanceof StoreOpenError) throw error;
-    throw new StoreOpenError(`The store in ${directory} cannot be opened: ${messageOf(error)}`, error);
+    throw new StoreOpenError(
+      `The store in ${directory} cannot be opened: ${messageOf(error)}. Check DATA_DIR, or STORE_URL where that names it.`,
+      error,
+    );
   }
 }
 
-function prepareDirectory(directory: string): string {
-  try {
-    mkdirSync(directory, { recursive: true });
-    return realpathSync(directory);
-  } catch (error) {
-    throw new StoreOpenError(`${directory} cannot be used as the directory of the store: ${messageOf(error)}`, error);
-  }
+function pathOf(directory: string): string {
+  const fault = prepareDirectory(directory);
+  if (fault === undefined) return realpathSync(directory);
+  throw new StoreOpenError(
+    `The directory of the store, ${directory}, ${fault}. Check DATA_DIR, or STORE_URL where that names it.`,
+  );
 }
 
 interface LmdbParts {

@@ -1,6 +1,7 @@
 /** `npm run chaos` where something is missing: a sentence that helps, and no stack. The rounds: tests/chaos. */
 import { join } from 'node:path';
-import { readOptions, UsageError } from '../../scripts/support/chaos-options';
+import { readOptions } from '../../scripts/support/chaos-options';
+import { UsageError } from '../../utils/command-line';
 import { run } from '../support/process';
 
 const script = join(__dirname, '../../scripts/chaos.ts');
@@ -35,7 +36,7 @@ describe('what it cannot do', () => {
     const { output, code } = await chaos(args, { TEST_MONGODB_URL: NOWHERE, ...env });
     expect(output).toContain(words);
     expect(output).not.toContain('    at ');
-    expect(code).toBe(1);
+    expect(code).toBe(2);
   });
 });
 

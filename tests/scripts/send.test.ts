@@ -158,7 +158,7 @@ describe('mistakes', () => {
     ['data beside a title that is no object', [...MESSAGE, '--data', '1'], '--data: expected a JSON object'],
     ['two things on standard input', [...MESSAGE, '--body', '-', '--data', '-'], 'only one can come from standard'],
     ['a time without a form', [...MESSAGE, '--ttl', 'soon'], '--ttl: expected seconds, or a time as in 90s'],
-    ['an unknown option', [...MESSAGE, '--titel', 'A'], 'There is no option --titel: --help lists those there are.'],
+    ['an unknown option', [...MESSAGE, '--titel', 'A'], 'There is no option --titel; did you mean --title?'],
     ['an option without a value', ['--to'], '--to needs a value'],
     ['an option for a value', ['--to', '--title', 'A'], '--to needs a value; one that begins with a dash'],
     ['a value for a flag', [...MESSAGE, '--broadcast=yes'], '--broadcast takes no value.'],

@@ -48,5 +48,5 @@ it.each([
   const { output, code } = await token(args, { DATA_DIR: temporaryDirectory() });
   expect(output).toContain(words);
   expect(output).not.toContain('    at ');
-  expect(code).toBe(1);
+  expect(code).toBe(2);
 });

@@ -1,0 +1,46 @@
+/** Begins to listen, or says in a sentence why that cannot be. */
+import type { Server } from 'node:http';
+import type { Config } from '../utils/config';
+
+type Address = Pick<Config, 'HOST' | 'PORT'>;
+
+/**
+ * Connections that the kernel keeps until they are accepted, one in a turn; it lowers this to its own limit. Beyond it
+ * clients that come back at once hear nothing, and try again after 1, 3, 7 and 15 s. Node's own number is 511.
+ */
+const ACCEPT_BACKLOG = 65_535;
+
+/** HOST and PORT cannot be listened on. The message is a sentence for the operator. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+const LISTEN_FAULTS = new Map<string | undefined, (address: Address) => string>([
+  [
+    'EADDRINUSE',
+    ({ PORT }) => `PORT: something listens on ${PORT} already (EADDRINUSE): stop it, or choose another port.`,
+  ],
+  ['EACCES', ({ PORT }) => `PORT: this process may not listen on ${PORT} (EACCES): choose one from 1024 on.`],
+  ['EADDRNOTAVAIL', ({ HOST }) => `HOST: ${HOST} is no address of this machine (EADDRNOTAVAIL).`],
+  ['ENOTFOUND', ({ HOST }) => `HOST: ${HOST} cannot be resolved to an address (ENOTFOUND).`],
+  ['EAI_AGAIN', ({ HOST }) => `HOST: ${HOST} cannot be resolved to an address (EAI_AGAIN).`],
+]);
+
+function toListenError(error: NodeJS.ErrnoException, config: Address): ListenError {
+  const describe =
+    LISTEN_FAULTS.get(error.code) ?? (() => `HOST and PORT: the service cannot listen there: ${error.message}.`);
+  return new ListenError(describe(config), { cause: error });
+}
+
+/** @throws ListenError */
+export function listen(server: Server, config: Address): Promise<void> {
+  const { HOST, PORT } = config;
+  return new Promise((resolve, reject) => {
+    const refuse = (error: NodeJS.ErrnoException) => reject(toListenError(error, config));
+    server.once('error', refuse);
+    server.listen({ port: PORT, host: HOST, backlog: ACCEPT_BACKLOG }, () => {
+      server.off('error', refuse);
+      resolve();
+    });
+  });
+}

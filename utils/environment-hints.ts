@@ -1,0 +1,56 @@
+/**
+ * What looks wrong about the environment though it is valid: variables that nobody reads, and values of which a file has
+ * more. Told at start; values are never shown.
+ */
+import { nearestName } from './near-names';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A file of variables, as Node's --env-file reads it. */
+export interface EnvironmentFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+const BYTE_ORDER_MARK = '\ufeff';
+
+/** @param known the variables that the service reads. */
+export function findHints(
+  environment: Environment,
+  files: readonly EnvironmentFile[],
+  known: readonly string[],
+): string[] {
+  const isGiven = (name: string) => environment[name] !== undefined;
+  const names = Object.keys(environment).filter((name) => !known.includes(name));
+  return [
+    ...names.map((name) => describeUnknown(name, known, isGiven)),
+    ...files.flatMap((file) => findCutValues(file, environment, known)),
+  ].filter((hint) => hint !== undefined);
+}
+
+/** A variable beside the one that it resembles belongs to somebody else. */
+function describeUnknown(
+  name: string,
+  known: readonly string[],
+  isGiven: (name: string) => boolean,
+): string | undefined {
+  if (name.startsWith(BYTE_ORDER_MARK)) {
+    return `${name.slice(1)} is not read: its file begins with a byte order mark. Save it as UTF-8 without one.`;
+  }
+  if (!/^\w+$/.test(name)) return undefined;
+  const nearest = nearestName(name, known);
+  return nearest === undefined || isGiven(nearest) ? undefined : `${name} is not known; did you mean ${nearest}?`;
+}
+
+const LINE = /^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*([^\s"'`#][^\n"'`#]*)#/;
+
+/** A # begins a comment, also within a value that does not stand in quotes. */
+function findCutValues({ path, text }: EnvironmentFile, environment: Environment, known: readonly string[]): string[] {
+  return text.split('\n').flatMap((line) => {
+    const [, name = '', value = ''] = LINE.exec(line) ?? [];
+    const isCut = known.includes(name) && /\S$/.test(value) && environment[name] === value.trim();
+    return isCut
+      ? [`${name} in ${path} is read up to its #. If that is part of the value, put the value in quotes.`]
+      : [];
+  });
+}
