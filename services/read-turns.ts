@@ -16,6 +16,9 @@ class Reader {
   readonly waiting = new Set<Turn>();
 }
 
+/** A connection, as far as reading goes. */
+type Reading = Pick<Connection, 'userId' | 'isOpen'>;
+
 /** One read of a user, from its arrival to its end. */
 export class Turn {
   /** Resolves to `true` when it may begin, or to `false` when it was given up before. */
@@ -87,11 +90,12 @@ export class ReadTurns implements Lender {
   }
 
   /** Reads for a connection when it is its turn. @throws AppError as `enter`, and what `read` throws. */
-  async run<Result>(connection: Pick<Connection, 'userId'>, read: () => Result | Promise<Result>): Promise<Result> {
+  async run<Result>(connection: Reading, read: () => Result | Promise<Result>): Promise<Result> {
     const turn = this.enter(connection.userId);
     this.#ofConnections.set(connection, turn);
     try {
-      if (!(await turn.begun)) throw new AppError('going_away', 'The connection has ended.');
+      // Of what a client has asked for ahead nothing is read any more when it has been cut.
+      if (!(await turn.begun) || !connection.isOpen) throw new AppError('going_away', 'The connection has ended.');
       return await read();
     } finally {
       turn.end();
@@ -99,7 +103,7 @@ export class ReadTurns implements Lender {
   }
 
   /** The connection has ended: what it waits for is given up. */
-  leave(connection: Pick<Connection, 'userId'>): void {
+  leave(connection: Reading): void {
     this.#ofConnections.get(connection)?.giveUp();
   }
 

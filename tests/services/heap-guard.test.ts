@@ -1,38 +1,52 @@
 /** The guard of the heap, and what is refused while memory is short, through every door. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import pino from 'pino';
-import { HeapGuard } from '../../services/heap-guard';
+import { HeapGuard, type Measure, readMemory } from '../../services/heap-guard';
+import type { Clock } from '../../utils/clock';
 import { captureLog } from '../support/captured-log';
+import { VirtualClock } from '../support/clock';
 import { scrape } from '../support/metrics';
 import { connectPlain, openPlain } from '../support/plain-client';
 import { refusalOf } from '../support/raw-socket';
-import { startService, testToken } from '../support/service';
+import { range, startService, testToken } from '../support/service';
 
 const MIB = 1024 * 1024;
 const LIMIT = 1_000 * MIB;
 /** A tenth is kept; a body of a megabyte may become 24. */
 const LINE = 900 * MIB;
 
-function createGuard({ maxBodyBytes = MIB, limit = LIMIT } = {}) {
+/** Forgets at once what it has looked at, unless the clock is another one. */
+function createGuard({ maxBodyBytes = MIB, limit = LIMIT, others = [] as Measure[], after = atOnce } = {}) {
   const heap = { used: 100 * MIB, garbage: 0 };
   let now = 0;
   let collections = 0;
+  let looks = 0;
   const log = captureLog();
   const guard = new HeapGuard({
     maxBodyBytes,
     logger: log.logger,
-    readHeap: () => ({ used: heap.used + heap.garbage, limit }),
+    readMemory: () => {
+      looks += 1;
+      return [{ used: heap.used + heap.garbage, limit }, ...others];
+    },
     collect: () => {
       collections += 1;
       heap.garbage = 0;
     },
-    monotonicNow: () => now,
+    clock: { steady: () => now, after },
   });
   const wait = (milliseconds: number) => {
     now += milliseconds;
   };
-  return { guard, heap, wait, log, collections: () => collections };
+  return { guard, heap, wait, log, collections: () => collections, looks: () => looks };
 }
+
+const usedNow = () => readMemory()[0]?.used ?? 0;
+
+const atOnce: Clock['after'] = (_milliseconds, work) => {
+  work();
+  return { cancel: () => undefined };
+};
 
 describe('the line', () => {
   it('is met with nine tenths in use', () => {
@@ -68,6 +82,38 @@ describe('the line', () => {
     expect([guard.isShort(), collections()]).toEqual([false, 2]);
   });
 
+  it('is met by whatever has the least room', () => {
+    const container = { used: 400 * MIB, limit: 500 * MIB };
+    const { guard } = createGuard({ others: [container] });
+    expect(guard.isShort()).toBe(false);
+    container.used = 451 * MIB;
+    expect(guard.isShort()).toBe(true);
+  });
+
+  it('is looked at once in a while, however often somebody asks, and again for a large body', async () => {
+    const clock = new VirtualClock();
+    const { guard, heap, looks } = createGuard({ after: (milliseconds, work) => clock.after(milliseconds, work) });
+    for (const _ask of range(1, 100)) guard.isShort();
+    guard.take(1_000);
+    expect(looks()).toBe(1);
+    heap.used = LINE + 1;
+    expect(() => guard.take(MIB)).toThrow('short of memory');
+    heap.used = 0;
+    await clock.advance(50);
+    expect(guard.isShort()).toBe(false);
+    // Nothing is left running when nobody asks any more.
+    await clock.advance(50);
+    expect(clock.timers).toBe(0);
+  });
+
+  it('counts what hangs on the heap: bytes outside it are used too', () => {
+    const guard = new HeapGuard({ maxBodyBytes: 1, logger: captureLog().logger });
+    const before = usedNow();
+    const outside = Buffer.alloc(64 * MIB);
+    expect(usedNow() - before).toBeGreaterThan(48 * MIB);
+    expect([outside.length, guard.isShort()]).toEqual([64 * MIB, false]);
+  });
+
   it('is met by the real heap of no test', () => {
     const { logger } = captureLog();
     expect(new HeapGuard({ maxBodyBytes: MIB, logger }).isShort()).toBe(false);
@@ -77,7 +123,7 @@ describe('the line', () => {
     const { logger } = captureLog();
     const garbage = new WeakRef({});
     await nextTurn();
-    new HeapGuard({ maxBodyBytes: 1, logger, readHeap: () => ({ used: 2, limit: 1 }) }).isShort();
+    new HeapGuard({ maxBodyBytes: 1, logger, readMemory: () => [{ used: 2, limit: 1 }] }).isShort();
     expect(garbage.deref()).toBeUndefined();
   });
 });
@@ -114,8 +160,8 @@ it('logs when it begins and when it is over', () => {
   expect(
     log.lines.map((line) => JSON.parse(line) as Record<string, unknown>).map(({ level, msg }) => [level, msg]),
   ).toEqual([
-    [pino.levels.values['error'], 'the heap is nearly full: what asks for more is refused'],
-    [pino.levels.values['warn'], 'the heap has room again'],
+    [pino.levels.values['error'], 'memory is nearly full: what asks for more is refused'],
+    [pino.levels.values['warn'], 'memory has room again'],
   ]);
 });
 

@@ -59,17 +59,26 @@ it('who gives up leaves the queue, and never begins', async () => {
 
 it.each(['throws', 'answers'])('a read of a connection that %s gives its turn back', async (outcome) => {
   const { reads, taken } = create();
-  const connection = { userId: 'anna' };
+  const connection = { userId: 'anna', isOpen: true };
   const read = () => (outcome === 'throws' ? Promise.reject(new Error('the disk is gone')) : Promise.resolve('read'));
   const answer = await reads.run(connection, read).catch((error: Error) => error.message);
   expect(answer).toBe(outcome === 'throws' ? 'the disk is gone' : 'read');
   expect(taken()).toEqual([0, 0]);
 });
 
+it('what was asked for ahead is not read when the connection has been cut', async () => {
+  const { reads, taken } = create();
+  const read = jest.fn();
+  const answer = reads.run({ userId: 'anna', isOpen: false }, read).catch((error: { code: string }) => error.code);
+  expect(await answer).toBe('going_away');
+  expect(read).not.toHaveBeenCalled();
+  expect(taken()).toEqual([0, 0]);
+});
+
 it('a connection that has ended does not read any more', async () => {
   const { reads, enter, taken } = create();
   const turns = enter(READS_AT_ONCE);
-  const connection = { userId: 'anna' };
+  const connection = { userId: 'anna', isOpen: true };
   const read = jest.fn();
   const answer = reads.run(connection, read).catch((error: { code: string }) => error.code);
   reads.leave(connection);
