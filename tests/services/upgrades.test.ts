@@ -379,6 +379,24 @@ describe('another transport for a polling session', () => {
   });
 });
 
+describe('what is no request', () => {
+  it.each([
+    ['no HTTP', 'x\r\n\r\n', 400],
+    ['too many headers', `GET / HTTP/1.1\r\nX: ${'x'.repeat(20_000)}`, 431],
+    ['an upgrade without an end', upgradeHead('/ws').replace('Upgrade: websocket', 'Upgrade websocket'), 400],
+  ])('%s: is answered, and its connection closed though the peer keeps its side open', async (_name, text, status) => {
+    const service = await startService();
+    const wires = await Promise.all(range(1, 5).map(() => Wire.open(service.url, text)));
+    for (const wire of wires) expect(await wire.status()).toBe(status);
+    const startedAt = performance.now();
+    await eventually(
+      () => connectionsOf(service),
+      (count) => count === 0,
+    );
+    expect(performance.now() - startedAt).toBeLessThan(6_000);
+  });
+});
+
 it('a service stops though sockets are half way in', async () => {
   const service = await startService({ env: { SHUTDOWN_TIMEOUT_MS: '1000' } });
   const sid = await openPolling(service.url);

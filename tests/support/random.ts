@@ -9,6 +9,11 @@ export interface Random {
 export function seededRandom(name: string, usual = Math.floor(Math.random() * 2 ** 31)): Random {
   const seed = Number(process.env['TIDINGS_SEED'] ?? usual);
   process.stdout.write(`${name}: TIDINGS_SEED=${seed}\n`);
+  return randomOf(seed);
+}
+
+/** The numbers of one seed. */
+export function randomOf(seed: number): Random {
   let state = seed >>> 0;
   // Mulberry32: 32 bits of state are plenty to choose moments.
   const next = () => {

@@ -1,0 +1,263 @@
+/**
+ * Random connections to a service in a process of its own: valid exchanges that end at every byte by a reset, by half a
+ * close or by silence, and damaged ones. The process must live, hold nothing afterwards, and serve others meanwhile.
+ * `TIDINGS_CASES` says how many there are.
+ */
+import { readdirSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect, type Socket as TcpSocket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Message } from '../../utils/protocol';
+import { openClient, type TestClient } from '../support/client';
+import { eventually } from '../support/eventually';
+import { parseMetrics, type Scrape } from '../support/metrics';
+import { openPlain, type PlainClient } from '../support/plain-client';
+import { type RunningProcess, runServer } from '../support/process';
+import { type Random, randomOf, seededRandom } from '../support/random';
+import { TEST_SECRET, testToken } from '../support/service';
+import { temporaryDirectory } from '../support/temporary';
+import { bytesOf, damage, type Exchange, seedOf, validExchanges } from './exchanges';
+
+const CASES = Number(process.env['TIDINGS_CASES'] ?? 5_000);
+const USUAL_SEED = 1;
+const LANES = 48;
+/** Connections that stay open and say nothing more. */
+const MAX_SILENT = 400;
+/** Each of them is closed by the service within this time: 30 s for a request, or a heartbeat, and how often it looks. */
+const SILENCE_MS = 60_000;
+const CASES_PER_PROBE = 250;
+const ENDS = [
+  'reset',
+  'half-close',
+  'silence',
+  'close',
+  'reset after an answer',
+  'half-close after an answer',
+] as const;
+
+interface Case {
+  readonly name: string;
+  readonly bytes: Buffer;
+  /** Where what is written first ends. */
+  readonly firstBytes: number;
+  readonly end: (typeof ENDS)[number];
+}
+
+/**
+ * The half of the cases that are valid up to a byte: one byte after the other, over all exchanges. The step is a prime, so
+ * with enough cases each byte is met with each end.
+ */
+function cutCase(exchanges: readonly Exchange[], index: number): Case {
+  const sizes = exchanges.map((exchange) => bytesOf(exchange).length);
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  let at = (index * 7_919) % all;
+  const chosen = sizes.findIndex((size) => {
+    if (at < size) return true;
+    at -= size;
+    return false;
+  });
+  const exchange = exchanges[chosen] as Exchange;
+  const bytes = bytesOf(exchange).subarray(0, at + 1);
+  const end = ENDS[Math.floor((index * 7_919) / all) % 3] ?? 'reset';
+  return { name: `${exchange.name} cut at ${bytes.length}`, bytes, firstBytes: bytes.length, end };
+}
+
+function damagedCase(exchanges: readonly Exchange[], random: Random): Case {
+  const exchange = exchanges[random.integer(0, exchanges.length - 1)] as Exchange;
+  const bytes = bytesOf(random.integer(0, 9) === 0 ? exchange : damage(exchange, random));
+  const end = ENDS[random.integer(0, ENDS.length - 1)] ?? 'reset';
+  return { name: `${exchange.name} damaged`, bytes, firstBytes: random.integer(1, bytes.length || 1), end };
+}
+
+/** The service, those who are connected to it for the whole time, and those that fell silent. */
+class Target {
+  readonly #silent: { readonly socket: TcpSocket; readonly since: number }[] = [];
+  readonly counts = new Map<string, number>();
+
+  private constructor(
+    readonly server: RunningProcess,
+    readonly port: number,
+    private readonly watchers: readonly [TestClient, PlainClient],
+  ) {}
+
+  static async start(): Promise<Target> {
+    const server = runServer({
+      ...{ PORT: '0', DATA_DIR: temporaryDirectory(), JWT_SECRET: TEST_SECRET, NODE_ENV: 'production' },
+      ...{ HANDSHAKES_PER_SECOND: '1000000', MAX_CONNECTIONS_PER_USER: '1000000', RATE_LIMIT_PER_MINUTE: '1000000000' },
+      ...{ RATE_LIMIT_SERVICE_PER_MINUTE: '1000000000', PING_INTERVAL_MS: '5000', PING_TIMEOUT_MS: '5000' },
+      ...{ SHUTDOWN_TIMEOUT_MS: '5000', LOG_LEVEL: 'info' },
+    });
+    const port = Number(/"port":(\d+)/.exec(await server.line(/"msg":"listening"/))?.[1]);
+    const url = `http://127.0.0.1:${port}`;
+    const socket = openClient(url, { auth: { token: testToken('watcher') } });
+    const plain = openPlain(url, { path: `/${testToken('watcher')}` });
+    await Promise.all([socket.next('sync:done'), plain.next('sync:done')]);
+    return new Target(server, port, [socket, plain]);
+  }
+
+  /** Exchanges of valid callers, with a session by polling that is open now. */
+  async exchanges(): Promise<readonly Exchange[]> {
+    const text = await this.get('/socket.io/?EIO=4&transport=polling');
+    const sid = /"sid":"([^"]+)"/.exec(text)?.[1] ?? '';
+    return validExchanges({ token: (userId) => testToken(userId, { scope: 'send' }), sid });
+  }
+
+  get(path: string, method = 'GET', body = ''): Promise<string> {
+    const headers = {
+      Authorization: `Bearer ${testToken('service', { scope: 'send' })}`,
+      'Content-Type': 'application/json',
+    };
+    return new Promise((resolve, reject) => {
+      const options = { port: this.port, host: '127.0.0.1', path, method, headers, agent: false };
+      const outgoing = request(options, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
+      });
+      outgoing.on('error', reject);
+      outgoing.end(body);
+    });
+  }
+
+  async scrape(): Promise<Scrape> {
+    return parseMetrics(await this.get('/metrics'));
+  }
+
+  get openFiles(): number {
+    return readdirSync(`/proc/${this.server.child.pid}/fd`).length;
+  }
+
+  /** A message to both who watch comes to both. */
+  async probe(): Promise<void> {
+    const body = JSON.stringify({ userId: 'watcher', type: 'probe', data: 1 });
+    const answer = JSON.parse(await this.get('/websocket/message/user', 'POST', body)) as { id: string };
+    for (const watcher of this.watchers)
+      expect(await watcher.next<Message>('message')).toMatchObject({ id: answer.id });
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  }
+
+  /** Writes a case, and ends it its way. */
+  async play({ bytes, firstBytes, end }: Case, turns: number): Promise<void> {
+    const socket = connect({ port: this.port, host: '127.0.0.1', allowHalfOpen: true });
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    const answered = new Promise<void>((resolve) => {
+      for (const event of ['data', 'end', 'close']) socket.once(event, () => resolve());
+    });
+    socket.on('error', () => undefined);
+    await new Promise<void>((resolve) => {
+      for (const event of ['connect', 'close']) socket.once(event, () => resolve());
+    });
+    socket.write(bytes.subarray(0, firstBytes));
+    for (let turn = 0; turn < turns; turn += 1) await nextTurn();
+    socket.write(bytes.subarray(firstBytes));
+    this.count(end);
+    if (end === 'silence') return this.#leaveSilent(socket);
+    // An answer that does not come is waited for in silence.
+    if (end.endsWith('after an answer')) {
+      this.#leaveSilent(socket);
+      void answered.then(() => (end.startsWith('reset') ? reset(socket) : socket.end()));
+      return;
+    }
+    if (end === 'reset') reset(socket);
+    else if (end === 'close') socket.destroy();
+    else {
+      socket.end();
+      return this.#leaveSilent(socket);
+    }
+    await closed;
+  }
+
+  #leaveSilent(socket: TcpSocket): void {
+    const entry = { socket, since: performance.now() };
+    this.#silent.push(entry);
+    socket.once('end', () => {
+      this.count('ended by the service');
+      socket.end();
+    });
+    if (this.#silent.length > MAX_SILENT) this.#silent.shift()?.socket.destroy();
+  }
+
+  /** Connections that the service should have ended. */
+  get overdue(): number {
+    const now = performance.now();
+    return this.#silent.filter(({ socket, since }) => !socket.destroyed && now - since > SILENCE_MS).length;
+  }
+
+  async closeSilent(): Promise<void> {
+    for (const { socket } of this.#silent.splice(0)) socket.destroy();
+    await nextTurn();
+  }
+}
+
+/** Node never lets go of a socket that is reset while its end is on the way, and cannot exit then. */
+function reset(socket: TcpSocket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+const isLinux = process.platform === 'linux';
+
+it(
+  `${CASES} connections end no process and leave nothing behind`,
+  async () => {
+    const { seed } = seededRandom('connections', USUAL_SEED);
+    const target = await Target.start();
+    const playing = new Map<number, string>();
+    const tell = () => process.stdout.write(`it ended while these were played:\n${[...playing].join('\n')}\n`);
+    target.server.child.once('exit', tell);
+    await target.probe();
+    const filesBefore = isLinux ? target.openFiles : 0;
+    const before = await target.scrape();
+    let exchanges = await target.exchanges();
+    let next = 0;
+    async function lane(): Promise<void> {
+      for (let index = next++; index < CASES; index = next++) {
+        if (target.server.child.exitCode !== null) return;
+        if (index % CASES_PER_PROBE === 0) {
+          await target.probe();
+          exchanges = await target.exchanges();
+          expect(target.overdue).toBe(0);
+        }
+        const random = randomOf(seedOf(seed, index));
+        const one = index % 2 === 0 ? cutCase(exchanges, index >> 1) : damagedCase(exchanges, random);
+        playing.set(index, `${one.name}, ${one.end}`);
+        await target.play(one, random.integer(0, 3));
+        playing.delete(index);
+      }
+    }
+    const startedAt = performance.now();
+    await Promise.all(Array.from({ length: LANES }, lane));
+    const seconds = (performance.now() - startedAt) / 1_000;
+    process.stdout.write(
+      `${CASES} cases in ${seconds.toFixed(1)} s: ${JSON.stringify(Object.fromEntries(target.counts))}\n`,
+    );
+    expect(target.server.child.exitCode).toBeNull();
+    target.server.child.off('exit', tell);
+    await target.probe();
+    // A process that is stopped with sockets half way in ends by itself; another one shows that nothing is left.
+    await target.closeSilent();
+    const held = async () => {
+      const now = await target.scrape();
+      return {
+        places: now.value('tidings_places_taken') - before.value('tidings_places_taken'),
+        waiting: now.value('tidings_handshakes_waiting'),
+        connections: now.value('tidings_connections') - before.value('tidings_connections'),
+        files: isLinux ? Math.max(0, target.openFiles - filesBefore) : 0,
+      };
+    };
+    await eventually(held, (now) => Object.values(now).every((count) => count === 0));
+    await target.probe();
+    const faults = target.server.lines.filter((line) => /"level":[56]0/.test(line));
+    expect(faults).toEqual([]);
+    for (let index = 0; index < LANES; index += 1) {
+      const one = cutCase(exchanges, index * 97);
+      await target.play({ ...one, end: 'silence' }, 0);
+    }
+    expect(await target.server.end('SIGTERM')).toEqual({ code: 0, signal: null });
+    await target.closeSilent();
+  },
+  60_000 + CASES * 30,
+);
