@@ -287,7 +287,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   httpServer.on('request', inTurn(answer, metrics));
   // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
   httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
-  httpServer.on('clientError', refuseUnreadable(metrics));
+  httpServer.on('clientError', refuseUnreadable(metrics, clock));
   const upkeep = new Upkeep({
     store,
     cluster,

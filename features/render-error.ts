@@ -3,9 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, RequestHandler } from 'express';
+import { answerUnderWay } from '../services/answer-under-way';
+import { CLOSE_TIMEOUT_MS } from '../services/connections';
 import { describeFailure } from '../services/failures';
 import type { Logger } from '../services/logger';
 import type { Metrics } from '../services/metrics';
+import type { Clock } from '../utils/clock';
 import { AppError, type ErrorCode, toProblem } from '../utils/errors';
 import type { Clients } from '../utils/proxies';
 import { requestIdOf } from './request';
@@ -84,10 +87,15 @@ function toRefusal({ code }: NodeJS.ErrnoException): AppError {
   return new AppError('bad_request', 'This is not a request that can be read.');
 }
 
+/** Would what is written now be taken for a part of this answer, or for the answer to an earlier request? */
+function isOfAnother(answer: ServerResponse | undefined): boolean {
+  return answer !== undefined && (answer.headersSent || answer.req.complete);
+}
+
 /** Answers what Node could not read as a request: headers beyond its limit, too late, or no HTTP at all. */
-export function refuseUnreadable(metrics: Metrics) {
+export function refuseUnreadable(metrics: Metrics, clock: Clock) {
   return (fault: NodeJS.ErrnoException, socket: Duplex): void => {
-    if (!socket.writable || fault.code === 'ECONNRESET') {
+    if (!socket.writable || fault.code === 'ECONNRESET' || isOfAnother(answerUnderWay(socket))) {
       socket.destroy();
       return;
     }
@@ -102,5 +110,8 @@ export function refuseUnreadable(metrics: Metrics) {
       ...(error.retryAfterSeconds === undefined ? [] : [`Retry-After: ${error.retryAfterSeconds}`]),
     ];
     socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+    // Not at once: what has come and was not read would make it a reset, and the answer might not arrive.
+    const deadline = clock.after(CLOSE_TIMEOUT_MS, () => socket.destroy());
+    socket.once('close', () => deadline.cancel());
   };
 }

@@ -7,6 +7,7 @@ import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Clock, Timer } from '../utils/clock';
 import { type Query, readQuery, readTarget } from '../utils/request-target';
+import { answerUnderWay } from './answer-under-way';
 import { CLOSE_TIMEOUT_MS } from './connections';
 import type { Metrics } from './metrics';
 
@@ -84,7 +85,8 @@ export class Upgrades {
   #receive(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // For its whole life: a reset that nobody hears ends the process. The connection is closed after it.
     socket.on('error', ignore);
-    if (this.#isTerminated || isAnswering(socket)) socket.destroy();
+    // An answer to an earlier request would come between the frames: RFC 9110, section 7.8 has a server answer first.
+    if (this.#isTerminated || answerUnderWay(socket) !== undefined) socket.destroy();
     if (socket.destroyed) return;
     this.#sockets.add(socket);
     socket.once('close', this.#forget);
@@ -105,11 +107,3 @@ export class Upgrades {
 }
 
 function ignore(): void {}
-
-/**
- * Is an earlier request on this connection still being answered? Its answer would be written between the frames of the
- * new protocol: RFC 9110, section 7.8 has the server answer first.
- */
-function isAnswering(socket: Duplex): boolean {
-  return ((socket as { _httpMessage?: object | null })._httpMessage ?? null) !== null;
-}

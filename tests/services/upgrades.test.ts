@@ -397,6 +397,15 @@ describe('what is no request', () => {
   });
 });
 
+it('what is no request is not answered into the middle of an answer', async () => {
+  const service = await startService();
+  const sid = await openPolling(service.url);
+  const poll = `GET /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+  const wire = await Wire.open(service.url, `${poll}x\r\n\r\n`);
+  await wire.ended();
+  expect(wire.received).toBe('');
+});
+
 it('a service stops though sockets are half way in', async () => {
   const service = await startService({ env: { SHUTDOWN_TIMEOUT_MS: '1000' } });
   const sid = await openPolling(service.url);
