@@ -16,13 +16,14 @@ import { type RunningProcess, runServer } from '../support/process';
 import { type Random, randomOf, seededRandom } from '../support/random';
 import { TEST_SECRET, testToken } from '../support/service';
 import { temporaryDirectory } from '../support/temporary';
-import { bytesOf, damage, type Exchange, seedOf, validExchanges } from './exchanges';
+import { bytesOf, damage, dressInTurn, type Exchange, seedOf, validExchanges } from './exchanges';
 
 const CASES = Number(process.env['TIDINGS_CASES'] ?? 5_000);
 const USUAL_SEED = 1;
 const LANES = 48;
-/** Connections that stay open and say nothing more. */
+/** Connections that stay open and say nothing more: the oldest make room, but for the first ones. */
 const MAX_SILENT = 400;
+const PATIENT = 200;
 /** Each of them is closed by the service within this time: 30 s for a request, or a heartbeat, and how often it looks. */
 const SILENCE_MS = 60_000;
 const CASES_PER_PROBE = 250;
@@ -62,11 +63,33 @@ function cutCase(exchanges: readonly Exchange[], index: number): Case {
   return { name: `${exchange.name} cut at ${bytes.length}`, bytes, firstBytes: bytes.length, end };
 }
 
+/** A quarter of the cases: a whole exchange whose path is dressed, with each end. */
+function dressedCase(exchanges: readonly Exchange[], index: number): Case {
+  const exchange = dressInTurn(exchanges, Math.floor(index / 3));
+  const bytes = bytesOf(exchange);
+  return { name: `${exchange.name} dressed`, bytes, firstBytes: exchange.head.length, end: ENDS[index % 3] ?? 'reset' };
+}
+
+function caseOf(exchanges: readonly Exchange[], index: number, random: Random): Case {
+  if (index % 2 === 0) return cutCase(exchanges, index >> 1);
+  return index % 4 === 1 ? dressedCase(exchanges, index >> 2) : damagedCase(exchanges, random);
+}
+
 function damagedCase(exchanges: readonly Exchange[], random: Random): Case {
   const exchange = exchanges[random.integer(0, exchanges.length - 1)] as Exchange;
   const bytes = bytesOf(random.integer(0, 9) === 0 ? exchange : damage(exchange, random));
   const end = ENDS[random.integer(0, ENDS.length - 1)] ?? 'reset';
   return { name: `${exchange.name} damaged`, bytes, firstBytes: random.integer(1, bytes.length || 1), end };
+}
+
+/** Turns of the event loop between the parts of a case, and before its end: what the service has done by then varies. */
+interface Turns {
+  readonly between: number;
+  readonly before: number;
+}
+
+async function pass(turns: number): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) await nextTurn();
 }
 
 /** The service, those who are connected to it for the whole time, and those that fell silent. */
@@ -140,7 +163,7 @@ class Target {
   }
 
   /** Writes a case, and ends it its way. */
-  async play({ bytes, firstBytes, end }: Case, turns: number): Promise<void> {
+  async play({ bytes, firstBytes, end }: Case, turns: Turns): Promise<void> {
     const socket = connect({ port: this.port, host: '127.0.0.1', allowHalfOpen: true });
     const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
     const answered = new Promise<void>((resolve) => {
@@ -151,8 +174,9 @@ class Target {
       for (const event of ['connect', 'close']) socket.once(event, () => resolve());
     });
     socket.write(bytes.subarray(0, firstBytes));
-    for (let turn = 0; turn < turns; turn += 1) await nextTurn();
+    await pass(turns.between);
     socket.write(bytes.subarray(firstBytes));
+    await pass(turns.before);
     this.count(end);
     if (end === 'silence') return this.#leaveSilent(socket);
     // An answer that does not come is waited for in silence.
@@ -177,7 +201,7 @@ class Target {
       this.count('ended by the service');
       socket.end();
     });
-    if (this.#silent.length > MAX_SILENT) this.#silent.shift()?.socket.destroy();
+    if (this.#silent.length > MAX_SILENT) this.#silent.splice(PATIENT, 1)[0]?.socket.destroy();
   }
 
   /** Connections that the service should have ended. */
@@ -192,10 +216,13 @@ class Target {
   }
 }
 
-/** Node never lets go of a socket that is reset while its end is on the way, and cannot exit then. */
+/**
+ * Resets at once. `resetAndDestroy` would end its side before, and a peer that has read the end looks no further. Node
+ * never lets go of a socket that is reset while its end is on the way.
+ */
 function reset(socket: TcpSocket): void {
-  if (socket.writableEnded) socket.destroy();
-  else socket.resetAndDestroy();
+  if (!socket.writableEnded) Object.assign(socket, { resetAndClosing: true });
+  socket.destroy();
 }
 
 const isLinux = process.platform === 'linux';
@@ -222,9 +249,9 @@ it(
           expect(target.overdue).toBe(0);
         }
         const random = randomOf(seedOf(seed, index));
-        const one = index % 2 === 0 ? cutCase(exchanges, index >> 1) : damagedCase(exchanges, random);
+        const one = caseOf(exchanges, index, random);
         playing.set(index, `${one.name}, ${one.end}`);
-        await target.play(one, random.integer(0, 3));
+        await target.play(one, { between: random.integer(0, 3), before: random.integer(0, 5) ** 2 });
         playing.delete(index);
       }
     }
@@ -254,7 +281,7 @@ it(
     expect(faults).toEqual([]);
     for (let index = 0; index < LANES; index += 1) {
       const one = cutCase(exchanges, index * 97);
-      await target.play({ ...one, end: 'silence' }, 0);
+      await target.play({ ...one, end: 'silence' }, { between: 0, before: 0 });
     }
     expect(await target.server.end('SIGTERM')).toEqual({ code: 0, signal: null });
     await target.closeSilent();

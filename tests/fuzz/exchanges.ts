@@ -95,19 +95,8 @@ export function validExchanges({ token, sid }: Callers): readonly Exchange[] {
 
 /** How a path may be dressed; `@` stands for it. */
 const DRESSES = [
-  ...['/.@', '/@', '/x/..@', '/%2e@', '@/', '@/..', '@/.', '@%00', '@;x', '@#', '//localhost@', 'http://localhost@'],
-  ...[
-    'http://localhost/.@',
-    'https://u:p@x:1@',
-    'ftp://localhost@',
-    '\\@',
-    '*',
-    '',
-    '/socket.io/..@',
-    '@?x',
-    '@&sid=x',
-    '@&token=x',
-  ],
+  ...['/.@', '/@', '/x/..@', '/%2e@', '/socket.io/..@', 'http://localhost/.@', '@/..', '@#', 'http://localhost@'],
+  ...['https://u:p@x:1@', '@;x', '@%00', '\\@', '*', '@?x', '@&sid=x', '@&token=x'],
 ];
 const HEADERS = [
   ...[
@@ -137,10 +126,18 @@ function pick<Item>(list: readonly Item[], random: Random): Item {
   return list[random.integer(0, list.length - 1)] as Item;
 }
 
-const dressed: Mutation = (exchange, random) => {
-  const target = pick(DRESSES, random).replace('@', exchange.target);
+function dress(exchange: Exchange, how: string): Exchange {
+  const target = how.replace('@', () => exchange.target);
   return { ...exchange, head: exchange.head.replace(exchange.target, () => target) };
-};
+}
+
+const dressed: Mutation = (exchange, random) => dress(exchange, pick(DRESSES, random));
+
+/** Each exchange in each dress, one after the other. */
+export function dressInTurn(exchanges: readonly Exchange[], index: number): Exchange {
+  const exchange = exchanges[index % exchanges.length] as Exchange;
+  return dress(exchange, DRESSES[Math.floor(index / exchanges.length) % DRESSES.length] as string);
+}
 
 const withOtherHeaders: Mutation = (exchange, random) => {
   const [line = '', ...headers] = exchange.head.slice(0, -4).split('\r\n');
@@ -215,7 +212,7 @@ const spliced: Mutation = (exchange, random) => {
   return { ...exchange, head: '', rest: Buffer.concat([bytes.subarray(0, to), bytes.subarray(from)]) };
 };
 
-const MUTATIONS = [dressed, dressed, withOtherHeaders, withOtherHeaders, oddFrame, oddFrame, flipped, spliced];
+const MUTATIONS = [dressed, dressed, dressed, withOtherHeaders, withOtherHeaders, oddFrame, oddFrame, flipped, spliced];
 
 export function bytesOf({ head, rest }: Exchange): Buffer {
   return Buffer.concat([Buffer.from(head, 'latin1'), rest]);
