@@ -31,7 +31,7 @@ jest.mock('../features/routes', () => {
 const ROOT = join(__dirname, '..');
 const NOT_OURS = new Set(['node_modules', 'dist', 'data', 'coverage', '.git']);
 /** What looks like a variable of the service and is none: those of the tests, and an error of LMDB. */
-const OTHER_NAMES = ['TIDINGS_REQUIRE_ALL', 'TIDINGS_SEED', 'MDB_VERSION_MISMATCH'];
+const OTHER_NAMES = ['TIDINGS_REQUIRE_ALL', 'TIDINGS_SEED', 'TIDINGS_CASES', 'MDB_VERSION_MISMATCH'];
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');
