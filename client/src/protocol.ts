@@ -205,7 +205,7 @@ export const SERVER_EVENTS = [
 export interface SendOptions {
   /** Makes the send safe to repeat. Made by the client when it is not given. */
   readonly id?: string;
-  /** The event it comes under, instead of `message`. */
+  /** The event it comes under, instead of `message`. Needs scope `send`. */
   readonly event?: string;
   readonly persist?: boolean;
   /** Seconds until it expires. */

@@ -78,7 +78,7 @@ it('sends, and is told what was refused', async () => {
   const service = await startService();
   const file = save('send.mts', code('Sending and asking', 'ts'), service);
   expect(await compile(directory, [file], ['--module', 'nodenext'])).toBe('');
-  const env = { ...process.env, TOKEN: service.token('user123') };
+  const env = { ...process.env, TOKEN: service.token('user123', 'send') };
   const { stdout } = await shell(process.execPath, ['send.mjs'], { cwd: directory, env });
   expect(stdout.trim().split('\n').sort()).toEqual([
     'not_found 404 topic: there is no such topic',
