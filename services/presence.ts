@@ -74,7 +74,8 @@ export class Presence implements Lender {
   /** Lets a connection watch. @returns who is online now. */
   watch(connection: Connection): { users: string[]; count: number } {
     this.#watchers.delete(connection);
-    this.#newcomers.set(connection, this.#changes.length);
+    // Its turn may come after its end: nobody would take it off the list any more.
+    if (connection.isOpen) this.#newcomers.set(connection, this.#changes.length);
     const users = [...this.#online];
     return { users, count: users.length };
   }

@@ -7,6 +7,7 @@ import { eventually } from '../support/eventually';
 import { type Random, seededRandom } from '../support/random';
 import { openRawSocket } from '../support/raw-socket';
 import { range, startService, type TestService } from '../support/service';
+import { TRANSPORTS } from '../support/transports';
 
 const ISO_TIME = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
 /** Longer than any test takes: only the clock that is set ends it. */
@@ -511,5 +512,22 @@ describe('the frames of the lobby', () => {
     presence.unwatch(watcher);
     tick();
     expect(watcher.frames).toEqual([]);
+  });
+});
+
+describe.each(TRANSPORTS)('over %s', (name, connect) => {
+  it('a connection that ends before its turn to watch has come is not kept', async () => {
+    const service = await startService();
+    for (let n = 0; n < 20; n += 1) {
+      const client = await connect(service, `user-${n}`);
+      const gone = [
+        client.call('history', { topic: '*' }),
+        client.call(name === 'Socket.IO' ? 'presence:subscribe' : 'presence'),
+      ];
+      client.close();
+      for (const reply of gone) reply.catch(() => undefined);
+    }
+    // That nothing is kept is what every service is asked when it stops.
+    await service.api.get('/websocket/users/connected').expect(200);
   });
 });

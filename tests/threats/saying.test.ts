@@ -1,6 +1,6 @@
 /** What a user without a scope cannot say, as whom, and to whom. */
 import { SERVICE_TYPES } from '../../utils/protocol';
-import { as, createTopic, inboxOf, sendTo } from '../features/callers';
+import { as, createTopic, inboxOf, sendTo, startWithClock } from '../features/callers';
 import { startService } from '../support/service';
 import { TRANSPORTS } from '../support/transports';
 import { PERSON_DOORS, type Say, TOPIC_DOORS } from './doors';
@@ -47,6 +47,15 @@ describe.each(ALL_DOORS)('over %s', (_name, target, say) => {
 });
 
 describe.each(PERSON_DOORS)('over %s', (_name, say) => {
+  it('replaces a message of others: a collapseKey is of its sender', async () => {
+    const { service, clock } = await startWithClock();
+    await sendTo(service.api, 'anna', 'your order is ready', { collapseKey: 'order-1' });
+    await say(service, 'mallory', '@anna', { type: 'chat', data: 'gone', collapseKey: 'order-1', ttl: 1 });
+    clock.shift(5_000);
+    const { items } = await inboxOf(as(service, 'anna'));
+    expect(items.map(({ data }) => data)).toContain('your order is ready');
+  });
+
   it('takes the id of a message of others: an id is of its sender', async () => {
     const service = await startService();
     await sendTo(service.api, 'anna', 'real', { id: 'order-1' });
