@@ -7,7 +7,7 @@ import type { Marks } from './lmdb-marks';
 import type { Memberships } from './lmdb-memberships';
 
 /** Topics that one page looks at: private ones of others show nothing. */
-const MAX_LOOKED_AT = 2_000;
+const MAX_LOOKED_AT = 1_000;
 
 export interface MemberParts {
   readonly log: Log;

@@ -6,7 +6,7 @@ import type { Joining, Member, Membership, MembershipsPage, MembersPage, NamePag
 import { type MemberRow, type MembershipRow, startingWith, type Trees } from './lmdb-layout';
 
 /** Rows that one page looks at: those of deleted topics show nothing. */
-const MAX_LOOKED_AT = 2_000;
+const MAX_LOOKED_AT = 1_000;
 
 export class Memberships {
   constructor(private readonly trees: Trees) {}

@@ -79,7 +79,7 @@ const MARKS_PER_TRANSACTION = 200;
 const PRUNED_PER_TRANSACTION = 200;
 /** Places of a log that are counted before other work gets its turn. */
 const PLACES_PER_TURN = 50_000;
-const MEMBERS_PER_TURN = 2_000;
+const MEMBERS_PER_TURN = 500;
 
 const directoriesInUse = new Set<string>();
 

@@ -26,7 +26,7 @@ import type { Turns } from './mongodb-turns';
 type Created = Joined | { readonly outcome: 'taken' };
 
 /** Topics that one page looks at: private ones of others show nothing. */
-const MAX_LOOKED_AT = 2_000;
+const MAX_LOOKED_AT = 1_000;
 /** A node that has said that it deletes a topic has so long to mark it. */
 const MARKING_MS = 60_000;
 
@@ -214,11 +214,11 @@ export class Members {
       if (!isDuplicate(error)) throw error;
     }
     const found = await members.findOne({ _id: doc._id });
-    if (found !== null && generationOf(found) < generationOf(doc)) {
-      await members.deleteOne({ _id: doc._id, nonce: found.nonce });
-      return this.#insert(doc);
-    }
-    return found?.nonce.equals(doc.nonce) ?? false;
+    // Removed in between.
+    if (found === null) return this.#insert(doc);
+    if (generationOf(found) >= generationOf(doc)) return found.nonce.equals(doc.nonce);
+    await members.deleteOne({ _id: doc._id, nonce: found.nonce });
+    return this.#insert(doc);
   }
 
   async #isLiving(name: string, nonce: ObjectId): Promise<boolean> {

@@ -7,7 +7,7 @@ import { type Collections, generationOf, keyOf, type MemberDoc, startingWith } f
 import type { Log } from './mongodb-log';
 
 /** Documents that one page looks at: those of deleted topics show nothing. */
-const MAX_LOOKED_AT = 2_000;
+const MAX_LOOKED_AT = 1_000;
 
 type Place = Pick<MemberDoc, 'topic' | 'userId'>;
 

@@ -144,6 +144,33 @@ describeCluster('nodes of one service', () => {
       expect(await third.next('closing')).toMatchObject({ code: 'going_away' });
     });
 
+    it('let nobody follow a topic that one of them has deleted, also when its name is used again', async () => {
+      const [one, other] = await pair();
+      const ben = await open(other, 'ben');
+      await untilConnected([one, other], 1);
+      await one.api.post('/topics').send({ name: 'news' }).expect(201);
+      await one.api
+        .post('/topics/news/members')
+        .send({ userIds: ['ben'] })
+        .expect(200);
+      const say = async (n: number) => {
+        const { body } = await one.api.post('/topics/news/messages').send({ type: 't', data: { n } }).expect(200);
+        return body as { seq: number };
+      };
+      await say(1);
+      await ben.messages(1);
+      await one.api.delete('/topics/news').expect(200);
+      await one.api.post('/topics').send({ name: 'news' }).expect(201);
+      expect(await say(2)).toMatchObject({ seq: 2 });
+      await one.api
+        .post('/topics/news/members')
+        .send({ userIds: ['ben'] })
+        .expect(200);
+      expect(await say(3)).toMatchObject({ seq: 3 });
+      await ben.messages(1);
+      expect(numbersOf(ben)).toEqual([1, 3]);
+    });
+
     it('know who is in a topic, and who types', async () => {
       const [here, there] = await pair();
       const anna = await open(here, 'anna', 'phone');
