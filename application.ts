@@ -15,6 +15,7 @@ import { createConnectionOperations } from './handlers/connection';
 import { createCarryOut } from './handlers/idempotency';
 import { createInboxOperations } from './handlers/inbox';
 import { createMessageChangeOperations } from './handlers/messages';
+import { createMistypedFields } from './handlers/mistyped-fields';
 import { createPresenceOperations } from './handlers/presence';
 import { createRevocationOperations } from './handlers/revocation';
 import { createRights } from './handlers/rights';
@@ -195,7 +196,9 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const rights = createRights(config, isRevoked);
   const sending = createSending({ delivery, store, clock, maxMessageBytes, rights });
   const members = new MemberLookup({ delivery, cluster, store, roster, clock, logger });
+  const mistyped = createMistypedFields(logger);
   const messages = createMessageOperations({
+    mistyped,
     roster,
     cursors,
     clock,
@@ -225,7 +228,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const schedule = createScheduleOperations(store, audit);
   const users = createUserDataOperations({ store, cursors, sessions, clock, audit, isRevoked });
   const revocation = createRevocationOperations({ revocations, clock, audit });
-  const sendBatch = createSendBatch({ sending, topics });
+  const sendBatch = createSendBatch({ sending, topics, mistyped });
   const carryOut = createCarryOut(store, logger);
   const own = createConnectionOperations({
     delivery,

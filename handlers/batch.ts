@@ -13,16 +13,18 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import type { MistypedFields, Warned } from './mistyped-fields';
 import type { Content, Sender, Sending, Sent } from './sending';
 import type { TopicOperations } from './topics';
 
 export interface BatchParts {
   readonly sending: Sending;
   readonly topics: Pick<TopicOperations, 'assertMayWrite'>;
+  readonly mistyped: Pick<MistypedFields, 'find'>;
 }
 
 export type BatchResult =
-  | { readonly id: string; readonly topic: string; readonly seq?: number; readonly scheduledFor?: string }
+  | (Warned & { readonly id: string; readonly topic: string; readonly seq?: number; readonly scheduledFor?: string })
   | { readonly error: Problem };
 
 export type SendBatch = ReturnType<typeof createSendBatch>;
@@ -35,7 +37,7 @@ interface Checked {
   readonly content: Content;
 }
 
-export function createSendBatch({ sending, topics }: BatchParts) {
+export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
   /**
    * Sends up to 1,000 messages, in order, with one flush. `describe` turns the error of an item into its problem.
    * @throws AppError `batch_too_large`, `bad_request` when it is no batch: then nothing is stored.
@@ -53,7 +55,7 @@ export function createSendBatch({ sending, topics }: BatchParts) {
       checked.map(async (item, index): Promise<BatchResult> => {
         try {
           if (item.status === 'rejected') throw item.reason;
-          return await sendItem(sender, item.value, index);
+          return { ...(await sendItem(sender, item.value, index)), ...warningsOf(messages[index]) };
         } catch (thrown) {
           return { error: describe(describeFailure(thrown)) };
         }
@@ -62,6 +64,11 @@ export function createSendBatch({ sending, topics }: BatchParts) {
     const count = results.filter((result) => 'id' in result).length;
     return { answer: { results }, isRepeated: false, account: { count } };
   };
+
+  function warningsOf(item: unknown): Warned {
+    const warnings = mistyped.find(contentSchema, item);
+    return warnings.length === 0 ? {} : { warnings };
+  }
 
   async function check(sender: Sender, item: unknown): Promise<Checked> {
     const { userId, topic, broadcast } = parseInput(batchItemSchema, item);

@@ -23,6 +23,7 @@ import {
   userIdSchema,
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
+import type { MistypedFields } from './mistyped-fields';
 import { fitPage, readPage } from './paging';
 import type { Rights } from './rights';
 import type { Content, Receipt, Sender, Sending, Sent } from './sending';
@@ -38,6 +39,7 @@ export interface MessageParts {
   readonly sending: Sending;
   readonly rights: Pick<Rights, 'maySeePresence'>;
   readonly audit: Pick<Audit, 'carryOut'>;
+  readonly mistyped: MistypedFields;
   /** Closes the sockets of a user. @returns how many. */
   readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
 }
@@ -104,6 +106,7 @@ const CURSOR_KIND = 'users';
 
 export function createMessageOperations(parts: MessageParts) {
   const { roster, cursors, clock } = parts;
+  const { warned } = parts.mistyped;
   const { send, assertSize, assertOptions } = parts.sending;
 
   /** Sends to one user. @throws AppError `bad_request`, `message_too_large`, `idempotency_conflict`, `store_…`. */
@@ -279,15 +282,15 @@ export function createMessageOperations(parts: MessageParts) {
 
   return {
     assertSize,
-    messageTopic,
-    emitToUser,
-    emitToUsers,
+    messageTopic: warned(contentSchema, messageTopic),
+    emitToUser: warned(gatewaySendSchema, emitToUser),
+    emitToUsers: warned(gatewaySendManySchema, emitToUsers),
     connectedNow,
-    messageUser,
-    directMessage,
-    messageUsers,
-    broadcast,
-    notify,
+    messageUser: warned(messageToUserSchema, messageUser),
+    directMessage: warned(directMessageSchema, directMessage),
+    messageUsers: warned(messageToUsersSchema, messageUsers),
+    broadcast: warned(contentSchema, broadcast),
+    notify: warned(notificationSchema, notify),
     connectedUsers,
     userStatus,
     disconnectUser,

@@ -16,6 +16,12 @@ export const seq = z
 
 export const success = z.literal(true);
 
+/** Of every send. */
+export const warnings = z
+  .array(z.string())
+  .meta({ description: 'Fields that are not known, but resemble an option: they had no effect.' })
+  .optional();
+
 export const sentence = z.string().meta({ description: 'A sentence for people.' });
 
 export const nextCursor = z

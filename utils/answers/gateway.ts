@@ -1,20 +1,21 @@
 /** Answers of the gateway's paths. */
 import { z } from 'zod';
-import { count, nextCursor, sentence, success, userId } from './common';
+import { count, nextCursor, sentence, success, userId, warnings } from './common';
 
 export const gatewaySentAnswer = z
   .union([
-    z.object({ success: z.literal(true), message: sentence }),
+    z.object({ success: z.literal(true), message: sentence, warnings }),
     z.object({
       success: z.literal(false),
       message: sentence,
       stored: z.literal(true).meta({ description: 'Nobody got it now; it waits for the user.' }),
       id: z.string(),
+      warnings,
     }),
   ])
   .meta({ id: 'GatewaySent', examples: [{ success: true, message: 'Message sent to user user123' }] });
 
-export const gatewaySentManyAnswer = z.object({ success, message: sentence, userIds: z.array(userId) }).meta({
+export const gatewaySentManyAnswer = z.object({ success, message: sentence, userIds: z.array(userId), warnings }).meta({
   id: 'GatewaySentMany',
   examples: [{ success: true, message: 'Message sent to 2 users', userIds: ['user123', 'user456'] }],
 });

@@ -1,8 +1,20 @@
 /** Answers to what sends. */
 import { z } from 'zod';
-import { count, ERROR_CODES, place, problemAnswer, reach, sentence, seq, success, timeAnswer, userId } from './common';
+import {
+  count,
+  ERROR_CODES,
+  place,
+  problemAnswer,
+  reach,
+  sentence,
+  seq,
+  success,
+  timeAnswer,
+  userId,
+  warnings,
+} from './common';
 
-const sent = { success, message: sentence, ...place, seq: seq.optional(), ...reach };
+const sent = { success, message: sentence, ...place, seq: seq.optional(), ...reach, warnings };
 
 const sentExample = {
   success: true,
@@ -23,18 +35,20 @@ export const broadcastAnswer = z
     examples: [{ ...sentExample, message: 'Message broadcast', topic: '*', connected: true, recipients: 3 }],
   });
 
-export const scheduledSendAnswer = z.object({ success, message: sentence, ...place, scheduledFor: timeAnswer }).meta({
-  id: 'ScheduledSend',
-  examples: [
-    {
-      success: true,
-      message: 'Message scheduled',
-      id: 'standup',
-      topic: '@user123',
-      scheduledFor: '2026-11-21T16:14:28.089Z',
-    },
-  ],
-});
+export const scheduledSendAnswer = z
+  .object({ success, message: sentence, ...place, scheduledFor: timeAnswer, warnings })
+  .meta({
+    id: 'ScheduledSend',
+    examples: [
+      {
+        success: true,
+        message: 'Message scheduled',
+        id: 'standup',
+        topic: '@user123',
+        scheduledFor: '2026-11-21T16:14:28.089Z',
+      },
+    ],
+  });
 
 const failedRecipient = z.object({
   userId,
@@ -46,7 +60,7 @@ const sentRecipient = z.object({ userId, id: z.string(), seq: seq.optional(), co
 const scheduledRecipient = z.object({ userId, id: z.string(), scheduledFor: timeAnswer });
 
 export const sentToUsersAnswer = z
-  .object({ success, message: sentence, results: z.array(z.union([sentRecipient, failedRecipient])) })
+  .object({ success, message: sentence, results: z.array(z.union([sentRecipient, failedRecipient])), warnings })
   .meta({
     id: 'SentToUsers',
     examples: [
@@ -66,6 +80,7 @@ export const scheduledToUsersAnswer = z
     success,
     message: sentence,
     results: z.array(z.union([scheduledRecipient, sentRecipient, failedRecipient])),
+    warnings,
   })
   .meta({
     id: 'ScheduledToUsers',
@@ -82,8 +97,8 @@ export const batchAnswer = z
   .object({
     results: z.array(
       z.union([
-        z.object({ ...place, seq: seq.optional() }),
-        z.object({ ...place, scheduledFor: timeAnswer }),
+        z.object({ ...place, seq: seq.optional(), warnings }),
+        z.object({ ...place, scheduledFor: timeAnswer, warnings }),
         z.object({ error: problemAnswer }),
       ]),
     ),
