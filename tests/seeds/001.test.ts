@@ -74,7 +74,7 @@ describe('connecting', () => {
     await client.next('disconnect');
     expect(client.received.map(({ event }) => event)).toEqual(['error', 'disconnect']);
     const { body } = await gatewayOf(service).get('/api/gateway/connected').expect(200);
-    expect(body).toEqual({ connectedUsers: [], count: 0 });
+    expect(body).toEqual({ connectedUsers: [], count: 0, nextCursor: null });
   });
 });
 
@@ -188,7 +188,7 @@ describe('connection status', () => {
     await connect(service, ANNA);
     await connect(service, BEN);
     const { body } = await gatewayOf(service).get('/api/gateway/connected').expect(200);
-    expect(body).toEqual({ connectedUsers: [ANNA, BEN], count: 2 });
+    expect(body).toEqual({ connectedUsers: [ANNA, BEN], count: 2, nextCursor: null });
   });
 
   it('in numbers', async () => {
@@ -202,6 +202,7 @@ describe('connection status', () => {
       userIds: [ANNA, BEN],
       sockets: 3,
       uptimeSeconds: expect.any(Number),
+      nextCursor: null,
     });
   });
 });
