@@ -84,6 +84,10 @@ export interface Overrides {
   readonly clock?: Clock;
   readonly logger?: Logger;
   readonly heap?: HeapGuard;
+  /** Open already, instead of what STORE_URL names; closed with the service. */
+  readonly store?: Store;
+  /** Instead of what REDIS_URL names; the store is a shared one then. */
+  readonly cluster?: Cluster;
 }
 
 interface Address {
@@ -119,8 +123,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const key = resolveKey(config);
   const keys = await openTokenKeys(key, logger, machineClock);
   const metrics = createMetrics();
-  const store = await openStore(config, clock, metrics.onFlush);
-  const cluster = await createCluster(config, store, { logger, clock: machineClock });
+  const store = overrides.store ?? (await openStore(config, clock, metrics.onFlush));
+  const cluster = overrides.cluster ?? (await createCluster(config, store, { logger, clock: machineClock }));
   const openFiles = divideOpenFiles({
     maxConnections: config.MAX_CONNECTIONS,
     refusals: metrics.refusals,

@@ -12,7 +12,7 @@ export async function withDeadline<Result>(
 ): Promise<Result> {
   let timer: Timer | undefined;
   const over = new Promise<never>((_resolve, reject) => {
-    timer = systemClock.after(milliseconds, () => reject(late()));
+    timer = systemClock.after(milliseconds, () => reject(late()), { isAwaited: true });
   });
   try {
     return await Promise.race([work, over]);

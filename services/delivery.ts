@@ -392,7 +392,7 @@ export class Delivery implements Lender {
     this.#sessions.set(connection, session);
     session.pending = await this.#open(connection, session);
     for (const [topic, position] of session.pending) {
-      if (!connection.isOpen) return;
+      if (!connection.isOpen || this.#sessions.get(connection) !== session) return;
       session.pending.delete(topic);
       await this.#catchUp(connection, session, topic, position);
     }
@@ -425,7 +425,8 @@ export class Delivery implements Lender {
 
   /** @throws StoreError; the connection does not follow the topic then. */
   async #catchUp(connection: Connection, session: Session, topic: string, start: Position): Promise<void> {
-    if (this.#isSubscribed(session, topic)) return;
+    // Who was seen out meanwhile follows nothing any more, however open the connection still is.
+    if (this.#sessions.get(connection) !== session || this.#isSubscribed(session, topic)) return;
     const followed = this.#follow(connection, topic);
     const subscription = {
       followed,

@@ -9,15 +9,19 @@ export interface Timer {
   cancel(): void;
 }
 
+export interface AfterOptions {
+  readonly isAwaited?: boolean;
+}
+
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
   /** Milliseconds that only grow, whatever is done to the clock: for how long something is ago. */
   steady(): number;
-  /** Does the work again and again. No timer keeps the process alive. */
+  /** Does the work again and again. It does not keep the process alive. */
   every(milliseconds: number, work: () => void): Timer;
-  /** Does the work once; after more than 24 days, then. */
-  after(milliseconds: number, work: () => void): Timer;
+  /** Does the work once; after more than 24 days, then. `isAwaited`: the process lives on until it is done. */
+  after(milliseconds: number, work: () => void, options?: AfterOptions): Timer;
 }
 
 /** Node takes what is longer for 1 ms. */
@@ -31,8 +35,9 @@ export const systemClock: Clock = {
     const timer = setInterval(work, Math.min(milliseconds, MAX_DELAY_MS)).unref();
     return { cancel: () => clearInterval(timer) };
   },
-  after: (milliseconds, work) => {
-    const timer = setTimeout(work, Math.min(milliseconds, MAX_DELAY_MS)).unref();
+  after: (milliseconds, work, { isAwaited = false } = {}) => {
+    const timer = setTimeout(work, Math.min(milliseconds, MAX_DELAY_MS));
+    if (!isAwaited) timer.unref();
     return { cancel: () => clearTimeout(timer) };
   },
 };
@@ -40,7 +45,7 @@ export const systemClock: Clock = {
 /** Resolves after this time. */
 export function delay(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise((resolve) => {
-    clock.after(milliseconds, resolve);
+    clock.after(milliseconds, resolve, { isAwaited: true });
   });
 }
 
@@ -63,14 +68,12 @@ export class CountingClock implements Clock {
     return count(this.#repeating, this.clock.every(milliseconds, work));
   }
 
-  after(milliseconds: number, work: () => void): Timer {
-    const timer = count(
-      this.#waiting,
-      this.clock.after(milliseconds, () => {
-        this.#waiting.delete(timer);
-        work();
-      }),
-    );
+  after(milliseconds: number, work: () => void, options?: AfterOptions): Timer {
+    const once = () => {
+      this.#waiting.delete(timer);
+      work();
+    };
+    const timer = count(this.#waiting, this.clock.after(milliseconds, once, options));
     return timer;
   }
 

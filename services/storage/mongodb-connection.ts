@@ -1,6 +1,7 @@
 /** The connection to a MongoDB: how long anything may take, and what the operator is told when it cannot be opened. */
 import { randomUUID } from 'node:crypto';
 import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConcern, ReadPreference } from 'mongodb';
+import { systemClock } from '../../utils/clock';
 import { hideCredentials } from '../../utils/hide-credentials';
 import { StoreOpenError } from './contract';
 import { WITH_ENDING_COMMANDS } from './mongodb-driver';
@@ -96,7 +97,7 @@ async function bringOver({ meta, removals }: Pick<Collections, 'meta' | 'removal
   const fields = { kind: 'listing', name: '', generation: 0, at: 0, freeAt: 0, upTo: 0 } as const;
   const listing = { _id: removalId('listing', ''), ...fields };
   await ignoringDuplicates(removals.insertOne(listing));
-  const foldsFrom = Date.now() + UPGRADE_MS;
+  const foldsFrom = systemClock.now() + UPGRADE_MS;
   await meta.updateOne({ _id: 'layout', version: EARLIER_LAYOUT }, { $set: { version: LAYOUT_VERSION, foldsFrom } });
 }
 

@@ -360,3 +360,16 @@ describe('when the last connection of a user ended', () => {
     expect((await desk.store.user('anna'))?.lastSeenAt).toBe(3);
   });
 });
+
+it('follows nothing for a connection that was seen out before its places were read', async () => {
+  const gate = new Gate();
+  const desk = openDesk(gate.pause);
+  const reading = gate.hold('openDevice', 'after');
+  const { connection, done } = attach(desk, 'anna', 'phone');
+  await reading.arrived;
+  // As when its TCP connection cannot be written to any more, and is not closed yet.
+  desk.delivery.detach(connection);
+  reading.open();
+  await done;
+  expect(desk.delivery.balance).toMatchObject({ sessions: 0, followedTopics: 0 });
+});

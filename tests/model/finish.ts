@@ -1,0 +1,124 @@
+/** The end of a run: everything is healed, everybody comes back, and what was promised is looked for. */
+import type { Device } from './device';
+import type { Scene } from './scene';
+import { becomes } from './world';
+
+/** Comparisons of heads, of memberships, and the longest pause before a gap is read again. */
+const HEALING_MS = [1_100, 3_500, 6_000, 61_000, 3_500, 6_000];
+const PATIENCE_MS = 4_000;
+
+interface Item {
+  readonly id: string;
+  readonly topic: string;
+  readonly data: unknown;
+  readonly state: string;
+}
+
+export async function finish(scene: Scene): Promise<void> {
+  scene.calm();
+  await scene.cutGhosts();
+  for (const device of scene.devices) {
+    device.isPrompt = true;
+    if (device.link?.isFrozen === true) await scene.run({ kind: 'reset', a: scene.devices.indexOf(device), b: 0 });
+    if (device.isHealthy) device.acknowledge();
+  }
+  for (const device of scene.devices) if (device.isHealthy) await scene.expectSynced(device);
+  for (const milliseconds of HEALING_MS) await scene.pass(milliseconds);
+  for (const device of scene.devices) if (device.isHealthy) await expectDelivered(scene, device, 'is connected');
+  await scene.sweep();
+  scene.wasDisturbed = false;
+  for (const [index, device] of scene.devices.entries()) {
+    if (!device.isHealthy) await scene.connect(device, index);
+  }
+  for (const device of scene.devices) await expectDelivered(scene, device, 'came back');
+  await expectNothingOnTheWay(scene);
+  for (const userId of scene.users) await judgeInbox(scene, userId);
+  for (const index of scene.devices.keys()) await scene.run({ kind: 'close', a: index, b: 0 });
+  await judgeLastSeen(scene);
+  await expectBalance(scene);
+}
+
+async function expectDelivered(scene: Scene, device: Device, when: string): Promise<void> {
+  const isFirst = scene.firstDevices.get(device.userId) === device;
+  if (await becomes(() => device.missing(isFirst).length === 0, PATIENCE_MS)) return;
+  const missing = device.missing(isFirst).map(({ topic, seq }) => `${topic} ${seq}`);
+  scene.history.violate(`I1: ${device.label} ${when} and misses ${missing.slice(0, 5).join(', ')}`);
+}
+
+async function expectNothingOnTheWay(scene: Scene): Promise<void> {
+  for (const device of scene.devices) await device.settle();
+  for (const name of ['unacknowledged', 'windowWaiters', 'catchUps']) {
+    if (await becomes(() => scene.world.taken(name) === 0, PATIENCE_MS)) continue;
+    scene.history.violate(`everything was acknowledged, and ${name} is ${scene.world.taken(name)}`);
+  }
+}
+
+async function listInbox(scene: Scene, userId: string): Promise<Map<string, Item>> {
+  const items = new Map<string, Item>();
+  for (const state of ['', '&state=archived']) {
+    let cursor: string | null = '';
+    while (cursor !== null) {
+      const page: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+      const { body } = await scene.world.ask('GET', `/inbox?limit=200${state}${page}`, { userId });
+      for (const item of body['items'] as Item[]) items.set(item.id, item);
+      cursor = (body['nextCursor'] ?? null) as string | null;
+    }
+  }
+  return items;
+}
+
+/** The inbox holds what it should, and each device shows what the inbox says. */
+async function judgeInbox(scene: Scene, userId: string): Promise<void> {
+  const { history } = scene;
+  const items = await listInbox(scene, userId);
+  for (const said of history.messages.values()) {
+    if (said.topic !== `@${userId}`) continue;
+    if (said.fate === 'alive' && !items.has(said.id))
+      history.violate(`I1: ${said.topic} ${said.seq} is not in the inbox`);
+    if (said.fate === 'dead' && items.has(said.id)) history.violate(`${said.topic} ${said.seq} is still in the inbox`);
+  }
+  for (const device of scene.devices) if (device.userId === userId) await judgeDevice(scene, device, items);
+}
+
+async function judgeDevice(scene: Scene, device: Device, items: ReadonlyMap<string, Item>): Promise<void> {
+  const differing = () => differencesOf(scene, device, items);
+  if (await becomes(() => differing().length === 0, PATIENCE_MS / 4)) return;
+  scene.history.violate(`${device.label} shows something else than the inbox: ${differing().slice(0, 3).join('; ')}`);
+}
+
+function differencesOf(scene: Scene, device: Device, items: ReadonlyMap<string, Item>): string[] {
+  // What was said before it was known, and what may have got lost on the way, it cannot know.
+  const since = scene.firstDevices.get(device.userId) === device ? -1 : (device.knownSince ?? Number.POSITIVE_INFINITY);
+  return [...items.values()].flatMap(({ id, topic, data, state }) => {
+    const said = scene.history.messages.get(id);
+    const shown = device.shown.get(id);
+    if (said === undefined || said.at <= since || !topic.startsWith('@')) return [];
+    if (said.changedAt > 0 && said.changedAt <= (device.knownSince ?? 0)) return [];
+    if (shown === undefined || !device.got.has(id) || (device.name === undefined && device.wasCut)) return [];
+    const own = shown.isArchived ? 'archived' : shown.isRead ? 'read' : 'unread';
+    const theirs = state === 'archived' || state === 'read' ? state : 'unread';
+    if (own !== theirs) return [`${said.topic} ${said.seq} is ${theirs}, shown as ${own}`];
+    const isSame = JSON.stringify(shown.data) === JSON.stringify(data);
+    return isSame
+      ? []
+      : [`${said.topic} ${said.seq} holds ${JSON.stringify(data)}, shown ${JSON.stringify(shown.data)}`];
+  });
+}
+
+async function judgeLastSeen(scene: Scene): Promise<void> {
+  await scene.pass(1_100);
+  await scene.pass(1_100);
+  for (const userId of scene.users) {
+    const expected = scene.lastEnds.get(userId);
+    if (expected === undefined) continue;
+    const { body } = await scene.world.ask('GET', `/websocket/users/${userId}/status`);
+    const lastSeen = String(body['lastSeen']);
+    if (lastSeen !== new Date(expected).toISOString())
+      scene.history.violate(`${userId} left at ${new Date(expected).toISOString()}, and was last seen ${lastSeen}`);
+  }
+}
+
+async function expectBalance(scene: Scene): Promise<void> {
+  if (await becomes(() => scene.world.leaks().length === 0, PATIENCE_MS)) return;
+  scene.history.violate(`I6: not given back: ${scene.world.leaks().join(', ')}`);
+}

@@ -1,0 +1,141 @@
+/** One connection of a device over either transport, as frames on a real socket: it can be cut, or go silent. */
+import type { Socket as TcpSocket } from 'node:net';
+import WebSocket from 'ws';
+import type { Reply } from '../../utils/protocol';
+
+export type TransportName = 'plain' | 'socketio';
+export type Fields = Readonly<Record<string, unknown>>;
+
+export interface LinkOptions {
+  readonly port: number;
+  readonly transport: TransportName;
+  readonly token: string;
+  readonly device: string | undefined;
+  readonly onFrame: (event: string, fields: Fields) => void;
+}
+
+const OPEN_PATIENCE_MS = 10_000;
+
+export class Link {
+  /** Why it was not let in, or was let go. */
+  closing: string | undefined;
+  isSynced = false;
+  isFrozen = false;
+  isEnded = false;
+  isIn = false;
+  readonly #socket: WebSocket;
+  readonly #calls = new Map<string, (reply: Reply) => void>();
+  #refs = 0;
+  readonly #wakers = new Set<() => void>();
+
+  constructor(private readonly options: LinkOptions) {
+    const { port, transport, token, device } = options;
+    const query = device === undefined ? '' : `&device=${device}`;
+    const path = transport === 'plain' ? `/ws?token=${token}${query}` : `/socket.io/?EIO=4&transport=websocket${query}`;
+    this.#socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { perMessageDeflate: false });
+    this.#socket.on('message', (data: Buffer) => this.#read(data.toString('utf8')));
+    this.#socket.on('error', () => undefined);
+    this.#socket.on('close', (code) => this.#end(`closed ${code}`));
+  }
+
+  #end(reason: string): void {
+    this.isEnded = true;
+    this.closing ??= reason;
+    for (const answer of this.#calls.values()) answer({ ok: false, error: { code: 'ended' } } as unknown as Reply);
+    this.#calls.clear();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#wakers) wake();
+  }
+
+  #read(text: string): void {
+    if (this.isFrozen) return;
+    if (this.options.transport === 'plain') {
+      const { event, ...fields } = JSON.parse(text) as { event: string } & Fields;
+      if (event === 'reply') this.#answer(String(fields['ref']), fields as unknown as Reply);
+      else this.#take(event, fields);
+    } else this.#readPacket(text);
+    this.#wake();
+  }
+
+  /** Engine.IO's packets, and Socket.IO's in them. */
+  #readPacket(text: string): void {
+    const { token, device } = this.options;
+    if (text.startsWith('0')) this.#socket.send(`40${JSON.stringify({ token, device })}`);
+    else if (text === '2') this.#socket.send('3');
+    else if (text.startsWith('44')) this.closing = String((JSON.parse(text.slice(2)) as Fields)['message']);
+    else if (text.startsWith('42')) {
+      const [event, fields] = JSON.parse(text.slice(2)) as [string, Fields];
+      this.#take(event, fields ?? {});
+    } else if (text.startsWith('43')) {
+      const [, ref = '', json = '[]'] = /^43(\d+)(\[.*)$/s.exec(text) ?? [];
+      this.#answer(ref, (JSON.parse(json) as Reply[])[0] as Reply);
+    }
+  }
+
+  #take(event: string, fields: Fields): void {
+    if (event === 'connected') this.isIn = true;
+    if (event === 'sync:done') this.isSynced = true;
+    if (event === 'closing') this.closing = String(fields['code']);
+    if (event === 'error' && !this.isIn) this.closing = String(fields['code']);
+    this.options.onFrame(event, fields);
+  }
+
+  #answer(ref: string, reply: Reply): void {
+    this.#calls.get(ref)?.(reply);
+    this.#calls.delete(ref);
+  }
+
+  /** Does something, and resolves to the answer; to a refusal when the connection ends first. */
+  call(action: string, fields: Fields = {}): Promise<Reply> {
+    if (this.isEnded || this.isFrozen)
+      return Promise.resolve({ ok: false, error: { code: 'ended' } } as unknown as Reply);
+    this.#refs += 1;
+    const ref = String(this.#refs);
+    const text =
+      this.options.transport === 'plain'
+        ? JSON.stringify({ action, ...fields, ref })
+        : `42${ref}${JSON.stringify([action, fields])}`;
+    return new Promise((resolve) => {
+      this.#calls.set(ref, resolve);
+      this.#socket.send(text);
+    });
+  }
+
+  /** Resolves when this is so, the connection has ended, or patience has. @returns whether it is so. */
+  async until(isSo: () => boolean, patienceMs = OPEN_PATIENCE_MS): Promise<boolean> {
+    if (isSo() || this.isEnded) return isSo();
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        this.#wakers.delete(look);
+        resolve(isSo());
+      };
+      const look = () => {
+        if (isSo() || this.isEnded) finish();
+      };
+      const timer = setTimeout(finish, patienceMs);
+      this.#wakers.add(look);
+    });
+  }
+
+  /** The network is gone: nothing comes any more, and the server is not told. */
+  freeze(): void {
+    this.isFrozen = true;
+    this.#socket.pause();
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  /** Ends it without a word. */
+  reset(): void {
+    const { _socket: tcp } = this.#socket as unknown as { _socket?: TcpSocket };
+    if (tcp === undefined || tcp === null) this.#socket.terminate();
+    else tcp.resetAndDestroy();
+    this.#end('reset');
+  }
+}

@@ -1,0 +1,181 @@
+/** The real application, once or twice in this process, on one store, with a clock that only moves when it is told to. */
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { MongoClient } from 'mongodb';
+import { type Application, createApplication } from '../../application';
+import { createLogger } from '../../services/logger';
+import type { Store } from '../../services/storage/contract';
+import { openStore } from '../../services/storage/open-store';
+import { parseConfig } from '../../utils/config';
+import { outstanding } from '../support/balance';
+import { VirtualClock } from '../support/clock';
+import { TEST_SECRET, testToken } from '../support/service';
+import { Bus } from './bus';
+import { Faults, withFaults } from './faulty-store';
+import type { Fields } from './link';
+
+export type Engine = 'lmdb' | 'mongodb';
+
+export interface WorldOptions {
+  readonly engine: Engine;
+  readonly nodes: number;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: Fields;
+}
+
+/** Small: so that they are met. */
+export const MAX_CONNECTIONS = 8;
+const SCOPES = 'send broadcast presence admin';
+const TOKEN_SECONDS = 10 * 365 * 86_400;
+
+interface Node {
+  readonly application: Application;
+  readonly port: number;
+}
+
+export class World {
+  readonly clock = new VirtualClock(Date.now());
+  readonly faults = new Faults();
+  readonly bus = new Bus();
+  readonly nodes: Node[] = [];
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  readonly #directory = mkdtempSync(join(tmpdir(), 'tidings-model-'));
+  readonly #database = `model-${randomUUID()}`;
+  readonly #tokens = new Map<string, string>();
+  readonly #stores: Store[] = [];
+
+  private constructor(readonly options: WorldOptions) {}
+
+  static async start(options: WorldOptions): Promise<World> {
+    const world = new World(options);
+    for (let node = 0; node < options.nodes; node += 1) world.nodes.push(await world.#startNode(node));
+    return world;
+  }
+
+  async #startNode(node: number): Promise<Node> {
+    const config = this.#config();
+    const { clock, options } = this;
+    const isShared = options.nodes > 1;
+    const store = await this.#openStore(config, node);
+    const application = await createApplication(config, {
+      clock,
+      logger: createLogger(config),
+      store,
+      ...(isShared ? { cluster: this.bus.join(`node ${node}`) } : {}),
+    });
+    return { application, port: (await application.start()).port };
+  }
+
+  async #openStore(config: ReturnType<typeof parseConfig>, node: number): Promise<Store> {
+    const { engine, nodes } = this.options;
+    const isSharedHere = engine === 'lmdb' && nodes > 1;
+    const [first] = this.#stores;
+    if (isSharedHere && node > 0 && first !== undefined) return first;
+    const real = await openStore(config, this.clock, () => {});
+    const store = withFaults(real, this.faults, { isSharedHere, now: () => this.clock.now() });
+    this.#stores.push(store);
+    return store;
+  }
+
+  #config() {
+    const storeUrl = new URL(process.env['TEST_MONGODB_URL'] ?? 'mongodb://127.0.0.1/');
+    storeUrl.pathname = `/${this.#database}`;
+    return parseConfig({
+      NODE_ENV: 'test',
+      HOST: '127.0.0.1',
+      PORT: '0',
+      DATA_DIR: this.#directory,
+      JWT_SECRET: TEST_SECRET,
+      LOG_LEVEL: process.env['MODEL_LOG'] ?? 'silent',
+      SHUTDOWN_TIMEOUT_MS: '200',
+      RATE_LIMIT_PER_MINUTE: '100000000',
+      RATE_LIMIT_SERVICE_PER_MINUTE: '100000000',
+      SOCKET_EVENTS_PER_SECOND: '1000000',
+      HANDSHAKES_PER_SECOND: '1000000',
+      MAX_CONNECTIONS: String(MAX_CONNECTIONS),
+      MAX_TOPICS_PER_USER: '1000000',
+      PING_INTERVAL_MS: '300000',
+      PING_TIMEOUT_MS: '200000',
+      ...(this.options.engine === 'mongodb' ? { STORE_URL: storeUrl.href } : {}),
+    });
+  }
+
+  token(userId: string): string {
+    const known = this.#tokens.get(userId);
+    if (known !== undefined) return known;
+    const scope = userId === 'service' ? { scope: SCOPES } : {};
+    const token = testToken(userId, { ...scope, lifetimeSeconds: TOKEN_SECONDS });
+    this.#tokens.set(userId, token);
+    return token;
+  }
+
+  /** One request to one of the nodes. */
+  ask(method: string, path: string, options: { body?: object; userId?: string; node?: number } = {}): Promise<Answer> {
+    const { body, userId = 'service', node = 0 } = options;
+    const { port } = this.nodes[node % this.nodes.length] as Node;
+    const headers = { Authorization: `Bearer ${this.token(userId)}`, 'Content-Type': 'application/json' };
+    return new Promise((resolve, reject) => {
+      const asking = request({ host: '127.0.0.1', port, method, path, headers, agent: this.#agent }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString('utf8');
+          resolve({ status: response.statusCode ?? 0, body: text === '' ? {} : (JSON.parse(text) as Fields) });
+        });
+      });
+      asking.on('error', reject);
+      asking.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+
+  /** Lets time pass as for a process that was stopped meanwhile, and what is due then be done. */
+  async pass(milliseconds: number): Promise<void> {
+    this.clock.jump(milliseconds);
+    await nextTurn();
+    await nextTurn();
+  }
+
+  /** Of both nodes together. */
+  taken(name: string): number {
+    return this.nodes.reduce((sum, { application }) => sum + (application.balance()[name] ?? 0), 0);
+  }
+
+  /** What is taken although nobody is there, by node. */
+  leaks(): string[] {
+    return this.nodes.flatMap(({ application }, node) => {
+      application.httpServer.closeIdleConnections();
+      return Object.entries(outstanding(application)).map(([name, count]) => `node ${node}: ${name} ${count}`);
+    });
+  }
+
+  /** Closes idle connections of requests: they are this world's own. */
+  async stop(): Promise<void> {
+    this.#agent.destroy();
+    for (const { application } of this.nodes) await application.stop();
+    rmSync(this.#directory, { recursive: true, force: true });
+    if (this.options.engine === 'mongodb') await dropDatabase(this.#database);
+  }
+}
+
+async function dropDatabase(name: string): Promise<void> {
+  const client = await MongoClient.connect(process.env['TEST_MONGODB_URL'] ?? '');
+  await client.db(name).dropDatabase();
+  await client.close();
+}
+
+/** Asks in turns of the loop, until it is so or patience ends. */
+export async function becomes(isSo: () => boolean, patienceMs = 5_000): Promise<boolean> {
+  const deadline = performance.now() + patienceMs;
+  while (!isSo()) {
+    if (performance.now() > deadline) return false;
+    await nextTurn();
+  }
+  return true;
+}
