@@ -61,6 +61,21 @@ describeCluster('nodes of one service', () => {
       }
     });
 
+    it('tell who is added to a topic by somebody else, on whatever node', async () => {
+      const services = await startCluster({ nodes: 2 });
+      const [one, other] = pairOf(services);
+      const clients = [await open(one, 'anna', 'phone'), await open(other, 'anna', 'laptop')];
+      await untilConnected(services, 1);
+      const post = (path: string) => one.anonymous.post(path).set('Authorization', `Bearer ${one.token('mallory')}`);
+      await post('/topics').send({ name: 'lair', isPrivate: true }).expect(201);
+      await post('/topics/lair/members').send({ userId: 'anna' }).expect(200);
+      for (const client of clients) {
+        expect(await client.next('topic:joined')).toEqual({ name: 'lair', isPrivate: true, by: 'mallory' });
+        client.close();
+      }
+      await untilConnected(services, 0);
+    });
+
     it('deliver what all of them are given at once, in the order of seq', async () => {
       const services = await startCluster({ nodes: 3 });
       const clients = await Promise.all(services.map((service, index) => open(service, 'anna', `device ${index}`)));
