@@ -3,6 +3,7 @@ import type { Scenario } from '../scenario';
 import { ACKS } from './clients/acks';
 import { CROWDS } from './clients/crowds';
 import { GONE } from './clients/gone';
+import { HOSTILE } from './clients/hostile';
 import { JOINING } from './clients/joining';
 import { KEY_SET } from './clients/key-set';
 import { NETWORK } from './clients/network';
@@ -18,4 +19,5 @@ export const CLIENTS: readonly Scenario[] = [
   ...TOKENS,
   ...KEY_SET,
   ...JOINING,
+  ...HOSTILE,
 ];

@@ -1,0 +1,192 @@
+/**
+ * Clients with valid tokens, and without a scope, that do what they may as badly as they can. Each goes on until it is
+ * told to stop, whatever the service does to it, and counts what it tried.
+ */
+import { connect, type Socket as TcpSocket } from 'node:net';
+import { io } from 'socket.io-client';
+import WebSocket from 'ws';
+import { testToken } from '../../support/service';
+import { request } from '../http';
+import { pace } from '../until';
+
+export interface Attack {
+  readonly url: string;
+  readonly signal: AbortSignal;
+  /** Whose inbox is full of large messages. */
+  readonly glutton: string;
+}
+
+/** @returns how often it was tried. */
+type Attacker = (attack: Attack) => Promise<number>;
+
+const UNREAD_CONNECTIONS = 50;
+const PIPELINED = 3;
+const HISTORY_PACE_MS = 50;
+const DEVICE_PACE_MS = 100;
+const RESET_PACE_MS = 20;
+const MAX_DEVICES = 2_000;
+
+/** Asks for the largest answers there are and reads none of them. */
+const leaveAnswersUnread: Attacker = async ({ url, signal, glutton }) => {
+  const token = testToken(glutton);
+  let count = 0;
+  const ask = `GET /inbox?limit=200 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+  await whileOn(signal, UNREAD_CONNECTIONS, async () => {
+    const socket = openTcp(url);
+    socket.pause();
+    socket.write(ask.repeat(PIPELINED));
+    count += PIPELINED;
+    await Promise.race([closeOf(socket), aborted(signal)]);
+    socket.destroy();
+    await pace();
+  });
+  return count;
+};
+
+/** Asks for the history of a topic of large messages twenty times a second, and reads none of it. */
+const askWithoutReading: Attacker = async ({ url, signal, glutton }) => {
+  let count = 0;
+  await whileOn(signal, 4, async () => {
+    const socket = io(url, {
+      transports: ['websocket'],
+      forceNew: true,
+      reconnection: false,
+      auth: { token: testToken(glutton) },
+    });
+    await Promise.race([new Promise((resolve) => socket.once('connected', resolve)), pace(2_000), aborted(signal)]);
+    tcpOf(socket)?.pause();
+    while (socket.connected && !signal.aborted) {
+      socket.emit('history', { topic: `@${glutton}`, limit: 200 }, () => undefined);
+      count += 1;
+      await pace(HISTORY_PACE_MS);
+    }
+    socket.disconnect();
+    tcpOf(socket)?.destroy();
+    await pace();
+  });
+  return count;
+};
+
+/** Asks for what is dear as often as it is let. */
+const askForWhatIsDear: Attacker = async ({ url, signal }) => {
+  const token = testToken('greedy');
+  let count = 0;
+  await whileOn(signal, 20, async () => {
+    const paths = ['/inbox?limit=200', '/topics?limit=200', '/users/greedy/export', '/inbox/counts'];
+    await request(`${url}${paths[count % paths.length]}`, { token, timeoutMs: 10_000 });
+    count += 1;
+  });
+  return count;
+};
+
+/** Comes as another device each time. */
+const inventDevices: Attacker = async ({ url, signal }) => {
+  let count = 0;
+  await whileOn(signal, 5, async () => {
+    count += 1;
+    if (count > MAX_DEVICES) return pace(1_000);
+    const socket = openWebSocket(`${url}/ws?device=made-up-${count}&token=${testToken('many')}`);
+    await Promise.race([once(socket, 'message'), once(socket, 'close'), aborted(signal)]);
+    socket.terminate();
+    await pace(DEVICE_PACE_MS);
+  });
+  return count;
+};
+
+/** Resets connections in the middle of their handshakes, valid ones and others. */
+const resetHandshakes: Attacker = async ({ url, signal }) => {
+  const token = testToken('storm');
+  const upgrade = (path: string, more: string) =>
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${more}\r\n`;
+  const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+  const heads = [
+    upgrade(`/ws?token=${token}`, key),
+    upgrade(`/ws?token=${token}`, ''),
+    upgrade('/socket.io/?EIO=4&transport=websocket', key),
+    upgrade('/./socket.io/?EIO=4&transport=websocket', key),
+    'GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n',
+  ];
+  let count = 0;
+  await whileOn(signal, 4, async () => {
+    const socket = openTcp(url);
+    socket.write(heads[count % heads.length] ?? '');
+    count += 1;
+    await pace(RESET_PACE_MS);
+    socket.resetAndDestroy();
+  });
+  return count;
+};
+
+/** Sends under one collapse key to itself and lists what is left. */
+const pileUpHoles: Attacker = async ({ url, signal }) => {
+  let count = 0;
+  await whileOn(signal, 2, async () => {
+    const socket = io(url, {
+      transports: ['websocket'],
+      forceNew: true,
+      reconnection: false,
+      auth: { token: testToken('holes') },
+    });
+    await Promise.race([new Promise((resolve) => socket.once('connected', resolve)), pace(2_000), aborted(signal)]);
+    while (socket.connected && !signal.aborted) {
+      socket.emit('message', { to: 'holes', type: 'chat', data: count, collapseKey: 'one' }, () => undefined);
+      if (count % 20 === 0) socket.emit('history', { topic: '@holes', limit: 10 }, () => undefined);
+      count += 1;
+      await pace(25);
+    }
+    socket.disconnect();
+    await pace();
+  });
+  return count;
+};
+
+export const ATTACKERS: Readonly<Record<string, Attacker>> = {
+  'answers left unread': leaveAnswersUnread,
+  'histories left unread': askWithoutReading,
+  'dear reads': askForWhatIsDear,
+  'made-up devices': inventDevices,
+  'reset handshakes': resetHandshakes,
+  'replaced messages': pileUpHoles,
+};
+
+/** Does something so many times side by side, again and again, until it is over. */
+async function whileOn(signal: AbortSignal, sideBySide: number, work: () => Promise<void>): Promise<void> {
+  const loop = async () => {
+    while (!signal.aborted) await work();
+  };
+  await Promise.all(Array.from({ length: sideBySide }, loop));
+}
+
+function openTcp(url: string): TcpSocket {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  // Whatever becomes of it, another one follows.
+  socket.on('error', () => undefined);
+  return socket;
+}
+
+function openWebSocket(url: string): WebSocket {
+  const socket = new WebSocket(url.replace(/^http/, 'ws'));
+  socket.on('error', () => undefined);
+  return socket;
+}
+
+function tcpOf(socket: ReturnType<typeof io>): TcpSocket | undefined {
+  const { transport } = socket.io.engine as unknown as {
+    transport?: { ws?: { _socket?: TcpSocket } };
+  };
+  return transport?.ws?._socket;
+}
+
+function closeOf(socket: TcpSocket): Promise<void> {
+  return new Promise((resolve) => socket.once('close', () => resolve()));
+}
+
+function once(socket: WebSocket, event: 'message' | 'close'): Promise<void> {
+  return new Promise((resolve) => socket.once(event, () => resolve()));
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
