@@ -3,7 +3,7 @@
  * told to stop, whatever the service does to it, and counts what it tried.
  */
 import { connect, type Socket as TcpSocket } from 'node:net';
-import { io } from 'socket.io-client';
+import { io, type Socket } from 'socket.io-client';
 import WebSocket from 'ws';
 import { testToken } from '../../support/service';
 import { request } from '../http';
@@ -12,6 +12,8 @@ import { pace } from '../until';
 export interface Attack {
   readonly url: string;
   readonly signal: AbortSignal;
+  /** Resolves when the signal says so: one promise for all who wait. */
+  readonly over: Promise<void>;
   /** Whose inbox is full of large messages. */
   readonly glutton: string;
 }
@@ -25,9 +27,10 @@ const HISTORY_PACE_MS = 50;
 const DEVICE_PACE_MS = 100;
 const RESET_PACE_MS = 20;
 const MAX_DEVICES = 2_000;
+const CONNECT_PATIENCE_MS = 5_000;
 
 /** Asks for the largest answers there are and reads none of them. */
-const leaveAnswersUnread: Attacker = async ({ url, signal, glutton }) => {
+const leaveAnswersUnread: Attacker = async ({ url, signal, over, glutton }) => {
   const token = testToken(glutton);
   let count = 0;
   const ask = `GET /inbox?limit=200 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\n\r\n`;
@@ -36,7 +39,7 @@ const leaveAnswersUnread: Attacker = async ({ url, signal, glutton }) => {
     socket.pause();
     socket.write(ask.repeat(PIPELINED));
     count += PIPELINED;
-    await Promise.race([closeOf(socket), aborted(signal)]);
+    await Promise.race([closeOf(socket), over]);
     socket.destroy();
     await pace();
   });
@@ -44,16 +47,10 @@ const leaveAnswersUnread: Attacker = async ({ url, signal, glutton }) => {
 };
 
 /** Asks for the history of a topic of large messages twenty times a second, and reads none of it. */
-const askWithoutReading: Attacker = async ({ url, signal, glutton }) => {
+const askWithoutReading: Attacker = async ({ url, signal, over, glutton }) => {
   let count = 0;
   await whileOn(signal, 4, async () => {
-    const socket = io(url, {
-      transports: ['websocket'],
-      forceNew: true,
-      reconnection: false,
-      auth: { token: testToken(glutton) },
-    });
-    await Promise.race([new Promise((resolve) => socket.once('connected', resolve)), pace(2_000), aborted(signal)]);
+    const socket = await connected(url, glutton, over);
     tcpOf(socket)?.pause();
     while (socket.connected && !signal.aborted) {
       socket.emit('history', { topic: `@${glutton}`, limit: 200 }, () => undefined);
@@ -80,13 +77,13 @@ const askForWhatIsDear: Attacker = async ({ url, signal }) => {
 };
 
 /** Comes as another device each time. */
-const inventDevices: Attacker = async ({ url, signal }) => {
+const inventDevices: Attacker = async ({ url, signal, over }) => {
   let count = 0;
   await whileOn(signal, 5, async () => {
     count += 1;
     if (count > MAX_DEVICES) return pace(1_000);
     const socket = openWebSocket(`${url}/ws?device=made-up-${count}&token=${testToken('many')}`);
-    await Promise.race([once(socket, 'message'), once(socket, 'close'), aborted(signal)]);
+    await Promise.race([once(socket, 'message'), once(socket, 'close'), over]);
     socket.terminate();
     await pace(DEVICE_PACE_MS);
   });
@@ -118,16 +115,10 @@ const resetHandshakes: Attacker = async ({ url, signal }) => {
 };
 
 /** Sends under one collapse key to itself and lists what is left. */
-const pileUpHoles: Attacker = async ({ url, signal }) => {
+const pileUpHoles: Attacker = async ({ url, signal, over }) => {
   let count = 0;
   await whileOn(signal, 2, async () => {
-    const socket = io(url, {
-      transports: ['websocket'],
-      forceNew: true,
-      reconnection: false,
-      auth: { token: testToken('holes') },
-    });
-    await Promise.race([new Promise((resolve) => socket.once('connected', resolve)), pace(2_000), aborted(signal)]);
+    const socket = await connected(url, 'holes', over);
     while (socket.connected && !signal.aborted) {
       socket.emit('message', { to: 'holes', type: 'chat', data: count, collapseKey: 'one' }, () => undefined);
       if (count % 20 === 0) socket.emit('history', { topic: '@holes', limit: 10 }, () => undefined);
@@ -157,6 +148,14 @@ async function whileOn(signal: AbortSignal, sideBySide: number, work: () => Prom
   await Promise.all(Array.from({ length: sideBySide }, loop));
 }
 
+/** Or not, when it was refused or takes too long: then nothing comes of it. */
+async function connected(url: string, userId: string, over: Promise<void>): Promise<Socket> {
+  const auth = { token: testToken(userId) };
+  const socket = io(url, { transports: ['websocket'], forceNew: true, reconnection: false, auth });
+  await Promise.race([new Promise((resolve) => socket.once('connected', resolve)), pace(CONNECT_PATIENCE_MS), over]);
+  return socket;
+}
+
 function openTcp(url: string): TcpSocket {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
@@ -171,7 +170,7 @@ function openWebSocket(url: string): WebSocket {
   return socket;
 }
 
-function tcpOf(socket: ReturnType<typeof io>): TcpSocket | undefined {
+function tcpOf(socket: Socket): TcpSocket | undefined {
   const { transport } = socket.io.engine as unknown as {
     transport?: { ws?: { _socket?: TcpSocket } };
   };
@@ -184,9 +183,4 @@ function closeOf(socket: TcpSocket): Promise<void> {
 
 function once(socket: WebSocket, event: 'message' | 'close'): Promise<void> {
   return new Promise((resolve) => socket.once(event, () => resolve()));
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

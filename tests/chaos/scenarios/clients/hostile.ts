@@ -53,7 +53,9 @@ async function attackBeside(crowd: Crowd, node: ChaosNode): Promise<{ tries: Rec
   const watch = setInterval(() => {
     rssMiB = Math.max(rssMiB, readMemory(Number(pid)).rssKiB / 1_024);
   }, SAMPLE_MS);
-  const attack = { url: node.url, signal: over.signal, glutton: GLUTTON };
+  const { signal } = over;
+  const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+  const attack = { url: node.url, signal, over: ended, glutton: GLUTTON };
   const attacks = Object.entries(ATTACKERS).map(async ([name, attacker]) => [name, await attacker(attack)] as const);
   try {
     await crowd.send(SENDS_PER_SECOND, DURATION_MS);
