@@ -111,7 +111,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       reconnect: () => this.#connection.restart(),
     });
     this.#sync = new Sync(this.#intake);
-    this.inbox = new Inbox({ calls: this.#calls, rest: this.#rest, report });
+    this.inbox = new Inbox({ calls: this.#calls, rest: this.#rest, report, userId: () => this.#userId });
     this.topics = new Topics(this.#calls);
     this.presence = new Presence(this.#calls, () => this.status === 'online', report);
     this.#frames = new Frames({

@@ -67,7 +67,7 @@ export class Frames {
   }
 
   #toItem({ counts: _counts, ...message }: Message & { readonly seq: number }): InboxItem {
-    return { ...message, state: message.from === this.parts.userId() ? 'seen' : 'unseen' };
+    return { ...message, state: message.from === this.parts.userId() ? 'read' : 'unseen' };
   }
 
   #receiveUpdate(entry: MessageUpdated): void {

@@ -38,11 +38,11 @@ export function replace(items: Items, old: InboxItem, changes: Partial<InboxItem
   return items.map((item) => (item === old ? { ...item, ...changes } : item));
 }
 
-/** Marks what a change of state is about, and takes out what it has archived. */
-export function mark(items: Items, scope: StateScope, state: RequestedState): Items {
+/** Marks what a change of state is about, and takes out what it has archived. One's own messages stay read. */
+export function mark(items: Items, change: StateScope & { state: RequestedState }, userId: string | undefined): Items {
   const marked = items.flatMap((item) => {
-    if (!isMeant(scope, item)) return [item];
-    const next = NEXT[state](item.state);
+    if (!isMeant(change, item) || (change.state === 'unread' && item.from === userId)) return [item];
+    const next = NEXT[change.state](item.state);
     if (next === 'archived') return [];
     return [next === item.state ? item : { ...item, state: next }];
   });

@@ -65,6 +65,7 @@ export interface InboxParts {
   readonly calls: Calls;
   readonly rest: Rest;
   readonly report: (error: TidingsError) => void;
+  readonly userId: () => string | undefined;
 }
 
 export const EMPTY_INBOX: InboxSnapshot = { items: [], counts: NO_COUNTS, hasMore: false, isLoaded: false };
@@ -90,6 +91,7 @@ export class Inbox {
   #shelf: Shelf | undefined;
 
   readonly #marks: Marks;
+  readonly #apply = (items: Items, event: InboxEvent) => apply(items, event, this.parts.userId());
 
   constructor(private readonly parts: InboxParts) {
     const { calls, report } = parts;
@@ -133,7 +135,7 @@ export class Inbox {
     // The list was read anew meanwhile, or somebody else has added the page.
     if (reading !== this.#reading || cursor !== this.#nextCursor) return this.#nextCursor !== null;
     this.#nextCursor = page.nextCursor;
-    this.#show({ items: journal.reduce(apply, [...this.items, ...page.items.filter(isNotIn(this.items))]) });
+    this.#show({ items: journal.reduce(this.#apply, [...this.items, ...page.items.filter(isNotIn(this.items))]) });
     return page.nextCursor !== null;
   }
 
@@ -197,7 +199,7 @@ export class Inbox {
     if (event.kind === 'message') this.#liveItems += 1;
     const isTooMuch = this.#liveItems > MAX_LIVE_ITEMS;
     const isShown = this.#isWanted && !(isTooMuch && event.kind === 'message');
-    this.#show(isShown ? { counts, items: apply(this.items, event) } : { counts });
+    this.#show(isShown ? { counts, items: this.#apply(this.items, event) } : { counts });
     if (isTooMuch || isBeyond) this.#reloadSoon();
   }
 
@@ -295,7 +297,7 @@ export class Inbox {
       this.#nextCursor = page.nextCursor;
       this.#liveItems = 0;
       // Its counts may be older than those that have come over the socket.
-      this.#show({ items: keepSame(this.items, journal.reduce(apply, page.items)), isLoaded: true });
+      this.#show({ items: keepSame(this.items, journal.reduce(this.#apply, page.items)), isLoaded: true });
     } catch (error) {
       if (reading !== this.#reading) return;
       this.#failed(error);
@@ -363,9 +365,9 @@ function isKept(value: unknown): value is Kept {
 }
 
 /** What is told about a list that was read may be in it already: once more changes nothing. */
-function apply(items: Items, event: InboxEvent): Items {
+function apply(items: Items, event: InboxEvent, userId: string | undefined): Items {
   if (event.kind === 'message') return insert(items, event.item);
-  if (event.kind === 'state') return mark(items, event, event.state);
+  if (event.kind === 'state') return mark(items, event, userId);
   const known = find(items, event.topic, event.ref);
   if (known === undefined) return items;
   return event.kind === 'removed' ? remove(items, known) : replace(items, known, { data: event.data });

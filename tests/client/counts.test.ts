@@ -28,7 +28,7 @@ function openInbox(answers: { list?: () => Promise<InboxPage>; counts?: () => Pr
   };
   const errors: string[] = [];
   const report = ({ code }: TidingsError) => errors.push(code);
-  const inbox = new Inbox({ calls: {} as Calls, rest: { get } as unknown as Rest, report });
+  const inbox = new Inbox({ calls: {} as Calls, rest: { get } as unknown as Rest, report, userId: () => 'anna' });
   inbox.subscribe(() => undefined);
   inbox.synced({ unseen: 0, unread: 0 });
   return { inbox, asked, errors };
