@@ -10,6 +10,7 @@ import type { Shelf } from './storage.ts';
 import { after, backoffMs, type Timer } from './timing.ts';
 
 const KEPT_AS = 'marks';
+const REPEAT_PATIENCE_MS = 15_000;
 /** The oldest go: they are what the user is least likely to miss. */
 const MAX_KEPT = 500;
 /** The service has it or not: it can only be repeated. */
@@ -130,8 +131,11 @@ export class Marks {
   /** @returns false when it was not answered. */
   async #carryOut(entry: Entry): Promise<boolean> {
     const { state, scope } = entry.mark;
+    // The time of a caller may be over in a moment; a repeat has all it needs.
+    const repeat = entry.caller === undefined ? { deadline: Date.now() + REPEAT_PATIENCE_MS } : {};
     try {
-      const answer = await this.parts.calls.call<StateAnswer>('state', { state, ...scope }, { mayRepeat: true });
+      const payload = { state, ...scope };
+      const answer = await this.parts.calls.call<StateAnswer>('state', payload, { mayRepeat: true, ...repeat });
       this.#answered(entry, answer);
       return true;
     } catch (thrown) {
