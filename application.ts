@@ -162,6 +162,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     unwrittenCursors: () => cursors.unwritten,
     isLive: () => cluster.live === 'ok',
     outages: () => cluster.outages,
+    refusedFrames: () => cluster.refusedFrames,
     nodes: () => roster.nodeCount,
     places: () => limits.taken,
     handshakes: () => limits.waiting,
@@ -427,12 +428,19 @@ async function createCluster(
   store: Store,
   parts: { readonly logger: Logger; readonly clock: Clock },
 ): Promise<Cluster> {
-  const { redisUrl, REDIS_REQUIRED, NODE_ID } = config;
+  const { redisUrl, REDIS_REQUIRED, NODE_ID, CLUSTER_SECRET: secret } = config;
   const nodeId = NODE_ID ?? randomUUID();
   if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
   // Reading the client of Redis takes as long as a fifth of everything else: a node alone does without.
   const { RedisCluster } = await import('./services/redis-cluster.ts');
-  return new RedisCluster({ url: redisUrl, name: store.identity, isRequired: REDIS_REQUIRED, nodeId, ...parts });
+  return new RedisCluster({
+    secret,
+    url: redisUrl,
+    name: store.identity,
+    isRequired: REDIS_REQUIRED,
+    nodeId,
+    ...parts,
+  });
 }
 
 /** The sender of what embedding code sends. */

@@ -18,6 +18,8 @@ export interface Cluster {
   readonly live: Live;
   /** How often frames have ceased to reach them so far. */
   readonly outages: number;
+  /** Frames so far that were not signed as they should be. */
+  readonly refusedFrames: number;
   /** Tells the other nodes. Never fails and never waits: a frame that cannot be told is lost. */
   tell(frame: ClusterFrame): void;
   /**
@@ -41,6 +43,7 @@ export function createSingleNode(nodeId: string): Cluster {
     isShared: false,
     prefix: '',
     outages: 0,
+    refusedFrames: 0,
     live: 'ok',
     tell: () => {},
     command,

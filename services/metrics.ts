@@ -47,6 +47,7 @@ export interface Gauges {
   readonly unwrittenCursors: () => number;
   readonly isLive: () => boolean;
   readonly outages: () => number;
+  readonly refusedFrames: () => number;
   readonly nodes: () => number;
   readonly places: () => number;
   readonly handshakes: () => number;
@@ -202,6 +203,15 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
     registers,
     collect() {
       for (const transport of TRANSPORTS) this.set({ transport }, gauges.connections(transport));
+    },
+  });
+  new Counter({
+    name: 'tidings_cluster_frames_refused_total',
+    help: 'Frames that were not signed with CLUSTER_SECRET.',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(gauges.refusedFrames());
     },
   });
   new Counter({

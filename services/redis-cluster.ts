@@ -2,10 +2,11 @@
  * The other nodes, reached through one channel of Redis, where a node hears its own frames too: as long as its
  * heartbeats come back, what it tells reaches whoever listens.
  */
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import { createClient } from '@redis/client';
 import type { Clock, Timer } from '../utils/clock';
 import { type ClusterFrame, decodeFrame, encodeFrame } from '../utils/cluster-protocol';
+import { createFrameSignature, type FrameSignature } from '../utils/frame-signature';
 import { hideCredentials } from '../utils/hide-credentials';
 import { type Cluster, ClusterOpenError, type FrameListener, type Live } from './cluster';
 import { withDeadline } from './deadline';
@@ -31,6 +32,8 @@ export interface RedisClusterParts {
   readonly url: string;
   /** Names the service: others may use the same Redis. */
   readonly name: string;
+  /** Signs frames; frames that are not signed with it are refused. Absent: all are believed. */
+  readonly secret?: KeyObject | undefined;
   /** Must Redis be there at start? */
   readonly isRequired: boolean;
   readonly nodeId: string;
@@ -51,6 +54,8 @@ export class RedisCluster implements Cluster {
   #inFlight = 0;
   #lengthInFlight = 0;
   #outages = 0;
+  #refusedFrames = 0;
+  readonly #signature: FrameSignature | undefined;
   /** Since when Redis has answered none of the frames in flight. */
   #silentSince = 0;
   #toldState: Live | undefined;
@@ -63,8 +68,13 @@ export class RedisCluster implements Cluster {
     // A node that comes back under its name is another one to the others: it has forgotten what it told them.
     this.node = `${parts.nodeId}:${randomUUID()}`;
     this.prefix = `tidings:${parts.name}:`;
+    this.#signature = parts.secret === undefined ? undefined : createFrameSignature(parts.secret, this.prefix);
     this.#publisher = createRedisClient(parts.url);
     this.#subscriber = createRedisClient(parts.url);
+  }
+
+  get refusedFrames(): number {
+    return this.#refusedFrames;
   }
 
   get outages(): number {
@@ -114,10 +124,25 @@ export class RedisCluster implements Cluster {
   }
 
   #receive(text: string, listener: FrameListener): void {
-    const received = decodeFrame(text);
+    const opened = this.#signature === undefined ? text : this.#signature.open(text);
+    if (opened === undefined) {
+      this.#refuse();
+      return;
+    }
+    const received = decodeFrame(opened);
     if ('foreign' in received) this.#logForeign(received.foreign);
     else if (received.node === this.node) this.#echoedAt = this.parts.clock.steady();
     else listener(received.frame, received.node);
+  }
+
+  /** Told once: whoever publishes there must not fill the log. */
+  #refuse(): void {
+    this.#refusedFrames += 1;
+    if (this.#refusedFrames > 1) return;
+    this.parts.logger.warn(
+      'a frame that is not signed with CLUSTER_SECRET was refused: another node has no secret or another one, or ' +
+        'somebody else publishes in Redis',
+    );
   }
 
   /** Once, not for each frame: two versions may run together for as long as an upgrade takes. */
@@ -129,7 +154,8 @@ export class RedisCluster implements Cluster {
 
   tell(frame: ClusterFrame): void {
     if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#isFull)) return;
-    const text = encodeFrame(this.node, frame);
+    const plain = encodeFrame(this.node, frame);
+    const text = this.#signature === undefined ? plain : this.#signature.sign(plain);
     if (this.#inFlight === 0) this.#silentSince = this.parts.clock.steady();
     this.#inFlight += 1;
     this.#lengthInFlight += text.length;

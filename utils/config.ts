@@ -134,6 +134,13 @@ const variables = z.object({
       .refine((url) => /^rediss?:\/\/[^/]/.test(url) && URL.canParse(url), 'expected redis://HOST or rediss://HOST'),
     'redis://HOST, through which nodes tell each other of messages; needs a mongodb store',
   ),
+  CLUSTER_SECRET: optional(
+    z
+      .string()
+      .refine((text) => Buffer.byteLength(text) >= MIN_SECRET_BYTES, `expected at least ${MIN_SECRET_BYTES} bytes`)
+      .transform((text) => createSecretKey(Buffer.from(text, 'utf8'))),
+    'secret of all nodes, with which they sign what they tell each other through Redis, at least 32 bytes; unsigned when not set',
+  ),
   REDIS_REQUIRED: withDefault(flag, 'true', 'must Redis be there at start? Else the node starts without it, degraded'),
   CORS_ORIGIN: optional(
     filled,

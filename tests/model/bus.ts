@@ -51,6 +51,7 @@ export class Bus {
     return {
       node,
       isShared: true,
+      refusedFrames: 0,
       prefix: '',
       get live() {
         return bus.live;

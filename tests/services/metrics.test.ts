@@ -14,6 +14,7 @@ const GAUGES: Gauges = {
   unwrittenCursors: () => 6,
   isLive: () => false,
   outages: () => 7,
+  refusedFrames: () => 15,
   nodes: () => 8,
   places: () => 9,
   handshakes: () => 10,
@@ -90,17 +91,17 @@ describe('series', () => {
         ...['tidings_cursors_unwritten', 'tidings_cluster_live', 'tidings_cluster_outages_total'],
         ...['tidings_cluster_nodes', 'tidings_places_taken', 'tidings_handshakes_waiting'],
         ...['tidings_answers_untaken', 'tidings_answers_untaken_bytes'],
-        ...['tidings_reads_running', 'tidings_reads_waiting'],
+        ...['tidings_reads_running', 'tidings_reads_waiting', 'tidings_cluster_frames_refused_total'],
       ].map((series) => now.value(series));
     };
-    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12, 13, 14];
+    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12, 13, 14, 15];
     expect(await read()).toEqual(expected);
     // A second look adds nothing to the first.
     expect(await read()).toEqual(expected);
   });
 
   it('are all moved by a test of what moves them', async () => {
-    const tests = ['features/metrics', 'cluster/metrics', 'limits', 'unread-answers']
+    const tests = ['features/metrics', 'cluster/metrics', 'cluster/signed-frames', 'limits', 'unread-answers']
       .map((path) => readFileSync(join(__dirname, '..', `${path}.test.ts`), 'utf8'))
       .join('\n');
     const untouched = (await ownFamilies()).filter(

@@ -1,5 +1,5 @@
 /** What nodes tell each other while Redis answers nothing, and what they make of frames of another version. */
-import { randomUUID } from 'node:crypto';
+import { createSecretKey, type KeyObject, randomUUID } from 'node:crypto';
 import { RedisCluster } from '../../services/redis-cluster';
 import { systemClock } from '../../utils/clock';
 import type { ClusterFrame } from '../../utils/cluster-protocol';
@@ -21,11 +21,16 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     log = captureLog();
   });
 
-  async function join(url: string, listener: (frame: ClusterFrame) => void = () => {}): Promise<RedisCluster> {
+  async function join(
+    url: string,
+    listener: (frame: ClusterFrame) => void = () => {},
+    secret?: KeyObject,
+  ): Promise<RedisCluster> {
     const cluster = new RedisCluster({
       clock: systemClock,
       ...{ url, name, isRequired: true, nodeId: 'node', logger: log.logger },
       maxLengthInFlight: MAX_LENGTH_IN_FLIGHT,
+      secret,
     });
     onTestEnd(() => cluster.close());
     await cluster.open(listener);
@@ -77,5 +82,43 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     // Twenty sorts on each of the two nodes.
     expect(foreign.filter((words) => words === 'version 2')).toHaveLength(2);
     expect(foreign).toHaveLength(40);
+  });
+
+  it('with a secret hears those who have it, counts the others, and tells of them once', async () => {
+    const { url } = await startRedis();
+    const [own, other] = [createSecretKey(Buffer.alloc(32, 1)), createSecretKey(Buffer.alloc(32, 2))];
+    const heard: ClusterFrame[] = [];
+    const unsigned: ClusterFrame[] = [];
+    const listener = await join(url, (frame) => heard.push(frame), own);
+    await join(url, (frame) => unsigned.push(frame));
+    const [friend, stranger, open] = [
+      await join(url, () => {}, own),
+      await join(url, () => {}, other),
+      await join(url),
+    ];
+    const tell = (cluster: RedisCluster, userId: string) => cluster.tell({ kind: 'renew', userId });
+    for (const cluster of [stranger, open]) for (const _each of [1, 2]) tell(cluster, 'mallory');
+    tell(friend, 'anna');
+    await eventually(
+      async () => heard.length,
+      (count) => count > 0,
+    );
+    await eventually(
+      async () => listener.refusedFrames,
+      (count) => count === 4,
+    );
+    expect(heard).toEqual([{ kind: 'renew', userId: 'anna' }]);
+    expect(log.lines.filter((line) => line.includes('CLUSTER_SECRET')).length).toBeGreaterThan(0);
+    expect(listener.live).toBe('degraded');
+    // A node without the secret, as during an upgrade, hears all of them.
+    await eventually(
+      async () => unsigned.length,
+      (count) => count === 5,
+    );
+    tell(listener, 'own');
+    await eventually(
+      async () => listener.live,
+      (live) => live === 'ok',
+    );
   });
 });

@@ -20,6 +20,7 @@ class Wire {
       isShared: true,
       prefix: '',
       outages: 0,
+      refusedFrames: 0,
       get live(): Live {
         return wire.isCut ? 'degraded' : 'ok';
       },

@@ -112,6 +112,7 @@ export function idleMetrics(): Metrics {
     unwrittenCursors: none,
     isLive: () => true,
     outages: none,
+    refusedFrames: none,
     nodes: none,
     places: none,
     handshakes: none,
