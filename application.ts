@@ -298,7 +298,6 @@ export async function createApplication(config: Config, overrides: Overrides = {
   httpServer.on('clientError', refuseUnreadable(metrics, clock));
   const upkeep = new Upkeep({
     store,
-    cluster,
     cursors,
     connections,
     audit,

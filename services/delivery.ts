@@ -22,7 +22,7 @@ import type { Cursors } from './cursors';
 import { withDeadline } from './deadline';
 import type { Metrics } from './metrics';
 import { RecentSends } from './recent-sends';
-import type { Appended, Draft, Expired, Page, Position, Reader, Store } from './storage/contract';
+import type { Appended, Draft, Expired, MembershipChange, Page, Position, Reader, Store } from './storage/contract';
 import { type Describe, inSpan } from './tracing';
 import { CATCH_UP_WINDOW_MESSAGES, Window } from './window';
 
@@ -33,6 +33,7 @@ const COUNTS_TIMEOUT_MS = 1_000;
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 5_000;
 const DROPPED_PER_TURN = 500;
+const MAX_WRITTEN_TOPICS = 1_000;
 
 /** A topic that at least one connection of this node follows. */
 interface FollowedTopic {
@@ -90,6 +91,8 @@ interface Session {
   pending: Map<string, Position>;
   /** Counts the topics that the connection was told to follow or to leave. */
   changes: number;
+  /** Up to where topics had been written to it when its user left them: nothing comes twice over one connection. */
+  readonly written: Map<string, number>;
   readonly window: Window;
   /** Has the first catch-up ended? */
   isUpToDate: boolean;
@@ -231,15 +234,29 @@ export class Delivery implements Lender {
     }
   }
 
-  /** Takes note that memberships of users may have changed without a word: `checkFollowing` looks at them. */
-  doubt(userIds: Iterable<string>): void {
-    const here = new Set(Array.from(this.#sessions.keys(), ({ userId }) => userId));
-    for (const userId of userIds) if (here.has(userId)) this.#doubted.add(userId);
+  /** Takes note of whose connections do not follow what they should by now: `checkFollowing` looks at them. */
+  compareMemberships(changes: readonly MembershipChange[]): void {
+    if (changes.length === 0) return;
+    const sessions = new Map<string, Session[]>();
+    for (const [{ userId }, session] of this.#sessions) {
+      const own = sessions.get(userId);
+      if (own === undefined) sessions.set(userId, [session]);
+      else own.push(session);
+    }
+    for (const { topic, userId, isMember } of changes) {
+      if (userId === undefined) this.#doubtFollowers(topic);
+      else if (sessions.get(userId)?.some((session) => this.#isFollowed(session, topic) !== isMember)) {
+        this.#doubted.add(userId);
+      }
+    }
   }
 
-  /** The same for everybody here. */
-  doubtAll(): void {
-    for (const { userId } of this.#sessions.keys()) this.#doubted.add(userId);
+  #isFollowed(session: Session, topic: string): boolean {
+    return session.pending.has(topic) || this.#isSubscribed(session, topic);
+  }
+
+  #doubtFollowers(topic: string): void {
+    for (const { userId } of this.#topics.get(topic)?.followers ?? []) this.#doubted.add(userId);
   }
 
   /**
@@ -443,12 +460,12 @@ export class Delivery implements Lender {
     }
   }
 
-  async #bringUpToDate(following: Following, { unreadUpTo }: Position): Promise<void> {
+  async #bringUpToDate(following: Following, { unreadUpTo, gaps }: Position): Promise<void> {
     const { connection, session, subscription } = following;
     const { followed } = subscription;
     const { topic } = followed;
     const isFollowing = () => connection.isOpen && session.subscriptions.get(topic) === subscription;
-    const reader = { userId: connection.userId, unreadUpTo };
+    const reader = { userId: connection.userId, unreadUpTo, gaps };
     if (!followed.isLoaded) await followed.loading.run();
     while (isFollowing() && subscription.position !== followed.head) {
       const limit = await session.window.room(isFollowing);
@@ -467,13 +484,23 @@ export class Delivery implements Lender {
     if (isFollowing()) join(connection, subscription);
   }
 
-  /** Lets a connection follow one more topic from a `seq` on, as after joining it. */
-  async follow(connection: Connection, topic: string, seq: number): Promise<void> {
+  /**
+   * Lets a connection follow a topic that its user has joined, from where the device stands there; not from before what
+   * the connection has been sent already.
+   */
+  async follow(connection: Connection, topic: string): Promise<void> {
     const session = this.#sessions.get(connection);
     if (session === undefined) return;
     session.changes += 1;
     session.pending.delete(topic);
-    await this.#catchUp(connection, session, topic, { seq, unreadUpTo: 0 });
+    if (this.#isSubscribed(session, topic)) return;
+    const position = (await this.#open(connection, session)).get(topic);
+    if (position === undefined || !connection.isOpen) return;
+    const written = session.written.get(topic) ?? 0;
+    if (written <= position.seq) return this.#catchUp(connection, session, topic, position);
+    // What was written before has to be acknowledged still, whatever comes after it.
+    if (!this.#isSubscribed(session, topic)) session.window.add({ topic, seq: written, count: 0, upTo: written });
+    return this.#catchUp(connection, session, topic, { ...position, seq: written });
   }
 
   /** Ends what `follow` began: nothing of the topic reaches the connection afterwards. */
@@ -483,7 +510,9 @@ export class Delivery implements Lender {
     session.changes += 1;
     session.pending.delete(topic);
     const subscription = session.subscriptions.get(topic);
-    if (subscription !== undefined) this.#leave(connection, session, subscription);
+    if (subscription === undefined) return;
+    if (connection.isAcknowledging) rememberWritten(session, topic, positionOf(subscription));
+    this.#leave(connection, session, subscription);
   }
 
   #leave(connection: Connection, session: Session, { followed }: Subscription): void {
@@ -731,6 +760,7 @@ function newSession(): Session {
     subscriptions: new Map(),
     pending: new Map(),
     changes: 0,
+    written: new Map(),
     window: new Window(),
     isUpToDate: false,
     caughtUp: 0,
@@ -744,6 +774,14 @@ function join(connection: Connection, subscription: Subscription): void {
   subscription.measuredUpTo = followed.head;
   if (isAcknowledging(connection, followed.topic)) followed.recent ??= new RecentSends();
   followed.members.add(connection);
+}
+
+/** Of so many topics; of others something may come twice, with the same id. */
+function rememberWritten({ written }: Session, topic: string, seq: number): void {
+  written.delete(topic);
+  written.set(topic, seq);
+  const [oldest] = written.keys();
+  if (written.size > MAX_WRITTEN_TOPICS && oldest !== undefined) written.delete(oldest);
 }
 
 function positionOf({ position, followed }: Subscription): number {

@@ -206,8 +206,9 @@ export class Revocations implements Lender {
 
   async #lookOnce(): Promise<void> {
     try {
-      await this.#writeLearned();
+      // First: a store that takes nothing more may still say what others have kept there before.
       await this.#compare();
+      await this.#writeLearned();
       this.#isFailing = false;
     } catch (error) {
       // Four times a second is too often to be told of one outage.

@@ -105,10 +105,10 @@ export class Sessions {
     this.parts.cluster.tell({ kind: 'follow', ...followed });
   }
 
-  #followHere({ userId, topic, start, invitation }: Omit<FrameOf<'follow'>, 'kind'>): void {
+  #followHere({ userId, topic, invitation }: Omit<FrameOf<'follow'>, 'kind'>): void {
     for (const connection of this.parts.connections.ofUser(userId)) {
       if (invitation !== undefined) connection.send('topic:joined', { name: topic, ...invitation });
-      void this.#catchUp(connection, () => this.parts.delivery.follow(connection, topic, start));
+      void this.#catchUp(connection, () => this.parts.delivery.follow(connection, topic));
     }
   }
 

@@ -3,7 +3,6 @@ import type { Clock, Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
 import type { Audit } from './audit';
-import type { Cluster } from './cluster';
 import type { Connections } from './connections';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
 import type { Delivery } from './delivery';
@@ -22,18 +21,15 @@ const DUE_CHUNK = 100;
 const REMOVE_INTERVAL_MS = 1_000;
 /** Connected devices whose rows are looked at together. */
 const MARKED_PER_TURN = 500;
-/** How long who was removed from a topic may read on when nodes could not be told; they are checked when they can. */
-const FOLLOWING_INTERVAL_MS = 60_000;
 /** How late a gap is looked at whose time to be filled again has come. */
 const GAPS_INTERVAL_MS = 250;
-/** How late a message may be that no other node has told of. */
+/** How late a message may be, or the end of a membership, that no other node has told of. */
 const COMPARE_INTERVAL_MS = 3_000;
 /** An append may take so long after the time of its message, and clocks of nodes may differ by some of it. */
 const COMPARE_OVERLAP_MS = 30_000;
 
 export interface UpkeepParts {
   readonly store: Store;
-  readonly cluster: Cluster;
   readonly cursors: Cursors;
   readonly connections: Pick<Connections, 'all'>;
   readonly audit: Audit;
@@ -57,12 +53,11 @@ export class Upkeep {
   readonly #checks = new SingleFlight(() => this.#checkOnce());
   /** Everything up to this time has been compared. */
   #comparedAt: number;
-  #followingCheckedAt: number;
-  #outagesSeen = 0;
+  #membershipsComparedAt: number;
 
   constructor(private readonly parts: UpkeepParts) {
     this.#comparedAt = parts.clock.now();
-    this.#followingCheckedAt = parts.clock.steady();
+    this.#membershipsComparedAt = parts.clock.now();
   }
 
   start(): void {
@@ -143,22 +138,17 @@ export class Upkeep {
   }
 
   async #checkOnce(): Promise<void> {
-    const { cluster, delivery, logger } = this.parts;
+    const { store, clock, delivery, logger } = this.parts;
+    if (!isShared(store)) return;
+    const now = clock.now();
     try {
-      if (cluster.isShared && this.#isCheckDue()) delivery.doubtAll();
+      const since = Math.min(now, this.#membershipsComparedAt) - COMPARE_OVERLAP_MS;
+      delivery.compareMemberships(await store.recentMemberships(since));
+      this.#membershipsComparedAt = now;
       await delivery.checkFollowing();
     } catch (error) {
       logger.error({ err: error }, 'memberships could not be compared, it is tried again');
     }
-  }
-
-  #isCheckDue(): boolean {
-    const { cluster, clock } = this.parts;
-    const isBack = cluster.live === 'ok' && cluster.outages !== this.#outagesSeen;
-    if (isBack) this.#outagesSeen = cluster.outages;
-    else if (clock.steady() - this.#followingCheckedAt < FOLLOWING_INTERVAL_MS) return false;
-    this.#followingCheckedAt = clock.steady();
-    return true;
   }
 
   /** Writes the cursors of all devices as they are now. */

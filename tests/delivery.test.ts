@@ -12,6 +12,19 @@ const untilAway = (service: TestService, userId: string) =>
     ({ body }) => body.connected === false,
   );
 
+/** Requests of a user. */
+function as(service: TestService, userId: string) {
+  const authorization = `Bearer ${service.token(userId)}`;
+  const ask = (method: 'get' | 'post' | 'patch' | 'delete', path: string, body: object | undefined, status: number) =>
+    service.anonymous[method](path).set('Authorization', authorization).send(body).expect(status);
+  return {
+    get: (path: string) => ask('get', path, undefined, 200),
+    post: (path: string, body: object, status: number) => ask('post', path, body, status),
+    patch: (path: string, body: object, status: number) => ask('patch', path, body, status),
+    delete: (path: string) => ask('delete', path, undefined, 200),
+  };
+}
+
 const numbersOf = (messages: readonly Message[]) => messages.map(({ data }) => (data as { n: number }).n);
 
 describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
@@ -202,6 +215,79 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       client.close();
       const again = await connect(service, 'anna', { device: 'phone' });
       expect(numbersOf(await again.messages(1))).toEqual([1]);
+    });
+  });
+
+  describe('a topic that its user leaves and joins again', () => {
+    async function start() {
+      const service = await startService();
+      const anna = as(service, 'anna');
+      const ben = as(service, 'ben');
+      await anna.post('/topics', { name: 'sea', isPrivate: false }, 201);
+      await ben.post('/topics/sea/members', {}, 200);
+      const say = async (n: number) => {
+        const { body } = await anna.post('/topics/sea/messages', { type: 'test', data: { n } }, 200);
+        return body as { id: string; seq: number };
+      };
+      const leave = () => ben.delete('/topics/sea/members/ben');
+      const join = () => ben.post('/topics/sea/members', {}, 200);
+      return { service, ben, say, leave, join };
+    }
+
+    it('brings a device that was away what it had missed before and after, and nothing of what lies between', async () => {
+      const { service, ben, say, leave, join } = await start();
+      const device = { device: 'phone' };
+      const first = await connect(service, 'ben', device);
+      await first.next('sync:done');
+      await say(1);
+      const [one] = await first.messages(1);
+      await first.call('ack', { topic: 'sea', seq: one?.seq });
+      first.close();
+      await untilAway(service, 'ben');
+      await say(2);
+      await leave();
+      const between = await say(3);
+      await join();
+      await say(4);
+      const again = await connect(service, 'ben', device);
+      expect(numbersOf(await again.messages(2))).toEqual([2, 4]);
+      const { cursors } = await again.next<{ cursors: Record<string, number> }>('sync:done');
+      expect(cursors['sea']).toBe(4);
+      const { items, counts } = (await ben.get('/inbox')).body;
+      expect(numbersOf(items as Message[])).toEqual([4, 2, 1]);
+      expect(counts).toEqual({ unseen: 3, unread: 3 });
+      await ben.patch('/inbox', { ids: [between.id], state: 'read' }, 404);
+      await again.call('ack', { topic: 'sea', seq: 4 });
+      const receipts = async (id: string) => (await service.api.get(`/messages/${id}/receipts`).expect(200)).body;
+      expect((await receipts(between.id)).totals).toMatchObject({ recipients: 0, acknowledged: 0 });
+    });
+
+    it('comes once over one connection, and again over the next one unless it was acknowledged', async () => {
+      const { service, say, leave, join } = await start();
+      const device = { device: 'phone' };
+      const client = await connect(service, 'ben', device);
+      await client.next('sync:done');
+      await say(1);
+      await client.messages(1);
+      await leave();
+      await say(2);
+      await join();
+      await eventually(
+        async () => {
+          await say(3);
+          await client.settle();
+          return client.allMessages.length;
+        },
+        (count) => count > 1,
+      );
+      const live = numbersOf(client.allMessages);
+      expect(live.filter((n) => n === 1)).toHaveLength(1);
+      expect(live).not.toContain(2);
+      const again = await connect(service, 'ben', device);
+      await again.next('sync:done');
+      const repeated = numbersOf(again.allMessages);
+      expect(repeated[0]).toBe(1);
+      expect(repeated).not.toContain(2);
     });
   });
 

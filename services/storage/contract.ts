@@ -7,6 +7,7 @@
  */
 import type { AuditAction, AuditOutcome } from '../../utils/audit';
 import type { Counts, Message, MessageState, RequestedState } from '../../utils/protocol';
+import type { Span } from './slot-row';
 
 /** A message that has no place in a log yet. */
 export interface Draft extends Omit<Message, 'seq' | 'ref' | 'reason'> {
@@ -30,6 +31,8 @@ export interface Reader {
   readonly userId: string;
   /** Up to this `seq` only what the user has not read, and no entries about other messages. */
   readonly unreadUpTo?: number;
+  /** Places that are not for the user, see Position. */
+  readonly gaps?: readonly Span[] | undefined;
 }
 
 export interface ReadOptions {
@@ -159,6 +162,8 @@ export interface Position {
   readonly seq: number;
   /** Up to there only what is unread is for the device: it was new when the topic stood here. 0: everything is. */
   readonly unreadUpTo: number;
+  /** What lies after `seq` between leaving a topic and joining it again is for no device of the user. None when absent. */
+  readonly gaps?: readonly Span[];
 }
 
 /** That messages were first written to a connection. */
@@ -309,6 +314,13 @@ export interface MembershipsPage {
   readonly next: string | undefined;
 }
 
+/** What has become of a membership; without a user: of all that a topic had when it was deleted. */
+export interface MembershipChange {
+  readonly topic: string;
+  readonly userId?: string;
+  readonly isMember: boolean;
+}
+
 export type Joined =
   /** A member from now on, from `start`: the topic's head at this moment. */
   | { readonly outcome: 'joined'; readonly start: number }
@@ -337,12 +349,16 @@ export interface TopicStore {
   deleteTopic(name: string): Promise<number | undefined>;
 
   /**
-   * Makes a user a member: on every device of the user the topic begins at its head. `maxTopics`: how many topics the
-   * user may have been added to by others, or else have created and joined.
+   * Makes a user a member: on every device of the user the topic begins at its head. For who has been one before it goes
+   * on where the device stood, without what was said in between; see gaps.ts for how much is remembered of who left.
+   * `maxTopics`: how many topics the user may have been added to by others, or else have created and joined.
    */
   addMember(name: string, member: Joining, maxTopics: number): Promise<Joined>;
 
-  /** Ends a membership; the cursors and the states of the user go with it. @returns false for who was none. */
+  /**
+   * Ends a membership: the topic is in no list and no inbox of the user any more. Cursors and states stay, out of sight,
+   * for when the user comes back. @returns false for who was none.
+   */
   removeMember(name: string, userId: string): Promise<boolean>;
 
   isMember(name: string, userId: string): Promise<boolean>;
@@ -697,6 +713,12 @@ export interface SharedStore extends Store {
    * clock of the node that appended. One cheap query, however many logs there are.
    */
   recentHeads(since: number): Promise<ReadonlyMap<string, number>>;
+
+  /**
+   * Memberships that have begun or ended since a time, as they are now, and topics that were deleted. `since` as of
+   * `recentHeads`. A few cheap queries, however many memberships there are.
+   */
+  recentMemberships(since: number): Promise<readonly MembershipChange[]>;
 
   /**
    * Revocations that were kept, or grew, since a time. `since`: milliseconds since the epoch, by the clock of the node

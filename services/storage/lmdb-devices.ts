@@ -23,6 +23,7 @@ import {
   type SeenDevice,
   type Sending,
 } from './contract';
+import { isInGap } from './gaps';
 import type { Inbox } from './lmdb-inbox';
 import {
   assertFitsKey,
@@ -36,7 +37,7 @@ import {
 import type { Log } from './lmdb-log';
 import type { Marks } from './lmdb-marks';
 import type { Memberships } from './lmdb-memberships';
-import { devicesToForget, Opened } from './opened-device';
+import { devicesToForget, Opened, withGaps } from './opened-device';
 import { isUnread } from './states';
 
 /** Sorts behind every topic (their names begin with an ASCII character), and behind every text but the rarest. */
@@ -83,15 +84,16 @@ export class Devices {
 
   /** A named topic counts while the user is in it; without a cursor it begins where the user joined. */
   #cursorsOf(userId: string, device: string): Map<string, Position> {
+    const { memberships } = this.parts;
     const positions = new Map<string, Position>();
-    const starts = new Map(this.parts.memberships.startsOf(userId));
+    const starts = new Map(memberships.startsOf(userId));
     for (const { key, value } of this.trees.cursors.getRange(cursorsOf(userId, device))) {
       const [, , topic] = key;
       const start = isOfMembers(topic) ? starts.get(topic) : 0;
       if (start !== undefined) positions.set(topic, positionOf(value, start));
     }
     for (const [topic, seq] of starts) if (!positions.has(topic)) positions.set(topic, { seq, unreadUpTo: 0 });
-    return positions;
+    return withGaps(positions, memberships.allGapsOf(userId));
   }
 
   /**
@@ -114,8 +116,16 @@ export class Devices {
       further !== undefined && this.isKnown(userId) ? this.#asNow(userId, further) : this.#firstDevice(userId);
     entered.set(stateTopic(userId), { seq: this.parts.log.state(stateTopic(userId)).head, unreadUpTo: 0 });
     for (const [topic, position] of entered) this.trees.cursors.put([userId, device, topic], rowOf(position));
+    this.#passLeft(userId, device);
     this.list(userId, device);
-    return new Opened(entered, wasForgotten);
+    return new Opened(withGaps(entered, this.parts.memberships.allGapsOf(userId)), wasForgotten);
+  }
+
+  /** What was said in topics before their user left them is not for a device that is new since. */
+  #passLeft(userId: string, device: string): void {
+    for (const { topic, leftAt } of this.parts.memberships.allLeftOf(userId)) {
+      this.trees.cursors.put([userId, device, topic], leftAt);
+    }
   }
 
   isKnown(userId: string): boolean {
@@ -236,12 +246,14 @@ export class Devices {
     this.#saveAcknowledged(ahead);
   }
 
-  /** `undefined` for what does not follow the topic. */
-  #standsAt({ userId, device, topic }: Omit<Cursor, 'seq' | 'at'>): Position | undefined {
+  /** `undefined` for what does not follow the topic; a topic that was left is followed up to there. */
+  #standsAt({ userId, device, topic, seq }: Omit<Cursor, 'at'>): Position | undefined {
     if (!this.#isEntered(userId, device)) return undefined;
     const row = this.trees.cursors.get([userId, device, topic]);
     if (!isOfMembers(topic)) return row === undefined ? undefined : positionOf(row, 0);
-    const start = this.parts.memberships.startOf(userId, topic);
+    const { memberships } = this.parts;
+    const left = memberships.leftOf(userId, topic);
+    const start = memberships.startOf(userId, topic) ?? (left && seq <= left.leftAt ? left.start : undefined);
     return start === undefined ? undefined : positionOf(row ?? start, start);
   }
 
@@ -251,9 +263,11 @@ export class Devices {
     const unreadUpTo = seq < before.unreadUpTo ? before.unreadUpTo : 0;
     this.trees.cursors.put([userId, device, topic], rowOf({ seq, unreadUpTo }));
     if (device === DEFAULT_DEVICE || isStateTopic(topic)) return;
-    const { marks } = this.parts;
-    // What was read elsewhere before the device was new has not been sent to it.
-    const wasSent = (place: number) => place > before.unreadUpTo || isUnread(marks.get({ topic, seq: place }, userId));
+    const { marks, memberships } = this.parts;
+    const gaps = isOfMembers(topic) ? memberships.gapsOf(userId, topic) : [];
+    // Neither has what was read elsewhere before the device was new been sent to it, nor what was said meanwhile.
+    const isMeant = (place: number) => place > before.unreadUpTo || isUnread(marks.get({ topic, seq: place }, userId));
+    const wasSent = (place: number) => isMeant(place) && !isInGap(gaps, place);
     marks.stamp(topic, { from: before.seq + 1, upTo: seq }, { userId, kind: `ack:${device}`, at }, wasSent);
   }
 

@@ -253,7 +253,7 @@ export class Inbox {
     const places: { id: string; changes: Change[] }[] = [];
     for (const [index, id] of ids.entries()) {
       if (isSliceOver()) await nextSlice();
-      const found = (await this.parts.log.find(id)).filter((message) => isIn(sections, userId, message));
+      const found = (await this.parts.log.find(id)).filter((message) => this.#isHeld(sections, userId, message));
       if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
       const changes = found.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq, expired: NONE }));
       places.push({ id, changes });
@@ -326,6 +326,10 @@ export class Inbox {
     if (changed === 0) return { changed, entries: [] };
     const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data: told(cursors), from: userId };
     return { changed, entries: [this.parts.log.appendEntry(entry)] };
+  }
+
+  #isHeld(sections: readonly Section[], userId: string, message: Message): boolean {
+    return isIn(sections, userId, message) && (this.parts.marks.get(message, userId) & EXCLUDED) === 0;
   }
 
   #change(userId: string, { topic, expired, ...span }: Change, transition: (flags: number) => number): number {

@@ -1,6 +1,7 @@
 /** The trees of the embedded store, in one environment, and what their keys and values are. */
 import type { Database, Key as LmdbKey, RootDatabase } from 'lmdb';
 import { type AuditEntry, StoreError, type Topic, type User } from './contract';
+import type { Span } from './slot-row';
 
 export const DATABASES = [
   { name: 'messages', encoding: 'string' },
@@ -22,6 +23,7 @@ export const DATABASES = [
   { name: 'named', encoding: 'json' },
   { name: 'members', encoding: 'json' },
   { name: 'memberships', encoding: 'json' },
+  { name: 'absences', encoding: 'json' },
   { name: 'revocations', encoding: 'json' },
   { name: 'audit', encoding: 'json' },
   { name: 'auditIndex', encoding: 'json' },
@@ -54,6 +56,17 @@ export type MemberRow = string | readonly [joinedAt: string, generation: number]
 
 /** `seq` at which a user joined; the second number as in MemberRow; a third where somebody else has added the user. */
 export type MembershipRow = number | readonly [start: number, generation: number, isInvited?: 1];
+
+/** What of a topic is not for a user who has left it: a membership that goes on has no `leftAt`. */
+export interface AbsenceRow {
+  /** Where the first membership began. */
+  readonly start: number;
+  readonly gaps: readonly Span[];
+  /** Last `seq` of the topic when the user left, and when that was. */
+  readonly leftAt?: number;
+  readonly at?: number;
+  readonly generation?: number;
+}
 
 /** What is kept of a device beside its cursors. A device that is forgotten keeps its row, to be told when it comes back. */
 export interface DeviceRow {
@@ -136,6 +149,8 @@ export interface Trees {
   readonly named: Database<Topic, string>;
   readonly members: Database<MemberRow, [topic: string, userId: string]>;
   readonly memberships: Database<MembershipRow, [userId: string, topic: string]>;
+  /** Of users who have left a topic, or left and come back. */
+  readonly absences: Database<AbsenceRow, [userId: string, topic: string]>;
   /** A number, in Unix seconds: `issuedBefore` of a user, whose `jti` is `''`; else `expiresAt`, 0 while it is not known. */
   readonly revocations: Database<number, [userId: string, jti: string]>;
   readonly audit: Database<AuditEntry, AuditKey>;

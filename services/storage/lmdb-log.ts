@@ -19,6 +19,7 @@ import type {
   ReadOptions,
 } from './contract';
 import { fingerprintOf } from './fingerprint';
+import { isInGap } from './gaps';
 import { Collapse } from './lmdb-collapse';
 import { assertFitsKey, type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './lmdb-layout';
 import type { Marks } from './lmdb-marks';
@@ -357,7 +358,7 @@ export class Log {
 
   #isFor(message: Message, reader: Reader | undefined): boolean {
     if (reader === undefined) return true;
-    if (message.exceptUserId === reader.userId) return false;
+    if (message.exceptUserId === reader.userId || isInGap(reader.gaps ?? [], message.seq)) return false;
     if (message.seq > (reader.unreadUpTo ?? 0)) return true;
     return message.ref === undefined && isUnread(this.marks.get(message, reader.userId));
   }

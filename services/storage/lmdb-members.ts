@@ -5,6 +5,7 @@ import { assertFitsKey, type Trees } from './lmdb-layout';
 import type { Log } from './lmdb-log';
 import type { Marks } from './lmdb-marks';
 import type { Memberships } from './lmdb-memberships';
+import { EXCLUDED } from './states';
 
 /** Topics that one page looks at: private ones of others show nothing. */
 const MAX_LOOKED_AT = 1_000;
@@ -73,18 +74,17 @@ export class Members {
 
   /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
   #join(name: string, member: Joining): Joined {
-    const start = this.parts.log.state(name).head;
-    this.parts.memberships.put(name, member, start);
-    return { outcome: 'joined', start };
+    const { memberships, marks } = this.parts;
+    const gap = memberships.join(name, member).at(-1);
+    // The inbox takes it like what was never for the user; what is in earlier gaps is marked already.
+    if (gap !== undefined) marks.flags.update(name, gap, (flags) => flags | EXCLUDED, member.userId);
+    return { outcome: 'joined', start: this.parts.log.state(name).head };
   }
 
   remove(name: string, userId: string): boolean {
-    const { memberships, marks, log } = this.parts;
-    const start = memberships.startOf(userId, name);
-    if (start === undefined) return false;
-    marks.removeUser(name, { from: start + 1, upTo: log.state(name).head }, userId);
-    memberships.remove(name, userId);
-    this.removeCursors(name, userId);
+    const { memberships, now } = this.parts;
+    if (memberships.startOf(userId, name) === undefined) return false;
+    memberships.leave(name, userId, now());
     return true;
   }
 

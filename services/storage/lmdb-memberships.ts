@@ -3,7 +3,9 @@
  * rows are removed later: a row counts only in the generation of the topic in which it was written.
  */
 import type { Joining, Member, Membership, MembershipsPage, MembersPage, NamePage } from './contract';
-import { type MemberRow, type MembershipRow, startingWith, type Trees } from './lmdb-layout';
+import { type Left, MAX_LEFT_TOPICS, rejoined } from './gaps';
+import { type AbsenceRow, type MemberRow, type MembershipRow, startingWith, type Trees } from './lmdb-layout';
+import type { Span } from './slot-row';
 
 /** Rows that one page looks at: those of deleted topics show nothing. */
 const MAX_LOOKED_AT = 1_000;
@@ -49,16 +51,77 @@ export class Memberships {
     return maxTopics === 0;
   }
 
-  put(topic: string, { userId, joinedAt, isInvited = false }: Joining, start: number): void {
-    const generation = this.generationOf(topic);
-    const own: MembershipRow = generation === 0 ? start : [start, generation];
+  /** What of a topic is not for a member of it. */
+  gapsOf(userId: string, topic: string): readonly Span[] {
+    const row = this.#absence(userId, topic);
+    return row === undefined || row.leftAt !== undefined ? [] : row.gaps;
+  }
+
+  /** The same for all topics of a user that have any. */
+  allGapsOf(userId: string): ReadonlyMap<string, readonly Span[]> {
+    const rows = this.#absencesOf(userId).filter(({ row }) => row.leftAt === undefined);
+    return new Map(rows.map(({ topic, row }) => [topic, row.gaps]));
+  }
+
+  /** What is remembered of a membership that has ended. */
+  leftOf(userId: string, topic: string): Left | undefined {
+    const row = this.#absence(userId, topic);
+    return row?.leftAt === undefined ? undefined : { ...row, leftAt: row.leftAt };
+  }
+
+  /** All of them, by topic. */
+  allLeftOf(userId: string): (Left & { readonly topic: string })[] {
+    return this.#absencesOf(userId).flatMap(({ topic, row: { leftAt, ...row } }) =>
+      leftAt === undefined ? [] : { ...row, leftAt, topic },
+    );
+  }
+
+  #absence(userId: string, topic: string): AbsenceRow | undefined {
+    const row = this.trees.absences.get([userId, topic]);
+    return row === undefined || (row.generation ?? 0) !== this.generationOf(topic) ? undefined : row;
+  }
+
+  #absencesOf(userId: string): { readonly topic: string; readonly row: AbsenceRow }[] {
+    const rows = this.trees.absences.getRange(startingWith<[string, string]>(userId));
+    return Array.from(rows, ({ key, value }) => ({ topic: key[1], row: value }));
+  }
+
+  /** Makes a user a member, who may have been one before. @returns what of the topic is not for the user. */
+  join(topic: string, { userId, joinedAt, isInvited = false }: Joining): readonly Span[] {
+    const { head = 0, prunedUpTo = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
+    const { start, gaps } = rejoined(this.leftOf(userId, topic), { head, prunedUpTo });
     this.trees.members.put([topic, userId], generation === 0 ? joinedAt : [joinedAt, generation]);
+    const own: MembershipRow = generation === 0 ? start : [start, generation];
     this.trees.memberships.put([userId, topic], isInvited ? [start, generation, 1] : own);
+    if (gaps.length > 0) this.trees.absences.put([userId, topic], { start, gaps, generation });
+    else this.trees.absences.remove([userId, topic]);
+    return gaps;
+  }
+
+  /** Ends a membership. It is remembered when anything was said during it. */
+  leave(topic: string, userId: string, at: number): void {
+    const start = this.startOf(userId, topic);
+    const gaps = this.gapsOf(userId, topic);
+    const { head = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
+    this.remove(topic, userId);
+    if (start === undefined || start === head) return;
+    this.#forgetLeft(userId);
+    this.trees.absences.put([userId, topic], { start, gaps, leftAt: head, at, generation });
+  }
+
+  /** Makes room for one more topic that is remembered. */
+  #forgetLeft(userId: string): void {
+    const left = this.#absencesOf(userId).filter(({ row }) => row.leftAt !== undefined);
+    const surplus = left.length + 1 - MAX_LEFT_TOPICS;
+    if (surplus <= 0) return;
+    const byAge = left.toSorted((one, other) => (one.row.at ?? 0) - (other.row.at ?? 0));
+    for (const { topic } of byAge.slice(0, surplus)) this.trees.absences.remove([userId, topic]);
   }
 
   remove(topic: string, userId: string): void {
     this.trees.members.remove([topic, userId]);
     this.trees.memberships.remove([userId, topic]);
+    this.trees.absences.remove([userId, topic]);
   }
 
   members(topic: string, { after, limit }: NamePage): MembersPage {

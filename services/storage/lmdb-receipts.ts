@@ -1,12 +1,17 @@
 /** Who got a message and what they did with it: one walk over the stamps of its place. */
 import type { Message } from '../../utils/protocol';
+
 import { isSliceOver, nextSlice } from '../../utils/slices';
-import { BROADCAST_TOPIC, ownerOfPersonalTopic } from '../../utils/topic-names';
+
+import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../../utils/topic-names';
+
 import type { ReceiptPage } from './contract';
+import { isInGap } from './gaps';
 import { startingWith, type Trees } from './lmdb-layout';
 import type { Marks } from './lmdb-marks';
 import { Memberships } from './lmdb-memberships';
 import { groupedByUser, isRecipient, type ReceiptOptions, type Stamp, toReceiptPage } from './receipt-page';
+import { NOBODY } from './states';
 
 /** Rows that one range fetches: between two of them other work may have its turn. */
 const ROWS_PER_FETCH = 200;
@@ -27,6 +32,17 @@ export class Receipts {
     return toReceiptPage(message, groupedByUser(this.#stamps(message), isListed), { recipients, limit });
   }
 
+  /** Has the user left, or had left when it was said? */
+  #isAway({ topic, seq }: Message, userId: string): boolean {
+    if (!isNamedTopic(topic)) return false;
+    const start = this.#memberships.startOf(userId, topic);
+    return start === undefined || start >= seq || isInGap(this.#memberships.gapsOf(userId, topic), seq);
+  }
+
+  #wasThere(message: Message, userId: string): boolean {
+    return isRecipient(message, userId) && !this.#isAway(message, userId);
+  }
+
   /** The stamps of one place in the order of the store. */
   async *#stamps(message: Message): AsyncGenerator<Stamp> {
     let after: readonly [string, string] = ['', ''];
@@ -34,7 +50,7 @@ export class Receipts {
     do {
       if (isSliceOver()) await nextSlice();
       rows = this.marks.stampsOf(message, { after, limit: ROWS_PER_FETCH });
-      yield* rows;
+      yield* rows.filter(({ userId }) => userId === NOBODY || !this.#isAway(message, userId));
       const last = rows.at(-1);
       if (last !== undefined) after = [last.userId, last.kind];
     } while (rows.length === ROWS_PER_FETCH);
@@ -48,7 +64,7 @@ export class Receipts {
     do {
       if (isSliceOver()) await nextSlice();
       audience = this.#audienceAfter(message.topic, after);
-      count += audience.filter(([userId, start]) => start < message.seq && isRecipient(message, userId)).length;
+      count += audience.filter(([userId, start]) => start < message.seq && this.#wasThere(message, userId)).length;
       after = audience.at(-1)?.[0] ?? after;
     } while (audience.length === ROWS_PER_FETCH);
     return count;

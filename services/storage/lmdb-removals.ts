@@ -133,6 +133,7 @@ export class Removals {
       (after, slice) => this.#cancelTo(own, { after, slice, tally }),
       (_after, slice) => again(later.forgetOf(userId, slice)),
       (after, slice) => this.#leaveAll(userId, { after, slice, tally }),
+      (after, slice) => this.#forgetLeft(userId, after, slice),
       (_after, slice) => this.#removeDevices(userId, slice, tally),
       (after, slice) => this.#removeMarks(ofBroadcasts, after, slice),
       ...[own, stateTopic(userId)].flatMap((topic) => this.#logSteps(userId, topic)),
@@ -175,6 +176,21 @@ export class Removals {
       memberships.remove(topic, userId);
       members.removeCursors(topic, userId);
       if (slice.isOver) return [topic];
+    }
+    return undefined;
+  }
+
+  /** What the user did in topics that were left before. */
+  #forgetLeft(userId: string, after: Position | undefined, slice: Slice): Position | undefined {
+    const { absences } = this.trees;
+    for (const { key, value } of walk(absences, startingWith<[string, string]>(userId))) {
+      const [, topic] = key;
+      const span = { from: value.start + 1, upTo: value.leftAt ?? value.start };
+      const rest = this.#removeMarks({ userId, topic, ...span }, after, slice);
+      if (rest !== undefined) return rest;
+      absences.remove(key);
+      // Where marks go on is said of the first of them.
+      return [];
     }
     return undefined;
   }

@@ -16,6 +16,7 @@ import {
   type Sending,
   type User,
 } from './contract';
+import { isInGap } from './gaps';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './mongodb-errors';
 import type { Inbox } from './mongodb-inbox';
 import {
@@ -32,7 +33,8 @@ import type { Log } from './mongodb-log';
 import type { Marks, Stamping } from './mongodb-marks';
 import type { Memberships } from './mongodb-memberships';
 import { partsOf, type Turns } from './mongodb-turns';
-import { devicesToForget, Opened } from './opened-device';
+import { devicesToForget, Opened, withGaps } from './opened-device';
+import type { Span } from './slot-row';
 import { isUnread, NOBODY } from './states';
 
 const CURSORS_AT_ONCE = 500;
@@ -47,6 +49,9 @@ interface DeviceParts {
   readonly turns: Turns;
   readonly clock: Clock;
 }
+
+/** Where a device stands, and what of the topic is not for it. */
+type Standing = CursorDoc & { readonly gaps?: readonly Span[] };
 
 type CursorPlace = Pick<Cursor, 'userId' | 'device' | 'topic'>;
 
@@ -79,9 +84,9 @@ export class Devices {
    * counts while the user is in it; without a cursor it begins where the user joined.
    */
   async #positionsOf(userId: string, device: string): Promise<Map<string, Position> | undefined> {
-    const [cursors, starts] = await Promise.all([
+    const [cursors, { starts, gaps }] = await Promise.all([
       this.collections.cursors.find({ _id: startingWith(userId, device) }).toArray(),
-      this.parts.inbox.starts(userId),
+      this.parts.inbox.openings(userId),
     ]);
     if (!cursors.some(({ topic }) => isStateTopic(topic))) return undefined;
     const positions = new Map<string, Position>();
@@ -91,7 +96,7 @@ export class Devices {
     }
     const missing = [...starts].filter(([topic]) => isOfMembers(topic) && !positions.has(topic));
     for (const [topic, seq] of missing) positions.set(topic, { seq, unreadUpTo: 0 });
-    return positions;
+    return withGaps(positions, gaps);
   }
 
   async #enter(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
@@ -180,20 +185,27 @@ export class Devices {
     device: string,
     { wasForgotten }: { wasForgotten: boolean },
   ): Promise<Map<string, Position>> {
-    const starts = await this.parts.inbox.starts(userId);
+    const { starts, gaps } = await this.parts.inbox.openings(userId);
     const user = await this.#enterUser(userId, device, { isKnown: starts.has(BROADCAST_TOPIC) });
     starts.set(BROADCAST_TOPIC, user.broadcastStart);
     const isFirst = user.firstDevice === device && !wasForgotten;
     const entered = isFirst ? positionsAt(starts) : await this.#further(userId, [...starts.keys()]);
     const { head } = await this.parts.log.state(stateTopic(userId));
     entered.set(stateTopic(userId), { seq: head, unreadUpTo: 0 });
+    await this.#passLeft(userId, device);
     const cursors = Array.from(entered, ([topic, position]) => cursorOf({ userId, device, topic }, position));
-    if (await this.#insertAll(cursors)) return entered;
+    if (await this.#insertAll(cursors)) return withGaps(entered, gaps);
     // Somebody was faster, or a node died in between: what it has written is where the device stands.
     const last = cursors.pop();
     await this.#insert(cursors);
     if (last !== undefined) await this.#insert([last]);
     return (await this.#positionsOf(userId, device)) ?? entered;
+  }
+
+  /** What was said in topics before their user left them is not for a device that is new since. */
+  async #passLeft(userId: string, device: string): Promise<void> {
+    const left = await this.parts.memberships.allLeftOf(userId);
+    await this.#insert(left.map(({ topic, leftAt }) => cursorOf({ userId, device, topic }, at(leftAt))));
   }
 
   /** @returns false when one of them was there; those behind it may not have been written then. */
@@ -243,13 +255,6 @@ export class Devices {
     await ignoringDuplicates(this.collections.cursors.insertMany(cursors, { ordered: false }));
   }
 
-  /** The cursors of a user in a topic that the user is in no more. */
-  async remove(userId: string, topic: string): Promise<void> {
-    const devices = await this.#docsOf(userId);
-    const ids = devices.map(({ device }) => keyOf(userId, device, topic));
-    if (ids.length > 0) await this.collections.cursors.deleteMany({ _id: { $in: ids } });
-  }
-
   /** Forgets a user with all devices. @returns how many there were. */
   async forgetUser(userId: string): Promise<void> {
     await this.collections.cursors.deleteMany({ _id: startingWith(userId) });
@@ -295,23 +300,24 @@ export class Devices {
   }
 
   /** The cursors of what follows the topic; those that a device has not needed so far are written. */
-  async #standing(places: readonly Cursor[]): Promise<ReadonlyMap<string, CursorDoc>> {
+  async #standing(places: readonly Cursor[]): Promise<ReadonlyMap<string, Standing>> {
     const ofMembers = places.filter(({ topic }) => isOfMembers(topic));
     const [found, members] = await Promise.all([
       this.#cursors(places.map(idOf)),
-      this.parts.memberships.findAll(ofMembers),
+      this.parts.memberships.findAllOrLeft(ofMembers),
     ]);
     const standing = new Map(Array.from(found).filter(([, { topic }]) => !isOfMembers(topic)));
     const missing: CursorDoc[] = [];
     for (const place of ofMembers) {
       const member = members.get(keyOf(place.topic, place.userId));
-      if (member === undefined) continue;
+      // A topic that was left is followed up to there.
+      if (member === undefined || place.seq > (member.leftAt ?? Number.POSITIVE_INFINITY)) continue;
       const cursor = found.get(idOf(place));
       if (cursor === undefined) missing.push(startOf(place, member));
       else standing.set(idOf(place), { ...cursor, seq: Math.max(cursor.seq, member.start) });
     }
     for (const cursor of await this.#enterMissing(missing)) standing.set(cursor._id, cursor);
-    return standing;
+    return withGapsOf(standing, members);
   }
 
   async #enterMissing(missing: readonly CursorDoc[]): Promise<readonly CursorDoc[]> {
@@ -340,20 +346,22 @@ export class Devices {
     await this.collections.devices.bulkWrite(operations, { ordered: false });
   }
 
-  async #stampAcknowledged(ahead: readonly Cursor[], known: ReadonlyMap<string, CursorDoc>): Promise<void> {
+  async #stampAcknowledged(ahead: readonly Cursor[], known: ReadonlyMap<string, Standing>): Promise<void> {
     const told = ahead.filter(({ device, topic }) => device !== DEFAULT_DEVICE && !isStateTopic(topic));
     const stampings = told.map((cursor) => this.#stampingOf(cursor, known.get(idOf(cursor))));
     await this.parts.marks.stampFirst(await Promise.all(stampings));
   }
 
-  /** What was read elsewhere before the device was new has not been sent to it. */
-  async #stampingOf({ userId, device, topic, seq, at }: Cursor, known: CursorDoc | undefined): Promise<Stamping> {
+  /** What was read elsewhere before the device was new has not been sent to it, nor what was said meanwhile. */
+  async #stampingOf({ userId, device, topic, seq, at: time }: Cursor, known: Standing | undefined): Promise<Stamping> {
     const span = { topic, from: (known?.seq ?? 0) + 1, upTo: seq };
-    const stamping = { ...span, userId, kind: `ack:${device}`, at } as const;
-    const unreadUpTo = known?.unreadUpTo ?? 0;
-    if (unreadUpTo < span.from) return stamping;
-    const flagsAt = await this.parts.marks.flagsOf(userId, { ...span, upTo: Math.min(seq, unreadUpTo) });
-    return { ...stamping, isMeant: (place) => place > unreadUpTo || isUnread(flagsAt(place)) };
+    const { unreadUpTo = 0, gaps = [] } = known ?? {};
+    const flagsAt =
+      unreadUpTo < span.from
+        ? () => 0
+        : await this.parts.marks.flagsOf(userId, { ...span, upTo: Math.min(seq, unreadUpTo) });
+    const isMeant = (place: number) => (place > unreadUpTo || isUnread(flagsAt(place))) && !isInGap(gaps, place);
+    return { ...span, userId, kind: `ack:${device}`, at: time, isMeant };
   }
 
   async saveSent(sendings: readonly Sending[]): Promise<void> {
@@ -382,12 +390,28 @@ function idOf({ userId, device, topic }: CursorPlace): string {
   return keyOf(userId, device, topic);
 }
 
-function cursorOf({ userId, device, topic }: CursorPlace, position: Position): CursorDoc {
-  return { _id: keyOf(userId, device, topic), userId, device, topic, ...position };
+function cursorOf({ userId, device, topic }: CursorPlace, { seq, unreadUpTo }: Position): CursorDoc {
+  return { _id: keyOf(userId, device, topic), userId, device, topic, seq, unreadUpTo };
 }
 
-function startOf(place: CursorPlace, { start }: MemberDoc): CursorDoc {
-  return cursorOf(place, { seq: start, unreadUpTo: 0 });
+function withGapsOf(
+  cursors: ReadonlyMap<string, CursorDoc>,
+  members: ReadonlyMap<string, Pick<MemberDoc, 'gaps'>>,
+): ReadonlyMap<string, Standing> {
+  const standing = new Map<string, Standing>(cursors);
+  for (const [id, cursor] of cursors) {
+    const gaps = members.get(keyOf(cursor.topic, cursor.userId))?.gaps;
+    if (gaps !== undefined) standing.set(id, { ...cursor, gaps });
+  }
+  return standing;
+}
+
+function at(seq: number): Position {
+  return { seq, unreadUpTo: 0 };
+}
+
+function startOf(place: CursorPlace, { start }: Pick<MemberDoc, 'start'>): CursorDoc {
+  return cursorOf(place, at(start));
 }
 
 function positionsAt(starts: ReadonlyMap<string, number>): Map<string, Position> {

@@ -25,7 +25,7 @@ import { toMessage } from './mongodb-record';
 import type { ChangedRow, SlotChange } from './mongodb-rows';
 import { partsOf, pauseBefore, type Turns } from './mongodb-turns';
 import type { Writer } from './mongodb-writer';
-import { blockOf, blocksOf, readSlot } from './slot-row';
+import { blockOf, blocksOf, readSlot, type Span } from './slot-row';
 import { bulkTransition, countUnread, EXCLUDED, FLAGS, READ, SEEN, TRANSITIONS } from './states';
 
 const MAX_ATTEMPTS = 30;
@@ -58,6 +58,12 @@ function startsAmong(userId: string, user: UserDoc | null, memberships: readonly
   ]);
 }
 
+/** After which `seq` topics are a user's, and what of them is not. */
+export interface Openings {
+  readonly starts: Map<string, number>;
+  readonly gaps: ReadonlyMap<string, readonly Span[]>;
+}
+
 export class Inbox {
   readonly #list: InboxList;
 
@@ -86,11 +92,17 @@ export class Inbox {
 
   /** Behind which `seq` each topic of an inbox is the user's. */
   async starts(userId: string): Promise<Map<string, number>> {
+    return (await this.openings(userId)).starts;
+  }
+
+  /** The same, and what of each is not for the user. */
+  async openings(userId: string): Promise<Openings> {
     const [user, memberships] = await Promise.all([
       this.collections.users.findOne({ _id: userId }),
       this.parts.memberships.ofUser(userId),
     ]);
-    return startsAmong(userId, user, memberships);
+    const gaps = new Map(memberships.flatMap(({ topic, gaps: all }) => (all === undefined ? [] : [[topic, all]])));
+    return { starts: startsAmong(userId, user, memberships), gaps };
   }
 
   async counts(userId: string): Promise<Counts> {
@@ -153,7 +165,10 @@ export class Inbox {
 
   async #changeSome(userId: string, ids: readonly string[], state: RequestedState): Promise<StateChanged> {
     const [starts, found] = await Promise.all([this.starts(userId), this.parts.log.findAll([...new Set(ids)])]);
-    const held = found.filter((doc) => isHeld(starts, userId, doc));
+    const held = await this.#withoutExcluded(
+      userId,
+      found.filter((doc) => isHeld(starts, userId, doc)),
+    );
     const known = new Set(held.map(({ id }) => id));
     const missing = ids.findIndex((id) => !known.has(id));
     if (missing !== -1) return { outcome: 'not_found', path: `ids.${missing}` };
@@ -165,6 +180,16 @@ export class Inbox {
       overlayOf: this.parts.facts.overlaysOf(userId, held),
       told,
       isReopening,
+    });
+  }
+
+  /** Without what was said in a topic while the user had left it. */
+  async #withoutExcluded(userId: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    const spans = docs.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq }));
+    const rowOf = await this.parts.marks.flagRows(userId, spans);
+    return docs.filter(({ topic, seq }) => {
+      const flags = readSlot(FLAGS, rowOf(topic, blockOf(FLAGS, seq)), seq);
+      return (flags & EXCLUDED) === 0;
     });
   }
 

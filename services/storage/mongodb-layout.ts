@@ -2,6 +2,8 @@
 import type { Collection, Db, IndexDescription, ObjectId } from 'mongodb';
 import type { Message, RemovalReason } from '../../utils/protocol';
 import { type AuditEntry, type Standing, StoreError } from './contract';
+import type { Left } from './gaps';
+import type { Span } from './slot-row';
 
 /** Grows with every change of the layout that older code cannot read. */
 export const LAYOUT_VERSION = 2;
@@ -69,6 +71,8 @@ export interface LogDoc {
   readonly isHidden?: boolean;
   /** How often a topic of this name was deleted: memberships of an earlier one are none of this one. 0 when missing. */
   readonly generation?: number;
+  /** When that was the last time, by the clock of a node. */
+  readonly deletedAt?: number;
 }
 
 /** Taken by a client's id: [sender, id]. */
@@ -162,6 +166,19 @@ export interface MemberDoc {
   readonly generation?: number;
   /** Somebody else has added the user. */
   readonly isInvited?: true;
+  /** What of the topic is not for the user. */
+  readonly gaps?: readonly Span[];
+  /** When it was written, by the clock of a node. */
+  readonly changedAt?: number;
+}
+
+/** [topic, userId] of a membership that has ended. */
+export interface AbsenceDoc extends Left {
+  readonly _id: string;
+  readonly topic: string;
+  readonly userId: string;
+  readonly generation?: number;
+  readonly changedAt: number;
 }
 
 export function generationOf(doc: { readonly generation?: number } | undefined): number {
@@ -245,6 +262,7 @@ export interface Collections {
   readonly users: Collection<UserDoc>;
   readonly topics: Collection<TopicDoc>;
   readonly members: Collection<MemberDoc>;
+  readonly absences: Collection<AbsenceDoc>;
   readonly scheduled: Collection<ScheduledDoc>;
   readonly answers: Collection<AnswerDoc>;
   readonly revocations: Collection<RevocationDoc>;
@@ -266,6 +284,7 @@ export function collectionsOf(db: Db): Collections {
     users: db.collection('users'),
     topics: db.collection('topics'),
     members: db.collection('members'),
+    absences: db.collection('absences'),
     scheduled: db.collection('scheduled'),
     answers: db.collection('answers'),
     revocations: db.collection('revocations'),
@@ -284,11 +303,21 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
     { name: 'due', key: { dueAt: 1 } },
     { name: 'age', key: { order: 1, topic: 1, seq: 1 } },
   ],
-  logs: [{ name: 'hidden', key: { isHidden: 1 } }],
+  logs: [
+    { name: 'hidden', key: { isHidden: 1 } },
+    { name: 'deleted', key: { deletedAt: 1 } },
+  ],
   cursors: [{ name: 'topic', key: { topic: 1 } }],
   devices: [{ name: 'age', key: { forgottenAt: 1, seenAt: 1 } }],
   users: [{ name: 'start', key: { broadcastStart: 1 } }],
-  members: [{ name: 'user', key: { userId: 1 } }],
+  members: [
+    { name: 'user', key: { userId: 1 } },
+    { name: 'recent', key: { changedAt: 1 } },
+  ],
+  absences: [
+    { name: 'user', key: { userId: 1, changedAt: 1 } },
+    { name: 'recent', key: { changedAt: 1 } },
+  ],
   scheduled: [
     { name: 'due', key: { sendAt: 1, id: 1, from: 1 } },
     { name: 'sender', key: { from: 1, sendAt: 1, id: 1 } },

@@ -8,6 +8,7 @@ import type { Clock } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../utils/slices';
 import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from './contract';
+import { isInGap } from './gaps';
 import type { Facts } from './mongodb-facts';
 import { type Collections, isHole, type LogDoc, type MessageDoc } from './mongodb-layout';
 import type { Marks, TopicSpan } from './mongodb-marks';
@@ -196,7 +197,7 @@ export class Log {
 
   /** What of some documents is for a reader. */
   async #filterFor(topic: string, docs: readonly MessageDoc[], reader: Reader | undefined) {
-    const { userId, unreadUpTo = 0 } = reader ?? {};
+    const { userId, unreadUpTo = 0, gaps = [] } = reader ?? {};
     const [first] = docs;
     const upTo = Math.min(docs.at(-1)?.seq ?? 0, unreadUpTo);
     const flagsAt =
@@ -205,7 +206,7 @@ export class Log {
         : await this.parts.marks.flagsOf(userId, { topic, from: first.seq, upTo });
     return ({ seq, ref, exceptUserId }: MessageDoc): boolean => {
       if (userId === undefined) return true;
-      if (exceptUserId === userId) return false;
+      if (exceptUserId === userId || isInGap(gaps, seq)) return false;
       return seq > unreadUpTo || (ref === undefined && isUnread(flagsAt(seq)));
     };
   }

@@ -4,7 +4,7 @@
  */
 import { ObjectId } from 'mongodb';
 import type { Joined, Joining, NamePage, Topic, TopicsPage } from './contract';
-import type { Devices } from './mongodb-devices';
+import { rejoined } from './gaps';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './mongodb-errors';
 import {
   assertFitsKey,
@@ -22,6 +22,8 @@ import type { Marks } from './mongodb-marks';
 import { isOfKind, type Memberships } from './mongodb-memberships';
 import type { Sweeps } from './mongodb-sweeps';
 import type { Turns } from './mongodb-turns';
+import type { Span } from './slot-row';
+import { EXCLUDED } from './states';
 
 type Created = Joined | { readonly outcome: 'taken' };
 
@@ -36,7 +38,6 @@ interface MemberParts {
   readonly log: Log;
   readonly marks: Marks;
   readonly sweeps: Sweeps;
-  readonly devices: Devices;
   readonly turns: Turns;
 }
 
@@ -155,7 +156,8 @@ export class Members {
   async #finishDeletion(topic: TopicDoc): Promise<void> {
     const { _id: name, nonce, deletedUpTo } = topic;
     const upTo = deletedUpTo ?? (await this.parts.log.state(name)).head;
-    await this.parts.sweeps.hideUpTo(name, upTo, { generation: generationOf(topic) + 1 });
+    const generation = generationOf(topic) + 1;
+    await this.parts.sweeps.hideUpTo(name, upTo, { generation, deletedAt: this.parts.now() });
     await this.#enterRemoval(topic, upTo, 0);
     await this.collections.topics.deleteOne({ _id: name, nonce });
   }
@@ -188,10 +190,18 @@ export class Members {
     const { userId, joinedAt, isInvited = false } = member;
     const { _id: topic } = made;
     const generation = generationOf(made);
-    const { head: start } = await this.parts.log.state(topic);
-    const fields = { topic, userId, start, joinedAt, ...(generation === 0 ? {} : { generation }) };
-    const kind = isInvited ? { isInvited: true as const } : {};
-    const doc = { _id: keyOf(topic, userId), ...fields, ...kind, nonce: new ObjectId() };
+    const state = await this.parts.log.state(topic);
+    const left = await this.parts.memberships.leftOf({ topic, userId });
+    const { start, gaps } = rejoined(left, state);
+    await this.#excludeLast(userId, topic, gaps);
+    const fields = { topic, userId, start, joinedAt, changedAt: this.parts.now(), nonce: new ObjectId() };
+    const doc = {
+      _id: keyOf(topic, userId),
+      ...fields,
+      ...(isInvited ? { isInvited: true as const } : {}),
+      ...(gaps.length === 0 ? {} : { gaps }),
+      ...(generation === 0 ? {} : { generation }),
+    };
     if (!(await this.#insert(doc))) return { outcome: 'member' };
     const [isStillThere, count] = await Promise.all([
       this.#isLiving(topic, made.nonce),
@@ -201,7 +211,17 @@ export class Members {
       await this.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
       return { outcome: isStillThere ? 'too_many' : 'no_topic' };
     }
-    return { outcome: 'joined', start };
+    // From here on the membership says all of it.
+    if (left !== undefined) await this.collections.absences.deleteOne({ _id: left._id, changedAt: left.changedAt });
+    return { outcome: 'joined', start: state.head };
+  }
+
+  /** The inbox takes a gap like what was never for the user; what is in earlier gaps is marked already. */
+  async #excludeLast(userId: string, topic: string, gaps: readonly Span[]): Promise<void> {
+    const span = gaps.at(-1);
+    if (span === undefined) return;
+    const change = (flags: number) => flags | EXCLUDED;
+    await this.parts.marks.flags.apply([{ topic, span, owner: [userId], change }]);
   }
 
   /** Takes the place of a membership of a topic that was deleted. @returns false when somebody else was faster. */
@@ -226,18 +246,28 @@ export class Members {
   }
 
   remove(name: string, userId: string): Promise<boolean> {
-    return this.parts.turns.take(`user ${userId}`, () => this.leave(name, userId));
+    return this.parts.turns.take(`user ${userId}`, () => this.#leave(name, userId));
   }
 
-  /** The membership first: what follows from it can be seen by nobody then. */
-  async leave(name: string, userId: string): Promise<boolean> {
-    const found = await this.parts.memberships.find({ topic: name, userId });
+  /** What is to be remembered first: when this node dies in between, the user has not left. */
+  async #leave(name: string, userId: string): Promise<boolean> {
+    const { log, memberships, now } = this.parts;
+    const found = await memberships.find({ topic: name, userId });
     if (found === undefined) return false;
-    const { deletedCount } = await this.collections.members.deleteOne({ _id: found._id, nonce: found.nonce });
-    const { head } = await this.parts.log.state(name);
-    await this.parts.devices.remove(userId, name);
-    await this.parts.marks.removeUser(userId, { topic: name, from: found.start + 1, upTo: head });
+    const { head: leftAt } = await log.state(name);
+    const { _id, topic, start, gaps = [], generation } = found;
+    const fields = { _id, topic, userId, start, gaps, leftAt, changedAt: now() };
+    await memberships.rememberLeft({ ...fields, ...(generation === undefined ? {} : { generation }) });
+    const { deletedCount } = await this.collections.members.deleteOne({ _id, nonce: found.nonce });
     return deletedCount === 1;
+  }
+
+  /** Forgets what a user was in, and has done there. */
+  async forget({ _id, topic, userId, start }: Pick<MemberDoc, '_id' | 'topic' | 'userId' | 'start'>): Promise<void> {
+    const { members, absences } = this.collections;
+    await Promise.all([members.deleteOne({ _id }), absences.deleteOne({ _id })]);
+    const { head } = await this.parts.log.state(topic);
+    await this.parts.marks.removeUser(userId, { topic, from: start + 1, upTo: head });
   }
 
   async isMember(topic: string, userId: string): Promise<boolean> {

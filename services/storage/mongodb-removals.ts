@@ -99,7 +99,8 @@ export class Removals {
   /** Up to where the topic stood: what is after it is of a later one. */
   async #removeCursors(topic: string, upTo: number): Promise<number> {
     const { cursors } = this.collections;
-    const filter = { topic, seq: { $lte: upTo } };
+    // One that stands there and has something unread to come is of the later one.
+    const filter = { topic, seq: { $lte: upTo }, unreadUpTo: { $lte: upTo } };
     const found = await cursors
       .find(filter, { projection: { _id: 1 } })
       .limit(DOCS_AT_ONCE)

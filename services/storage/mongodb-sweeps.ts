@@ -12,6 +12,13 @@ type Old = Pick<MessageDoc, 'topic' | 'seq' | 'key'>;
 const OLD = { _id: 0, topic: 1, seq: 1, key: 1 };
 const TOPICS_AT_ONCE = 10;
 
+interface Hiding {
+  readonly isErased?: boolean;
+  /** Of what comes next, after the topic was deleted at that time. */
+  readonly generation?: number;
+  readonly deletedAt?: number;
+}
+
 export class Sweeps {
   readonly #claims: Claims;
 
@@ -29,10 +36,14 @@ export class Sweeps {
   }
 
   /** `generation`: of the memberships that count from now on. */
-  async hideUpTo(topic: string, seq: number, options: { isErased?: boolean; generation?: number } = {}): Promise<void> {
-    const { isErased, generation } = options;
+  async hideUpTo(topic: string, seq: number, options: Hiding = {}): Promise<void> {
+    const { isErased, generation, deletedAt } = options;
     if (seq === 0 && generation === undefined) return;
-    const more = { ...(isErased ? { erasedUpTo: seq } : {}), ...(generation === undefined ? {} : { generation }) };
+    const more = {
+      ...(isErased ? { erasedUpTo: seq } : {}),
+      ...(generation === undefined ? {} : { generation }),
+      ...(deletedAt === undefined ? {} : { deletedAt }),
+    };
     const update = { $max: { prunedUpTo: seq, ...more }, $set: { isHidden: true } };
     await retryingDuplicates(() => this.collections.logs.updateOne({ _id: topic }, update, { upsert: true }));
   }

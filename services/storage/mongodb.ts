@@ -29,6 +29,7 @@ import {
   type Joining,
   type KeptAnswer,
   type MayBeSent,
+  type MembershipChange,
   type MembershipsPage,
   type MembersPage,
   type NamePage,
@@ -131,7 +132,7 @@ class MongoStore implements SharedStore {
     const inbox = new Inbox(collections, { log, marks, facts, memberships, writer, clock, turns });
     const devices = new Devices(collections, { log, marks, inbox, memberships, turns, clock });
     const now = () => clock.now();
-    const members = new Members(collections, { log, marks, sweeps, devices, memberships, turns, now });
+    const members = new Members(collections, { log, marks, sweeps, memberships, turns, now });
     this.#marks = marks;
     this.#log = log;
     this.#writer = writer;
@@ -152,7 +153,7 @@ class MongoStore implements SharedStore {
     });
     this.#later = new Later(collections, { writer, memberships, clock });
     this.#answers = new Answers(collections, clock);
-    this.#receipts = new Receipts(collections, marks);
+    this.#receipts = new Receipts(collections, { marks, memberships });
     this.#revocations = new Revocations(collections, clock);
     this.#audit = new Audit(collections);
   }
@@ -382,7 +383,8 @@ class MongoStore implements SharedStore {
     const scheduled = await this.#later.cancelOf(userId, own);
     await this.#answers.forgetOf(userId);
     const memberships = await this.#memberships.ofUser(userId);
-    for (const { topic } of memberships) await this.#members.leave(topic, userId);
+    const left = await this.#memberships.allLeftOf(userId);
+    for (const membership of [...memberships, ...left]) await this.#members.forget(membership);
     const devices = await this.#devices.count(userId);
     await this.#forgetStates(userId);
     for (const topic of [own, stateTopic(userId)]) await this.#sweeps.removeHiddenOf(topic, ERASED_AT_ONCE);
@@ -432,6 +434,10 @@ class MongoStore implements SharedStore {
 
   get heldClaims(): number {
     return this.#answers.heldClaims;
+  }
+
+  recentMemberships(since: number): Promise<readonly MembershipChange[]> {
+    return this.#call(() => this.#memberships.recent(since));
   }
 
   get queuedWrites(): number {

@@ -1,5 +1,7 @@
 /** Where a device stands, in every engine. */
 import type { DeviceLimit, OpenedDevice, Position } from './contract';
+import { passGaps } from './gaps';
+import type { Span } from './slot-row';
 
 export class Opened extends Map<string, Position> implements OpenedDevice {
   constructor(
@@ -31,4 +33,19 @@ export function devicesToForget(devices: readonly DeviceFacts[], limit: DeviceLi
     Number(connected.has(one.device)) - Number(connected.has(other.device)) || one.ackedAt - other.ackedAt;
   const surplus = Math.min(devices.length + 1 - maxDevices, FORGOTTEN_AT_ONCE);
   return surplus <= 0 ? [] : devices.toSorted(isLater).slice(0, surplus);
+}
+
+/** The same positions, each after the gap that follows it, and with the gaps after it. */
+export function withGaps(
+  positions: Map<string, Position>,
+  gapsByTopic: ReadonlyMap<string, readonly Span[]>,
+): Map<string, Position> {
+  for (const [topic, all] of gapsByTopic) {
+    const position = positions.get(topic);
+    if (position === undefined) continue;
+    const { seq, gaps } = passGaps(position.seq, all);
+    const unreadUpTo = position.unreadUpTo > seq ? position.unreadUpTo : 0;
+    positions.set(topic, { seq, unreadUpTo, ...(gaps.length === 0 ? {} : { gaps }) });
+  }
+  return positions;
 }

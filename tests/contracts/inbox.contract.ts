@@ -138,15 +138,22 @@ function describeStates({ open }: Stage): void {
       expect(await store.counts('ann')).toEqual({ unseen: 1, unread: 1 });
     });
 
-    it('goes with the membership', async () => {
+    it('goes with the membership, and comes back with it', async () => {
       const store = await openWithMember(open);
       const message = await append(store, draft({ topic: 'sea' }));
       await mark(store, 'anna', 'read', message);
       await store.removeMember('sea', 'anna');
       expect(await listAll(store, { state: 'any' })).toEqual([]);
+      const meanwhile = await append(store, draft({ topic: 'sea' }));
+      expect(await store.changeStates('anna', { ids: [message.id] }, 'unread')).toMatchObject({ outcome: 'not_found' });
       await store.addMember('sea', member('anna'), PLENTY);
-      expect(await listAll(store, { state: 'any' })).toEqual([]);
+      expect(await listAll(store, { state: 'any' })).toEqual([message]);
+      expect(await stateOf(store, message)).toBe('read');
       expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      // What was said in between is in no list, and has no state.
+      expect(await store.changeStates('anna', { ids: [meanwhile.id] }, 'read')).toMatchObject({ outcome: 'not_found' });
+      expect(await store.changeStates('anna', { topic: 'sea' }, 'unread')).toMatchObject({ changed: 1 });
+      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 1 });
       const next = await append(store, draft({ topic: 'sea' }));
       expect(await stateOf(store, next)).toBe('unseen');
     });
@@ -534,6 +541,8 @@ function describePaging({ open }: Stage): void {
 
 interface Known {
   readonly message: Message;
+  /** Said while anna had left the topic. */
+  readonly isMeanwhile: boolean;
   isGone: boolean;
   isSeen: boolean;
   isRead: boolean;
@@ -550,6 +559,8 @@ class Model {
   readonly heads = new Map<string, number>();
   /** From where each topic is anna's. */
   readonly starts = new Map<string, number>([[ANNA, 0]]);
+  /** From where topics were that anna has left. */
+  readonly left = new Map<string, number>();
   states = 0;
 
   constructor(private readonly clock: SettableClock) {}
@@ -566,7 +577,8 @@ class Model {
     return this.known.filter((one) => {
       const { topic, seq, exceptUserId } = one.message;
       const start = this.starts.get(topic);
-      return start !== undefined && seq > start && exceptUserId !== 'anna' && this.isThere(one);
+      const isHers = start !== undefined && seq > start && !one.isMeanwhile && exceptUserId !== 'anna';
+      return isHers && this.isThere(one);
     });
   }
 
@@ -687,7 +699,8 @@ async function say(scene: Scene): Promise<void> {
   expect(message.seq).toBe(model.head(message.topic) + replaced.length + 1);
   model.heads.set(message.topic, message.seq);
   const isOwn = message.from === 'anna' && model.starts.has(message.topic);
-  model.known.push({ message, isGone: false, isSeen: isOwn, isRead: isOwn, isArchived: false, isOwn });
+  const isMeanwhile = model.left.has(message.topic);
+  model.known.push({ message, isMeanwhile, isGone: false, isSeen: isOwn, isRead: isOwn, isArchived: false, isOwn });
 }
 
 async function changeSome({ store, model, random }: Scene): Promise<void> {
@@ -740,14 +753,15 @@ async function updateOne({ store, model, random }: Scene): Promise<void> {
 
 async function joinOrLeave({ store, model, random }: Scene): Promise<void> {
   const name = pick(random, ['sea', 'land']) ?? 'sea';
-  if (model.starts.delete(name)) {
+  const start = model.starts.get(name);
+  if (start !== undefined) {
     await store.removeMember(name, 'anna');
-    for (const one of model.known.filter(({ message }) => message.topic === name)) {
-      Object.assign(one, { isSeen: false, isRead: false, isArchived: false });
-    }
+    model.starts.delete(name);
+    model.left.set(name, start);
   } else {
     await store.addMember(name, member('anna'), PLENTY);
-    model.starts.set(name, model.head(name));
+    model.starts.set(name, model.left.get(name) ?? model.head(name));
+    model.left.delete(name);
   }
 }
 

@@ -273,8 +273,12 @@ function describeAudience({ open }: Stage): void {
         totals: { recipients: 1, acknowledged: 1, seen: 1, read: 1 },
       };
       expect(await receiptsOf(store, message)).toMatchObject(expected);
+      const meanwhile = await append(store, draft({ topic: 'sea', from: 'ben' }));
       await store.addMember('sea', member('carl'), PLENTY);
-      expect(await receiptsOf(store, message)).toMatchObject(expected);
+      // Who comes back was there when it was said; and not when the other was.
+      expect((await receiptsOf(store, message)).totals).toEqual({ recipients: 2, acknowledged: 2, seen: 2, read: 2 });
+      for (const userId of ['anna', 'carl']) await store.saveCursors([ack('phone', 'sea', 2, { userId })]);
+      expect((await receiptsOf(store, meanwhile)).totals).toMatchObject({ recipients: 1, acknowledged: 1 });
     });
   });
 }

@@ -6,6 +6,7 @@ import type {
   Member,
   Membership,
   NamePage,
+  Reader,
   Store,
   Topic,
   VisibleTopic,
@@ -146,11 +147,11 @@ export async function readAll(store: Store, topic = ANNA, limit = 1_000): Promis
 export async function readFor(
   store: Store,
   topic: string,
-  options: { userId?: string; after?: number; unreadUpTo?: number; limit?: number } = {},
+  options: { userId?: string; after?: number; limit?: number } & Pick<Reader, 'unreadUpTo' | 'gaps'> = {},
 ): Promise<Message[]> {
-  const { userId, unreadUpTo, limit = 1_000 } = options;
+  const { userId, unreadUpTo, gaps, limit = 1_000 } = options;
   const reader =
-    userId === undefined ? {} : { reader: { userId, ...(unreadUpTo === undefined ? {} : { unreadUpTo }) } };
+    userId === undefined ? {} : { reader: { userId, gaps, ...(unreadUpTo === undefined ? {} : { unreadUpTo }) } };
   const found: Message[] = [];
   for (let after = options.after ?? 0; ; ) {
     const { messages, position, head } = await store.read(topic, { after, limit, ...reader });
@@ -165,7 +166,8 @@ export async function readFor(
 export async function caughtUp(store: Store, userId: string, device: string, topic: string): Promise<Message[]> {
   const position = (await store.openDevice(userId, device)).get(topic);
   if (position === undefined) throw new Error(`${device} does not follow ${topic}`);
-  return readFor(store, topic, { userId, after: position.seq, unreadUpTo: position.unreadUpTo });
+  const { seq: after, unreadUpTo, gaps } = position;
+  return readFor(store, topic, { userId, after, unreadUpTo, gaps });
 }
 
 /** Where a device stands in a topic; two numbers: what lies up to the second one is for it only while it is unread. */

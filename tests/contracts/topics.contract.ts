@@ -3,9 +3,22 @@
  * store.contract.ts, which has a test for each sentence of the contract.
  */
 import { FURTHER_DEVICE_MESSAGES, type Position, type Store, type Topic } from '../../services/storage/contract';
+import { MAX_LEFT_TOPICS } from '../../services/storage/gaps';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import { type Random, seededRandom } from '../support/random';
-import { historyOf, membersOf, PLENTY, places, placesOf, type StoreHarness, setStage, topicsOf } from './support';
+import {
+  caughtUp,
+  historyOf,
+  membersOf,
+  PLENTY,
+  places,
+  placesOf,
+  range,
+  type Stage,
+  type StoreHarness,
+  setStage,
+  topicsOf,
+} from './support';
 
 const JOINED_AT = '2026-01-01T00:00:01.000Z';
 
@@ -38,10 +51,12 @@ const userIdsOf = async (store: Store, name: string) => (await membersOf(store, 
 /** Runs the suite; `makeHarness` is called once for each test and cleans up by onTestEnd. */
 export function describeTopicContract(name: string, makeHarness: () => StoreHarness): void {
   describe(`topics in the store, on ${name}:`, () => {
-    const { open } = setStage(makeHarness);
+    const stage = setStage(makeHarness);
+    const { open } = stage;
     describeInvitations(open);
     describeLengths(open);
     describeReuse(open);
+    describeReturning(stage);
     describeModel(open);
   });
 }
@@ -122,6 +137,11 @@ function describeLengths(open: Open): void {
       await say(store, 'sea', 4);
       await store.addMember('sea', member(long), PLENTY);
       expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
+      await say(store, 'sea', 5);
+      await store.removeMember('sea', long);
+      await say(store, 'sea', 6);
+      await store.addMember('sea', member(long), PLENTY);
+      expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
       await store.deleteTopic('sea');
       expect(await placesOf(store, long, device)).toEqual(alone);
     });
@@ -192,6 +212,85 @@ function describeReuse(open: Open): void {
   });
 }
 
+function describeReturning(stage: Stage): void {
+  const { open } = stage;
+  describe('after leaving,', () => {
+    it('who comes back gets what the device had not got before, and nothing that was said in between', async () => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.openDevice('ben', 'phone');
+      await store.addMember('sea', member('ben'), PLENTY);
+      await say(store, 'sea', 1);
+      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 1, at: 1 }]);
+      await say(store, 'sea', 2);
+      for (const n of [3, 5, 7]) {
+        await store.removeMember('sea', 'ben');
+        await say(store, 'sea', n);
+        await store.addMember('sea', member('ben'), PLENTY);
+        await say(store, 'sea', n + 1);
+      }
+      const got = async (device: string) => (await caughtUp(store, 'ben', device, 'sea')).map(({ seq }) => seq);
+      expect(await got('phone')).toEqual([2, 4, 6, 8]);
+      expect(await got('laptop')).toEqual([1, 2, 4, 6, 8]);
+      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 4, at: 1 }]);
+      expect(await got('phone')).toEqual([6, 8]);
+    });
+
+    it('what was acknowledged just before leaving does not come again, and more cannot be acknowledged then', async () => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.openDevice('ben', 'phone');
+      await store.addMember('sea', member('ben'), PLENTY);
+      for (const n of [1, 2, 3]) await say(store, 'sea', n);
+      await store.removeMember('sea', 'ben');
+      await say(store, 'sea', 4);
+      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 2, at: 1 }]);
+      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 4, at: 1 }]);
+      await store.addMember('sea', member('ben'), PLENTY);
+      await say(store, 'sea', 5);
+      expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([3, 5]);
+    });
+
+    it('a device that is new while its user is away begins after what was said before', async () => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.openDevice('ben', 'phone');
+      await store.addMember('sea', member('ben'), PLENTY);
+      await say(store, 'sea', 1);
+      await store.removeMember('sea', 'ben');
+      await store.openDevice('ben', 'laptop');
+      await say(store, 'sea', 2);
+      await store.addMember('sea', member('ben'), PLENTY);
+      await say(store, 'sea', 3);
+      expect((await caughtUp(store, 'ben', 'laptop', 'sea')).map(({ seq }) => seq)).toEqual([3]);
+      expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([1, 3]);
+    });
+
+    it('topics that were left are remembered up to a bound, the oldest first, and none after an erasure', async () => {
+      const store = await open();
+      await store.openDevice('ben', 'phone');
+      const names = range(0, MAX_LEFT_TOPICS).map((n) => `topic-${n}`);
+      const joinAll = async (some: readonly string[]) => {
+        for (const name of some) await store.addMember(name, member('ben'), PLENTY);
+      };
+      for (const name of names) await store.createTopic(topicOf(name), PLENTY);
+      await joinAll(names);
+      for (const [index, name] of names.entries()) {
+        await say(store, name, index);
+        stage.clock.pass(1);
+        await store.removeMember(name, 'ben');
+      }
+      await joinAll([names[0] ?? '', names[1] ?? '']);
+      const places = await placesOf(store, 'ben', 'phone');
+      expect([places['topic-0'], places['topic-1']]).toEqual([1, 0]);
+      await store.erase('ben');
+      await store.openDevice('ben', 'phone');
+      await joinAll([names[2] ?? '']);
+      expect((await placesOf(store, 'ben', 'phone'))['topic-2']).toBe(1);
+    });
+  });
+}
+
 const TOPICS = ['t', 't.', 't0', 'T', 'x'.repeat(62), 'x'.repeat(63), 'x'.repeat(64)];
 const USERS = ['u', 'u u', 'ü', 'v'.repeat(62), 'v'.repeat(63), 'v'.repeat(128)];
 const DEVICES = ['phone', 'd'.repeat(128)];
@@ -202,8 +301,10 @@ class Model {
   readonly topics = new Map<string, Topic>();
   /** Topic → user → where the membership began. */
   readonly members = new Map<string, Map<string, number>>();
-  /** User → device → topic → where it stands. */
+  /** User → device → topic → where it stands; also in topics that were left. */
   readonly devices = new Map<string, Map<string, Map<string, Position>>>();
+  /** Topic → user → the places that were not for the user, and where the user left. */
+  readonly away = new Map<string, Map<string, { leftAt: number; start: number; outside: Set<number> }>>();
   readonly heads = new Map<string, number>();
   /** What is shown of a topic. */
   readonly said = new Map<string, number[]>();
@@ -217,15 +318,32 @@ class Model {
   }
 
   join(name: string, userId: string): { outcome: 'joined'; start: number } {
-    const start = this.head(name);
+    const head = this.head(name);
+    const away = this.away.get(name)?.get(userId);
+    const isBack = away !== undefined && away.leftAt > away.start;
+    if (isBack) for (let seq = away.leftAt + 1; seq <= head; seq += 1) away.outside.add(seq);
+    else this.away.get(name)?.delete(userId);
+    const start = isBack ? away.start : head;
     this.members.get(name)?.set(userId, start);
-    for (const cursors of this.devices.get(userId)?.values() ?? []) cursors.set(name, { seq: start, unreadUpTo: 0 });
-    return { outcome: 'joined', start };
+    for (const cursors of this.devices.get(userId)?.values() ?? []) {
+      const known = cursors.get(name);
+      cursors.set(name, known !== undefined && known.seq >= start ? known : { seq: start, unreadUpTo: 0 });
+    }
+    return { outcome: 'joined', start: head };
   }
 
   leave(name: string, userId: string): boolean {
-    for (const cursors of this.devices.get(userId)?.values() ?? []) cursors.delete(name);
+    const start = this.members.get(name)?.get(userId);
+    if (start === undefined) return false;
+    const away = this.away.get(name) ?? new Map();
+    this.away.set(name, away);
+    away.set(userId, { outside: new Set(), ...away.get(userId), start, leftAt: this.head(name) });
     return this.members.get(name)?.delete(userId) ?? false;
+  }
+
+  forget(name: string): void {
+    this.away.delete(name);
+    for (const devices of this.devices.values()) for (const cursors of devices.values()) cursors.delete(name);
   }
 
   openDevice(userId: string, device: string): void {
@@ -243,13 +361,30 @@ class Model {
       const further = { seq: Math.max(start, head - FURTHER_DEVICE_MESSAGES), unreadUpTo: head };
       entered.set(name, isFirst ? { seq: start, unreadUpTo: 0 } : further);
     }
+    for (const [name, users] of this.away) {
+      const away = users.get(userId);
+      if (away !== undefined && !entered.has(name)) entered.set(name, { seq: away.leftAt, unreadUpTo: 0 });
+    }
     devices.set(device, entered);
   }
 
   placesOf(userId: string, device: string): Record<string, unknown> {
     const positions = this.devices.get(userId)?.get(device) ?? new Map<string, Position>();
+    const followed = [...positions].filter(
+      ([name]) => !TOPICS.includes(name) || this.members.get(name)?.has(userId) === true,
+    );
     return Object.fromEntries(
-      Array.from(positions, ([name, { seq, unreadUpTo }]) => [name, unreadUpTo > seq ? [seq, unreadUpTo] : seq]),
+      followed.map(([name, { seq: known, unreadUpTo }]) => {
+        let seq = known;
+        while (
+          this.away
+            .get(name)
+            ?.get(userId)
+            ?.outside.has(seq + 1)
+        )
+          seq += 1;
+        return [name, unreadUpTo > seq ? [seq, unreadUpTo] : seq];
+      }),
     );
   }
 }
@@ -323,7 +458,7 @@ async function remove(store: Store, model: Model, name: string): Promise<void> {
   const users = model.members.get(name);
   const removed = await store.deleteTopic(name);
   expect(removed).toBe(users?.size);
-  for (const userId of [...(users?.keys() ?? [])]) model.leave(name, userId);
+  model.forget(name);
   model.topics.delete(name);
   model.members.delete(name);
   model.said.delete(name);
@@ -343,7 +478,9 @@ async function moveCursor(store: Store, model: Model, random: Random, place: Pla
   await store.saveCursors([{ userId, device, topic: name, seq, at: 1 }]);
   const cursors = model.devices.get(userId)?.get(device);
   const known = cursors?.get(name);
-  if (known !== undefined) cursors?.set(name, { ...known, seq: Math.max(known.seq, seq) });
+  const { leftAt = 0 } = model.away.get(name)?.get(userId) ?? {};
+  const isFollowed = model.members.get(name)?.has(userId) === true || seq <= leftAt;
+  if (known !== undefined && isFollowed) cursors?.set(name, { ...known, seq: Math.max(known.seq, seq) });
 }
 
 async function expectAll(store: Store, model: Model): Promise<void> {

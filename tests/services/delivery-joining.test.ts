@@ -38,6 +38,7 @@ class Gate {
 }
 
 const ANNA = personalTopic('anna');
+const ANNA_IN = { topic: 'sea', userId: 'anna', isMember: true } as const;
 
 async function openWithMember(gate: Gate): Promise<Desk & { member: Attached }> {
   const desk = openDesk(gate.pause);
@@ -111,6 +112,12 @@ describe('a gap in what this node has emitted', () => {
   });
 });
 
+/** A topic that these users are in. */
+async function createSea({ store }: Pick<Desk, 'store'>, ...userIds: readonly string[]): Promise<void> {
+  await store.createTopic({ name: 'sea', isPrivate: false, owner: 'owner', createdAt: '' }, 10);
+  for (const userId of userIds) await store.addMember('sea', { userId, joinedAt: '' }, 10);
+}
+
 /** Steps that fail, each once for each time it is named. */
 class Faults {
   readonly #steps: Step[] = [];
@@ -177,11 +184,12 @@ describe('a store that fails', () => {
     const { store, delivery, faults, activity, ...desk } = await open();
     const other = attach({ store, delivery, activity, ...desk }, 'ben', 'phone').connection;
     await activity.end();
+    await createSea({ store }, 'anna', 'ben');
     faults.next('head');
-    await expect(delivery.follow(other, 'sea', 0)).rejects.toThrow('on purpose');
+    await expect(delivery.follow(other, 'sea')).rejects.toThrow('on purpose');
     expect(delivery.isFollowing(other, 'sea')).toBe(false);
-    await delivery.follow(desk.member, 'sea', 0);
-    await delivery.follow(other, 'sea', 0);
+    await delivery.follow(desk.member, 'sea');
+    await delivery.follow(other, 'sea');
     await delivery.publish(draftOf('sea'));
     for (const connection of [desk.member, other]) expect(connection.received('sea')).toEqual([1]);
   });
@@ -190,11 +198,10 @@ describe('a store that fails', () => {
     'at %s while memberships are compared is asked again',
     async (step) => {
       const { store, delivery, faults, member, activity } = await open();
-      await store.createTopic({ name: 'sea', isPrivate: false, owner: 'ben', createdAt: '' }, 10);
-      await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+      await createSea({ store }, 'anna');
       await store.append(draftOf('sea'));
       faults.next(step);
-      delivery.doubt(['anna', 'nobody']);
+      delivery.compareMemberships([ANNA_IN, { ...ANNA_IN, userId: 'nobody' }]);
       const check = delivery.checkFollowing();
       if (step === 'openDevice') await expect(check).rejects.toThrow('on purpose');
       else await check;
@@ -203,8 +210,10 @@ describe('a store that fails', () => {
       await delivery.checkFollowing();
       await activity.end();
       expect(member.received('sea')).toEqual([1]);
+      delivery.compareMemberships([ANNA_IN]);
+      expect(delivery.balance).toMatchObject({ doubtedUsers: 0 });
       await store.removeMember('sea', 'anna');
-      delivery.doubtAll();
+      delivery.compareMemberships([{ ...ANNA_IN, isMember: false }]);
       await delivery.checkFollowing();
       expect(delivery.isFollowing(member, 'sea')).toBe(false);
       expect(delivery.balance).toMatchObject({ doubtedUsers: 0 });
@@ -218,14 +227,14 @@ describe('memberships that change while they are compared', () => {
     const desk = await openWithMember(gate);
     const { delivery, store } = desk;
     const { connection } = desk.member;
-    await store.createTopic({ name: 'sea', isPrivate: false, owner: 'ben', createdAt: '' }, 10);
+    await createSea({ store });
     const opening = gate.hold('openDevice', 'after');
-    delivery.doubtAll();
+    delivery.compareMemberships([ANNA_IN]);
     const check = delivery.checkFollowing();
     await opening.arrived;
     // What was read does not know of it.
     await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
-    await delivery.follow(connection, 'sea', 0);
+    await delivery.follow(connection, 'sea');
     opening.open();
     await check;
     expect(delivery.isFollowing(connection, 'sea')).toBe(true);
@@ -236,8 +245,7 @@ describe('memberships that change while they are compared', () => {
     const desk = openDesk(gate.pause);
     const { delivery, store } = desk;
     await store.openDevice('anna', 'phone');
-    await store.createTopic({ name: 'sea', isPrivate: false, owner: 'ben', createdAt: '' }, 10);
-    await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+    await createSea({ store }, 'anna');
     const opening = gate.hold('openDevice', 'after');
     const { connection, done } = attach(desk, 'anna', 'phone');
     await opening.arrived;
@@ -256,15 +264,16 @@ describe('a topic that is left and joined again', () => {
     const { delivery } = desk;
     const other = attach(desk, 'ben', 'phone');
     await other.done;
+    await createSea(desk, 'anna', 'ben');
     await Promise.all(range(1, 3).map(() => desk.store.append(draftOf('sea'))));
     // Somebody else keeps the topic alive on this node.
-    await delivery.follow(other.connection, 'sea', 3);
+    await delivery.follow(other.connection, 'sea');
     const { connection } = desk.member;
     const reading = gate.hold('read', 'after');
-    const first = delivery.follow(connection, 'sea', 0);
+    const first = delivery.follow(connection, 'sea');
     await reading.arrived;
     delivery.unfollow(connection, 'sea');
-    await delivery.follow(connection, 'sea', 0);
+    await delivery.follow(connection, 'sea');
     reading.open();
     await first;
     await delivery.publish(draftOf('sea'));
@@ -275,11 +284,14 @@ describe('a topic that is left and joined again', () => {
   it('gives nothing between', async () => {
     const desk = await openWithMember(new Gate());
     const { connection } = desk.member;
-    await desk.delivery.follow(connection, 'sea', 0);
+    await createSea(desk, 'anna');
+    await desk.delivery.follow(connection, 'sea');
     await desk.delivery.publish(draftOf('sea'));
+    await desk.store.removeMember('sea', 'anna');
     desk.delivery.unfollow(connection, 'sea');
     await desk.delivery.publish(draftOf('sea'));
-    await desk.delivery.follow(connection, 'sea', 2);
+    await desk.store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+    await desk.delivery.follow(connection, 'sea');
     await desk.delivery.publish(draftOf('sea'));
     await desk.activity.end();
     expect(connection.received('sea')).toEqual([1, 3]);

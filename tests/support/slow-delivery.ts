@@ -209,6 +209,7 @@ export function openDesk(pause: Pause, clock: Clock = systemClock): Desk {
 function trackCalls(store: Store, activity: Activity): Store {
   return Object.assign(Object.create(store) as Store, {
     read: (...args: Parameters<Store['read']>) => activity.track(store.read(...args)),
+    counts: (...args: Parameters<Store['counts']>) => activity.track(store.counts(...args)),
   });
 }
 

@@ -101,6 +101,7 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,'
   });
   describe('two nodes', describeTwoNodes);
   describe('recent heads', describeRecentHeads);
+  describe('recent memberships', describeRecentMemberships);
   describe('recent revocations', describeRecentRevocations);
   describe('data', describeData);
   describe('a start', describeStart);
@@ -367,6 +368,30 @@ function describeRecentHeads(): void {
         ['~anna', 1],
       ]),
     );
+  });
+}
+
+function describeRecentMemberships(): void {
+  it('are those that began or ended, and topics that were deleted, by whichever node', async () => {
+    const clock = new SettableClock();
+    const [one, other] = await openTwo(clock);
+    const since = async (seconds: number) => {
+      const changes = await other.recentMemberships(milliseconds(seconds));
+      return changes.map(({ topic, userId = 'all', isMember }) => `${topic} ${userId} ${isMember}`).toSorted();
+    };
+    await createTopic(one, 'sea');
+    await createTopic(one, 'land');
+    clock.set(milliseconds(10));
+    await one.addMember('sea', { userId: 'ben', joinedAt: '' }, PLENTY);
+    expect(await since(5)).toEqual(['sea ben true']);
+    clock.set(milliseconds(20));
+    await one.removeMember('sea', 'ben');
+    await one.deleteTopic('land');
+    expect(await since(15)).toEqual(['land all false', 'sea ben false']);
+    clock.set(milliseconds(30));
+    await one.addMember('sea', { userId: 'ben', joinedAt: '' }, PLENTY);
+    expect(await since(25)).toEqual(['sea ben true']);
+    expect(await since(31)).toEqual([]);
   });
 }
 
