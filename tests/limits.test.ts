@@ -523,6 +523,16 @@ const requests: Row[] = [
   request({ limit: 'items of a page', over: 'lists', code: 'bad_request' }, (isTooFar) => ({
     path: `/websocket/users/connected?limit=${isTooFar ? 1_001 : 1_000}`,
   })),
+  {
+    ...{ limit: 'items of a page', over: "the gateway's lists" },
+    upTo: async ({ service }) => {
+      const token = service.token('backend', 'presence');
+      const list = (limit: number) => ask(service, token, { path: `/api/gateway/connected?limit=${limit}` });
+      expect(await list(10_000)).toEqual(LET_IN);
+      return () => list(10_001);
+    },
+    ...{ told: { code: 'bad_request' }, moves: refusal('bad_request') },
+  },
   request({ limit: 'length of names and keys', over: 'keys', code: 'bad_request' }, (isTooFar) => ({
     ...send({}),
     headers: { 'Idempotency-Key': 'x'.repeat(isTooFar ? 256 : 255) },
@@ -554,6 +564,18 @@ const requests: Row[] = [
       return () => add('three');
     },
     ...{ told: { code: 'invitee_full' }, moves: refusal('invitee_full') },
+  },
+  {
+    limit: 'users of one invitation',
+    upTo: async ({ service }) => {
+      const token = service.token('anna');
+      const post = (path: string, body: object) => ask(service, token, { method: 'POST', path, body: json(body) });
+      const add = (count: number) => post('/topics/news/members', { userIds: range(1, count).map((n) => `user${n}`) });
+      expect(await post('/topics', { name: 'news' })).toEqual(LET_IN);
+      expect(await add(1_000)).toEqual(LET_IN);
+      return () => add(1_001);
+    },
+    ...{ told: { code: 'bad_request' }, moves: refusal('bad_request') },
   },
 ];
 
@@ -600,6 +622,18 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
   'messages on their way to a device': {
     ...{ file: 'features/metrics.test.ts', test: 'a catch-up is running as long as its pages are not acknowledged' },
     ...{ codes: [], metrics: ['tidings_catch_ups_running'] },
+  },
+  'devices of one user': {
+    ...{
+      file: 'devices.test.ts',
+      test: 'forget the one that has acknowledged longest ago, which is told when it comes back',
+    },
+    ...{ codes: [], metrics: [] },
+  },
+  'names of forgotten devices of one user': {
+    file: 'contracts/devices.contract.ts',
+    test: 'is told of every new name, when more were forgotten than are kept in mind',
+    ...{ codes: [], metrics: [] },
   },
   memory: {
     ...{ file: 'services/heap-guard.test.ts', test: 'is asked at every door, and who is there stays' },

@@ -8,7 +8,6 @@ import {
   appendAll,
   createTopic,
   draftsOf,
-  forMany,
   member,
   milliseconds,
   PLENTY,
@@ -22,6 +21,14 @@ import { longestTurn } from '../../support/longest-turn';
 import { onTestEnd, temporaryDirectory } from '../../support/temporary';
 
 const MAX_TURN_MS = 100;
+const CALLS_AT_ONCE = 500;
+
+/** What is asked for at once shares a flush. */
+async function forAll<Item>(items: readonly Item[], work: (item: Item) => Promise<unknown>): Promise<void> {
+  for (let start = 0; start < items.length; start += CALLS_AT_ONCE) {
+    await Promise.all(items.slice(start, start + CALLS_AT_ONCE).map(work));
+  }
+}
 
 function open(): Store {
   const store = openLmdbStore(temporaryDirectory(), new SettableClock());
@@ -34,7 +41,7 @@ describe('nobody waits long for', () => {
     const store = open();
     const users = range(1, 600).map((n) => `user ${n}`);
     await createTopic(store, 'sea');
-    await forMany(users, async (userId) => {
+    await forAll(users, async (userId) => {
       await store.openDevice(userId, 'phone');
       await store.addMember('sea', member(userId), PLENTY);
     });
@@ -43,21 +50,21 @@ describe('nobody waits long for', () => {
     expect(await longestTurn(() => store.deleteTopic('sea'))).toBeLessThan(MAX_TURN_MS);
     expect(await longestTurn(() => removeAll(store))).toBeLessThan(MAX_TURN_MS);
     expect(await store.removeDeleted()).toBe(false);
-  }, 16_000);
+  }, 120_000);
 
   it('a page of many topics, and a join of a user with many devices', async () => {
     const store = open();
-    await forMany(range(1, 4_000), (n) => createTopic(store, `topic-${n}`, { owner: `owner ${n}` }));
-    await forMany(range(1, 500), (n) => store.openDevice('anna', `device ${n}`));
+    await forAll(range(1, 4_000), (n) => createTopic(store, `topic-${n}`, { owner: `owner ${n}` }));
+    await forAll(range(1, 500), (n) => store.openDevice('anna', `device ${n}`));
     expect(await longestTurn(() => store.visibleTopics('anna', { limit: 1_000 }))).toBeLessThan(MAX_TURN_MS);
     expect(await longestTurn(() => topicsOf(store, 'anna', 1_000))).toBeLessThan(MAX_TURN_MS);
     expect(await longestTurn(() => store.addMember('topic-1', member('anna'), PLENTY))).toBeLessThan(MAX_TURN_MS);
     expect(await longestTurn(() => store.removeMember('topic-1', 'anna'))).toBeLessThan(MAX_TURN_MS);
-  }, 16_000);
+  }, 120_000);
 
   it('the erasure of a user with many messages and topics, and for what retention removes', async () => {
     const store = open();
-    await forMany(range(1, 200), async (n) => {
+    await forAll(range(1, 200), async (n) => {
       await createTopic(store, `topic-${n}`, { owner: 'owner' });
       await store.addMember(`topic-${n}`, member('anna'), PLENTY);
     });
@@ -70,5 +77,5 @@ describe('nobody waits long for', () => {
     };
     expect(await longestTurn(prune)).toBeLessThan(MAX_TURN_MS);
     expect(await store.read('@ben', { after: 0, limit: 1 })).toMatchObject({ messages: [], prunedUpTo: 6_000 });
-  }, 16_000);
+  }, 120_000);
 });
