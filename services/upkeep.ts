@@ -82,12 +82,17 @@ export class Upkeep {
     return this.#handling.run();
   }
 
+  /** One that fails for good must not keep the other one from its work. */
   async #handleOnce(): Promise<void> {
+    await this.#attempt('what is due could not be sent', () => this.#inChunks(() => this.#sendDue()));
+    await this.#attempt('what has expired could not be removed', () => this.#inChunks(() => this.#expire()));
+  }
+
+  async #attempt(failure: string, work: () => Promise<void>): Promise<void> {
     try {
-      await this.#inChunks(() => this.#sendDue());
-      await this.#inChunks(() => this.#expire());
+      await work();
     } catch (error) {
-      this.parts.logger.error({ err: error }, 'what is due could not be handled, it is tried again');
+      this.parts.logger.error({ err: error }, `${failure}, it is tried again`);
     }
   }
 
@@ -163,21 +168,24 @@ export class Upkeep {
   }
 
   async #sweepOnce(): Promise<void> {
+    const { store, audit } = this.parts;
     const before = this.parts.clock.now() - this.parts.retentionDays * DAY_MS;
+    await this.#attempt('old messages could not be removed', () => this.#prune(before));
+    await this.#attempt('old answers could not be forgotten', () =>
+      this.#inChunks(() => store.forgetAnswers(DUE_CHUNK)),
+    );
+    await this.#attempt('silent devices could not be forgotten', () => this.#forgetDevices(before));
+    await this.#attempt('the audit log could not be shortened', () => this.#inChunks(() => audit.prune(DUE_CHUNK)));
+  }
+
+  async #prune(before: number): Promise<void> {
     let total = 0;
-    try {
-      let removed = SWEEP_CHUNK;
-      while (removed === SWEEP_CHUNK && !this.#isStopped) {
-        removed = await this.parts.store.prune(before, SWEEP_CHUNK);
-        total += removed;
-      }
-      await this.#inChunks(() => this.parts.store.forgetAnswers(DUE_CHUNK));
-      await this.#forgetDevices(before);
-      await this.#inChunks(() => this.parts.audit.prune(DUE_CHUNK));
-      if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
-    } catch (error) {
-      this.parts.logger.error({ err: error, removed: total }, 'the retention sweep failed, the next one goes on');
+    let removed = SWEEP_CHUNK;
+    while (removed === SWEEP_CHUNK && !this.#isStopped) {
+      removed = await this.parts.store.prune(before, SWEEP_CHUNK);
+      total += removed;
     }
+    if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
   }
 
   /** Those that are connected have been seen, however long ago they came. */
