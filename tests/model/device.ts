@@ -110,9 +110,9 @@ export class Device {
     const shown = this.shown.get(id) ?? { isSeen: false, isRead: false, isArchived: false };
     this.shown.set(id, shown);
     shown.isSeen = true;
-    if (state === 'read') shown.isRead = true;
+    if (state === 'read') Object.assign(shown, { isRead: true, isArchived: false });
     if (state === 'archived') shown.isArchived = true;
-    if (state === 'unread') Object.assign(shown, { isRead: false, isArchived: false, isSeen: shown.isSeen });
+    if (state === 'unread') Object.assign(shown, { isRead: false, isArchived: false });
   }
 
   /** Acknowledges what has come, as far as it has. */

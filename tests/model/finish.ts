@@ -108,14 +108,7 @@ function differencesOf(scene: Scene, device: Device, items: ReadonlyMap<string, 
 async function judgeLastSeen(scene: Scene): Promise<void> {
   await scene.pass(1_100);
   await scene.pass(1_100);
-  for (const userId of scene.users) {
-    const expected = scene.lastEnds.get(userId);
-    if (expected === undefined) continue;
-    const { body } = await scene.world.ask('GET', `/websocket/users/${userId}/status`);
-    const lastSeen = String(body['lastSeen']);
-    if (lastSeen !== new Date(expected).toISOString())
-      scene.history.violate(`${userId} left at ${new Date(expected).toISOString()}, and was last seen ${lastSeen}`);
-  }
+  for (const userId of scene.users) await scene.judgeLastSeen(userId);
 }
 
 async function expectBalance(scene: Scene): Promise<void> {

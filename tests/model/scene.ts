@@ -1,4 +1,5 @@
 /** One run: a few users with their devices on the world, and the commands that something can do to them. */
+import { toIsoTime } from '../../utils/clock';
 import { Device } from './device';
 import { resetAfter, withoutKey } from './doors';
 import type { Call } from './faulty-store';
@@ -53,7 +54,7 @@ const FAILING = [
   'saveLastSeen',
 ] as const;
 const PASSING_MS = [0, 300, 1_100, 3_500, 11_000, 61_000] as const;
-const STATES = ['seen', 'read', 'unread', 'archived'] as const;
+const STATES = ['read', 'unread', 'seen', 'unread', 'read', 'unread', 'archived', 'read'] as const;
 const KEYS = ['k1', 'k2'] as const;
 const ATTEMPTS = 3;
 
@@ -105,7 +106,7 @@ export class Scene {
   readonly #do: Record<keyof typeof WEIGHTS, (a: number, b: number) => Promise<unknown>> = {
     send: (a, b) => this.#send(this.#user(a), {}, b),
     sendBriefly: (a, b) => this.#send(this.#user(a), { ttl: 1 + (b % 20) }, b),
-    sendReplacing: (a, b) => this.#send(this.#user(a), { collapseKey: KEYS[b % KEYS.length] as string }, b >> 1),
+    sendReplacing: (a, b) => this.#send(this.#user(a), { collapseKey: KEYS[b % 4 === 0 ? 1 : 0] }, b >> 2),
     sendMany: (a, b) => this.#sendMany(this.#user(a), b % 7 === 0 ? 201 + (b % 13) : 1 + (b % 12)),
     say: (_a, b) => this.#say(this.topic, {}, b),
     broadcast: (a, b) => this.#say('*', a % 2 === 0 ? { exceptUserId: this.#user(b) } : {}, b),
@@ -160,7 +161,9 @@ export class Scene {
   }
 
   #user(a: number): string {
-    return this.users[a % this.users.length] as string;
+    // Half of what happens is for the first: what needs several steps on one inbox comes sooner.
+    const index = a % 6;
+    return this.users[index < 3 ? 0 : index < 5 ? 1 : 2] as string;
   }
 
   #device(a: number): Device {
@@ -169,7 +172,7 @@ export class Scene {
 
   async #withMessage(a: number, work: (said: Said) => Promise<unknown>): Promise<void> {
     // The last ones: what is between is past changing for most.
-    const all = [...this.history.messages.values()].filter(({ fate }) => fate === 'alive').slice(-8);
+    const all = [...this.history.messages.values()].filter(({ fate }) => fate === 'alive').slice(-5);
     const said = all[a % Math.max(1, all.length)];
     if (said !== undefined) await work(said);
   }
@@ -267,7 +270,8 @@ export class Scene {
     const own = [...this.history.messages.values()].filter(
       ({ topic, fate }) => topic === `@${userId}` && fate === 'alive',
     );
-    const chosen = own.slice(-6)[b % 6];
+    const recent = own.slice(-4);
+    const chosen = recent[b % Math.max(1, recent.length)];
     const isBulk = b % 5 === 0;
     if (chosen === undefined) return;
     const selection = isBulk ? { topic: chosen.topic, upTo: chosen.seq } : { ids: [chosen.id] };
@@ -393,10 +397,7 @@ export class Scene {
         `places or connections do not come back: ${world.taken('places')} and ${world.taken('connections')} of ${expected}`,
       );
     }
-    const isStillHere =
-      this.devices.some((device) => device.userId === userId && device.link !== undefined) ||
-      this.ghosts.some(({ device }) => device.userId === userId);
-    if (!isStillHere && this.known.has(userId)) this.lastEnds.set(userId, this.world.clock.now());
+    if (!this.#isHere(userId) && this.known.has(userId)) this.lastEnds.set(userId, this.world.clock.now());
   }
 
   async #freeze(device: Device): Promise<void> {
@@ -447,6 +448,23 @@ export class Scene {
     await this.#end(device, 'abruptly');
     this.calm();
     this.history.expire(this.world.clock.now());
+    await this.pass(1_100);
+    await this.judgeLastSeen(device.userId);
+  }
+
+  /** A user who is gone was last seen when the last connection ended. */
+  async judgeLastSeen(userId: string): Promise<void> {
+    const leftAt = this.lastEnds.get(userId);
+    if (leftAt === undefined || this.#isHere(userId)) return;
+    const { body } = await this.world.ask('GET', `/websocket/users/${userId}/status`);
+    const lastSeen = String(body['lastSeen']);
+    const expected = toIsoTime(leftAt);
+    if (lastSeen !== expected) this.history.violate(`${userId} left at ${expected}, and was last seen ${lastSeen}`);
+  }
+
+  #isHere(userId: string): boolean {
+    const hasLink = this.devices.some((device) => device.userId === userId && device.link !== undefined);
+    return hasLink || this.ghosts.some(({ device }) => device.userId === userId);
   }
 
   #judgeReceived(device: Device): void {
