@@ -5,6 +5,7 @@
 import { BlockList, isIPv6 } from 'node:net';
 import type { Request } from 'express';
 import { AppError } from '../utils/errors';
+import { isSamePlace } from '../utils/origins';
 import { answer } from './answer';
 import type { Route } from './routes';
 
@@ -67,7 +68,7 @@ const FORWARDING_HEADERS = [
 /** @throws AppError `forbidden` unless the service's own page asks, in a browser on this machine. */
 function assertOwnPageHere(request: Request): void {
   const { host = '', origin } = request.headers;
-  const isOwnPage = origin === `http://${host}` && isLoopbackHost(origin);
+  const isOwnPage = origin?.startsWith('http://') === true && isSamePlace(origin, host) && isLoopbackHost(origin);
   const isForwarded = FORWARDING_HEADERS.some((name) => request.headers[name] !== undefined);
   if (isOwnPage && !isForwarded && isLoopbackAddress(request.socket.remoteAddress)) return;
   throw new AppError('forbidden', REFUSAL);

@@ -97,6 +97,12 @@ describe('limits count for the client behind a trusted proxy', () => {
   });
 });
 
+it('idle connections are kept as long as the balancer before it wants', async () => {
+  const { httpServer } = await startService({ env: { KEEP_ALIVE_TIMEOUT_MS: '620000' } });
+  expect(httpServer.keepAliveTimeout).toBe(620_000);
+  expect((await startService()).httpServer.keepAliveTimeout).toBe(70_000);
+});
+
 describe('the service below a path', () => {
   const PREFIX = '/notify';
 

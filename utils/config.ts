@@ -98,7 +98,7 @@ const variables = z.object({
     'proxies whose Forwarded or X-Forwarded-… headers are believed: a number of hops, or addresses and subnets, comma separated; none when not set',
   ),
   KEEP_ALIVE_TIMEOUT_MS: withDefault(
-    integer(1_000, MAX_INTERVAL_MS),
+    integer(100, MAX_INTERVAL_MS),
     '70000',
     'time after which an idle HTTP connection is closed; longer than the idle time of the balancer before it',
   ),

@@ -135,6 +135,7 @@ describe('tokens of other issuers', () => {
     ['is missing', 'user.id', { sub: 'anna' }],
     ['is no text', 'user.id', { sub: 'anna', user: { id: 42 } }],
     ['is empty', 'user.id', { sub: 'anna', user: { id: '' } }],
+    ['is no name for a user', 'user.id', { sub: 'anna', user: { id: '..' } }],
     ['is inherited', 'constructor.name', { sub: 'anna' }],
     ['leads through a text', 'user.length', { sub: 'anna', user: 'anna' }],
   ])('are refused when the claim %s', (_name, userClaim, claims) => {
