@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { type RawData, type WebSocket, WebSocketServer } from 'ws';
+import type { RawData, WebSocket } from 'ws';
 import type { Balance, Lender } from '../utils/balance';
 import type { Clock, Timer } from '../utils/clock';
 import type { Config } from '../utils/config';
@@ -24,6 +24,7 @@ import { encodeFrame, PlainConnection } from './plain-connection';
 import type { EventReply, Sessions } from './sessions';
 import type { Tokens } from './tokens';
 import type { Upgrade, UpgradeTaker } from './upgrades';
+import { WebSocketServer } from './web-socket-server';
 
 /** Without a token in the request, the first frame has to bring it within this time. */
 const AUTH_TIMEOUT_MS = 5_000;

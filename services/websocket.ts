@@ -25,6 +25,7 @@ import type { Roster } from './roster';
 import type { Sessions } from './sessions';
 import { boundClose, type EngineConnection, endAtOnce, engineOf, SocketConnection } from './socket-connection';
 import type { Tokens } from './tokens';
+import { WebSocketServer } from './web-socket-server';
 
 /** A connection that has sent no valid CONNECT after this time is closed. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -108,6 +109,7 @@ export class WebSocketService implements Lender {
     const { config } = this.parts;
     const io = new Server(httpServer, {
       path: SOCKET_IO_PATH,
+      wsEngine: WebSocketServer,
       connectTimeout: CONNECT_TIMEOUT_MS,
       pingInterval: config.PING_INTERVAL_MS,
       pingTimeout: config.PING_TIMEOUT_MS,
