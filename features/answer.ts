@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { Response } from 'express';
 import type { WrittenAnswer } from '../handlers/idempotency';
+import { isSliceOver, nextSlice } from '../utils/slices';
 
 /** One write with its length; Express' own `json` would look for an ETag and a character set on the way. */
 export function answer(response: Response, body: object, status = 200): void {
@@ -20,6 +21,7 @@ export function answerWritten(response: Response, { status, body, isRepeated }: 
 /** JSON lines, written as they come and as fast as they are read. */
 export async function answerLines(response: Response, lines: AsyncIterable<object>): Promise<void> {
   for await (const line of lines) {
+    if (isSliceOver()) await nextSlice();
     if (response.closed) return;
     // Not before there is something to say: until then a fault is answered as such.
     if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson; charset=utf-8' });

@@ -121,8 +121,13 @@ export class Log {
     this.collapse.add(message);
     this.#indexExpiry(message);
     if (exceptUserId !== undefined) this.marks.set(message, exceptUserId, EXCLUDED);
-    if (this.#isInInboxOf(from, topic)) this.marks.set(message, from, OWN);
+    this.markOwn(message);
     return { outcome: 'stored', message, entries: [...entries, message] };
+  }
+
+  /** What one has said oneself is read. */
+  markOwn(message: Message): void {
+    if (this.#isInInboxOf(message.from, message.topic)) this.marks.set(message, message.from, OWN);
   }
 
   #isInInboxOf(userId: string, topic: string): boolean {

@@ -10,6 +10,7 @@ import type { Log } from './lmdb-log';
 import type { Marks } from './lmdb-marks';
 import type { Members } from './lmdb-members';
 import { generationIn, type Memberships, startIn } from './lmdb-memberships';
+import { parseMessage } from './lmdb-record';
 import { Slice } from './slice';
 
 const MESSAGES_PER_SLICE = 200;
@@ -74,7 +75,7 @@ export class Removals {
     if (kind === 'topic') return this.#topicSteps(first, Number(second), row);
     if (kind === 'device') return [(_after, slice) => this.#removeCursors(first, second, slice)];
     if (kind === 'user') return this.#userSteps(first, row, tally);
-    return [(after, slice) => this.#listDevices(after, slice)];
+    return [(after, slice) => this.#listDevices(after, slice), (after, slice) => this.#markOwn(after, slice)];
   }
 
   #topicSteps(name: string, generation: number, { upTo }: RemovalRow): readonly Step[] {
@@ -221,6 +222,18 @@ export class Removals {
   }
 
   /** Writes the rows that layout 2 did not have: its devices are those with a cursor in the log of states. */
+  /** The version before counted what one has said oneself as seen only. */
+  #markOwn(after: Position | undefined, slice: Slice): Position | undefined {
+    const start = after as [string, number] | undefined;
+    const range = start === undefined ? {} : { start, exclusiveStart: true };
+    for (const { key, value } of walk(this.trees.messages, range)) {
+      const { message, isGone } = parseMessage(key, value);
+      if (!isGone && message.ref === undefined) this.parts.log.markOwn(message);
+      if (slice.isOver) return key;
+    }
+    return undefined;
+  }
+
   #listDevices(after: Position | undefined, slice: Slice): Position | undefined {
     let key = after as [string, string, string] | undefined;
     for (;;) {

@@ -66,7 +66,8 @@ export class Graves {
 
   async buryAll(places: readonly Place[]): Promise<void> {
     if (places.length === 0) return;
-    const update = toPlace({ tags: (await this.facts.enterHoles(places)) ? [] : [HOLE] });
+    await this.facts.enterHoles(places);
+    const update = toPlace({ tags: [] });
     const operations = places.map(({ topic, seq }) => ({ updateOne: { filter: { topic, seq }, update } }));
     await this.collections.messages.bulkWrite(operations, { ordered: false });
   }

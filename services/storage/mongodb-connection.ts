@@ -15,8 +15,6 @@ const SELECTION_TIMEOUT_MS = 3_000;
 /** Longer than any command takes on a server that works, so that one that hangs is left before the deadline. */
 const SOCKET_TIMEOUT_MS = 8_000;
 const MAX_POOL_SIZE = 50;
-/** How long nodes of the version before may be at work beside this one. */
-const UPGRADE_MS = 3_600_000;
 
 /**
  * Majority both ways: what was answered, and what anybody has read, cannot be rolled back by an election, and so its
@@ -45,8 +43,6 @@ export interface Connection {
   readonly collections: Collections;
   /** Names this store: made once, when its database is new. */
   readonly identity: string;
-  /** From when on no node of an earlier version is at work. */
-  readonly foldsFrom: number;
 }
 
 /**
@@ -76,17 +72,17 @@ function refuseWithoutDatabase(url: string): void {
 
 async function prepare(db: Db): Promise<Omit<Connection, 'client'>> {
   const collections = collectionsOf(db);
-  const layout = await openLayout(collections);
+  const identity = await openLayout(collections);
   for (const [name, indexes] of Object.entries(INDEXES)) await db.collection(name).createIndexes([...indexes]);
-  return { collections, ...layout };
+  return { collections, identity };
 }
 
-async function openLayout({ meta, removals }: Collections): Promise<Pick<Connection, 'identity' | 'foldsFrom'>> {
+async function openLayout({ meta, removals }: Collections): Promise<string> {
   const update = { $setOnInsert: { version: LAYOUT_VERSION, identity: randomUUID() } };
   await meta.updateOne({ _id: 'layout' }, update, { upsert: true }).catch(() => undefined);
   if ((await meta.findOne({ _id: 'layout' }))?.version === EARLIER_LAYOUT) await bringOver({ meta, removals });
-  const { version, identity, foldsFrom = 0 } = (await meta.findOne({ _id: 'layout' })) ?? {};
-  if (version === LAYOUT_VERSION && identity !== undefined) return { identity, foldsFrom };
+  const { version, identity } = (await meta.findOne({ _id: 'layout' })) ?? {};
+  if (version === LAYOUT_VERSION && identity !== undefined) return identity;
   throw new StoreOpenError(
     `The database of STORE_URL has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
   );
@@ -97,8 +93,7 @@ async function bringOver({ meta, removals }: Pick<Collections, 'meta' | 'removal
   const fields = { kind: 'listing', name: '', generation: 0, at: 0, freeAt: 0, upTo: 0 } as const;
   const listing = { _id: removalId('listing', ''), ...fields };
   await ignoringDuplicates(removals.insertOne(listing));
-  const foldsFrom = systemClock.now() + UPGRADE_MS;
-  await meta.updateOne({ _id: 'layout', version: EARLIER_LAYOUT }, { $set: { version: LAYOUT_VERSION, foldsFrom } });
+  await meta.updateOne({ _id: 'layout', version: EARLIER_LAYOUT }, { $set: { version: LAYOUT_VERSION } });
 }
 
 function openError(url: string, reason: string): StoreOpenError {

@@ -236,13 +236,14 @@ export class Devices {
 
   async #further(userId: string, topics: readonly string[]): Promise<Map<string, Position>> {
     const { inbox, log } = this.parts;
-    const [states, all] = await Promise.all([log.states(topics), inbox.sections(userId)]);
-    const sections = new Map(all.map((section) => [section.topic, section]));
+    // In this order: what is appended in between is looked at, or comes after the head.
+    const states = await log.states(topics);
+    const all = await inbox.sections(userId);
+    const unread = await inbox.lastUnread(userId, all, FURTHER_DEVICE_MESSAGES);
     const positions = new Map<string, Position>();
     for (const topic of topics) {
       const { head = 0, erasedUpTo = 0 } = states.get(topic) ?? {};
-      const section = sections.get(topic);
-      const oldest = section && (await inbox.lastUnread(userId, section, FURTHER_DEVICE_MESSAGES));
+      const oldest = unread.get(topic);
       // Before the mark of an erasure, so that the device is told of it.
       const start = Math.min(oldest ?? head + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
       positions.set(topic, { seq: start - 1, unreadUpTo: head });

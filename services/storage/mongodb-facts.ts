@@ -44,8 +44,6 @@ const PROJECTION = { topic: 1, seq: 1, tags: 1, expiresAt: 1 };
 export interface FactParts {
   readonly marks: Marks;
   readonly clock: Clock;
-  /** Before that time nodes of an earlier version may be at work, which know tags only. */
-  readonly foldsFrom: number;
   /** Does something that nobody waits for. */
   readonly later: (work: () => Promise<void>) => void;
 }
@@ -125,7 +123,7 @@ export class Facts {
 
   /** Folds what tags say: at once the tags of one look. What fails is done by the next one. */
   foldLater(userId: string, specials: readonly Special[]): void {
-    if (this.#isFolding || !this.isFolding) return;
+    if (this.#isFolding) return;
     this.#isFolding = true;
     this.parts.later(async () => {
       try {
@@ -157,10 +155,6 @@ export class Facts {
     if (holes.length >= HOLES_FOLD_AT) this.foldLater(userId, holes);
   }
 
-  get isFolding(): boolean {
-    return this.parts.clock.now() >= this.parts.foldsFrom;
-  }
-
   async #fold(userId: string, specials: readonly Special[]): Promise<void> {
     const having = (tag: string) => specials.filter(({ tags }) => tags.includes(tag));
     const holes = having(HOLE);
@@ -181,11 +175,9 @@ export class Facts {
     if (ids.length > 0) await this.collections.messages.updateMany({ _id: { $in: ids } }, update);
   }
 
-  /** Enters places that nobody will find anything at again. @returns whether their tags are not needed. */
-  async enterHoles(places: readonly Pick<MessageDoc, 'topic' | 'seq'>[]): Promise<boolean> {
-    if (!this.isFolding) return false;
+  /** Enters places that nobody will find anything at again: they need no tags. */
+  async enterHoles(places: readonly Pick<MessageDoc, 'topic' | 'seq'>[]): Promise<void> {
     await this.parts.marks.facts.apply(places.map((place) => factOf(place, [], 1)));
-    return true;
   }
 }
 

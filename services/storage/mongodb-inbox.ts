@@ -124,8 +124,8 @@ export class Inbox {
     return { unseen, unread };
   }
 
-  lastUnread(userId: string, section: Section, count: number): Promise<number | undefined> {
-    return this.#list.lastUnread(userId, section, count);
+  lastUnread(userId: string, sections: readonly Section[], count: number): Promise<ReadonlyMap<string, number>> {
+    return this.#list.lastUnread(userId, sections, count);
   }
 
   async list(userId: string, query: InboxQuery): Promise<InboxPage> {

@@ -243,8 +243,6 @@ export interface MetaDoc {
   readonly _id: string;
   readonly version?: number;
   readonly identity?: string;
-  /** From when on nodes that know tags only are not at work any more: milliseconds since the epoch. */
-  readonly foldsFrom?: number;
   readonly nonce?: ObjectId;
 }
 
@@ -339,8 +337,6 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
 
 /** The place holds no message of an inbox, see isHole; folded into a row after a while, see Facts. */
 export const HOLE = 'hole';
-/** The message has a time after which it is not there; nodes of an earlier version look for it. */
-const EXPIRES = 'expires';
 export const fromTag = (userId: string) => `from:${userId}`;
 export const exceptTag = (userId: string) => `except:${userId}`;
 /** May be replaced by the next one of the same sender with this key: no user id contains a control character. */
@@ -355,12 +351,11 @@ export function isHole({ isGone, ref, event }: Pick<MessageDoc, 'isGone' | 'ref'
   return isGone === true || (ref !== undefined && ref !== null) || event === 'state';
 }
 
-export function tagsOf(message: Pick<Message, 'from' | 'exceptUserId' | 'expiresAt' | 'collapseKey'>): string[] {
-  const { from, exceptUserId, expiresAt, collapseKey } = message;
+export function tagsOf(message: Pick<Message, 'from' | 'exceptUserId' | 'collapseKey'>): string[] {
+  const { from, exceptUserId, collapseKey } = message;
   return [
     fromTag(from),
     ...(exceptUserId === undefined ? [] : [exceptTag(exceptUserId)]),
-    ...(expiresAt === undefined ? [] : [EXPIRES]),
     ...(collapseKey === undefined ? [] : [collapseTag(from, collapseKey)]),
   ];
 }

@@ -6,6 +6,7 @@ import { isHole, type MessageDoc } from './mongodb-layout';
 import type { Log } from './mongodb-log';
 import type { Marks, TopicSpan } from './mongodb-marks';
 import { bytesOf, toMessage } from './mongodb-record';
+import { partsOf } from './mongodb-turns';
 import { PageRoom } from './page-room';
 import { blockOf, emptySlots, readSlot } from './slot-row';
 import { FLAGS, isListed, OWN, stateOf } from './states';
@@ -80,17 +81,21 @@ export class InboxList {
     );
   }
 
-  /** The oldest of the last `count` unread messages of a section, or of fewer. */
-  async lastUnread(userId: string, section: Section, count: number): Promise<number | undefined> {
-    const stream = streamOf(section, undefined);
-    const look = { userId, state: 'unread', room: new PageRoom(count) } as const;
-    let oldest: number | undefined;
-    for (let found = 0; found < count && !stream.isOver; ) {
-      await this.#look([stream], look);
-      if (stream.item === undefined) continue;
-      oldest = stream.place.seq;
-      found += 1;
-      stream.item = undefined;
+  /** By topic, the oldest of the last `count` unread messages of each section, or of fewer. */
+  async lastUnread(userId: string, sections: readonly Section[], count: number): Promise<ReadonlyMap<string, number>> {
+    const oldest = new Map<string, number>();
+    for (const part of partsOf(sections, STREAMS_AT_ONCE)) {
+      const found = new Map<TopicStream, number>();
+      let open = part.map((section) => streamOf(section, undefined));
+      while (open.length > 0) {
+        await this.#look(open, { userId, state: 'unread', room: new PageRoom(count) });
+        for (const stream of open) {
+          if (stream.item === undefined) continue;
+          oldest.set(stream.section.topic, stream.place.seq);
+          found.set(stream, (found.get(stream) ?? 0) + 1);
+        }
+        open = open.filter((stream) => !stream.isOver && (found.get(stream) ?? 0) < count);
+      }
     }
     return oldest;
   }

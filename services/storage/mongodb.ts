@@ -122,7 +122,7 @@ class MongoStore implements SharedStore {
     const turns = this.#turns;
     const marks = new Marks(collections);
     const later = (work: () => Promise<void>) => void this.#sweep(work).catch(() => undefined);
-    const facts = new Facts(collections, { marks, clock, foldsFrom: connection.foldsFrom, later });
+    const facts = new Facts(collections, { marks, clock, later });
     const log = new Log(collections, { marks, facts, clock });
     const graves = new Graves(collections, facts);
     const collapse = new Collapse(collections, graves, { log, marks, clock });

@@ -10,7 +10,7 @@ import { checkHeaders } from '../../../services/storage/lmdb-file';
 import { DATABASES } from '../../../services/storage/lmdb-layout';
 import { systemClock } from '../../../utils/clock';
 import { describeStoreContract } from '../../contracts/store.contract';
-import { append, draft, SettableClock } from '../../contracts/support';
+import { append, draft, SettableClock, second } from '../../contracts/support';
 import { type RunningProcess, run } from '../../support/process';
 import { type Random, seededRandom } from '../../support/random';
 import type { StoreReport } from '../../support/store-process';
@@ -105,6 +105,33 @@ describe('a directory', () => {
     expect(openError(directory).message).toMatch(/layout 99/);
     // Refused, and not left open.
     expect(openError(directory).message).toMatch(/layout 99/);
+  });
+
+  it('of the layout before is brought over: own messages are read, and keys replace those of their sender', async () => {
+    const directory = temporaryDirectory();
+    const first = openStore(directory);
+    await first.openDevice('anna', 'phone');
+    await first.createTopic({ name: 'sea', isPrivate: false, owner: 'anna', createdAt: second(0) }, 9);
+    for (const topic of ['@anna', '*', 'sea']) await append(first, draft({ topic, from: 'anna' }));
+    await append(first, draft({ from: 'shop', collapseKey: 'k' }));
+    await first.close();
+    const root = openEnvironment({ path: directory, noSubdir: false, maxDbs: DATABASES.length });
+    // As it was written: own messages are seen, and the newest message of a key is known, whoever sent it.
+    const flags = root.openDB<Buffer, Key>({ name: 'flags', encoding: 'binary' });
+    for (const topic of ['@anna', '*', 'sea']) await flags.put([topic, 0, 'anna'], Buffer.from([0, 1]));
+    await root.openDB({ name: 'collapsing', encoding: 'json' }).clearAsync();
+    await root.openDB<number, Key>({ name: 'collapse', encoding: 'json' }).put(['@anna', 'k'], 2);
+    await root.openDB({ name: 'meta', encoding: 'json' }).put('layoutVersion', 2);
+    await root.close();
+    const store = openStore(directory);
+    expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 4 });
+    while (await store.removeDeleted());
+    expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+    expect(await store.append(draft({ from: 'other', collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 3 }] });
+    expect(await store.append(draft({ from: 'shop', collapseKey: 'k' }))).toMatchObject({
+      entries: [{ seq: 4, reason: 'replaced' }, { seq: 5 }],
+    });
+    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
   });
 
   describe('without permission', () => {
@@ -276,9 +303,9 @@ describe('what is removed', () => {
     while ((await store.expire(5)).taken === 5);
     await store.close();
     const rows = await rowsOf(directory);
-    expect(rows.filter((row) => row.includes('secret') || /^(messages|ids|collapse|expiring|due) /.test(row))).toEqual(
-      [],
-    );
+    expect(
+      rows.filter((row) => row.includes('secret') || /^(messages|ids|collapse|collapsing|expiring|due) /.test(row)),
+    ).toEqual([]);
   });
 
   it('by retention leaves no row behind, however many users there are to each message', async () => {

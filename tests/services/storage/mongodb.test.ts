@@ -11,6 +11,7 @@ import {
   StoreOpenError,
 } from '../../../services/storage/contract';
 import { openMongoStore } from '../../../services/storage/mongodb';
+import { partsOf } from '../../../services/storage/mongodb-turns';
 import { stateOf, TRANSITIONS } from '../../../services/storage/states';
 import { type Message, type MessageState, REQUESTED_STATES, type RequestedState } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, stateTopic } from '../../../utils/topic-names';
@@ -104,6 +105,7 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,'
   describe('recent memberships', describeRecentMemberships);
   describe('recent revocations', describeRecentRevocations);
   describe('data', describeData);
+  describe('what messages say of their places', describeFacts);
   describe('a start', describeStart);
   describe('a server', describeOutage);
 });
@@ -309,15 +311,15 @@ function describeTwoNodes(): void {
     expect(one.identity).not.toBe((await openAt(databaseUrl())).identity);
   });
 
-  it('replace what came last with a collapseKey only, also when that is gone', async () => {
+  it('replace all that is unread with a collapseKey', async () => {
     const [one, other] = await openTwo();
     const earlier = await append(one, draft({ collapseKey: 'k' }));
     await one.changeStates('anna', { ids: [earlier.id] }, 'read');
     const last = await append(other, draft({ collapseKey: 'k' }));
     await one.changeStates('anna', { ids: [earlier.id] }, 'unread');
     await other.retract(last, 'service');
-    expect(await one.append(draft({ collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 4 }] });
-    expect(seqsOf(await readAll(one))).toEqual([1, 3, 4]);
+    expect(await one.append(draft({ collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 4 }, { seq: 5 }] });
+    expect(seqsOf(await readAll(one))).toEqual([3, 4, 5]);
   });
 
   it('enter one device at once at the same place', async () => {
@@ -450,9 +452,73 @@ function describeData(): void {
       await store.openDevice(name, name);
       const message = await append(store, owned(name, { topic: `@${name}`, from: name, collapseKey: name }));
       expect(await store.find(name)).toEqual([message]);
-      expect(await store.changeStates(name, { ids: [name] }, 'read')).toMatchObject({ changed: 1 });
-      expect((await store.inbox(name, { limit: 10 })).items).toHaveLength(1);
+      expect(await store.changeStates(name, { ids: [name] }, 'archived')).toMatchObject({ changed: 1 });
+      expect((await store.inbox(name, { state: 'archived', limit: 10 })).items).toHaveLength(1);
     }
+  });
+}
+
+/** More than a count looks at before it writes down what it has found. */
+const MANY = 300;
+
+function describeFacts(): void {
+  const tagged = (db: Db, tag: string) => db.collection('messages').countDocuments({ tags: tag });
+
+  it('is looked at by few counts: of many that are gone, one’s own, or not for oneself', async () => {
+    const database = databaseUrl();
+    const store = await openAt(database);
+    await store.openDevice('anna', 'phone');
+    const gone = await appendAll(store, draftsOf(MANY));
+    await appendAll(store, draftsOf(MANY, { topic: BROADCAST_TOPIC, from: 'anna' }));
+    await appendAll(store, draftsOf(MANY, { topic: BROADCAST_TOPIC, exceptUserId: 'anna' }));
+    await appendAll(store, draftsOf(2));
+    for (const part of partsOf(gone, 20)) await Promise.all(part.map((message) => store.retract(message, 'service')));
+    const tags = ['hole', 'from:anna', 'except:anna'];
+    await withDatabase(database, async (db) => {
+      for (const tag of tags) expect(await tagged(db, tag)).toBeGreaterThanOrEqual(MANY);
+      await eventually(
+        async () => {
+          expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+          return Promise.all(tags.map((tag) => tagged(db, tag)));
+        },
+        (left) => left.every((count) => count === 0),
+      );
+    });
+    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    expect((await store.inbox('anna', { state: 'any', limit: 1_000 })).items).toHaveLength(MANY + 2);
+    expect((await store.inbox('anna', { state: 'read', topic: BROADCAST_TOPIC, limit: 7 })).items).toHaveLength(7);
+  });
+
+  it('needs no look when it has expired', async () => {
+    const database = databaseUrl();
+    const clock = new SettableClock();
+    const store = await openAt(database, clock);
+    await appendAll(store, [...draftsOf(5, { expiresAt: milliseconds(5) }), ...draftsOf(2)]);
+    clock.set(milliseconds(5));
+    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    await store.expire(100);
+    await withDatabase(database, async (db) => expect(await tagged(db, 'hole')).toBe(0));
+    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    expect(seqsOf((await store.history(ANNA, { limit: 9 })).messages)).toEqual([6, 7]);
+  });
+
+  it('is known of what the version before wrote, and keys replace those of their sender', async () => {
+    const database = databaseUrl();
+    const store = await openAt(database);
+    const old = await append(store, draft({ from: 'shop', collapseKey: 'k' }));
+    const other = await append(store, draft({ from: 'stranger', collapseKey: 'k' }));
+    await withDatabase(database, async (db) => {
+      for (const { seq, from } of [old, other]) {
+        const tags = [`from:${from}`, 'collapse:k'];
+        await db.collection('messages').updateOne({ topic: ANNA, seq }, { $set: { tags } });
+      }
+    });
+    expect(await store.append(draft({ from: 'shop', collapseKey: 'k' }))).toMatchObject({
+      entries: [{ seq: 3, ref: old.id, reason: 'replaced' }, { seq: 4 }],
+    });
+    expect(await store.append(draft({ from: 'stranger', collapseKey: 'k' }))).toMatchObject({
+      entries: [{ seq: 5, ref: other.id }, { seq: 6 }],
+    });
   });
 }
 
