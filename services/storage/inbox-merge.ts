@@ -44,7 +44,8 @@ export async function mergePage<Item, One extends Stream<Item>>(
     }
     const listed = toListed(first.item);
     if (room.isFull || (listed !== undefined && !room.take(listed.bytes))) return { items, next: last };
-    if (listed !== undefined) items.push(listed.item);
+    if (listed === undefined) room.lookInVain();
+    else items.push(listed.item);
     last = first.place;
     first.item = undefined;
     first.place = { ...first.place, seq: first.place.seq - 1 };

@@ -223,18 +223,16 @@ export class Devices {
 
   /** Where a further device begins, in slices: what is appended meanwhile it gets, read or not. */
   async furtherDevice(userId: string): Promise<ReadonlyMap<string, Position>> {
-    const { inbox, log, memberships } = this.parts;
-    const topics = [personalTopic(userId), BROADCAST_TOPIC, ...new Map(memberships.startsOf(userId)).keys()];
-    const sections = new Map(inbox.sections(userId).map((section) => [section.topic, section]));
-    const states = topics.map((topic) => ({ topic, ...log.state(topic) }));
+    const { inbox, log } = this.parts;
+    const sections = new Map((await inbox.allSections(userId)).map((section) => [section.topic, section]));
     const positions = new Map<string, Position>();
-    for (const { topic, head, erasedUpTo = 0 } of states) {
+    for (const [topic, section] of sections) {
       if (isSliceOver()) await nextSlice();
-      const section = sections.get(topic);
-      const oldest = section && (await inbox.lastUnread(userId, section, FURTHER_DEVICE_MESSAGES));
+      const oldest = await inbox.lastUnread(userId, section, FURTHER_DEVICE_MESSAGES);
+      const { erasedUpTo = 0 } = log.state(topic);
       // Before the mark of an erasure, so that the device is told of it.
-      const start = Math.min(oldest ?? head + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
-      positions.set(topic, { seq: start - 1, unreadUpTo: head });
+      const start = Math.min(oldest ?? section.upTo + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
+      positions.set(topic, { seq: start - 1, unreadUpTo: section.upTo });
     }
     return positions;
   }

@@ -83,13 +83,21 @@ export class Inbox {
     this.#memberships = new Memberships(trees);
   }
 
-  /** The topics of a user, each from where it is the user's. */
-  sections(userId: string): Section[] {
+  /** The topics of a user, each from where it is the user's; empty ones are left out. */
+  async sections(userId: string): Promise<Section[]> {
+    return (await this.allSections(userId)).filter(({ from, upTo }) => from <= upTo);
+  }
+
+  /** The same with empty ones: each up to the head of its topic. */
+  async allSections(userId: string): Promise<Section[]> {
     const user = this.trees.users.get(userId);
     const sections = [this.#section(personalTopic(userId), 0)];
     if (user !== undefined) sections.push(this.#section(BROADCAST_TOPIC, user.broadcastStart));
-    for (const [topic, start] of this.#memberships.startsOf(userId)) sections.push(this.#section(topic, start));
-    return sections.filter(({ from, upTo }) => from <= upTo);
+    for (const [topic, start] of Array.from(this.#memberships.startsOf(userId))) {
+      if (isSliceOver()) await nextSlice();
+      sections.push(this.#section(topic, start));
+    }
+    return sections;
   }
 
   #section(topic: string, start: number): Section {
@@ -100,7 +108,7 @@ export class Inbox {
   /** A large inbox is counted in slices: what changes meanwhile is counted, or not. */
   async counts(userId: string): Promise<Counts> {
     const total = { unseen: 0, unread: 0 };
-    for (const section of this.sections(userId)) {
+    for (const section of await this.sections(userId)) {
       const expired = byBlock(await this.#expiredOf(section));
       for (const [block, span] of this.parts.marks.flags.blocksOf(section)) {
         if (isSliceOver()) await nextSlice();
@@ -132,7 +140,7 @@ export class Inbox {
   /** The places of a section that a list shows, newest first, those that have expired among them. */
   *#places(userId: string, section: Section, state: InboxQuery['state']): Generator<Looked> {
     for (const [block, span] of blocksOf(FLAGS, section, { isForward: false })) {
-      yield { seq: span.upTo, isListed: false };
+      if (span.upTo < section.upTo) yield { seq: span.upTo, isListed: false };
       const rows = this.#rowsOf(section, block, userId);
       for (const seq of listedPlaces(span, rows, state)) yield { seq, isListed: true };
     }
@@ -149,7 +157,9 @@ export class Inbox {
   }
 
   async list(userId: string, query: InboxQuery): Promise<InboxPage> {
-    const sections = this.sections(userId).filter(({ topic }) => query.topic === undefined || query.topic === topic);
+    const sections = (await this.sections(userId)).filter(
+      ({ topic }) => query.topic === undefined || query.topic === topic,
+    );
     const room = new PageRoom(query.limit);
     return mergePage<StoredMessage, TopicStream>(
       sections.map((section) => this.#stream(section, query.after)),
@@ -184,9 +194,11 @@ export class Inbox {
       if (isSliceOver()) await nextSlice();
       const { seq, isListed } = next.value;
       if (room.isSpent) return this.#standAt(stream, seq);
-      room.look();
       const found = isListed ? this.parts.log.visible(section.topic, seq) : undefined;
-      if (found === undefined) continue;
+      if (found === undefined) {
+        room.lookInVain();
+        continue;
+      }
       stream.item = found;
       stream.place = { order: found.order, topic: section.topic, seq };
       return;
@@ -219,6 +231,8 @@ export class Inbox {
 
   /** The order of the last message at or before a place. */
   #orderUpTo({ topic, from }: Section, seq: number): number | undefined {
+    const here = this.parts.log.stored(topic, seq);
+    if (here !== undefined) return here.order;
     const start: [string, number] = [topic, seq];
     const end: [string, number] = [topic, from - 1];
     const [found] = this.trees.messages.getKeys({ start, end, reverse: true, limit: 1 });
@@ -249,7 +263,7 @@ export class Inbox {
   }
 
   async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<Part[] | Refused> {
-    const sections = this.sections(userId);
+    const sections = await this.sections(userId);
     const places: { id: string; changes: Change[] }[] = [];
     for (const [index, id] of ids.entries()) {
       if (isSliceOver()) await nextSlice();
@@ -271,7 +285,7 @@ export class Inbox {
     state: RequestedState,
   ): Promise<Part[] | Refused> {
     const transition = bulkTransition(state);
-    const sections = this.sections(userId);
+    const sections = await this.sections(userId);
     if ('all' in selection) {
       // A device that hears of it later must know what came afterwards.
       const told = (cursors: object) => ({ all: true, cursors, state });

@@ -386,7 +386,7 @@ export class Log {
         if (message === 'full') return end(isForward ? seq - 1 : seq + 1);
         if (message !== undefined) found.push(message);
       }
-      room.look();
+      room.lookInVain();
       if (room.isSpent) return end(isForward ? part.upTo : part.from);
       if (isSliceOver()) await nextSlice();
     }
@@ -400,13 +400,12 @@ export class Log {
     { userId, room }: { userId: string | undefined; room: PageRoom },
   ): Message | 'full' | undefined {
     if (room.isFull || room.isSpent) return 'full';
-    room.look();
     const stored = this.stored(topic, seq);
-    if (stored === undefined || !this.#isThere(stored)) return undefined;
-    const { message, bytes } = stored;
-    const isExcluded = message.exceptUserId !== undefined && message.exceptUserId === userId;
-    if (message.ref !== undefined || isExcluded) return undefined;
-    return room.take(bytes) ? message : 'full';
+    if (stored !== undefined && this.#isThere(stored) && isFor(stored.message, userId)) {
+      return room.take(stored.bytes) ? stored.message : 'full';
+    }
+    room.lookInVain();
+    return undefined;
   }
 
   /** What was said so far is out of sight from now on; the next sweep removes it. */
@@ -461,6 +460,10 @@ export class Log {
   removeOldMarks(topic: string, limit: number): number {
     return this.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
   }
+}
+
+function isFor({ ref, exceptUserId }: Message, userId: string | undefined): boolean {
+  return ref === undefined && (exceptUserId === undefined || exceptUserId !== userId);
 }
 
 const MAKERS = ['client', 'store'] as const;

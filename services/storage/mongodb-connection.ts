@@ -1,7 +1,6 @@
 /** The connection to a MongoDB: how long anything may take, and what the operator is told when it cannot be opened. */
 import { randomUUID } from 'node:crypto';
 import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConcern, ReadPreference } from 'mongodb';
-import { systemClock } from '../../utils/clock';
 import { hideCredentials } from '../../utils/hide-credentials';
 import { StoreOpenError } from './contract';
 import { WITH_ENDING_COMMANDS } from './mongodb-driver';

@@ -107,7 +107,6 @@ export class InboxList {
     const wanted = await this.#wanted(unknown, look);
     const docs = await this.parts.log.docsOf(wanted.map(({ span: { topic }, places }) => ({ topic, places })));
     for (const { stream, span, places, flagsAt, down } of wanted) {
-      look.room.look(1 + places.length);
       const own = (docs.get(span.topic) ?? []).filter(({ seq }) => seq >= down && seq <= span.upTo);
       stream.order = own.at(-1)?.order ?? stream.order;
       stream.next = down - 1;
@@ -115,6 +114,8 @@ export class InboxList {
         .filter((doc) => this.parts.log.isThere(doc) && !isHole(doc) && doc.exceptUserId !== look.userId)
         .map((doc) => ({ doc, flags: flagsAt(doc.seq) | (doc.from === look.userId ? OWN : 0) }))
         .filter(({ flags }) => isListed(look.state, flags));
+      // A row that had nothing counts as well.
+      look.room.lookInVain(places.length - stream.ready.length + (stream.ready.length === 0 ? 1 : 0));
       takeReady(stream);
       this.parts.facts.foldHoles(look.userId, own);
     }

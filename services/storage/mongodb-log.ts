@@ -228,7 +228,10 @@ export class Log {
         if (isSliceOver()) await nextSlice();
         const here = isForward ? doc.seq - 1 : doc.seq + 1;
         if (room.isFull) return end(here);
-        if (!this.#isListed(doc, userId)) continue;
+        if (!this.#isListed(doc, userId)) {
+          room.lookInVain();
+          continue;
+        }
         const message = toMessage(doc);
         if (!room.take(bytesOf(doc, message))) return end(here);
         found.push(message);
@@ -254,12 +257,11 @@ export class Log {
         undefined,
         group.map(([, part]) => ({ topic, ...part })),
       );
-      room.look(group.length);
+      room.lookInVain(group.length - 1);
       const places = group.flatMap(([block, part]) =>
         Array.from(emptySlots(FLAGS, rowsOf(topic, block).holes, { ...part, isForward })),
       );
       for (let start = 0, part = places.slice(0, room.nextFetch()); part.length > 0; ) {
-        room.look(part.length);
         const docs = await this.docsAt(topic, part);
         this.parts.facts.foldHoles('', docs);
         const looked = part.at(-1) ?? 0;

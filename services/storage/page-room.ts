@@ -1,7 +1,7 @@
 /** What one page of a list may hold, and what may be looked at for it: the same for every engine. */
 import { MAX_PAGE_BYTES } from './contract';
 
-/** Messages, or rows of slots, that one page looks at: what is gone or filtered out must not make a read long. */
+/** Messages, or rows of slots, that one page looks at in vain: what is gone or filtered out must not make a read long. */
 const LOOKS_PER_PAGE = 2_000;
 
 /** Messages may be large: a page of large ones is full after few. */
@@ -20,7 +20,7 @@ export class PageRoom {
     return this.#items >= this.limit || this.#bytes >= MAX_PAGE_BYTES;
   }
 
-  /** Has as much been looked at as one page may? */
+  /** Has as much been looked at in vain as one page may? */
   get isSpent(): boolean {
     return this.#looks >= LOOKS_PER_PAGE;
   }
@@ -31,7 +31,7 @@ export class PageRoom {
     return this.#fetch;
   }
 
-  look(count = 1): void {
+  lookInVain(count = 1): void {
     this.#looks += count;
   }
 
