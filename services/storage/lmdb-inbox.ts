@@ -63,7 +63,7 @@ interface Change extends Span {
 }
 
 /** What one transaction changes. */
-interface Part {
+export interface ChangePart {
   readonly changes: readonly Change[];
   readonly transition: (flags: number) => number;
   /** @param cursors up to where, in the topics in which something has changed. */
@@ -71,7 +71,6 @@ interface Part {
 }
 
 type Refused = Exclude<StateChanged, { outcome: 'changed' }>;
-type Write = <Result>(apply: () => Result) => Promise<Result>;
 
 export class Inbox {
   readonly #memberships: Memberships;
@@ -239,30 +238,14 @@ export class Inbox {
     return found === undefined ? undefined : this.parts.log.stored(...found)?.order;
   }
 
-  /**
-   * What it is for is looked up first, in slices; then it is changed in parts, each with the entry that tells of it:
-   * whatever is stopped in between, who is told is told of what has happened.
-   */
-  async changeStates(
-    userId: string,
-    selection: Selection,
-    { state, write }: { readonly state: RequestedState; readonly write: Write },
-  ): Promise<StateChanged> {
-    const parts = await ('ids' in selection
+  /** What a change of states has to do, in parts for one transaction each; looked up in slices. */
+  planChange(userId: string, selection: Selection, state: RequestedState): Promise<readonly ChangePart[] | Refused> {
+    return 'ids' in selection
       ? this.#partsOfSome(userId, selection.ids, state)
-      : this.#partsOf(userId, selection, state));
-    if (!Array.isArray(parts)) return parts;
-    let changed = 0;
-    const entries: Message[] = [];
-    for (const part of parts) {
-      const outcome = await write(() => this.#changePart(userId, part));
-      changed += outcome.changed;
-      entries.push(...outcome.entries);
-    }
-    return { outcome: 'changed', changed, entries };
+      : this.#partsOf(userId, selection, state);
   }
 
-  async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<Part[] | Refused> {
+  async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<ChangePart[] | Refused> {
     const sections = await this.sections(userId);
     const places: { id: string; changes: Change[] }[] = [];
     for (const [index, id] of ids.entries()) {
@@ -283,7 +266,7 @@ export class Inbox {
     userId: string,
     selection: Exclude<Selection, { ids: readonly string[] }>,
     state: RequestedState,
-  ): Promise<Part[] | Refused> {
+  ): Promise<ChangePart[] | Refused> {
     const transition = bulkTransition(state);
     const sections = await this.sections(userId);
     if ('all' in selection) {
@@ -327,7 +310,8 @@ export class Inbox {
     return topic === personalTopic(userId) || this.#memberships.isMember(topic, userId);
   }
 
-  #changePart(userId: string, { changes, transition, told }: Part): { changed: number; entries: Message[] } {
+  /** Changes one part, and appends the entry that tells of it. */
+  changePart(userId: string, { changes, transition, told }: ChangePart): { changed: number; entries: Message[] } {
     const cursors: Record<string, number> = Object.create(null) as Record<string, number>;
     let changed = 0;
     for (const change of changes) {

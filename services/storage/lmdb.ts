@@ -346,10 +346,24 @@ class LmdbStore implements Store {
     return this.#walking(() => this.#inbox.counts(userId));
   }
 
-  changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
-    return this.#walking(() =>
-      this.#inbox.changeStates(userId, selection, { state, write: (apply) => this.#write(apply) }),
-    );
+  /**
+   * In the order of the calls. What it is for is looked up first, then it is changed in parts, each with the entry that
+   * tells of it: whatever is stopped in between, who is told is told of what has happened.
+   */
+  async changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
+    const turn = await this.#turns.take(`states ${userId}`, async () => {
+      const parts = await this.#walking(() => this.#inbox.planChange(userId, selection, state));
+      if ('outcome' in parts) return { refused: parts, done: [], last: undefined };
+      const writes = parts.map((part) => () => this.#write(() => this.#inbox.changePart(userId, part)));
+      const done = [];
+      for (const write of writes.slice(0, -1)) done.push(await write());
+      // Has its place among the writes: the next change need not wait for the disk.
+      return { refused: undefined, done, last: writes.at(-1)?.() };
+    });
+    if (turn.refused !== undefined) return turn.refused;
+    const all = [...turn.done, ...(turn.last === undefined ? [] : [await turn.last])];
+    const changed = all.reduce((sum, part) => sum + part.changed, 0);
+    return { outcome: 'changed', changed, entries: all.flatMap(({ entries }) => entries) };
   }
 
   receipts(message: Message, options: ReceiptOptions): Promise<ReceiptPage> {

@@ -310,6 +310,22 @@ function describeSelections(stage: Stage): void {
       expect(await store.counts('anna')).toEqual({ unseen: 50, unread: 1_080 });
     });
 
+    it('comes in the order of the calls, whatever each has to look up', async () => {
+      const store = await open();
+      const messages = await appendAll(store, draftsOf(20));
+      const ids = messages.map(({ id }) => id);
+      const [first = ''] = ids;
+      const changes = await Promise.all([
+        store.changeStates('anna', { ids }, 'read'),
+        store.changeStates('anna', { ids: [first] }, 'unread'),
+        store.changeStates('anna', { all: true }, 'seen'),
+        store.changeStates('anna', { ids: [first] }, 'archived'),
+      ]);
+      expect(changes.map((change) => 'changed' in change && change.changed)).toEqual([20, 1, 0, 1]);
+      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect((await store.inbox('anna', { state: 'archived', limit: 9 })).items).toHaveLength(1);
+    });
+
     it('asked for by many at once is made once', async () => {
       const store = await open();
       await appendAll(store, draftsOf(10));
