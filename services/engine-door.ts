@@ -19,8 +19,14 @@ export const SOCKET_IO_PATH = '/socket.io/';
 /** What Socket.IO serves to pages beside it. */
 const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
 
-/** What Engine.IO keeps at a request. `res`: absent at an upgrade. */
-export type EngineRequest = IncomingMessage & { readonly res?: ServerResponse; _query?: Query };
+/** What Engine.IO keeps at a request. `res`: absent at an upgrade. `websocket`: once ws has opened it. */
+export type EngineRequest = IncomingMessage & {
+  readonly res?: ServerResponse;
+  readonly websocket?: EngineWebSocket;
+  _query?: Query;
+};
+
+type EngineWebSocket = NonNullable<EngineConnection['transport']['socket']> & EventEmitter;
 
 /** The part of Engine.IO's server that is used here. */
 export interface EngineServer extends EventEmitter {
@@ -35,6 +41,7 @@ export interface EngineDoorParts {
   /** Socket.IO's own listener, which serves its files. */
   readonly serveFile: RequestListener;
   readonly clock: Clock;
+  readonly maxBufferedBytes: number;
   readonly limits: HandshakeLimits;
   readonly metrics: Pick<Metrics, 'refusals'>;
 }
@@ -162,6 +169,9 @@ export class EngineDoor implements UpgradeTaker {
     this.#upgrades.set(request, upgrade);
     upgrade.endWithin(CLOSE_TIMEOUT_MS);
     this.parts.engine.handleUpgrade(request, socket, head);
+    const { websocket } = request as EngineRequest;
+    if (websocket === undefined) upgrade.leftUnopened();
+    else boundPongs(websocket, this.parts.maxBufferedBytes);
   }
 
   #begin(engine: EngineConnection): void {
@@ -183,4 +193,11 @@ export class EngineDoor implements UpgradeTaker {
       place?.release();
     });
   }
+}
+
+/** ws answers pings by itself, with or without a session: who does not read the answers would fill the memory with them. */
+function boundPongs(webSocket: EngineWebSocket, maxBufferedBytes: number): void {
+  webSocket.on('ping', () => {
+    if (webSocket.bufferedAmount > maxBufferedBytes) webSocket.terminate();
+  });
 }

@@ -117,7 +117,12 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   upgrade(upgrade: Upgrade): void {
     const { request, socket, head } = upgrade;
     this.parts.limits.admitUpgrade(request, (refusal) => {
-      this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, upgrade, refusal));
+      let isOpened = false;
+      this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+        isOpened = true;
+        this.#accept(webSocket, upgrade, refusal);
+      });
+      if (!isOpened) upgrade.leftUnopened();
     });
   }
 

@@ -21,6 +21,11 @@ export interface UpgradeTaker {
   upgrade(upgrade: Upgrade): void;
 }
 
+export interface UpgradesParts {
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, 'refusals'>;
+}
+
 /** A connection that asks for another protocol. */
 export class Upgrade {
   #deadline: Timer | undefined;
@@ -32,7 +37,7 @@ export class Upgrade {
     readonly head: Buffer,
     readonly path: string,
     readonly query: Query,
-    private readonly clock: Clock,
+    private readonly parts: UpgradesParts,
   ) {
     socket.once('close', this.#clear);
     this.endWithin(UPGRADE_TIMEOUT_MS);
@@ -41,13 +46,20 @@ export class Upgrade {
   /** Cuts it after this time, unless it is accepted before. */
   endWithin(milliseconds: number): void {
     this.#clear();
-    this.#deadline = this.clock.after(milliseconds, () => this.socket.destroy());
+    this.#deadline = this.parts.clock.after(milliseconds, () => this.socket.destroy());
   }
 
   /** From now on it is the taker's to end. Nothing keeps the request any longer. */
   accept(): void {
     this.#clear();
     this.socket.off('close', this.#clear);
+  }
+
+  /** ws was asked to open it, and has not: counted, unless the peer is gone or somebody else has told and counted it. */
+  leftUnopened(): void {
+    if (!this.socket.writableEnded || this.socket.destroyed) return;
+    this.parts.metrics.refusals.inc({ code: 'bad_request' });
+    this.endWithin(CLOSE_TIMEOUT_MS);
   }
 
   /** Writes a last answer, and closes also when the peer does not take it. */
@@ -65,7 +77,7 @@ export class Upgrades {
   constructor(
     httpServer: HttpServer,
     private readonly takers: readonly UpgradeTaker[],
-    private readonly parts: { readonly clock: Clock; readonly metrics: Pick<Metrics, 'refusals'> },
+    private readonly parts: UpgradesParts,
   ) {
     const sockets = this.#sockets;
     this.#forget = function () {
@@ -91,7 +103,7 @@ export class Upgrades {
     this.#sockets.add(socket);
     socket.once('close', this.#forget);
     const { path, search } = readTarget(request.url);
-    const upgrade = new Upgrade(request, socket, head, path, readQuery(search), this.parts.clock);
+    const upgrade = new Upgrade(request, socket, head, path, readQuery(search), this.parts);
     const taker = request.method === 'CONNECT' ? undefined : this.takers.find((one) => one.takes(path));
     if (taker === undefined) {
       this.parts.metrics.refusals.inc({ code: 'not_found' });

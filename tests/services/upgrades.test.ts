@@ -4,6 +4,7 @@ import { eventually } from '../support/eventually';
 import { exchange, exchangeBytes } from '../support/http';
 import { scrape } from '../support/metrics';
 import { connectPlain } from '../support/plain-client';
+import { encodeRawFrame, OPCODES } from '../support/raw-plain';
 import { openRawSocket } from '../support/raw-socket';
 import { countConnections, openPolling, upgradeHead, WEBSOCKET_HEADERS, Wire } from '../support/raw-upgrade';
 import { range, startService, type TestService } from '../support/service';
@@ -377,6 +378,36 @@ describe('another transport for a polling session', () => {
     }
     expect(statuses).toEqual([101, 101, 400]);
   });
+});
+
+describe('pings whose answers are not read', () => {
+  it.each(['/ws', `/socket.io/?${ENGINE}`])('end a connection to %s that nobody has come by', async (target) => {
+    const service = await startService({ env: { MAX_BUFFERED_BYTES: '20000', SOCKET_EVENTS_PER_SECOND: '1000000' } });
+    const wire = await Wire.open(service.url, upgradeHead(target));
+    expect(await wire.status()).toBe(101);
+    wire.socket.pause();
+    const pings = Buffer.concat(
+      range(1, 1_000).map(() => encodeRawFrame({ opcode: OPCODES.ping, payload: 'x'.repeat(125) })),
+    );
+    const closed = new Promise<boolean>((resolve) => wire.socket.once('close', () => resolve(false)));
+    const written = () =>
+      new Promise<boolean>((resolve) => wire.socket.write(pings, (fault) => resolve((fault ?? null) === null)));
+    let megabytes = 0;
+    while (megabytes < 20 && (await Promise.race([written(), closed]))) megabytes += pings.length / 2 ** 20;
+    // What the operating system holds in both directions comes before.
+    expect(megabytes).toBeLessThan(20);
+    await nothingTaken(service);
+  });
+});
+
+it.each(['/ws', `/socket.io/?${ENGINE}`])('what makes no WebSocket is counted, at %s', async (target) => {
+  const service = await startService();
+  const counted = async () => (await scrape(service.url)).value('tidings_refusals_total{code="bad_request"}');
+  const wire = await Wire.open(service.url, upgradeHead(target, { headers: without('Sec-WebSocket-Key') }));
+  expect(await wire.status()).toBe(400);
+  expect(await counted()).toBe(1);
+  await (await Wire.open(service.url, upgradeHead('/nowhere'))).ended();
+  expect((await scrape(service.url)).value('tidings_refusals_total{code="not_found"}')).toBe(1);
 });
 
 describe('what is no request', () => {
