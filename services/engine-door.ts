@@ -22,11 +22,9 @@ const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
 /** What Engine.IO keeps at a request. `res`: absent at an upgrade. `websocket`: once ws has opened it. */
 export type EngineRequest = IncomingMessage & {
   readonly res?: ServerResponse;
-  readonly websocket?: EngineWebSocket;
+  readonly websocket?: object;
   _query?: Query;
 };
-
-type EngineWebSocket = NonNullable<EngineConnection['transport']['socket']> & EventEmitter;
 
 /** The part of Engine.IO's server that is used here. */
 export interface EngineServer extends EventEmitter {
@@ -41,7 +39,6 @@ export interface EngineDoorParts {
   /** Socket.IO's own listener, which serves its files. */
   readonly serveFile: RequestListener;
   readonly clock: Clock;
-  readonly maxBufferedBytes: number;
   readonly limits: HandshakeLimits;
   readonly metrics: Pick<Metrics, 'refusals'>;
 }
@@ -171,7 +168,6 @@ export class EngineDoor implements UpgradeTaker {
     this.parts.engine.handleUpgrade(request, socket, head);
     const { websocket } = request as EngineRequest;
     if (websocket === undefined) upgrade.leftUnopened();
-    else boundPongs(websocket, this.parts.maxBufferedBytes);
   }
 
   #begin(engine: EngineConnection): void {
@@ -193,11 +189,4 @@ export class EngineDoor implements UpgradeTaker {
       place?.release();
     });
   }
-}
-
-/** ws answers pings by itself, with or without a session: who does not read the answers would fill the memory with them. */
-function boundPongs(webSocket: EngineWebSocket, maxBufferedBytes: number): void {
-  webSocket.on('ping', () => {
-    if (webSocket.bufferedAmount > maxBufferedBytes) webSocket.terminate();
-  });
 }

@@ -89,8 +89,7 @@ export class WebSocketService implements Lender {
     this.#io = this.#createServer(uncalled);
     const engine = this.#io.engine as unknown as EngineServer;
     const [serveFile] = uncalled.listeners('request') as [RequestListener];
-    const maxBufferedBytes = parts.config.MAX_BUFFERED_BYTES;
-    this.door = new EngineDoor({ engine, serveFile, clock, maxBufferedBytes, limits, metrics });
+    this.door = new EngineDoor({ engine, serveFile, clock, limits, metrics });
     const service = this;
     this.#onAny = function (...args) {
       void service.#handleEvent(this, args);
