@@ -16,6 +16,12 @@ import type { EngineConnection } from './socket-connection';
 import type { Upgrade, UpgradeTaker } from './upgrades';
 
 export const SOCKET_IO_PATH = '/socket.io/';
+/** Packets in one request of a polling client. One that sends more at once is beyond its events by far. */
+const MAX_PACKETS_PER_REQUEST = 1_000;
+export const TOO_MANY_PACKETS = 'Too many packets in one request';
+/** Between the packets of a request, as it is and as JSONP has it. */
+const SEPARATORS = ['\u001e', '%1e', '%1E'];
+
 /** What Socket.IO serves to pages beside it. */
 const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
 
@@ -171,6 +177,7 @@ export class EngineDoor implements UpgradeTaker {
   }
 
   #begin(engine: EngineConnection): void {
+    boundPackets(engine.transport);
     const place = this.#takePlace(engine.request);
     this.#upgrades.get(engine.request as object)?.accept();
     engine.once('close', () => this.#seeOut(engine, place));
@@ -189,4 +196,24 @@ export class EngineDoor implements UpgradeTaker {
       place?.release();
     });
   }
+}
+
+/** Engine.IO reads all packets of a request in one turn: of a MiB of empty ones for seconds. */
+function boundPackets(transport: EngineConnection['transport']): void {
+  const read = transport.onData;
+  if (transport.name !== 'polling' || read === undefined) return;
+  transport.onData = (data) => {
+    if (hasMorePackets(data, MAX_PACKETS_PER_REQUEST)) transport.onError?.(TOO_MANY_PACKETS);
+    else read.call(transport, data);
+  };
+}
+
+function hasMorePackets(data: unknown, most: number): boolean {
+  return typeof data === 'string' && SEPARATORS.some((separator) => hasMoreThan(data, separator, most));
+}
+
+function hasMoreThan(text: string, part: string, most: number): boolean {
+  let count = 0;
+  for (let at = text.indexOf(part); at >= 0 && count <= most; at = text.indexOf(part, at + part.length)) count += 1;
+  return count > most;
 }

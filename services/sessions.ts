@@ -26,6 +26,8 @@ import type { Roster } from './roster';
 const RECONNECT_SPREAD_MS = ERROR_KINDS.going_away.retryAfterSeconds * 1_000;
 const EXPIRY_CHECK_INTERVAL_MS = 1_000;
 const EXPIRY_WARNING_SECONDS = 60;
+/** Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND. */
+const FREE_EVENTS_PER_EVENT = 20;
 
 export type EventReply = { readonly ok: true } | { readonly ok: false; readonly error: Problem };
 
@@ -50,6 +52,8 @@ export class Sessions {
   /** False until open() and again after close(): nobody may come in. */
   isOpen = false;
   readonly #limits = new WeakMap<Connection, EventLimit>();
+  /** What is free is so up to a rate that no client reaches by acknowledging what it gets. */
+  readonly #freeLimits = new WeakMap<Connection, EventLimit>();
   readonly #warned = new WeakSet<Connection>();
   /** The event of a connection that is being answered: the next one waits, so answers keep the order of the events. */
   readonly #running = new WeakMap<Connection, Promise<unknown>>();
@@ -92,7 +96,9 @@ export class Sessions {
       this.end(connection, 'too_many_connections', refusal.message);
       return;
     }
-    this.#limits.set(connection, new EventLimit(config.SOCKET_EVENTS_PER_SECOND, clock.steady()));
+    const { SOCKET_EVENTS_PER_SECOND: perSecond } = config;
+    this.#limits.set(connection, new EventLimit(perSecond, clock.steady()));
+    this.#freeLimits.set(connection, new EventLimit(perSecond * FREE_EVENTS_PER_EVENT, clock.steady()));
     roster.arrived(connection);
     greet(connection);
     void this.#catchUp(connection, () => delivery.attach(connection));
@@ -191,16 +197,17 @@ export class Sessions {
 
   /**
    * The one wrapper round every client event: whatever an operation throws ends in the reply.
-   * @param options.price how many events it counts as; what is free is done whatever else there is.
+   * @param options.price how many events it counts as; what is free is done whatever else there is, as long as it does
+   * not come in a flood.
    */
   async handle(
     connection: Connection,
     operation: () => object | Promise<object>,
     { price }: { price: number },
   ): Promise<EventReply> {
-    const isFree = price === 0;
+    const isFree = price === 0 && this.#isWithinFree(connection);
     try {
-      if (!isFree) this.#limitEvents(connection, price);
+      if (!isFree) this.#limitEvents(connection, Math.max(1, price));
       if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
       // What is acknowledged frees memory, whatever else there is.
       if (!isFree) this.parts.heap.assertRoom();
@@ -228,6 +235,11 @@ export class Sessions {
   countEvent(connection: Connection): void {
     const verdict = this.#judge(connection);
     if (verdict === 'abusive') this.end(connection, 'rate_limited', 'Too many frames.');
+  }
+
+  #isWithinFree(connection: Connection): boolean {
+    const verdict = this.#freeLimits.get(connection)?.judge(1, this.parts.clock.steady()) ?? 'accepted';
+    return verdict === 'accepted';
   }
 
   #judge(connection: Connection, price = 1): Verdict {

@@ -18,6 +18,7 @@ import { idleMetrics, scrape } from './support/metrics';
 import { connectPlain, openPlain, type PlainClient } from './support/plain-client';
 import { encodeRawFrame, OPCODES, openRawPlain } from './support/raw-plain';
 import { openRawSocket, refusalOf } from './support/raw-socket';
+import { openPolling } from './support/raw-upgrade';
 import { range, type ServiceOptions, startService, type TestService } from './support/service';
 import { TRANSPORTS } from './support/transports';
 
@@ -265,6 +266,24 @@ const connections: Row[] = TRANSPORTS.flatMap(([over, connect]): Row[] => {
 });
 
 const frames: Row[] = [
+  {
+    limit: 'packets in one request of a polling client',
+    upTo: async ({ service }) => {
+      const sid = await openPolling(service.url);
+      const path = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
+      // Pings of the client's side are no event, and answered by nobody.
+      const post = (packets: number) =>
+        exchange(service.url, { method: 'POST', path, body: Array(packets).fill('3').join('\u001e') });
+      expect((await post(1_000)).status).toBe(200);
+      return async () => {
+        await post(1_002);
+        return (await exchange(service.url, { path })).status === 400;
+      };
+    },
+    told: true,
+    // And that the session is gone.
+    moves: { 'tidings_refusals_total{code="bad_request"}': 2 },
+  },
   {
     limit: 'CONNECT packets',
     upTo: async ({ service }) => {

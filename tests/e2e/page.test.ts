@@ -416,6 +416,8 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       await hasText(page.locator('#state[data-state=reconnecting]'), /Nothing answers at .* Start the service/);
       await startService({ directory: mortal.directory, env: { PORT: new URL(mortal.url).port } });
       await hasText(page.locator('#state[data-state=connected]'), 'Up to date.');
+      // The second service ends before the browser does.
+      await page.close();
     });
 
     it('a missing scope', async () => {

@@ -61,7 +61,9 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
   const logger = options.overrides?.logger ?? createLogger(config);
   const application = await createApplication(config, { ...options.overrides, logger });
   const { port } = await application.start();
-  onTestEnd(() => stopBalanced(application, options.kept));
+  // The lobby has the users of other nodes too, which end when their nodes do.
+  const elsewhere = config.redisUrl === undefined ? [] : ['onlineUsers'];
+  onTestEnd(() => stopBalanced(application, [...elsewhere, ...(options.kept ?? [])]));
   const url = `http://127.0.0.1:${port}`;
   const token = (userId: string, scope?: string) => testToken(userId, { scope });
   const api = request.agent(url).set('Authorization', `Bearer ${token('service', ALL_SCOPES)}`);
