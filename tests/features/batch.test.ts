@@ -71,7 +71,7 @@ describe('a batch', () => {
     expect(await dataOf(as(await service.restart(), 'user3'), '?limit=200')).toEqual(own.reverse());
   });
 
-  it('is one transaction of the store, so one flush', async () => {
+  it('shares transactions of the store, and so flushes', async () => {
     const opening = jest.spyOn(lmdb, 'open');
     const service = await startService();
     const [root] = opening.mock.results.map(({ value }) => value as lmdb.RootDatabase);
@@ -84,7 +84,8 @@ describe('a batch', () => {
       service.api,
       range(1, 1_000).map((n) => toUser(`user${n % 7}`, n)),
     );
-    expect(commits).toHaveBeenCalledTimes(2);
+    // A transaction ends after 20 ms of work: how many that are is the machine's affair, but not one for each message.
+    expect(commits.mock.calls.length).toBeLessThan(100);
   });
 });
 
