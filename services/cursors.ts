@@ -10,6 +10,7 @@ import { FollowingFlight } from '../utils/single-flight';
 import type { Cursor, OpenedDevice, Position, SeenDevice, Sending, Store } from './storage/contract';
 
 export const WRITE_BEHIND_INTERVAL_MS = 1_000;
+const CURSORS_PER_CALL = 500;
 
 /** How many devices a user may have, and which of them are connected. */
 export interface DeviceBound {
@@ -133,6 +134,13 @@ export class Cursors implements Lender {
     return this.#batches.run();
   }
 
+  /** A call of the store has a deadline, and a crowd writes any number of cursors in one interval. */
+  async #saveInParts(cursors: readonly Cursor[]): Promise<void> {
+    for (let first = 0; first < cursors.length; first += CURSORS_PER_CALL) {
+      await this.store.saveCursors(cursors.slice(first, first + CURSORS_PER_CALL));
+    }
+  }
+
   async #writeBatch(): Promise<void> {
     const cursors = this.#pending;
     const lastSeen = this.#lastSeen;
@@ -146,7 +154,7 @@ export class Cursors implements Lender {
     this.#lastSeenWriting = lastSeen;
     try {
       await Promise.all([
-        this.store.saveCursors([...cursors.values()]),
+        this.#saveInParts([...cursors.values()]),
         this.store.saveSent([...sent.values()]),
         this.store.saveLastSeen(lastSeen),
         this.store.saveSeen([...seen.values()]),

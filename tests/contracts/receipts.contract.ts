@@ -309,7 +309,7 @@ function describePages({ open }: Stage): void {
       const [message, other] = await appendAll(store, draftsOf(2, { topic }));
       if (message === undefined || other === undefined) throw new Error('not appended');
       const readers = crowd.filter((_userId, index) => index % 5 === 0);
-      await store.saveCursors(crowd.map((userId) => ack('phone', topic, 1, { userId })));
+      await forMany(crowd, (userId) => store.saveCursors([ack('phone', topic, 1, { userId })]));
       await forMany(readers, (userId) => store.changeStates(userId, { ids: [message.id] }, 'read'));
       const recipients = topic === 'sea' ? crowd.length + 1 : crowd.length;
       const totals = {
