@@ -14,6 +14,8 @@ import type { Logger } from './logger';
 
 /** What young objects may take of the limit that V8 tells; the process ends when the old ones have none of the rest. */
 const YOUNG_BYTES = 48 * 1024 * 1024;
+/** What may lie outside of the heap beside a full one: buffers that a node has anyway, and frames that wait for Redis. */
+const OUTSIDE_BYTES = 64 * 1024 * 1024;
 /** Of the limit: what is under way when the refusals begin still has to fit. */
 const RESERVE_SHARE = 0.1;
 /** A body becomes so many bytes of objects at worst: of `{},{},…` three bytes are an object of 56 and its place. */
@@ -152,10 +154,13 @@ export function readMemory(): readonly Measure[] {
   const used = heapUsed + Math.max(external, arrayBuffers);
   const limit = getHeapStatistics().heap_size_limit - YOUNG_BYTES;
   const container = containerBytes();
-  if (container === undefined) return [{ used, limit }];
+  const heap = { used: heapUsed, limit };
+  const all = limit + OUTSIDE_BYTES;
+  if (container === undefined) return [heap, { used, limit: all }];
   const ofContainer = readAnonymousBytes();
   return [
-    { used, limit: Math.min(limit, container) },
+    heap,
+    { used, limit: Math.min(all, container) },
     ...(ofContainer === undefined ? [] : [{ used: ofContainer, limit: container }]),
   ];
 }

@@ -41,7 +41,7 @@ function createGuard({ maxBodyBytes = MIB, limit = LIMIT, others = [] as Measure
   return { guard, heap, wait, log, collections: () => collections, looks: () => looks };
 }
 
-const usedNow = () => readMemory()[0]?.used ?? 0;
+const usedNow = () => readMemory()[1]?.used ?? 0;
 
 const atOnce: Clock['after'] = (_milliseconds, work) => {
   work();

@@ -72,6 +72,7 @@ const askForWhatIsDear: Attacker = async ({ url, signal }) => {
     const paths = ['/inbox?limit=200', '/topics?limit=200', '/users/greedy/export', '/inbox/counts'];
     await request(`${url}${paths[count % paths.length]}`, { token, timeoutMs: 10_000 });
     count += 1;
+    await pace();
   });
   return count;
 };

@@ -24,8 +24,8 @@ const SAMPLE_MS = 200;
 const PATIENCE_MS = 60_000;
 
 async function run(): Promise<Outcome> {
-  // As it is without settings, but for the limits of requests: whoever asks for more is refused, which is no attack.
-  const node = await startOne({ env: { RATE_LIMIT_PER_MINUTE: '60000' } });
+  // As it is without settings.
+  const node = await startOne({ env: { RATE_LIMIT_PER_MINUTE: '600', RATE_LIMIT_SERVICE_PER_MINUTE: '60000' } });
   return examine([node], async (findings) => {
     await fillInbox(node.url);
     const crowd = new Crowd(node.url, PEOPLE);
