@@ -3,7 +3,6 @@ import type { Scenario } from '../scenario';
 import { ACKS } from './clients/acks';
 import { CROWDS } from './clients/crowds';
 import { GONE } from './clients/gone';
-import { HOSTILE } from './clients/hostile';
 import { JOINING } from './clients/joining';
 import { KEY_SET } from './clients/key-set';
 import { NETWORK } from './clients/network';
@@ -19,5 +18,4 @@ export const CLIENTS: readonly Scenario[] = [
   ...TOKENS,
   ...KEY_SET,
   ...JOINING,
-  ...HOSTILE,
 ];
