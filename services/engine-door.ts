@@ -18,9 +18,9 @@ import type { Upgrade, UpgradeTaker } from './upgrades';
 export const SOCKET_IO_PATH = '/socket.io/';
 /** Packets in one request of a polling client. One that sends more at once is beyond its events by far. */
 const MAX_PACKETS_PER_REQUEST = 1_000;
-export const TOO_MANY_PACKETS = 'Too many packets in one request';
-/** Between the packets of a request, as it is and as JSONP has it. */
-const SEPARATORS = ['\u001e', '%1e', '%1E'];
+const SEPARATOR = '\u001e';
+/** How Engine.IO's parser says that it cannot read something. */
+const UNREADABLE = { type: 'error', data: 'parser error' };
 
 /** What Socket.IO serves to pages beside it. */
 const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
@@ -177,7 +177,7 @@ export class EngineDoor implements UpgradeTaker {
   }
 
   #begin(engine: EngineConnection): void {
-    boundPackets(engine.transport);
+    if (engine.transport.name === 'polling') boundPackets(engine.transport);
     const place = this.#takePlace(engine.request);
     this.#upgrades.get(engine.request as object)?.accept();
     engine.once('close', () => this.#seeOut(engine, place));
@@ -200,20 +200,17 @@ export class EngineDoor implements UpgradeTaker {
 
 /** Engine.IO reads all packets of a request in one turn: of a MiB of empty ones for seconds. */
 function boundPackets(transport: EngineConnection['transport']): void {
-  const read = transport.onData;
-  if (transport.name !== 'polling' || read === undefined) return;
-  transport.onData = (data) => {
-    if (hasMorePackets(data, MAX_PACKETS_PER_REQUEST)) transport.onError?.(TOO_MANY_PACKETS);
-    else read.call(transport, data);
+  const { parser } = transport;
+  transport.parser = {
+    ...parser,
+    decodePayload: (payload, type) => (hasTooManyPackets(payload) ? [UNREADABLE] : parser.decodePayload(payload, type)),
   };
 }
 
-function hasMorePackets(data: unknown, most: number): boolean {
-  return typeof data === 'string' && SEPARATORS.some((separator) => hasMoreThan(data, separator, most));
-}
-
-function hasMoreThan(text: string, part: string, most: number): boolean {
-  let count = 0;
-  for (let at = text.indexOf(part); at >= 0 && count <= most; at = text.indexOf(part, at + part.length)) count += 1;
-  return count > most;
+function hasTooManyPackets(payload: string): boolean {
+  let count = 1;
+  for (let at = payload.indexOf(SEPARATOR); at >= 0 && count <= MAX_PACKETS_PER_REQUEST; count += 1) {
+    at = payload.indexOf(SEPARATOR, at + 1);
+  }
+  return count > MAX_PACKETS_PER_REQUEST;
 }

@@ -32,9 +32,7 @@ interface EngineTransport extends EventEmitter {
   send(packets: unknown[]): void;
   /** Polling: how long a close waits for a request that it can answer; Engine.IO's own 30 s unless set. */
   closeTimeout?: number;
-  /** Polling: reads what came in one request, and ends the session for what is wrong with it. */
-  onData?: (data: unknown) => void;
-  readonly onError?: (fault: string) => void;
+  parser: { decodePayload(payload: string, type?: unknown): unknown[] };
   /** Polling: ends a close that waits. */
   readonly shouldClose?: (() => void) | null;
 }

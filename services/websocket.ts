@@ -40,7 +40,7 @@ const ENGINE_PARSE_ERROR = 'parse error';
 /** How ws describes a frame that is too large, and others that are against the protocol: Engine.IO passes on no more. */
 const TOO_LARGE_FRAME = /Max payload size exceeded/;
 const BAD_FRAME =
-  /Invalid WebSocket frame|Too many message fragments|Too many buffered chunks|invalid heartbeat direction|Too many packets/;
+  /Invalid WebSocket frame|Too many message fragments|Too many buffered chunks|invalid heartbeat direction/;
 const MAX_EVENT_ARGUMENTS = 64;
 
 /** What application.ts wires in from above: services know no operations. */
