@@ -14,7 +14,7 @@ import type { Clock } from '../utils/clock';
 import type { ClusterFrame } from '../utils/cluster-protocol';
 import { badField } from '../utils/errors';
 import type { AnyMessage, Counts, LiveMessage, Message } from '../utils/protocol';
-import { SingleFlight } from '../utils/single-flight';
+import { FollowingFlight, SingleFlight } from '../utils/single-flight';
 import { destinationOf, isStateTopic, ownerOfPersonalTopic } from '../utils/topic-names';
 import type { Cluster } from './cluster';
 import { type Connection, type Transport, type Written, writeToAll } from './connections';
@@ -49,8 +49,8 @@ interface FollowedTopic {
   readonly members: Set<Connection>;
   /** The greatest `seq` that is known to be stored. */
   newest: number;
-  /** Emits what is stored and was not emitted. */
-  readonly healing: SingleFlight<void>;
+  /** Emits what is stored and was not emitted. What shows while a run ends is for the next one. */
+  readonly healing: FollowingFlight;
   /** How often in a row that has failed, and when it is tried again by the steady time. */
   failures: number;
   retryAt: number;
@@ -266,8 +266,14 @@ export class Delivery implements Lender {
   async checkFollowing(): Promise<void> {
     for (const userId of [...this.#doubted]) {
       const own = [...this.#sessions].filter(([connection]) => connection.userId === userId && connection.isOpen);
-      for (const [connection, session] of own) await this.#checkConnection(connection, session);
+      // Before the look: a doubt that arises during it is for the next one.
       this.#doubted.delete(userId);
+      try {
+        for (const [connection, session] of own) await this.#checkConnection(connection, session);
+      } catch (error) {
+        this.#doubted.add(userId);
+        throw error;
+      }
     }
   }
 
@@ -339,7 +345,8 @@ export class Delivery implements Lender {
   /** Something newer is stored than was emitted here: emits what is between, from the store. */
   async #heal(followed: FollowedTopic): Promise<void> {
     try {
-      if (await this.#emitFromStore(followed)) this.parts.metrics.gapsHealed.inc();
+      const isBehind = followed.head < followed.newest;
+      if (isBehind && (await this.#emitFromStore(followed))) this.parts.metrics.gapsHealed.inc();
       followed.failures = 0;
       this.#gaps.delete(followed);
     } catch (error) {
@@ -617,7 +624,7 @@ export class Delivery implements Lender {
       followers: new Set(),
       members: new Set(),
       newest: 0,
-      healing: new SingleFlight(() => this.#heal(followed)),
+      healing: new FollowingFlight(() => this.#heal(followed)),
       failures: 0,
       retryAt: 0,
       recent: undefined,

@@ -37,8 +37,8 @@ function makeOne(path: string): void {
 }
 
 const FAULTS = new Map([
-  ['EACCES', 'may not be read or written by this process'],
-  ['EPERM', 'may not be made or written by this process'],
+  ['EACCES', 'cannot be read or written: this process has no permission'],
+  ['EPERM', 'cannot be made or written: this process has no permission'],
   ['EROFS', 'is on a file system that can only be read'],
   ['ENOTDIR', 'is below something that is no directory'],
   ['ENOENT', 'cannot be made: the file system takes no directories there'],

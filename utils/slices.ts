@@ -7,10 +7,19 @@ import { systemClock } from './clock';
 const SLICE_MS = 5;
 
 let endsAt: number | undefined;
+/** Does the work that waited longest go on at this moment? */
+let isWoken = false;
 const waiting: (() => void)[] = [];
 
-/** Has such work had its share of this turn of the event loop? To be asked between two steps. */
+/**
+ * Has such work had its share of this turn of the event loop? To be asked between two steps. Who comes while others
+ * wait has had it: nobody overtakes them.
+ */
 export function isSliceOver(): boolean {
+  return isTimeUp() || (waiting.length > 0 && !isWoken);
+}
+
+function isTimeUp(): boolean {
   endsAt ??= beginSlice();
   return systemClock.steady() >= endsAt;
 }
@@ -26,12 +35,23 @@ function beginSlice(): number {
 export function nextSlice(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
-    setImmediate(wakeNext);
+    callWaker();
   });
 }
 
 /** One call for each that waits; what one of them does ends before the next call. */
+function callWaker(): void {
+  setImmediate(wakeNext);
+  setImmediate(() => {
+    isWoken = false;
+  });
+}
+
 function wakeNext(): void {
-  if (isSliceOver()) setImmediate(wakeNext);
-  else waiting.shift()?.();
+  if (isTimeUp()) {
+    callWaker();
+    return;
+  }
+  isWoken = true;
+  waiting.shift()?.();
 }

@@ -192,7 +192,7 @@ export class Devices {
     const entered = isFirst ? positionsAt(starts) : await this.#further(userId, [...starts.keys()]);
     const { head } = await this.parts.log.state(stateTopic(userId));
     entered.set(stateTopic(userId), { seq: head, unreadUpTo: 0 });
-    await this.#passLeft(userId, device);
+    await this.#passLeft(userId, device, entered);
     const cursors = Array.from(entered, ([topic, position]) => cursorOf({ userId, device, topic }, position));
     if (await this.#insertAll(cursors)) return withGaps(entered, gaps);
     // Somebody was faster, or a node died in between: what it has written is where the device stands.
@@ -202,9 +202,13 @@ export class Devices {
     return (await this.#positionsOf(userId, device)) ?? entered;
   }
 
-  /** What was said in topics before their user left them is not for a device that is new since. */
-  async #passLeft(userId: string, device: string): Promise<void> {
-    const left = await this.parts.memberships.allLeftOf(userId);
+  /**
+   * What was said in topics before their user left them is not for a device that is new since.
+   * @param entered what the user is in by now: a topic of the same name that was deleted says nothing of it.
+   */
+  async #passLeft(userId: string, device: string, entered: ReadonlyMap<string, Position>): Promise<void> {
+    const all = await this.parts.memberships.allLeftOf(userId);
+    const left = all.filter(({ topic }) => !entered.has(topic));
     await this.#insert(left.map(({ topic, leftAt }) => cursorOf({ userId, device, topic }, at(leftAt))));
   }
 

@@ -266,6 +266,20 @@ function describeReturning(stage: Stage): void {
       expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([1, 3]);
     });
 
+    it('a topic that was left, deleted and made again is a new one to a device that is new', async () => {
+      const store = await open();
+      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.openDevice('ben', 'phone');
+      await store.addMember('sea', member('ben'), PLENTY);
+      await say(store, 'sea', 1);
+      await store.removeMember('sea', 'ben');
+      await store.deleteTopic('sea');
+      await store.createTopic(topicOf('sea', { owner: 'ben' }), PLENTY);
+      await say(store, 'sea', 2);
+      // A further device: what is unread up to here.
+      expect((await placesOf(store, 'ben', 'laptop'))['sea']).toEqual([1, 2]);
+    });
+
     it('topics that were left are remembered up to a bound, the oldest first, and none after an erasure', async () => {
       const store = await open();
       await store.openDevice('ben', 'phone');

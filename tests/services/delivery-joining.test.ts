@@ -1,7 +1,8 @@
 /** What this node has emitted, and what it has not: each order of steps by hand. At random: tests/chaos/joining.ts. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Cursor } from '../../services/storage/contract';
-import { DEFAULT_DEVICE, personalTopic } from '../../utils/topic-names';
+import type { Appended, Cursor } from '../../services/storage/contract';
+import type { Message } from '../../utils/protocol';
+import { BROADCAST_TOPIC, DEFAULT_DEVICE, personalTopic } from '../../utils/topic-names';
 import { StillClock } from '../support/clock';
 import { range } from '../support/service';
 import { type Attached, attach, type Desk, draftOf, openDesk, type Pause, type Step } from '../support/slow-delivery';
@@ -47,6 +48,11 @@ async function openWithMember(gate: Gate): Promise<Desk & { member: Attached }> 
   return { ...desk, member };
 }
 
+function entryOf(appended: Appended): Message {
+  if (appended.outcome !== 'stored') throw new Error(`it was not stored: ${appended.outcome}`);
+  return appended.message;
+}
+
 describe('a gap in what this node has emitted', () => {
   it('is filled from the store before the next message', async () => {
     const desk = await openWithMember(new Gate());
@@ -79,6 +85,23 @@ describe('a gap in what this node has emitted', () => {
     reading.open();
     await desk.activity.end();
     expect(desk.member.connection.received(ANNA)).toEqual(range(1, 4));
+  });
+
+  it.each(range(0, 12))('is filled when it shows %i steps after the store was read', async (steps) => {
+    const gate = new Gate();
+    const desk = await openWithMember(gate);
+    const foreign = () => desk.store.append(draftOf(BROADCAST_TOPIC));
+    await foreign();
+    const reading = gate.hold('read', 'after');
+    await desk.delivery.publish(draftOf(BROADCAST_TOPIC));
+    await reading.arrived;
+    await foreign();
+    const entry = entryOf(await foreign());
+    reading.open();
+    for (let step = 0; step < steps; step += 1) await Promise.resolve();
+    await desk.delivery.receive({ kind: 'entries', entries: [entry] });
+    await desk.activity.end();
+    expect(desk.member.connection.received(BROADCAST_TOPIC)).toEqual(range(1, 4));
   });
 
   it('is filled once, for who came meanwhile too', async () => {

@@ -5,7 +5,7 @@ import { parseConfig } from '../../utils/config';
 import { clockAt } from '../support/clock';
 
 it('a connection whose token was revoked meanwhile is closed instead of being listed and greeted', () => {
-  const nothing = { detach: () => undefined, unwatch: () => undefined, isShared: false };
+  const nothing = { detach: () => undefined, leave: () => undefined, unwatch: () => undefined, isShared: false };
   const arrived = jest.fn();
   const sessions = new Sessions({
     config: parseConfig({}),
@@ -13,6 +13,7 @@ it('a connection whose token was revoked meanwhile is closed instead of being li
     connections: { countOf: () => 0 },
     delivery: nothing,
     presence: nothing,
+    reads: nothing,
     cluster: nothing,
     roster: { arrived, departed: () => undefined },
     refusalOf: ({ userId }: { userId: string }) => (userId === 'anna' ? 'The token was revoked.' : undefined),

@@ -371,6 +371,17 @@ describe('everyone gets exactly what was said while they were in the topic', () 
 
   const TOPIC = 'crowd';
 
+  /** Each run has no gap: the last was said in the membership in which it came, those before it in earlier ones. */
+  function runsOf(messages: readonly Message[]): Message[][] {
+    const runs: Message[][] = [];
+    for (const message of messages) {
+      const run = runs.at(-1);
+      if (run?.at(-1)?.seq === message.seq - 1) run.push(message);
+      else runs.push([message]);
+    }
+    return runs;
+  }
+
   it.each([
     ['whose clients name their devices', ['phone', 'laptop']],
     ['whose clients name none', [undefined, undefined]],
@@ -431,6 +442,13 @@ describe('everyone gets exactly what was said while they were in the topic', () 
       return { memberships, clients };
     }
 
+    const possiblyIn = (memberships: readonly Membership[]) => {
+      const said = [...sent].filter(([, { begin, end }]) =>
+        memberships.some(({ join, leave }) => end > join.begin && begin < leave.end),
+      );
+      return new Set(said.map(([n]) => n));
+    };
+
     const lives = await Promise.all(range(1, 5).map((n) => live(`user${n}`)));
     expect(sent.size).toBeGreaterThan(50);
     await say(owner, TOPIC, 0);
@@ -439,21 +457,23 @@ describe('everyone gets exactly what was said while they were in the topic', () 
       clients.forEach((client, index) => {
         const inMemberships = memberships.flatMap(({ received }) => received[index] ?? []);
         expect(client.allMessages).toEqual(inMemberships);
+        // In order, and nothing twice.
+        const seqs = inMemberships.map(({ seq }) => seq);
+        expect(seqs).toEqual([...new Set(seqs)].toSorted((a, b) => a - b));
       });
-      for (const { join, leave, received } of memberships) {
+      memberships.forEach(({ join, leave, received }, place) => {
+        const earlier = possiblyIn(memberships.slice(0, place));
+        const possibly = possiblyIn(memberships.slice(0, place + 1));
+        const surely = [...sent].filter(([, { begin, end }]) => begin > join.end && end < leave.begin);
         for (const messages of received) {
-          const seqs = messages.map(({ seq }) => seq);
-          // In order, without a gap: everything between the two ends was said while the user was in.
-          expect(seqs).toEqual(range(seqs[0] ?? 1, (seqs[0] ?? 1) + seqs.length - 1));
           const numbers = new Set(messages.map(numberOf));
-          const surely = [...sent].filter(([, { begin, end }]) => begin > join.end && end < leave.begin);
           expect(surely.map(([n]) => n).filter((n) => !numbers.has(n))).toEqual([]);
-          const possibly = new Set(
-            [...sent].filter(([, { begin, end }]) => end > join.begin && begin < leave.end).map(([n]) => n),
-          );
           expect([...numbers].filter((n) => !possibly.has(n))).toEqual([]);
+          // Without a gap, but for what was said between leaving and coming back.
+          const late = runsOf(messages).slice(0, -1).flat();
+          expect(late.map(numberOf).filter((n) => !earlier.has(n))).toEqual([]);
         }
-      }
+      });
     }
   });
 });
