@@ -19,8 +19,11 @@ interface QueuedWrite {
 const MAX_WRITES_PER_TRANSACTION = 2_000;
 /** Applying writes holds up everything else: what does not fit goes into the next transaction. */
 const MAX_APPLYING_MS = 20;
-/** Below this LMDB cannot grow its file by a page or two: the disk is full. */
-const MIN_FREE_BYTES = 64 * 1024;
+/**
+ * Below this nothing is written: more than one transaction takes. LMDB is never to find the disk full itself: the message
+ * it writes then may be longer than the room it has for it, which ends the process. See docs/decisions/0020-room-is-kept.md.
+ */
+const MIN_FREE_BYTES = 32 * 1024 * 1024;
 
 export class WriteQueue {
   #queue: QueuedWrite[] = [];
@@ -79,6 +82,7 @@ export class WriteQueue {
     const startedAt = systemClock.steady();
     this.#committing = writes.length;
     try {
+      this.assertSpace();
       await this.environment.transaction(() => {
         settle = applyInTime(writes);
         this.#queue.unshift(...writes.splice(settle.length));
@@ -98,12 +102,12 @@ export class WriteQueue {
     for (const tell of settle) tell();
   }
 
-  /** @throws StoreError when the next write that needs a page more would find the disk full. */
+  /** @throws StoreError when nothing may be written for want of space. */
   assertSpace(): void {
     if (!this.#hasSpace()) throw new StoreError('the disk is full', { isFull: true });
   }
 
-  /** A full disk shows as an I/O error of the commit: only the file system tells them apart. */
+  /** Where somebody else was faster, it shows as an I/O error of the commit: only the file system tells them apart. */
   #hasSpace(): boolean {
     const { bavail, bsize } = statfsSync(this.path);
     return bavail * bsize >= MIN_FREE_BYTES;

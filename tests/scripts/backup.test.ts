@@ -1,6 +1,7 @@
 /** `npm run backup`, as operators run it: beside a service that takes sends. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { EXIT_USAGE } from '../../utils/command-line';
 import type { Message } from '../../utils/protocol';
 import { eventually } from '../support/eventually';
 import { run } from '../support/process';
@@ -117,17 +118,17 @@ it('of a damaged store is none', async () => {
 
 describe('is refused with a sentence', () => {
   it.each([
-    ['no directory', [], {}, 'Usage:'],
-    ['an option', ['--all'], {}, 'Usage:'],
-    ['two directories', ['a', 'b'], {}, 'Usage:'],
-    ['no store', ['a'], { DATA_DIR: '/nowhere' }, 'There is no store in /nowhere'],
-    ['a MongoDB', ['a'], { STORE_URL: 'mongodb://localhost/x' }, 'mongodump'],
-    ['a configuration that is not valid', ['a'], { PORT: 'x' }, 'PORT'],
-  ] as const)('%s', async (_name, args, env, words) => {
+    ['no directory', [], {}, 'Usage:', EXIT_USAGE],
+    ['an option', ['--all'], {}, '--all', EXIT_USAGE],
+    ['two directories', ['a', 'b'], {}, 'Usage:', EXIT_USAGE],
+    ['no store', ['a'], { DATA_DIR: '/nowhere' }, 'There is no store in /nowhere', 1],
+    ['a MongoDB', ['a'], { STORE_URL: 'mongodb://localhost/x' }, 'mongodump', 1],
+    ['a configuration that is not valid', ['a'], { PORT: 'x' }, 'PORT', 1],
+  ] as const)('%s', async (_name, args, env, words, exitCode) => {
     const { output, code } = await backup(args, env);
     expect(output).toContain(words);
     expect(output).not.toContain('    at ');
-    expect(code).toBe(1);
+    expect(code).toBe(exitCode);
   });
 
   it.each([

@@ -59,16 +59,14 @@ async function runFull(random: Random): Promise<Outcome> {
   const disk = mountSmallDisk();
   const directory = join(disk ?? temporaryDirectory(), 'store');
   const injected = failing(`${WRITE_CALLS}:error=ENOSPC`, /write/, join(directory, 'data.mdb'));
-  // On a real disk there is room in the file itself for a while.
-  const fault: DiskFault =
-    disk === undefined
-      ? { name: 'full', ...ENOSPC, ...TOTAL, begin: injected }
-      : { name: 'full', ...ENOSPC, isTotal: false, isRed: true, begin: () => Promise.resolve(fill(disk)) };
+  const begin = disk === undefined ? injected : () => Promise.resolve(fill(disk));
+  const fault: DiskFault = { name: 'full', ...ENOSPC, ...TOTAL, begin };
   const outcome = await runRoundOn(directory, [fault], random);
   return { ...outcome, figures: { ...outcome.figures, disk: disk === undefined ? 'injected' : 'tmpfs' } };
 }
 
-const DISK_BYTES = 8 * 1024 * 1024;
+const DISK_BYTES = 64 * 1024 * 1024;
+const BLOCK_BYTES = 4_096;
 
 /** A disk of its own, where this user may have one. */
 function mountSmallDisk(): string | undefined {
@@ -86,7 +84,7 @@ function fill(disk: string): Begun {
   let isFull = false;
   for (let size = 0; size < DISK_BYTES && !isFull; ) {
     try {
-      size += writeSync(file, Buffer.alloc(4_096));
+      size += writeSync(file, Buffer.alloc(BLOCK_BYTES));
     } catch (error) {
       isFull = (error as NodeJS.ErrnoException).code === 'ENOSPC';
     }
