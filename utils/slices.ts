@@ -5,18 +5,26 @@
 import { systemClock } from './clock';
 
 const SLICE_MS = 5;
+/** Work that takes longer than so many slices lets what waits behind it go first, again and again. */
+const SLICES_IN_A_ROW = 4;
+
+interface Waiting {
+  readonly wake: () => void;
+  /** Slices that it has had in a row. */
+  readonly slices: number;
+}
 
 let endsAt: number | undefined;
-/** Does the work that waited longest go on at this moment? */
-let isWoken = false;
-const waiting: (() => void)[] = [];
+/** Goes on at this moment, since it had waited longest. */
+let woken: Waiting | undefined;
+const waiting: Waiting[] = [];
 
 /**
  * Has such work had its share of this turn of the event loop? To be asked between two steps. Who comes while others
  * wait has had it: nobody overtakes them.
  */
 export function isSliceOver(): boolean {
-  return isTimeUp() || (waiting.length > 0 && !isWoken);
+  return isTimeUp() || (waiting.length > 0 && woken === undefined);
 }
 
 function isTimeUp(): boolean {
@@ -33,8 +41,11 @@ function beginSlice(): number {
 
 /** Resolves when it is this work's turn again. */
 export function nextSlice(): Promise<void> {
-  return new Promise((resolve) => {
-    waiting.push(resolve);
+  return new Promise((wake) => {
+    const slices = woken?.slices ?? SLICES_IN_A_ROW;
+    if (slices < SLICES_IN_A_ROW) waiting.unshift({ wake, slices: slices + 1 });
+    else waiting.push({ wake, slices: 1 });
+    woken = undefined;
     callWaker();
   });
 }
@@ -43,7 +54,7 @@ export function nextSlice(): Promise<void> {
 function callWaker(): void {
   setImmediate(wakeNext);
   setImmediate(() => {
-    isWoken = false;
+    woken = undefined;
   });
 }
 
@@ -52,6 +63,6 @@ function wakeNext(): void {
     callWaker();
     return;
   }
-  isWoken = true;
-  waiting.shift()?.();
+  woken = waiting.shift();
+  woken?.wake();
 }

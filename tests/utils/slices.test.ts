@@ -19,15 +19,24 @@ async function work(steps: number, begin?: () => void): Promise<void> {
   }
 }
 
-it('nobody begins before those who came earlier, however many come', async () => {
+it('nobody begins, and nobody is done, before those who came earlier, however many come', async () => {
   const begun: number[] = [];
-  const all = range(1, 40).map(async (n) => {
-    // As requests come: from the network, before those that wait are woken.
-    for (let turns = Math.floor(n / 3); turns > 0; turns -= 1) await stat(__filename);
-    await work(4, () => begun.push(n));
-  });
+  const done: number[] = [];
+  const all: Promise<unknown>[] = [];
+  for (const n of range(1, 40)) {
+    // As requests come: several in one turn, from outside, before those that wait are woken.
+    if (n % 3 === 0) await stat(__filename);
+    all.push(work(4, () => begun.push(n)).then(() => done.push(n)));
+  }
   await Promise.all(all);
-  expect(begun).toEqual(range(1, 40));
+  expect({ begun, done }).toEqual({ begun: range(1, 40), done: range(1, 40) });
+});
+
+it('what takes long holds up nobody for as long', async () => {
+  const done: string[] = [];
+  const end = (name: string) => () => done.push(name);
+  await Promise.all([work(100).then(end('long')), work(2).then(end('short')), work(2).then(end('short, too'))]);
+  expect(done).toEqual(['short', 'short, too', 'long']);
 });
 
 it('all of it together holds a turn for one slice and a step', async () => {
