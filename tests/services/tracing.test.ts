@@ -142,8 +142,9 @@ function describeSends(): void {
     const secret = 'secret-7d5f';
     const client = await service.connect(secret, { device: secret });
     await client.next('sync:done');
-    await createTopic(service, secret, { owner: secret });
-    await as(service, secret).post(`/topics/${secret}/messages`).send({ type: secret, data: secret }).expect(200);
+    const topic = `topic-${secret}`;
+    await createTopic(service, topic, { owner: secret });
+    await as(service, secret).post(`/topics/${topic}/messages`).send({ type: secret, data: secret }).expect(200);
     await sendTo(service.api, secret, { secret });
     await client.messages(2);
     const spans = exporter.getFinishedSpans();

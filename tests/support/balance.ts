@@ -40,8 +40,8 @@ async function untilBalanced(
 ): Promise<Record<string, number>> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    // Connections that a client keeps for its next request are the client's.
-    application.httpServer.closeIdleConnections();
+    // Connections that a client keeps for its next request, or has opened and not used yet, are the client's.
+    if (application.balance()['httpRequests'] === 0) application.httpServer.closeAllConnections();
     const left = outstanding(application, kept);
     if (isDone(left)) return {};
     if (performance.now() > deadline) return left;

@@ -38,6 +38,8 @@ export async function startReverseProxy(target: string, options: ReverseProxyOpt
     const outgoing = pass(incoming);
     outgoing.on('response', (answer) => answer.pipe(response.writeHead(answer.statusCode ?? 502, answer.headers)));
     outgoing.on('error', () => response.destroy());
+    // A client that is gone takes what it has asked for with it.
+    response.on('close', () => outgoing.destroy());
     incoming.pipe(outgoing);
   });
   server.on('upgrade', (incoming: IncomingMessage, near: Duplex) => {

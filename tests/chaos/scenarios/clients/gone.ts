@@ -96,7 +96,8 @@ async function followVanished(scene: Scene, victim: Victim): Promise<number> {
     `${userId} was listed for ${milliseconds} ms, at most ${longest} are allowed`,
   );
   findings.expect(milliseconds >= PING_TIMEOUT_MS / 2, `${userId} had only ${milliseconds} ms to answer`);
-  findings.expect(proxy.counts.lostBytes.down > 0, `nothing was tried: nothing was on its way to ${userId}`);
+  const { up, down } = proxy.counts.lostBytes;
+  findings.expect(up + down > 0, `nothing was tried: nothing was on its way to or from ${userId}`);
   const left = () => leftIn(watcher);
   await until(`the lobby is told that ${userId} left`, PATIENCE_MS, left, (users) => users.includes(userId));
   findings.expectSame(await acknowledgedBy(node.url, id), [], `what was sent to ${userId} is acknowledged`);
