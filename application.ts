@@ -170,6 +170,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     readsWaiting: () => reads.waiting,
     untakenAnswers: () => untaken.count,
     untakenBytes: () => untaken.bytes,
+    balance: () => balance(),
   });
   const revocations = new Revocations({ store, cluster, roster, clock, logger });
   const isRevoked = (caller: Caller) => revocations.isRevoked(caller);

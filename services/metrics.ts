@@ -3,6 +3,7 @@
  * number of series is fixed by this file and by the catalogue of errors.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Balance } from '../utils/balance';
 import { ERROR_KINDS } from '../utils/errors';
 import { CLOSING_CODES, type ClosingCode } from '../utils/protocol';
 import type { Destination } from '../utils/topic-names';
@@ -55,6 +56,7 @@ export interface Gauges {
   readonly readsWaiting: () => number;
   readonly untakenAnswers: () => number;
   readonly untakenBytes: () => number;
+  readonly balance: () => Balance;
 }
 
 const TRANSPORTS: readonly TransportName[] = ['socketio', 'plain'];
@@ -239,6 +241,15 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
   gauge('tidings_cluster_nodes', 'Nodes that are known here, this one included.', gauges.nodes);
   gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS that are taken, also by who is not in yet.', gauges.places);
   gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
+  new Gauge({
+    name: 'tidings_taken',
+    help: 'What is taken and has to be given back, by what it is.',
+    labelNames: ['what'],
+    registers,
+    collect() {
+      for (const [what, count] of Object.entries(gauges.balance())) this.set({ what }, count);
+    },
+  });
 }
 
 /** To count them the process makes a list of all its sockets for each scrape. Their names break the rules as well. */

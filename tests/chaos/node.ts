@@ -1,12 +1,18 @@
 /** One node of a round: a process that is killed, started again at the same address, and stopped for a while. */
 import { once } from 'node:events';
+import type { Balance } from '../../utils/balance';
+import { isOnlyPolling, outstanding } from '../support/balance';
+import { exchange } from '../support/http';
+import { parseMetrics } from '../support/metrics';
 import { freePort, type RunningProcess, runServer } from '../support/process';
 import { TEST_SECRET } from '../support/service';
 import { onTestEnd } from '../support/temporary';
 import { request } from './http';
+import { withSlack } from './slack';
 import { pace, until } from './until';
 
 const START_PATIENCE_MS = 60_000;
+const BALANCE_PATIENCE_MS = withSlack(15_000);
 const UNHANDLED = /unhandled|uncaught|nobody handled/i;
 
 export interface NodeParts {
@@ -23,6 +29,7 @@ export class ChaosNode {
   readonly #killed = new Set<RunningProcess>();
   readonly #ends: string[] = [];
   #isOver = false;
+  #tolerated: NodeJS.Signals | undefined;
 
   private constructor(
     readonly name: string,
@@ -55,7 +62,7 @@ export class ChaosNode {
     const server = runServer(this.env, { under: this.under });
     this.#runs.push(server);
     server.child.once('exit', (code, signal) => {
-      if (this.#isOver || this.#killed.has(server)) return;
+      if (this.#isOver || this.#killed.has(server) || (signal !== null && signal === this.#tolerated)) return;
       this.#ends.push(`I7: ${this.name} ended by itself (${signal ?? code}): ${server.lines.slice(-3).join(' | ')}`);
     });
     await server.line(/"msg":"listening"/);
@@ -107,9 +114,35 @@ export class ChaosNode {
     );
   }
 
+  /** That this signal ends it by itself is no violation: the scenario starts it again. */
+  tolerate(signal: NodeJS.Signals): void {
+    this.#tolerated = signal;
+  }
+
+  /** Resolves when the process that runs now has ended. */
+  async ended(): Promise<void> {
+    const { child } = this.process;
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  }
+
   /** From now on it may end: a test that broke off ends what it began. */
   over(): void {
     this.#isOver = true;
+  }
+
+  /**
+   * To be asked when its clients are closed. A node that does not answer holds nothing.
+   * @returns what it has not back from them.
+   */
+  async findTaken(): Promise<string[]> {
+    const deadline = performance.now() + BALANCE_PATIENCE_MS;
+    for (;;) {
+      const balance = await readBalance(this.url);
+      const left = balance === undefined || isOnlyPolling(balance) ? {} : outstanding(balance);
+      if (Object.keys(left).length === 0) return [];
+      if (performance.now() > deadline) return [`${this.name} has not got back ${JSON.stringify(left)}`];
+      await pace();
+    }
   }
 
   /**
@@ -127,4 +160,14 @@ export class ChaosNode {
   get log(): readonly string[] {
     return this.#runs.flatMap(({ lines }) => lines);
   }
+}
+
+/** @returns `undefined` when there is no answer. */
+async function readBalance(url: string): Promise<Balance | undefined> {
+  const answer = await exchange(url, { path: '/metrics', headers: { Connection: 'close' } }).catch(() => undefined);
+  if (answer?.status !== 200) return undefined;
+  const taken = parseMetrics(answer.text).families.find(({ name }) => name === 'tidings_taken');
+  const balance = Object.fromEntries((taken?.samples ?? []).map(({ labels, value }) => [labels['what'] ?? '', value]));
+  // Connections that this process keeps for its next request are its own.
+  return { ...balance, httpSockets: 0 };
 }

@@ -93,6 +93,7 @@ export async function runRound(parts: RoundParts): Promise<Outcome> {
   load.stop();
   load.giveUp();
   for (const device of devices) device.close();
+  for (const node of nodes) violations.push(...(await node.findTaken()));
   const ends = await Promise.all(nodes.map((node) => node.conclude()));
   if (load.count < MIN_SENDS) violations.push(`nothing was tried: ${load.count} sends`);
   if (history.deliveries.length <= load.count) violations.push('nothing was tried: fewer deliveries than sends');

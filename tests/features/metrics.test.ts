@@ -401,6 +401,7 @@ describe('what is answered', () => {
     const [socket, plain] = [await openRawSocket(service.url), await openRawPlain(service.url)];
     await (await service.connect('anna')).next('sync:done');
     expect(await places()).toBe(3);
+    expect((await scrape(service.url)).value('tidings_taken{what="places"}')).toBe(3);
     expect((await scrape(service.url)).value('tidings_handshakes_waiting')).toBe(0);
     socket.send('41');
     plain.socket.destroy();

@@ -151,7 +151,9 @@ export class World {
   leaks(): string[] {
     return this.nodes.flatMap(({ application }, node) => {
       application.httpServer.closeIdleConnections();
-      return Object.entries(outstanding(application)).map(([name, count]) => `node ${node}: ${name} ${count}`);
+      return Object.entries(outstanding(application.balance())).map(
+        ([name, count]) => `node ${node}: ${name} ${count}`,
+      );
     });
   }
 

@@ -15,6 +15,7 @@ const GAUGES: Gauges = {
   isLive: () => false,
   outages: () => 7,
   refusedFrames: () => 15,
+  balance: () => ({ places: 16, sockets: 17 }),
   nodes: () => 8,
   places: () => 9,
   handshakes: () => 10,
@@ -77,7 +78,7 @@ describe('series', () => {
     const labels = new Set(
       registry.getMetricsAsArray().flatMap((metric) => (metric as unknown as { labelNames: string[] }).labelNames),
     );
-    expect([...labels].sort()).toEqual(['code', 'destination', 'limit', 'mode', 'transport']);
+    expect([...labels].sort()).toEqual(['code', 'destination', 'limit', 'mode', 'transport', 'what']);
   });
 
   it('of what is looked up show what their sources say', async () => {
@@ -92,9 +93,10 @@ describe('series', () => {
         ...['tidings_cluster_nodes', 'tidings_places_taken', 'tidings_handshakes_waiting'],
         ...['tidings_answers_untaken', 'tidings_answers_untaken_bytes'],
         ...['tidings_reads_running', 'tidings_reads_waiting', 'tidings_cluster_frames_refused_total'],
+        ...['tidings_taken{what="places"}', 'tidings_taken{what="sockets"}'],
       ].map((series) => now.value(series));
     };
-    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    const expected = [2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17];
     expect(await read()).toEqual(expected);
     // A second look adds nothing to the first.
     expect(await read()).toEqual(expected);

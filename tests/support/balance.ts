@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Application } from '../../application';
+import type { Balance } from '../../utils/balance';
 
 const PATIENCE_MS = 10_000;
 
@@ -22,14 +23,14 @@ const KEPT: ReadonlySet<string> = new Set([
 ]);
 
 /** What is taken and should not be, by name. */
-export function outstanding(application: Pick<Application, 'balance'>, kept = KEPT): Record<string, number> {
-  const all = Object.entries(application.balance());
+export function outstanding(balance: Balance, kept = KEPT): Record<string, number> {
+  const all = Object.entries(balance);
   return Object.fromEntries(all.filter(([name, count]) => count !== 0 && !kept.has(name)));
 }
 
 /** A polling client that is gone cannot be told from one that pauses: its session, and what it holds, ends by time. */
-function isOnlyPolling(application: Application): boolean {
-  const { pollingSessions = 0, engineConnections, plainPeers, upgrades, httpRequests } = application.balance();
+export function isOnlyPolling(balance: Balance): boolean {
+  const { pollingSessions = 0, engineConnections, plainPeers, upgrades, httpRequests } = balance;
   return pollingSessions > 0 && [engineConnections, plainPeers, upgrades, httpRequests].every((count) => count === 0);
 }
 
@@ -42,7 +43,7 @@ async function untilBalanced(
   for (;;) {
     // Connections that a client keeps for its next request, or has opened and not used yet, are the client's.
     if (application.balance()['httpRequests'] === 0) application.httpServer.closeAllConnections();
-    const left = outstanding(application, kept);
+    const left = outstanding(application.balance(), kept);
     if (isDone(left)) return {};
     if (performance.now() > deadline) return left;
     await nextTurn();
@@ -57,7 +58,7 @@ const isZero = (left: Record<string, number>) => Object.keys(left).length === 0;
  * @throws when something stays taken.
  */
 export async function stopBalanced(application: Application, kept: readonly string[] = []): Promise<void> {
-  const isDone = (left: Record<string, number>) => isZero(left) || isOnlyPolling(application);
+  const isDone = (left: Record<string, number>) => isZero(left) || isOnlyPolling(application.balance());
   const isRunning = application.httpServer.listening;
   const before = isRunning ? await untilBalanced(application, isDone, new Set([...KEPT, ...kept])) : {};
   await application.stop();

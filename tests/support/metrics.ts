@@ -113,6 +113,7 @@ export function idleMetrics(): Metrics {
     isLive: () => true,
     outages: none,
     refusedFrames: none,
+    balance: () => ({ places: 0 }),
     nodes: none,
     places: none,
     handshakes: none,

@@ -62,6 +62,11 @@ export class Outsider {
     await this.findRefused();
   }
 
+  /** Nobody is there for her any more. */
+  leave(): void {
+    this.#live?.close();
+  }
+
   async #connect(device: string): Promise<TestClient> {
     const client = openClient(this.node.url, { auth: { token: testToken(GRETA), device }, reconnection: true });
     await client.next('sync:done');
