@@ -70,6 +70,7 @@ async function disturb(random: Random, { all, findings, times }: Scene): Promise
   findings.expect(devices[0].connections === 1, 'a client of the stopped node was cut when it went on');
   await killed.startAgain();
   await scheduled.expectOnce(findings);
+  for (const device of devices) device.close();
 }
 
 /** @returns what lets it go on. */
