@@ -2,9 +2,10 @@
  * The environment of an embedded store: its file, opened, and the trees in it. When the write of a header fails, LMDB
  * takes nothing more, reads included; only an environment that is opened anew does. The store goes on with that.
  */
+import { existsSync } from 'node:fs';
 import { open, type RootDatabase } from 'lmdb';
 import { StoreError, StoreOpenError } from './contract';
-import { checkHeaders, checkPages } from './lmdb-file';
+import { checkHeaders, checkPages, dataFilePath } from './lmdb-file';
 import { DATABASES, LAYOUT_VERSION, LISTING, openTrees, READABLE_LAYOUTS, type Trees } from './lmdb-layout';
 
 export class Environment {
@@ -76,6 +77,8 @@ export class Environment {
       await this.#root.close();
     }
     try {
+      // LMDB would make a new store where a volume is no longer mounted.
+      if (!existsSync(dataFilePath(this.directory))) throw new StoreError('its data file is away');
       this.#root = openRoot(this.directory);
       Object.assign(this.trees, this.#prepare());
       this.#isUsable = true;
@@ -94,7 +97,9 @@ export class Environment {
       prepareLayout(root, trees, this.directory);
       return trees;
     } catch (error) {
-      void root.close();
+      root.close().catch(() => {
+        // Why it could not be opened is thrown.
+      });
       throw error;
     }
   }

@@ -90,7 +90,7 @@ export class WriteQueue {
       });
     } catch (error) {
       isDone = false;
-      const failure = toStoreError(error, this.#hasSpace());
+      const failure = this.#failureOf(error);
       settle = writes.map(
         ({ fail }) =>
           () =>
@@ -102,15 +102,29 @@ export class WriteQueue {
     for (const tell of settle) tell();
   }
 
-  /** @throws StoreError when nothing may be written for want of space. */
+  /** @throws StoreError when nothing may be written: there is no space left, or the directory is away. */
   assertSpace(): void {
-    if (!this.#hasSpace()) throw new StoreError('the disk is full', { isFull: true });
+    if (this.#freeBytes() < MIN_FREE_BYTES) throw new StoreError('the disk is full', { isFull: true });
+  }
+
+  #freeBytes(): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.path);
+      return bavail * bsize;
+    } catch (error) {
+      throw new StoreError(`the directory of the store is away: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   /** Where somebody else was faster, it shows as an I/O error of the commit: only the file system tells them apart. */
-  #hasSpace(): boolean {
-    const { bavail, bsize } = statfsSync(this.path);
-    return bavail * bsize >= MIN_FREE_BYTES;
+  #failureOf(error: unknown): StoreError {
+    if (error instanceof StoreError) return error;
+    try {
+      this.assertSpace();
+      return toStoreError(error);
+    } catch (refusal) {
+      return toStoreError(refusal);
+    }
   }
 }
 
@@ -135,13 +149,10 @@ function applyOne({ apply, fail }: QueuedWrite): () => void {
   }
 }
 
-export function toStoreError(error: unknown, hasSpace = true): StoreError {
+export function toStoreError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const reason = messageOf(error);
-  return new StoreError(reason, {
-    isFull: !hasSpace || /no space left|MDB_MAP_FULL|quota/i.test(reason),
-    cause: error,
-  });
+  return new StoreError(reason, { isFull: /no space left|MDB_MAP_FULL|quota/i.test(reason), cause: error });
 }
 
 export function closedError(): StoreError {

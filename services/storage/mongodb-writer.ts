@@ -111,7 +111,9 @@ export class Writer {
   /** Runs `work` behind the lines that were given before, and before those that come later to this process. */
   between<Result>(topic: string, work: () => Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#enqueue(topic, { run: () => work().then(resolve, reject) });
+      // What is thrown at once is a rejection like any other: it holds up nothing behind it.
+      const begin = async () => work();
+      this.#enqueue(topic, { run: () => begin().then(resolve, reject) });
     });
   }
 

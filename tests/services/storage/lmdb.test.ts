@@ -1,6 +1,6 @@
 /** The embedded engine: the contract, and what only a store in files has to stand. */
 import { once } from 'node:events';
-import fs, { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Key, open as openEnvironment } from 'lmdb';
@@ -15,6 +15,7 @@ import { type RunningProcess, run } from '../../support/process';
 import { type Random, seededRandom } from '../../support/random';
 import type { StoreReport } from '../../support/store-process';
 import { onTestEnd, temporaryDirectory } from '../../support/temporary';
+import { collectUncaught } from '../../support/uncaught';
 
 const SCRIPT = join(__dirname, '../../support/store-process.ts');
 const PAGE_BYTES = 4_096;
@@ -74,6 +75,22 @@ describe('a directory', () => {
     const [code] = (await once(runStoreProcess(['touch', directory]).child, 'close')) as [number | null];
     expect(code).toBe(0);
     expect(await openStore(directory).head('@anna')).toBe(0);
+  });
+
+  it('that is away while the store is open refuses what waits, and is used again when it is back', async () => {
+    const uncaught = collectUncaught();
+    const directory = join(temporaryDirectory(), 'store');
+    const store = openStore(directory);
+    await store.append(draftOf(1));
+    renameSync(directory, `${directory}-away`);
+    const refused = await Promise.allSettled([store.append(draftOf(2)), store.probe(), store.append(draftOf(4))]);
+    for (const one of refused) {
+      expect(one).toMatchObject({ status: 'rejected', reason: { name: 'StoreError', isFull: false } });
+    }
+    expect(store.queuedWrites).toBe(0);
+    renameSync(`${directory}-away`, directory);
+    expect(await store.append(draftOf(5))).toMatchObject({ outcome: 'stored', message: { seq: 2 } });
+    expect(uncaught).toEqual([]);
   });
 
   it('may have been left in the middle of the first start', async () => {
