@@ -34,7 +34,7 @@ it.each([
 
 it('has what it needs and nothing else', () => {
   const installed = join(directory, 'node_modules/tidings-client');
-  expect(readdirSync(installed).sort()).toEqual(['README.md', 'dist', 'package.json', 'react']);
+  expect(readdirSync(installed).sort()).toEqual(['LICENSE', 'README.md', 'dist', 'package.json', 'react']);
   expect(readdirSync(join(installed, 'dist')).sort()).toEqual(['cjs', 'esm']);
   const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
     dependencies: Record<string, string>;
