@@ -2,8 +2,8 @@
 import { readMemory } from '../../../../bench/support/process-stats';
 import { testToken } from '../../../support/service';
 import { examine, type Findings } from '../../findings';
-import { ATTACKERS } from '../../hostile/attackers';
 import { Crowd } from '../../hostile/crowd';
+import { AttackersProcess } from '../../hostile/process';
 import type { ChaosNode } from '../../node';
 import { startOne } from '../../one-node';
 import { ask, metricOf } from '../../rest';
@@ -45,22 +45,14 @@ async function run(): Promise<Outcome> {
 }
 
 async function attackBeside(crowd: Crowd, node: ChaosNode): Promise<{ tries: Record<string, number>; rssMiB: number }> {
-  const over = new AbortController();
   const { pid } = node.process.child;
   let rssMiB = 0;
   const watch = setInterval(() => {
     rssMiB = Math.max(rssMiB, readMemory(Number(pid)).rssKiB / 1_024);
   }, SAMPLE_MS);
-  const { signal } = over;
-  const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
-  const attack = { url: node.url, signal, over: ended, glutton: GLUTTON };
-  const attacks = Object.entries(ATTACKERS).map(async ([name, attacker]) => [name, await attacker(attack)] as const);
-  try {
-    await crowd.send(SENDS_PER_SECOND, DURATION_MS);
-  } finally {
-    over.abort();
-  }
-  const tries = Object.fromEntries(await Promise.all(attacks));
+  const attackers = AttackersProcess.begin({ url: node.url, glutton: GLUTTON });
+  await crowd.send(SENDS_PER_SECOND, DURATION_MS);
+  const tries = await attackers.end();
   clearInterval(watch);
   return { tries, rssMiB: Math.round(rssMiB) };
 }
