@@ -2,13 +2,16 @@
 import type { Connection } from './connection.ts';
 import { fromProblem, TidingsError } from './errors.ts';
 import { retryIn } from './retry.ts';
+import type { Shape } from './shapes.ts';
 import { after, type Pauses } from './timing.ts';
 
 /** A connection that says nothing for so long is asked again. */
 const ATTEMPT_MS = 5_000;
 const LOST = new Set<string>(['timeout', 'connection_lost']);
 
-export interface CallOptions {
+export interface CallOptions<Answer> {
+  /** What the answer must be; absent: nothing of it is used. */
+  readonly shape?: Shape<Answer>;
   /** Does a second time change nothing? */
   readonly mayRepeat: boolean;
   /** By `Date.now()`. */
@@ -33,16 +36,18 @@ export class Calls {
     for (const look of [...this.#waiting]) look();
   }
 
-  /** @throws TidingsError: what the service said, `timeout`, `connection_lost`, `closed`. */
+  /** @throws TidingsError: what the service said, `timeout`, `connection_lost`, `closed`, `unexpected_answer`. */
   async call<Answer>(
     event: string,
     payload: object | undefined,
-    { mayRepeat, deadline = this.newDeadline() }: CallOptions,
+    { shape, mayRepeat, deadline = this.newDeadline() }: CallOptions<Answer>,
   ): Promise<Answer> {
     for (;;) {
       await this.#online(event, deadline);
       try {
-        return await this.#once<Answer>(event, payload, deadline);
+        const answer = await this.#once<Answer>(event, payload, deadline);
+        if (shape === undefined || shape(answer)) return answer;
+        throw new TidingsError('unexpected_answer', `${event} was answered, and not as the service answers.`);
       } catch (error) {
         if (!(error instanceof TidingsError) || !(await this.#mayGoOn(error, mayRepeat, deadline))) throw error;
       }

@@ -13,9 +13,10 @@ import { Intake } from './intake.ts';
 import { Listeners } from './listeners.ts';
 import { Page } from './page.ts';
 import { Presence } from './presence.ts';
-import type { Authenticated, HistoryPage, ListedMessage, Outgoing, SendAnswer } from './protocol.ts';
+import type { Authenticated, ListedMessage, Outgoing, SendAnswer } from './protocol.ts';
 import { Rest } from './rest.ts';
 import { Seen } from './seen.ts';
+import { isHistoryPage, isSendAnswer } from './shapes.ts';
 import { defaultStorage, memoryStorage, Shelf, type StorageAdapter } from './storage.ts';
 import { Sync } from './sync.ts';
 import { Pauses } from './timing.ts';
@@ -253,8 +254,8 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   send(message: Outgoing): Promise<SendAnswer> {
     const payload = { ...message, id: message.id ?? newId() };
     // What is not stored is not known by its id.
-    const options = { mayRepeat: message.persist !== false, deadline: this.#calls.newDeadline() };
-    const sending = this.#lastSend.then(() => this.#calls.call<SendAnswer>('message', payload, options));
+    const options = { shape: isSendAnswer, mayRepeat: message.persist !== false, deadline: this.#calls.newDeadline() };
+    const sending = this.#lastSend.then(() => this.#calls.call('message', payload, options));
     this.#lastSend = sending.then(noMatter, noMatter);
     return sending;
   }
@@ -269,7 +270,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     let cursor: string | undefined;
     do {
       const payload = { topic, ...range, limit: limit - found.length, ...(cursor === undefined ? {} : { cursor }) };
-      const page = await this.#calls.call<HistoryPage>('history', payload, { mayRepeat: true });
+      const page = await this.#calls.call('history', payload, { shape: isHistoryPage, mayRepeat: true });
       found.splice(range.after === undefined ? 0 : found.length, 0, ...page.messages);
       cursor = page.nextCursor;
     } while (cursor !== undefined && found.length < limit);

@@ -4,9 +4,10 @@
  */
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client';
 import type { Address } from './address.ts';
-import { fromProblem, isProblem, messageOf, TidingsError } from './errors.ts';
+import { fromProblem, messageOf, TidingsError } from './errors.ts';
 import type { Closing, Reply } from './protocol.ts';
-import { retryIn } from './retry.ts';
+import { readWait, retryIn } from './retry.ts';
+import { isClosing, isFrame, isProblem, isReply } from './shapes.ts';
 import { jsonBytes } from './sizes.ts';
 import { after, backoffMs, type Timer } from './timing.ts';
 import type { Tokens } from './token.ts';
@@ -46,8 +47,10 @@ export class Connection {
   #silenceTimer: Timer | undefined;
   /** What the service takes at most in one packet; known once it has answered. */
   #maxPayload = Number.POSITIVE_INFINITY;
-  /** Attempts since the service last let us in. */
+  /** Attempts since a connection last lasted. */
   #attempts = 0;
+  /** Runs until a connection has lasted. */
+  #lastingTimer: Timer | undefined;
   #isUnreachableTold = false;
   /** With which token the service has refused us last. */
   #refused: string | undefined;
@@ -102,8 +105,8 @@ export class Connection {
     clearTimeout(this.#silenceTimer);
     this.#silenceTimer = after(this.#transports.patienceMs, () => this.#onSilence());
     queueMicrotask(() => {
-      manager.engine?.once('handshake', ({ maxPayload }) => {
-        this.#maxPayload = maxPayload;
+      manager.engine?.once('handshake', ({ maxPayload }: { readonly maxPayload: unknown }) => {
+        if (typeof maxPayload === 'number') this.#maxPayload = maxPayload;
       });
       manager.engine?.once('upgrade', () => this.#transports.upgraded());
     });
@@ -124,8 +127,7 @@ export class Connection {
     if (this.#transports.next()) this.#connectIn(0);
     else {
       this.#onUnreachable(new Error('it accepts connections and does not answer'));
-      this.#connectIn(backoffMs(this.#attempts));
-      this.#attempts += 1;
+      this.#comeBack();
     }
   }
 
@@ -139,7 +141,16 @@ export class Connection {
   /** Tells of an error that may pass, and tries again later. */
   #retry(error: TidingsError): void {
     this.parts.onError(error);
-    this.#connectIn(Math.max(backoffMs(this.#attempts), retryIn(error, true) ?? 0));
+    this.#comeBack(Math.max(backoffMs(this.#attempts), retryIn(error, true) ?? 0));
+  }
+
+  /**
+   * Tries again when the service says, the first time: whoever is sent away again and again, before a connection has
+   * lasted, waits longer each time, whatever is said.
+   */
+  #comeBack(saidMs?: number): void {
+    const isFirst = this.#attempts === 0 && saidMs !== undefined;
+    this.#connectIn(isFirst ? saidMs : Math.max(backoffMs(this.#attempts), saidMs ?? 0));
     this.#attempts += 1;
   }
 
@@ -154,17 +165,26 @@ export class Connection {
     });
   }
 
+  /** The one door of what the service sends: behind it everything has the shape of the protocol. */
   #onEvent(event: string, args: readonly unknown[]): void {
+    if (!isFrame(event, args)) {
+      const message = `${event}: it has not the shape that the service gives it, and was dropped.`;
+      this.parts.onError(new TidingsError('unexpected_frame', message));
+      return;
+    }
     if (event === 'authenticated') this.#onAuthenticated();
     else if (event === 'auth:expiring') void this.#refresh();
-    else if (event === 'closing') this.#onClosing(args[0] as Closing);
+    else if (event === 'closing' && isClosing(args[0])) this.#onClosing(args[0]);
     else if (event === 'error') this.#hasAuthError = !isProblem(args[0]);
     this.parts.onFrame(event, args);
   }
 
   #onAuthenticated(): void {
     this.#attemptEnded();
-    this.#attempts = 0;
+    clearTimeout(this.#lastingTimer);
+    this.#lastingTimer = after(LASTING_MS, () => {
+      this.#attempts = 0;
+    });
     this.#isUnreachableTold = false;
     this.#refused = undefined;
     this.#setStatus('online');
@@ -187,7 +207,7 @@ export class Connection {
 
   #onClosing({ code, reason, retryInMs }: Closing): void {
     this.#socket.disconnect();
-    if (retryInMs !== null) this.#connectIn(retryInMs);
+    if (retryInMs !== null) this.#comeBack(readWait(retryInMs));
     else if (code === 'token_expired' || code === 'revoked') this.#onRefusal(new TidingsError(code, reason));
     else this.end(this.#isLogoutExpected && code === 'logged_out' ? undefined : new TidingsError(code, reason));
   }
@@ -225,18 +245,19 @@ export class Connection {
     const isFirst = this.#refused === undefined;
     this.#refused = tokens.known;
     if (!tokens.isRenewable) this.end(error);
-    else if (isFirst) void this.#connect(() => tokens.renew(this.#refused));
+    else if (isFirst) this.#comeBack(0);
     else this.#retry(error);
   }
 
   #onDisconnect(reason: Socket.DisconnectReason): void {
     if (this.#status === 'closed') return;
     this.#attemptEnded();
+    clearTimeout(this.#lastingTimer);
     this.#setStatus('offline');
     if (reason !== 'io server disconnect') return;
     const error = new TidingsError('unauthorized', 'The service refused the token.');
     if (this.#hasAuthError) this.#onTokenRefused(error);
-    else this.#connectIn(backoffMs(this.#attempts));
+    else this.#comeBack();
     this.#hasAuthError = false;
   }
 
@@ -281,14 +302,20 @@ export class Connection {
   }
 
   /**
-   * @throws TidingsError `connection_lost`, `timeout`: then it may have been done or not; `body_too_large`: the service
-   * would cut the connection.
+   * @throws TidingsError `connection_lost`, `timeout`, `unexpected_answer`: then it may have been done or not;
+   * `body_too_large`: the service would cut the connection.
    */
   async request<Answer>(event: string, payload: object | undefined, timeoutMs: number): Promise<Reply<Answer>> {
     const args = payload === undefined ? [] : [payload];
     this.#assertSize(event, args);
+    const answer = await this.#ask(event, args, timeoutMs);
+    if (isReply<Answer>(answer)) return answer;
+    throw new TidingsError('unexpected_answer', `${event} was answered, and not as the service answers.`);
+  }
+
+  async #ask(event: string, args: readonly object[], timeoutMs: number): Promise<unknown> {
     try {
-      return (await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args)) as Reply<Answer>;
+      return await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args);
     } catch (error) {
       if (this.#status === 'online') throw new TidingsError('timeout', `There was no answer to ${event}.`);
       throw new TidingsError('connection_lost', `The connection ended before ${event} was answered.`, { cause: error });
@@ -306,6 +333,7 @@ export class Connection {
   end(error?: TidingsError): void {
     if (this.#status === 'closed') return;
     clearTimeout(this.#timer);
+    clearTimeout(this.#lastingTimer);
     this.#attemptEnded();
     this.parts.tokens.close();
     this.error = error;
@@ -322,6 +350,8 @@ export class Connection {
 }
 
 const REFRESH_TIMEOUT_MS = 10_000;
+/** A connection that was good for so long was no part of a round of refusals. As long as the longest pause. */
+const LASTING_MS = 30_000;
 const TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'unauthorized', 'revoked', 'token_revoked']);
 const PROBE_TIMEOUT_MS = 5_000;
 /** The types of the packet, its number for the answer, and the mask and length of its frame. */

@@ -16,6 +16,8 @@ export type LocalErrorCode =
   | 'token_failed'
   /** An answer that is not the service's: a proxy's, perhaps. */
   | 'unexpected_answer'
+  /** A frame under a name of the service's, in another shape than the service's. It was dropped. */
+  | 'unexpected_frame'
   | 'unreachable';
 
 export type TidingsErrorCode = ProblemCode | ClosingCode | LocalErrorCode;
@@ -37,10 +39,6 @@ export class TidingsError extends Error {
 
 export function fromProblem(problem: Problem): TidingsError {
   return new TidingsError(problem.code, problem.detail, { problem });
-}
-
-export function isProblem(value: unknown): value is Problem {
-  return typeof value === 'object' && value !== null && 'code' in value && 'detail' in value && 'status' in value;
 }
 
 export function messageOf(thrown: unknown): string {

@@ -1,12 +1,11 @@
-/** From what the service sends to whom it concerns: the inbox, the listeners, the lobby. */
-import { fromProblem, isProblem, type TidingsError } from './errors.ts';
+/** From what the service sends to whom it concerns: the inbox, the listeners, the lobby. What comes in was checked. */
+import { fromProblem, type TidingsError } from './errors.ts';
 import type { Inbox } from './inbox.ts';
 import type { Frame, Intake } from './intake.ts';
 import type { Presence } from './presence.ts';
 import type {
   InboxItem,
   Message,
-  MessageMeta,
   MessageRemoved,
   MessageUpdated,
   PresenceJoin,
@@ -17,6 +16,7 @@ import type {
 } from './protocol.ts';
 import { SERVER_EVENTS } from './protocol.ts';
 import type { Seen } from './seen.ts';
+import { claimsToBeMeta, isProblem } from './shapes.ts';
 
 export interface FrameParts {
   readonly inbox: Inbox;
@@ -37,7 +37,8 @@ export class Frames {
   receive(event: string, [payload, meta]: readonly unknown[]): void {
     if (OWN_EVENTS.has(event)) this.#receiveOwn(event, payload);
     // Such an event does not say its `type`; by custom it is the same name, and the list over HTTP has it.
-    else if (isMeta(meta)) this.#receiveMessage({ type: event, ...meta, data: payload, event }, [payload, meta]);
+    else if (claimsToBeMeta(meta))
+      this.#receiveMessage({ type: event, ...meta, data: payload, event }, [payload, meta]);
   }
 
   #receiveOwn(event: string, payload: unknown): void {
@@ -58,7 +59,7 @@ export class Frames {
   #receiveMessage(message: Message & { readonly event?: string }, args: readonly unknown[]): void {
     const { inbox, intake } = this.parts;
     // An echo is no message.
-    if (!isMeta(message)) return;
+    if (!claimsToBeMeta(message)) return;
     const { id, topic, seq, event = 'message' } = message;
     const isNew = intake.take({ event, args, topic, seq, id });
     if (isNew && seq !== undefined) {
@@ -103,7 +104,3 @@ const FORWARDED: ReadonlySet<string> = new Set([
   'topic:joined',
   'auth:expiring',
 ]);
-
-function isMeta(value: unknown): value is MessageMeta {
-  return typeof value === 'object' && value !== null && 'id' in value && 'topic' in value;
-}

@@ -14,10 +14,10 @@ import type {
   MessageRemoved,
   MessageUpdated,
   RequestedState,
-  StateAnswer,
   StateChange,
 } from './protocol.ts';
 import type { Rest } from './rest.ts';
+import { isCounts, isInboxItem, isInboxPage, isStateAnswer } from './shapes.ts';
 import type { Shelf } from './storage.ts';
 import { after, backoffMs, type Timer } from './timing.ts';
 
@@ -141,7 +141,7 @@ export class Inbox {
 
   /** A page of the inbox as it is asked for, archived messages too; the list here stays as it is. */
   fetch(query: InboxQuery = {}): Promise<InboxPage> {
-    return this.parts.rest.get<InboxPage>('/inbox', { ...query });
+    return this.parts.rest.get('/inbox', isInboxPage, { ...query });
   }
 
   /** Has been on a screen. Resolves to the counts when the service has it on disk; so do the others. */
@@ -180,7 +180,11 @@ export class Inbox {
     const shown = newestByTopic(this.items);
     try {
       // Repeated, `all` would reach messages that nobody has looked at yet.
-      const answer = await this.parts.calls.call<StateAnswer>('state', { state, all: true }, { mayRepeat: false });
+      const answer = await this.parts.calls.call(
+        'state',
+        { state, all: true },
+        { shape: isStateAnswer, mayRepeat: false },
+      );
       this.#receiveCounts(answer.counts);
       // What has come in the same moment may be meant or not: only the service knows.
       this.#reloadSoon();
@@ -240,7 +244,7 @@ export class Inbox {
     this.#confirmTimer = undefined;
     const received = this.#countsReceived;
     try {
-      const counts = await this.parts.rest.get<Counts>('/inbox/counts');
+      const counts = await this.parts.rest.get('/inbox/counts', isCounts);
       // What has come over the socket meanwhile may be newer.
       if (received === this.#countsReceived) this.#show({ counts });
       else this.#confirmLater();
@@ -361,7 +365,7 @@ interface Kept {
 
 function isKept(value: unknown): value is Kept {
   if (typeof value !== 'object' || value === null || !('items' in value) || !('counts' in value)) return false;
-  return Array.isArray(value.items) && typeof value.counts === 'object' && value.counts !== null;
+  return Array.isArray(value.items) && value.items.every(isInboxItem) && isCounts(value.counts);
 }
 
 /** What is told about a list that was read may be in it already: once more changes nothing. */

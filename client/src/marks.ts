@@ -6,6 +6,7 @@ import type { Calls } from './calls.ts';
 import { TidingsError } from './errors.ts';
 import type { RequestedState, StateAnswer } from './protocol.ts';
 import { retryIn } from './retry.ts';
+import { isStateAnswer } from './shapes.ts';
 import type { Shelf } from './storage.ts';
 import { after, backoffMs, type Timer } from './timing.ts';
 
@@ -135,7 +136,11 @@ export class Marks {
     const repeat = entry.caller === undefined ? { deadline: Date.now() + REPEAT_PATIENCE_MS } : {};
     try {
       const payload = { state, ...scope };
-      const answer = await this.parts.calls.call<StateAnswer>('state', payload, { mayRepeat: true, ...repeat });
+      const answer = await this.parts.calls.call('state', payload, {
+        shape: isStateAnswer,
+        mayRepeat: true,
+        ...repeat,
+      });
       this.#answered(entry, answer);
       return true;
     } catch (thrown) {

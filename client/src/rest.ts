@@ -1,10 +1,13 @@
 /** What is asked over HTTP, with the same token. */
 import type { Address } from './address.ts';
-import { fromProblem, isProblem, messageOf, TidingsError } from './errors.ts';
+import { fromProblem, messageOf, TidingsError } from './errors.ts';
+import { isProblem, type Shape } from './shapes.ts';
 import { after } from './timing.ts';
 import type { Tokens } from './token.ts';
 
 const TIMEOUT_MS = 20_000;
+
+type Query = Readonly<Record<string, string | number | undefined>>;
 
 export class Rest {
   /** What is under way. */
@@ -17,13 +20,13 @@ export class Rest {
   ) {}
 
   /** @throws TidingsError: what the service said, `unreachable`, `unexpected_answer`, `closed`. */
-  async get<Answer>(path: string, query: Readonly<Record<string, string | number | undefined>> = {}): Promise<Answer> {
+  async get<Answer>(path: string, shape: Shape<Answer>, query: Query = {}): Promise<Answer> {
     if (this.#isClosed) throw closed();
     const url = this.address.origin + this.address.path + path + toQuery(query);
     const token = await this.tokens.current();
     const answer = await this.#ask(url, token);
-    if (answer.status !== 401 || !this.tokens.isRenewable) return read<Answer>(answer);
-    return read<Answer>(await this.#ask(url, await this.tokens.renew(token)));
+    if (answer.status !== 401 || !this.tokens.isRenewable) return read(answer, shape);
+    return read(await this.#ask(url, await this.tokens.renew(token)), shape);
   }
 
   async #ask(url: string, token: string): Promise<Answered> {
@@ -63,15 +66,15 @@ interface Answered {
   readonly text: string;
 }
 
-function read<Answer>({ path, status, text }: Answered): Answer {
+function read<Answer>({ path, status, text }: Answered, shape: Shape<Answer>): Answer {
   const body = parse(text);
-  if (status === 200 && body !== undefined) return body as Answer;
+  if (status === 200 && shape(body)) return body;
   if (isProblem(body)) throw fromProblem(body);
   throw new TidingsError('unexpected_answer', `${path} was answered ${status}, and not by the service`);
 }
 
 /** By hand: React Native's URLSearchParams cannot be written to. */
-function toQuery(query: Readonly<Record<string, string | number | undefined>>): string {
+function toQuery(query: Query): string {
   const given = Object.entries(query).filter((entry): entry is [string, string | number] => entry[1] !== undefined);
   const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
   return text === '' ? '' : `?${text}`;

@@ -17,6 +17,16 @@ export const RETRY_SECONDS: Readonly<Partial<Record<ProblemCode, number>>> = {
 };
 /** Clients that were refused together do not come back in one moment. */
 const SPREAD = 0.1;
+/** The shortest of the catalogue. */
+const SHORTEST_PAUSE_MS = 1_000;
+/** Longer than the service ever asks for, and short enough to come back from a mistake. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+/** A time that the service says, in milliseconds; `undefined`: it is none. */
+export function readWait(said: unknown): number | undefined {
+  if (typeof said !== 'number' || !(said >= 0)) return undefined;
+  return Math.min(said, LONGEST_WAIT_MS);
+}
 
 /**
  * When to repeat, in milliseconds; `undefined`: it does not help.
@@ -25,7 +35,7 @@ const SPREAD = 0.1;
 export function retryIn({ code, problem }: TidingsError, mayRepeat: boolean): number | undefined {
   const seconds = Object.hasOwn(RETRY_SECONDS, code) ? RETRY_SECONDS[code as ProblemCode] : undefined;
   const isUndone = seconds !== undefined;
-  const milliseconds = problem?.retryInMs ?? (isUndone ? seconds * 1_000 : undefined);
+  const milliseconds = readWait(problem?.retryInMs) ?? (isUndone ? seconds * 1_000 : undefined);
   if (milliseconds === undefined || !(isUndone || mayRepeat)) return undefined;
-  return milliseconds * (1 + Math.random() * SPREAD);
+  return Math.max(SHORTEST_PAUSE_MS, milliseconds) * (1 + Math.random() * SPREAD);
 }

@@ -1,13 +1,14 @@
 /** Named topics: their messages come as the event `message`, with the name in `topic`. */
 import type { Calls } from './calls.ts';
 import type { Topic } from './protocol.ts';
+import { isTopic, isTopics } from './shapes.ts';
 
 export class Topics {
   constructor(private readonly calls: Calls) {}
 
   /** The caller owns it and is in it. @throws TidingsError `topic_taken`, also when a lost first call has made it. */
   create(name: string, options: { isPrivate?: boolean } = {}): Promise<Topic> {
-    return this.calls.call<Topic>('topic:create', { name, ...options }, { mayRepeat: false });
+    return this.calls.call('topic:create', { name, ...options }, { shape: isTopic, mayRepeat: false });
   }
 
   /** For public ones; to a private one somebody in it invites. */
@@ -27,6 +28,6 @@ export class Topics {
 
   /** One's own and all public ones. */
   async list(): Promise<readonly Topic[]> {
-    return (await this.calls.call<{ topics: Topic[] }>('topic:list', undefined, { mayRepeat: true })).topics;
+    return (await this.calls.call('topic:list', undefined, { shape: isTopics, mayRepeat: true })).topics;
   }
 }

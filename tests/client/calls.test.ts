@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { newId, TidingsError } from '../../client/src';
 import { parseAddress } from '../../client/src/address';
 import { Rest } from '../../client/src/rest';
+import { isCounts, isInboxPage } from '../../client/src/shapes';
 import { jsonBytes } from '../../client/src/sizes';
 import { Tokens } from '../../client/src/token';
 import { eventually } from '../support/eventually';
@@ -249,13 +250,14 @@ describe('a request over HTTP', () => {
     const service = await startService();
     const tokens = [testToken('anna', { lifetimeSeconds: -1 }), service.token('anna')];
     const rest = new Rest(parseAddress(service.url), new Tokens(() => tokens.shift() ?? ''));
-    expect(await rest.get('/inbox/counts')).toEqual({ unseen: 0, unread: 0 });
+    expect(await rest.get('/inbox/counts', isCounts)).toEqual({ unseen: 0, unread: 0 });
   });
 
   it.each([
     ['a page of a proxy', 502, '<html>', { code: 'unexpected_answer', message: /^\/inbox was answered 502/ }],
     ['JSON of somebody else', 404, '{}', { code: 'unexpected_answer' }],
     ['no JSON at all', 200, 'hello', { code: 'unexpected_answer' }],
+    ['JSON of somebody else that goes for an answer', 200, '{}', { code: 'unexpected_answer' }],
     ['a problem', 503, JSON.stringify({ code: 'store_unavailable', detail: 'x', status: 503 }), { status: 503 }],
   ])('says what it was answered: %s', async (_name, status, text, expected) => {
     const server = createServer((_request, response) => response.writeHead(status).end(text));
@@ -266,7 +268,7 @@ describe('a request over HTTP', () => {
       server.close();
     });
     const address = parseAddress(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-    const asked = new Rest(address, new Tokens('token')).get('/inbox');
+    const asked = new Rest(address, new Tokens('token')).get('/inbox', isInboxPage);
     await expect(asked).rejects.toMatchObject(
       'message' in expected ? { ...expected, message: expect.stringMatching(expected.message) } : expected,
     );
