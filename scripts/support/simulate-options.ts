@@ -1,6 +1,6 @@
 /** What `npm run simulate` is told at the terminal. */
 
-import { WEIGHTS } from '../../tests/model/scene';
+import { ACTS } from '../../tests/model/acts';
 import type { Simulation } from '../../tests/model/simulate';
 import { readCommandLine, UsageError } from '../../utils/command-line';
 
@@ -54,7 +54,7 @@ function readEngine(text: string): Simulation['engine'] {
 
 function readOnly(text: string | undefined): readonly string[] | undefined {
   const names = text?.split(',');
-  const unknown = names?.find((name) => !Object.hasOwn(WEIGHTS, name));
+  const unknown = names?.find((name) => !Object.hasOwn(ACTS, name));
   if (unknown !== undefined) throw new UsageError(`--only: there is no command ${unknown}`);
   return names;
 }

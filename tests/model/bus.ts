@@ -15,6 +15,10 @@ export class Bus {
   #late: Parcel[] = [];
   outages = 0;
 
+  get weather(): Weather {
+    return this.#weather;
+  }
+
   get live(): Live {
     return this.#weather === 'down' ? 'degraded' : 'ok';
   }

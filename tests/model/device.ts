@@ -1,6 +1,7 @@
 /** One installation of a client: what it got, what it shows, and what it acknowledges. */
 import type { History, Said } from './history';
 import { type Fields, Link, type TransportName } from './link';
+import type { Members } from './members';
 
 interface Shown {
   isSeen: boolean;
@@ -31,6 +32,12 @@ export class Device {
   /** Of this connection. */
   readonly #last = new Map<string, number>();
   #acks: Promise<unknown>[] = [];
+  #isAckDue = false;
+  #isExcused = false;
+  /** Ids that nobody has looked at yet. */
+  #fresh: string[] = [];
+  /** Something of this burst happens to its connection. */
+  isTaken = false;
 
   constructor(
     readonly userId: string,
@@ -78,7 +85,7 @@ export class Device {
     this.#last.set(topic, seq);
     if (this.name === undefined) return;
     this.#waiting.set(topic, { topic, seq, id });
-    if (this.isPrompt) this.acknowledge();
+    if (this.isPrompt) this.#acknowledgeSoon();
   }
 
   #message(fields: Fields): void {
@@ -89,6 +96,8 @@ export class Device {
     }
     if (topic.startsWith('@') && topic !== `@${this.userId}`) this.history.violate(`I4: ${this.label} got ${topic}`);
     this.got.add(id);
+    this.#fresh.push(id);
+    this.history.learn(id, Number(fields['seq']));
     const shown = this.shown.get(id) ?? { isSeen: false, isRead: false, isArchived: false };
     shown.data = data;
     this.shown.set(id, shown);
@@ -98,9 +107,8 @@ export class Device {
     const { ids, topic, upTo, state } = fields as { ids?: string[]; topic?: string; upTo?: number; state: string };
     if (ids !== undefined) for (const id of ids) this.#change(id, state);
     else {
-      for (const said of this.history.messages.values()) {
-        if (topic !== undefined && said.topic !== topic) continue;
-        if (upTo !== undefined && said.seq > upTo) continue;
+      for (const said of this.history.of(topic ?? '')) {
+        if (upTo !== undefined && (said.seq === 0 || said.seq > upTo)) continue;
         if (this.shown.get(said.id)?.isArchived !== true) this.#change(said.id, state);
       }
     }
@@ -113,6 +121,20 @@ export class Device {
     if (state === 'read') Object.assign(shown, { isRead: true, isArchived: false });
     if (state === 'archived') shown.isArchived = true;
     if (state === 'unread') Object.assign(shown, { isRead: false, isArchived: false });
+  }
+
+  /** What comes in one turn is acknowledged together. */
+  #acknowledgeSoon(): void {
+    if (this.#isAckDue) return;
+    this.#isAckDue = true;
+    setImmediate(() => {
+      this.#isAckDue = false;
+      if (this.isPrompt && this.isHealthy) this.acknowledge();
+    });
+  }
+
+  takeFresh(): readonly string[] {
+    return this.#fresh.splice(0);
   }
 
   /** Acknowledges what has come, as far as it has. */
@@ -131,6 +153,7 @@ export class Device {
   async settle(): Promise<void> {
     if (!this.isHealthy) return;
     await this.link?.call('ping');
+    if (this.isPrompt && this.isHealthy) this.acknowledge();
     await this.acknowledged();
   }
 
@@ -145,19 +168,28 @@ export class Device {
   /** A connection has ended without a word: what was written to it may be lost, unless it is asked for. */
   excuse(): void {
     this.wasCut = true;
+    this.#isExcused = true;
+  }
+
+  /** The burst is over: it is known by now what may have been written meanwhile. */
+  noteExcused(): void {
+    if (!this.#isExcused) return;
+    this.#isExcused = false;
     if (this.name !== undefined) return;
     for (const { id } of this.history.messages.values()) if (!this.got.has(id)) this.excused.add(id);
   }
 
-  /** What it should have got by now, and has not. */
-  /** @param isFirst is it the first that the user has connected? Then all that waits is for it. */
-  missing(isFirst: boolean): Said[] {
+  /**
+   * What it should have got by now, and has not.
+   * @param isFirst is it the first that the user has connected? Then all that waits is for it.
+   */
+  missing(isFirst: boolean, members: Pick<Members, 'has'>): Said[] {
     const { knownSince } = this;
     if (knownSince === undefined) return [];
     return [...this.history.messages.values()].filter((said) => {
       if (said.fate !== 'alive' || !said.must.has(this.userId)) return false;
       if (said.at <= knownSince && !(isFirst && said.topic === `@${this.userId}`)) return false;
-      if (isNamed(said.topic) && !this.history.membersOf(said.topic).has(this.userId)) return false;
+      if (isNamed(said.topic) && !members.has(this.userId)) return false;
       return !this.got.has(said.id) && !this.excused.has(said.id);
     });
   }

@@ -2,9 +2,10 @@
  * A real store with switches: a call fails, its answer gets lost, or it waits until the test lets it go. Over the
  * embedded engine it also tells heads as a shared store does, so that several nodes in one process can use it.
  */
-import type { SharedStore, Store } from '../../services/storage/contract';
+import type { MembershipChange, Revocation, SharedStore, Store } from '../../services/storage/contract';
 import { isShared, StoreError } from '../../services/storage/contract';
 import type { Message } from '../../utils/protocol';
+import type { Fields } from './link';
 
 export type Call = Exclude<keyof SharedStore, 'queuedWrites' | 'heldClaims' | 'identity'>;
 
@@ -71,6 +72,30 @@ class RecentHeads {
   }
 }
 
+/** Says which memberships have changed lately, as they are now. */
+class RecentMemberships {
+  readonly #changes = new Map<string, MembershipChange & { at: number }>();
+
+  constructor(private readonly now: () => number) {}
+
+  note(call: string | symbol, [name, second]: readonly unknown[]): void {
+    const topic = String(name);
+    if (call === 'deleteTopic') this.#enter({ topic, isMember: false });
+    if (call === 'addMember') this.#enter({ topic, userId: String((second as Fields)['userId']), isMember: true });
+    if (call === 'removeMember') this.#enter({ topic, userId: String(second), isMember: false });
+  }
+
+  #enter(change: MembershipChange): void {
+    const key = `${change.topic} ${change.userId ?? ''}`;
+    this.#changes.delete(key);
+    this.#changes.set(key, { ...change, at: this.now() });
+  }
+
+  since(time: number): MembershipChange[] {
+    return [...this.#changes.values()].filter(({ at }) => at >= time);
+  }
+}
+
 /** @param makeShared for the embedded engine: nodes beside this one use it too. */
 export function withFaults(
   store: Store,
@@ -78,12 +103,14 @@ export function withFaults(
   { isSharedHere, now }: { isSharedHere: boolean; now: () => number },
 ): Store {
   const heads = new RecentHeads(now);
+  const memberships = new RecentMemberships(now);
   const beside: Partial<Record<string | symbol, unknown>> =
     isSharedHere && !isShared(store)
       ? {
           identity: 'shared-in-process',
           recentHeads: async (since: number) => heads.since(since),
-          recentRevocations: async () => [],
+          recentMemberships: async (since: number) => memberships.since(since),
+          recentRevocations: () => revocationsOf(store),
           // Nodes that stop leave it to the others; the directory goes with the world.
           close: async () => {},
         }
@@ -95,12 +122,19 @@ export function withFaults(
       if (typeof value !== 'function') return value;
       return async (...args: unknown[]) => {
         // Only what came from the engine is kept from the callers; the calls themselves are its own.
-        const result = await faults.pass(name as Call, () => Promise.resolve(value.apply(target, args)));
-        heads.note(entriesOf(result));
-        return result;
+        return faults.pass(name as Call, async () => {
+          const result: unknown = await value.apply(target, args);
+          heads.note(entriesOf(result));
+          memberships.note(name, args);
+          return result;
+        });
       };
     },
   });
+}
+
+function revocationsOf(store: Store): Promise<readonly Revocation[]> {
+  return store.revocations({ limit: 1_000 });
 }
 
 /** What a call has appended, as far as its answer tells. */

@@ -1,11 +1,12 @@
 /** The end of a run: everything is healed, everybody comes back, and what was promised is looked for. */
 import type { Device } from './device';
+import { pass } from './disturbing';
 import type { Scene } from './scene';
 import { becomes } from './world';
 
 /** Comparisons of heads, of memberships, and the longest pause before a gap is read again. */
 const HEALING_MS = [1_100, 3_500, 6_000, 61_000, 3_500, 6_000];
-const PATIENCE_MS = 4_000;
+const PATIENCE_MS = 1_000;
 
 interface Item {
   readonly id: string;
@@ -15,33 +16,42 @@ interface Item {
 }
 
 export async function finish(scene: Scene): Promise<void> {
+  const { attendance, devices } = scene;
   scene.calm();
-  await scene.cutGhosts();
-  for (const device of scene.devices) {
+  await attendance.cutGhosts();
+  for (const device of devices) {
     device.isPrompt = true;
-    if (device.link?.isFrozen === true) await scene.run({ kind: 'reset', a: scene.devices.indexOf(device), b: 0 });
+    if (device.link?.isFrozen === true) await attendance.end(device, 'abruptly');
     if (device.isHealthy) device.acknowledge();
   }
-  for (const device of scene.devices) if (device.isHealthy) await scene.expectSynced(device);
-  for (const milliseconds of HEALING_MS) await scene.pass(milliseconds);
-  for (const device of scene.devices) if (device.isHealthy) await expectDelivered(scene, device, 'is connected');
-  await scene.sweep();
-  scene.wasDisturbed = false;
-  for (const [index, device] of scene.devices.entries()) {
-    if (!device.isHealthy) await scene.connect(device, index);
+  await scene.settle();
+  for (const device of devices) if (device.isHealthy) await attendance.expectSynced(device);
+  for (const milliseconds of HEALING_MS) {
+    await pass(scene, milliseconds);
+    await scene.world.rest();
+    await scene.settle();
   }
+  for (const device of devices) if (device.isHealthy) await expectDelivered(scene, device, 'is connected');
+  await scene.settle();
+  scene.wasDisturbed = false;
+  for (const [index, device] of devices.entries()) if (!device.isHealthy) await attendance.connect(device, index);
+  await scene.settle();
   for (const device of scene.devices) await expectDelivered(scene, device, 'came back');
   await expectNothingOnTheWay(scene);
   for (const userId of scene.users) await judgeInbox(scene, userId);
-  for (const index of scene.devices.keys()) await scene.run({ kind: 'close', a: index, b: 0 });
+  for (const device of devices) {
+    await attendance.end(device, 'politely');
+    await attendance.noticed();
+  }
   await judgeLastSeen(scene);
+  scene.world.closeSpeakers();
   await expectBalance(scene);
 }
 
 async function expectDelivered(scene: Scene, device: Device, when: string): Promise<void> {
-  const isFirst = scene.firstDevices.get(device.userId) === device;
-  if (await becomes(() => device.missing(isFirst).length === 0, PATIENCE_MS)) return;
-  const missing = device.missing(isFirst).map(({ topic, seq }) => `${topic} ${seq}`);
+  const isFirst = scene.attendance.firstDevices.get(device.userId) === device;
+  if (await becomes(() => device.missing(isFirst, scene.members).length === 0, PATIENCE_MS)) return;
+  const missing = device.missing(isFirst, scene.members).map(({ topic, seq }) => `${topic} ${seq}`);
   scene.history.violate(`I1: ${device.label} ${when} and misses ${missing.slice(0, 5).join(', ')}`);
 }
 
@@ -73,8 +83,13 @@ async function judgeInbox(scene: Scene, userId: string): Promise<void> {
   const items = await listInbox(scene, userId);
   for (const said of history.messages.values()) {
     if (said.topic !== `@${userId}`) continue;
-    if (said.fate === 'alive' && !items.has(said.id))
+    const item = items.get(said.id);
+    if (said.fate === 'alive' && item === undefined)
       history.violate(`I1: ${said.topic} ${said.seq} is not in the inbox`);
+    if (item !== undefined && said.data !== undefined && JSON.stringify(item.data) !== JSON.stringify(said.data))
+      history.violate(
+        `${said.topic} ${said.seq} was changed to ${JSON.stringify(said.data)}, and is ${JSON.stringify(item.data)}`,
+      );
     if (said.fate === 'dead' && items.has(said.id)) history.violate(`${said.topic} ${said.seq} is still in the inbox`);
   }
   for (const device of scene.devices) if (device.userId === userId) await judgeDevice(scene, device, items);
@@ -82,18 +97,20 @@ async function judgeInbox(scene: Scene, userId: string): Promise<void> {
 
 async function judgeDevice(scene: Scene, device: Device, items: ReadonlyMap<string, Item>): Promise<void> {
   const differing = () => differencesOf(scene, device, items);
-  if (await becomes(() => differing().length === 0, PATIENCE_MS / 4)) return;
+  if (await becomes(() => differing().length === 0, PATIENCE_MS)) return;
   scene.history.violate(`${device.label} shows something else than the inbox: ${differing().slice(0, 3).join('; ')}`);
 }
 
 function differencesOf(scene: Scene, device: Device, items: ReadonlyMap<string, Item>): string[] {
   // What was said before it was known, and what may have got lost on the way, it cannot know.
-  const since = scene.firstDevices.get(device.userId) === device ? -1 : (device.knownSince ?? Number.POSITIVE_INFINITY);
+  const since =
+    scene.attendance.firstDevices.get(device.userId) === device ? -1 : (device.knownSince ?? Number.POSITIVE_INFINITY);
   return [...items.values()].flatMap(({ id, topic, data, state }) => {
     const said = scene.history.messages.get(id);
     const shown = device.shown.get(id);
     if (said === undefined || said.at <= since || !topic.startsWith('@')) return [];
-    if (said.changedAt > 0 && said.changedAt <= (device.knownSince ?? 0)) return [];
+    const known = device.knownSince ?? 0;
+    if (said.touchedAt > 0 && said.touchedAt <= known && said.toldAt <= known) return [];
     if (shown === undefined || !device.got.has(id) || (device.name === undefined && device.wasCut)) return [];
     const own = shown.isArchived ? 'archived' : shown.isRead ? 'read' : 'unread';
     const theirs = state === 'archived' || state === 'read' ? state : 'unread';
@@ -106,9 +123,9 @@ function differencesOf(scene: Scene, device: Device, items: ReadonlyMap<string, 
 }
 
 async function judgeLastSeen(scene: Scene): Promise<void> {
-  await scene.pass(1_100);
-  await scene.pass(1_100);
-  for (const userId of scene.users) await scene.judgeLastSeen(userId);
+  await pass(scene, 1_100);
+  await pass(scene, 1_100);
+  for (const userId of scene.users) await scene.attendance.judgeLastSeen(userId);
 }
 
 async function expectBalance(scene: Scene): Promise<void> {

@@ -1,79 +1,194 @@
-/** What was asked for and what it must lead to: the logs, who is in which topic, and what each message is by now. */
+/**
+ * What was asked for and what it must lead to: the logs, and what each message is by now. What happens in one burst
+ * happens in no order that anybody knows: it is entered when the burst is over, and what contradicts itself is doubted.
+ */
+
+import { enter, groupBy } from './group';
 
 /** `unsure`: things that happened at once decide. */
 type Fate = 'alive' | 'dead' | 'unsure';
 
-export interface Said {
-  readonly id: string;
-  readonly topic: string;
-  readonly seq: number;
-  /** Counts what was said, over all topics. */
-  readonly at: number;
-  readonly exceptUserId: string | undefined;
-  readonly collapseKey: string | undefined;
-  readonly expiresAt: number;
-  /** Who gets it, and who may get it. */
+/** Who gets a message, and who may get it. */
+export interface Audience {
   readonly must: ReadonlySet<string>;
   readonly may: ReadonlySet<string>;
+}
+
+export interface Saying {
+  readonly id: string;
+  readonly topic: string;
+  /** 0: only the service knows so far. */
+  readonly seq: number;
+  readonly collapseKey: string | undefined;
+  readonly expiresAt: number;
+  readonly data: unknown;
+  readonly audience: () => Audience;
+}
+
+export interface Said extends Audience {
+  readonly id: string;
+  readonly topic: string;
+  seq: number;
+  /** Counts what was said, over all topics. */
+  readonly at: number;
+  readonly collapseKey: string | undefined;
+  readonly expiresAt: number;
+  /** `undefined`: one of several. */
   data: unknown;
   fate: Fate;
-  /** When its state, or its data, was changed last; before that it may have been in a state that nobody is told of. */
-  changedAt: number;
+  /** When its state or its data may have been changed first; 0: never. Who comes later is not told of that. */
+  touchedAt: number;
+  /** When a change was told last to everybody who was there. */
+  toldAt: number;
   /** Is it certain to be unread? Only then it is replaced for certain. */
   isUnread: boolean | undefined;
+  /** Was it ever archived? Then changes of many leave it out. */
+  mayBeArchived: boolean;
 }
+
+type Aspect = 'data' | 'isUnread' | 'fate';
+
+interface Effect {
+  readonly said: Said;
+  readonly aspect: Aspect;
+  readonly value: unknown;
+  /** Are devices told of it for certain? */
+  readonly isTold: boolean;
+}
+
+const RECENT = 40;
 
 export class History {
   readonly messages = new Map<string, Said>();
-  /** By topic, who is in it; of others it is not certain. */
-  readonly members = new Map<string, Set<string>>();
   readonly violations: string[] = [];
+  readonly #logs = new Map<string, Said[]>();
+  readonly #keyed = new Map<string, Said[]>();
+  #mortal: Said[] = [];
+  #recent: Said[] = [];
   #at = 0;
+  /** Places of what was not noted yet. */
+  readonly #learned = new Map<string, number>();
+  /** Of this burst. */
+  #sayings: Saying[] = [];
+  #effects: Effect[] = [];
+  readonly #doubtedKeys = new Set<string>();
 
   get now(): number {
     return this.#at;
-  }
-
-  /** Something happens to it. */
-  touch(said: Said): void {
-    this.#at += 1;
-    said.changedAt = this.#at;
   }
 
   violate(sentence: string): void {
     if (this.violations.length < 20) this.violations.push(sentence);
   }
 
-  add(message: Omit<Said, 'at' | 'fate' | 'isUnread' | 'changedAt'>): Said {
-    const known = this.messages.get(message.id);
+  /** The last ones that are there: what is older is past changing for most. */
+  recent(count: number): Said[] {
+    return this.#recent.filter(({ fate, seq }) => fate === 'alive' && seq > 0).slice(-count);
+  }
+
+  /** What was said in a topic. */
+  of(topic: string): readonly Said[] {
+    return this.#logs.get(topic) ?? [];
+  }
+
+  note(saying: Saying): void {
+    this.#sayings.push(saying);
+  }
+
+  /** Somebody has got it, and so knows its place. */
+  learn(id: string, seq: number): void {
+    const said = this.messages.get(id);
+    if (said === undefined) this.#learned.set(id, seq);
+    else if (said.seq === 0) said.seq = seq;
+  }
+
+  /** Something has changed, or may have. */
+  affect(said: Said, aspect: Aspect, { value, isTold = true }: { value: unknown; isTold?: boolean }): void {
+    this.#effects.push({ said, aspect, value, isTold });
+  }
+
+  /** A message may be there that has taken the place of what had the key. */
+  doubtKey(topic: string, key: string): void {
+    this.#doubtedKeys.add(keyOf(topic, key));
+  }
+
+  /** The burst is over. */
+  settle(): void {
+    const marked = new Set(this.#effects.filter(({ aspect }) => aspect === 'isUnread').map(({ said }) => said));
+    for (const saying of this.#sayings.splice(0).toSorted((one, other) => one.seq - other.seq))
+      this.#add(saying, marked);
+    for (const effects of groupBy(this.#effects.splice(0), ({ said }) => said).values()) this.#apply(effects);
+    for (const key of this.#doubtedKeys) for (const said of this.#keyed.get(key) ?? []) doubt(said);
+    this.#doubtedKeys.clear();
+  }
+
+  #add({ audience, ...saying }: Saying, marked: ReadonlySet<Said>): void {
+    const known = this.messages.get(saying.id);
     if (known !== undefined) {
-      if (known.seq !== message.seq) this.violate(`I5: ${message.id} has two places`);
-      return known;
+      if (known.seq !== saying.seq) this.violate(`I5: ${saying.id} has two places`);
+      return;
     }
     this.#at += 1;
-    const said: Said = { ...message, at: this.#at, changedAt: 0, fate: 'alive', isUnread: true };
-    this.#replace(said);
+    const said: Said = {
+      ...{ ...saying, ...audience() },
+      at: this.#at,
+      touchedAt: 0,
+      toldAt: 0,
+      fate: 'alive',
+      isUnread: true,
+      mayBeArchived: false,
+    };
+    if (said.seq === 0) said.seq = this.#learned.get(said.id) ?? 0;
+    this.#learned.delete(said.id);
+    this.#replace(said, marked);
     this.messages.set(said.id, said);
-    return said;
+    enter(this.#logs, said.topic, said);
+    if (said.expiresAt < Number.POSITIVE_INFINITY) this.#mortal.push(said);
+    this.#recent = [...this.#recent.slice(1 - RECENT), said];
   }
 
   /** A message with a collapse key takes the place of the unread one that has it. */
-  #replace({ topic, collapseKey }: Said): void {
-    if (collapseKey === undefined) return;
-    for (const earlier of this.messages.values()) {
-      if (earlier.topic !== topic || earlier.collapseKey !== collapseKey || earlier.fate === 'dead') continue;
-      if (earlier.isUnread === true && earlier.fate === 'alive') earlier.fate = 'dead';
-      else if (earlier.isUnread !== false) earlier.fate = 'unsure';
+  #replace(said: Said, marked: ReadonlySet<Said>): void {
+    if (said.collapseKey === undefined) return;
+    const key = keyOf(said.topic, said.collapseKey);
+    for (const earlier of this.#keyed.get(key) ?? []) {
+      if (earlier.fate === 'dead') continue;
+      if (marked.has(earlier)) doubt(earlier);
+      else if (earlier.isUnread === true && earlier.fate === 'alive') earlier.fate = 'dead';
+      else if (earlier.isUnread !== false) doubt(earlier);
+    }
+    enter(this.#keyed, key, said);
+  }
+
+  #apply(effects: readonly Effect[]): void {
+    for (const { said, aspect, value, isTold } of effects) {
+      const isAlone = effects.filter((one) => one.aspect === aspect).length === 1;
+      if (aspect === 'fate') said.fate = said.fate === 'dead' || value === 'dead' ? 'dead' : 'unsure';
+      else {
+        this.#at += 1;
+        if (said.touchedAt === 0) said.touchedAt = this.#at;
+        if (isTold) said.toldAt = this.#at;
+        if (aspect === 'data') said.data = isAlone ? value : undefined;
+        else said.isUnread = isAlone ? (value as boolean | undefined) : undefined;
+      }
     }
   }
 
   expire(now: number): void {
-    for (const said of this.messages.values()) if (said.expiresAt <= now) said.fate = 'dead';
+    for (const said of this.#mortal) if (said.expiresAt <= now) said.fate = 'dead';
+    this.#mortal = this.#mortal.filter(({ fate }) => fate !== 'dead');
   }
 
-  membersOf(topic: string): Set<string> {
-    const members = this.members.get(topic) ?? new Set();
-    this.members.set(topic, members);
-    return members;
+  /** All that was said in a topic is gone with it. */
+  forget(topic: string): void {
+    for (const said of this.of(topic)) said.fate = 'dead';
   }
+}
+
+function doubt(said: Said): void {
+  if (said.fate === 'alive') said.fate = 'unsure';
+}
+
+function keyOf(topic: string, key: string): string {
+  return `${topic} ${key}`;
 }

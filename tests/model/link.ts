@@ -1,9 +1,9 @@
-/** One connection of a device over either transport, as frames on a real socket: it can be cut, or go silent. */
-import type { Socket as TcpSocket } from 'node:net';
-import WebSocket from 'ws';
+/** One connection of a device over any transport: it can be cut, or go silent. */
 import type { Reply } from '../../utils/protocol';
+import { openPolling, openWebSocket, type Wire, type WireEnds } from './wire';
+import type { Answer } from './world';
 
-export type TransportName = 'plain' | 'socketio';
+export type TransportName = 'plain' | 'socketio' | 'polling';
 export type Fields = Readonly<Record<string, unknown>>;
 
 export interface LinkOptions {
@@ -15,6 +15,7 @@ export interface LinkOptions {
 }
 
 const OPEN_PATIENCE_MS = 10_000;
+const ENDED = { ok: false, error: { code: 'ended', status: 503 } } as unknown as Reply;
 
 export class Link {
   /** Why it was not let in, or was let go. */
@@ -23,27 +24,27 @@ export class Link {
   isFrozen = false;
   isEnded = false;
   isIn = false;
-  readonly #socket: WebSocket;
+  readonly #wire: Wire;
   readonly #calls = new Map<string, (reply: Reply) => void>();
   #refs = 0;
   readonly #wakers = new Set<() => void>();
 
   constructor(private readonly options: LinkOptions) {
-    const { port, transport, token, device } = options;
-    const query = device === undefined ? '' : `&device=${device}`;
-    const path = transport === 'plain' ? `/ws?token=${token}${query}` : `/socket.io/?EIO=4&transport=websocket${query}`;
-    this.#socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { perMessageDeflate: false });
-    this.#socket.on('message', (data: Buffer) => this.#read(data.toString('utf8')));
-    this.#socket.on('error', () => undefined);
-    this.#socket.on('close', (code) => this.#end(`closed ${code}`));
+    const ends = { onText: (text: string) => this.#read(text), onEnd: (reason: string) => this.#end(reason) };
+    this.#wire = open(options, ends);
   }
 
   #end(reason: string): void {
     this.isEnded = true;
     this.closing ??= reason;
-    for (const answer of this.#calls.values()) answer({ ok: false, error: { code: 'ended' } } as unknown as Reply);
-    this.#calls.clear();
+    this.#giveUp();
     this.#wake();
+  }
+
+  /** Whoever waits for an answer gets none. */
+  #giveUp(): void {
+    for (const answer of this.#calls.values()) answer(ENDED);
+    this.#calls.clear();
   }
 
   #wake(): void {
@@ -63,8 +64,8 @@ export class Link {
   /** Engine.IO's packets, and Socket.IO's in them. */
   #readPacket(text: string): void {
     const { token, device } = this.options;
-    if (text.startsWith('0')) this.#socket.send(`40${JSON.stringify({ token, device })}`);
-    else if (text === '2') this.#socket.send('3');
+    if (text.startsWith('0')) this.#wire.send(`40${JSON.stringify({ token, device })}`);
+    else if (text === '2') this.#wire.send('3');
     else if (text.startsWith('44')) this.closing = String((JSON.parse(text.slice(2)) as Fields)['message']);
     else if (text.startsWith('42')) {
       const [event, fields] = JSON.parse(text.slice(2)) as [string, Fields];
@@ -90,8 +91,7 @@ export class Link {
 
   /** Does something, and resolves to the answer; to a refusal when the connection ends first. */
   call(action: string, fields: Fields = {}): Promise<Reply> {
-    if (this.isEnded || this.isFrozen)
-      return Promise.resolve({ ok: false, error: { code: 'ended' } } as unknown as Reply);
+    if (this.isEnded || this.isFrozen) return Promise.resolve(ENDED);
     this.#refs += 1;
     const ref = String(this.#refs);
     const text =
@@ -100,8 +100,15 @@ export class Link {
         : `42${ref}${JSON.stringify([action, fields])}`;
     return new Promise((resolve) => {
       this.#calls.set(ref, resolve);
-      this.#socket.send(text);
+      this.#wire.send(text);
     });
+  }
+
+  /** The same, as a request over HTTP would be answered. */
+  async ask(action: string, fields: Fields): Promise<Answer> {
+    const reply = await this.call(action, fields);
+    if (reply.ok) return { status: 'scheduledFor' in reply ? 202 : 200, body: reply };
+    return { status: Number(reply.error.status), body: reply.error as unknown as Fields };
   }
 
   /** Resolves when this is so, the connection has ended, or patience has. @returns whether it is so. */
@@ -124,18 +131,24 @@ export class Link {
   /** The network is gone: nothing comes any more, and the server is not told. */
   freeze(): void {
     this.isFrozen = true;
-    this.#socket.pause();
+    this.#wire.pause();
+    this.#giveUp();
   }
 
   close(): void {
-    this.#socket.close();
+    this.#wire.close();
   }
 
   /** Ends it without a word. */
   reset(): void {
-    const { _socket: tcp } = this.#socket as unknown as { _socket?: TcpSocket };
-    if (tcp === undefined || tcp === null) this.#socket.terminate();
-    else tcp.resetAndDestroy();
+    this.#wire.cut();
     this.#end('reset');
   }
+}
+
+function open({ port, transport, token, device }: LinkOptions, ends: WireEnds): Wire {
+  const query = device === undefined ? '' : `&device=${device}`;
+  if (transport === 'polling') return openPolling(port, query, ends);
+  const path = transport === 'plain' ? `/ws?token=${token}${query}` : `/socket.io/?EIO=4&transport=websocket${query}`;
+  return openWebSocket(`ws://127.0.0.1:${port}${path}`, ends);
 }

@@ -1,5 +1,5 @@
 /** Makes a failing list of commands smaller: leaves out halves, quarters, …, and at last single ones. */
-import type { Command } from './scene';
+import type { Command } from './acts';
 
 export interface Shrunk {
   readonly commands: readonly Command[];

@@ -1,7 +1,9 @@
 /** Runs of random commands against the model: seeds are printed, failures shrunk, and both can be replayed. */
 import fc from 'fast-check';
+import { ACTS, type Command } from './acts';
 import { finish } from './finish';
-import { type Command, Scene, WEIGHTS } from './scene';
+import { groupBy } from './group';
+import { Scene } from './scene';
 import { type Shrunk, shrink } from './shrink';
 import { type Engine, World } from './world';
 
@@ -25,33 +27,52 @@ export interface Verdict {
   readonly failure: (Shrunk & { readonly path: string }) | undefined;
 }
 
-const COMMANDS_PER_RUN = 160;
+/** Of one run: with the sizes of bursts about 200 commands. */
+const BURSTS = { minLength: 20, maxLength: 50 };
+/** On average. */
+const LEAST_STEPS_PER_RUN = 100;
+/** Some bursts are one command, most a few, and some many. */
+const SIZES = [
+  { size: 1, weight: 3 },
+  { size: 5, weight: 3 },
+  { size: 20, weight: 4 },
+] as const;
 /** Plays that make a failure smaller, at most. */
 const SHRINKS = 150;
 /** A world is made anew from time to time: its store grows. */
 const RUNS_PER_WORLD = 150;
 
 function commands(only: readonly string[] | undefined): fc.Arbitrary<Command[]> {
-  const kinds = Object.entries(WEIGHTS).filter(([kind]) => only?.includes(kind) ?? true);
-  const weighted = kinds.map(([kind, weight]) => ({ arbitrary: fc.constant(kind as Command['kind']), weight }));
+  const kinds = Object.entries(ACTS).filter(([kind]) => only?.includes(kind) ?? true);
+  const weighted = kinds.map(([kind, { weight }]) => ({ arbitrary: fc.constant(kind), weight }));
   const number = fc.nat({ max: 999 });
   const command = fc.record({ kind: fc.oneof(...weighted), a: number, b: number });
-  return fc.array(command, { minLength: COMMANDS_PER_RUN / 2, maxLength: COMMANDS_PER_RUN, size: 'max' });
+  const bursts = SIZES.map(({ size, weight }) => ({
+    arbitrary: fc.array(command, { minLength: 1, maxLength: size, size: 'max' }),
+    weight,
+  }));
+  const all = fc.array(fc.oneof(...bursts), { ...BURSTS, size: 'max' });
+  return all.map((list) => list.flatMap((each, burst) => each.map((one) => ({ ...one, burst }))));
 }
 
 export async function simulate(simulation: Simulation): Promise<Verdict> {
   const { seed, steps, onRun = () => {}, onFound = () => {} } = simulation;
   const stage = new Stage(simulation);
   let [done, runs] = [0, 0];
-  const property = fc.asyncProperty(commands(simulation.only), async (list) => {
+  // Requests cost more than frames: not all runs have somebody who polls.
+  const isPolling = fc.nat({ max: 3 }).map((number) => number === 3);
+  const property = fc.asyncProperty(commands(simulation.only), isPolling, async (list, isPolling) => {
+    // Commands that find nothing to be done to are no steps, so it is not known how many runs it takes.
+    if (done >= steps) return;
     runs += 1;
-    done += list.length;
+    const found = await stage.play(list, isPolling, (steps) => {
+      done += steps;
+    });
     onRun(done);
-    const found = await stage.play(list);
     if (found.length > 0) onFound(found);
     if (found.length > 0) throw new Error(found.join('\n'));
   });
-  const numRuns = Math.ceil(steps / (COMMANDS_PER_RUN * 0.75));
+  const numRuns = Math.ceil(steps / LEAST_STEPS_PER_RUN);
   const where = simulation.path === undefined ? {} : { path: simulation.path };
   try {
     // Its own way of making a failure smaller replaces single commands one by one: too slow for what takes seconds.
@@ -59,8 +80,8 @@ export async function simulate(simulation: Simulation): Promise<Verdict> {
       ...{ seed, numRuns, endOnFailure: true, ...where },
     });
     if (!failed) return { steps: done, runs, failure: undefined };
-    const [failing = []] = counterexample ?? [];
-    const shrunk = await shrink(failing, (fewer) => stage.play(fewer), SHRINKS);
+    const [failing = [], wasPolling = false] = counterexample ?? [];
+    const shrunk = await shrink(failing, (fewer) => stage.play(fewer, wasPolling), SHRINKS);
     return { steps: done, runs, failure: { ...shrunk, path: counterexamplePath ?? '' } };
   } finally {
     await stage.end();
@@ -74,13 +95,17 @@ class Stage {
 
   constructor(private readonly simulation: Simulation) {}
 
-  async play(commands: readonly Command[]): Promise<readonly string[]> {
+  async play(
+    commands: readonly Command[],
+    isPolling: boolean,
+    onSteps: (steps: number) => void = () => {},
+  ): Promise<readonly string[]> {
     this.#runs += 1;
     this.#world ??= await World.start(this.simulation);
-    const scene = new Scene(this.#world, `r${this.#runs}`);
+    const scene = new Scene(this.#world, `r${this.#runs}`, isPolling);
     await scene.begin();
-    for (const each of commands) {
-      await scene.run(each);
+    for (const burst of groupBy(commands, ({ burst: number }) => number).values()) {
+      onSteps(await scene.burst(burst));
       if (scene.history.violations.length > 0) break;
     }
     if (scene.history.violations.length === 0) await finish(scene);
@@ -91,7 +116,7 @@ class Stage {
 
   async #renew(scene: Scene): Promise<void> {
     scene.calm();
-    for (const { link } of scene.ghosts) link.reset();
+    for (const { link } of scene.attendance.ghosts) link.reset();
     for (const { link } of scene.devices) link?.reset();
     await this.end();
   }

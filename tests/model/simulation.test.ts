@@ -4,7 +4,7 @@ import { seededRandom } from '../support/random';
 import { simulate } from './simulate';
 import type { Engine } from './world';
 
-const STEPS = Number(process.env['TIDINGS_STEPS'] ?? 1_000);
+const STEPS = Number(process.env['TIDINGS_STEPS'] ?? 15_000);
 const TIMEOUT_MS = 1_800_000;
 const isMongoDb = MONGODB_URL !== undefined;
 
@@ -13,7 +13,7 @@ const STAGES: [engine: Engine, nodes: number, share: number][] = [
   ['lmdb', 1, 1],
   ['lmdb', 2, 1],
 ];
-if (isMongoDb) STAGES.push(['mongodb', 1, 0.1], ['mongodb', 2, 0.1]);
+if (isMongoDb) STAGES.push(['mongodb', 1, 0.03], ['mongodb', 2, 0.03]);
 
 it.each(STAGES)(
   '%s, nodes: %d',

@@ -1,6 +1,6 @@
 /** The real application, once or twice in this process, on one store, with a clock that only moves when it is told to. */
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,10 +13,12 @@ import { openStore } from '../../services/storage/open-store';
 import { parseConfig } from '../../utils/config';
 import { outstanding } from '../support/balance';
 import { VirtualClock } from '../support/clock';
+import { forgeClaims } from '../support/forged-tokens';
 import { TEST_SECRET, testToken } from '../support/service';
 import { Bus } from './bus';
 import { Faults, withFaults } from './faulty-store';
 import type { Fields } from './link';
+import { Speakers } from './speakers';
 
 export type Engine = 'lmdb' | 'mongodb';
 
@@ -25,13 +27,22 @@ export interface WorldOptions {
   readonly nodes: number;
 }
 
+export interface Asking {
+  readonly body?: object;
+  readonly userId?: string;
+  readonly node?: number;
+}
+
 export interface Answer {
   readonly status: number;
   readonly body: Fields;
 }
 
-/** Small: so that they are met. */
-export const MAX_CONNECTIONS = 8;
+/** Small, so that they are met: two speakers and all devices with their ghosts fit. */
+export const MAX_CONNECTIONS = 10;
+const WRITES_BEHIND = 5;
+/** Where there is one, a flush costs nothing. */
+const MEMORY = '/dev/shm';
 const SCOPES = 'send broadcast presence admin';
 const TOKEN_SECONDS = 10 * 365 * 86_400;
 
@@ -46,10 +57,14 @@ export class World {
   readonly bus = new Bus();
   readonly nodes: Node[] = [];
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  readonly #directory = mkdtempSync(join(tmpdir(), 'tidings-model-'));
+  readonly #directory = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'tidings-model-'));
   readonly #database = `model-${randomUUID()}`;
   readonly #tokens = new Map<string, string>();
   readonly #stores: Store[] = [];
+  readonly #speakers = new Speakers(
+    () => this.nodes.map(({ port }) => port),
+    () => this.token('service'),
+  );
 
   private constructor(readonly options: WorldOptions) {}
 
@@ -116,8 +131,33 @@ export class World {
     return token;
   }
 
+  /** The one before has been revoked. */
+  renewToken(userId: string): void {
+    const iat = Math.floor(this.clock.now() / 1_000);
+    this.#tokens.set(userId, forgeClaims({ sub: userId, iat, exp: iat + TOKEN_SECONDS }));
+  }
+
+  /** Lets the service user speak over connections of its own. */
+  openSpeakers(): Promise<void> {
+    return this.#speakers.open();
+  }
+
+  closeSpeakers(): void {
+    this.#speakers.close();
+  }
+
+  /** Connections over which the service user speaks, to a node or to all. */
+  speakers(node?: number): number {
+    return this.#speakers.count(node);
+  }
+
+  /** Sends to a user over one of them. */
+  tell(b: number, userId: string, words: object): Promise<Answer> {
+    return this.#speakers.tell(b, userId, words);
+  }
+
   /** One request to one of the nodes. */
-  ask(method: string, path: string, options: { body?: object; userId?: string; node?: number } = {}): Promise<Answer> {
+  ask(method: string, path: string, options: Asking = {}): Promise<Answer> {
     const { body, userId = 'service', node = 0 } = options;
     const { port } = this.nodes[node % this.nodes.length] as Node;
     const headers = { Authorization: `Bearer ${this.token(userId)}`, 'Content-Type': 'application/json' };
@@ -142,6 +182,13 @@ export class World {
     await nextTurn();
   }
 
+  /** Lets what goes on behind come to its end: it takes a few writes, one after the other. */
+  async rest(): Promise<void> {
+    for (let write = 0; write < WRITES_BEHIND; write += 1) {
+      for (const store of this.#stores) await store.probe();
+    }
+  }
+
   /** Of both nodes together. */
   taken(name: string): number {
     return this.nodes.reduce((sum, { application }) => sum + (application.balance()[name] ?? 0), 0);
@@ -159,6 +206,7 @@ export class World {
 
   /** Closes idle connections of requests: they are this world's own. */
   async stop(): Promise<void> {
+    this.closeSpeakers();
     this.#agent.destroy();
     for (const { application } of this.nodes) await application.stop();
     rmSync(this.#directory, { recursive: true, force: true });
@@ -180,4 +228,12 @@ export async function becomes(isSo: () => boolean, patienceMs = 5_000): Promise<
     await nextTurn();
   }
   return true;
+}
+
+/** @returns whether it was done before patience ended. */
+export function inTime(work: Promise<unknown>, patienceMs: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(false), patienceMs);
+    work.then(() => resolve(true), reject).finally(() => clearTimeout(timer));
+  });
 }

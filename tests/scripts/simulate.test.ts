@@ -1,0 +1,68 @@
+/** `npm run simulate`, as people type it: what it is not told right is refused in one sentence, before anything is played. */
+import { join } from 'node:path';
+import { readSimulation } from '../../scripts/support/simulate-options';
+import { EXIT_USAGE, UsageError } from '../../utils/command-line';
+import { run } from '../support/process';
+
+afterEach(() => {
+  delete process.env['TEST_MONGODB_URL'];
+});
+
+const mongoDbUrl = process.env['TEST_MONGODB_URL'];
+
+beforeEach(() => {
+  if (mongoDbUrl !== undefined) process.env['TEST_MONGODB_URL'] = mongoDbUrl;
+});
+
+it('plays 10000 commands over LMDB on one node unless told otherwise, with a seed of its own', () => {
+  expect(readSimulation(['--steps', '10000'])).toEqual({
+    seed: expect.any(Number),
+    steps: 10_000,
+    engine: 'lmdb',
+    nodes: 1,
+    only: undefined,
+    path: undefined,
+  });
+});
+
+it('takes what it is told', () => {
+  const typed = '--seed 7 --steps 50 --nodes 2 --only send,connect --path 3:1';
+  expect(readSimulation(typed.split(' '))).toEqual({
+    ...{ seed: 7, steps: 50, engine: 'lmdb', nodes: 2 },
+    ...{ only: ['send', 'connect'], path: '3:1' },
+  });
+});
+
+it('shows its usage', () => {
+  expect(readSimulation(['--help'])).toMatch(/^Plays random commands/);
+});
+
+it.each([
+  ['--seed x', '--seed: expected a whole number, for example 1'],
+  ['--seed=-1', '--seed: expected a whole number, for example 1'],
+  ['--steps 1.5', '--steps: expected a whole number, for example 1'],
+  ['--steps 99999999999', '--steps: expected a whole number, for example 1'],
+  ['--engine sqlite', '--engine: expected lmdb or mongodb'],
+  ['--nodes 3', '--nodes: expected 1 or 2'],
+  ['--only send,dance', '--only: there is no command dance'],
+  ['--only constructor', '--only: there is no command constructor'],
+])('refuses %s in one sentence', (typed, sentence) => {
+  expect(() => readSimulation(typed.split(' '))).toThrow(new UsageError(sentence));
+});
+
+it('refuses options that it does not know', () => {
+  expect(() => readSimulation(['--sead', '1'])).toThrow(UsageError);
+});
+
+it('says what MongoDB needs', () => {
+  delete process.env['TEST_MONGODB_URL'];
+  const sentence = '--engine mongodb needs TEST_MONGODB_URL';
+  expect(() => readSimulation(['--engine', 'mongodb'])).toThrow(new UsageError(sentence));
+});
+
+it('ends with the code for what was typed wrong, and plays nothing', async () => {
+  const script = join(__dirname, '../../scripts/simulate.ts');
+  const program = run(process.execPath, ['--import', 'tsx', script, '--nodes', '3'], {});
+  const { code } = await program.end('SIGCONT');
+  expect({ code, lines: program.lines }).toEqual({ code: EXIT_USAGE, lines: ['--nodes: expected 1 or 2'] });
+});
