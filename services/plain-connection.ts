@@ -16,7 +16,7 @@ import { DEFAULT_DEVICE } from '../utils/topic-names';
 import { textFrame } from '../utils/websocket-frame';
 import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
-import { whenAnswered } from './signs-of-life';
+import { OPEN, whenAnswered } from './signs-of-life';
 
 export interface PlainConnectionParts {
   readonly id: string;
@@ -137,8 +137,6 @@ const plainTransport: Transport = {
 };
 
 const NORMAL_CLOSURE = 1000;
-/** The `readyState` of a connection that is neither opening nor closing. */
-const OPEN = 1;
 
 /** The connection below an open WebSocket. */
 function tcpSocketOf(webSocket: WebSocket): TcpSocket {

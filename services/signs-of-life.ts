@@ -1,5 +1,8 @@
 /** Pings of WebSocket that are told apart by what they carry: a peer answers each with the same bytes, in their order. */
 
+/** The `readyState` of a WebSocket that is neither opening nor closing. */
+export const OPEN = 1;
+
 /** The part of a WebSocket that is used here. */
 export interface PingSocket {
   on(event: 'pong', listener: (data: Buffer) => void): unknown;

@@ -21,14 +21,19 @@ import { textFrame } from '../utils/websocket-frame';
 import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
 import { untakenBytesOfPoll } from './polls';
-import { type PingSocket, whenAnswered } from './signs-of-life';
+import { OPEN, type PingSocket, whenAnswered } from './signs-of-life';
 
 /** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
 interface EngineTransport extends EventEmitter {
   readonly name: string;
   /** Is nothing on its way? Polling: does a request wait for an answer? */
   readonly writable: boolean;
-  readonly socket?: PingSocket & { readonly bufferedAmount: number; terminate(): void; readonly _socket?: TcpSocket };
+  readonly socket?: PingSocket & {
+    readonly readyState: number;
+    readonly bufferedAmount: number;
+    terminate(): void;
+    readonly _socket?: TcpSocket;
+  };
   send(packets: unknown[]): void;
   /** Polling: how long a close waits for a request that it can answer; Engine.IO's own 30 s unless set. */
   closeTimeout?: number;
@@ -107,7 +112,13 @@ export class SocketConnection implements Connection {
   }
 
   get isOpen(): boolean {
-    return !this.#isClosing && this.#socket.connected && this.#engine.readyState === 'open';
+    return !this.#isClosing && this.#socket.connected && this.#engine.readyState === 'open' && !this.#isLeaving;
+  }
+
+  /** Has the client said that it closes? Engine.IO notes the end only when the connection is gone. */
+  get #isLeaving(): boolean {
+    const { socket } = this.#engine.transport;
+    return socket !== undefined && socket.readyState !== OPEN;
   }
 
   send(event: string, payload: unknown): void {
