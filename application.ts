@@ -200,7 +200,10 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
   const maxMessageBytes = config.MAX_MESSAGE_BYTES;
   const rights = createRights(config, isRevoked);
-  const sending = createSending({ delivery, store, clock, maxMessageBytes, rights });
+  const sending = createSending({
+    ...{ delivery, store, clock, maxMessageBytes, rights },
+    maxScheduledPerUser: config.MAX_SCHEDULED_PER_USER,
+  });
   const members = new MemberLookup({ delivery, cluster, store, roster, clock, logger });
   const mistyped = createMistypedFields(logger);
   const messages = createMessageOperations({

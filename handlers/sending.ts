@@ -3,9 +3,9 @@ import type { Delivery } from '../services/delivery';
 import type { AuditEntry, Draft, Scheduled, Store } from '../services/storage/contract';
 import { type Describe, inSendSpan } from '../services/tracing';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { type AppError, badField, refuseField } from '../utils/errors';
+import { AppError, badField, refuseField } from '../utils/errors';
 import { keyedId, newId } from '../utils/ids';
-import type { Caller } from '../utils/jwt';
+import { type Caller, holdsScope } from '../utils/jwt';
 import { assertMessageSize, MAX_AHEAD_SECONDS } from '../utils/schemas';
 import { ownerOfPersonalTopic } from '../utils/topic-names';
 import { type Rights, standingOf } from './rights';
@@ -64,6 +64,8 @@ export interface SendingParts {
   /** Largest `data` of a message: UTF-8 bytes of its JSON. */
   readonly maxMessageBytes: number;
   readonly rights: Pick<Rights, 'assertMaySay'>;
+  /** How many messages may wait for their time, of a sender without scope `send`. */
+  readonly maxScheduledPerUser: number;
 }
 
 export type Sending = ReturnType<typeof createSending>;
@@ -72,12 +74,14 @@ export type Sending = ReturnType<typeof createSending>;
 const MAX_PAST_MS = 60_000;
 const MAX_AHEAD_MS = MAX_AHEAD_SECONDS * 1_000;
 
-export function createSending({ delivery, store, clock, maxMessageBytes, rights }: SendingParts) {
+export function createSending(parts: SendingParts) {
+  const { delivery, store, clock, maxMessageBytes, rights, maxScheduledPerUser } = parts;
+
   /**
    * Stores and emits a message, or keeps it until its time. Its size was checked before: once, however many
    * recipients there are.
    * @throws AppError `bad_request` naming an option, `insufficient_scope`, `direct_messages_off`,
-   * `idempotency_conflict`, `store_…`.
+   * `idempotency_conflict`, `too_many_scheduled`, `store_…`.
    */
   function send(sender: Sender, topic: string, content: Content): Promise<Receipt> {
     return inSendSpan(topic, async (describe) => {
@@ -98,7 +102,7 @@ export function createSending({ delivery, store, clock, maxMessageBytes, rights 
       await delivery.publishLive(message);
       return { id: draft.id, topic, isRepeated: false };
     }
-    return sendAt > now ? schedule({ draft, sendAt, standing: standingOf(sender) }, content) : publish(draft, content);
+    return sendAt > now ? schedule(sender, { draft, sendAt }, content) : publish(draft, content);
   }
 
   async function publish(draft: Draft, content: Content): Promise<Receipt> {
@@ -111,10 +115,12 @@ export function createSending({ delivery, store, clock, maxMessageBytes, rights 
     return { id, topic, seq, isRepeated };
   }
 
-  async function schedule(message: Scheduled, content: Content): Promise<Receipt> {
-    const { draft, sendAt } = message;
-    const scheduled = await store.schedule(message);
+  async function schedule(sender: Sender, { draft, sendAt }: Scheduled, content: Content): Promise<Receipt> {
+    const isOfService = holdsScope(sender, 'send');
+    const waiting = { draft, sendAt, standing: standingOf(sender), ...(isOfService ? { isOfService } : {}) };
+    const scheduled = await store.schedule(waiting, isOfService ? undefined : maxScheduledPerUser);
     if (scheduled.outcome === 'conflict') throw conflict(content);
+    if (scheduled.outcome === 'too_many') throw tooManyScheduled(maxScheduledPerUser);
     const isRepeated = scheduled.outcome === 'repeated';
     const scheduledFor = isRepeated ? scheduled.scheduledFor : toIsoTime(sendAt);
     return { id: draft.id, topic: draft.topic, scheduledFor, isRepeated };
@@ -196,6 +202,13 @@ function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content)
   const isPersonal = ownerOfPersonalTopic(topic) !== undefined;
   if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is for messages to a user');
   if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is for topics and broadcasts');
+}
+
+function tooManyScheduled(max: number): AppError {
+  return new AppError(
+    'too_many_scheduled',
+    `As many messages of this sender wait for their time as MAX_SCHEDULED_PER_USER allows: ${max}.`,
+  );
 }
 
 function conflict({ id }: Content): AppError {

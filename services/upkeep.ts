@@ -46,7 +46,13 @@ export class Upkeep {
   #timers: Timer[] = [];
   #isStopped = false;
   readonly #sweeps = new SingleFlight(() => this.#sweepOnce());
-  readonly #handling = new SingleFlight(() => this.#handleOnce());
+  readonly #sends = new SingleFlight(() =>
+    this.#attempt('what is due could not be sent', () => this.#inChunks(() => this.#sendDue())),
+  );
+  /** Beside the sends: however many are due, what has expired goes in time. */
+  readonly #expiries = new SingleFlight(() =>
+    this.#attempt('what has expired could not be removed', () => this.#inChunks(() => this.#expire())),
+  );
   readonly #removals = new SingleFlight(() => this.#removeOnce());
   readonly #comparisons = new SingleFlight(() => this.#compareOnce());
   /** Beside the comparisons: however many connections are looked at, heads are compared in time. */
@@ -77,15 +83,9 @@ export class Upkeep {
     void this.removeDeleted();
   }
 
-  /** Sends what was scheduled for a time that has come, and removes what has expired; one run at a time. */
-  handleDue(): Promise<void> {
-    return this.#handling.run();
-  }
-
-  /** One that fails for good must not keep the other one from its work. */
-  async #handleOnce(): Promise<void> {
-    await this.#attempt('what is due could not be sent', () => this.#inChunks(() => this.#sendDue()));
-    await this.#attempt('what has expired could not be removed', () => this.#inChunks(() => this.#expire()));
+  /** Sends what was scheduled for a time that has come, and removes what has expired; one run of each at a time. */
+  async handleDue(): Promise<void> {
+    await Promise.all([this.#sends.run(), this.#expiries.run()]);
   }
 
   async #attempt(failure: string, work: () => Promise<void>): Promise<void> {
@@ -219,7 +219,8 @@ export class Upkeep {
     this.#isStopped = true;
     for (const timer of this.#timers) timer.cancel();
     await this.#sweeps.idle();
-    await this.#handling.idle();
+    await this.#sends.idle();
+    await this.#expiries.idle();
     await this.#removals.idle();
     await this.#comparisons.idle();
     await this.#checks.idle();

@@ -563,6 +563,16 @@ const requests: Row[] = [
     send({ id: 'x'.repeat(isTooFar ? 65 : 64) }),
   ),
   {
+    ...{ limit: 'messages of one user that wait for their time', env: { MAX_SCHEDULED_PER_USER: '2' } },
+    upTo: async ({ service }) => {
+      const socket = await service.connect('anna');
+      const later = () => socket.call('message', { to: 'ben', type: 'chat', data: 1, delay: 60 });
+      for (let n = 0; n < 2; n += 1) expect(await later()).toMatchObject({ ok: true });
+      return later;
+    },
+    ...{ told: { code: 'too_many_scheduled' }, moves: refusal('too_many_scheduled') },
+  },
+  {
     ...{ limit: 'topics of one user', env: { MAX_TOPICS_PER_USER: '2' } },
     upTo: async ({ service }) => {
       const create = (name: string) =>

@@ -166,6 +166,11 @@ const variables = z.object({
   ),
   MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that one user may create and join'),
   MAX_INVITED_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics to which others may add one user'),
+  MAX_SCHEDULED_PER_USER: withDefault(
+    integer(1, 1e6),
+    '1000',
+    'messages that may wait for their time, of one user without scope `send`',
+  ),
   PING_INTERVAL_MS: withDefault(integer(100, MAX_INTERVAL_MS), '25000', 'time between heartbeats'),
   PING_TIMEOUT_MS: withDefault(integer(100, MAX_INTERVAL_MS), '20000', 'silence after a heartbeat that closes'),
   MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'HTTP body or socket frame'),

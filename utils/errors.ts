@@ -37,6 +37,7 @@ export const ERROR_KINDS = {
   forbidden: { status: 403, title: 'This is not allowed' },
   not_a_member: { status: 403, title: 'Only members may do this' },
   too_many_topics: { status: 403, title: 'The user is in too many topics' },
+  too_many_scheduled: { status: 403, title: 'The user has scheduled too many messages' },
   origin_not_allowed: { status: 403, title: 'This origin may not connect' },
   not_found: { status: 404, title: 'There is nothing here' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },

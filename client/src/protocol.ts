@@ -19,6 +19,7 @@ export type ProblemCode =
   | 'forbidden'
   | 'not_a_member'
   | 'too_many_topics'
+  | 'too_many_scheduled'
   | 'origin_not_allowed'
   | 'not_found'
   | 'method_not_allowed'

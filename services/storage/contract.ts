@@ -479,6 +479,8 @@ export interface Scheduled {
   readonly sendAt: number;
   /** Absent on what an earlier version kept. */
   readonly standing?: Standing;
+  /** Was it scheduled by a service? Then it does not wait behind what people have scheduled. */
+  readonly isOfService?: boolean;
 }
 
 /** By which token something was scheduled. */
@@ -506,7 +508,9 @@ export type ScheduleOutcome =
   | { readonly outcome: 'stored' }
   /** The same sender had scheduled the same content under this id before, for `scheduledFor`; sent or not. */
   | { readonly outcome: 'repeated'; readonly scheduledFor: string }
-  | { readonly outcome: 'conflict' };
+  | { readonly outcome: 'conflict' }
+  /** As many of this sender wait as may. */
+  | { readonly outcome: 'too_many' };
 
 export interface ScheduledPosition {
   readonly sendAt: number;
@@ -517,12 +521,14 @@ export interface ScheduledPosition {
 export interface ScheduleStore {
   /**
    * Keeps a message until its time; flushed to disk like an append. An id of a client is idempotent as there; what is
-   * scheduled again stands on the later token.
+   * scheduled again stands on the later token. `maxWaiting`: of one sender, exceeded at most by what is asked for at
+   * the same moment.
    */
-  schedule(scheduled: Scheduled): Promise<ScheduleOutcome>;
+  schedule(scheduled: Scheduled, maxWaiting?: number): Promise<ScheduleOutcome>;
 
   /**
-   * Appends what is due, oldest first, at most `limit`; each exactly once, whatever is stopped in between. What has
+   * Appends what is due, oldest first, at most `limit`; each exactly once, whatever is stopped in between. What services
+   * have scheduled gets at least half of the places. One that replaces very many may take several calls. What has
    * expired meanwhile, or whose topic is gone, is dropped, and so is what may not be sent; everything may when nobody
    * is asked.
    */

@@ -3,11 +3,15 @@
  * is found to be read is put aside, so that the next one does not look at it; it comes back when it is unread again.
  */
 import type { Message } from '../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../utils/slices';
 import type { CollapsingKey, RangeOf, Trees } from './lmdb-layout';
 import type { Span } from './slot-row';
 
 /** What one transaction replaces, or puts aside. */
 const PER_TRANSACTION = 100;
+
+/** What one transaction takes back: cheaper than to replace it. */
+const TAKEN_BACK_AT_ONCE = 200;
 
 type Keyed = Pick<Message, 'topic' | 'from' | 'collapseKey'>;
 
@@ -43,6 +47,19 @@ export class Collapse {
   putAside({ topic, from, collapseKey = '', seq }: Keyed & { readonly seq: number }): void {
     this.trees.collapsing.remove(['open', topic, from, collapseKey, seq]);
     this.trees.collapsing.put(['read', topic, seq], [from, collapseKey]);
+  }
+
+  /** Ends of parts of a span in each of which one transaction takes back what was put aside. */
+  async cutsOf(topic: string, { from, upTo }: Span): Promise<number[]> {
+    const ends: number[] = [];
+    const end = ['read', topic, upTo + 1] as CollapsingKey;
+    for (let start = from; ; start = (ends.at(-1) ?? from) + 1) {
+      if (isSliceOver()) await nextSlice();
+      const range = { start: ['read', topic, start] as CollapsingKey, end, limit: TAKEN_BACK_AT_ONCE };
+      const keys = Array.from(this.trees.collapsing.getKeys(range));
+      if (keys.length < TAKEN_BACK_AT_ONCE) return ends;
+      ends.push(keys.at(-1)?.at(-1) as number);
+    }
   }
 
   /** Takes back what `isMeant` of the places of a span. */

@@ -272,7 +272,7 @@ export class Inbox {
     if ('all' in selection) {
       // A device that hears of it later must know what came afterwards.
       const told = (cursors: object) => ({ all: true, cursors, state });
-      return (await this.#cut(sections)).map((changes) => ({ changes, transition, told }));
+      return (await this.#cut(sections, state)).map((changes) => ({ changes, transition, told }));
     }
     const { topic } = selection;
     const { head } = this.parts.log.state(topic);
@@ -280,7 +280,7 @@ export class Inbox {
     const upTo = selection.upTo ?? head;
     if (upTo > head) return { outcome: 'ahead', head };
     const meant = sections.filter((section) => section.topic === topic).map((section) => ({ ...section, upTo }));
-    return (await this.#cut(meant)).map((changes) => ({
+    return (await this.#cut(meant, state)).map((changes) => ({
       changes,
       transition,
       told: () => ({ topic, upTo: changes.at(-1)?.upTo, state }),
@@ -288,21 +288,36 @@ export class Inbox {
   }
 
   /** Sections in parts that one transaction changes, from the oldest place of each. */
-  async #cut(sections: readonly Section[]): Promise<Change[][]> {
+  async #cut(sections: readonly Section[], state: RequestedState): Promise<Change[][]> {
     const parts: Change[][] = [[]];
     let room = PLACES_PER_PART;
     for (const section of sections) {
       const expired = await this.#expiredOf(section);
-      for (const [, { from, upTo }] of blocksOf({ ...FLAGS, count: PLACES_PER_PART }, section)) {
+      for (const { from, upTo, isWhole } of await this.#spansOf(section, state)) {
         if (room < ROW_COST) {
           parts.push([]);
           room = PLACES_PER_PART;
         }
         parts.at(-1)?.push({ topic: section.topic, from, upTo, expired });
-        room -= upTo - from + 1 + ROW_COST;
+        room -= isWhole ? PLACES_PER_PART : upTo - from + 1 + ROW_COST;
       }
     }
     return parts;
+  }
+
+  /** `isWhole`: it fills a part. What becomes unread again may be replaced again: each such message costs writes. */
+  async #spansOf({ topic, ...section }: Section, state: RequestedState): Promise<(Span & { isWhole: boolean })[]> {
+    const spans: (Span & { isWhole: boolean })[] = [];
+    for (const [, { from, upTo }] of blocksOf({ ...FLAGS, count: PLACES_PER_PART }, section)) {
+      const ends = state === 'unread' ? await this.parts.log.collapse.cutsOf(topic, { from, upTo }) : [];
+      let start = from;
+      for (const end of ends) {
+        spans.push({ from: start, upTo: end, isWhole: true });
+        start = end + 1;
+      }
+      if (start <= upTo) spans.push({ from: start, upTo, isWhole: false });
+    }
+    return spans;
   }
 
   #isInInbox(userId: string, topic: string): boolean {

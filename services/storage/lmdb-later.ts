@@ -5,7 +5,6 @@ import { isNamedTopic } from '../../utils/topic-names';
 import {
   ANSWER_LIFETIME_MS,
   type Claim,
-  type Draft,
   type DueSent,
   type IdempotencyKey,
   type KeptAnswer,
@@ -18,7 +17,7 @@ import { fingerprintOf } from './fingerprint';
 import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees, walk } from './lmdb-layout';
 import type { Log } from './lmdb-log';
 import { Memberships } from './lmdb-memberships';
-import { Slice } from './slice';
+import { SLICE_MS, Slice } from './slice';
 
 const CANCELLED_AT_ONCE = 100;
 
@@ -33,10 +32,18 @@ interface ScheduledRow extends Scheduled {
   readonly home?: string;
 }
 
+/** A transaction that sends what is due, and what has come of it so far. */
+interface Carrying {
+  readonly now: number;
+  readonly mayBeSent: MayBeSent;
+  readonly entries: Message[];
+  readonly refused: Scheduled[];
+}
+
 type DueSend = [kind: string, at: number, id: string, from: string];
 
-/** All that waits, and what one sender has scheduled: the second list is for the sender alone. */
-const kindsOf = (from: string) => ['send', `send:${from}`];
+/** All that waits, what one sender has scheduled, and what services have: the second list is for the sender alone. */
+const kindsOf = (from: string) => ['send', `send:${from}`, 'service'];
 
 export class Later {
   /** Being carried out ends with the process: whoever was not answered may ask again under the same key. */
@@ -55,13 +62,14 @@ export class Later {
     return this.trees.scheduled.get([id, from]) as ScheduledRow | undefined;
   }
 
-  schedule(scheduled: Scheduled): ScheduleOutcome {
+  schedule(scheduled: Scheduled, maxWaiting: number): ScheduleOutcome {
     const { draft } = scheduled;
     const { topic, id, from } = draft;
     assertFitsKey(topic, id, from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
     assertFitsKey(...kindsOf(from), id, from);
     const earlier = draft.isClientId ? this.#scheduledBefore(scheduled) : undefined;
     if (earlier !== undefined) return earlier;
+    if (this.#isFull(from, maxWaiting)) return { outcome: 'too_many' };
     this.#keep(scheduled);
     return { outcome: 'stored' };
   }
@@ -69,7 +77,15 @@ export class Later {
     const { draft, sendAt } = scheduled;
     const { topic, id, from } = draft;
     this.trees.scheduled.put([id, from], { ...scheduled, home: this.#homeOf(topic) });
-    for (const kind of kindsOf(from)) this.trees.due.put([kind, sendAt, id, from], true);
+    for (const kind of kindsOf(from)) {
+      if (kind !== 'service' || scheduled.isOfService === true) this.trees.due.put([kind, sendAt, id, from], true);
+    }
+  }
+
+  #isFull(from: string, max: number): boolean {
+    if (max === Number.POSITIVE_INFINITY) return false;
+    const range = { start: [`send:${from}`, 0], end: [`send:${from}`, Number.MAX_SAFE_INTEGER], limit: max };
+    return this.trees.due.getKeysCount(range as unknown as object) >= max;
   }
 
   #scheduledBefore({ draft, standing }: Scheduled): ScheduleOutcome | undefined {
@@ -96,18 +112,29 @@ export class Later {
     const now = this.clock.now();
     const entries: Message[] = [];
     const refused: Scheduled[] = [];
-    const slice = new Slice();
+    // What one of them replaces may be as much as a transaction takes.
+    const slice = new Slice(SLICE_MS, 1);
     let taken = 0;
-    for (const scheduled of this.#due({ ...numberedFrom<DueSend>('send', 0, now), limit })) {
+    for (const scheduled of this.#dueInTurn(now, limit)) {
       taken += 1;
-      this.#remove(scheduled);
-      if (!this.#isDropped(scheduled, now)) {
-        if (mayBeSent(toScheduled(scheduled), this.#isMember(scheduled))) entries.push(...this.#send(scheduled, now));
-        else refused.push(toScheduled(scheduled));
-      }
-      if (slice.isOver) break;
+      const isDone = this.#carryOut(scheduled, { now, mayBeSent, entries, refused });
+      if (isDone) this.#remove(scheduled);
+      if (!isDone || slice.isOver) break;
     }
     return { taken, entries, refused };
+  }
+
+  /** Oldest first; before each of them the oldest of a service, which never waits behind what people have scheduled. */
+  *#dueInTurn(now: number, limit: number): Generator<ScheduledRow> {
+    const dueOf = (kind: string) =>
+      Array.from(this.trees.due.getKeys({ ...numberedFrom<DueSend>(kind, 0, now), limit })) as DueSend[];
+    const [services, all] = [dueOf('service'), dueOf('send')];
+    const inTurn = all.flatMap((one, index) => [services[index] ?? one, one]);
+    const rows = new Map(inTurn.map(([, , id, from]) => [`${id}\u0000${from}`, { id, from }]));
+    for (const { id, from } of [...rows.values()].slice(0, limit)) {
+      const scheduled = this.#scheduled(id, from);
+      if (scheduled !== undefined) yield scheduled;
+    }
   }
 
   #isDropped({ draft: { topic, expiresAt }, home }: ScheduledRow, now: number): boolean {
@@ -119,19 +146,17 @@ export class Later {
     return isNamedTopic(topic) && this.#memberships.isMember(topic, from);
   }
 
-  #send({ draft, sendAt }: Scheduled, now: number): readonly Message[] {
-    const sent = { ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) };
-    return this.#appendWhole(sent);
-  }
-
-  #appendWhole(draft: Draft): Message[] {
-    const entries: Message[] = [];
-    for (;;) {
-      const appended = this.log.appendNew(draft);
-      if (appended.outcome !== 'stored' && appended.outcome !== 'partly') return entries;
-      entries.push(...appended.entries);
-      if (appended.outcome === 'stored') return entries;
+  /** @returns false when there is more to replace than one transaction does: then it waits for the next one. */
+  #carryOut(scheduled: ScheduledRow, { now, mayBeSent, entries, refused }: Carrying): boolean {
+    if (this.#isDropped(scheduled, now)) return true;
+    if (!mayBeSent(toScheduled(scheduled), this.#isMember(scheduled))) {
+      refused.push(toScheduled(scheduled));
+      return true;
     }
+    const { draft, sendAt } = scheduled;
+    const appended = this.log.appendNew({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
+    if ('entries' in appended) entries.push(...appended.entries);
+    return appended.outcome !== 'partly';
   }
 
   *#due(range: object): Generator<ScheduledRow> {

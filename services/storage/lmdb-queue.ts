@@ -130,7 +130,8 @@ export class WriteQueue {
 
 /** Applies writes in their order, at least one. */
 function applyInTime(writes: readonly QueuedWrite[]): (() => void)[] {
-  const slice = new Slice(MAX_APPLYING_MS);
+  // One may replace a hundred messages.
+  const slice = new Slice(MAX_APPLYING_MS, 1);
   const settle: (() => void)[] = [];
   for (const write of writes) {
     settle.push(applyOne(write));

@@ -370,8 +370,8 @@ class LmdbStore implements Store {
     return this.#walking(() => this.#receipts.of(message, options));
   }
 
-  schedule(scheduled: Scheduled): Promise<ScheduleOutcome> {
-    return this.#write(() => this.#later.schedule(scheduled));
+  schedule(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): Promise<ScheduleOutcome> {
+    return this.#write(() => this.#later.schedule(scheduled, maxWaiting));
   }
 
   async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {

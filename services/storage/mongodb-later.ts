@@ -46,17 +46,26 @@ export class Later {
     this.#claims = new Claims(collections);
   }
 
-  async schedule(scheduled: Scheduled): Promise<ScheduleOutcome> {
+  async schedule(scheduled: Scheduled, maxWaiting: number): Promise<ScheduleOutcome> {
     const { topic, id, from, collapseKey = '', exceptUserId = '' } = scheduled.draft;
     assertFitsKey(topic, id, from, collapseKey, exceptUserId);
     const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
     if (!scheduled.draft.isClientId) {
+      if (await this.#isFull(from, maxWaiting)) return { outcome: 'too_many' };
       await this.collections.scheduled.replaceOne({ _id: doc._id }, doc, { upsert: true });
       return { outcome: 'stored' };
     }
     const claim = await this.#claim(doc);
     const earlier = claim === undefined ? undefined : await this.#before(claim, scheduled);
-    return earlier ?? this.#insert(doc, scheduled.draft);
+    if (earlier !== undefined) return earlier;
+    if (!(await this.#isFull(from, maxWaiting))) return this.#insert(doc, scheduled.draft);
+    await this.#claims.free(topic, [doc._id]);
+    return { outcome: 'too_many' };
+  }
+
+  async #isFull(from: string, max: number): Promise<boolean> {
+    if (max === Number.POSITIVE_INFINITY) return false;
+    return (await this.collections.scheduled.countDocuments({ from }, { limit: max })) >= max;
   }
 
   /** @returns who has had the id before; `undefined` when it is taken by this. */
@@ -137,13 +146,19 @@ export class Later {
     const now = this.parts.clock.now();
     const { scheduled } = this.collections;
     const order = { sendAt: 1, id: 1, from: 1 } as const;
-    const due = await scheduled
-      .find({ sendAt: { $lte: now }, freeAt: { $lte: now } }, { projection: { _id: 1 } })
-      .sort(order)
-      .limit(limit)
-      .toArray();
-    if (due.length === 0) return [];
-    const ids = due.map(({ _id }) => _id);
+    const isDue = { sendAt: { $lte: now }, freeAt: { $lte: now } };
+    const find = async (filter: Filter<ScheduledDoc>, most: number): Promise<string[]> => {
+      const found = scheduled
+        .find(filter, { projection: { _id: 1 } })
+        .sort(order)
+        .limit(most);
+      return (await found.toArray()).map(({ _id }) => _id);
+    };
+    const oldest = await find(isDue, limit);
+    if (oldest.length === 0) return [];
+    // What services have scheduled never waits behind what people have.
+    const ofServices = oldest.length < limit ? [] : await find({ ...isDue, isOfService: true }, Math.ceil(limit / 2));
+    const ids = [...new Set([...ofServices, ...oldest])].slice(0, limit);
     const update = { $set: { freeAt: now + SENDING_MS, takenBy } };
     await scheduled.updateMany({ _id: { $in: ids }, freeAt: { $lte: now } }, update);
     return scheduled
@@ -220,10 +235,11 @@ export class Later {
   }
 }
 
-function toDoc({ draft, sendAt, standing }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
+function toDoc({ draft, sendAt, standing, isOfService }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
   const { id, from, topic } = draft;
   const fields = { id, from, topic, sendAt, draft: toText(draft), nonce: new ObjectId(), freeAt: 0 };
-  const own = { ...fields, ...(standing === undefined ? {} : { standing }) };
+  const service = isOfService === true ? { isOfService } : {};
+  const own = { ...fields, ...service, ...(standing === undefined ? {} : { standing }) };
   return { _id: clientKey(draft), ...own, ...(home === undefined ? {} : { home }) };
 }
 

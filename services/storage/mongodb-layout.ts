@@ -202,6 +202,7 @@ export interface ScheduledDoc {
   readonly draft: string;
   /** The token by which it was scheduled; missing on what an earlier version kept. */
   readonly standing?: Standing;
+  readonly isOfService?: true;
   readonly nonce: ObjectId;
   /** Until then a node is sending it: it can neither be cancelled nor sent by another. */
   readonly freeAt: number;

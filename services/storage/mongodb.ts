@@ -300,8 +300,8 @@ class MongoStore implements SharedStore {
     return this.#call(() => this.#receipts.of(message, options));
   }
 
-  schedule(scheduled: Scheduled): Promise<ScheduleOutcome> {
-    return this.#call(() => this.#later.schedule(scheduled));
+  schedule(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): Promise<ScheduleOutcome> {
+    return this.#call(() => this.#later.schedule(scheduled, maxWaiting));
   }
 
   appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {

@@ -4,7 +4,7 @@
  */
 import { systemClock } from '../../utils/clock';
 
-const SLICE_MS = 4;
+export const SLICE_MS = 4;
 /** So many are done in any case: a machine that is slow gets on, too. */
 const MIN_UNITS = 20;
 
@@ -12,13 +12,17 @@ export class Slice {
   readonly #endsAt: number;
   #units = 0;
 
-  constructor(milliseconds = SLICE_MS) {
+  /** `minUnits`: fewer where one unit may be much. */
+  constructor(
+    milliseconds = SLICE_MS,
+    private readonly minUnits = MIN_UNITS,
+  ) {
     this.#endsAt = systemClock.steady() + milliseconds;
   }
 
   /** To be asked after each unit of the work. */
   get isOver(): boolean {
     this.#units += 1;
-    return this.#units >= MIN_UNITS && systemClock.steady() >= this.#endsAt;
+    return this.#units >= this.minUnits && systemClock.steady() >= this.#endsAt;
   }
 }

@@ -204,6 +204,62 @@ function describeSchedule(stage: Stage): void {
       expect((await store.expire(10)).expired).toHaveLength(1);
     });
 
+    it('of a service does not wait behind what people have scheduled before, nor keeps it from being sent', async () => {
+      const store = await open();
+      for (const n of range(1, 20)) await store.schedule(at(n, { data: n, from: 'carl' }));
+      for (const n of range(21, 30)) await store.schedule({ ...at(n, { data: n, from: 'shop' }), isOfService: true });
+      stage.clock.set(milliseconds(30));
+      const sent: unknown[] = [];
+      for (let count = 4; count > 0; ) {
+        const { taken, entries } = await store.appendDue(4);
+        count = taken;
+        sent.push(...dataOf(entries));
+      }
+      const turnsOf = (some: readonly number[]) => some.map((n) => sent.indexOf(n));
+      expect(sent.slice(0, 4).toSorted((a, b) => Number(a) - Number(b))).toEqual([1, 2, 21, 22]);
+      expect(Math.max(...turnsOf(range(21, 30)))).toBeLessThan(20);
+      for (const some of [range(1, 20), range(21, 30)])
+        expect(turnsOf(some)).toEqual(turnsOf(some).toSorted((a, b) => a - b));
+      expect(sent).toHaveLength(30);
+    });
+
+    it('is refused beyond what may wait of its sender, and its id is free', async () => {
+      const store = await open();
+      const waiting = (n: number) => at(5, { id: `of ${n}`, isClientId: true, from: 'carl', data: n });
+      for (const n of [1, 2]) expect(await store.schedule(waiting(n), 2)).toEqual({ outcome: 'stored' });
+      expect(await store.schedule(waiting(3), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.schedule(at(5, { from: 'carl' }), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.schedule(waiting(2), 2)).toMatchObject({ outcome: 'repeated' });
+      expect(await store.schedule(at(5, { from: 'ben' }), 2)).toEqual({ outcome: 'stored' });
+      await store.cancelScheduled('of 1', 'carl');
+      expect(await store.schedule({ ...waiting(3), sendAt: milliseconds(6) }, 2)).toEqual({ outcome: 'stored' });
+    });
+
+    it('that replaces very many is sent once, whatever is stopped in between', async () => {
+      const first = await open();
+      const before = [];
+      for (const n of range(1, 250)) {
+        before.push(await append(first, draft({ collapseKey: 'k', data: n })));
+        await first.changeStates('anna', { topic: ANNA }, 'read');
+      }
+      await first.changeStates('anna', { topic: ANNA }, 'unread');
+      await first.schedule(at(5, { collapseKey: 'k', data: 'new', id: 'new', isClientId: true }));
+      stage.clock.set(milliseconds(5));
+      const entries: Message[] = [...(await first.appendDue(10)).entries];
+      await first.close();
+      const store = await open();
+      stage.clock.set(milliseconds(60));
+      for (let taken = 1; taken > 0; ) {
+        const due = await store.appendDue(10);
+        taken = due.taken;
+        entries.push(...due.entries);
+      }
+      const replaced = entries.flatMap(({ ref }) => ref ?? []);
+      expect(replaced.toSorted()).toEqual(before.map(({ id }) => id).toSorted());
+      expect(dataOf(entries.filter(({ ref }) => ref === undefined))).toEqual(['new']);
+      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+    }, 60_000);
+
     it('is cancelled by its id, once, for its sender', async () => {
       const store = await open();
       const scheduled = range(1, 4).map((n) => at(5, { from: n === 1 ? 'ben' : 'carl', data: n }));

@@ -3,6 +3,7 @@ import type { Store } from '../../services/storage/contract';
 import { Upkeep, type UpkeepParts } from '../../services/upkeep';
 import { captureLog } from '../support/captured-log';
 import { VirtualClock } from '../support/clock';
+import { eventually } from '../support/eventually';
 
 type Method = 'appendDue' | 'expire' | 'prune' | 'forgetAnswers' | 'forgetDevices';
 
@@ -34,7 +35,7 @@ function start(failing: Method) {
     audit: { prune: answer('audit', 0) },
     delivery: { emitAppended: async () => undefined, emitExpired: async () => undefined },
   } as unknown as UpkeepParts;
-  return { upkeep: new Upkeep(parts), asked, log };
+  return { upkeep: new Upkeep(parts), asked, log, store };
 }
 
 it.each(['appendDue', 'expire'] as const)('what is due goes on when %s fails', async (method) => {
@@ -42,6 +43,25 @@ it.each(['appendDue', 'expire'] as const)('what is due goes on when %s fails', a
   await upkeep.handleDue();
   expect(asked).toEqual(['appendDue', 'expire']);
   expect(log.errors()).toHaveLength(1);
+});
+
+it('what has expired goes while sends are under way', async () => {
+  const { upkeep, asked, store } = start('expire');
+  let isSent = false;
+  const sent = new Promise<void>((resolve) => {
+    store.appendDue = async () => {
+      await eventually(
+        async () => asked,
+        () => asked.includes('expire'),
+      );
+      isSent = true;
+      resolve();
+      return { taken: 0, entries: [], refused: [] };
+    };
+  });
+  await upkeep.handleDue();
+  await sent;
+  expect({ asked, isSent }).toEqual({ asked: ['expire'], isSent: true });
 });
 
 it.each(['prune', 'forgetAnswers', 'forgetDevices'] as const)('a sweep goes on when %s fails', async (method) => {

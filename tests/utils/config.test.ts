@@ -28,6 +28,7 @@ describe('parseConfig', () => {
       TOO_MANY: 'refuse',
       MAX_TOPICS_PER_USER: 1_000,
       MAX_INVITED_TOPICS_PER_USER: 1_000,
+      MAX_SCHEDULED_PER_USER: 1_000,
       DIRECT_MESSAGES: true,
       TOPIC_CREATION: true,
       PRESENCE_PUBLIC: true,

@@ -53,7 +53,13 @@ type Tag = keyof typeof TAGS;
 
 export const READS = ['store_unavailable'] as const;
 export const WRITES = ['store_unavailable', 'store_full'] as const;
-export const SENDS = ['request_in_progress', 'idempotency_conflict', 'message_too_large', ...WRITES] as const;
+export const SENDS = [
+  'request_in_progress',
+  'idempotency_conflict',
+  'message_too_large',
+  'too_many_scheduled',
+  ...WRITES,
+] as const;
 
 export const SENT_LATER = { description: 'It waits for its time.', schema: scheduledSendAnswer };
 export const SENT = { 200: { description: 'It is stored.', schema: sentAnswer }, 202: SENT_LATER };

@@ -4,9 +4,14 @@
  */
 import type { Store } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb';
+import type { Environment } from '../../../services/storage/lmdb-environment';
+import { WriteQueue } from '../../../services/storage/lmdb-queue';
 import {
+  ANNA,
+  append,
   appendAll,
   createTopic,
+  draft,
   draftsOf,
   member,
   milliseconds,
@@ -35,6 +40,40 @@ function open(): Store {
   onTestEnd(() => store.close());
   return store;
 }
+
+describe('what one transaction does', () => {
+  it('is bounded for a change of states that opens what may be replaced, and for a scheduled message', async () => {
+    const clock = new SettableClock();
+    const flushes: number[] = [];
+    const store = openLmdbStore(temporaryDirectory(), clock, ({ writes }) => flushes.push(writes));
+    onTestEnd(() => store.close());
+    for (const n of range(1, 450)) {
+      await append(store, draft({ collapseKey: 'k', data: n }));
+      await store.changeStates('anna', { topic: ANNA }, 'read');
+    }
+    flushes.length = 0;
+    const opened = await store.changeStates('anna', { topic: ANNA }, 'unread');
+    // Two of 200, and the rest.
+    expect(opened).toMatchObject({ outcome: 'changed', changed: 450 });
+    expect('entries' in opened && opened.entries).toHaveLength(3);
+    await store.schedule({ draft: draft({ collapseKey: 'k' }), sendAt: milliseconds(5) });
+    clock.set(milliseconds(5));
+    const sent: number[] = [];
+    for (let taken = 1; taken > 0; sent.push(taken)) taken = (await store.appendDue(100)).taken;
+    expect(sent).toEqual([1, 1, 1, 1, 1, 0]);
+  }, 60_000);
+
+  it('ends in time when each write takes long', async () => {
+    const flushes: number[] = [];
+    const environment = { transaction: async (work: () => void) => work() } as Environment;
+    const queue = new WriteQueue(environment, temporaryDirectory(), ({ writes }) => flushes.push(writes));
+    const long = () => {
+      for (const startedAt = performance.now(); performance.now() < startedAt + 25; );
+    };
+    await Promise.all(range(1, 3).map(() => queue.write(long)));
+    expect(flushes).toEqual([1, 1, 1]);
+  });
+});
 
 describe('nobody waits long for', () => {
   it('the deletion of a topic with many members and messages', async () => {
