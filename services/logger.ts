@@ -1,5 +1,6 @@
 /** The log: JSON lines on standard output, readable lines in development. Bodies and tokens never get here. */
 import pino, { type Logger } from 'pino';
+import { isColorSupported, prettyFactory } from 'pino-pretty';
 import type { Config } from '../utils/config';
 
 export type { Logger } from 'pino';
@@ -26,12 +27,55 @@ function describeError(thrown: unknown): Record<string, unknown> {
   return { type, message: redact(message), stack: redact(stack ?? ''), ...(code === undefined ? {} : { code }) };
 }
 
+/** What may wait for a reader of standard output; lines beyond are dropped. */
+const MAX_WAITING_BYTES = 4 * 2 ** 20;
+/** How often the end of the process, or a fatal error, asks that reader again: each tenth of a second. */
+const FLUSH_RETRIES = 10;
+
+type Output = ReturnType<typeof pino.destination>;
+
+/** Standard output. Whoever does not read it holds up nothing: neither the service nor, for long, its end. */
+function openOutput(): Output {
+  let retries = Number.POSITIVE_INFINITY;
+  const retryEAGAIN = () => {
+    retries -= 1;
+    return retries >= 0;
+  };
+  // Asked for its number, Node sees to it that a pipe which is full refuses rather than blocks.
+  const dest = process.stdout.fd;
+  const output = pino.destination({ dest, sync: false, maxLength: MAX_WAITING_BYTES, retryEAGAIN });
+  const flush = output.flushSync.bind(output);
+  output.flushSync = () => {
+    retries = FLUSH_RETRIES;
+    try {
+      flush();
+    } catch {
+      // Nobody reads: what waits is given up, and there is nobody to tell.
+    } finally {
+      retries = Number.POSITIVE_INFINITY;
+    }
+  };
+  return output;
+}
+
+/** The same as lines for people. Made here rather than by a thread, whose end would have to be waited for. */
+function readable(output: Output): pino.DestinationStream & Pick<Output, 'flushSync'> {
+  const toLine = prettyFactory({ colorize: isColorSupported });
+  return {
+    write: (line) => {
+      output.write(toLine(line));
+    },
+    flushSync: () => output.flushSync(),
+  };
+}
+
 export function createLogger(config: Pick<Config, 'LOG_LEVEL' | 'NODE_ENV' | 'NODE_ID'>): Logger {
-  return pino({
+  const options = {
     level: config.LOG_LEVEL,
     ...(config.NODE_ID === undefined ? {} : { base: { pid: process.pid, node: config.NODE_ID } }),
     serializers: { err: describeError },
     redact: { paths: ['req.headers.authorization', 'req.headers.cookie'], censor: '[redacted]' },
-    ...(config.NODE_ENV === 'development' ? { transport: { target: 'pino-pretty' } } : {}),
-  });
+  };
+  const output = openOutput();
+  return pino(options, config.NODE_ENV === 'development' ? readable(output) : output);
 }
