@@ -7,9 +7,10 @@ import { ClusterOpenError } from './services/cluster';
 import { KeySetOpenError } from './services/key-set';
 import { ListenError } from './services/listen';
 import { StoreOpenError } from './services/storage/contract';
+import { checkStore } from './services/storage/open-store';
 import { EXIT_USAGE, readCommandLine, UsageError } from './utils/command-line';
 import { ConfigError, describeVariables, parseConfig } from './utils/config';
-import { type EnvironmentFile, findHints } from './utils/environment-hints';
+import { type EnvironmentFile, findContradictions, findHints } from './utils/environment-hints';
 
 const USAGE = `Starts the service. Its settings are variables of the environment: docs/reference/configuration.md has them all.
 
@@ -27,19 +28,20 @@ const OPTIONS = {
 async function main(): Promise<void> {
   const { values } = readCommandLine(process.argv.slice(2), { options: OPTIONS, usage: USAGE, env: process.env });
   if (values.help) process.stdout.write(USAGE);
-  else if (values['check-config']) checkConfig();
+  else if (values['check-config']) await checkConfig();
   else await start();
 }
 
-function checkConfig(): void {
-  parseConfig(process.env);
-  console.log(['The configuration is valid.', ...readHints()].join('\n'));
+async function checkConfig(): Promise<void> {
+  const config = parseConfig(process.env);
+  await checkStore(config);
+  console.log(['The configuration is valid.', ...readHints(), ...findContradictions(config)].join('\n'));
 }
 
 async function start(): Promise<void> {
   const config = parseConfig(process.env);
   const application = await createApplication(config);
-  for (const hint of readHints()) application.logger.warn(hint);
+  for (const hint of [...readHints(), ...findContradictions(config)]) application.logger.warn(hint);
   // A transaction under way would make process.exit() wait for it; the store stands a kill at any moment.
   const onTimeout = () => process.kill(process.pid, 'SIGKILL');
   closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false, onTimeout }, async ({ err, signal }) => {

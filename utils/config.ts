@@ -70,6 +70,23 @@ function isPublicUrl(text: string): boolean {
   return /^https?:$/.test(protocol) && [username, password, search, hash].every((part) => part === '');
 }
 
+/** The driver of Redis takes a number for a path, and decodes user and password. */
+function isRedisUrl(text: string): boolean {
+  if (!/^rediss?:\/\/[^/]/.test(text) || !URL.canParse(text)) return false;
+  const { pathname, username, password } = new URL(text);
+  return /^(\/\d*)?$/.test(pathname) && [username, password].every(isEncoded);
+}
+
+function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    // A % that begins nothing.
+    return false;
+  }
+}
+
 function toLinkBase(url: string): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`.replace(/\/+$/, '');
@@ -131,7 +148,7 @@ const variables = z.object({
   REDIS_URL: optional(
     z
       .string()
-      .refine((url) => /^rediss?:\/\/[^/]/.test(url) && URL.canParse(url), 'expected redis://HOST or rediss://HOST'),
+      .refine(isRedisUrl, 'expected redis://HOST or rediss://HOST, with at most /NUMBER of a database behind it'),
     'redis://HOST, through which nodes tell each other of messages; needs a mongodb store',
   ),
   CLUSTER_SECRET: optional(

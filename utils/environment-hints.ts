@@ -14,6 +14,23 @@ export interface EnvironmentFile {
 
 const BYTE_ORDER_MARK = '\ufeff';
 
+/** Sizes that are valid each for itself, and leave less than they say. */
+export function findContradictions({
+  MAX_BODY_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_BUFFERED_BYTES,
+}: Readonly<Record<'MAX_BODY_BYTES' | 'MAX_MESSAGE_BYTES' | 'MAX_BUFFERED_BYTES', number>>): string[] {
+  const largest = Math.min(MAX_BODY_BYTES, MAX_MESSAGE_BYTES);
+  return [
+    ...(MAX_MESSAGE_BYTES > MAX_BODY_BYTES
+      ? ['MAX_MESSAGE_BYTES is above MAX_BODY_BYTES: no message is larger than the body that it comes in.']
+      : []),
+    ...(MAX_BUFFERED_BYTES < largest
+      ? ['MAX_BUFFERED_BYTES is less than one message may have: whoever is sent a larger one is cut.']
+      : []),
+  ];
+}
+
 /** @param known the variables that the service reads. */
 export function findHints(
   environment: Environment,

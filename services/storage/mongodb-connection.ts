@@ -52,7 +52,7 @@ export async function connect(url: string): Promise<Connection> {
   let client: MongoClient | undefined;
   try {
     refuseWithoutDatabase(url);
-    client = new MongoClient(url, OPTIONS);
+    client = makeClient(url);
     await client.connect();
     // On the database: there the options of the address do not come before them.
     return { client, ...(await prepare(client.db(undefined, CONSISTENCY))) };
@@ -63,10 +63,29 @@ export async function connect(url: string): Promise<Connection> {
   }
 }
 
-function refuseWithoutDatabase(url: string): void {
-  if (!/^mongodb(\+srv)?:\/\/[^/]+\/[^?]+/.test(url)) {
-    throw openError(url, 'has no name of a database: write mongodb://HOST/DATABASE');
+/** Reads the address as the driver does, without connecting. @throws StoreOpenError. */
+export function checkAddress(url: string): void {
+  try {
+    refuseWithoutDatabase(url);
+    makeClient(url);
+  } catch (error) {
+    if (error instanceof StoreOpenError) throw error;
+    throw openError(url, `cannot be opened: ${withoutSecrets(messageOf(error), url)}`);
   }
+}
+
+/** @throws what the driver says of the address and its options. */
+function makeClient(url: string): MongoClient {
+  // What stands here comes before the options of the address, and then the driver does not look at those.
+  void new MongoClient(url);
+  return new MongoClient(url, OPTIONS);
+}
+
+function refuseWithoutDatabase(url: string): void {
+  const [, name] = /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(url) ?? [];
+  if (name === undefined) throw openError(url, 'has no name of a database: write mongodb://HOST/DATABASE');
+  if (/[\s/\\."$]/.test(decoded(name)))
+    throw openError(url, 'names a database with a blank or one of / \\ . " $ in it');
 }
 
 async function prepare(db: Db): Promise<Omit<Connection, 'client'>> {

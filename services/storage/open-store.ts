@@ -3,6 +3,13 @@ import type { Config } from '../../utils/config';
 import type { FlushListener, Store } from './contract';
 import { openLmdbStore } from './lmdb';
 
+/** Can the address be opened at all? Nothing is opened. @throws StoreOpenError. */
+export async function checkStore({ store }: Config): Promise<void> {
+  if (store.kind === 'lmdb') return;
+  const { checkAddress } = await import('./mongodb-connection.ts');
+  checkAddress(store.url);
+}
+
 /**
  * Opens the engine that the configuration names; `onFlush` hears of each batch it writes.
  * @throws StoreOpenError with a sentence for the operator.

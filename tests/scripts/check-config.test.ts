@@ -30,3 +30,25 @@ it('production without a key does not start', async () => {
   expect(code).toBe(1);
   expect(lines.join('\n')).toContain('JWT_SECRET');
 });
+
+it.each([
+  'mongodb://user:hunter2@localhost/a b',
+  'mongodb://user:hunter2@localhost/x?serverSelectionTimeoutMS=abc',
+  'mongodb://user:hunter2@localhost/x?noSuchOption=1',
+  'mongodb://user:hunter2@localhost',
+])('an address that the driver cannot read is one sentence: %s', async (url) => {
+  const { code, lines } = await check({ STORE_URL: url }, ['--check-config']);
+  expect({ code, lines: lines.length }).toEqual({ code: 1, lines: 1 });
+  expect(lines[0]).toContain('STORE_URL');
+  expect(lines[0]).not.toContain('hunter2');
+});
+
+it('warns of sizes that contradict each other', async () => {
+  const env = { MAX_BODY_BYTES: '2048', MAX_MESSAGE_BYTES: '4096', MAX_BUFFERED_BYTES: '1024' };
+  const { code, lines } = await check(env, ['--check-config']);
+  expect(code).toBe(0);
+  expect(lines.slice(1)).toEqual([
+    expect.stringMatching(/^MAX_MESSAGE_BYTES is above MAX_BODY_BYTES/),
+    expect.stringMatching(/^MAX_BUFFERED_BYTES is less than one message/),
+  ]);
+});

@@ -103,6 +103,8 @@ describe('parseConfig', () => {
     ['a store of another kind', { STORE_URL: 'sqlite:x' }, 'STORE_URL'],
     ['a store of no known kind', { STORE_URL: 'postgres://localhost/x' }, 'STORE_URL'],
     ['Redis of no known kind', { REDIS_URL: 'localhost:6379', STORE_URL: 'mongodb://localhost/x' }, 'REDIS_URL'],
+    ['Redis with a path', { REDIS_URL: 'redis://h/abc', STORE_URL: 'mongodb://localhost/x' }, 'REDIS_URL'],
+    ['Redis with a bad escape', { REDIS_URL: 'redis://u:%zz@h', STORE_URL: 'mongodb://localhost/x' }, 'REDIS_URL'],
     ['Redis with a store for one node', { REDIS_URL: 'redis://localhost' }, 'REDIS_URL'],
     ['a secret and a key set', { JWT_SECRET: SECRET, JWT_JWKS_URL: 'https://a.example/jwks' }, 'JWT_JWKS_URL'],
     ['a key set that is no URL', { JWT_JWKS_URL: 'a.example/jwks' }, 'JWT_JWKS_URL'],
