@@ -18,6 +18,14 @@ export function answerWritten(response: Response, { status, body, isRepeated }: 
   response.end(body);
 }
 
+/** JSON that is encoded already, in parts. */
+export function answerEncoded(response: Response, parts: readonly Buffer[]): void {
+  const bytes = parts.reduce((sum, { length }) => sum + length, 0);
+  response.writeHead(200, { 'Content-Type': 'application/json; charset=utf-8', 'Content-Length': bytes });
+  for (const part of parts) response.write(part);
+  response.end();
+}
+
 /** JSON lines, written as they come and as fast as they are read. */
 export async function answerLines(response: Response, lines: AsyncIterable<object>): Promise<void> {
   for await (const line of lines) {

@@ -22,6 +22,7 @@ type Check = 'ok' | 'unavailable';
 export function healthRoutes(parts: HealthParts): Route[] {
   // Shared by all who ask at the same time, so asking often costs little.
   const check = new SingleFlight(() => checkStore(parts.store));
+  const scrape = new SingleFlight(() => parts.metrics.scrape());
   const routes: Route[] = [
     { method: 'get', path: '/livez', handlers: [(_request, response) => void response.json({ status: 'ok' })] },
     {
@@ -49,7 +50,7 @@ export function healthRoutes(parts: HealthParts): Route[] {
       path: '/metrics',
       handlers: [
         async (_request, response) => {
-          response.type(parts.metrics.registry.contentType).send(await parts.metrics.scrape());
+          response.type(parts.metrics.registry.contentType).send(await scrape.run());
         },
       ],
     },

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Request, RequestHandler } from 'express';
 import type { Clients } from '../../utils/proxies';
-import { answer } from '../answer';
+import { answerEncoded } from '../answer';
 import { packageRoot } from '../documents';
 import type { Route } from '../routes';
 import { describeSockets, socketServers } from './asyncapi';
@@ -19,16 +19,30 @@ export function specificationRoutes(clients: Clients): Route[] {
   ];
 }
 
-/** Documents name the address under which the client has asked for them; the rest is made once, when it is needed. */
 function serveHttp(version: string, clients: Clients): RequestHandler {
-  const document = once(() => describeHttp(version));
-  return (request, response) => answer(response, { ...document(), servers: [{ url: addressOf(clients, request) }] });
+  return serve(
+    () => describeHttp(version),
+    (request) => [{ url: addressOf(clients, request) }],
+  );
 }
 
 function serveSockets(version: string, clients: Clients): RequestHandler {
-  const document = once(() => describeSockets(version));
-  return (request, response) =>
-    answer(response, { ...document(), servers: socketServers(addressOf(clients, request)) });
+  return serve(
+    () => describeSockets(version),
+    (request) => socketServers(addressOf(clients, request)),
+  );
+}
+
+/**
+ * Documents name the address under which the client has asked for them; the rest is made and encoded once, when it is
+ * needed.
+ */
+function serve(describe: () => object, serversOf: (request: Request) => object): RequestHandler {
+  const document = once(() => Buffer.from(JSON.stringify(describe()).slice(0, -1)));
+  return (request, response) => {
+    const servers = Buffer.from(`,"servers":${JSON.stringify(serversOf(request))}}`);
+    answerEncoded(response, [document(), servers]);
+  };
 }
 
 /** A client of HTTP/1.0 does not say how it has reached the service. */
