@@ -59,7 +59,7 @@ export function clientEvents({
       'topic:list',
       readInTurn(reads, ({ caller }, payload) => topics.list(caller, parseInput(listSchema, payload ?? {}))),
     ],
-    ['presence:subscribe', presence.subscribe],
+    ['presence:subscribe', readInTurn(reads, presence.subscribe)],
     ['presence:unsubscribe', presence.unsubscribe],
     ['typing', presence.type],
     ['state', (connection, payload) => inbox.change(connection.caller, payload, connection)],
@@ -123,7 +123,8 @@ async function inWords<Answer>(names: ReadonlyMap<string, string>, work: () => P
 
 /** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */
 export function clientActions(operations: SocketOperations): ReadonlyMap<string, Operation<Frame>> {
-  const { topics, presence, inbox, own } = operations;
+  const { topics, presence, inbox, own, reads } = operations;
+  const watch = readInTurn<Frame>(reads, presence.subscribe);
   const join: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
     return inWords(FRAME_FIELDS, () => topics.join(caller, { name }));
@@ -158,16 +159,13 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
       'presence',
       (connection, frame) => {
         const { on = true } = parseInput(plainPresenceSchema, frame);
-        return on ? presence.subscribe(connection) : presence.unsubscribe(connection);
+        return on ? watch(connection, frame) : presence.unsubscribe(connection);
       },
     ],
     ['typing', presence.type],
     ['ack', own.acknowledge],
-    ['history', readInTurn(operations.reads, own.history)],
-    [
-      'topic:list',
-      readInTurn(operations.reads, ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame))),
-    ],
+    ['history', readInTurn(reads, own.history)],
+    ['topic:list', readInTurn(reads, ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame)))],
     ['ping', (connection) => own.ping(connection)],
     ['auth', own.refresh],
     ['logout', (connection) => own.logout(connection)],

@@ -21,13 +21,11 @@ export type PresenceOperations = ReturnType<typeof createPresenceOperations>;
 
 export function createPresenceOperations({ presence, typing, delivery, store, rights }: PresenceParts) {
   /** Shows who is online, and from now on who comes and goes. @throws AppError `insufficient_scope`. */
-  function subscribe(connection: Connection): { count: number } {
+  async function subscribe(connection: Connection): Promise<{ count: number }> {
     if (!rights.mayWatch(connection.caller)) {
       throw new AppError('insufficient_scope', 'This needs a token with scope `presence`.');
     }
-    const lobby = presence.watch(connection);
-    connection.send('presence', lobby);
-    return { count: lobby.count };
+    return { count: await presence.watch(connection) };
   }
 
   function unsubscribe(connection: Connection): Record<string, never> {

@@ -6,8 +6,11 @@
 import type { Balance, Lender } from '../utils/balance';
 import { type Clock, type Timer, toIsoTime } from '../utils/clock';
 import { type Connection, writeToAll } from './connections';
+import { LobbySnapshot } from './lobby-snapshot';
 
 const FRAME_INTERVAL_MS = 500;
+/** Beyond so many users the list that was made for one newcomer is good enough for others, until the next frames. */
+const MAX_FRESH_USERS = 1_000;
 
 /** Somebody came or went. */
 interface Change {
@@ -21,11 +24,16 @@ export class Presence implements Lender {
   readonly #online = new Set<string>();
   /** Users without a connection who are still shown, when their last one ended, and since when by the steady time. */
   readonly #leaving = new Map<string, { readonly at: number; readonly since: number }>();
-  /** What has happened since the last frames. */
+  /** What has happened since the last frames, and before that what somebody who is being shown the lobby does not know. */
   #changes: Change[] = [];
+  /** How many changes there were before these, and how many the watchers know. */
+  #forgotten = 0;
+  #told = 0;
   readonly #watchers = new Set<Connection>();
-  /** Who began to watch since the last frames: their list already shows that many of the changes. */
+  /** Who is being shown the lobby, and who has been since the last frames: their list shows that many changes. */
+  readonly #entering = new Map<Connection, LobbySnapshot>();
   readonly #newcomers = new Map<Connection, number>();
+  #snapshot: LobbySnapshot | undefined;
   #timer: Timer | undefined;
 
   constructor(
@@ -42,6 +50,8 @@ export class Presence implements Lender {
     this.#online.clear();
     this.#leaving.clear();
     this.#changes = [];
+    this.#entering.clear();
+    this.#snapshot = undefined;
   }
 
   get balance(): Balance {
@@ -49,7 +59,7 @@ export class Presence implements Lender {
       onlineUsers: this.#online.size - this.#leaving.size,
       presenceGraces: this.#leaving.size,
       presenceChanges: this.#changes.length,
-      lobbyWatchers: this.#watchers.size + this.#newcomers.size,
+      lobbyWatchers: this.#watchers.size + this.#newcomers.size + this.#entering.size,
     };
   }
 
@@ -58,7 +68,7 @@ export class Presence implements Lender {
     this.#leaving.delete(userId);
     if (this.#online.has(userId)) return;
     this.#online.add(userId);
-    this.#changes.push({ userId, isOnline: true, at: this.clock.now() });
+    this.#note({ userId, isOnline: true, at: this.clock.now() });
   }
 
   /** The user's last connection has ended, at `milliseconds` since the epoch. */
@@ -71,38 +81,76 @@ export class Presence implements Lender {
     if (this.#leaving.has(userId)) this.#remove(userId, this.clock.now());
   }
 
-  /** Lets a connection watch. @returns who is online now. */
-  watch(connection: Connection): { users: string[]; count: number } {
-    this.#watchers.delete(connection);
-    // Its turn may come after its end: nobody would take it off the list any more.
-    if (connection.isOpen) this.#newcomers.set(connection, this.#changes.length);
-    const users = [...this.#online];
-    return { users, count: users.length };
+  /**
+   * Shows a connection who is online, and lets it watch. The list waits for what was written before it, part by part:
+   * however long it is, nobody is cut for being slow who reads. Resolves when it is on its way. @returns how many are online.
+   */
+  async watch(connection: Connection): Promise<number> {
+    this.#snapshot ??= new LobbySnapshot(this.#online, this.#forgotten + this.#changes.length);
+    const snapshot = this.#snapshot;
+    this.unwatch(connection);
+    this.#entering.set(connection, snapshot);
+    for (const encode of snapshot.parts) {
+      if (connection.unsentBytes > 0) await connection.drained();
+      if (!this.#isEntering(connection, snapshot)) return snapshot.count;
+      writeToAll([connection], encode);
+    }
+    // Writing may have ended it.
+    if (!this.#isEntering(connection, snapshot)) return snapshot.count;
+    this.#entering.delete(connection);
+    this.#newcomers.set(connection, snapshot.seen);
+    if (connection.unsentBytes > 0) await connection.drained();
+    return snapshot.count;
+  }
+
+  /** Its turn may come after its end: nobody would take it off the list any more. */
+  #isEntering(connection: Connection, snapshot: LobbySnapshot): boolean {
+    if (!connection.isOpen) this.unwatch(connection);
+    return this.#entering.get(connection) === snapshot;
   }
 
   unwatch(connection: Connection): void {
     this.#watchers.delete(connection);
     this.#newcomers.delete(connection);
+    this.#entering.delete(connection);
   }
 
   /** Ends the graces that are over, and tells the watchers what has changed. */
   tell(): void {
     const now = this.clock.steady();
     for (const [userId, { at, since }] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, at);
-    const changes = this.#changes;
-    this.#changes = [];
-    if (changes.length > 0) {
-      this.#tellAll(this.#watchers, changes);
-      for (const [connection, seen] of this.#newcomers) this.#tellAll([connection], changes.slice(seen));
-    }
+    this.#tellSince(this.#told, this.#watchers);
+    for (const [seen, newcomers] of bySeen(this.#newcomers)) this.#tellSince(seen, newcomers);
     for (const connection of this.#newcomers.keys()) this.#watchers.add(connection);
     this.#newcomers.clear();
+    this.#forget();
+  }
+
+  #tellSince(seen: number, watchers: Iterable<Connection>): void {
+    const changes = this.#changes.slice(seen - this.#forgotten);
+    if (changes.length > 0) this.#tellAll(watchers, changes);
+  }
+
+  /** Gives up the changes that everybody knows. */
+  #forget(): void {
+    const end = this.#forgotten + this.#changes.length;
+    if (end > this.#told) this.#snapshot = undefined;
+    this.#told = end;
+    let known = end;
+    for (const { seen } of this.#entering.values()) known = Math.min(known, seen);
+    this.#changes.splice(0, known - this.#forgotten);
+    this.#forgotten = known;
   }
 
   #remove(userId: string, at: number): void {
     this.#leaving.delete(userId);
     this.#online.delete(userId);
-    this.#changes.push({ userId, isOnline: false, at });
+    this.#note({ userId, isOnline: false, at });
+  }
+
+  #note(change: Change): void {
+    this.#changes.push(change);
+    if (this.#online.size <= MAX_FRESH_USERS) this.#snapshot = undefined;
   }
 
   /** Tells what is left of the changes: who came and went again between two frames has not moved. */
@@ -119,6 +167,17 @@ export class Presence implements Lender {
     emit(watchers, 'presence:join', describe(joined));
     emit(watchers, 'presence:leave', describeLeaving(left, leftAt));
   }
+}
+
+/** Who has seen the same is told the same. */
+function bySeen(newcomers: ReadonlyMap<Connection, number>): ReadonlyMap<number, Connection[]> {
+  const groups = new Map<number, Connection[]>();
+  for (const [connection, seen] of newcomers) {
+    const group = groups.get(seen);
+    if (group === undefined) groups.set(seen, [connection]);
+    else group.push(connection);
+  }
+  return groups;
 }
 
 function emit(watchers: Iterable<Connection>, event: string, payload: object | undefined): void {

@@ -6,6 +6,8 @@ const PRICES: ReadonlyMap<unknown, number> = new Map([
   ['ack', 0],
   ['history', 4],
   ['topic:list', 10],
+  ['presence:subscribe', 10],
+  ['presence', 10],
 ]);
 
 export function priceOf(event: unknown): number {

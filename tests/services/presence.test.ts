@@ -1,4 +1,5 @@
 /** The lobby: who is online, told to who watches; and the status over REST, which does not wait. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Connection, Transport } from '../../services/connections';
 import { Presence } from '../../services/presence';
 import { openClient, type TestClient } from '../support/client';
@@ -244,12 +245,18 @@ class StandingClock extends ClockWithRealTimers {
 
 type Frame = readonly [event: string, payload: unknown];
 
+/** Events that were encoded. */
+const encoded: string[] = [];
+
 const wire: Transport = {
   name: 'plain',
   encodeMessage: () => {
     throw new Error('the lobby sends no messages');
   },
-  encodeEvent: (event, payload): Frame => [event, structuredClone(payload)],
+  encodeEvent: (event, payload): Frame => {
+    encoded.push(event);
+    return [event, structuredClone(payload)];
+  },
 };
 
 /** A connection that keeps what is written to it. */
@@ -260,7 +267,7 @@ class FakeConnection implements Connection {
   readonly origin = '';
   readonly isAcknowledging = false;
   readonly isOpen = true;
-  readonly unsentBytes = 0;
+  unsentBytes = 0;
   readonly transport = wire;
   readonly frames: Frame[] = [];
 
@@ -297,6 +304,36 @@ class FakeConnection implements Connection {
   }
 }
 
+/** What was written waits until it is taken. */
+class SlowConnection extends FakeConnection {
+  #onDrain: (() => void) | undefined;
+
+  override writeFrame(frame: unknown): boolean {
+    this.unsentBytes += 1;
+    return super.writeFrame(frame);
+  }
+
+  override drained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onDrain = resolve;
+    });
+  }
+
+  async take(): Promise<void> {
+    this.unsentBytes = 0;
+    this.#onDrain?.();
+    await nextTurn();
+  }
+}
+
+/** Lets a connection that takes everything at once watch. @returns what it was shown. */
+function show(presence: Presence, connection: FakeConnection): Lobby {
+  void presence.watch(connection);
+  const [event, lobby] = connection.frames.pop() ?? [];
+  expect([event, connection.frames]).toEqual(['presence', []]);
+  return lobby as Lobby;
+}
+
 /** A watcher who believes what is told, and nothing else. */
 class Watcher extends FakeConnection {
   readonly shown: Set<string>;
@@ -305,7 +342,7 @@ class Watcher extends FakeConnection {
 
   constructor(userId: string, presence: Presence) {
     super(userId);
-    const { users, count } = presence.watch(this);
+    const { users, count } = show(presence, this);
     this.shown = new Set(users);
     expect(this.shown.size).toBe(count);
   }
@@ -345,7 +382,7 @@ describe('the frames of the lobby', () => {
   it('name one user, or list several', () => {
     const { clock, presence, tick } = setUp();
     const watcher = new FakeConnection('watcher');
-    expect(presence.watch(watcher)).toEqual({ users: [], count: 0 });
+    expect(show(presence, watcher)).toEqual({ users: [], count: 0 });
     presence.arrived('anna');
     tick();
     for (const user of ['ben', 'carla']) presence.arrived(user);
@@ -367,7 +404,7 @@ describe('the frames of the lobby', () => {
   it('do not tell who came and went between two of them', () => {
     const { presence, tick } = setUp(0);
     const watcher = new FakeConnection('watcher');
-    presence.watch(watcher);
+    show(presence, watcher);
     presence.arrived('anna');
     presence.departed('anna');
     tick();
@@ -389,7 +426,7 @@ describe('the frames of the lobby', () => {
     const { clock, presence } = setUp();
     const watcher = new FakeConnection('watcher');
     presence.arrived('anna');
-    presence.watch(watcher);
+    show(presence, watcher);
     const lastSeen = new Date(clock.time).toISOString();
     presence.departed('anna');
     clock.time += GRACE_MS - 1;
@@ -459,6 +496,89 @@ describe('the frames of the lobby', () => {
     expect(watchers).toHaveLength(401);
   });
 
+  it('show the lobby to all who begin to watch between two changes by one list, and then tell them together', () => {
+    const { presence, tick } = setUp();
+    presence.arrived('anna');
+    const connections = range(1, 50).map((n) => new FakeConnection(`watcher ${n}`));
+    encoded.length = 0;
+    for (let round = 0; round < 10; round += 1) for (const one of connections) show(presence, one);
+    expect(encoded).toEqual(['presence']);
+    presence.arrived('ben');
+    tick();
+    expect(encoded).toEqual(['presence', 'presence:join']);
+    for (const one of connections) expect(one.frames).toEqual([['presence:join', { userId: 'ben' }]]);
+    expect(show(presence, new FakeConnection('late')).users).toEqual(['anna', 'ben']);
+  });
+
+  it('show a large lobby by one list until the next frames, however many come and go', () => {
+    const { presence, tick } = setUp();
+    for (const n of range(1, 2_000)) presence.arrived(`user ${n}`);
+    tick();
+    encoded.length = 0;
+    const watchers = range(1, 100).map((n) => {
+      presence.arrived(`newcomer ${n}`);
+      return new Watcher(`watcher ${n}`, presence);
+    });
+    expect(encoded).toEqual(['presence']);
+    tick();
+    expect(encoded).toEqual(['presence', 'presence:join']);
+    for (const watcher of watchers) {
+      watcher.read();
+      expect(watcher.shown.size).toBe(2_100);
+    }
+    expect(show(presence, new FakeConnection('late')).count).toBe(2_100);
+  });
+
+  it('show a very large lobby in parts, each when the one before was taken, and then what has changed', async () => {
+    const { presence, tick } = setUp(0);
+    const names = range(1, 20_000).map((n) => `a user with a name of some length ${n}`);
+    for (const name of names) presence.arrived(name);
+    const slow = new SlowConnection('slow');
+    slow.unsentBytes = 1;
+    const watching = presence.watch(slow);
+    const shown = new Set<string>();
+    const parts = 4;
+    for (let part = 0; part < parts; part += 1) {
+      await slow.take();
+      const [frame, ...others] = slow.frames.splice(0);
+      expect([frame?.[0], others]).toEqual([part === 0 ? 'presence' : 'presence:join', []]);
+      expect(JSON.stringify(frame).length).toBeLessThan(263_000);
+      const [, payload] = frame ?? [];
+      for (const user of (payload as Lobby).users) shown.add(user);
+      // The last names are in the last part.
+      presence.departed(names.at(-1 - part) ?? '');
+      presence.arrived(`late ${part}`);
+      if (part < parts - 1) tick();
+    }
+    expect(shown).toEqual(new Set(names));
+    await slow.take();
+    expect(await watching).toBe(20_000);
+    tick();
+    const told = new Map(slow.frames.map(([event, payload]) => [event, (payload as Lobby).users]));
+    expect(told.get('presence:leave')?.toSorted()).toEqual(names.slice(-parts).toSorted());
+    expect(told.get('presence:join')?.toSorted()).toEqual(['late 0', 'late 1', 'late 2', 'late 3']);
+    presence.unwatch(slow);
+    tick();
+    expect(presence.balance).toMatchObject({ presenceChanges: 0, lobbyWatchers: 0 });
+  });
+
+  it('keep nothing of who ends while the lobby is shown', async () => {
+    const { presence, tick } = setUp();
+    presence.arrived('anna');
+    const slow = new SlowConnection('slow');
+    slow.unsentBytes = 1;
+    const watching = presence.watch(slow);
+    presence.arrived('ben');
+    tick();
+    expect(presence.balance).toMatchObject({ presenceChanges: 1, lobbyWatchers: 1 });
+    presence.unwatch(slow);
+    await slow.take();
+    expect(await watching).toBe(1);
+    tick();
+    expect(slow.frames).toEqual([]);
+    expect(presence.balance).toMatchObject({ presenceChanges: 0, lobbyWatchers: 0 });
+  });
+
   it('carry everybody when a whole crowd goes at once', () => {
     const { clock, presence, tick } = setUp();
     const crowd = range(1, 200_000).map((n) => `user${n}`);
@@ -484,7 +604,7 @@ describe('the frames of the lobby', () => {
         0,
       );
       const watcher = new FakeConnection('watcher');
-      presence.watch(watcher);
+      show(presence, watcher);
       presence.open();
       for (const n of range(1, 1_000)) {
         presence.arrived(`user${n}`);
@@ -507,7 +627,7 @@ describe('the frames of the lobby', () => {
   it('do not go to who has stopped watching', () => {
     const { presence, tick } = setUp();
     const watcher = new FakeConnection('watcher');
-    presence.watch(watcher);
+    show(presence, watcher);
     presence.arrived('anna');
     presence.unwatch(watcher);
     tick();
