@@ -102,8 +102,10 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   const { heap, metrics } = health;
   const { clients } = parts;
   const limits = { limits: config, cluster: parts.cluster, metrics, clients };
+  const limit = limitRequests(limits);
   const guards: Guards = {
-    authenticated: [authenticate(tokens), limitRequests(limits), refuseWhileShort(heap, parts.backlog)],
+    authenticated: [authenticate(tokens), limit.guard, refuseWhileShort(heap, parts.backlog)],
+    charge: limit.charge,
     withBody: parseJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
     authorize,

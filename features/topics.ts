@@ -65,7 +65,13 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
         ...authenticated,
         ...guards.withOptionalBody,
         async (request, response) =>
-          answer(response, await topics.addMember(callerOf(request), nameOf(request), request.body)),
+          answer(
+            response,
+            await topics.addMember(callerOf(request), nameOf(request), {
+              body: request.body,
+              charge: (rows) => guards.charge(request, rows),
+            }),
+          ),
       ],
     },
     {

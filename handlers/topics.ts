@@ -63,6 +63,12 @@ type InviteResult =
   | { readonly userId: string }
   | { readonly userId: string; readonly error: { readonly code: string; readonly detail: string } };
 
+interface Adding {
+  readonly body: unknown;
+  /** Counts rows that are to be written. @throws AppError `rate_limited` */
+  readonly charge: (rows: number) => Promise<void>;
+}
+
 const STANDARD_LIST_LIMIT = 50;
 const INVITED_AT_ONCE = 20;
 
@@ -148,16 +154,19 @@ export function createTopicOperations(parts: TopicParts) {
     return userId === caller.userId ? enter(topic, userId) : enter(topic, userId, caller.userId);
   }
 
-  /** An empty body joins, `{userId}` invites, `{userIds}` many at once. */
-  async function addMember(caller: Caller, name: string, body: unknown): Promise<object> {
+  /** An empty body joins, `{userId}` invites, `{userIds}` many at once; each counts against the rate of the caller. */
+  async function addMember(caller: Caller, name: string, { body, charge }: Adding): Promise<object> {
     const { userId, userIds } = parseInput(addMemberSchema, body);
-    return userIds === undefined ? addOne(caller, name, userId) : { results: await addAll(caller, name, userIds) };
+    if (userIds === undefined) return addOne(caller, name, userId);
+    const unique = [...new Set(userIds)];
+    await charge(unique.length);
+    return { results: await addAll(caller, name, unique) };
   }
 
   /** Each fails alone; whoever may add nobody is refused as a whole. A few at a time: others are served meanwhile. */
   async function addAll(caller: Caller, name: string, userIds: readonly string[]): Promise<InviteResult[]> {
     await visible(caller, name);
-    const rest = [...new Set(userIds)];
+    const rest = [...userIds];
     const results: InviteResult[] = [];
     while (rest.length > 0) {
       const part = rest.splice(0, INVITED_AT_ONCE);

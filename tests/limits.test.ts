@@ -595,7 +595,7 @@ const requests: Row[] = [
     ...{ told: { code: 'invitee_full' }, moves: refusal('invitee_full') },
   },
   {
-    limit: 'users of one invitation',
+    ...{ limit: 'users of one invitation', env: { RATE_LIMIT_PER_MINUTE: '10000' } },
     upTo: async ({ service }) => {
       const token = service.token('anna');
       const post = (path: string, body: object) => ask(service, token, { method: 'POST', path, body: json(body) });

@@ -3,12 +3,15 @@ import type { RequestHandler } from 'express';
 import type { Caller } from '../../utils/jwt';
 import type { Clients } from '../../utils/proxies';
 import type { authorize } from './authorize';
+import type { RequestLimit } from './limit-requests';
 import type { createReadInTurn } from './read-in-turn';
 import type { createSendOnce } from './send-once';
 
 export interface Guards {
   /** A valid token, within the caller's rate. */
   readonly authenticated: readonly RequestHandler[];
+  /** Counts a request that writes many rows as many requests. */
+  readonly charge: RequestLimit['charge'];
   /** A JSON body within the limit. */
   readonly withBody: readonly RequestHandler[];
   /** The same, or no body at all. */

@@ -20,37 +20,58 @@ export interface LimitParts {
 
 type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MINUTE'>;
 
+export interface RequestLimit {
+  readonly guard: RequestHandler;
+  /**
+   * Counts a request that writes so many rows as so many requests. Who has anything left may write all of them, as with
+   * events: the next request then waits. @throws AppError `rate_limited`
+   */
+  readonly charge: (request: Request, rows: number) => Promise<void>;
+}
+
 /**
  * Limits requests per caller; callers with scope `send` are services and may do more. `RateLimit` headers follow
  * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After. Nodes count together.
  */
-export function limitRequests({ limits, cluster, metrics, clients }: LimitParts): RequestHandler {
-  return rateLimit({
-    ...(cluster.isShared ? { store: new SharedRateLimits(cluster) } : {}),
+export function limitRequests({ limits, cluster, metrics, clients }: LimitParts): RequestLimit {
+  const store = new SharedRateLimits(cluster);
+  // A user id cannot be mistaken for an address: the prefixes differ.
+  const keyOf = (request: Request) => {
+    const caller = knownCallerOf(request);
+    if (caller !== undefined) return `caller:${caller.userId}`;
+    return `address:${ipKeyGenerator(clients.read(request).address)}`;
+  };
+
+  function refusal(request: Request, retryAfterSeconds: number): AppError {
+    metrics.rateLimited.requests.inc();
+    const variable = variableOf(request);
+    const isAddress = knownCallerOf(request) === undefined;
+    const what = isAddress ? 'address has used up its refused tokens' : 'caller has used up its requests';
+    const detail = `This ${what} of this minute: ${variable} allows ${limits[variable]}.`;
+    return new AppError('rate_limited', detail, { retryAfterSeconds });
+  }
+
+  const guard = rateLimit({
+    store,
     windowMs: WINDOW_MS,
     standardHeaders: 'draft-8',
     legacyHeaders: false,
     identifier: 'caller',
     limit: (request: Request) => limits[variableOf(request)],
-    // A user id cannot be mistaken for an address: the prefixes differ.
-    keyGenerator: (request: Request) => {
-      const caller = knownCallerOf(request);
-      if (caller !== undefined) return `caller:${caller.userId}`;
-      return `address:${ipKeyGenerator(clients.read(request).address)}`;
-    },
+    keyGenerator: keyOf,
     handler: (request, response) => {
-      metrics.rateLimited.requests.inc();
-      const seconds = Number(response.getHeader('Retry-After') ?? WINDOW_MS / 1000);
-      const variable = variableOf(request);
-      const what =
-        knownCallerOf(request) === undefined
-          ? 'address has used up its refused tokens'
-          : 'caller has used up its requests';
-      throw new AppError('rate_limited', `This ${what} of this minute: ${variable} allows ${limits[variable]}.`, {
-        retryAfterSeconds: seconds,
-      });
+      throw refusal(request, Number(response.getHeader('Retry-After') ?? WINDOW_MS / 1000));
     },
   });
+
+  async function charge(request: Request, rows: number): Promise<void> {
+    const further = rows - 1;
+    if (further <= 0) return;
+    const before = (await store.add(keyOf(request), further)) - further;
+    if (before > limits[variableOf(request)]) throw refusal(request, WINDOW_MS / 1000);
+  }
+
+  return { guard, charge };
 }
 
 /** The variable that limits who calls. */
@@ -62,9 +83,9 @@ function variableOf(request: Request): keyof Limits {
 
 /** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */
 export function limitRefusals(parts: LimitParts): ErrorRequestHandler {
-  const limit = limitRequests(parts);
+  const { guard } = limitRequests(parts);
   return (error, request, response, next) => {
     if (toAppError(error).status !== 401) return next(error);
-    limit(request, response, (limited?: unknown) => next(limited ?? error));
+    guard(request, response, (limited?: unknown) => next(limited ?? error));
   };
 }

@@ -1,4 +1,4 @@
-/** Counts of requests that nodes share in Redis, and each node counts by itself while Redis is away. */
+/** Counts of requests that nodes share in Redis; each node counts by itself while Redis is away, or where there is none. */
 import { type ClientRateLimitInfo, MemoryStore, type Options, type Store } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import type { Cluster } from '../../services/cluster';
@@ -20,6 +20,21 @@ export class SharedRateLimits implements Store {
     return this.#either((store) => store.increment(key));
   }
 
+  /** Counts so many more under a key that was counted just before. @returns the sum. */
+  async add(key: string, count: number): Promise<number> {
+    try {
+      return Number(await this.cluster.command(['INCRBY', `${this.#prefix}${key}`, String(count)]));
+    } catch {
+      let total = 0;
+      for (let n = 0; n < count; n += 1) total = (await this.#local.increment(key)).totalHits;
+      return total;
+    }
+  }
+
+  get #prefix(): string {
+    return `${this.cluster.prefix}rate:`;
+  }
+
   async decrement(key: string): Promise<void> {
     await this.#either((store) => store.decrement(key));
   }
@@ -30,6 +45,7 @@ export class SharedRateLimits implements Store {
 
   /** A limit must not be what keeps a service from being used while Redis is away. */
   async #either<Result>(work: (store: RedisStore | MemoryStore) => Promise<Result>): Promise<Result> {
+    if (!this.cluster.isShared) return work(this.#local);
     try {
       return await work(await this.#open());
     } catch {
@@ -46,7 +62,7 @@ export class SharedRateLimits implements Store {
 
   async #connect(): Promise<RedisStore> {
     const sendCommand = (...words: string[]) => this.cluster.command(words) as Promise<RedisReply>;
-    const store = new RedisStore({ sendCommand, prefix: `${this.cluster.prefix}rate:` });
+    const store = new RedisStore({ sendCommand, prefix: this.#prefix });
     if (this.#options !== undefined) await store.init(this.#options);
     return store;
   }

@@ -233,6 +233,27 @@ describe('many members at once', () => {
     expect(await membersOf(anna, 'news')).toEqual(['anna', 'ben', 'carla']);
   });
 
+  it('count as many requests of the caller, also when several ask at the same moment', async () => {
+    const env = { RATE_LIMIT_PER_MINUTE: '5', RATE_LIMIT_SERVICE_PER_MINUTE: '40' };
+    const service = await startService({ env });
+    const anna = as(service, 'anna');
+    await create(anna, 'news');
+    const add = (caller: typeof anna, name: string, from: number) =>
+      caller.post('/topics/news/members').send({ userIds: range(from, from + 9).map((n) => `${name}${n}`) });
+    // The first finds something left of the rate, and uses it up.
+    const answers = await Promise.all([1, 11, 21].map((from) => add(anna, 'user', from)));
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 429, 429]);
+    const { body, headers } = answers.find(({ status }) => status === 429) ?? {};
+    expect([body.code, body.detail]).toEqual(['rate_limited', expect.stringContaining('RATE_LIMIT_PER_MINUTE')]);
+    expect(Number(headers?.['retry-after'])).toBeGreaterThan(0);
+    await anna.get('/topics').expect(429);
+    // 1 and 10, ten more each time, and then 31 are more than what a service may: 40 are used when the fourth has come.
+    const owner = as(service, 'shop', 'send');
+    await owner.post('/topics/news/members').expect(200);
+    for (const from of [1, 11, 21, 31]) await add(owner, 'customer', from).expect(200);
+    await owner.get('/topics').expect(429);
+  });
+
   it('are refused as a whole where the caller may add nobody, or asks for too many', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
@@ -276,7 +297,7 @@ describe('lists in pages', () => {
   });
 
   it('are bounded in bytes, too', async () => {
-    const service = await startService();
+    const service = await startService({ env: { RATE_LIMIT_PER_MINUTE: '5000' } });
     const anna = as(service, 'anna');
     await create(anna, 'crowd');
     // 1,000 names of 127 characters of three bytes are more than a page has.
