@@ -305,4 +305,17 @@ describeCluster('nodes of one service', () => {
     expect(statuses.filter((status) => status === 200)).toHaveLength(10);
     expect(statuses.slice(10)).toEqual([429, 429, 429, 429]);
   });
+
+  it('rows that a request writes on one node count on the other', async () => {
+    const services = await startCluster({ nodes: 2, env: { RATE_LIMIT_PER_MINUTE: '10' } });
+    const [one, other] = services as [TestService, TestService];
+    const post = (path: string, body: object) =>
+      one.anonymous
+        .post(path)
+        .set('Authorization', `Bearer ${one.token('anna')}`)
+        .send(body);
+    await post('/topics', { name: 'news' }).expect(201);
+    await post('/topics/news/members', { userIds: range(1, 9).map((n) => `user${n}`) }).expect(200);
+    await as(other, 'anna', '/inbox/counts').expect(429);
+  });
 });

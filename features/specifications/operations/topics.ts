@@ -72,7 +72,7 @@ export const TOPICS: readonly Operation[] = [
     tag: 'Topics',
     summary: 'Join a topic, or invite somebody into it',
     description:
-      'Without a body the caller joins. A member adds `userId`, or up to 1,000 `userIds`, at once: then each has a result, and one that fails fails alone. Once more changes nothing.',
+      'Without a body the caller joins. A member adds `userId`, or up to 1,000 `userIds`, at once: then each has a result, and one that fails fails alone, and each counts as a request of the caller. Once more changes nothing.',
     body: { schema: addMemberSchema, example: { userId: 'user123' }, isOptional: true },
     answers: {
       200: { description: 'Who is a member now, or the `results`.', schema: z.union([joinedAnswer, invitedAnswer]) },
