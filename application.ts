@@ -35,6 +35,7 @@ import { HandshakeLimits } from './services/handshake-limits';
 import { HeapGuard } from './services/heap-guard';
 import { watchLoad } from './services/http-load';
 import { inTurn } from './services/http-turns';
+import { Incoming } from './services/incoming';
 import { KeySet } from './services/key-set';
 import { listen } from './services/listen';
 import { createLogger, type Logger } from './services/logger';
@@ -131,6 +132,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     logger,
   });
   const heap = overrides.heap ?? new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
+  const incoming = new Incoming({ config, clock, metrics, heap });
   const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
   const clients = createClients(config, () => logger.warn(CONTRADICTING_HEADERS));
   const limits = new HandshakeLimits({ config: places, clock, metrics, heap, clients });
@@ -189,6 +191,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     roster,
     cluster,
     heap,
+    incoming,
     reads,
     refusalOf(caller) {
       if (isRevoked(caller)) return 'The token was revoked.';
@@ -231,7 +234,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     unfollowAll: (topic) => sessions.unfollowAll(topic),
   });
   const lobby = createPresenceOperations({ presence, typing, delivery, store, rights });
-  const inbox = createInboxOperations({ store, delivery });
+  const inbox = createInboxOperations({ store, delivery, incoming });
   const { assertSize } = sending;
   const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize, audit, rights });
   const schedule = createScheduleOperations(store, audit);
@@ -265,6 +268,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     watchAnswer: (response, userId) =>
       untaken.watch(response, isPoll(response) ? 'poll' : userId === undefined ? 'stranger' : { userId }),
     backlog,
+    incoming,
     reads,
     messages,
     topics,
@@ -286,7 +290,7 @@ export async function createApplication(config: Config, overrides: Overrides = {
     connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
   });
   openFiles.guard(httpServer);
-  const socketParts = { config, clock, metrics, tokens, sessions, limits, backlog, clients };
+  const socketParts = { config, clock, metrics, tokens, sessions, limits, backlog, incoming, clients };
   const websocket = new WebSocketService({ ...socketParts, roster });
   const plain = new PlainWebSocketService(socketParts);
   const upgrades = new Upgrades(httpServer, [websocket.door, plain], { clock, metrics });
@@ -406,6 +410,8 @@ export async function createApplication(config: Config, overrides: Overrides = {
     presence,
     revocations,
     heap,
+    incoming,
+    sessions,
     audit,
   ];
   const balance = () =>

@@ -7,6 +7,7 @@ import type { MessageOperations } from '../handlers/websocket';
 import type { Connection } from '../services/connections';
 import type { ReadTurns } from '../services/read-turns';
 import { AppError, badField, renameFields } from '../utils/errors';
+import { changesWhole } from '../utils/event-prices';
 import {
   listSchema,
   parseField,
@@ -37,6 +38,13 @@ function readInTurn<Payload>(reads: SocketOperations['reads'], read: Operation<P
   return (connection, payload) => reads.run(connection, () => read(connection, payload));
 }
 
+/** What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. */
+function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 'reads'>): Operation<unknown> {
+  const change: Operation<unknown> = (connection, payload) => inbox.change(connection.caller, payload, connection);
+  const inTurn = readInTurn(reads, change);
+  return (connection, payload) => (changesWhole(payload) ? inTurn : change)(connection, payload);
+}
+
 /** Socket.IO: event → operation on its payload. */
 export function clientEvents({
   messages,
@@ -62,7 +70,7 @@ export function clientEvents({
     ['presence:subscribe', readInTurn(reads, presence.subscribe)],
     ['presence:unsubscribe', presence.unsubscribe],
     ['typing', presence.type],
-    ['state', (connection, payload) => inbox.change(connection.caller, payload, connection)],
+    ['state', changeStates({ inbox, reads })],
     ['auth:refresh', own.refresh],
     ['logout', (connection) => own.logout(connection)],
   ]);
@@ -123,7 +131,7 @@ async function inWords<Answer>(names: ReadonlyMap<string, string>, work: () => P
 
 /** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */
 export function clientActions(operations: SocketOperations): ReadonlyMap<string, Operation<Frame>> {
-  const { topics, presence, inbox, own, reads } = operations;
+  const { topics, presence, own, reads } = operations;
   const watch = readInTurn<Frame>(reads, presence.subscribe);
   const join: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
@@ -171,7 +179,7 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
     ['logout', (connection) => own.logout(connection)],
     // The transport closes after the answer.
     ['disconnect', () => ({})],
-    ['state', (connection, frame) => inbox.change(connection.caller, frame, connection)],
+    ['state', changeStates(operations)],
   ]);
 }
 

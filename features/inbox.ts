@@ -1,11 +1,17 @@
 /** /inbox: one's own messages, their states and counts. */
+import type { RequestHandler } from 'express';
 import type { InboxOperations } from '../handlers/inbox';
+import { changesWhole } from '../utils/event-prices';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import { callerOf, parameterOf } from './request';
 import type { Route } from './routes';
 
 export function inboxRoutes(inbox: InboxOperations, { authenticated, withBody, readInTurn }: Guards): Route[] {
+  const change: RequestHandler = async (request, response) =>
+    answer(response, await inbox.change(callerOf(request), request.body));
+  // It reads all of what it changes.
+  const changeInTurn = readInTurn((request, response) => change(request, response, () => undefined));
   return [
     {
       method: 'get',
@@ -29,7 +35,7 @@ export function inboxRoutes(inbox: InboxOperations, { authenticated, withBody, r
       handlers: [
         ...authenticated,
         ...withBody,
-        async (request, response) => answer(response, await inbox.change(callerOf(request), request.body)),
+        (request, response, next) => (changesWhole(request.body) ? changeInTurn : change)(request, response, next),
       ],
     },
     {

@@ -17,6 +17,7 @@ import type { UserDataOperations } from '../handlers/users';
 import type { MessageOperations } from '../handlers/websocket';
 import type { Backlog } from '../services/backlog';
 import type { Cluster } from '../services/cluster';
+import type { Incoming } from '../services/incoming';
 import { type Logger, redact } from '../services/logger';
 import type { ReadTurns } from '../services/read-turns';
 import type { Tokens } from '../services/tokens';
@@ -33,7 +34,7 @@ import type { Guards } from './guards/guards';
 import { limitRefusals, limitRequests } from './guards/limit-requests';
 import { parseJsonBody, parseOptionalJsonBody } from './guards/parse';
 import { createReadInTurn } from './guards/read-in-turn';
-import { refuseBodyWhileShort, refuseWhileShort } from './guards/refuse-while-short';
+import { expectBody, refuseBodyWhileShort, refuseWhileShort } from './guards/refuse-while-short';
 import { createSendOnce } from './guards/send-once';
 import { type HealthParts, healthRoutes } from './health';
 import { createHttpClasses, type HttpClasses } from './http-classes';
@@ -67,6 +68,7 @@ export interface HttpParts {
   /** Watches an answer that has not left as a whole, until it is taken. */
   readonly watchAnswer: (response: ServerResponse, userId: string | undefined) => void;
   readonly backlog: Backlog;
+  readonly incoming: Incoming;
   readonly reads: ReadTurns;
   readonly messages: MessageOperations;
   readonly topics: TopicOperations;
@@ -103,11 +105,15 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   const { clients } = parts;
   const limits = { limits: config, cluster: parts.cluster, metrics, clients };
   const limit = limitRequests(limits);
+  const judges = {
+    beforeReading: expectBody(parts.incoming, config.MAX_BODY_BYTES),
+    beforeParsing: refuseBodyWhileShort(heap, parts.incoming),
+  };
   const guards: Guards = {
     authenticated: [authenticate(tokens), limit.guard, refuseWhileShort(heap, parts.backlog)],
     charge: limit.charge,
-    withBody: parseJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
-    withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, refuseBodyWhileShort(heap)),
+    withBody: parseJsonBody(config.MAX_BODY_BYTES, judges),
+    withOptionalBody: parseOptionalJsonBody(config.MAX_BODY_BYTES, judges),
     authorize,
     isOneself: (caller, userId) => caller.userId === userId,
     readInTurn: createReadInTurn(parts.reads),

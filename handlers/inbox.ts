@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Connection } from '../services/connections';
 import type { Delivery } from '../services/delivery';
+import type { Incoming } from '../services/incoming';
 import type { InboxItem, Selection, Store } from '../services/storage/contract';
 import { AppError, badField, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
@@ -19,6 +20,7 @@ import {
 export interface InboxParts {
   readonly store: Store;
   readonly delivery: Delivery;
+  readonly incoming: Pick<Incoming, 'assertMayChangeWhole'>;
 }
 
 export interface InboxAnswer {
@@ -41,7 +43,7 @@ export type InboxOperations = ReturnType<typeof createInboxOperations>;
 const CURSOR_KIND = 'inbox';
 const positionSchema = z.object({ order: z.number(), topic: z.string(), seq: z.int() });
 
-export function createInboxOperations({ store, delivery }: InboxParts) {
+export function createInboxOperations({ store, delivery, incoming }: InboxParts) {
   /** The caller's messages over all topics, newest first. */
   async function list({ userId }: Caller, query: unknown): Promise<InboxAnswer> {
     const { cursor, ...wanted } = parseInput(inboxQuerySchema, query);
@@ -61,10 +63,11 @@ export function createInboxOperations({ store, delivery }: InboxParts) {
   /**
    * Changes the state of messages, and tells every other connection of the caller.
    * @param connection where it was asked for; absent over HTTP.
-   * @throws AppError `not_found` when something is not in the caller's inbox: then nothing has changed.
+   * @throws AppError `rate_limited` when it is too often a whole inbox or topic, `not_found` when something is not in the caller's inbox: then nothing has changed.
    */
   async function change(caller: Caller, input: unknown, connection?: Connection): Promise<StateAnswer> {
     const { state, ids, topic, upTo } = parseInput(changeStatesSchema, input);
+    if (ids === undefined) incoming.assertMayChangeWhole(caller);
     return apply({ caller, connection }, selectionOf({ ids, topic, upTo }), state);
   }
 

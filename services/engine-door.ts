@@ -36,6 +36,8 @@ export type EngineRequest = IncomingMessage & {
 export interface EngineServer extends EventEmitter {
   /** By session id. */
   readonly clients: Readonly<Record<string, EngineConnection>>;
+  /** What opens WebSockets, and how large a frame of them may be until its transport says otherwise. */
+  readonly ws: { readonly options: { maxPayload: number } };
   handleRequest(request: IncomingMessage, response: ServerResponse): void;
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
 }

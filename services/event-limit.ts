@@ -2,7 +2,7 @@
  * A token bucket for the events of one connection, as three numbers: it costs no timer.
  * Refill: `perSecond`; burst: four times that.
  */
-const BURST_SECONDS = 4;
+export const BURST_SECONDS = 4;
 /** A pause of this length ends a series of refusals. */
 const CALM_MS = 1_000;
 /** A series of refusals that lasts this long ends the connection. */

@@ -22,6 +22,8 @@ const RESERVE_SHARE = 0.1;
 const BYTES_PER_BODY_BYTE = 24;
 /** The same with all that is made of it until it is on disk. */
 const BYTES_PER_BYTE_UNDER_WAY = 32;
+/** Of what may be used: all large bodies that have begun to come. */
+const GATHERED_SHARE = 1 / 8;
 /** A collection of a large heap takes seconds. */
 const COLLECTION_INTERVAL_MS = 2_000;
 /** Looking costs as much as a fifth of a send. In this time less is allocated than is kept in reserve. */
@@ -54,6 +56,8 @@ export class HeapGuard implements Lender {
   #isShort = false;
   /** Bytes of bodies that are being worked on: what they will need does not show yet. */
   #underWay = 0;
+  /** Bytes of bodies that have yet to come as a whole. */
+  #gathered = 0;
 
   constructor(private readonly parts: HeapGuardParts) {
     this.#readMemory = parts.readMemory ?? readMemory;
@@ -62,7 +66,7 @@ export class HeapGuard implements Lender {
   }
 
   get balance(): Balance {
-    return { bodyBytes: this.#underWay };
+    return { bodyBytes: this.#underWay, gatheredBytes: this.#gathered };
   }
 
   /** Is there so little left that whatever asks for more must be refused? Costs next to nothing. */
@@ -89,6 +93,21 @@ export class HeapGuard implements Lender {
     return () => {
       if (isTaken) this.#underWay -= bodyBytes;
       isTaken = false;
+    };
+  }
+
+  /**
+   * Takes what a body may need until it is there, up to a share of memory for all of them: whoever sends slowly must not
+   * keep out the others. Small ones always have room.
+   * @throws AppError `overloaded` when there is none.
+   */
+  gather(bodyBytes: number): () => void {
+    const { line } = this.#tightest(this.#sample ?? this.#look());
+    const isTooMuch = this.#gathered > 0 && this.#gathered + bodyBytes > line * GATHERED_SHARE;
+    if (bodyBytes >= LARGE_BODY_BYTES && isTooMuch) throw overloaded();
+    this.#gathered += bodyBytes;
+    return () => {
+      this.#gathered -= bodyBytes;
     };
   }
 

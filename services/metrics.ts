@@ -29,7 +29,7 @@ export interface Metrics {
   readonly answersCut: Counter;
   readonly refusals: Counter<'code'>;
   readonly rateLimited: Readonly<
-    Record<'requests' | 'reads' | 'events' | 'handshakes' | 'handshakes_per_address', Series>
+    Record<'requests' | 'reads' | 'events' | 'bytes' | 'handshakes' | 'handshakes_per_address', Series>
   >;
   readonly connectionsRefused: Readonly<Record<'all' | 'address' | 'user', Series>>;
   readonly closings: Readonly<Record<ClosingCode, Series>>;
@@ -142,7 +142,7 @@ export function createMetrics(): Metrics {
         'tidings_rate_limited_total',
         'Requests, client events and handshakes beyond their rate.',
       ),
-      ['requests', 'reads', 'events', 'handshakes', 'handshakes_per_address'],
+      ['requests', 'reads', 'events', 'bytes', 'handshakes', 'handshakes_per_address'],
     ),
     connectionsRefused: seriesOf(
       make.counterBy(

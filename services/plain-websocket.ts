@@ -18,7 +18,9 @@ import { deviceSchema, parseField } from '../utils/schemas';
 import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Backlog } from './backlog';
 import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
+import { limitWebSocket } from './frame-limit';
 import type { HandshakeLimits } from './handshake-limits';
+import { STRANGERS_BYTES } from './incoming';
 import type { Metrics } from './metrics';
 import { encodeFrame, PlainConnection } from './plain-connection';
 import type { EventReply, Sessions } from './sessions';
@@ -92,7 +94,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
-      maxPayload: parts.config.MAX_BODY_BYTES,
+      maxPayload: Math.min(STRANGERS_BYTES, parts.config.MAX_BODY_BYTES),
       ...WS_LIMITS,
     });
   }
@@ -210,6 +212,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
       const name = device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
       sessions.makeRoom(caller.userId);
       peer.connection = this.#connect(peer, caller, name);
+      limitWebSocket(peer.webSocket, this.parts.config.MAX_BODY_BYTES);
       sessions.enter(peer.connection);
     } catch (error) {
       this.#refuse(peer, error);
@@ -236,14 +239,23 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
-    const received = isBinary ? { frame: undefined } : parseFrame(data);
     if (peer.admission !== undefined) await peer.admission;
-    if (peer.connection === undefined) this.#receiveFirst(peer, received.frame);
-    else if (peer.connection.isOpen) await this.#answer(peer, peer.connection, received);
+    const { connection } = peer;
+    // Nothing is read of who is being closed, whatever has come already.
+    if (peer.webSocket.readyState !== peer.webSocket.OPEN || connection?.isOpen === false) return;
+    if (connection === undefined) {
+      this.#receiveFirst(peer, isBinary ? undefined : data);
+      return;
+    }
+    const bytes = sizeOf(data);
+    const error = this.parts.sessions.refuseUnread(connection, bytes);
+    if (error !== undefined) connection.send('reply', { ok: false, error });
+    else await this.#answer(peer, connection, { ...(isBinary ? NO_FRAME : parseFrame(data)), bytes });
   }
 
-  #receiveFirst(peer: Peer, frame: Frame | undefined): void {
-    if (peer.authTimer === undefined || peer.webSocket.readyState !== peer.webSocket.OPEN) return;
+  #receiveFirst(peer: Peer, data: RawData | undefined): void {
+    if (peer.authTimer === undefined) return;
+    const { frame } = data === undefined ? NO_FRAME : parseFrame(data);
     if (frame?.['action'] === 'auth' && typeof frame['token'] === 'string') {
       this.#authenticate(peer, frame['token'], frame['device'] ?? peer.device);
       return;
@@ -252,12 +264,13 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     this.#refuse(peer, new AppError('unauthorized', 'The first frame must be {"action":"auth","token":"…"}.'));
   }
 
-  async #answer(peer: Peer, connection: PlainConnection, received: Received): Promise<void> {
-    const { frame } = received;
+  async #answer(peer: Peer, connection: PlainConnection, received: Received & { bytes: number }): Promise<void> {
+    const { frame, bytes } = received;
     const action = frame?.['action'];
     const ref = readRef(frame);
     const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, received), {
-      price: priceOf(action),
+      price: priceOf(action, frame),
+      bytes,
     });
     if (action !== 'ping' || ref !== undefined || !reply.ok) {
       connection.send('reply', { ...(ref === undefined ? {} : { ref }), ...reply });
@@ -358,6 +371,12 @@ function readRef(frame: Frame | undefined): string | number | undefined {
 interface Received {
   readonly frame: Frame | undefined;
   readonly fault?: AppError;
+}
+
+const NO_FRAME: Received = { frame: undefined };
+
+function sizeOf(data: RawData): number {
+  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength;
 }
 
 function parseFrame(data: RawData): Received {

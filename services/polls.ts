@@ -19,11 +19,19 @@ export function untakenBytesOfPoll(engine: EngineConnection): number {
   return answers.get(engine)?.writableLength ?? 0;
 }
 
+/** The session that a request is for. */
+export function engineOfRequest(
+  { clients }: Pick<EngineServer, 'clients'>,
+  request: IncomingMessage,
+): EngineConnection | undefined {
+  const { sid = '' } = (request as EngineRequest)._query ?? {};
+  return Object.hasOwn(clients, sid) ? clients[sid] : undefined;
+}
+
 /** A middleware of Engine.IO. */
 export function pollInTurn({ clients }: Pick<EngineServer, 'clients'>) {
   return (request: IncomingMessage, response: unknown, next: () => void): void => {
-    const { sid = '' } = (request as EngineRequest)._query ?? {};
-    const engine = Object.hasOwn(clients, sid) ? clients[sid] : undefined;
+    const engine = engineOfRequest({ clients }, request);
     // To an upgrade Engine.IO gives a stand-in.
     if (engine === undefined || request.method !== 'GET' || !(response instanceof ServerResponse)) {
       next();

@@ -3,6 +3,7 @@
  * events, and the end.
  */
 import { randomUUID } from 'node:crypto';
+import type { Balance, Lender } from '../utils/balance';
 import { type Clock, type Timer, toIsoTime } from '../utils/clock';
 import type { ClusterFrame, FrameOf } from '../utils/cluster-protocol';
 import type { Config } from '../utils/config';
@@ -13,9 +14,10 @@ import type { Cluster } from './cluster';
 import type { Connection, Connections } from './connections';
 import type { Cursors } from './cursors';
 import type { Delivery } from './delivery';
-import { EventLimit, type Verdict } from './event-limit';
+import { BURST_SECONDS, EventLimit, type Verdict } from './event-limit';
 import { describeFailure } from './failures';
 import type { HeapGuard } from './heap-guard';
+import { type Incoming, ORDINARY_BYTES } from './incoming';
 import type { Logger } from './logger';
 import type { Metrics } from './metrics';
 import type { Presence } from './presence';
@@ -28,6 +30,8 @@ const EXPIRY_CHECK_INTERVAL_MS = 1_000;
 const EXPIRY_WARNING_SECONDS = 60;
 /** Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND. */
 const FREE_EVENTS_PER_EVENT = 20;
+/** Events of a connection that wait for the one before them: as many as may come at once, and no fewer than these. */
+const MIN_WAITING_EVENTS = 1_000;
 
 export type EventReply = { readonly ok: true } | { readonly ok: false; readonly error: Problem };
 
@@ -43,12 +47,13 @@ export interface SessionParts {
   readonly roster: Roster;
   readonly cluster: Cluster;
   readonly heap: HeapGuard;
+  readonly incoming: Incoming;
   readonly reads: Pick<ReadTurns, 'leave'>;
   /** Why the token of a caller is refused by now, in a sentence; `undefined` while it is good. */
   readonly refusalOf: (caller: Caller) => string | undefined;
 }
 
-export class Sessions {
+export class Sessions implements Lender {
   /** False until open() and again after close(): nobody may come in. */
   isOpen = false;
   readonly #limits = new WeakMap<Connection, EventLimit>();
@@ -57,9 +62,16 @@ export class Sessions {
   readonly #warned = new WeakSet<Connection>();
   /** The event of a connection that is being answered: the next one waits, so answers keep the order of the events. */
   readonly #running = new WeakMap<Connection, Promise<unknown>>();
+  /** How many of a connection are being answered or wait. */
+  readonly #counts = new WeakMap<Connection, number>();
+  #eventsUnderWay = 0;
   #expiryTimer: Timer | undefined;
 
   constructor(private readonly parts: SessionParts) {}
+
+  get balance(): Balance {
+    return { eventsUnderWay: this.#eventsUnderWay };
+  }
 
   /** Lets connections in from now on, and starts the timer. */
   open(): void {
@@ -198,12 +210,12 @@ export class Sessions {
   /**
    * The one wrapper round every client event: whatever an operation throws ends in the reply.
    * @param options.price how many events it counts as; what is free is done whatever else there is, as long as it does
-   * not come in a flood.
+   * not come in a flood. `bytes`: what is kept of it until it is answered.
    */
   async handle(
     connection: Connection,
     operation: () => object | Promise<object>,
-    { price }: { price: number },
+    { price, bytes }: { price: number; bytes: number },
   ): Promise<EventReply> {
     const isFree = price === 0 && this.#isWithinFree(connection);
     try {
@@ -211,7 +223,7 @@ export class Sessions {
       if (!this.isOpen) throw new AppError('going_away', 'The service is stopping.');
       // What is acknowledged frees memory, whatever else there is.
       if (!isFree) this.parts.heap.assertRoom();
-      return { ok: true, ...(await (isFree ? operation() : this.#inTurn(connection, operation))) };
+      return { ok: true, ...(await (isFree ? operation() : this.#inTurn(connection, operation, bytes))) };
     } catch (thrown) {
       const error = this.#problemOf(thrown, connection);
       // Only what is accepted is free: a flood of acknowledgements of nothing would cost its sender nothing.
@@ -220,15 +232,64 @@ export class Sessions {
     }
   }
 
-  async #inTurn(connection: Connection, operation: () => object | Promise<object>): Promise<object> {
+  /**
+   * Judges a frame before anything is made of its bytes, for what can be known without reading it.
+   * @returns the refusal of one that is not to be read; it was counted as an event.
+   */
+  refuseUnread(connection: Connection, bytes: number): Problem | undefined {
+    if (bytes <= ORDINARY_BYTES) return undefined;
+    try {
+      this.parts.heap.assertRoom();
+      this.#limitBytes(connection, bytes);
+      return undefined;
+    } catch (thrown) {
+      this.countEvent(connection);
+      return this.#problemOf(thrown, connection);
+    }
+  }
+
+  #limitBytes(connection: Connection, bytes: number): void {
+    const verdict = this.parts.incoming.judge(connection.caller, bytes);
+    if (verdict === 'accepted') return;
+    const refusal = this.parts.incoming.refusal();
+    if (verdict === 'abusive') this.end(connection, 'rate_limited', refusal.message);
+    throw refusal;
+  }
+
+  async #inTurn(connection: Connection, operation: () => object | Promise<object>, bytes: number): Promise<object> {
+    const release = this.#takeWaiting(connection, bytes);
     const before = this.#running.get(connection);
-    const mine = before === undefined ? Promise.resolve(operation()) : before.then(operation, operation);
+    // Of what a client has sent ahead nothing is done any more when its connection has ended.
+    const begin = () => {
+      if (!connection.isOpen) throw new AppError('going_away', 'The connection has ended.');
+      return operation();
+    };
+    const mine = before === undefined ? startNow(operation) : before.then(begin, begin);
     this.#running.set(connection, mine);
     try {
       return await mine;
     } finally {
+      release();
       if (this.#running.get(connection) === mine) this.#running.delete(connection);
     }
+  }
+
+  /** @throws AppError `rate_limited` when as much of the connection or its user waits as may. */
+  #takeWaiting(connection: Connection, bytes: number): () => void {
+    const count = this.#counts.get(connection) ?? 0;
+    const bound = Math.max(MIN_WAITING_EVENTS, this.parts.config.SOCKET_EVENTS_PER_SECOND * BURST_SECONDS);
+    if (count >= bound) {
+      this.parts.metrics.rateLimited.events.inc();
+      throw new AppError('rate_limited', `${bound} events of this connection wait for their answers.`);
+    }
+    const release = this.parts.incoming.take(connection.caller, bytes);
+    this.#counts.set(connection, count + 1);
+    this.#eventsUnderWay += 1;
+    return () => {
+      release();
+      this.#counts.set(connection, (this.#counts.get(connection) ?? 0) - 1);
+      this.#eventsUnderWay -= 1;
+    };
   }
 
   /** Counts something that is no event, like a ping frame, and ends who floods. */
@@ -389,6 +450,11 @@ export class Sessions {
       this.#close(connection, goingAway(), { isFinal: false });
     }
   }
+}
+
+/** What an operation throws at once belongs to its promise: whatever was taken for it is given back there. */
+async function startNow(operation: () => object | Promise<object>): Promise<object> {
+  return operation();
 }
 
 function goingAway(): Closing {

@@ -7,6 +7,7 @@ import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Clock } from '../utils/clock';
+import type { Problem } from '../utils/errors';
 import type { Caller } from '../utils/jwt';
 import {
   type AnyMessage,
@@ -56,6 +57,11 @@ export interface EngineConnection extends EventEmitter {
   request: unknown;
   write(packet: string, options: object): void;
   close(discard?: boolean): void;
+}
+
+/** How Socket.IO makes the callback of an event. */
+interface Acknowledging {
+  ack(id: number): (reply: object) => void;
 }
 
 /** The Engine.IO connection below a Socket.IO socket. */
@@ -138,6 +144,12 @@ export class SocketConnection implements Connection {
   reply(callback: (reply: object) => void, reply: object): void {
     callback(reply);
     this.#checkBacklog();
+  }
+
+  /** Answers an event that was not read: its callback where it has one, else as an error. */
+  answerUnread(id: number | undefined, error: Problem): void {
+    if (id === undefined) this.send('error', error);
+    else this.reply((this.#socket as unknown as Acknowledging).ack(id), { ok: false, error });
   }
 
   /** What is on its way alone may be of any size: a backlog begins after it. */

@@ -8,7 +8,7 @@ import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
 import { priceOf } from '../utils/event-prices';
-import { findInexactNumber, inexactNumber, isSuspicious } from '../utils/json';
+import { findInexactNumber, inexactNumber } from '../utils/json';
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { corsOptionsOf } from '../utils/origins';
 import type { Clients } from '../utils/proxies';
@@ -17,10 +17,13 @@ import { DEFAULT_DEVICE } from '../utils/topic-names';
 import type { Backlog } from './backlog';
 import type { Connection } from './connections';
 import { EngineDoor, type EngineServer, SOCKET_IO_PATH } from './engine-door';
+import { refusePolling } from './engine-refusal';
 import { describeFailure } from './failures';
+import { limitTransport } from './frame-limit';
 import type { HandshakeLimits } from './handshake-limits';
+import { type Incoming, STRANGERS_BYTES } from './incoming';
 import type { Metrics } from './metrics';
-import { pollInTurn } from './polls';
+import { engineOfRequest, pollInTurn } from './polls';
 import type { Roster } from './roster';
 import type { Sessions } from './sessions';
 import { boundClose, type EngineConnection, endAtOnce, engineOf, SocketConnection } from './socket-connection';
@@ -32,6 +35,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** A client may try another token on the same connection; a flood of CONNECT packets is cut. */
 const MAX_CONNECT_PACKETS = 3;
 const CONNECT_PACKET = '0';
+/** An event with bytes, which come in packets of their own. */
+const BINARY_PACKET = '5';
 /** Engine.IO's reasons for an end: it was asked to close, or could not read a packet. */
 const ENGINE_CUT = 'forced close';
 /** Socket.IO's reason for the same. */
@@ -60,6 +65,7 @@ export interface WebSocketParts {
   readonly sessions: Sessions;
   readonly limits: HandshakeLimits;
   readonly backlog: Backlog;
+  readonly incoming: Incoming;
   readonly clients: Clients;
 }
 
@@ -77,6 +83,7 @@ export class WebSocketService implements Lender {
   readonly #io: Server;
   /** Engine connections that have their socket: one each, however many CONNECT packets come in a burst. */
   readonly #reserved = new WeakSet<EngineConnection>();
+  readonly #connections = new WeakMap<EngineConnection, SocketConnection>();
   readonly #connectPackets = new WeakMap<EngineConnection, number>();
   readonly #onAny: (this: TidingsSocket, ...args: unknown[]) => void;
   readonly #onDisconnect: (this: TidingsSocket, reason: string) => void;
@@ -121,10 +128,15 @@ export class WebSocketService implements Lender {
     });
     io.engine.use((request: IncomingMessage, response: unknown, next: () => void) => {
       // To an upgrade Engine.IO gives a stand-in, whatever its method.
-      if (request.method === 'POST' && response instanceof ServerResponse) this.#watchSize(response);
-      next();
+      if (request.method !== 'POST' || !(response instanceof ServerResponse)) next();
+      else if (this.#expectBody(request, response)) {
+        this.#watchSize(response);
+        next();
+      }
     });
     io.engine.use(pollInTurn(io.engine as unknown as EngineServer));
+    // Before a token has come; afterwards each connection gets the limit of its own.
+    (io.engine as unknown as EngineServer).ws.options.maxPayload = this.#strangersBytes;
     io.engine.on('connection', (engine: EngineConnection) => this.#countConnection(engine));
     io.engine.on('connection_error', () => this.parts.metrics.refusals.inc({ code: 'bad_request' }));
     io.use((socket, next) => void this.#admit(socket as TidingsSocket, next));
@@ -155,12 +167,59 @@ export class WebSocketService implements Lender {
 
   #countConnection(engine: EngineConnection): void {
     boundClose(engine);
+    limitTransport(engine.transport, this.#strangersBytes);
+    engine.on('upgrade', () => this.#limitFrames(engine));
     engine.once('close', (reason: string, fault: unknown) => this.#countEnd(engine, reason, fault));
-    // Before Socket.IO reads it.
-    engine.prependListener('data', (data: unknown) => keepIfSuspicious(engine, data));
-    engine.on('data', (data: unknown) => {
+    // Socket.IO reads what is not refused.
+    const readers = engine.listeners('data');
+    engine.removeAllListeners('data');
+    engine.on('data', (data: Packet) => {
+      if (this.#isRefused(engine, data)) return;
+      keep(engine, data);
+      for (const read of readers) read(data);
       if (typeof data === 'string' && data.startsWith(CONNECT_PACKET)) this.#countConnectPacket(engine);
     });
+  }
+
+  get #strangersBytes(): number {
+    return Math.min(STRANGERS_BYTES, this.parts.config.MAX_BODY_BYTES);
+  }
+
+  #limitFrames(engine: EngineConnection): void {
+    const isKnown = this.#connections.has(engine);
+    limitTransport(engine.transport, isKnown ? this.parts.config.MAX_BODY_BYTES : this.#strangersBytes);
+  }
+
+  /** Judges a packet before it is read, and answers one that is not to be. */
+  #isRefused(engine: EngineConnection, data: Packet): boolean {
+    const connection = this.#connections.get(engine);
+    if (connection === undefined) return false;
+    if (!connection.isOpen) return true;
+    const error = this.parts.sessions.refuseUnread(connection, Buffer.byteLength(data));
+    if (error === undefined) return false;
+    // Of an event with bytes Socket.IO would wait for the rest.
+    if (typeof data !== 'string' || data.startsWith(BINARY_PACKET)) {
+      this.parts.sessions.end(connection, 'rate_limited', error.detail);
+    } else connection.answerUnread(ackIdOf(data), withMessage(error));
+    return true;
+  }
+
+  /** The body of a polling client is kept until it is there as a whole. @returns false when it was refused. */
+  #expectBody(request: IncomingMessage, response: ServerResponse): boolean {
+    const engine = engineOfRequest(this.#io.engine as unknown as EngineServer, request);
+    const connection = engine === undefined ? undefined : this.#connections.get(engine);
+    if (connection === undefined) return true;
+    const { MAX_BODY_BYTES } = this.parts.config;
+    const bytes = Number(request.headers['content-length'] ?? MAX_BODY_BYTES);
+    // Engine.IO refuses what is larger.
+    if (bytes > MAX_BODY_BYTES) return true;
+    try {
+      response.once('close', this.parts.incoming.expect(connection.caller, bytes));
+      return true;
+    } catch (error) {
+      refusePolling(response, this.parts.sessions.refusal(error));
+      return false;
+    }
   }
 
   /** A connection that ended by its client's fault got no problem; it is counted all the same. */
@@ -216,6 +275,8 @@ export class WebSocketService implements Lender {
         backlog,
         onSlow: (connection) => sessions.cutSlow(connection),
       });
+      this.#connections.set(engine, socket.data.connection);
+      this.#limitFrames(engine);
       next();
     } catch (error) {
       this.#refuse(socket, sessions.refusal(error), next);
@@ -252,10 +313,12 @@ export class WebSocketService implements Lender {
   async #handleEvent(socket: TidingsSocket, args: unknown[]): Promise<void> {
     const { connection } = socket.data;
     if (connection === undefined || !connection.isOpen) return;
+    const { bytes } = kept.get(engineOf(socket)) ?? { bytes: 0 };
     const answer = takeCallback(args);
     const [event, payload] = args;
     const reply = await this.parts.sessions.handle(connection, () => this.#dispatch(connection, event, payload), {
-      price: priceOf(event),
+      price: priceOf(event, payload),
+      bytes,
     });
     if (answer !== undefined) connection.reply(answer, reply);
     else if (!reply.ok && connection.isOpen) connection.send('error', withMessage(reply.error));
@@ -306,22 +369,30 @@ const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
 function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown }): void {
   if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
   else readPacket.call(this, withoutRoundedNumbers(this.conn, packet));
+  kept.delete(this.conn);
 }
 
-/** The last packet of a connection, where it may have a number that was rounded when it was read. */
-const suspiciousTexts = new WeakMap<object, string>();
+type Packet = string | Buffer;
 
-function keepIfSuspicious(engine: object, data: unknown): void {
-  if (typeof data !== 'string') return;
-  if (isSuspicious(data)) suspiciousTexts.set(engine, data);
-  else suspiciousTexts.delete(engine);
+/** The last packet of a connection, until it was read: it may have a number that is rounded then. */
+const kept = new WeakMap<object, { readonly text: string; bytes: number }>();
+
+function keep(engine: object, data: Packet): void {
+  const before = kept.get(engine);
+  if (typeof data === 'string') kept.set(engine, { text: data, bytes: Buffer.byteLength(data) });
+  else if (before !== undefined) before.bytes += data.length;
+}
+
+/** @param packet an event: its type, perhaps a namespace, perhaps the number of its answer, and its arguments. */
+function ackIdOf(packet: string): number | undefined {
+  const [, id] = /^2(?:\/[^,]{0,128},)?(\d{1,15})\[/.exec(packet) ?? [];
+  return id === undefined ? undefined : Number(id);
 }
 
 /** A payload whose numbers were rounded is replaced by its refusal. */
 function withoutRoundedNumbers(engine: object, packet: { readonly data?: unknown }): { readonly data?: unknown } {
-  const text = suspiciousTexts.get(engine);
+  const { text } = kept.get(engine) ?? {};
   if (text === undefined || !Array.isArray(packet.data)) return packet;
-  suspiciousTexts.delete(engine);
   const path = findInexactNumber(text.slice(text.indexOf('[')));
   if (path === undefined) return packet;
   return { ...packet, data: [packet.data[0] as unknown, inexactNumber(path.slice(1))] };

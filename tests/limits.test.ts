@@ -640,6 +640,30 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     test: '%s that nobody reads: the caller is refused, and only that one, until the answers are cut',
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
   },
+  'events of one connection that wait': {
+    ...{ file: 'services/incoming.test.ts', test: 'are bounded in number' },
+    ...{ codes: ['rate_limited'], metrics: [] },
+  },
+  'bytes of a frame before a token has come': {
+    file: 'incoming.test.ts',
+    test: 'a frame of the plain endpoint may be as long as a token needs, and no longer',
+    ...{ codes: [], metrics: ['tidings_refusals_total'] },
+  },
+  'bytes of one user in a second': {
+    file: 'incoming.test.ts',
+    test: 'a frame of the plain endpoint is refused unread, whatever connection it comes by',
+    ...{ codes: ['rate_limited'], metrics: [] },
+  },
+  'bytes of one user that wait, or are on their way': {
+    file: 'incoming.test.ts',
+    test: 'are counted from their heads: of one user only a few, and nothing of them is left',
+    ...{ codes: ['rate_limited'], metrics: [] },
+  },
+  'bytes of all bodies on their way': {
+    file: 'services/incoming.test.ts',
+    test: 'have a share of memory for all, and small ones always have room',
+    ...{ codes: ['overloaded'], metrics: ['tidings_refusals_total'] },
+  },
   'reads of much of one caller': {
     file: 'unread-answers.test.ts',
     test: 'take turns over all doors: beyond four they wait, beyond sixteen they are refused, and no turn is lost',

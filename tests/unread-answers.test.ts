@@ -332,6 +332,26 @@ describe('reads of much', () => {
     for (const answer of asking) expect(await answer).toMatchObject({ status: 200 });
     await eventually(() => reads(service), isTaken(0, 0));
   });
+
+  it('wait together with changes of whole inboxes and topics, whatever door these come by', async () => {
+    const service = await startWithMessages({ MAX_BUFFERED_BYTES: '67108864' });
+    const [socketIo, plain] = [await service.connect('anna'), await connectPlain(service.url, 'anna')];
+    const deaf = await Promise.all(range(1, 4).map(() => sendDeaf(service, ['GET /users/anna/export'], 'anna')));
+    await eventually(() => reads(service), isTaken(4, 0));
+    const authorization = `Bearer ${service.token('anna')}`;
+    const changes = [
+      socketIo.call('state', { topic: '@anna', state: 'read' }),
+      plain.call('state', { all: true, state: 'read' }),
+      service.anonymous.patch('/inbox').set('Authorization', authorization).send({ all: true, state: 'unread' }),
+    ].map((change) => change.then((answer) => answer));
+    await eventually(() => reads(service), isTaken(4, 3));
+    // What names its messages is no read of much.
+    const named = service.anonymous.patch('/inbox').set('Authorization', authorization);
+    await named.send({ ids: ['01ARZ3NDEKTSV4RRFFQ69G5FAV'], state: 'read' }).expect(404);
+    for (const socket of deaf) socket.destroy();
+    for (const change of changes) expect(await change).toMatchObject({});
+    await eventually(() => reads(service), isTaken(0, 0));
+  });
 });
 
 /** Takes no more bytes from the connection. */

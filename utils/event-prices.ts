@@ -10,6 +10,15 @@ const PRICES: ReadonlyMap<unknown, number> = new Map([
   ['presence', 10],
 ]);
 
-export function priceOf(event: unknown): number {
+/** Of a change of states that looks through an inbox or a topic. */
+const PRICE_OF_WHOLE = 10;
+
+export function priceOf(event: unknown, payload: unknown): number {
+  if (event === 'state' && changesWhole(payload)) return PRICE_OF_WHOLE;
   return PRICES.get(event) ?? 1;
+}
+
+/** Does a change of states name no messages, so that all of an inbox or a topic is looked through? */
+export function changesWhole(payload: unknown): boolean {
+  return typeof payload === 'object' && payload !== null && !Object.hasOwn(payload, 'ids');
 }

@@ -7,19 +7,24 @@ import { setBodyBytes } from '../request';
 const decoder = new TextDecoder('utf-8', { fatal: true });
 const JSON_TYPE = 'application/json';
 
+export interface BodyJudges {
+  readonly beforeReading: RequestHandler;
+  readonly beforeParsing: RequestHandler;
+}
+
 /**
  * Reads a JSON body of at most `maxBytes` (after decompression) into `request.body`. Answers 400 `invalid_json`,
- * 413 `body_too_large`, 415 `unsupported_media_type`. `beforeParsing` stands where the bytes are there and become objects,
+ * 413 `body_too_large`, 415 `unsupported_media_type`. `judges.beforeReading` knows no more than the head, `beforeParsing` stands where the bytes are there and become objects,
  * many times as large. The bytes are decoded here rather than by body-parser's json,
  * which replaces invalid UTF-8 instead of refusing it.
  */
-export function parseJsonBody(maxBytes: number, beforeParsing: RequestHandler): RequestHandler[] {
-  return [readBytes(maxBytes), beforeParsing, decodeBody];
+export function parseJsonBody(maxBytes: number, judges: BodyJudges): RequestHandler[] {
+  return [judges.beforeReading, readBytes(maxBytes), judges.beforeParsing, decodeBody];
 }
 
 /** The same for routes whose body may be missing: then `request.body` is an empty object. */
-export function parseOptionalJsonBody(maxBytes: number, beforeParsing: RequestHandler): RequestHandler[] {
-  return [readBytes(maxBytes), beforeParsing, decodeOptionalBody];
+export function parseOptionalJsonBody(maxBytes: number, judges: BodyJudges): RequestHandler[] {
+  return [judges.beforeReading, readBytes(maxBytes), judges.beforeParsing, decodeOptionalBody];
 }
 
 /** Whether there is a body at all shows only when a chunked one is read, whatever type it says it has. */

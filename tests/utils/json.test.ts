@@ -1,6 +1,6 @@
 /** Numbers that a double holds, and those that it would round. */
 import type { AppError } from '../../utils/errors';
-import { parseJson } from '../../utils/json';
+import { findInexactNumber, parseJson } from '../../utils/json';
 
 function refusedPath(text: string): string | undefined {
   try {
@@ -102,4 +102,36 @@ it('reads deep and long texts in time that grows with their length', () => {
     expect(refusedPath(text)).toBeUndefined();
   }
   expect(performance.now() - startedAt).toBeLessThan(5_000);
+});
+
+describe('the cost of looking for numbers that would be rounded', () => {
+  const MIB = 1024 * 1024;
+  const fill = (part: string) => part.repeat(Math.floor(MIB / part.length));
+  /** The shortest of a few runs: what it costs, not what else the machine did. */
+  const costOf = (work: () => void) => Math.min(...Array.from({ length: 5 }, () => timeOf(work)));
+  function timeOf(work: () => void): number {
+    const start = performance.now();
+    work();
+    return performance.now() - start;
+  }
+
+  const nested = `${'['.repeat(MIB / 2)}1e0${']'.repeat(MIB / 2)}`;
+
+  it.each([
+    ['small numbers after one with an exponent', `[1e0${fill(',0')}]`],
+    ['numbers with exponents', `[1${fill(',1e0')}]`],
+    ['large round numbers', `[1${fill(',1e16')}]`],
+    ['long round numbers', `[1${fill(',10000000000000000')}]`],
+    ['long fractions', `[1${fill(',0.12345678901234567')}]`],
+    ['short texts', `[1e0${fill(',""')}]`],
+    ['escapes', `["${fill('\\\\')}",1e0]`],
+    ['lists in lists', nested],
+    ['a refused number at the end', `[0${fill(',0')},1e400]`],
+    ['numbers that could be rounded', `[1${fill(',1234567890123456e1')}]`],
+  ])('is less than what a text of this size costs to read at worst: %s', (_name, text) => {
+    const reading = costOf(() => JSON.parse(nested));
+    const looking = costOf(() => findInexactNumber(text));
+
+    expect(looking).toBeLessThan(2 * reading);
+  });
 });
