@@ -195,7 +195,7 @@ export class WebSocketService implements Lender {
     const connection = this.#connections.get(engine);
     if (connection === undefined) return false;
     if (!connection.isOpen) return true;
-    const error = this.parts.sessions.refuseUnread(connection, Buffer.byteLength(data));
+    const error = this.parts.sessions.refuseUnread(connection, sizeOf(data));
     if (error === undefined) return false;
     // Of an event with bytes Socket.IO would wait for the rest.
     if (typeof data !== 'string' || data.startsWith(BINARY_PACKET)) {
@@ -372,7 +372,12 @@ function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown
   kept.delete(this.conn);
 }
 
-type Packet = string | Buffer;
+/** An empty one has no data. */
+type Packet = string | Buffer | undefined;
+
+function sizeOf(packet: Packet): number {
+  return packet === undefined ? 0 : Buffer.byteLength(packet);
+}
 
 /** The last packet of a connection, until it was read: it may have a number that is rounded then. */
 const kept = new WeakMap<object, { readonly text: string; bytes: number }>();
@@ -380,7 +385,7 @@ const kept = new WeakMap<object, { readonly text: string; bytes: number }>();
 function keep(engine: object, data: Packet): void {
   const before = kept.get(engine);
   if (typeof data === 'string') kept.set(engine, { text: data, bytes: Buffer.byteLength(data) });
-  else if (before !== undefined) before.bytes += data.length;
+  else if (before !== undefined) before.bytes += sizeOf(data);
 }
 
 /** @param packet an event: its type, perhaps a namespace, perhaps the number of its answer, and its arguments. */

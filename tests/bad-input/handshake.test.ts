@@ -302,7 +302,7 @@ describe('what CONNECT carries', () => {
     ['Bearer without a token', '{"token":"Bearer "}', unauthorized],
     ['Bearer twice', json({ token: `Bearer Bearer ${valid}` }), unauthorized],
     ['a token of 9 KB', json({ token: forgeClaims({ sub: 'anna', padding: 'a'.repeat(9_000) }) }), unauthorized],
-    ['a token of 1 MB', json({ token: 'a'.repeat(1_000_000) }), unauthorized],
+    ['a token of 15 KB', json({ token: 'a'.repeat(15_000) }), unauthorized],
     ['a token with a control character', json({ token: `${valid}\u0000` }), unauthorized],
     [
       'a token that has expired',
@@ -455,10 +455,10 @@ describe('many CONNECT packets in one burst', () => {
     expect(await statusOf(service)).toMatchObject({ sockets: 1 });
   });
 
-  it('200 over polling give no socket', async () => {
+  it('50 over polling give no socket', async () => {
     const service = await startService();
     const polling = await Polling.open(service.url);
-    await polling.post(...Array.from({ length: 200 }, () => `40${json({ token: service.token('anna') })}`));
+    await polling.post(...Array.from({ length: 50 }, () => `40${json({ token: service.token('anna') })}`));
     expect((await polling.get()).status).toBe(400);
     expect((await statusOf(service)).sockets).toBe(0);
   });
