@@ -3,7 +3,7 @@
 import type { Scheduled, Standing } from '../services/storage/contract';
 import { AppError } from '../utils/errors';
 import { type Caller, holdsScope } from '../utils/jwt';
-import { SERVICE_TYPES } from '../utils/protocol';
+import { isServiceType } from '../utils/protocol';
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../utils/topic-names';
 
 export interface RightsConfig {
@@ -109,5 +109,5 @@ function speaksForService(caller: Caller, topic: string): boolean {
 /** What of it is kept for services, in words for the caller. */
 function reservedIn({ type, event }: Saying): string | undefined {
   if (event !== undefined) return 'The option `event`';
-  return SERVICE_TYPES.has(type) ? `The type \`${type}\`` : undefined;
+  return isServiceType(type) ? `The type \`${type}\`` : undefined;
 }

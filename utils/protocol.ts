@@ -146,6 +146,16 @@ export const SERVICE_TYPES: ReadonlySet<string> = new Set([
   'announcement',
 ]);
 
+/** Is it one of those to somebody who reads it: in capitals, with blanks around it, in letters of another width? */
+export function isServiceType(type: string): boolean {
+  const read = type
+    .normalize('NFKC')
+    .replaceAll(/\p{Cf}/gu, '')
+    .trim()
+    .toLowerCase();
+  return SERVICE_TYPES.has(read);
+}
+
 /** Names that no message may be emitted under. */
 export const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...CLIENT_EVENTS, ...SOCKET_IO_EVENTS]);
 

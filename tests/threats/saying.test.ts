@@ -14,7 +14,7 @@ describe.each(ALL_DOORS)('over %s', (_name, target, say) => {
   it('speaks as the service: a reserved type is refused', async () => {
     const service = await startService();
     await createTopic(service, 'news', { owner: 'mallory', members: ['anna'] });
-    for (const type of SERVICE_TYPES) {
+    for (const type of [...SERVICE_TYPES, 'SYSTEM', ' system ', 'ｓｙｓｔｅｍ', 'sys\u200btem', 'Notification']) {
       const { code } = await say(service, 'mallory', target, { type, data: { title: 'Your order' } });
       expect({ type, code }).toEqual({ type, code: 'insufficient_scope' });
     }
