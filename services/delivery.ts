@@ -284,7 +284,7 @@ export class Delivery implements Lender {
     for (const [topic, position] of positions) {
       if (session.pending.has(topic)) continue;
       // Not awaited: a client that does not acknowledge must not hold up the others.
-      this.#catchUp(connection, session, topic, position).catch((error: unknown) => {
+      this.#followAgain(connection, session, topic, position).catch((error: unknown) => {
         this.parts.logger.error({ err: error, topic }, 'a topic could not be followed yet');
         this.#doubted.add(connection.userId);
       });
@@ -503,10 +503,18 @@ export class Delivery implements Lender {
     if (this.#isSubscribed(session, topic)) return;
     const position = (await this.#open(connection, session)).get(topic);
     if (position === undefined || !connection.isOpen) return;
+    return this.#followAgain(connection, session, topic, position);
+  }
+
+  /** Catches up from a place, but from nothing that was written to this connection before. */
+  #followAgain(connection: Connection, session: Session, topic: string, position: Position): Promise<void> {
+    if (this.#isSubscribed(session, topic)) return Promise.resolve();
+    const dropped = session.subscriptions.get(topic);
+    if (dropped !== undefined) rememberWritten(session, topic, positionOf(dropped));
     const written = session.written.get(topic) ?? 0;
     if (written <= position.seq) return this.#catchUp(connection, session, topic, position);
     // What was written before has to be acknowledged still, whatever comes after it.
-    if (!this.#isSubscribed(session, topic)) session.window.add({ topic, seq: written, count: 0, upTo: written });
+    if (connection.isAcknowledging) session.window.add({ topic, seq: written, count: 0, upTo: written });
     return this.#catchUp(connection, session, topic, { ...position, seq: written });
   }
 
@@ -518,7 +526,7 @@ export class Delivery implements Lender {
     session.pending.delete(topic);
     const subscription = session.subscriptions.get(topic);
     if (subscription === undefined) return;
-    if (connection.isAcknowledging) rememberWritten(session, topic, positionOf(subscription));
+    rememberWritten(session, topic, positionOf(subscription));
     this.#leave(connection, session, subscription);
   }
 
@@ -554,7 +562,10 @@ export class Delivery implements Lender {
       dropped += 1;
       if (dropped % DROPPED_PER_TURN === 0) await nextTurn();
       const session = this.#sessions.get(connection);
-      if (session?.subscriptions.get(topic)?.followed !== followed) continue;
+      const subscription = session?.subscriptions.get(topic);
+      if (session === undefined || subscription?.followed !== followed) continue;
+      // The name may be that of a topic made since, of which something was written already.
+      rememberWritten(session, topic, positionOf(subscription));
       session.subscriptions.delete(topic);
       session.window.drop(topic);
     }

@@ -10,8 +10,7 @@ export const joining: Acts = {
   renewTopic: {
     weight: 1,
     isAlone: true,
-    // A node that is told late of a topic that was made again tells of its messages twice: that does not hold yet.
-    begin: (scene, _a, b) => (scene.world.bus.weather === 'fine' ? renew(scene, b) : undefined),
+    begin: (scene, _a, b) => renew(scene, b),
   },
 };
 

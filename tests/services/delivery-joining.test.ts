@@ -408,3 +408,18 @@ it('follows nothing for a connection that was seen out before its places were re
   await done;
   expect(desk.delivery.balance).toMatchObject({ sessions: 0, followedTopics: 0 });
 });
+
+describe('a topic that is dropped late, and was made again meanwhile', () => {
+  it.each([DEFAULT_DEVICE, 'phone'])('brings device %s nothing twice over one connection', async (device) => {
+    const desk = openDesk(new Gate().pause);
+    await createSea(desk, 'anna');
+    const { connection, done } = attach(desk, 'anna', device);
+    await done;
+    await desk.delivery.publish(draftOf('sea'));
+    await desk.delivery.drop('sea');
+    await desk.delivery.follow(connection, 'sea');
+    await desk.delivery.publish(draftOf('sea'));
+    await desk.activity.end();
+    expect(connection.received('sea')).toEqual([1, 2]);
+  });
+});
