@@ -15,7 +15,13 @@ const PRICE_OF_WHOLE = 10;
 
 export function priceOf(event: unknown, payload: unknown): number {
   if (event === 'state' && changesWhole(payload)) return PRICE_OF_WHOLE;
+  if (event === 'presence' && turnsOff(payload)) return 1;
   return PRICES.get(event) ?? 1;
+}
+
+/** The plain endpoint has one action for watching the lobby and for the end of it, which reads nothing. */
+function turnsOff(payload: unknown): boolean {
+  return typeof payload === 'object' && payload !== null && (payload as { on?: unknown }).on === false;
 }
 
 /** Does a change of states name no messages, so that all of an inbox or a topic is looked through? */
