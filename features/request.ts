@@ -49,3 +49,9 @@ export function parameterOf(request: Request, name: string): string {
   const value = request.params[name];
   return typeof value === 'string' ? value : '';
 }
+
+/** Gives back what a request has taken when its answer is over, at once where its client is gone already. */
+export function whenOver(response: ServerResponse, giveBack: () => void): void {
+  if (response.closed) giveBack();
+  else response.once('close', giveBack);
+}

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Request, RequestHandler, Response } from 'express';
 import type { ReadTurns } from '../../services/read-turns';
-import { callerOf } from '../request';
+import { callerOf, whenOver } from '../request';
 
 /**
  * Builds the last handler of a route that reads much: a caller's reads take turns, and a turn is over when its answer was
@@ -11,9 +11,9 @@ export function createReadInTurn(turns: ReadTurns) {
   return (read: (request: Request, response: Response) => unknown): RequestHandler =>
     async (request, response) => {
       const turn = turns.enter(callerOf(request).userId);
-      response.once('close', () => turn.giveUp());
+      whenOver(response, () => turn.giveUp());
       try {
-        if (!(await turn.begun)) return;
+        if (!(await turn.begun) || response.closed) return;
         await read(request, response);
         if (!response.closed) await once(response, 'close');
       } finally {

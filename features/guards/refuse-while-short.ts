@@ -2,7 +2,7 @@ import type { Request, RequestHandler } from 'express';
 import type { Backlog } from '../../services/backlog';
 import type { HeapGuard } from '../../services/heap-guard';
 import type { Incoming } from '../../services/incoming';
-import { callerOf } from '../request';
+import { callerOf, whenOver } from '../request';
 
 /** Answers 503 `overloaded` while memory is short, and 429 `rate_limited` to a caller who does not read the answers. */
 export function refuseWhileShort(heap: HeapGuard, backlog: Backlog): RequestHandler {
@@ -21,7 +21,7 @@ export function expectBody(incoming: Incoming, maxBytes: number): RequestHandler
   return (request, response, next) => {
     const arrived = incoming.expect(callerOf(request), expectedBytes(request, maxBytes));
     request.once('end', arrived);
-    response.once('close', arrived);
+    whenOver(response, arrived);
     next();
   };
 }
@@ -41,7 +41,7 @@ export function refuseBodyWhileShort(heap: HeapGuard, incoming: Incoming): Reque
   return (request, response, next) => {
     if (Buffer.isBuffer(request.body)) {
       incoming.assertWithinRate(callerOf(request), request.body.length);
-      response.once('close', heap.take(request.body.length));
+      whenOver(response, heap.take(request.body.length));
     }
     next();
   };
