@@ -118,7 +118,12 @@ export class SocketConnection implements Connection {
   }
 
   get isOpen(): boolean {
-    return !this.#isClosing && this.#socket.connected && this.#engine.readyState === 'open' && !this.#isLeaving;
+    return this.isHeard && !this.#isLeaving;
+  }
+
+  /** What came before a client's close frame counts, though nothing reaches that client any more. */
+  get isHeard(): boolean {
+    return !this.#isClosing && this.#socket.connected && this.#engine.readyState === 'open';
   }
 
   /** Has the client said that it closes? Engine.IO notes the end only when the connection is gone. */

@@ -312,7 +312,7 @@ export class WebSocketService implements Lender {
 
   async #handleEvent(socket: TidingsSocket, args: unknown[]): Promise<void> {
     const { connection } = socket.data;
-    if (connection === undefined || !connection.isOpen) return;
+    if (connection?.isHeard !== true) return;
     const { bytes } = kept.get(engineOf(socket)) ?? { bytes: 0 };
     const answer = takeCallback(args);
     const [event, payload] = args;
