@@ -7,16 +7,17 @@ import { newId } from '../../utils/ids';
 import type { Message, RemovalReason } from '../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../utils/slices';
 import { BROADCAST_TOPIC, ownerOfPersonalTopic, personalTopic } from '../../utils/topic-names';
-import type {
-  Appended,
-  Draft,
-  Expired,
-  HistoryOptions,
-  HistoryPage,
-  Page,
-  Place,
-  Reader,
-  ReadOptions,
+import {
+  type Appended,
+  type Draft,
+  type Expired,
+  type HistoryOptions,
+  type HistoryPage,
+  type Page,
+  type Place,
+  type Reader,
+  type ReadOptions,
+  StoreError,
 } from './contract';
 import { fingerprintOf } from './fingerprint';
 import { isInGap } from './gaps';
@@ -345,8 +346,21 @@ export class Log {
         position = stored.message.seq;
       }
     } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
-    if (rows.length < ROWS_PER_FETCH) position = head;
+    if (rows.length < ROWS_PER_FETCH) {
+      this.#assertReached(topic, { position, head });
+      position = head;
+    }
     return end();
+  }
+
+  /**
+   * A range that ends early would be taken for a log that has no more, and the rest for delivered: whoever reads has to
+   * try again instead.
+   * @throws StoreError
+   */
+  #assertReached(topic: string, { position, head }: { position: number; head: number }): void {
+    if (position < head && this.trees.messages.doesExist([topic, head]))
+      throw new StoreError(`the log was read up to ${position}, and reaches ${head}`);
   }
 
   #rows(topic: string, from: number, upTo: number): Row[] {

@@ -7,7 +7,7 @@ import { type Key, open as openEnvironment } from 'lmdb';
 import { type Draft, type Store, StoreOpenError } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb';
 import { checkHeaders } from '../../../services/storage/lmdb-file';
-import { DATABASES } from '../../../services/storage/lmdb-layout';
+import { DATABASES, type Trees } from '../../../services/storage/lmdb-layout';
 import { systemClock } from '../../../utils/clock';
 import { describeStoreContract } from '../../contracts/store.contract';
 import { append, draft, SettableClock, second } from '../../contracts/support';
@@ -59,6 +59,17 @@ function draftOf(n: number, data: unknown = n): Draft {
   const timestamp = '2026-01-01T00:00:00.000Z';
   return { id: `id ${n}`, isClientId: n % 2 === 0, topic, type: 'test', data, timestamp, from: 'test' };
 }
+
+it('a range that ends before its log does is a fault, and not the end of the log', async () => {
+  const store = openStore(temporaryDirectory());
+  for (const n of [1, 2, 4]) await store.append(draftOf(n));
+  const { messages } = (store as unknown as { trees: Trees }).trees;
+  const range = jest.spyOn(messages, 'getRange');
+  onTestEnd(() => range.mockRestore());
+  range.mockImplementationOnce(() => [] as unknown as ReturnType<typeof messages.getRange>);
+  await expect(store.read('@anna', { after: 1, limit: 10 })).rejects.toThrow('reaches 3');
+  expect((await store.read('@anna', { after: 1, limit: 10 })).messages).toHaveLength(2);
+});
 
 describe('a directory', () => {
   it('is made when it is missing', async () => {
