@@ -2,6 +2,7 @@
  * The logs of the embedded store: append, read, change, expire, remove. Every method that writes runs inside a
  * transaction, checks first and writes last.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, toIsoTime } from '../../utils/clock';
 import { newId } from '../../utils/ids';
 import type { Message, RemovalReason } from '../../utils/protocol';
@@ -37,6 +38,8 @@ const MAX_PLACES_PER_READ = 1_000;
 /** Messages that one range fetches: between two of them other work may have its turn. */
 const ROWS_PER_FETCH = 50;
 const KEYS_PER_FETCH = 500;
+/** Snapshots that may show less of a log than its head before a read is given up. */
+const MAX_EARLY_ENDS = 100;
 /** Senders who have used one id: who looks for more of them names the sender. */
 const SENDERS_PER_ID = 1_000;
 
@@ -332,6 +335,8 @@ export class Log {
     let bytes = 0;
     let places = 0;
     let rows: Row[];
+    let earlyEnds = 0;
+    let isEarly: boolean;
     do {
       rows = this.#rows(topic, position + 1, head);
       for (const { key, value } of rows) {
@@ -345,22 +350,23 @@ export class Log {
         }
         position = stored.message.seq;
       }
-    } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
-    if (rows.length < ROWS_PER_FETCH) {
-      this.#assertReached(topic, { position, head });
-      position = head;
-    }
+      isEarly = rows.length < ROWS_PER_FETCH && this.#isThereAfter(topic, { position, head });
+      if (isEarly) {
+        earlyEnds += 1;
+        if (earlyEnds > MAX_EARLY_ENDS) throw new StoreError(`the log was read up to ${position}, and reaches ${head}`);
+        await nextTurn();
+      }
+    } while (isEarly || (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ));
+    if (rows.length < ROWS_PER_FETCH) position = head;
     return end();
   }
 
   /**
-   * A range that ends early would be taken for a log that has no more, and the rest for delivered: whoever reads has to
-   * try again instead.
-   * @throws StoreError
+   * Is there more than a range has shown? One that ended early would be taken for a log that has no more, and the rest
+   * for delivered. It is looked at again with the next snapshot.
    */
-  #assertReached(topic: string, { position, head }: { position: number; head: number }): void {
-    if (position < head && this.trees.messages.doesExist([topic, head]))
-      throw new StoreError(`the log was read up to ${position}, and reaches ${head}`);
+  #isThereAfter(topic: string, { position, head }: { position: number; head: number }): boolean {
+    return position < head && this.trees.messages.doesExist([topic, head]);
   }
 
   #rows(topic: string, from: number, upTo: number): Row[] {
