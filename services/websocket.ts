@@ -1,6 +1,7 @@
 /**
  * The Socket.IO server: lets connections in, hands their events to the operations, and sees them out.
  */
+import type { EventEmitter } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import { Server, Socket } from 'socket.io';
 import type { Balance, Lender } from '../utils/balance';
@@ -305,6 +306,7 @@ export class WebSocketService implements Lender {
     }
     releaseHandshake(socket);
     (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
+    keepTexts(socket);
     socket.onAny(this.#onAny);
     socket.on('disconnect', this.#onDisconnect);
     this.parts.sessions.enter(connection);
@@ -313,7 +315,7 @@ export class WebSocketService implements Lender {
   async #handleEvent(socket: TidingsSocket, args: unknown[]): Promise<void> {
     const { connection } = socket.data;
     if (connection?.isHeard !== true) return;
-    const { bytes } = kept.get(engineOf(socket)) ?? { bytes: 0 };
+    const { bytes } = beingRead.get(engineOf(socket)) ?? NOTHING;
     const answer = takeCallback(args);
     const [event, payload] = args;
     const reply = await this.parts.sessions.handle(connection, () => this.#dispatch(connection, event, payload), {
@@ -358,18 +360,25 @@ export class WebSocketService implements Lender {
   }
 }
 
+/** A packet as Socket.IO has decoded it. */
+interface Decoded {
+  readonly data?: unknown;
+}
+
 interface PacketReader {
   readonly conn: { close(): void };
-  _onpacket(packet: { readonly data?: unknown }): void;
+  _onpacket(packet: Decoded): void;
 }
 
 const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
 
 /** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
-function readBoundedPacket(this: PacketReader, packet: { readonly data?: unknown }): void {
+function readBoundedPacket(this: PacketReader, packet: Decoded): void {
+  const arrived = texts.get(packet) ?? NOTHING;
+  beingRead.set(this.conn, arrived);
   if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
-  else readPacket.call(this, withoutRoundedNumbers(this.conn, packet));
-  kept.delete(this.conn);
+  else readPacket.call(this, withoutRoundedNumbers(packet, arrived.text));
+  beingRead.delete(this.conn);
 }
 
 /** An empty one has no data. */
@@ -379,13 +388,35 @@ function sizeOf(packet: Packet): number {
   return packet === undefined ? 0 : Buffer.byteLength(packet);
 }
 
-/** The last packet of a connection, until it was read: it may have a number that is rounded then. */
-const kept = new WeakMap<object, { readonly text: string; bytes: number }>();
+/** What came as one packet: its text, which may have a number that is rounded when it is read, and its bytes. */
+interface Arrived {
+  readonly text: string;
+  bytes: number;
+}
+
+const NOTHING: Arrived = { text: '', bytes: 0 };
+
+/** What a connection has sent last. */
+const arriving = new WeakMap<object, Arrived>();
+/** The same of each packet: Socket.IO decodes a packet at once, and reads it later, when others have come. */
+const texts = new WeakMap<object, Arrived>();
+/** The same of the packet of a connection that is being read. */
+const beingRead = new WeakMap<object, Arrived>();
 
 function keep(engine: object, data: Packet): void {
-  const before = kept.get(engine);
-  if (typeof data === 'string') kept.set(engine, { text: data, bytes: Buffer.byteLength(data) });
+  const before = arriving.get(engine);
+  if (typeof data === 'string') arriving.set(engine, { text: data, bytes: Buffer.byteLength(data) });
   else if (before !== undefined) before.bytes += sizeOf(data);
+}
+
+function keepTexts(socket: TidingsSocket): void {
+  const { client } = socket as unknown as { readonly client: { readonly decoder: EventEmitter } };
+  const engine = engineOf(socket);
+  client.decoder.on('decoded', (packet: Decoded) => {
+    const arrived = arriving.get(engine);
+    arriving.delete(engine);
+    if (arrived !== undefined) texts.set(packet, arrived);
+  });
 }
 
 /** @param packet an event: its type, perhaps a namespace, perhaps the number of its answer, and its arguments. */
@@ -395,9 +426,8 @@ function ackIdOf(packet: string): number | undefined {
 }
 
 /** A payload whose numbers were rounded is replaced by its refusal. */
-function withoutRoundedNumbers(engine: object, packet: { readonly data?: unknown }): { readonly data?: unknown } {
-  const { text } = kept.get(engine) ?? {};
-  if (text === undefined || !Array.isArray(packet.data)) return packet;
+function withoutRoundedNumbers(packet: Decoded, text: string): Decoded {
+  if (!Array.isArray(packet.data)) return packet;
   const path = findInexactNumber(text.slice(text.indexOf('[')));
   if (path === undefined) return packet;
   return { ...packet, data: [packet.data[0] as unknown, inexactNumber(path.slice(1))] };
