@@ -335,10 +335,9 @@ export class Log {
     let bytes = 0;
     let places = 0;
     let rows: Row[];
-    let earlyEnds = 0;
-    let isEarly: boolean;
     do {
       rows = this.#rows(topic, position + 1, head);
+      if (this.#endEarly(topic, rows, { position, head })) rows = await this.#rowsAgain(topic, { position, head });
       for (const { key, value } of rows) {
         if (isSliceOver()) await nextSlice();
         places += 1;
@@ -350,23 +349,26 @@ export class Log {
         }
         position = stored.message.seq;
       }
-      isEarly = rows.length < ROWS_PER_FETCH && this.#isThereAfter(topic, { position, head });
-      if (isEarly) {
-        earlyEnds += 1;
-        if (earlyEnds > MAX_EARLY_ENDS) throw new StoreError(`the log was read up to ${position}, and reaches ${head}`);
-        await nextTurn();
-      }
-    } while (isEarly || (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ));
+    } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
     if (rows.length < ROWS_PER_FETCH) position = head;
     return end();
   }
 
-  /**
-   * Is there more than a range has shown? One that ended early would be taken for a log that has no more, and the rest
-   * for delivered. It is looked at again with the next snapshot.
-   */
-  #isThereAfter(topic: string, { position, head }: { position: number; head: number }): boolean {
-    return position < head && this.trees.messages.doesExist([topic, head]);
+  /** Is there more than a range shows? Its end would be taken for that of the log, and the rest for delivered. */
+  #endEarly(topic: string, rows: readonly Row[], { position, head }: { position: number; head: number }): boolean {
+    if (rows.length === ROWS_PER_FETCH) return false;
+    const last = rows.at(-1)?.key[1] ?? position;
+    return last < head && this.trees.messages.doesExist([topic, head]);
+  }
+
+  /** The same rows by the snapshots that follow. @throws StoreError when none of them shows the whole. */
+  async #rowsAgain(topic: string, place: { position: number; head: number }): Promise<Row[]> {
+    for (let attempt = 0; attempt < MAX_EARLY_ENDS; attempt += 1) {
+      await nextTurn();
+      const rows = this.#rows(topic, place.position + 1, place.head);
+      if (!this.#endEarly(topic, rows, place)) return rows;
+    }
+    throw new StoreError(`a log that reaches ${place.head} shows nothing after ${place.position}, or not all of it`);
   }
 
   #rows(topic: string, from: number, upTo: number): Row[] {

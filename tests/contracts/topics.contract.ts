@@ -214,12 +214,19 @@ function describeReuse(open: Open): void {
 
 function describeReturning(stage: Stage): void {
   const { open } = stage;
+
+  /** A topic that ben is in, with a phone. */
+  async function openWithMember(): Promise<Store> {
+    const store = await open();
+    await store.createTopic(topicOf('sea'), PLENTY);
+    await store.openDevice('ben', 'phone');
+    await store.addMember('sea', member('ben'), PLENTY);
+    return store;
+  }
+
   describe('after leaving,', () => {
     it('who comes back gets what the device had not got before, and nothing that was said in between', async () => {
-      const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
-      await store.openDevice('ben', 'phone');
-      await store.addMember('sea', member('ben'), PLENTY);
+      const store = await openWithMember();
       await say(store, 'sea', 1);
       await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 1, at: 1 }]);
       await say(store, 'sea', 2);
@@ -237,10 +244,7 @@ function describeReturning(stage: Stage): void {
     });
 
     it('what was acknowledged just before leaving does not come again, and more cannot be acknowledged then', async () => {
-      const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
-      await store.openDevice('ben', 'phone');
-      await store.addMember('sea', member('ben'), PLENTY);
+      const store = await openWithMember();
       for (const n of [1, 2, 3]) await say(store, 'sea', n);
       await store.removeMember('sea', 'ben');
       await say(store, 'sea', 4);
@@ -252,10 +256,7 @@ function describeReturning(stage: Stage): void {
     });
 
     it('a device that is new while its user is away begins after what was said before', async () => {
-      const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
-      await store.openDevice('ben', 'phone');
-      await store.addMember('sea', member('ben'), PLENTY);
+      const store = await openWithMember();
       await say(store, 'sea', 1);
       await store.removeMember('sea', 'ben');
       await store.openDevice('ben', 'laptop');
@@ -267,10 +268,7 @@ function describeReturning(stage: Stage): void {
     });
 
     it('a topic that was left, deleted and made again is a new one to a device that is new', async () => {
-      const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
-      await store.openDevice('ben', 'phone');
-      await store.addMember('sea', member('ben'), PLENTY);
+      const store = await openWithMember();
       await say(store, 'sea', 1);
       await store.removeMember('sea', 'ben');
       await store.deleteTopic('sea');
