@@ -38,10 +38,14 @@ function readInTurn<Payload>(reads: SocketOperations['reads'], read: Operation<P
   return (connection, payload) => reads.run(connection, () => read(connection, payload));
 }
 
-/** What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. */
+/**
+ * What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. Unlike a read it
+ * is done though its client has left meanwhile.
+ */
 function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 'reads'>): Operation<unknown> {
   const change: Operation<unknown> = (connection, payload) => inbox.change(connection.caller, payload, connection);
-  const inTurn = readInTurn(reads, change);
+  const inTurn: Operation<unknown> = (connection, payload) =>
+    reads.run({ userId: connection.userId, isOpen: true }, () => change(connection, payload));
   return (connection, payload) => (changesWhole(payload) ? inTurn : change)(connection, payload);
 }
 

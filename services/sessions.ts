@@ -62,6 +62,8 @@ export class Sessions implements Lender {
   readonly #warned = new WeakSet<Connection>();
   /** The event of a connection that is being answered: the next one waits, so answers keep the order of the events. */
   readonly #running = new WeakMap<Connection, Promise<unknown>>();
+  /** Those that the service has ended: what their clients had sent ahead is not done any more. */
+  readonly #closed = new WeakSet<Connection>();
   /** How many of a connection are being answered or wait. */
   readonly #counts = new WeakMap<Connection, number>();
   #eventsUnderWay = 0;
@@ -259,9 +261,9 @@ export class Sessions implements Lender {
   async #inTurn(connection: Connection, operation: () => object | Promise<object>, bytes: number): Promise<object> {
     const release = this.#takeWaiting(connection, bytes);
     const before = this.#running.get(connection);
-    // Of what a client has sent ahead nothing is done any more when its connection has ended.
+    // What a client has sent before it left is done.
     const begin = () => {
-      if (!connection.isOpen) throw new AppError('going_away', 'The connection has ended.');
+      if (this.#closed.has(connection)) throw new AppError('going_away', 'The connection has ended.');
       return operation();
     };
     const mine = before === undefined ? startNow(operation) : before.then(begin, begin);
@@ -381,6 +383,7 @@ export class Sessions implements Lender {
 
   #close(connection: Connection, closing: Closing, options: { isFinal: boolean }): void {
     if (connection.isOpen) this.parts.metrics.closings[closing.code].inc();
+    this.#closed.add(connection);
     this.leave(connection);
     connection.close(closing, options);
   }

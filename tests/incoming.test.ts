@@ -131,8 +131,10 @@ it('changes of whole inboxes and topics count as bytes, at every door; those tha
 });
 
 describe('bodies that do not end', () => {
-  /** A request whose body says that it is a MiB, and stops short. */
-  async function beginBody(service: TestService, userId: string): Promise<Socket> {
+  const CHUNKED = 'Transfer-Encoding: chunked';
+
+  /** A request whose body says that it is a MiB, or not how long it is, and stops short. */
+  async function beginBody(service: TestService, userId: string, size = `Content-Length: ${MIB}`): Promise<Socket> {
     const { port, hostname } = new URL(service.url);
     const socket = connectTcp(Number(port), hostname);
     socket.on('error', () => undefined);
@@ -144,9 +146,9 @@ describe('bodies that do not end', () => {
       'Host: x',
       `Authorization: Bearer ${service.token(userId)}`,
       'Content-Type: application/json',
-      `Content-Length: ${MIB}`,
+      size,
     ];
-    socket.write(`${head.join('\r\n')}\r\n\r\n{"name":`);
+    socket.write(`${head.join('\r\n')}\r\n\r\n${size === CHUNKED ? '1\r\n{\r\n' : '{"name":'}`);
     return socket;
   }
 
@@ -171,5 +173,25 @@ describe('bodies that do not end', () => {
       (balance) => balance['incomingBytes'] === 0 && balance['gatheredBytes'] === 0,
     );
     expect((await create('anna', 'more')).status).toBe(201);
+  });
+
+  it('of unknown size count as what has come of them, and go when that is too much', async () => {
+    const service = await startService();
+    const held = [];
+    for (const _n of range(1, 20)) held.push(await beginBody(service, 'anna', CHUNKED));
+    await eventually(
+      async () => service.balance()['incomingBytes'],
+      (bytes) => bytes === 20,
+    );
+    await service.anonymous
+      .post('/topics')
+      .set({ Authorization: `Bearer ${service.token('anna')}` })
+      .send({ name: 'news' })
+      .expect(201);
+    const part = 'x'.repeat(900 * KIB);
+    const ends = held.map((socket) => new Promise((resolve) => socket.once('close', () => resolve('cut'))));
+    for (const socket of held) socket.write(`${part.length.toString(16)}\r\n${part}\r\n`);
+    expect(await Promise.race(ends)).toBe('cut');
+    expect(service.balance()['incomingBytes']).toBeLessThanOrEqual(4 * MIB);
   });
 });

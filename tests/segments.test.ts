@@ -1,6 +1,9 @@
-/** Packets that come in one segment are judged each by its own text. */
+/** What comes in one segment: each packet is judged by its own text, and what came before a close frame is done. */
+
+import { eventually } from './support/eventually';
+import { connectPlain } from './support/plain-client';
 import { openRawSocket, type RawSocket } from './support/raw-socket';
-import { startService } from './support/service';
+import { range, startService } from './support/service';
 
 const ROUNDED = '{"to":"anna","type":"t","data":{"n":9007199254740993}}';
 const EXACT = '{"to":"anna","type":"t","data":{"n":1}}';
@@ -29,4 +32,39 @@ it.each([
   ['each', [ROUNDED, ROUNDED], ['data.n', 'data.n']],
 ])('of packets over Socket.IO with a number that cannot be kept: %s', async (_name, payloads, expected) => {
   expect(await repliesTo(await open(), payloads)).toEqual(expected);
+});
+
+describe('what a client sends right before it closes', () => {
+  const MESSAGES = 20;
+  const storedIn = async (service: Awaited<ReturnType<typeof startService>>) => {
+    const { body } = await service.anonymous
+      .get('/inbox')
+      .set({ Authorization: `Bearer ${service.token('ben')}` })
+      .expect(200);
+    return body.items.length as number;
+  };
+
+  it('is done over Socket.IO', async () => {
+    const service = await startService();
+    const client = await service.connect('anna');
+    await client.next('sync:done');
+    for (const n of range(1, MESSAGES)) client.socket.emit('message', { to: 'ben', type: 't', data: n });
+    client.socket.disconnect();
+    await eventually(
+      () => storedIn(service),
+      (count) => count === MESSAGES,
+    );
+  });
+
+  it('is done over plain WebSocket', async () => {
+    const service = await startService();
+    const client = await connectPlain(service.url, 'anna');
+    await client.next('sync:done');
+    for (const n of range(1, MESSAGES)) client.send({ action: 'message', topic_name: '@ben', type: 't', data: n });
+    client.socket.close();
+    await eventually(
+      () => storedIn(service),
+      (count) => count === MESSAGES,
+    );
+  });
 });

@@ -1,4 +1,4 @@
-import type { Request, RequestHandler } from 'express';
+import type { RequestHandler } from 'express';
 import type { Backlog } from '../../services/backlog';
 import type { HeapGuard } from '../../services/heap-guard';
 import type { Incoming } from '../../services/incoming';
@@ -14,24 +14,41 @@ export function refuseWhileShort(heap: HeapGuard, backlog: Backlog): RequestHand
 }
 
 /**
- * Counts a body from its head until it is there as a whole. Answers 429 `rate_limited` to a caller who has as many on
- * their way as may, and 503 `overloaded` while those of all are too many.
+ * Counts a body until it is there as a whole: from its head where that says its size, else as it comes. Answers 429
+ * `rate_limited` to a caller who has as many on their way as may, and 503 `overloaded` while those of all are too many; one
+ * that grows beyond either without having said its size ends with its connection.
  */
 export function expectBody(incoming: Incoming, maxBytes: number): RequestHandler {
   return (request, response, next) => {
-    const arrived = incoming.expect(callerOf(request), expectedBytes(request, maxBytes));
-    request.once('end', arrived);
-    whenOver(response, arrived);
+    const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
+    const sizeOf = (bytes: number) => Math.min(bytes * (GROWTH.get(encoding) ?? Number.POSITIVE_INFINITY), maxBytes);
+    let bytes = Number(length ?? 0);
+    let release = incoming.expect(callerOf(request), bytes === 0 ? 0 : sizeOf(bytes));
+    const giveBack = () => release();
+    request.once('end', giveBack);
+    whenOver(response, giveBack);
+    const isOfUnknownSize = length === undefined && request.headers['transfer-encoding'] !== undefined;
+    if (isOfUnknownSize) request.on('data', (chunk: Buffer) => grow(chunk));
     next();
+
+    function grow({ length: more }: Buffer): void {
+      bytes += more;
+      release();
+      try {
+        release = incoming.expect(callerOf(request), sizeOf(bytes));
+      } catch {
+        request.destroy();
+      }
+    }
   };
 }
 
-/** At most: what is compressed, or does not say its size, may become as large as any. */
-function expectedBytes({ headers }: Request, maxBytes: number): number {
-  const { 'content-length': length, 'content-encoding': encoding = 'identity' } = headers;
-  if (length === undefined && headers['transfer-encoding'] === undefined) return 0;
-  return length === undefined || encoding !== 'identity' ? maxBytes : Math.min(Number(length), maxBytes);
-}
+/** What a byte may become at most; of other encodings nothing is known. */
+const GROWTH: ReadonlyMap<string, number> = new Map([
+  ['identity', 1],
+  ['gzip', 1_032],
+  ['deflate', 1_032],
+]);
 
 /**
  * The same for a body whose bytes are there: it is about to become objects, many times as large. Answers 429
