@@ -1,6 +1,7 @@
 /** The log: JSON lines on standard output, readable lines in development. Bodies and tokens never get here. */
 import pino, { type Logger } from 'pino';
 import { isColorSupported, prettyFactory } from 'pino-pretty';
+import { systemClock } from '../utils/clock';
 import type { Config } from '../utils/config';
 
 export type { Logger } from 'pino';
@@ -29,33 +30,53 @@ function describeError(thrown: unknown): Record<string, unknown> {
 
 /** What may wait for a reader of standard output; lines beyond are dropped. */
 const MAX_WAITING_BYTES = 4 * 2 ** 20;
-/** How often the end of the process, or a fatal error, asks that reader again: each tenth of a second. */
-const FLUSH_RETRIES = 10;
+/** So long the end of the process, or a fatal error, waits until what is left has been written. */
+const FLUSH_TIMEOUT_MS = 1_000;
 
 type Output = ReturnType<typeof pino.destination>;
 
-/** Standard output. Whoever does not read it holds up nothing: neither the service nor, for long, its end. */
+/**
+ * Standard output. Whoever does not read it, and a disk that is full below it, hold up nothing: neither the service nor,
+ * for long, its end. Lines that cannot be written are lost.
+ */
 function openOutput(): Output {
-  let retries = Number.POSITIVE_INFINITY;
-  const retryEAGAIN = () => {
-    retries -= 1;
-    return retries >= 0;
-  };
+  let deadline = Number.POSITIVE_INFINITY;
+  const isLate = () => systemClock.steady() > deadline;
   // Asked for its number, Node sees to it that a pipe which is full refuses rather than blocks.
   const dest = process.stdout.fd;
-  const output = pino.destination({ dest, sync: false, maxLength: MAX_WAITING_BYTES, retryEAGAIN });
+  const output = pino.destination({ dest, sync: false, maxLength: MAX_WAITING_BYTES, retryEAGAIN: () => !isLate() });
+  // There is nobody else to tell: the next line tries again.
+  output.on('error', () => undefined);
+  endWith(output, isLate);
   const flush = output.flushSync.bind(output);
   output.flushSync = () => {
-    retries = FLUSH_RETRIES;
+    deadline = systemClock.steady() + FLUSH_TIMEOUT_MS;
     try {
       flush();
     } catch {
-      // Nobody reads: what waits is given up, and there is nobody to tell.
+      // What waits is given up, and there is nobody to tell.
     } finally {
-      retries = Number.POSITIVE_INFINITY;
+      deadline = Number.POSITIVE_INFINITY;
     }
   };
   return output;
+}
+
+/**
+ * sonic-boom 4 asks `retryEAGAIN` about pipes only: any other fault of a write it repeats for ever, in the way of the whole
+ * process. It looks up its descriptor for each of them.
+ */
+function endWith(output: Output, isLate: () => boolean): void {
+  let descriptor = (output as unknown as { readonly fd: number }).fd;
+  Object.defineProperty(output, 'fd', {
+    get: () => {
+      if (isLate()) throw Object.assign(new Error('the log cannot be written'), { code: 'EAGAIN' });
+      return descriptor;
+    },
+    set: (fd: number) => {
+      descriptor = fd;
+    },
+  });
 }
 
 /** The same as lines for people. Made here rather than by a thread, whose end would have to be waited for. */

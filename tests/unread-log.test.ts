@@ -1,6 +1,7 @@
-/** A log that nobody reads: it is a pipe which is full, and holds up neither the service nor its end. */
+/** A log that nobody reads, or that a full disk does not take: it holds up neither the service nor its end. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from './support/eventually';
 import { freePort } from './support/process';
@@ -13,11 +14,12 @@ const LONG_PATH = `/livez?x=${'y'.repeat(8_000)}`;
 
 interface Unread {
   readonly env: string;
-  /** Does the reader go away, or only not read? */
-  readonly isClosed: boolean;
+  /** A reader that does not read, one that has gone, or a file on a disk without room. */
+  readonly output: 'unread' | 'closed' | 'full';
 }
 
-async function startUnread({ env, isClosed }: Unread) {
+async function startUnread({ env, output }: Unread) {
+  const stdout = output === 'full' ? openSync('/dev/full', 'w') : 'pipe';
   const port = await freePort();
   const child = spawn(process.execPath, [join(__dirname, '../dist/server.js')], {
     env: {
@@ -29,15 +31,16 @@ async function startUnread({ env, isClosed }: Unread) {
       NODE_ENV: env,
       LOG_LEVEL: 'debug',
     },
-    stdio: ['ignore', 'pipe', 'ignore'],
+    stdio: ['ignore', stdout, 'ignore'],
   });
   const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
   onTestEnd(async () => {
     child.kill('SIGKILL');
     await ended;
   });
-  if (isClosed) child.stdout.destroy();
-  else child.stdout.pause();
+  if (typeof stdout === 'number') closeSync(stdout);
+  if (output === 'closed') child.stdout?.destroy();
+  else child.stdout?.pause();
   const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`).then(({ status }) => status);
   await eventually(
     () => ask('/livez').catch(() => 0),
@@ -47,11 +50,13 @@ async function startUnread({ env, isClosed }: Unread) {
 }
 
 it.each([
-  { env: 'production', isClosed: false },
-  { env: 'production', isClosed: true },
-  { env: 'development', isClosed: false },
-  { env: 'development', isClosed: true },
-])('the service answers, and stops with exit code 0: %j', async (unread) => {
+  { env: 'production', output: 'unread' },
+  { env: 'production', output: 'closed' },
+  { env: 'production', output: 'full' },
+  { env: 'development', output: 'unread' },
+  { env: 'development', output: 'closed' },
+  { env: 'development', output: 'full' },
+] as const)('the service answers, and stops with exit code 0: %j', async (unread) => {
   const { child, ended, ask } = await startUnread(unread);
   for (let n = 0; n < REQUESTS; n += 1) expect(await ask(LONG_PATH)).toBe(200);
   child.kill('SIGTERM');

@@ -2,7 +2,8 @@
  * The environment of an embedded store: its file, opened, and the trees in it. When the write of a header fails, LMDB
  * takes nothing more, reads included; only an environment that is opened anew does. The store goes on with that.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { StoreError, StoreOpenError } from './contract';
 import { checkHeaders, checkPages, dataFilePath } from './lmdb-file';
@@ -105,7 +106,20 @@ export class Environment {
   }
 }
 
+/** LMDB maps its table of readers before it has a place on the disk: without one the process ends with SIGBUS. */
+const ROOM_TO_OPEN_BYTES = 1024 * 1024;
+
+function refuseWithoutRoom(directory: string): void {
+  if (existsSync(join(directory, 'lock.mdb'))) return;
+  const { bavail, bsize } = statfsSync(directory);
+  if (bavail * bsize >= ROOM_TO_OPEN_BYTES) return;
+  throw new StoreOpenError(
+    `The disk of the store in ${directory} is full: make room, or name another one with DATA_DIR.`,
+  );
+}
+
 function openRoot(path: string): RootDatabase {
+  refuseWithoutRoom(path);
   // Turns are batched by the queue. lmdb-js's own batching would leave a promise behind that nobody can hold, and so
   // an unhandled rejection for every commit that fails.
   return open({ path, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: DATABASES.length });

@@ -1,6 +1,6 @@
 /** The embedded engine: the contract, and what only a store in files has to stand. */
 import { once } from 'node:events';
-import fs, { chmodSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, mkdirSync, readFileSync, renameSync, type StatsFs, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Key, open as openEnvironment } from 'lmdb';
@@ -278,6 +278,18 @@ describe('a second opening', () => {
     onTestEnd(() => sizing.mockRestore());
     checkHeaders(directory);
     expect(sizing).toHaveBeenCalledTimes(1);
+  });
+
+  it('for the first time on a full disk is refused; what is there already opens', async () => {
+    const directory = temporaryDirectory();
+    const room = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 15, bsize: PAGE_BYTES } as StatsFs);
+    onTestEnd(() => room.mockRestore());
+    expect(openError(directory).message).toMatch(/^The disk of the store in .+ is full: make room, or .+ DATA_DIR\.$/);
+    room.mockRestore();
+    await makeStore(directory);
+    const none = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 0, bsize: PAGE_BYTES } as StatsFs);
+    onTestEnd(() => none.mockRestore());
+    expect(await openStore(directory).head('@anna')).toBe(1);
   });
 
   it('at the same moment leaves at most one process with the store', async () => {
