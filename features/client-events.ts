@@ -4,8 +4,8 @@ import type { InboxOperations } from '../handlers/inbox';
 import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
-import type { Connection } from '../services/connections';
-import type { ReadTurns } from '../services/read-turns';
+import type { ReadTurns } from '../services/admission/read-turns';
+import type { Connection } from '../services/sockets/connections';
 import { AppError, badField, renameFields } from '../utils/errors';
 import { changesWhole } from '../utils/event-prices';
 import {

@@ -1,7 +1,8 @@
 /** /livez, /readyz, /healthz and /metrics. */
-import type { Live } from '../services/cluster';
-import type { HeapGuard } from '../services/heap-guard';
-import type { Metrics } from '../services/metrics';
+
+import type { HeapGuard } from '../services/admission/heap-guard';
+import type { Live } from '../services/cluster/contract';
+import type { Metrics } from '../services/observability/metrics';
 import { type Store, StoreError } from '../services/storage/contract';
 import { SingleFlight } from '../utils/single-flight';
 import type { Route } from './routes';

@@ -1,5 +1,5 @@
 /** Many messages in one request: each item is a send of its own, and fails alone. */
-import { describeFailure } from '../services/failures';
+import { describeFailure } from '../services/observability/failures';
 import { AppError, type Problem, refuseField, renameFields } from '../utils/errors';
 import { holdsScope } from '../utils/jwt';
 import {

@@ -1,10 +1,11 @@
 /** The operations of one's own connection: acknowledge, history, echo, ping, logout. */
-import type { Connection } from '../services/connections';
-import type { Delivery } from '../services/delivery';
-import type { Presence } from '../services/presence';
-import type { Sessions } from '../services/sessions';
+
+import type { Delivery } from '../services/delivery/delivery';
+import type { Presence } from '../services/presence/presence';
+import type { Connection } from '../services/sockets/connections';
+import type { Sessions } from '../services/sockets/sessions';
 import type { Store } from '../services/storage/contract';
-import type { Tokens } from '../services/tokens';
+import type { Tokens } from '../services/tokens/tokens';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, refuseField } from '../utils/errors';
 import { holdsScope } from '../utils/jwt';

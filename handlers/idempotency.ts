@@ -1,6 +1,6 @@
 /** Requests under an Idempotency-Key: carried out once, answered the same for 24 hours. */
 import { createHash } from 'node:crypto';
-import type { Logger } from '../services/logger';
+import type { Logger } from '../services/observability/logger';
 import type { Claim, IdempotencyKey, KeyStore } from '../services/storage/contract';
 import { AppError, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';

@@ -1,8 +1,8 @@
 /** The operations on one's own inbox: list, count, change states. */
 import { z } from 'zod';
-import type { Connection } from '../services/connections';
-import type { Delivery } from '../services/delivery';
-import type { Incoming } from '../services/incoming';
+import type { Incoming } from '../services/admission/incoming';
+import type { Delivery } from '../services/delivery/delivery';
+import type { Connection } from '../services/sockets/connections';
 import type { InboxItem, Selection, Store } from '../services/storage/contract';
 import { AppError, badField, refuseField } from '../utils/errors';
 import type { Caller } from '../utils/jwt';

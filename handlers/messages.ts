@@ -1,8 +1,8 @@
 /** The operations on a message that was sent: replace its data, retract it, see what has become of it. */
 import { z } from 'zod';
 import type { Audit, Requester } from '../services/audit';
-import type { Cursors } from '../services/cursors';
-import type { Delivery } from '../services/delivery';
+import type { Cursors } from '../services/delivery/cursors';
+import type { Delivery } from '../services/delivery/delivery';
 import type { DeviceReceipt, Receipt, ReceiptPage, Store } from '../services/storage/contract';
 import { toIsoTime } from '../utils/clock';
 import { AppError, ambiguousId, refuseField } from '../utils/errors';

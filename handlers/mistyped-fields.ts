@@ -1,6 +1,6 @@
 /** Fields of a send that nobody reads, though they resemble an option: told in the answer, and in the log. */
 import type { z } from 'zod';
-import type { Logger } from '../services/logger';
+import type { Logger } from '../services/observability/logger';
 import { nearestName } from '../utils/near-names';
 import type { Sent } from './sending';
 

@@ -1,9 +1,10 @@
 /** The operations of the lobby and of typing. */
-import type { Connection } from '../services/connections';
-import type { Delivery } from '../services/delivery';
-import type { Presence } from '../services/presence';
+
+import type { Delivery } from '../services/delivery/delivery';
+import type { Presence } from '../services/presence/presence';
+import type { Typing } from '../services/presence/typing';
+import type { Connection } from '../services/sockets/connections';
 import type { Store } from '../services/storage/contract';
-import type { Typing } from '../services/typing';
 import { AppError, badField, refuseField } from '../utils/errors';
 import { parseField, parseInput, typingSchema, userIdSchema } from '../utils/schemas';
 import { isNamedTopic, personalTopic } from '../utils/topic-names';

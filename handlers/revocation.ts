@@ -1,6 +1,6 @@
 /** The operation that refuses tokens of a user before their time. */
 import type { Audit, Requester } from '../services/audit';
-import type { Revocations } from '../services/revocations';
+import type { Revocations } from '../services/tokens/revocations';
 import type { Clock } from '../utils/clock';
 import { badField } from '../utils/errors';
 import { parseField, parseInput, revokeSchema, userIdSchema } from '../utils/schemas';

@@ -1,7 +1,7 @@
 /** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
-import type { Delivery } from '../services/delivery';
+import type { Delivery } from '../services/delivery/delivery';
+import { type Describe, inSendSpan } from '../services/observability/tracing';
 import type { AuditEntry, Draft, Scheduled, Store } from '../services/storage/contract';
-import { type Describe, inSendSpan } from '../services/tracing';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError, badField, refuseField } from '../utils/errors';
 import { keyedId, newId } from '../utils/ids';

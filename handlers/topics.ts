@@ -1,7 +1,7 @@
 /** The operations on named topics: create, find, join, invite, leave, speak, read. */
 import type { Audit, Requester } from '../services/audit';
-import type { Delivery } from '../services/delivery';
-import { describeFailure } from '../services/failures';
+import type { Delivery } from '../services/delivery/delivery';
+import { describeFailure } from '../services/observability/failures';
 import type { Joined, Member, Store, Topic } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { AppError, refuseField } from '../utils/errors';

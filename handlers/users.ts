@@ -1,7 +1,7 @@
 /** The operations on all that is kept of one user: erase, export. */
 import type { Audit, Requester } from '../services/audit';
-import type { Cursors } from '../services/cursors';
-import type { Sessions } from '../services/sessions';
+import type { Cursors } from '../services/delivery/cursors';
+import type { Sessions } from '../services/sockets/sessions';
 import type { Erased, InboxPosition, Scheduled, ScheduledPosition, Store } from '../services/storage/contract';
 import type { AuditOutcome } from '../utils/audit';
 import { type Clock, toIsoTime } from '../utils/clock';

@@ -1,9 +1,9 @@
 /** The operations on messages and users: message, broadcast, notification, status, disconnect. */
 import type { Audit, Requester } from '../services/audit';
-import type { Live } from '../services/cluster';
-import type { Cursors } from '../services/cursors';
-import { describeFailure } from '../services/failures';
-import type { Roster } from '../services/roster';
+import type { Live } from '../services/cluster/contract';
+import type { Cursors } from '../services/delivery/cursors';
+import { describeFailure } from '../services/observability/failures';
+import type { Roster } from '../services/presence/roster';
 import type { NamePage } from '../services/storage/contract';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { badField } from '../utils/errors';

@@ -5,8 +5,8 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { StoreOpenError } from '../services/storage/contract';
-import { BackupError, backUpLmdbStore } from '../services/storage/lmdb-backup';
-import { checkHeaders, dataFilePath, hasDataFile } from '../services/storage/lmdb-file';
+import { BackupError, backUpLmdbStore } from '../services/storage/lmdb/backup';
+import { checkHeaders, dataFilePath, hasDataFile } from '../services/storage/lmdb/file';
 import { EXIT_USAGE, readCommandLine, UsageError } from '../utils/command-line';
 import { ConfigError, parseConfig, type StoreLocation } from '../utils/config';
 

@@ -4,10 +4,11 @@
  *   npm run token -- --check TOKEN
  *   npm run token -- --samples
  */
-import { KeySet, KeySetOpenError } from '../services/key-set';
-import { createLogger } from '../services/logger';
-import { fixedKey, type TokenKeys } from '../services/token-keys';
-import { createTokens } from '../services/tokens';
+
+import { createLogger } from '../services/observability/logger';
+import { KeySet, KeySetOpenError } from '../services/tokens/key-set';
+import { fixedKey, type TokenKeys } from '../services/tokens/token-keys';
+import { createTokens } from '../services/tokens/tokens';
 import { claimRulesOf } from '../utils/claims';
 import { systemClock, toIsoTime } from '../utils/clock';
 import { EXIT_USAGE, readCommandLine, UsageError } from '../utils/command-line';

@@ -9,7 +9,7 @@ import { newId } from '../utils/ids';
 import { type Caller, holdsScope } from '../utils/jwt';
 import type { Message } from '../utils/protocol';
 import { FollowingFlight } from '../utils/single-flight';
-import type { Logger } from './logger';
+import type { Logger } from './observability/logger';
 import type { AuditEntry, AuditQuery, Store } from './storage/contract';
 
 /**

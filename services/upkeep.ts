@@ -3,11 +3,11 @@ import type { Clock, Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
 import type { Audit } from './audit';
-import type { Connections } from './connections';
-import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './cursors';
-import type { Delivery } from './delivery';
-import type { Logger } from './logger';
-import type { Metrics } from './metrics';
+import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './delivery/cursors';
+import type { Delivery } from './delivery/delivery';
+import type { Logger } from './observability/logger';
+import type { Metrics } from './observability/metrics';
+import type { Connections } from './sockets/connections';
 import { isShared, type MayBeSent, type Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;

@@ -33,12 +33,12 @@ const EXITS: Readonly<Record<string, Readonly<Record<string, keyof typeof BOUNDS
     'response.send': 'response',
     'response.sendFile': 'response',
   },
-  'services/engine-refusal.ts': { 'response.end': 'response' },
-  'services/plain-connection.ts': { 'tcp.write': 'connection' },
-  'services/plain-websocket.ts': { 'webSocket.ping': 'heartbeat', 'webSocket.send': 'last' },
-  'services/signs-of-life.ts': { 'socket.ping': 'sign' },
-  'services/socket-connection.ts': { 'engine.write': 'connection', 'socket.emit': 'connection' },
-  'services/upgrades.ts': { 'socket.end': 'last' },
+  'services/sockets/engine-refusal.ts': { 'response.end': 'response' },
+  'services/sockets/plain-connection.ts': { 'tcp.write': 'connection' },
+  'services/sockets/plain-websocket.ts': { 'webSocket.ping': 'heartbeat', 'webSocket.send': 'last' },
+  'services/sockets/signs-of-life.ts': { 'socket.ping': 'sign' },
+  'services/sockets/socket-connection.ts': { 'engine.write': 'connection', 'socket.emit': 'connection' },
+  'services/sockets/upgrades.ts': { 'socket.end': 'last' },
   'services/websocket.ts': { 'Socket.emit': 'last' },
 };
 
@@ -62,5 +62,5 @@ it('bytes leave the service only where they are bounded', () => {
 it('callbacks of clients are called by their connection only', () => {
   const files = sourceFiles(['features', 'handlers', 'services']);
   const calling = files.filter((file) => /\bcallback\(reply\)|\banswer\(reply\)/.test(readFileSync(file, 'utf8')));
-  expect(calling.map((file) => relative(ROOT, file))).toEqual(['services/socket-connection.ts']);
+  expect(calling.map((file) => relative(ROOT, file))).toEqual(['services/sockets/socket-connection.ts']);
 });

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import WebSocket from 'ws';
-import { Backlog } from '../services/backlog';
+import { Backlog } from '../services/admission/backlog';
 import { TestClient } from './support/client';
 import { StillClock } from './support/clock';
 import { eventually } from './support/eventually';

@@ -1,4 +1,4 @@
-/** Who presents a token, and what that allows. Which claims say so is claims.ts, signatures are services/tokens.ts. */
+/** Who presents a token, and what that allows. Which claims say so is claims.ts, signatures are services/tokens/tokens.ts. */
 import { AppError } from './errors';
 
 export const SCOPES = ['send', 'broadcast', 'presence', 'admin'] as const;

@@ -1,5 +1,5 @@
 import type { RequestHandler } from 'express';
-import type { Tokens } from '../../services/tokens';
+import type { Tokens } from '../../services/tokens/tokens';
 import { AppError } from '../../utils/errors';
 import { readAuthorization, readBearer } from '../../utils/jwt';
 import { setCaller } from '../request';

@@ -1,7 +1,7 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
-import type { Cluster } from '../../services/cluster';
-import type { Metrics } from '../../services/metrics';
+import type { Cluster } from '../../services/cluster/contract';
+import type { Metrics } from '../../services/observability/metrics';
 import type { Config } from '../../utils/config';
 import { AppError, toAppError } from '../../utils/errors';
 import { holdsScope } from '../../utils/jwt';

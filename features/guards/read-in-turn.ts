@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Request, RequestHandler, Response } from 'express';
-import type { ReadTurns } from '../../services/read-turns';
+import type { ReadTurns } from '../../services/admission/read-turns';
 import { callerOf, whenOver } from '../request';
 
 /**

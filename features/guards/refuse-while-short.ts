@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
-import type { Backlog } from '../../services/backlog';
-import type { HeapGuard } from '../../services/heap-guard';
-import type { Incoming } from '../../services/incoming';
+import type { Backlog } from '../../services/admission/backlog';
+import type { HeapGuard } from '../../services/admission/heap-guard';
+import type { Incoming } from '../../services/admission/incoming';
 import { callerOf, whenOver } from '../request';
 
 /** Answers 503 `overloaded` while memory is short, and 429 `rate_limited` to a caller who does not read the answers. */

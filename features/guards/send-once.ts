@@ -2,7 +2,7 @@ import type { Request, RequestHandler } from 'express';
 import type { NoteSend } from '../../handlers/audit';
 import type { CarryOut } from '../../handlers/idempotency';
 import type { Sender, Sent } from '../../handlers/sending';
-import { continueTrace } from '../../services/tracing';
+import { continueTrace } from '../../services/observability/tracing';
 import { answerWritten } from '../answer';
 import { bodyBytesOf, callerOf, requesterOf } from '../request';
 

@@ -1,7 +1,7 @@
 /** Counts of requests that nodes share in Redis; each node counts by itself while Redis is away, or where there is none. */
 import { type ClientRateLimitInfo, MemoryStore, type Options, type Store } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
-import type { Cluster } from '../../services/cluster';
+import type { Cluster } from '../../services/cluster/contract';
 
 export class SharedRateLimits implements Store {
   readonly #local = new MemoryStore();

@@ -1,7 +1,7 @@
 /** Tokens made with the secret that the service has here: JWT_SECRET, or the one kept in DATA_DIR. */
 import type { KeyObject } from 'node:crypto';
-import { developmentSecret } from '../../services/development-secret';
-import { signToken } from '../../services/tokens';
+import { developmentSecret } from '../../services/tokens/development-secret';
+import { signToken } from '../../services/tokens/tokens';
 import { claimRulesOf } from '../../utils/claims';
 import { UsageError } from '../../utils/command-line';
 import type { Config } from '../../utils/config';

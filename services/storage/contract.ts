@@ -7,7 +7,7 @@
  */
 import type { AuditAction, AuditOutcome } from '../../utils/audit';
 import type { Counts, Message, MessageState, RequestedState } from '../../utils/protocol';
-import type { Span } from './slot-row';
+import type { Span } from './rules/slot-row';
 
 /** A message that has no place in a log yet. */
 export interface Draft extends Omit<Message, 'seq' | 'ref' | 'reason'> {

@@ -3,7 +3,7 @@
  * store.contract.ts, which has a test for each sentence of the contract.
  */
 import { FURTHER_DEVICE_MESSAGES, type Position, type Store, type Topic } from '../../services/storage/contract';
-import { MAX_LEFT_TOPICS } from '../../services/storage/gaps';
+import { MAX_LEFT_TOPICS } from '../../services/storage/rules/gaps';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../utils/topic-names';
 import { type Random, seededRandom } from '../support/random';
 import {

@@ -1,7 +1,7 @@
 /** GET /metrics: each metric moves when its event happens and not before, whatever the transport. */
 import * as lmdb from 'lmdb';
 import type { Draft, Store } from '../../services/storage/contract';
-import type * as openStoreModule from '../../services/storage/open-store';
+import type * as openStoreModule from '../../services/storage/engines';
 import { newId } from '../../utils/ids';
 import type { TestClient } from '../support/client';
 import { StillClock } from '../support/clock';
@@ -18,8 +18,8 @@ import { createTopic, sendTo } from './callers';
 const mockStores: Store[] = [];
 
 // What lies behind a node's back, as when another node has stored it, can only be done to its store.
-jest.mock('../../services/storage/open-store', () => {
-  const { openStore } = jest.requireActual<typeof openStoreModule>('../../services/storage/open-store');
+jest.mock('../../services/storage/engines', () => {
+  const { openStore } = jest.requireActual<typeof openStoreModule>('../../services/storage/engines');
   const openAndRecord: typeof openStore = async (...args) => {
     const store = await openStore(...args);
     mockStores.push(store);

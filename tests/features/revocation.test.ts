@@ -1,5 +1,5 @@
 /** Tokens that are refused before their time: POST /users/:userId/revoke, and what becomes of them at every door. */
-import { openLmdbStore } from '../../services/storage/lmdb';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { systemClock } from '../../utils/clock';
 import { openClient } from '../support/client';
 import { ShiftedClock } from '../support/clock';

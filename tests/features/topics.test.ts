@@ -1,5 +1,5 @@
 /** The routes under /topics, seen from the people and services that call them. */
-import { openLmdbStore } from '../../services/storage/lmdb';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { systemClock } from '../../utils/clock';
 import type { Problem } from '../../utils/errors';
 import type { Message } from '../../utils/protocol';

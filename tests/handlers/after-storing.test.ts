@@ -1,9 +1,9 @@
 /** What was stored is answered as stored, whatever fails afterwards; where that cannot be known nobody says that it was not. */
 import { createCarryOut } from '../../handlers/idempotency';
 import { createInboxOperations } from '../../handlers/inbox';
-import { describeFailure } from '../../services/failures';
+import { describeFailure } from '../../services/observability/failures';
 import { type Store, StoreError } from '../../services/storage/contract';
-import { openLmdbStore } from '../../services/storage/lmdb';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { systemClock } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
 import { captureLog } from '../support/captured-log';

@@ -1,7 +1,7 @@
 /** Keys that an earlier version has kept: it compared what bodies say, and not their bytes. */
 import { createHash } from 'node:crypto';
 import { createCarryOut } from '../../handlers/idempotency';
-import { openLmdbStore } from '../../services/storage/lmdb';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { captureLog } from '../support/captured-log';
 import { StillClock } from '../support/clock';
 import { onTestEnd, temporaryDirectory } from '../support/temporary';

@@ -1,5 +1,5 @@
 /** The other nodes, in one process: frames as they are written, which can be lost, late, and in another order. */
-import type { Cluster, FrameListener, Live } from '../../services/cluster';
+import type { Cluster, FrameListener, Live } from '../../services/cluster/contract';
 import { type ClusterFrame, decodeFrame, encodeFrame } from '../../utils/cluster-protocol';
 
 export type Weather = 'fine' | 'losing' | 'late' | 'down';

@@ -1,7 +1,7 @@
 /** The audit log on its way to the store: what is written when, how much of it, and what becomes of it in a fault. */
 import { Audit, ENTRIES_PER_BATCH, type Requester } from '../../services/audit';
 import { type AuditEntry, type AuditQuery, type Store, StoreError } from '../../services/storage/contract';
-import { openLmdbStore } from '../../services/storage/lmdb';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { captureLog } from '../support/captured-log';
 import { ShiftedClock } from '../support/clock';
 import { range } from '../support/service';

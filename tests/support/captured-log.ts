@@ -1,6 +1,6 @@
 /** The logger of the service itself, at its most talkative, writing into memory. */
 import pino from 'pino';
-import { createLogger, type Logger } from '../../services/logger';
+import { createLogger, type Logger } from '../../services/observability/logger';
 
 export interface CapturedLog {
   readonly logger: Logger;

@@ -1,5 +1,5 @@
 /** Reads the Prometheus text format as strictly as it is written down: whatever does not fit is an error. */
-import { createMetrics, type Metrics, registerGauges } from '../../services/metrics';
+import { createMetrics, type Metrics, registerGauges } from '../../services/observability/metrics';
 import { exchange } from './http';
 
 export interface Sample {

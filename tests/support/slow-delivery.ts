@@ -4,14 +4,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { createSingleNode } from '../../services/cluster';
-import type { Connection, Transport } from '../../services/connections';
-import { Cursors } from '../../services/cursors';
-import { Delivery } from '../../services/delivery';
-import { createMetrics } from '../../services/metrics';
+import { createSingleNode } from '../../services/cluster/contract';
+import { Cursors } from '../../services/delivery/cursors';
+import { Delivery } from '../../services/delivery/delivery';
+import { createMetrics } from '../../services/observability/metrics';
+import type { Connection, Transport } from '../../services/sockets/connections';
 import type { Draft, OpenedDevice, Position, SeenDevice, Sending, Store } from '../../services/storage/contract';
-import { openLmdbStore } from '../../services/storage/lmdb';
-import { Opened } from '../../services/storage/opened-device';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
+import { Opened } from '../../services/storage/rules/opened-device';
 import { type Clock, systemClock } from '../../utils/clock';
 import type { AnyMessage, Message } from '../../utils/protocol';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';

@@ -8,7 +8,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Draft, Store } from '../../services/storage/contract';
-import { openLmdbStore } from '../../services/storage/lmdb';
+import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { systemClock } from '../../utils/clock';
 
 /** The topics that are looked at. */

@@ -6,15 +6,17 @@ const ROOT = join(__dirname, '../../..');
 const OPENER = /\bopen[A-Z]\w*Store\b/g;
 
 const filesOf = (folder: string) =>
-  readdirSync(join(ROOT, folder)).map((name) => ({ name, text: readFileSync(join(ROOT, folder, name), 'utf8') }));
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => ({ name, text: readFileSync(join(ROOT, folder, name), 'utf8') }));
 
-const sources = filesOf('services/storage').filter(({ name }) => name !== 'open-store.ts');
+const sources = filesOf('services/storage').filter(({ name }) => name !== 'engines.ts');
 const openers = sources.flatMap(({ text }) =>
   Array.from(text.matchAll(/^export (?:async )?function (open[A-Z]\w*Store)\b/gm), ([, opener = '']) => opener),
 );
 
 /** The functions that describe a part of the contract. */
-const suites = filesOf('tests/contracts').flatMap(({ text }) =>
+const suites = [...filesOf('tests/contracts'), ...filesOf('tests/inbox')].flatMap(({ text }) =>
   Array.from(text.matchAll(/^export function (describe\w+Contract)\b/gm), ([, suite = '']) => suite),
 );
 
@@ -26,7 +28,7 @@ it('there are engines, and parts of the contract', () => {
 });
 
 it('each engine can be chosen, and nothing else', () => {
-  const door = readFileSync(join(ROOT, 'services/storage/open-store.ts'), 'utf8');
+  const door = readFileSync(join(ROOT, 'services/storage/engines.ts'), 'utf8');
   expect([...new Set(door.match(OPENER))].toSorted()).toEqual(openers.toSorted());
 });
 

@@ -3,9 +3,9 @@
  * ten times what is measured on an idle machine; done in one go each of these takes a second or more.
  */
 import type { Store } from '../../../services/storage/contract';
-import { openLmdbStore } from '../../../services/storage/lmdb';
-import type { Environment } from '../../../services/storage/lmdb-environment';
-import { WriteQueue } from '../../../services/storage/lmdb-queue';
+import type { Environment } from '../../../services/storage/lmdb/environment';
+import { WriteQueue } from '../../../services/storage/lmdb/queue';
+import { openLmdbStore } from '../../../services/storage/lmdb/store';
 import {
   ANNA,
   append,

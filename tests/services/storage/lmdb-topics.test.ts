@@ -1,7 +1,6 @@
 /** The embedded engine: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
-import { openLmdbStore } from '../../../services/storage/lmdb';
+import { openLmdbStore } from '../../../services/storage/lmdb/store';
 import { describeAuditContract } from '../../contracts/audit.contract';
-import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
 import { describeLongContract } from '../../contracts/long.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
@@ -9,6 +8,7 @@ import { describeReceiptContract } from '../../contracts/receipts.contract';
 import { describeRevocationContract } from '../../contracts/revocations.contract';
 import { SettableClock, type StoreHarness } from '../../contracts/support';
 import { describeTopicContract } from '../../contracts/topics.contract';
+import { describeInboxContract } from '../../inbox/inbox.contract';
 import { temporaryDirectory } from '../../support/temporary';
 
 function makeHarness(): StoreHarness {

@@ -1,9 +1,8 @@
 /** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
 import { randomBytes } from 'node:crypto';
 import { MongoClient } from 'mongodb';
-import { openMongoStore } from '../../../services/storage/mongodb';
+import { openMongoStore } from '../../../services/storage/mongodb/store';
 import { describeAuditContract } from '../../contracts/audit.contract';
-import { describeInboxContract } from '../../contracts/inbox.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
 import { describeLongContract } from '../../contracts/long.contract';
 import { describeMessageContract } from '../../contracts/messages.contract';
@@ -11,6 +10,7 @@ import { describeReceiptContract } from '../../contracts/receipts.contract';
 import { describeRevocationContract } from '../../contracts/revocations.contract';
 import { SettableClock, type StoreHarness } from '../../contracts/support';
 import { describeTopicContract } from '../../contracts/topics.contract';
+import { describeInboxContract } from '../../inbox/inbox.contract';
 import { describeWith } from '../../support/needs';
 import { onTestEnd } from '../../support/temporary';
 

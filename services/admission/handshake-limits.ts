@@ -1,0 +1,196 @@
+/** Limits that are checked before a connection exists, and so before its token costs anything. */
+import type { IncomingMessage } from 'node:http';
+import { ipKeyGenerator } from 'express-rate-limit';
+import type { Balance, Lender } from '../../utils/balance';
+import type { Clock } from '../../utils/clock';
+import type { Config } from '../../utils/config';
+import { AppError } from '../../utils/errors';
+import { isOriginListed } from '../../utils/origins';
+import type { Clients } from '../../utils/proxies';
+import type { Metrics } from '../observability/metrics';
+import { HandshakeQueue } from './handshake-queue';
+import { HandshakeRate } from './handshake-rate';
+import { type HeapGuard, overloaded } from './heap-guard';
+
+/** The place of one connection, from its handshake to its end: see `admit` and `admitUpgrade` for whose it is. */
+export interface Place {
+  /** Gives it back; once more does nothing. */
+  readonly release: () => void;
+}
+
+export type HandshakeConfig = Pick<
+  Config,
+  'HANDSHAKES_PER_SECOND' | 'MAX_CONNECTIONS' | 'MAX_CONNECTIONS_PER_ADDRESS' | 'corsOrigins'
+>;
+
+export interface HandshakeLimitParts {
+  readonly config: HandshakeConfig;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, 'refusals' | 'rateLimited' | 'connectionsRefused'>;
+  readonly heap: Pick<HeapGuard, 'isShort'>;
+  readonly clients: Clients;
+}
+
+export class HandshakeLimits implements Lender {
+  /** Taken places by address; an address without any is not in it. */
+  readonly #byAddress = new Map<string, number>();
+  readonly #rate: HandshakeRate;
+  /** Sessions that change to WebSocket: each has had its turn as a handshake, and may not take that of another one. */
+  readonly #changeRate: HandshakeRate;
+  readonly #queue = new HandshakeQueue();
+  #taken = 0;
+  #isOpen = false;
+
+  constructor(private readonly parts: HandshakeLimitParts) {
+    this.#rate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
+    this.#changeRate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
+  }
+
+  /** Places that are taken: what has come in, and what waits. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Handshakes that wait for their turn. */
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  get balance(): Balance {
+    return { places: this.#taken, waitingHandshakes: this.waiting };
+  }
+
+  /** Lets handshakes pass from now on. */
+  open(): void {
+    this.#isOpen = true;
+  }
+
+  /** From now on every handshake is refused with `going_away`. */
+  stop(): void {
+    this.#isOpen = false;
+  }
+
+  /**
+   * Judges a handshake, and counts it when it is refused.
+   * @param answer is told why it is refused, or, when it is its turn, the place of its connection. Nothing is told of
+   * one whose client is gone by then.
+   */
+  admit(request: IncomingMessage, answer: (verdict: Place | AppError) => void): void {
+    this.#enter(request, answer);
+  }
+
+  /** The same for an upgrade: its place belongs to the TCP connection, and ends with it whatever happens between. */
+  admitUpgrade(request: IncomingMessage, answer: (refusal: AppError | undefined) => void): void {
+    const place = this.#enter(request, (verdict) => answer(verdict instanceof AppError ? verdict : undefined));
+    if (place !== undefined) request.socket.once('close', place.release);
+  }
+
+  /** Judges the change of a session, which has its place already, to another connection; counts a refusal. */
+  judgeChange(request: IncomingMessage): AppError | undefined {
+    const refusal = this.#refusalOf(request) ?? this.#excessOf(this.#changeRate, this.#addressOf(request));
+    return refusal === undefined ? undefined : this.#counted(refusal);
+  }
+
+  #enter(request: IncomingMessage, answer: (verdict: Place | AppError) => void): Place | undefined {
+    const address = this.#addressOf(request);
+    const refusal = this.#refusalOf(request) ?? this.#lackOfPlace(address) ?? this.#excessOf(this.#rate, address);
+    if (refusal !== undefined) {
+      answer(this.#counted(refusal));
+      return undefined;
+    }
+    // Whoever waits has a place already: many that come together find it taken.
+    const place = this.#take(address);
+    this.#queue.enter(request.socket, (isThere) => {
+      if (isThere && this.#isOpen) {
+        answer(place);
+        return;
+      }
+      place.release();
+      if (isThere) answer(this.#counted(goingAway()));
+    });
+    return place;
+  }
+
+  #counted(refusal: AppError): AppError {
+    this.parts.metrics.refusals.inc({ code: refusal.code });
+    return refusal;
+  }
+
+  #refusalOf(request: IncomingMessage): AppError | undefined {
+    if (!this.#isOpen) return goingAway();
+    if (this.parts.heap.isShort()) return overloaded();
+    if (!this.#isOriginAllowed(request)) {
+      return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
+    }
+    return undefined;
+  }
+
+  /**
+   * Who a connection counts for, as in the limits of HTTP requests: an IPv6 address stands for its /56, since whoever has
+   * one of them has them all.
+   */
+  #addressOf(request: IncomingMessage): string {
+    return ipKeyGenerator(this.parts.clients.read(request).address);
+  }
+
+  /**
+   * May a page of this origin connect? Browsers do not apply CORS to WebSockets, so the server has to look.
+   * Programs send no Origin; the service's own pages have its own.
+   */
+  #isOriginAllowed(request: IncomingMessage): boolean {
+    const { clients, config } = this.parts;
+    const { origin } = request.headers;
+    if (origin === undefined || isOriginListed(origin, config.corsOrigins)) return true;
+    return clients.isOwnOrigin(request, origin);
+  }
+
+  #lackOfPlace(address: string): AppError | undefined {
+    const { MAX_CONNECTIONS: all, MAX_CONNECTIONS_PER_ADDRESS: perAddress } = this.parts.config;
+    const full = (limit: 'address' | 'all', detail: string) => {
+      this.parts.metrics.connectionsRefused[limit].inc();
+      return new AppError('too_many_connections', detail);
+    };
+    if ((this.#byAddress.get(address) ?? 0) >= perAddress) {
+      return full(
+        'address',
+        `This address has as many connections as MAX_CONNECTIONS_PER_ADDRESS allows: ${perAddress}.`,
+      );
+    }
+    if (this.#taken >= all)
+      return full('all', `The service has as many connections as MAX_CONNECTIONS allows: ${all}.`);
+    return undefined;
+  }
+
+  #excessOf(rate: HandshakeRate, address: string): AppError | undefined {
+    const verdict = rate.judge(address, this.parts.clock.now());
+    if (verdict === 'accepted') return undefined;
+    const isShare = verdict === 'beyond-share';
+    this.parts.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
+    const detail = isShare
+      ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${rate.share}, while others connect.`
+      : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.parts.config.HANDSHAKES_PER_SECOND}.`;
+    return new AppError('rate_limited', detail);
+  }
+
+  #take(address: string): Place {
+    this.#count(address, 1);
+    let isTaken = true;
+    return {
+      release: () => {
+        if (isTaken) this.#count(address, -1);
+        isTaken = false;
+      },
+    };
+  }
+
+  #count(address: string, change: 1 | -1): void {
+    this.#taken += change;
+    const taken = (this.#byAddress.get(address) ?? 0) + change;
+    if (taken > 0) this.#byAddress.set(address, taken);
+    else this.#byAddress.delete(address);
+  }
+}
+
+function goingAway(): AppError {
+  return new AppError('going_away', 'The service is stopping, or has not opened yet.');
+}

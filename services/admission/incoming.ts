@@ -1,0 +1,152 @@
+/**
+ * The one bound of what comes in. Whatever brings bytes, by whatever door, is judged here before anything is made of
+ * them: reading JSON takes the time of everybody, and what is not read yet, or waits, takes the memory of all.
+ */
+import type { Balance, Lender } from '../../utils/balance';
+import type { Clock } from '../../utils/clock';
+import type { Config } from '../../utils/config';
+import { AppError } from '../../utils/errors';
+import { type Caller, holdsScope } from '../../utils/jwt';
+import type { Metrics } from '../observability/metrics';
+import { EventLimit, type Verdict } from '../sockets/event-limit';
+import type { HeapGuard } from './heap-guard';
+
+/** All that somebody may send who is not known yet: twice the longest token. */
+export const STRANGERS_BYTES = 16 * 1024;
+/** What is no larger costs next to nothing to read, and counts only as an event or a request. */
+export const ORDINARY_BYTES = 1_024;
+/**
+ * Of larger ones a user may send so much in a second, over all doors, for each of SOCKET_EVENTS_PER_SECOND, and four times
+ * that at once.
+ */
+const BYTES_PER_EVENT = 20 * 1024;
+/** What a change of a whole inbox or topic counts as: it takes as long as reading so much. */
+const WHOLE_CHANGE_BYTES = 256 * 1024;
+/** So many of the largest bodies of one user may be on their way, or wait, at a time. */
+const BODIES_OF_A_USER = 4;
+const BODIES_OF_A_SERVICE = 64;
+/** A rate of which nothing was used for so long is as new. */
+const REFILLED_MS = 5_000;
+
+/** Who sends. Whoever holds the scope `send` may say something to everybody, and has no rate of bytes. */
+type Source = Pick<Caller, 'userId' | 'scopes'>;
+
+interface Rate {
+  readonly limit: EventLimit;
+  readonly usedAt: number;
+}
+
+export interface IncomingParts {
+  readonly config: Pick<Config, 'MAX_BODY_BYTES' | 'SOCKET_EVENTS_PER_SECOND'>;
+  readonly clock: Pick<Clock, 'steady'>;
+  readonly metrics: Pick<Metrics, 'rateLimited'>;
+  readonly heap: Pick<HeapGuard, 'gather'>;
+}
+
+export class Incoming implements Lender {
+  /** Bytes on their way or waiting, by user. */
+  readonly #held = new Map<string, number>();
+  /** By user; whose was used longest ago first. */
+  readonly #rates = new Map<string, Rate>();
+
+  readonly #perSecond: number;
+
+  constructor(private readonly parts: IncomingParts) {
+    this.#perSecond = parts.config.SOCKET_EVENTS_PER_SECOND * BYTES_PER_EVENT;
+  }
+
+  get balance(): Balance {
+    return { incomingBytes: this.bytes, incomingUsers: this.#held.size };
+  }
+
+  /** Bytes on their way or waiting. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const held of this.#held.values()) bytes += held;
+    return bytes;
+  }
+
+  /** Counts bytes that are there against the rate of who has sent them. */
+  judge(source: Source, bytes: number): Verdict {
+    if (bytes <= ORDINARY_BYTES || holdsScope(source, 'send')) return 'accepted';
+    const now = this.parts.clock.steady();
+    const verdict = this.#rateOf(source.userId, now).judge(bytes, now);
+    if (verdict !== 'accepted') this.parts.metrics.rateLimited.bytes.inc();
+    return verdict;
+  }
+
+  /** @throws AppError `rate_limited` when they are more than the rate allows. */
+  assertWithinRate(source: Source, bytes: number): void {
+    if (this.judge(source, bytes) !== 'accepted') throw this.refusal();
+  }
+
+  /** @throws AppError `rate_limited` when the user has changed whole inboxes and topics too often. */
+  assertMayChangeWhole(source: Source): void {
+    this.assertWithinRate(source, WHOLE_CHANGE_BYTES);
+  }
+
+  /** What somebody is told who is beyond the rate. */
+  refusal(): AppError {
+    return new AppError('rate_limited', `More than ${this.#perSecond} bytes a second, or what counts as them.`);
+  }
+
+  /**
+   * Counts bytes that wait, until the returned function is called.
+   * @throws AppError `rate_limited` when the user has as many on their way as may.
+   */
+  take(source: Source, bytes: number): () => void {
+    const { userId } = source;
+    const held = (this.#held.get(userId) ?? 0) + bytes;
+    const bound = this.#boundOf(source);
+    if (held > bound) {
+      this.parts.metrics.rateLimited.bytes.inc();
+      throw new AppError('rate_limited', `What this caller has sent and waits, or is on its way, is ${bound} bytes.`);
+    }
+    if (bytes > 0) this.#held.set(userId, held);
+    return once(() => this.#giveBack(userId, bytes));
+  }
+
+  /** The same for bytes that have yet to come. @throws AppError `overloaded` when those of all are too many. */
+  expect(source: Source, bytes: number): () => void {
+    const release = this.take(source, bytes);
+    try {
+      const arrived = this.parts.heap.gather(bytes);
+      return once(() => {
+        arrived();
+        release();
+      });
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  #giveBack(userId: string, bytes: number): void {
+    const held = (this.#held.get(userId) ?? 0) - bytes;
+    if (held > 0) this.#held.set(userId, held);
+    else this.#held.delete(userId);
+  }
+
+  #boundOf(source: Source): number {
+    return this.parts.config.MAX_BODY_BYTES * (holdsScope(source, 'send') ? BODIES_OF_A_SERVICE : BODIES_OF_A_USER);
+  }
+
+  #rateOf(userId: string, now: number): EventLimit {
+    const { limit } = this.#rates.get(userId) ?? { limit: new EventLimit(this.#perSecond, now) };
+    this.#rates.delete(userId);
+    this.#rates.set(userId, { limit, usedAt: now });
+    for (const [user, { usedAt }] of this.#rates) {
+      if (now - usedAt < REFILLED_MS) break;
+      this.#rates.delete(user);
+    }
+    return limit;
+  }
+}
+
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) work();
+    isDone = true;
+  };
+}

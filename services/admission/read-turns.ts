@@ -1,0 +1,135 @@
+/**
+ * Reads that look at much take turns: of one user a few at a time, whatever doors they come by. Otherwise a caller who asks
+ * for long answers on many connections has all the time of the store and of the event loop.
+ */
+import type { Balance, Lender } from '../../utils/balance';
+import { AppError } from '../../utils/errors';
+import type { Metrics } from '../observability/metrics';
+import type { Connection } from '../sockets/connections';
+
+export const READS_AT_ONCE = 4;
+export const MAX_READS_WAITING = 16;
+
+/** What one user reads, and waits to read. */
+class Reader {
+  running = 0;
+  readonly waiting = new Set<Turn>();
+}
+
+/** A connection, as far as reading goes. */
+type Reading = Pick<Connection, 'userId' | 'isOpen'>;
+
+/** One read of a user, from its arrival to its end. */
+export class Turn {
+  /** Resolves to `true` when it may begin, or to `false` when it was given up before. */
+  readonly begun: Promise<boolean>;
+  #settle: ((isMine: boolean) => void) | undefined;
+  #isOver = false;
+
+  constructor(
+    private readonly reader: Reader,
+    private readonly onEnd: () => void,
+  ) {
+    this.begun = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  begin(): void {
+    this.#settle?.(true);
+  }
+
+  /** Nobody waits for it any more: it leaves the queue. One that has begun goes on, and so does what it costs. */
+  giveUp(): void {
+    if (!this.reader.waiting.delete(this)) return;
+    this.#isOver = true;
+    this.#settle?.(false);
+  }
+
+  /** It is over, and so is its answer. Once more does nothing. */
+  end(): void {
+    this.giveUp();
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.onEnd();
+  }
+}
+
+export class ReadTurns implements Lender {
+  readonly #readers = new Map<string, Reader>();
+  /** Of connections: each asks for one thing at a time. */
+  readonly #ofConnections = new WeakMap<object, Turn>();
+
+  constructor(private readonly metrics: Pick<Metrics, 'rateLimited'>) {}
+
+  get balance(): Balance {
+    return { readsRunning: this.running, readsWaiting: this.waiting, readers: this.#readers.size };
+  }
+
+  /** Reads that have begun. */
+  get running(): number {
+    return sum(this.#readers, ({ running }) => running);
+  }
+
+  /** Reads that wait for their turn. */
+  get waiting(): number {
+    return sum(this.#readers, ({ waiting }) => waiting.size);
+  }
+
+  /** @throws AppError `rate_limited` when as many reads of the user wait as may. */
+  enter(userId: string): Turn {
+    const reader = this.#readers.get(userId) ?? new Reader();
+    this.#readers.set(userId, reader);
+    if (reader.waiting.size >= MAX_READS_WAITING) throw this.#refusal();
+    const turn = new Turn(reader, () => this.#next(userId, reader));
+    if (reader.running < READS_AT_ONCE) {
+      reader.running += 1;
+      turn.begin();
+    } else reader.waiting.add(turn);
+    return turn;
+  }
+
+  /** Reads for a connection when it is its turn. @throws AppError as `enter`, and what `read` throws. */
+  async run<Result>(connection: Reading, read: () => Result | Promise<Result>): Promise<Result> {
+    const turn = this.enter(connection.userId);
+    this.#ofConnections.set(connection, turn);
+    try {
+      // Of what a client has asked for ahead nothing is read any more when it has been cut.
+      if (!(await turn.begun) || !connection.isOpen) throw new AppError('going_away', 'The connection has ended.');
+      return await read();
+    } finally {
+      turn.end();
+    }
+  }
+
+  /** The connection has ended: what it waits for is given up. */
+  leave(connection: Reading): void {
+    this.#ofConnections.get(connection)?.giveUp();
+  }
+
+  #refusal(): AppError {
+    this.metrics.rateLimited.reads.inc();
+    return new AppError(
+      'rate_limited',
+      `This caller has ${READS_AT_ONCE} reads under way, and ${MAX_READS_WAITING} that wait for their turn.`,
+    );
+  }
+
+  /** Hands a turn that is over to who has waited longest. */
+  #next(userId: string, reader: Reader): void {
+    const [longest] = reader.waiting;
+    if (longest === undefined) {
+      reader.running -= 1;
+      if (reader.running === 0) this.#readers.delete(userId);
+      return;
+    }
+    reader.waiting.delete(longest);
+    longest.begin();
+  }
+}
+
+function sum(readers: ReadonlyMap<string, Reader>, count: (reader: Reader) => number): number {
+  let total = 0;
+  for (const reader of readers.values()) total += count(reader);
+  return total;
+}

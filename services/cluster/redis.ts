@@ -1,0 +1,248 @@
+/**
+ * The other nodes, reached through one channel of Redis, where a node hears its own frames too: as long as its
+ * heartbeats come back, what it tells reaches whoever listens.
+ */
+import { type KeyObject, randomUUID } from 'node:crypto';
+import { createClient } from '@redis/client';
+import type { Clock, Timer } from '../../utils/clock';
+import { type ClusterFrame, decodeFrame, encodeFrame } from '../../utils/cluster-protocol';
+import { withDeadline } from '../../utils/deadline';
+import { createFrameSignature, type FrameSignature } from '../../utils/frame-signature';
+import { hideCredentials } from '../../utils/hide-credentials';
+import type { Logger } from '../observability/logger';
+import { type Cluster, ClusterOpenError, type FrameListener, type Live } from './contract';
+
+/** Two heartbeats that went missing, and some delay. */
+const ECHO_TIMEOUT_MS = 1_500;
+const CONNECT_TIMEOUT_MS = 2_000;
+/** Within it start succeeds or fails. */
+const OPEN_TIMEOUT_MS = 5_000;
+/** Both connections hear something with every heartbeat. One that hears nothing hangs, and is made anew. */
+const SILENCE_TIMEOUT_MS = 3_000;
+const COMMAND_TIMEOUT_MS = 1_000;
+const MAX_RECONNECT_DELAY_MS = 1_000;
+/** Frames on the way to Redis, and characters of them; what comes beyond is lost rather than kept. */
+const MAX_FRAMES_IN_FLIGHT = 10_000;
+const MAX_LENGTH_IN_FLIGHT = 16 * 1024 * 1024;
+const STATE_CHECK_INTERVAL_MS = 250;
+/** Sorts of frames that are logged because they are not understood: whoever publishes there must not fill the log. */
+const MAX_FOREIGN = 20;
+
+export interface RedisClusterParts {
+  readonly url: string;
+  /** Names the service: others may use the same Redis. */
+  readonly name: string;
+  /** Signs frames; frames that are not signed with it are refused. Absent: all are believed. */
+  readonly secret?: KeyObject | undefined;
+  /** Must Redis be there at start? */
+  readonly isRequired: boolean;
+  readonly nodeId: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Characters of frames on the way to Redis beyond which what can be found again is lost; 16 Mi when not given. */
+  readonly maxLengthInFlight?: number;
+}
+
+export class RedisCluster implements Cluster {
+  readonly node: string;
+  readonly isShared = true;
+  readonly prefix: string;
+  #publisher: Client;
+  readonly #subscriber: Client;
+  /** When a frame of this node last came back, by the clock that never jumps. */
+  #echoedAt = Number.NEGATIVE_INFINITY;
+  #inFlight = 0;
+  #lengthInFlight = 0;
+  #outages = 0;
+  #refusedFrames = 0;
+  readonly #signature: FrameSignature | undefined;
+  /** Since when Redis has answered none of the frames in flight. */
+  #silentSince = 0;
+  #toldState: Live | undefined;
+  /** What has come from nodes of other versions and is not understood here, once each. */
+  readonly #foreign = new Set<string>();
+  #openedAt = 0;
+  #stateTimer: Timer | undefined;
+
+  constructor(private readonly parts: RedisClusterParts) {
+    // A node that comes back under its name is another one to the others: it has forgotten what it told them.
+    this.node = `${parts.nodeId}:${randomUUID()}`;
+    this.prefix = `tidings:${parts.name}:`;
+    this.#signature = parts.secret === undefined ? undefined : createFrameSignature(parts.secret, this.prefix);
+    this.#publisher = createRedisClient(parts.url);
+    this.#subscriber = createRedisClient(parts.url);
+  }
+
+  get refusedFrames(): number {
+    return this.#refusedFrames;
+  }
+
+  get outages(): number {
+    return this.#outages;
+  }
+
+  get live(): Live {
+    return this.parts.clock.steady() - this.#echoedAt < ECHO_TIMEOUT_MS ? 'ok' : 'degraded';
+  }
+
+  async open(listener: FrameListener): Promise<void> {
+    this.#openedAt = this.parts.clock.steady();
+    const connecting = this.#connect(listener);
+    if (this.parts.isRequired) await this.#insist(connecting);
+    else connecting.catch(() => {});
+    this.#stateTimer = this.parts.clock.every(STATE_CHECK_INTERVAL_MS, () => this.#check());
+  }
+
+  async #connect(listener: FrameListener): Promise<void> {
+    const onText = (text: string) => this.#receive(text, listener);
+    const subscribe = () => this.#subscriber.subscribe(`${this.prefix}frames`, onText);
+    // The client subscribes again by itself after a reconnect, unless it could not the first time.
+    this.#subscriber.on('ready', () => void subscribe().catch(() => {}));
+    await Promise.all([this.#publisher.connect(), this.#subscriber.connect()]);
+    await subscribe();
+    await this.#publisher.ping();
+  }
+
+  async #insist(connecting: Promise<void>): Promise<void> {
+    let reason: unknown;
+    const note = (error: unknown) => {
+      reason = error;
+    };
+    for (const client of [this.#publisher, this.#subscriber]) client.on('error', note);
+    try {
+      await withDeadline(connecting, OPEN_TIMEOUT_MS, () => reason ?? new Error('no answer'));
+    } catch (error) {
+      connecting.catch(() => {});
+      this.#destroy();
+      throw new ClusterOpenError(
+        `Redis at ${hideCredentials(this.parts.url)} cannot be reached: ${describe(error)}. Check REDIS_URL and the ` +
+          'server, or set REDIS_REQUIRED=false to start without it.',
+      );
+    } finally {
+      for (const client of [this.#publisher, this.#subscriber]) client.off('error', note);
+    }
+  }
+
+  #receive(text: string, listener: FrameListener): void {
+    const opened = this.#signature === undefined ? text : this.#signature.open(text);
+    if (opened === undefined) {
+      this.#refuse();
+      return;
+    }
+    const received = decodeFrame(opened);
+    if ('foreign' in received) this.#logForeign(received.foreign);
+    else if (received.node === this.node) this.#echoedAt = this.parts.clock.steady();
+    else listener(received.frame, received.node);
+  }
+
+  /** Told once: whoever publishes there must not fill the log. */
+  #refuse(): void {
+    this.#refusedFrames += 1;
+    if (this.#refusedFrames > 1) return;
+    this.parts.logger.warn(
+      'a frame that is not signed with CLUSTER_SECRET was refused: another node has no secret or another one, or ' +
+        'somebody else publishes in Redis',
+    );
+  }
+
+  /** Once, not for each frame: two versions may run together for as long as an upgrade takes. */
+  #logForeign(foreign: string): void {
+    if (this.#foreign.has(foreign) || this.#foreign.size === MAX_FOREIGN) return;
+    this.#foreign.add(foreign);
+    this.parts.logger.warn({ foreign }, 'frames of another node are not understood here: what they tell comes later');
+  }
+
+  tell(frame: ClusterFrame): void {
+    if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#isFull)) return;
+    const plain = encodeFrame(this.node, frame);
+    const text = this.#signature === undefined ? plain : this.#signature.sign(plain);
+    if (this.#inFlight === 0) this.#silentSince = this.parts.clock.steady();
+    this.#inFlight += 1;
+    this.#lengthInFlight += text.length;
+    this.#publisher
+      .publish(`${this.prefix}frames`, text)
+      .then(() => {
+        this.#silentSince = this.parts.clock.steady();
+      })
+      // A frame that is lost is found by the next comparison with the store; its loss shows as a missing echo.
+      .catch(() => {})
+      .finally(() => {
+        this.#inFlight -= 1;
+        this.#lengthInFlight -= text.length;
+      });
+  }
+
+  get #isFull(): boolean {
+    return (
+      this.#inFlight >= MAX_FRAMES_IN_FLIGHT ||
+      this.#lengthInFlight >= (this.parts.maxLengthInFlight ?? MAX_LENGTH_IN_FLIGHT)
+    );
+  }
+
+  async command(words: readonly string[]): Promise<unknown> {
+    if (this.live === 'degraded') throw new Error('Redis is away');
+    const answer = this.#publisher.sendCommand([...words]);
+    // The client has no time limit for what it has written already.
+    return withDeadline(answer, COMMAND_TIMEOUT_MS, () => new Error('Redis does not answer'));
+  }
+
+  #check(): void {
+    this.#renewPublisher();
+    this.#logChange();
+  }
+
+  /** A connection that is written to never times out by itself: one on which nothing is answered is dead. */
+  #renewPublisher(): void {
+    if (!this.#publisher.isReady || this.#inFlight === 0) return;
+    if (this.parts.clock.steady() - this.#silentSince < SILENCE_TIMEOUT_MS) return;
+    this.#publisher.destroy();
+    this.#publisher = createRedisClient(this.parts.url);
+    this.#publisher.connect().catch(() => {});
+  }
+
+  #logChange(): void {
+    const state = this.live;
+    const isTooEarly = this.#toldState === undefined && this.parts.clock.steady() - this.#openedAt < ECHO_TIMEOUT_MS;
+    if (state === this.#toldState || (state === 'degraded' && isTooEarly)) return;
+    this.#toldState = state;
+    if (state === 'degraded') this.#outages += 1;
+    if (state === 'ok') this.parts.logger.info('the other nodes are reached through Redis');
+    else this.parts.logger.warn('Redis is away: other nodes hear of messages when they compare with the store');
+  }
+
+  async close(): Promise<void> {
+    this.#stateTimer?.cancel();
+    this.#destroy();
+  }
+
+  #destroy(): void {
+    for (const client of [this.#publisher, this.#subscriber]) client.destroy();
+  }
+}
+
+type Client = ReturnType<typeof createRedisClient>;
+
+/** Frames that the store, or the next heartbeat, makes up for. The others are few. */
+function isFoundAgain({ kind }: ClusterFrame): boolean {
+  return kind === 'entries' || kind === 'online' || kind === 'live' || kind === 'typing' || kind === 'expired';
+}
+
+function createRedisClient(url: string) {
+  const client = createClient({
+    url,
+    // Commands fail while Redis is away instead of gathering.
+    disableOfflineQueue: true,
+    socket: {
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      socketTimeout: SILENCE_TIMEOUT_MS,
+      reconnectStrategy: (attempts: number) => Math.min(50 * 2 ** attempts, MAX_RECONNECT_DELAY_MS),
+    },
+  });
+  // The client reports each attempt to connect. Operators are told when it begins and when it ends: #logChange.
+  client.on('error', () => {});
+  return client;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

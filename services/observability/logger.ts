@@ -1,0 +1,102 @@
+/** The log: JSON lines on standard output, readable lines in development. Bodies and tokens never get here. */
+import pino, { type Logger } from 'pino';
+import { isColorSupported, prettyFactory } from 'pino-pretty';
+import { systemClock } from '../../utils/clock';
+import type { Config } from '../../utils/config';
+
+export type { Logger } from 'pino';
+
+/**
+ * Query parameters and path segments that carry a token. A JWT has three base64url parts, the first begins with `eyJ`.
+ * What begins so is taken as a whole, also where no dot follows: otherwise each further `eyJ` of a long word would be read
+ * to its end again.
+ */
+const TOKENS_IN_TEXT = /eyJ[\w-]*(?:\.[\w-]*){0,2}|((?:^|[?&])token=)[^&#\s]*/gi;
+
+/** Takes every token out of a URL or a sentence. */
+export function redact(text: string): string {
+  return text.replace(TOKENS_IN_TEXT, (match, parameter: string | undefined) => {
+    const isToken = parameter !== undefined || match.includes('.');
+    return isToken ? `${parameter ?? ''}[redacted]` : match;
+  });
+}
+
+/** An error as it is logged: its words may quote what a client sent, so tokens are taken out. */
+function describeError(thrown: unknown): Record<string, unknown> {
+  if (!(thrown instanceof Error)) return { type: typeof thrown, message: 'something that is no Error was thrown' };
+  const { type, message, stack, code } = pino.stdSerializers.err(thrown);
+  return { type, message: redact(message), stack: redact(stack ?? ''), ...(code === undefined ? {} : { code }) };
+}
+
+/** What may wait for a reader of standard output; lines beyond are dropped. */
+const MAX_WAITING_BYTES = 4 * 2 ** 20;
+/** So long the end of the process, or a fatal error, waits until what is left has been written. */
+const FLUSH_TIMEOUT_MS = 1_000;
+
+type Output = ReturnType<typeof pino.destination>;
+
+/**
+ * Standard output. Whoever does not read it, and a disk that is full below it, hold up nothing: neither the service nor,
+ * for long, its end. Lines that cannot be written are lost.
+ */
+function openOutput(): Output {
+  let deadline = Number.POSITIVE_INFINITY;
+  const isLate = () => systemClock.steady() > deadline;
+  // Asked for its number, Node sees to it that a pipe which is full refuses rather than blocks.
+  const dest = process.stdout.fd;
+  const output = pino.destination({ dest, sync: false, maxLength: MAX_WAITING_BYTES, retryEAGAIN: () => !isLate() });
+  // There is nobody else to tell: the next line tries again.
+  output.on('error', () => undefined);
+  endWith(output, isLate);
+  const flush = output.flushSync.bind(output);
+  output.flushSync = () => {
+    deadline = systemClock.steady() + FLUSH_TIMEOUT_MS;
+    try {
+      flush();
+    } catch {
+      // What waits is given up, and there is nobody to tell.
+    } finally {
+      deadline = Number.POSITIVE_INFINITY;
+    }
+  };
+  return output;
+}
+
+/**
+ * sonic-boom 4 asks `retryEAGAIN` about pipes only: any other fault of a write it repeats for ever, in the way of the whole
+ * process. It looks up its descriptor for each of them.
+ */
+function endWith(output: Output, isLate: () => boolean): void {
+  let descriptor = (output as unknown as { readonly fd: number }).fd;
+  Object.defineProperty(output, 'fd', {
+    get: () => {
+      if (isLate()) throw Object.assign(new Error('the log cannot be written'), { code: 'EAGAIN' });
+      return descriptor;
+    },
+    set: (fd: number) => {
+      descriptor = fd;
+    },
+  });
+}
+
+/** The same as lines for people. Made here rather than by a thread, whose end would have to be waited for. */
+function readable(output: Output): pino.DestinationStream & Pick<Output, 'flushSync'> {
+  const toLine = prettyFactory({ colorize: isColorSupported });
+  return {
+    write: (line) => {
+      output.write(toLine(line));
+    },
+    flushSync: () => output.flushSync(),
+  };
+}
+
+export function createLogger(config: Pick<Config, 'LOG_LEVEL' | 'NODE_ENV' | 'NODE_ID'>): Logger {
+  const options = {
+    level: config.LOG_LEVEL,
+    ...(config.NODE_ID === undefined ? {} : { base: { pid: process.pid, node: config.NODE_ID } }),
+    serializers: { err: describeError },
+    redact: { paths: ['req.headers.authorization', 'req.headers.cookie'], censor: '[redacted]' },
+  };
+  const output = openOutput();
+  return pino(options, config.NODE_ENV === 'development' ? readable(output) : output);
+}

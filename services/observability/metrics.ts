@@ -1,0 +1,274 @@
+/**
+ * What is counted, in the Prometheus text format at /metrics. No label holds anything that a caller can choose: the
+ * number of series is fixed by this file and by the catalogue of errors.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Balance } from '../../utils/balance';
+import { ERROR_KINDS } from '../../utils/errors';
+import { CLOSING_CODES, type ClosingCode } from '../../utils/protocol';
+import type { Destination } from '../../utils/topic-names';
+import type { TransportName } from '../sockets/connections';
+import type { FlushListener } from '../storage/contract';
+
+/** One series, found once: what happens often pays for an addition. */
+export interface Series {
+  inc(by?: number): void;
+}
+
+export interface Metrics {
+  readonly registry: Registry;
+  readonly sends: Readonly<Record<Destination, Series>>;
+  readonly deliveries: Readonly<Record<'live' | 'catch_up', Series>>;
+  readonly acks: Counter;
+  readonly sendToAck: Histogram;
+  readonly catchUpMessages: Histogram;
+  readonly catchUpDuration: Histogram;
+  readonly scheduleDelay: Histogram;
+  readonly gapsHealed: Counter;
+  readonly slowConsumers: Counter;
+  readonly answersCut: Counter;
+  readonly refusals: Counter<'code'>;
+  readonly rateLimited: Readonly<
+    Record<'requests' | 'reads' | 'events' | 'bytes' | 'handshakes' | 'handshakes_per_address', Series>
+  >;
+  readonly connectionsRefused: Readonly<Record<'all' | 'address' | 'user', Series>>;
+  readonly closings: Readonly<Record<ClosingCode, Series>>;
+  readonly clusterFrames: Counter;
+  readonly onFlush: FlushListener;
+  /** Everything, that of the process included, as it is now. */
+  scrape(): Promise<string>;
+}
+
+/** What is looked up when somebody asks. Each look is a read of memory, whatever the load. */
+export interface Gauges {
+  readonly connections: (transport: TransportName) => number;
+  readonly users: () => number;
+  readonly catchUps: () => number;
+  readonly queuedWrites: () => number;
+  readonly unwrittenCursors: () => number;
+  readonly isLive: () => boolean;
+  readonly outages: () => number;
+  readonly refusedFrames: () => number;
+  readonly nodes: () => number;
+  readonly places: () => number;
+  readonly handshakes: () => number;
+  readonly readsRunning: () => number;
+  readonly readsWaiting: () => number;
+  readonly untakenAnswers: () => number;
+  readonly untakenBytes: () => number;
+  readonly balance: () => Balance;
+}
+
+const TRANSPORTS: readonly TransportName[] = ['socketio', 'plain'];
+const ACK_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const CATCH_UP_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const CATCH_UP_BUCKETS_MESSAGES = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000];
+/** What is due is looked for every 250 ms. */
+const SCHEDULE_BUCKETS_S = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600];
+const FLUSH_BUCKETS_S = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
+const FLUSH_BUCKETS_WRITES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
+
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const make = makers(registry);
+  const flushDuration = make.histogram(
+    'tidings_store_flush_duration_seconds',
+    'Time of writing one batch to the store, until it is durable.',
+    FLUSH_BUCKETS_S,
+  );
+  const flushWrites = make.histogram(
+    'tidings_store_flush_writes',
+    'Writes that went to the store in one batch.',
+    FLUSH_BUCKETS_WRITES,
+  );
+  const flushFailures = make.counter('tidings_store_flush_failures_total', 'Batches that the store did not accept.');
+  const refusals = make.counterBy(
+    'code',
+    'tidings_refusals_total',
+    'Requests, handshakes and events answered with a problem, by its code.',
+  );
+  seriesOf(refusals, Object.keys(ERROR_KINDS));
+  return {
+    registry,
+    sends: seriesOf(
+      make.counterBy('destination', 'tidings_sends_total', 'Messages stored for senders, by whom they are for.'),
+      ['user', 'topic', 'broadcast'],
+    ),
+    deliveries: seriesOf(
+      make.counterBy(
+        'mode',
+        'tidings_deliveries_total',
+        'Stored messages written to connections, as they were sent or in catch-up.',
+      ),
+      ['live', 'catch_up'],
+    ),
+    acks: make.counter('tidings_acks_total', 'Acknowledgements accepted from devices.'),
+    sendToAck: make.histogram(
+      'tidings_send_to_ack_seconds',
+      'Time from the sending of a message to its acknowledgement by a device that was connected.',
+      ACK_BUCKETS_S,
+    ),
+    catchUpMessages: make.histogram(
+      'tidings_catch_up_messages',
+      'Messages written to a new connection until it was up to date.',
+      CATCH_UP_BUCKETS_MESSAGES,
+    ),
+    catchUpDuration: make.histogram(
+      'tidings_catch_up_duration_seconds',
+      'Time until a new connection was up to date.',
+      CATCH_UP_BUCKETS_S,
+    ),
+    scheduleDelay: make.histogram(
+      'tidings_schedule_delay_seconds',
+      'How long after their time scheduled messages were sent.',
+      SCHEDULE_BUCKETS_S,
+    ),
+    gapsHealed: make.counter(
+      'tidings_gaps_healed_total',
+      'Times that messages of a topic were missing here and were read from the store.',
+    ),
+    slowConsumers: make.counter(
+      'tidings_slow_consumers_total',
+      'Connections cut because their unsent bytes exceeded MAX_BUFFERED_BYTES, or those of their user 16 times that.',
+    ),
+    answersCut: make.counter(
+      'tidings_answers_cut_total',
+      'HTTP connections cut because answers were not taken within 30 s, or more than 100 requests were sent ahead of them.',
+    ),
+    refusals,
+    rateLimited: seriesOf(
+      make.counterBy(
+        'limit',
+        'tidings_rate_limited_total',
+        'Requests, client events and handshakes beyond their rate.',
+      ),
+      ['requests', 'reads', 'events', 'bytes', 'handshakes', 'handshakes_per_address'],
+    ),
+    connectionsRefused: seriesOf(
+      make.counterBy(
+        'limit',
+        'tidings_connections_refused_total',
+        'Connections refused because all, their address or their user had as many as allowed.',
+      ),
+      ['all', 'address', 'user'],
+    ),
+    closings: seriesOf(
+      make.counterBy('code', 'tidings_closings_total', 'Connections that the service has closed, by closing code.'),
+      CLOSING_CODES,
+    ),
+    clusterFrames: make.counter('tidings_cluster_frames_received_total', 'Frames heard from other nodes.'),
+    onFlush: ({ writes, durationMs, isDone }) => {
+      flushDuration.observe(durationMs / 1_000);
+      flushWrites.observe(writes);
+      if (!isDone) flushFailures.inc();
+    },
+    scrape: () => Registry.merge([registry, metricsOfProcess()]).metrics(),
+  };
+}
+
+function makers(registry: Registry) {
+  const registers = [registry];
+  return {
+    counter: (name: string, help: string) => new Counter({ name, help, registers }),
+    counterBy: <Label extends string>(label: Label, name: string, help: string) =>
+      new Counter({ name, help, labelNames: [label], registers }),
+    histogram: (name: string, help: string, buckets: number[]) => new Histogram({ name, help, buckets, registers }),
+  };
+}
+
+/** A series for each value of the only label, from 0 on: an increase shows only where there was something before. */
+function seriesOf<Value extends string>(counter: Counter, values: readonly Value[]): Readonly<Record<Value, Series>> {
+  const entries = values.map((value) => {
+    const series = counter.labels(value);
+    series.inc(0);
+    return [value, series] as const;
+  });
+  return Object.fromEntries(entries) as Record<Value, Series>;
+}
+
+/** Registers what is looked up at each scrape. */
+export function registerGauges(registry: Registry, gauges: Gauges): void {
+  const registers = [registry];
+  const gauge = (name: string, help: string, look: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(look());
+      },
+    });
+  new Gauge({
+    name: 'tidings_connections',
+    help: 'Open authenticated connections, by transport.',
+    labelNames: ['transport'],
+    registers,
+    collect() {
+      for (const transport of TRANSPORTS) this.set({ transport }, gauges.connections(transport));
+    },
+  });
+  new Counter({
+    name: 'tidings_cluster_frames_refused_total',
+    help: 'Frames that were not signed with CLUSTER_SECRET.',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(gauges.refusedFrames());
+    },
+  });
+  new Counter({
+    name: 'tidings_cluster_outages_total',
+    help: 'Times that frames have ceased to reach the other nodes.',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(gauges.outages());
+    },
+  });
+  gauge(
+    'tidings_reads_running',
+    'Reads of much that are under way, or whose answers are not taken.',
+    gauges.readsRunning,
+  );
+  gauge('tidings_reads_waiting', 'Reads of much that wait for their turn.', gauges.readsWaiting);
+  gauge('tidings_answers_untaken', 'HTTP answers that wait until their clients read.', gauges.untakenAnswers);
+  gauge('tidings_answers_untaken_bytes', 'Bytes of these answers.', gauges.untakenBytes);
+  gauge('tidings_users_connected', 'Distinct users with at least one open connection.', gauges.users);
+  gauge('tidings_catch_ups_running', 'New connections that are not up to date yet.', gauges.catchUps);
+  gauge('tidings_store_queued_writes', 'Writes that wait for their batch, or are in it.', gauges.queuedWrites);
+  gauge('tidings_cursors_unwritten', 'Places of devices that are not in the store yet.', gauges.unwrittenCursors);
+  gauge('tidings_cluster_live', 'Do frames reach the other nodes at once? 1 or 0.', () => Number(gauges.isLive()));
+  gauge('tidings_cluster_nodes', 'Nodes that are known here, this one included.', gauges.nodes);
+  gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS that are taken, also by who is not in yet.', gauges.places);
+  gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
+  new Gauge({
+    name: 'tidings_taken',
+    help: 'What is taken and has to be given back, by what it is.',
+    labelNames: ['what'],
+    registers,
+    collect() {
+      for (const [what, count] of Object.entries(gauges.balance())) this.set({ what }, count);
+    },
+  });
+}
+
+/** To count them the process makes a list of all its sockets for each scrape. Their names break the rules as well. */
+const LISTS_OF_HANDLES = ['resources', 'handles', 'requests'].flatMap((what) => [
+  `nodejs_active_${what}`,
+  `nodejs_active_${what}_total`,
+]);
+
+let ofProcess: Registry | undefined;
+
+/**
+ * Event loop, memory, processor and collector of garbage. They belong to the process, however many services it holds,
+ * and watching them takes a timer that cannot be stopped: so there is one watch, and none where nobody scrapes.
+ */
+function metricsOfProcess(): Registry {
+  if (ofProcess === undefined) {
+    ofProcess = new Registry();
+    collectDefaultMetrics({ register: ofProcess });
+    for (const name of LISTS_OF_HANDLES) ofProcess.removeSingleMetric(name);
+  }
+  return ofProcess;
+}

@@ -1,0 +1,270 @@
+/**
+ * Who is connected, over all nodes. Each node tells the others whenever connections of one of its users change, and
+ * all its users to whoever has missed a change; so every node can answer from its own memory, also while Redis is away.
+ * A node that has not been heard of for the length of its lease is gone, and its users with it.
+ */
+import type { Clock, Timer } from '../../utils/clock';
+import type { ClusterFrame, FrameOf } from '../../utils/cluster-protocol';
+import { SortedNames } from '../../utils/sorted-names';
+import { BEAT_INTERVAL_MS, type Cluster } from '../cluster/contract';
+import type { Cursors } from '../delivery/cursors';
+import type { Connection, Connections } from '../sockets/connections';
+import type { NamePage } from '../storage/contract';
+import type { Presence } from './presence';
+
+/** How long a silent node is believed to be there. With the grace of the lobby well within 30 s. */
+const LEASE_MS = 10_000;
+/** Whoever misses changes at the same time gets the same answer. */
+const MIN_ROSTER_INTERVAL_MS = 500;
+const USERS_PER_PART = 1_000;
+
+export interface UserStatus {
+  readonly connected: boolean;
+  readonly sockets: number;
+  readonly devices: number;
+}
+
+/** Connections by device. */
+type DeviceCounts = ReadonlyMap<string, number>;
+
+const NONE: DeviceCounts = new Map();
+
+/** Another node, as far as it has told. */
+interface Peer {
+  /** Changes of its users that are known here; -1 before its roster has come. */
+  version: number;
+  users: Map<string, DeviceCounts>;
+  /** By the clock that never jumps. */
+  heardAt: number;
+  /** Parts of its roster that have come, of which version. */
+  readonly parts: Map<number, FrameOf<'roster'>['users']>;
+  partsOf: number;
+}
+
+export interface RosterParts {
+  readonly connections: Connections;
+  readonly cluster: Cluster;
+  readonly presence: Presence;
+  readonly cursors: Pick<Cursors, 'sawLast'>;
+  readonly clock: Clock;
+}
+
+export class Roster {
+  readonly #peers = new Map<string, Peer>();
+  /** The nodes, other than this, where a user has connections. */
+  readonly #elsewhere = new Map<string, Set<Peer>>();
+  /** Distinct users who are connected, on whatever node. */
+  readonly #online = new SortedNames();
+  #countElsewhere = 0;
+  #version = 0;
+  #toldRosterAt = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+
+  constructor(private readonly parts: RosterParts) {}
+
+  open(): void {
+    if (!this.parts.cluster.isShared) return;
+    this.#timer = this.parts.clock.every(BEAT_INTERVAL_MS, () => this.beat());
+    this.beat();
+  }
+
+  /** Tells the others that this node goes: its users are not its own any more. */
+  close(): void {
+    this.#timer?.cancel();
+    this.parts.cluster.tell({ kind: 'bye' });
+  }
+
+  /** Says that this node is there, and forgets those that are not. */
+  beat(): void {
+    this.parts.cluster.tell({ kind: 'beat', version: this.#version });
+    const now = this.parts.clock.steady();
+    for (const [node, peer] of this.#peers) {
+      // While Redis is away nobody is heard of: that says nothing about them.
+      if (this.parts.cluster.live === 'degraded') peer.heardAt = now;
+      else if (now - peer.heardAt > LEASE_MS) this.#forget(node, peer);
+    }
+  }
+
+  /** A connection has begun. */
+  arrived(connection: Connection): void {
+    this.parts.connections.add(connection);
+    this.#online.add(connection.userId);
+    this.parts.presence.arrived(connection.userId);
+    this.#tell(connection.userId);
+  }
+
+  /** A connection has ended. @returns whether it was the user's last one here; `undefined` when it was not listed. */
+  departed(connection: Connection, at: number): boolean | undefined {
+    const { connections, presence } = this.parts;
+    const { userId } = connection;
+    if (!connections.remove(connection)) return undefined;
+    if (!this.isOnline(userId)) {
+      this.#online.delete(userId);
+      presence.departed(userId, at);
+    }
+    this.#tell(userId, at);
+    return connections.countOf(userId) === 0;
+  }
+
+  #tell(userId: string, at = this.parts.clock.now()): void {
+    if (!this.parts.cluster.isShared) return;
+    this.#version += 1;
+    const devices = [...this.parts.connections.devicesOf(userId)];
+    this.parts.cluster.tell({ kind: 'online', version: this.#version, userId, devices, at });
+  }
+
+  isOnline(userId: string): boolean {
+    return this.parts.connections.countOf(userId) > 0 || this.#elsewhere.has(userId);
+  }
+
+  /** Distinct users who are connected. */
+  get userCount(): number {
+    return this.#online.size;
+  }
+
+  /** Connections in all. */
+  get count(): number {
+    return this.parts.connections.count + this.#countElsewhere;
+  }
+
+  /** Nodes that are known here, this one included. */
+  get nodeCount(): number {
+    return 1 + this.#peers.size;
+  }
+
+  /** A part of those who are connected, by name. */
+  usersAfter({ after, limit }: NamePage): { readonly items: readonly string[]; readonly next: string | undefined } {
+    const items: string[] = [];
+    for (const userId of this.#online.after(after)) {
+      if (items.length === limit) return { items, next: items.at(-1) };
+      items.push(userId);
+    }
+    return { items, next: undefined };
+  }
+
+  /** The devices of a user that are connected, over all nodes. */
+  devicesOf(userId: string): ReadonlySet<string> {
+    const all = [this.parts.connections.devicesOf(userId), ...this.#devicesElsewhere(userId)];
+    return new Set(all.flatMap((each) => [...each.keys()]));
+  }
+
+  statusOf(userId: string): UserStatus {
+    const sockets = this.parts.connections.countOf(userId) + this.countElsewhere(userId);
+    return { connected: sockets > 0, sockets, devices: this.devicesOf(userId).size };
+  }
+
+  /** Connections of a user on other nodes, of one device or of all. */
+  countElsewhere(userId: string, device?: string): number {
+    return this.#devicesElsewhere(userId).reduce(
+      (sum, devices) => sum + (device === undefined ? sumOf(devices) : (devices.get(device) ?? 0)),
+      0,
+    );
+  }
+
+  #devicesElsewhere(userId: string): DeviceCounts[] {
+    return Array.from(this.#elsewhere.get(userId) ?? [], ({ users }) => users.get(userId) ?? NONE);
+  }
+
+  /** Takes what another node has told of its users. */
+  receive(frame: ClusterFrame, node: string): void {
+    const peer = this.#peerOf(node);
+    peer.heardAt = this.parts.clock.steady();
+    if (frame.kind === 'online') this.#takeChange(node, peer, frame);
+    else if (frame.kind === 'beat') this.#compare(node, peer, frame.version);
+    else if (frame.kind === 'roster') this.#takePart(peer, frame);
+    else if (frame.kind === 'roster-wanted' && frame.of === this.parts.cluster.node) this.#tellRoster();
+    else if (frame.kind === 'bye') this.#forget(node, peer);
+  }
+
+  #peerOf(node: string): Peer {
+    const known = this.#peers.get(node);
+    if (known !== undefined) return known;
+    const peer: Peer = { version: -1, users: new Map(), heardAt: 0, parts: new Map(), partsOf: -1 };
+    this.#peers.set(node, peer);
+    return peer;
+  }
+
+  #takeChange(node: string, peer: Peer, { version, userId, devices, at }: FrameOf<'online'>): void {
+    if (version <= peer.version) return;
+    if (version > peer.version + 1 || peer.version === -1) {
+      this.#ask(node);
+      return;
+    }
+    peer.version = version;
+    this.#set(peer, userId, { devices: new Map(devices), at });
+  }
+
+  #compare(node: string, peer: Peer, version: number): void {
+    if (version !== peer.version) this.#ask(node);
+  }
+
+  #ask(node: string): void {
+    this.parts.cluster.tell({ kind: 'roster-wanted', of: node });
+  }
+
+  #tellRoster(): void {
+    const now = this.parts.clock.steady();
+    // Whoever has asked too early asks again with the next heartbeat.
+    if (now - this.#toldRosterAt < MIN_ROSTER_INTERVAL_MS) return;
+    this.#toldRosterAt = now;
+    const { connections, cluster } = this.parts;
+    const users = connections
+      .userIds()
+      .map((userId): FrameOf<'roster'>['users'][number] => [userId, [...connections.devicesOf(userId)]]);
+    const parts = Math.max(1, Math.ceil(users.length / USERS_PER_PART));
+    for (let part = 0; part < parts; part += 1) {
+      const some = users.slice(part * USERS_PER_PART, (part + 1) * USERS_PER_PART);
+      cluster.tell({ kind: 'roster', version: this.#version, part, parts, users: some });
+    }
+  }
+
+  #takePart(peer: Peer, { version, part, parts, users }: FrameOf<'roster'>): void {
+    if (version <= peer.version) return;
+    if (version !== peer.partsOf) peer.parts.clear();
+    peer.partsOf = version;
+    peer.parts.set(part, users);
+    if (peer.parts.size < parts) return;
+    const told = new Map([...peer.parts.values()].flat());
+    peer.parts.clear();
+    peer.version = version;
+    const at = this.parts.clock.now();
+    for (const userId of [...peer.users.keys()]) if (!told.has(userId)) this.#set(peer, userId, { devices: NONE, at });
+    for (const [userId, devices] of told) this.#set(peer, userId, { devices: new Map(devices), at });
+  }
+
+  #set(peer: Peer, userId: string, { devices, at }: { devices: DeviceCounts; at: number }): void {
+    const wasOnline = this.isOnline(userId);
+    const nodes = this.#elsewhere.get(userId) ?? new Set();
+    this.#countElsewhere += sumOf(devices) - sumOf(peer.users.get(userId) ?? NONE);
+    if (devices.size === 0) {
+      peer.users.delete(userId);
+      nodes.delete(peer);
+      if (nodes.size === 0) this.#elsewhere.delete(userId);
+    } else {
+      peer.users.set(userId, devices);
+      this.#elsewhere.set(userId, nodes.add(peer));
+    }
+    const isOnline = this.isOnline(userId);
+    if (isOnline && !wasOnline) {
+      this.#online.add(userId);
+      this.parts.presence.arrived(userId);
+    }
+    if (!wasOnline || isOnline) return;
+    this.#online.delete(userId);
+    this.parts.cursors.sawLast(userId, at);
+    // By the clock of this node: the grace begins now, whatever time it is elsewhere.
+    this.parts.presence.departed(userId);
+  }
+
+  #forget(node: string, peer: Peer): void {
+    this.#peers.delete(node);
+    const at = this.parts.clock.now();
+    for (const userId of [...peer.users.keys()]) this.#set(peer, userId, { devices: NONE, at });
+  }
+}
+
+function sumOf(devices: DeviceCounts): number {
+  let sum = 0;
+  for (const count of devices.values()) sum += count;
+  return sum;
+}

@@ -1,0 +1,99 @@
+/**
+ * Who is typing where: told to the others, never stored. At most one frame per second and person; who falls silent
+ * for five seconds has stopped.
+ */
+import type { Balance, Lender } from '../../utils/balance';
+import type { Clock, Timer } from '../../utils/clock';
+import type { ClusterFrame } from '../../utils/cluster-protocol';
+import type { Cluster } from '../cluster/contract';
+import type { Delivery } from '../delivery/delivery';
+import { type Transport, writeToAll } from '../sockets/connections';
+
+const MIN_INTERVAL_MS = 1_000;
+const SILENCE_MS = 5_000;
+const CHECK_INTERVAL_MS = 250;
+
+interface Typist {
+  /** Whose connections hear it: everyone in this room but the person. */
+  readonly room: string;
+  /** The topic as the hearers know it. */
+  readonly topic: string;
+  readonly userId: string;
+  isTyping: boolean;
+  wasTold: boolean;
+  changedAt: number;
+}
+
+export class Typing implements Lender {
+  readonly #typists = new Map<string, Typist>();
+  readonly #toldAt = new Map<string, number>();
+  #timer: Timer | undefined;
+
+  constructor(
+    private readonly delivery: Delivery,
+    private readonly cluster: Cluster,
+    private readonly clock: Clock,
+  ) {}
+
+  open(): void {
+    this.#timer = this.clock.every(CHECK_INTERVAL_MS, () => this.check());
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#typists.clear();
+    this.#toldAt.clear();
+  }
+
+  get balance(): Balance {
+    return { typists: this.#typists.size, typingPaces: this.#toldAt.size };
+  }
+
+  /** A person has begun or stopped typing, as their client says. */
+  set({ room, topic, userId }: { room: string; topic: string; userId: string }, isTyping: boolean): void {
+    const key = `${userId}\u0000${room}`;
+    const known = this.#typists.get(key);
+    if (known === undefined && !isTyping) return;
+    const typist = known ?? { room, topic, userId, isTyping, wasTold: false, changedAt: 0 };
+    typist.isTyping = isTyping;
+    typist.changedAt = this.clock.steady();
+    this.#typists.set(key, typist);
+    this.#tell(key, typist);
+  }
+
+  /** Ends what has been silent, and tells what had to wait. */
+  check(): void {
+    const now = this.clock.steady();
+    for (const [key, typist] of this.#typists) {
+      if (now - typist.changedAt >= SILENCE_MS) typist.isTyping = false;
+      this.#tell(key, typist);
+    }
+    for (const [userId, time] of this.#toldAt) if (now - time >= MIN_INTERVAL_MS) this.#toldAt.delete(userId);
+  }
+
+  #tell(key: string, typist: Typist): void {
+    const { room, topic, userId, isTyping } = typist;
+    if (isTyping !== typist.wasTold) {
+      const now = this.clock.steady();
+      if (now - (this.#toldAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
+      this.#toldAt.set(userId, now);
+      typist.wasTold = isTyping;
+      const frame = { topic, userId, typing: isTyping };
+      this.#show(room, frame);
+      this.cluster.tell({ kind: 'typing', room, ...frame });
+    }
+    if (!isTyping) this.#typists.delete(key);
+  }
+
+  /** Shows who types on another node, which keeps the pace. */
+  receive(frame: ClusterFrame): void {
+    if (frame.kind !== 'typing') return;
+    const { room, topic, userId, typing } = frame;
+    this.#show(room, { topic, userId, typing });
+  }
+
+  #show(room: string, frame: { topic: string; userId: string; typing: boolean }): void {
+    const encode = (transport: Transport) => transport.encodeEvent('typing', frame);
+    writeToAll(this.delivery.membersOf(room), encode, frame.userId);
+  }
+}

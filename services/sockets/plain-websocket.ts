@@ -1,0 +1,393 @@
+/**
+ * The plain endpoint: WebSocket without Socket.IO, for wscat, scripts and small devices. The upgrade on /ws, / and
+ * /<token> is always accepted and refused by close code, because browsers cannot see an HTTP status.
+ */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { RawData, WebSocket } from 'ws';
+import type { Balance, Lender } from '../../utils/balance';
+import type { Clock, Timer } from '../../utils/clock';
+import type { Config } from '../../utils/config';
+import { AppError, badField, type ErrorCode, toProblem } from '../../utils/errors';
+import { priceOf } from '../../utils/event-prices';
+import { findInexactNumber, inexactNumber } from '../../utils/json';
+import { type Caller, readAuthorization, readBearer } from '../../utils/jwt';
+import { CLOSE_CODES } from '../../utils/protocol';
+import type { Clients } from '../../utils/proxies';
+import { deviceSchema, parseField } from '../../utils/schemas';
+import { DEFAULT_DEVICE } from '../../utils/topic-names';
+import type { Backlog } from '../admission/backlog';
+import type { HandshakeLimits } from '../admission/handshake-limits';
+import { STRANGERS_BYTES } from '../admission/incoming';
+import type { Metrics } from '../observability/metrics';
+import type { Tokens } from '../tokens/tokens';
+import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
+import { limitWebSocket } from './frame-limit';
+import { encodeFrame, PlainConnection } from './plain-connection';
+import type { EventReply, Sessions } from './sessions';
+import type { Upgrade, UpgradeTaker } from './upgrades';
+import { WebSocketServer } from './web-socket-server';
+
+/** Without a token in the request, the first frame has to bring it within this time. */
+const AUTH_TIMEOUT_MS = 5_000;
+const MAX_BAD_FRAMES_IN_A_ROW = 10;
+const MAX_REF_LENGTH = 128;
+/** Beyond so many fragments of a message ws closes with 1008: its own number, which Engine.IO has as well. */
+const WS_LIMITS = { maxFragments: 16_384, closeTimeout: CLOSE_TIMEOUT_MS };
+const HEARTBEAT_CHECKS_PER_TIMEOUT = 8;
+const UNAUTHENTICATED = 4401;
+/** How ws names a frame that is too large: for MAX_BODY_BYTES, and for a number. */
+const WS_TOO_LARGE = new Set(['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH']);
+/** Close codes of refusals, by what was refused. */
+const REFUSAL_CODES = new Map<ErrorCode, number>([
+  ['going_away', CLOSE_CODES.going_away],
+  ['origin_not_allowed', 4403],
+  ['too_many_connections', CLOSE_CODES.too_many_connections],
+  ['rate_limited', CLOSE_CODES.rate_limited],
+  // The registered code for “try again later”.
+  ['overloaded', 1013],
+]);
+
+/** The whole path of a request that carries its token there: one segment with the two dots of a JWT. */
+const TOKEN_PATH = /^\/([\w-]+\.[\w-]*\.[\w-]*)$/;
+
+type Frame = Readonly<Record<string, unknown>>;
+
+/** Answers an action; what it resolves to goes into the reply beside `ok: true`. */
+export type DispatchAction = (connection: Connection, action: string, frame: Frame) => object | Promise<object>;
+
+export interface PlainWebSocketParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly tokens: Tokens;
+  readonly sessions: Sessions;
+  readonly limits: HandshakeLimits;
+  readonly backlog: Backlog;
+  readonly clients: Clients;
+}
+
+/** An open WebSocket, before and after it is known who it is. */
+interface Peer {
+  readonly webSocket: WebSocket;
+  readonly origin: string;
+  /** `?device=` of the request. */
+  readonly device: unknown;
+  connection: PlainConnection | undefined;
+  authTimer: Timer | undefined;
+  /** The key of its token is being fetched: frames wait for it. */
+  admission: Promise<void> | undefined;
+  badFrames: number;
+  /** When it last showed that it is reached: when it came, and with each pong; by the steady time, as `pingedAt`. */
+  answeredAt: number;
+  pingedAt: number | undefined;
+}
+
+export class PlainWebSocketService implements UpgradeTaker, Lender {
+  readonly #server: WebSocketServer;
+  readonly #peers = new Set<Peer>();
+  #dispatch: DispatchAction | undefined;
+  #heartbeatTimer: Timer | undefined;
+
+  constructor(private readonly parts: PlainWebSocketParts) {
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: Math.min(STRANGERS_BYTES, parts.config.MAX_BODY_BYTES),
+      ...WS_LIMITS,
+    });
+  }
+
+  get balance(): Balance {
+    return { plainPeers: this.#peers.size };
+  }
+
+  /** Wires in the operations and starts the heartbeat. */
+  open(dispatch: DispatchAction): void {
+    this.#dispatch = dispatch;
+    const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
+    const betweenMs = Math.min(PING_INTERVAL_MS, PING_TIMEOUT_MS) / HEARTBEAT_CHECKS_PER_TIMEOUT;
+    // Each of the two is noticed up to a check too late; together they keep to the sum of interval and timeout.
+    this.#heartbeatTimer = this.parts.clock.every(betweenMs, () => this.#beat(PING_INTERVAL_MS - 2 * betweenMs));
+  }
+
+  takes(path: string): boolean {
+    return path === '/' || path === '/ws' || TOKEN_PATH.test(path);
+  }
+
+  upgrade(upgrade: Upgrade): void {
+    const { request, socket, head } = upgrade;
+    this.parts.limits.admitUpgrade(request, (refusal) => {
+      let isOpened = false;
+      this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+        isOpened = true;
+        this.#accept(webSocket, upgrade, refusal);
+      });
+      if (!isOpened) upgrade.leftUnopened();
+    });
+  }
+
+  #accept(webSocket: WebSocket, upgrade: Upgrade, refusal: AppError | undefined): void {
+    const { request, query } = upgrade;
+    // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
+    webSocket.on('error', (fault) => this.#countFault(fault));
+    if (refusal !== undefined) {
+      tellRefusal(webSocket, this.parts.clients.linkBase(request), refusal);
+      // Nothing is kept for who is not let in: a peer that does not close its side would hold a connection that no
+      // limit counts.
+      request.socket.destroySoon();
+      upgrade.endWithin(CLOSE_TIMEOUT_MS);
+      return;
+    }
+    upgrade.accept();
+    const peer = this.#track(webSocket, request, query['device']);
+    const token = readToken(upgrade);
+    if (token !== undefined) this.#authenticate(peer, token, peer.device);
+    else
+      peer.authTimer = this.parts.clock.after(AUTH_TIMEOUT_MS, () =>
+        this.#refuse(peer, new AppError('unauthorized', 'No `auth` frame came in time.')),
+      );
+  }
+
+  #countFault(fault: Error & { readonly code?: string }): void {
+    const isTooLarge = WS_TOO_LARGE.has(fault.code ?? '');
+    this.parts.metrics.refusals.inc({ code: isTooLarge ? 'body_too_large' : 'bad_request' });
+  }
+
+  #track(webSocket: WebSocket, request: IncomingMessage, device: string | undefined): Peer {
+    const peer: Peer = {
+      webSocket,
+      origin: this.parts.clients.linkBase(request),
+      device,
+      connection: undefined,
+      authTimer: undefined,
+      admission: undefined,
+      badFrames: 0,
+      answeredAt: this.parts.clock.steady(),
+      pingedAt: undefined,
+    };
+    this.#peers.add(peer);
+    webSocket.on('message', (data, isBinary) => void this.#receive(peer, data, isBinary));
+    webSocket.on('pong', () => {
+      peer.answeredAt = this.parts.clock.steady();
+      peer.pingedAt = undefined;
+    });
+    webSocket.on('ping', () => this.#countPing(peer));
+    // Nothing can be written any more, though the peer may take its time to end its side.
+    request.socket.once('finish', () => {
+      if (peer.connection !== undefined) this.parts.sessions.leave(peer.connection);
+    });
+    webSocket.once('close', () => this.#forget(peer));
+    return peer;
+  }
+
+  #forget(peer: Peer): void {
+    peer.authTimer?.cancel();
+    this.#peers.delete(peer);
+    if (peer.connection === undefined) return;
+    this.parts.sessions.leave(peer.connection);
+  }
+
+  #authenticate(peer: Peer, token: string, device: unknown): void {
+    peer.authTimer?.cancel();
+    const fetching = this.parts.tokens.prepare(token);
+    if (fetching === undefined) this.#admit(peer, token, device);
+    else peer.admission = this.#admitAfter(fetching, peer, () => this.#admit(peer, token, device));
+  }
+
+  async #admitAfter(fetching: Promise<void>, peer: Peer, admit: () => void): Promise<void> {
+    // What comes meanwhile stays in the connection: who is not known yet may not fill the memory.
+    peer.webSocket.pause();
+    await fetching;
+    peer.admission = undefined;
+    if (peer.webSocket.readyState === peer.webSocket.OPEN) admit();
+    peer.webSocket.resume();
+  }
+
+  #admit(peer: Peer, token: string, device: unknown): void {
+    const { tokens, sessions } = this.parts;
+    try {
+      const caller = tokens.verify(token);
+      const name = device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
+      sessions.makeRoom(caller.userId);
+      peer.connection = this.#connect(peer, caller, name);
+      limitWebSocket(peer.webSocket, this.parts.config.MAX_BODY_BYTES);
+      sessions.enter(peer.connection);
+    } catch (error) {
+      this.#refuse(peer, error);
+    }
+  }
+
+  #connect({ webSocket, origin }: Peer, caller: Caller, device: string): PlainConnection {
+    return new PlainConnection({
+      id: randomUUID(),
+      clock: this.parts.clock,
+      webSocket,
+      caller,
+      device,
+      origin,
+      backlog: this.parts.backlog,
+      onSlow: (connection) => this.parts.sessions.cutSlow(connection),
+    });
+  }
+
+  #refuse({ webSocket, origin }: Peer, thrown: unknown): void {
+    tellRefusal(webSocket, origin, this.parts.sessions.refusal(thrown));
+    const cut = this.parts.clock.after(CLOSE_TIMEOUT_MS, () => webSocket.terminate());
+    webSocket.once('close', () => cut.cancel());
+  }
+
+  async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
+    if (peer.admission !== undefined) await peer.admission;
+    const { connection } = peer;
+    // Nothing is read of who is being closed, whatever has come already.
+    if (peer.webSocket.readyState !== peer.webSocket.OPEN || connection?.isOpen === false) return;
+    if (connection === undefined) {
+      this.#receiveFirst(peer, isBinary ? undefined : data);
+      return;
+    }
+    const bytes = sizeOf(data);
+    const error = this.parts.sessions.refuseUnread(connection, bytes);
+    if (error !== undefined) connection.send('reply', { ok: false, error });
+    else await this.#answer(peer, connection, { ...(isBinary ? NO_FRAME : parseFrame(data)), bytes });
+  }
+
+  #receiveFirst(peer: Peer, data: RawData | undefined): void {
+    if (peer.authTimer === undefined) return;
+    const { frame } = data === undefined ? NO_FRAME : parseFrame(data);
+    if (frame?.['action'] === 'auth' && typeof frame['token'] === 'string') {
+      this.#authenticate(peer, frame['token'], frame['device'] ?? peer.device);
+      return;
+    }
+    peer.authTimer?.cancel();
+    this.#refuse(peer, new AppError('unauthorized', 'The first frame must be {"action":"auth","token":"…"}.'));
+  }
+
+  async #answer(peer: Peer, connection: PlainConnection, received: Received & { bytes: number }): Promise<void> {
+    const { frame, bytes } = received;
+    const action = frame?.['action'];
+    const ref = readRef(frame);
+    const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, received), {
+      price: priceOf(action, frame),
+      bytes,
+    });
+    if (action !== 'ping' || ref !== undefined || !reply.ok) {
+      connection.send('reply', { ...(ref === undefined ? {} : { ref }), ...reply });
+    }
+    if (action === 'disconnect' && reply.ok) {
+      this.parts.sessions.leave(connection);
+      connection.finish();
+    } else this.#countBadFrames(peer, connection, reply);
+  }
+
+  #run(connection: PlainConnection, { frame, fault }: Received): object | Promise<object> {
+    if (fault !== undefined) throw fault;
+    if (frame === undefined) throw new AppError('invalid_json', 'Expected a text frame with a JSON object.');
+    if (typeof frame['action'] !== 'string') throw badField('action', 'expected a string');
+    if (this.#dispatch === undefined) throw new AppError('going_away', 'The service is not open.');
+    return this.#dispatch(connection, frame['action'], frame);
+  }
+
+  #countBadFrames(peer: Peer, connection: PlainConnection, reply: EventReply): void {
+    if (reply.ok) peer.badFrames = 0;
+    // A name that others have made ambiguous is no bad frame.
+    else if (reply.error.status === 400 && reply.error.code !== 'ambiguous_name') peer.badFrames += 1;
+    if (peer.badFrames < MAX_BAD_FRAMES_IN_A_ROW) return;
+    this.parts.sessions.end(connection, 'bad_frames', `${MAX_BAD_FRAMES_IN_A_ROW} bad frames in a row.`);
+  }
+
+  /** Pings count as events, so a flood of them ends like any other. ws answers them by itself. */
+  #countPing(peer: Peer): void {
+    if (peer.connection !== undefined) this.parts.sessions.countEvent(peer.connection);
+  }
+
+  /**
+   * Pings everyone from time to time, and cuts who did not answer. Only a pong is an answer: who is not reached any more
+   * may go on sending.
+   */
+  #beat(pingAfterMs: number): void {
+    const now = this.parts.clock.steady();
+    for (const peer of this.#peers) {
+      if (peer.pingedAt !== undefined && now - peer.pingedAt >= this.parts.config.PING_TIMEOUT_MS) {
+        this.#cutUnlessAnswered(peer);
+      } else if (peer.pingedAt === undefined && now - peer.answeredAt >= pingAfterMs) {
+        peer.pingedAt = now;
+        peer.webSocket.ping();
+      }
+    }
+  }
+
+  /** After a pause of the whole process its answer may have come, and not been read yet: that is read first. */
+  #cutUnlessAnswered(peer: Peer): void {
+    setImmediate(() => {
+      if (peer.pingedAt !== undefined) peer.webSocket.terminate();
+    });
+  }
+
+  /** Closes what is left: connections that never said who they are, and the timer. */
+  close(): void {
+    this.#heartbeatTimer?.cancel();
+    for (const peer of this.#peers) {
+      peer.authTimer?.cancel();
+      if (peer.connection === undefined) peer.webSocket.close(CLOSE_CODES.going_away, 'going_away');
+    }
+    this.#server.close();
+  }
+}
+
+/** Tells why, and closes; a refusal that is not about the token has a code of its own. */
+function tellRefusal(webSocket: WebSocket, origin: string, refusal: AppError): void {
+  webSocket.send(encodeFrame('error', toProblem(refusal, { origin })));
+  const isBadInput = refusal.status === 400;
+  const code = isBadInput ? CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(refusal.code) ?? UNAUTHENTICATED);
+  webSocket.close(code, refusal.code);
+}
+
+/** Token from the Authorization header, else `?token=`, else the path. */
+function readToken({ request, path, query }: Upgrade): string | undefined {
+  if (request.headers.authorization !== undefined) return bearerOrNothing(request.rawHeaders);
+  return query['token'] ?? TOKEN_PATH.exec(path)?.[1];
+}
+
+/** A header of another form holds no token: refused by close code, like every refusal here. */
+function bearerOrNothing(rawHeaders: readonly string[]): string {
+  try {
+    return readBearer(readAuthorization(rawHeaders) ?? '');
+  } catch (error) {
+    if (error instanceof AppError) return '';
+    throw error;
+  }
+}
+
+/** What the client wants to find again in the reply: short enough to be sent back whatever it is. */
+function readRef(frame: Frame | undefined): string | number | undefined {
+  const ref = frame?.['ref'];
+  if (typeof ref === 'number') return ref;
+  return typeof ref === 'string' && ref.length <= MAX_REF_LENGTH ? ref : undefined;
+}
+
+/** What a client has sent: `fault` says what is wrong with a frame that can be read. */
+interface Received {
+  readonly frame: Frame | undefined;
+  readonly fault?: AppError;
+}
+
+const NO_FRAME: Received = { frame: undefined };
+
+function sizeOf(data: RawData): number {
+  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength;
+}
+
+function parseFrame(data: RawData): Received {
+  const text = String(data);
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return { frame: undefined };
+    const inexact = findInexactNumber(text);
+    return { frame: value as Frame, ...(inexact === undefined ? {} : { fault: inexactNumber(inexact) }) };
+  } catch {
+    // Not JSON: answered as such, without quoting it.
+    return { frame: undefined };
+  }
+}

@@ -1,0 +1,22 @@
+import type { Clock } from '../../utils/clock';
+import type { Config } from '../../utils/config';
+import type { FlushListener, Store } from './contract';
+import { openLmdbStore } from './lmdb/store';
+
+/** Can the address be opened at all? Nothing is opened. @throws StoreOpenError. */
+export async function checkStore({ store }: Config): Promise<void> {
+  if (store.kind === 'lmdb') return;
+  const { checkAddress } = await import('./mongodb/connection.ts');
+  checkAddress(store.url);
+}
+
+/**
+ * Opens the engine that the configuration names; `onFlush` hears of each batch it writes.
+ * @throws StoreOpenError with a sentence for the operator.
+ */
+export async function openStore({ store }: Config, clock: Clock, onFlush: FlushListener): Promise<Store> {
+  if (store.kind === 'lmdb') return openLmdbStore(store.directory, clock, onFlush);
+  // The driver is large: who does not use it does not wait for it.
+  const { openMongoStore } = await import('./mongodb/store.ts');
+  return openMongoStore(store.url, clock, onFlush);
+}

@@ -1,0 +1,175 @@
+/**
+ * The environment of an embedded store: its file, opened, and the trees in it. When the write of a header fails, LMDB
+ * takes nothing more, reads included; only an environment that is opened anew does. The store goes on with that.
+ */
+import { existsSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import { open, type RootDatabase } from 'lmdb';
+import { StoreError, StoreOpenError } from '../contract';
+import { checkHeaders, checkPages, dataFilePath } from './file';
+import { DATABASES, LAYOUT_VERSION, LISTING, openTrees, READABLE_LAYOUTS, type Trees } from './layout';
+
+export class Environment {
+  /** Always those of the environment that is open now: to be looked up for each use, and not to be kept. */
+  readonly trees: Trees;
+  #root: RootDatabase;
+  #isUsable = true;
+  #underWay: Promise<void> | undefined;
+
+  /** @throws StoreOpenError when it is in use by another process, or of another layout. */
+  constructor(private readonly directory: string) {
+    checkHeaders(directory);
+    this.#root = openRoot(directory);
+    this.trees = this.#prepare(() => checkPages(directory));
+  }
+
+  /**
+   * Resolves when what `work` writes is on disk. One at a time.
+   * @throws what LMDB throws; nothing is written then.
+   */
+  async transaction(work: () => void): Promise<void> {
+    const done = this.#transact(work);
+    const end = () => {
+      this.#underWay = undefined;
+    };
+    this.#underWay = done.then(end, end);
+    await done;
+  }
+
+  async #transact(work: () => void): Promise<void> {
+    if (!this.#isUsable) await this.#openAnew();
+    try {
+      await this.#root.transaction(work);
+    } catch (error) {
+      const cause = await causeOf(error);
+      if (!this.#canWrite()) await this.#openAnew();
+      throw cause;
+    }
+  }
+
+  /** The transaction of this moment with all that follows if it fails; never rejects. */
+  get underWay(): Promise<void> | undefined {
+    return this.#underWay;
+  }
+
+  /** Is it open? */
+  get isUsable(): boolean {
+    return this.#isUsable;
+  }
+
+  async close(): Promise<void> {
+    if (this.#isUsable) await this.#root.close();
+  }
+
+  /** A transaction that writes nothing touches no disk: it fails only where the engine itself has given up. */
+  #canWrite(): boolean {
+    try {
+      this.#root.transactionSync(() => undefined);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The next write tries again when this one could not. */
+  async #openAnew(): Promise<void> {
+    if (this.#isUsable) {
+      this.#isUsable = false;
+      await this.#root.close();
+    }
+    try {
+      // LMDB would make a new store where a volume is no longer mounted.
+      if (!existsSync(dataFilePath(this.directory))) throw new StoreError('its data file is away');
+      this.#root = openRoot(this.directory);
+      Object.assign(this.trees, this.#prepare());
+      this.#isUsable = true;
+    } catch (error) {
+      throw new StoreError('the store could not be opened anew', { cause: error });
+    }
+  }
+
+  /** `check`: before LMDB reads any page, and after nobody else can write. */
+  #prepare(check: () => void = () => {}): Trees {
+    const root = this.#root;
+    try {
+      refuseOtherProcess(root, this.directory);
+      check();
+      const trees = openTrees(root);
+      prepareLayout(root, trees, this.directory);
+      return trees;
+    } catch (error) {
+      root.close().catch(() => {
+        // Why it could not be opened is thrown.
+      });
+      throw error;
+    }
+  }
+}
+
+/** LMDB maps its table of readers before it has a place on the disk: without one the process ends with SIGBUS. */
+const ROOM_TO_OPEN_BYTES = 1024 * 1024;
+
+function refuseWithoutRoom(directory: string): void {
+  if (existsSync(join(directory, 'lock.mdb'))) return;
+  const { bavail, bsize } = statfsSync(directory);
+  if (bavail * bsize >= ROOM_TO_OPEN_BYTES) return;
+  throw new StoreOpenError(
+    `The disk of the store in ${directory} is full: make room, or name another one with DATA_DIR.`,
+  );
+}
+
+function openRoot(path: string): RootDatabase {
+  refuseWithoutRoom(path);
+  // Turns are batched by the queue. lmdb-js's own batching would leave a promise behind that nobody can hold, and so
+  // an unhandled rejection for every commit that fails.
+  return open({ path, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: DATABASES.length });
+}
+
+/**
+ * LMDB keeps a table of the processes that read, each entry guarded by a file lock that ends with its process.
+ * Entering it before looking means that of two processes that start at once at least one sees the other.
+ */
+function refuseOtherProcess(root: RootDatabase, directory: string): void {
+  root.getStats();
+  root.readerCheck();
+  const rows = root.readerList().split('\n').slice(1);
+  const processes = rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
+  const other = processes.find((pid) => pid !== process.pid);
+  if (other !== undefined) throw inUse(directory, `process ${other}`);
+}
+
+export function inUse(directory: string, user: string): StoreOpenError {
+  return new StoreOpenError(
+    `The store in ${directory} is in use by ${user}. One process can use an embedded store: stop the other one, ` +
+      'or give this one another directory (STORE_URL=lmdb:DIRECTORY).',
+  );
+}
+
+/** An older layout that can be read becomes this one; what that takes beside goes on later, in parts. */
+function prepareLayout(root: RootDatabase, { meta, removals }: Trees, directory: string): void {
+  const version = meta.get('layoutVersion');
+  if (version === LAYOUT_VERSION) return;
+  if (version !== undefined && !READABLE_LAYOUTS.includes(version)) {
+    throw new StoreOpenError(
+      `The store in ${directory} has layout ${version}, this version reads ${READABLE_LAYOUTS.join(' and ')}: start the version that wrote it.`,
+    );
+  }
+  root.transactionSync(() => {
+    if (version !== undefined) removals.put(LISTING, { at: 0, step: 0, upTo: 0 });
+    meta.put('layoutVersion', LAYOUT_VERSION);
+  });
+}
+
+/**
+ * Why a commit failed. lmdb-js rejects with a general error that carries the promise of the real one; left alone,
+ * that promise would be an unhandled rejection.
+ */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  try {
+    await error.commitError;
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+}

@@ -1,0 +1,397 @@
+/** The inbox of a user, counted and listed from the logs and what the user has done with their messages. */
+import type { Clock } from '../../../utils/clock';
+import type { Counts, Message, RequestedState } from '../../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../../utils/slices';
+import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
+import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
+import { partsOf } from '../mongodb/turns';
+import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
+import { PageRoom } from '../rules/page-room';
+import { blockOf, blocksOf, type Span } from '../rules/slot-row';
+import {
+  bulkTransition,
+  countPlaces,
+  countUnread,
+  EXCLUDED,
+  FLAGS,
+  isUnread,
+  listedPlaces,
+  READ,
+  type Rows,
+  SEEN,
+  stateOf,
+  TRANSITIONS,
+} from '../rules/states';
+import type { Trees } from './layout';
+import type { Log } from './log';
+import type { Marks } from './marks';
+import { Memberships } from './memberships';
+import type { StoredMessage } from './record';
+
+/** The part of a topic that belongs to an inbox. */
+interface Section extends Span {
+  readonly topic: string;
+  /** Is something in it gone, or can it expire? */
+  readonly isPatchy: boolean;
+  /** Nothing in it comes later in the order of lists. */
+  readonly order: number | undefined;
+}
+
+/** Messages that one transaction changes the state of: it takes some milliseconds. */
+const PLACES_PER_PART = 32 * FLAGS.count;
+/** A row costs as much as so many messages in it. */
+const ROW_COST = 64;
+const IDS_PER_PART = 100;
+
+/** A place, or the beginning of a row of them. */
+interface Looked {
+  readonly seq: number;
+  readonly isListed: boolean;
+}
+
+/** One topic of a list. */
+interface TopicStream extends Stream<StoredMessage> {
+  readonly section: Section;
+  /** What is still to be looked at, newest first; made when it is the turn of the topic. */
+  places: Generator<Looked> | undefined;
+}
+
+/** Places of one topic whose state is to change, without those that have expired. */
+interface Change extends Span {
+  readonly topic: string;
+  readonly expired: ReadonlySet<number>;
+}
+
+/** What one transaction changes. */
+export interface ChangePart {
+  readonly changes: readonly Change[];
+  readonly transition: (flags: number) => number;
+  /** @param cursors up to where, in the topics in which something has changed. */
+  readonly told: (cursors: Readonly<Record<string, number>>) => object;
+}
+
+type Refused = Exclude<StateChanged, { outcome: 'changed' }>;
+
+export class Inbox {
+  readonly #memberships: Memberships;
+
+  constructor(
+    private readonly trees: Trees,
+    private readonly parts: { readonly log: Log; readonly marks: Marks; readonly clock: Clock },
+  ) {
+    this.#memberships = new Memberships(trees);
+  }
+
+  /** The topics of a user, each from where it is the user's; empty ones are left out. */
+  async sections(userId: string): Promise<Section[]> {
+    return (await this.allSections(userId)).filter(({ from, upTo }) => from <= upTo);
+  }
+
+  /** The same with empty ones: each up to the head of its topic. */
+  async allSections(userId: string): Promise<Section[]> {
+    const user = this.trees.users.get(userId);
+    const sections = [this.#section(personalTopic(userId), 0)];
+    if (user !== undefined) sections.push(this.#section(BROADCAST_TOPIC, user.broadcastStart));
+    for (const [topic, start] of Array.from(this.#memberships.startsOf(userId))) {
+      if (isSliceOver()) await nextSlice();
+      sections.push(this.#section(topic, start));
+    }
+    return sections;
+  }
+
+  #section(topic: string, start: number): Section {
+    const { head, prunedUpTo, isPatchy = false, order } = this.parts.log.state(topic);
+    return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head, isPatchy, order };
+  }
+
+  /** A large inbox is counted in slices: what changes meanwhile is counted, or not. */
+  async counts(userId: string): Promise<Counts> {
+    const total = { unseen: 0, unread: 0 };
+    for (const section of await this.sections(userId)) {
+      const expired = byBlock(await this.#expiredOf(section));
+      for (const [block, span] of this.parts.marks.flags.blocksOf(section)) {
+        if (isSliceOver()) await nextSlice();
+        const rows = this.#rowsOf(section, block, userId);
+        const all = countUnread(span, rows);
+        const over = countPlaces(span, rows, expired.get(block) ?? []);
+        total.unseen += all.unseen - over.unseen;
+        total.unread += all.unread - over.unread;
+      }
+    }
+    return total;
+  }
+
+  /** The last `count` unread places of a section, or fewer: from the oldest of them on. */
+  async lastUnread(userId: string, section: Section, count: number): Promise<number | undefined> {
+    const expired = await this.#expiredOf(section);
+    let oldest: number | undefined;
+    let found = 0;
+    for (const { seq, isListed } of this.#places(userId, section, 'unread')) {
+      if (isSliceOver()) await nextSlice();
+      if (!isListed || expired.has(seq)) continue;
+      oldest = seq;
+      found += 1;
+      if (found === count) break;
+    }
+    return oldest;
+  }
+
+  /** The places of a section that a list shows, newest first, those that have expired among them. */
+  *#places(userId: string, section: Section, state: InboxQuery['state']): Generator<Looked> {
+    for (const [block, span] of blocksOf(FLAGS, section, { isForward: false })) {
+      if (span.upTo < section.upTo) yield { seq: span.upTo, isListed: false };
+      const rows = this.#rowsOf(section, block, userId);
+      for (const seq of listedPlaces(span, rows, state)) yield { seq, isListed: true };
+    }
+  }
+
+  async #expiredOf({ topic, isPatchy }: Pick<Section, 'topic' | 'isPatchy'>): Promise<ReadonlySet<number>> {
+    return isPatchy ? this.parts.log.expiredOf(topic) : NONE;
+  }
+
+  /** What is known of one block. Most topics have nothing that is gone: nothing is looked up for it there. */
+  #rowsOf({ topic, isPatchy }: Section, block: number, userId: string): Rows {
+    const { flags, holes } = this.parts.marks;
+    return { flags: flags.row(topic, block, userId), holes: isPatchy ? holes.row(topic, block) : undefined };
+  }
+
+  async list(userId: string, query: InboxQuery): Promise<InboxPage> {
+    const sections = (await this.sections(userId)).filter(
+      ({ topic }) => query.topic === undefined || query.topic === topic,
+    );
+    const room = new PageRoom(query.limit);
+    return mergePage<StoredMessage, TopicStream>(
+      sections.map((section) => this.#stream(section, query.after)),
+      {
+        room,
+        atOnce: 1,
+        look: ([stream]) => this.#look(stream as TopicStream, userId, { query, room }),
+        toListed: ({ message, bytes }) => {
+          if (query.type !== undefined && message.type !== query.type) return undefined;
+          return { item: { message, state: stateOf(this.parts.marks.get(message, userId)) }, bytes };
+        },
+      },
+    );
+  }
+
+  #stream(section: Section, after: InboxPosition | undefined): TopicStream {
+    const { topic, upTo } = section;
+    const newest = section.order ?? this.#orderUpTo(section, upTo) ?? 0;
+    const order = after === undefined ? newest : Math.min(newest, latestOrderAfter(after, topic));
+    return { section, place: { order, topic, seq: upTo }, item: undefined, isOver: false, places: undefined };
+  }
+
+  /** Finds what of a topic is listed next. */
+  async #look(
+    stream: TopicStream,
+    userId: string,
+    { query, room }: { readonly query: InboxQuery; readonly room: PageRoom },
+  ): Promise<void> {
+    const { section } = stream;
+    stream.places ??= this.#places(userId, { ...section, upTo: this.#placeAfter(section, query.after) }, query.state);
+    for (let next = stream.places.next(); !next.done; next = stream.places.next()) {
+      if (isSliceOver()) await nextSlice();
+      const { seq, isListed } = next.value;
+      if (room.isSpent) return this.#standAt(stream, seq);
+      const found = isListed ? this.parts.log.visible(section.topic, seq) : undefined;
+      if (found === undefined) {
+        room.lookInVain();
+        continue;
+      }
+      stream.item = found;
+      stream.place = { order: found.order, topic: section.topic, seq };
+      return;
+    }
+    stream.isOver = true;
+  }
+
+  /** Nobody has looked at a place yet, nor at what comes after it. */
+  #standAt(stream: TopicStream, seq: number): void {
+    const { section } = stream;
+    const order = this.#orderUpTo(section, seq);
+    if (order === undefined) stream.isOver = true;
+    else stream.place = { order, topic: section.topic, seq };
+  }
+
+  /** The greatest `seq` of a section that comes after a position in the order of the list. */
+  #placeAfter(section: Section, after: InboxPosition | undefined): number {
+    if (after === undefined) return section.upTo;
+    if (section.topic === after.topic) return Math.min(section.upTo, after.seq - 1);
+    const latest = latestOrderAfter(after, section.topic);
+    let low = section.from - 1;
+    let high = section.upTo;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.#orderUpTo(section, middle) ?? Number.NEGATIVE_INFINITY) <= latest) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** The order of the last message at or before a place. */
+  #orderUpTo({ topic, from }: Section, seq: number): number | undefined {
+    const here = this.parts.log.stored(topic, seq);
+    if (here !== undefined) return here.order;
+    const start: [string, number] = [topic, seq];
+    const end: [string, number] = [topic, from - 1];
+    const [found] = this.trees.messages.getKeys({ start, end, reverse: true, limit: 1 });
+    return found === undefined ? undefined : this.parts.log.stored(...found)?.order;
+  }
+
+  /** What a change of states has to do, in parts for one transaction each; looked up in slices. */
+  planChange(userId: string, selection: Selection, state: RequestedState): Promise<readonly ChangePart[] | Refused> {
+    return 'ids' in selection
+      ? this.#partsOfSome(userId, selection.ids, state)
+      : this.#partsOf(userId, selection, state);
+  }
+
+  async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<ChangePart[] | Refused> {
+    const sections = await this.sections(userId);
+    const places: { id: string; changes: Change[] }[] = [];
+    for (const [index, id] of ids.entries()) {
+      if (isSliceOver()) await nextSlice();
+      const found = (await this.parts.log.find(id)).filter((message) => this.#isHeld(sections, userId, message));
+      if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
+      const changes = found.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq, expired: NONE }));
+      places.push({ id, changes });
+    }
+    return Array.from(partsOf(places, IDS_PER_PART), (part) => ({
+      changes: part.flatMap(({ changes }) => changes),
+      transition: TRANSITIONS[state],
+      told: () => ({ ids: [...new Set(part.map(({ id }) => id))], state }),
+    }));
+  }
+
+  async #partsOf(
+    userId: string,
+    selection: Exclude<Selection, { ids: readonly string[] }>,
+    state: RequestedState,
+  ): Promise<ChangePart[] | Refused> {
+    const transition = bulkTransition(state);
+    const sections = await this.sections(userId);
+    if ('all' in selection) {
+      // A device that hears of it later must know what came afterwards.
+      const told = (cursors: object) => ({ all: true, cursors, state });
+      return (await this.#cut(sections, state)).map((changes) => ({ changes, transition, told }));
+    }
+    const { topic } = selection;
+    const { head } = this.parts.log.state(topic);
+    if (!this.#isInInbox(userId, topic)) return { outcome: 'not_found', path: 'topic' };
+    const upTo = selection.upTo ?? head;
+    if (upTo > head) return { outcome: 'ahead', head };
+    const meant = sections.filter((section) => section.topic === topic).map((section) => ({ ...section, upTo }));
+    return (await this.#cut(meant, state)).map((changes) => ({
+      changes,
+      transition,
+      told: () => ({ topic, upTo: changes.at(-1)?.upTo, state }),
+    }));
+  }
+
+  /** Sections in parts that one transaction changes, from the oldest place of each. */
+  async #cut(sections: readonly Section[], state: RequestedState): Promise<Change[][]> {
+    const parts: Change[][] = [[]];
+    let room = PLACES_PER_PART;
+    for (const section of sections) {
+      const expired = await this.#expiredOf(section);
+      for (const { from, upTo, isWhole } of await this.#spansOf(section, state)) {
+        if (room < ROW_COST) {
+          parts.push([]);
+          room = PLACES_PER_PART;
+        }
+        parts.at(-1)?.push({ topic: section.topic, from, upTo, expired });
+        room -= isWhole ? PLACES_PER_PART : upTo - from + 1 + ROW_COST;
+      }
+    }
+    return parts;
+  }
+
+  /** `isWhole`: it fills a part. What becomes unread again may be replaced again: each such message costs writes. */
+  async #spansOf({ topic, ...section }: Section, state: RequestedState): Promise<(Span & { isWhole: boolean })[]> {
+    const spans: (Span & { isWhole: boolean })[] = [];
+    for (const [, { from, upTo }] of blocksOf({ ...FLAGS, count: PLACES_PER_PART }, section)) {
+      const ends = state === 'unread' ? await this.parts.log.collapse.cutsOf(topic, { from, upTo }) : [];
+      let start = from;
+      for (const end of ends) {
+        spans.push({ from: start, upTo: end, isWhole: true });
+        start = end + 1;
+      }
+      if (start <= upTo) spans.push({ from: start, upTo, isWhole: false });
+    }
+    return spans;
+  }
+
+  #isInInbox(userId: string, topic: string): boolean {
+    if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
+    return topic === personalTopic(userId) || this.#memberships.isMember(topic, userId);
+  }
+
+  /** Changes one part, and appends the entry that tells of it. */
+  changePart(userId: string, { changes, transition, told }: ChangePart): { changed: number; entries: Message[] } {
+    const cursors: Record<string, number> = Object.create(null) as Record<string, number>;
+    let changed = 0;
+    for (const change of changes) {
+      // The membership may have ended since the part was made.
+      if (!this.#isInInbox(userId, change.topic)) continue;
+      const count = this.#change(userId, change, transition);
+      changed += count;
+      if (count > 0) cursors[change.topic] = change.upTo;
+    }
+    if (changed === 0) return { changed, entries: [] };
+    const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data: told(cursors), from: userId };
+    return { changed, entries: [this.parts.log.appendEntry(entry)] };
+  }
+
+  #isHeld(sections: readonly Section[], userId: string, message: Message): boolean {
+    return isIn(sections, userId, message) && (this.parts.marks.get(message, userId) & EXCLUDED) === 0;
+  }
+
+  #change(userId: string, { topic, expired, ...span }: Change, transition: (flags: number) => number): number {
+    const { marks, clock, log } = this.parts;
+    const seen = new Set<number>();
+    const read = new Set<number>();
+    const unread = new Set<number>();
+    const reopened = new Set<number>();
+    const isHole = marks.holeReader(topic);
+    let changed = 0;
+    marks.flags.update(
+      topic,
+      span,
+      (before, seq) => {
+        const after = before & EXCLUDED || isHole(seq) || expired.has(seq) ? before : transition(before);
+        if (after === before) return before;
+        changed += 1;
+        if (after & SEEN & ~before) seen.add(seq);
+        if (after & READ & ~before) read.add(seq);
+        if (before & READ & ~after) unread.add(seq);
+        if (!isUnread(before) && isUnread(after)) reopened.add(seq);
+        return after;
+      },
+      userId,
+    );
+    if (reopened.size > 0) log.collapse.takeBack(topic, span, (seq) => reopened.has(seq));
+    const at = clock.now();
+    if (seen.size > 0) marks.stamp(topic, span, { userId, kind: 'seen', at }, (seq) => seen.has(seq));
+    if (read.size > 0) marks.stamp(topic, span, { userId, kind: 'read', at }, (seq) => read.has(seq));
+    if (unread.size > 0) marks.stamp(topic, span, { userId, kind: 'read', at: 0 }, (seq) => unread.has(seq));
+    return changed;
+  }
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+function byBlock(seqs: ReadonlySet<number>): ReadonlyMap<number, number[]> {
+  const blocks = new Map<number, number[]>();
+  for (const seq of seqs) {
+    const block = blockOf(FLAGS, seq);
+    const known = blocks.get(block);
+    if (known === undefined) blocks.set(block, [seq]);
+    else known.push(seq);
+  }
+  return blocks;
+}
+
+/** Is this message in an inbox of these sections? */
+function isIn(sections: readonly Section[], userId: string, { topic, seq, exceptUserId }: Message): boolean {
+  if (exceptUserId === userId) return false;
+  return sections.some((section) => section.topic === topic && section.from <= seq);
+}

@@ -1,0 +1,494 @@
+/**
+ * The logs of the embedded store: append, read, change, expire, remove. Every method that writes runs inside a
+ * transaction, checks first and writes last.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Clock, toIsoTime } from '../../../utils/clock';
+import { newId } from '../../../utils/ids';
+import type { Message, RemovalReason } from '../../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../../utils/slices';
+import { BROADCAST_TOPIC, ownerOfPersonalTopic, personalTopic } from '../../../utils/topic-names';
+import {
+  type Appended,
+  type Draft,
+  type Expired,
+  type HistoryOptions,
+  type HistoryPage,
+  type Page,
+  type Place,
+  type Reader,
+  type ReadOptions,
+  StoreError,
+} from '../contract';
+import { fingerprintOf } from '../rules/fingerprint';
+import { isInGap } from '../rules/gaps';
+import { PageRoom } from '../rules/page-room';
+import { emptySlots, type Span } from '../rules/slot-row';
+import { EXCLUDED, FLAGS, isUnread, OWN } from '../rules/states';
+import { Collapse } from './collapse';
+import { assertFitsKey, type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './layout';
+import type { Marks } from './marks';
+import { Memberships } from './memberships';
+import { formatGone, formatMessage, parseMessage, type StoredMessage } from './record';
+import { Slice } from './slice';
+
+const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
+/** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
+const MAX_PLACES_PER_READ = 1_000;
+/** Messages that one range fetches: between two of them other work may have its turn. */
+const ROWS_PER_FETCH = 50;
+const KEYS_PER_FETCH = 500;
+/** Snapshots that may show less of a log than its head before a read is given up. */
+const MAX_EARLY_ENDS = 100;
+/** Senders who have used one id: who looks for more of them names the sender. */
+const SENDERS_PER_ID = 1_000;
+
+export interface Partly {
+  readonly outcome: 'partly';
+  /** What has gone so far. */
+  readonly entries: readonly Message[];
+}
+
+interface Row {
+  readonly key: [topic: string, seq: number];
+  readonly value: string;
+}
+
+export class Log {
+  readonly #memberships: Memberships;
+  readonly collapse: Collapse;
+
+  constructor(
+    private readonly trees: Trees,
+    private readonly marks: Marks,
+    private readonly clock: Clock,
+  ) {
+    this.#memberships = new Memberships(trees);
+    this.collapse = new Collapse(trees);
+  }
+
+  state(topic: string): TopicState {
+    return this.trees.topics.get(topic) ?? EMPTY_TOPIC;
+  }
+
+  /** What can be read at a place: `undefined` for what is gone, expired, or out of sight. */
+  visible(topic: string, seq: number): StoredMessage | undefined {
+    const stored = seq > this.state(topic).prunedUpTo ? this.stored(topic, seq) : undefined;
+    return stored !== undefined && this.#isThere(stored) ? stored : undefined;
+  }
+
+  message(topic: string, seq: number): Message | undefined {
+    return this.visible(topic, seq)?.message;
+  }
+
+  stored(topic: string, seq: number): StoredMessage | undefined {
+    const text = this.trees.messages.get([topic, seq]);
+    return text === undefined ? undefined : parseMessage([topic, seq], text);
+  }
+
+  #isThere({ message, isGone }: StoredMessage): boolean {
+    return !isGone && (message.expiresAt === undefined || message.expiresAt > this.clock.now());
+  }
+
+  /** With very many to replace it takes several transactions: `partly` says that it is to be asked for again. */
+  append(draft: Draft): Appended | Partly {
+    assertFitsKey(draft.topic, draft.id, draft.from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
+    const earlier = draft.isClientId ? this.#appendedBefore(draft) : undefined;
+    return earlier ?? this.appendNew(draft);
+  }
+
+  #appendedBefore(draft: Draft): Appended | undefined {
+    if (this.trees.scheduled.doesExist([draft.id, draft.from])) return { outcome: 'conflict' };
+    const earlier = this.findOf(draft);
+    if (earlier === undefined) return undefined;
+    const isSame = earlier.fingerprint === fingerprintOf(draft);
+    return isSame ? { outcome: 'repeated', message: earlier.message } : { outcome: 'conflict' };
+  }
+
+  /** What the sender of a draft has stored under its id, and what was said then. */
+  findOf({ id, from }: Draft): { message: Message; fingerprint: string } | undefined {
+    const [topic, seq, fingerprint] = this.trees.ids.get([id, from, 'client']) ?? [];
+    const stored = topic === undefined || seq === undefined ? undefined : this.stored(topic, seq);
+    return stored && { message: stored.message, fingerprint: fingerprint ?? '' };
+  }
+
+  /** Appends without asking whether the id was used. */
+  appendNew(draft: Draft): Appended | Partly {
+    const { isClientId, ...content } = draft;
+    const { replaced, isMore } = this.#replacedBy(draft);
+    const entries = replaced.map((one) => this.#remove(one, 'replaced', draft.from));
+    if (isMore) return { outcome: 'partly', entries };
+    const message = this.#put(content);
+    const { topic, seq, id, from, exceptUserId } = message;
+    const fingerprint = isClientId ? fingerprintOf(draft) : '';
+    this.trees.ids.put([id, from, isClientId ? 'client' : 'store'], [topic, seq, fingerprint]);
+    this.collapse.add(message);
+    this.#indexExpiry(message);
+    if (exceptUserId !== undefined) this.marks.set(message, exceptUserId, EXCLUDED);
+    this.markOwn(message);
+    return { outcome: 'stored', message, entries: [...entries, message] };
+  }
+
+  /** What one has said oneself is read. */
+  markOwn(message: Message): void {
+    if (this.#isInInboxOf(message.from, message.topic)) this.marks.set(message, message.from, OWN);
+  }
+
+  #isInInboxOf(userId: string, topic: string): boolean {
+    if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
+    if (ownerOfPersonalTopic(topic) !== undefined) return topic === personalTopic(userId);
+    return this.#memberships.isMember(topic, userId);
+  }
+
+  #replacedBy(draft: Draft): { replaced: Message[]; isMore: boolean } {
+    const { topic, collapseKey } = draft;
+    const owner = ownerOfPersonalTopic(topic);
+    if (collapseKey === undefined || owner === undefined) return { replaced: [], isMore: false };
+    const { seqs, isMore } = this.collapse.candidates(draft);
+    const replaced = seqs.flatMap((seq) => {
+      const message = this.message(topic, seq);
+      if (message === undefined) this.collapse.forget({ ...draft, seq });
+      else if (isUnread(this.marks.get(message, owner))) return [message];
+      else this.collapse.putAside(message);
+      return [];
+    });
+    return { replaced, isMore };
+  }
+
+  #put(content: Omit<Message, 'seq'>): Message {
+    const { topic } = content;
+    const state = this.state(topic);
+    const message = { ...content, seq: state.head + 1 };
+    const order = Math.max(state.order ?? 0, Date.parse(message.timestamp));
+    this.trees.messages.put([topic, message.seq], formatMessage(message, { order }));
+    this.trees.topics.put(topic, { ...state, head: message.seq, order });
+    return message;
+  }
+
+  /** Appends what is no message of an inbox. */
+  appendEntry(entry: Omit<Message, 'id' | 'seq' | 'timestamp'>): Message {
+    const now = this.clock.now();
+    const message = this.#put({ id: newId(now), timestamp: toIsoTime(now), ...entry });
+    this.#markHole(message);
+    return message;
+  }
+
+  #markHole(place: Place): void {
+    this.#markPatchy(place.topic);
+    this.marks.markHole(place);
+  }
+
+  #markPatchy(topic: string): void {
+    const state = this.state(topic);
+    if (state.isPatchy !== true) this.trees.topics.put(topic, { ...state, isPatchy: true });
+  }
+
+  async find(id: string, from?: string): Promise<Message[]> {
+    const found: Message[] = [];
+    for (const [topic, seq] of from === undefined ? this.#placesOf(id) : this.#placesOfSender(id, from)) {
+      if (isSliceOver()) await nextSlice();
+      const message = this.message(topic, seq);
+      if (message !== undefined) found.push(message);
+    }
+    return found;
+  }
+
+  #placesOf(id: string): IdPlace[] {
+    const range = { ...startingWith<IdKey>(id), limit: SENDERS_PER_ID };
+    return Array.from(this.trees.ids.getRange(range), ({ value }) => value);
+  }
+
+  #placesOfSender(id: string, from: string): IdPlace[] {
+    const places = MAKERS.map((maker) => this.trees.ids.get([id, from, maker]));
+    return places.filter((place) => place !== undefined);
+  }
+
+  update({ topic, seq }: Place, data: unknown, by: string): readonly Message[] | undefined {
+    const stored = this.visible(topic, seq);
+    if (stored === undefined) return undefined;
+    const { message, order } = stored;
+    if (JSON.stringify(message.data) === JSON.stringify(data)) return [];
+    this.#forgetChange(topic, stored);
+    const entry = this.#appendAbout(message, { event: 'message:updated', data, from: by });
+    this.trees.messages.put([topic, seq], formatMessage({ ...message, data }, { order, entry: entry.seq }));
+    return [entry];
+  }
+
+  /** The entry that told of an earlier change: who was away is never to see what has been changed again. */
+  #forgetChange(topic: string, { entry }: StoredMessage): void {
+    const told = entry === undefined ? undefined : this.stored(topic, entry);
+    if (told === undefined) return;
+    this.trees.messages.remove([topic, told.message.seq]);
+    this.#forgetIndexes(told.message);
+  }
+
+  retract({ topic, seq }: Place, by: string): readonly Message[] | undefined {
+    const message = this.message(topic, seq);
+    return message === undefined ? undefined : [this.#remove(message, 'retracted', by)];
+  }
+
+  #remove(message: Message, reason: RemovalReason, by: string): Message {
+    const stored = this.stored(message.topic, message.seq);
+    if (stored !== undefined) this.#forget(stored);
+    return this.#appendAbout(message, { event: 'message:removed', data: null, reason, from: by });
+  }
+
+  /** Who never got a message is not told of it either. */
+  #appendAbout(
+    { topic, id, exceptUserId, expiresAt }: Message,
+    about: Pick<Message, 'data' | 'from' | 'reason'> & { event: string },
+  ): Message {
+    const limits = {
+      ...(exceptUserId === undefined ? {} : { exceptUserId }),
+      // The new data is not to outlive the message.
+      ...(expiresAt === undefined || about.reason !== undefined ? {} : { expiresAt }),
+    };
+    const entry = this.appendEntry({ topic, type: about.event, ref: id, ...limits, ...about });
+    this.#indexExpiry(entry);
+    return entry;
+  }
+
+  #indexExpiry({ topic, seq, expiresAt }: Message): void {
+    if (expiresAt === undefined) return;
+    this.#markPatchy(topic);
+    this.trees.expiring.put([topic, expiresAt, seq], true);
+    this.trees.due.put(['expiry', expiresAt, topic, seq], true);
+  }
+
+  /** Gives up the content of a message, and its id when the store had made it. */
+  #forget(stored: StoredMessage): void {
+    const { message } = stored;
+    const { topic, seq, id, from } = message;
+    this.#forgetChange(topic, stored);
+    if (this.#isNamed(message, 'client')) this.trees.messages.put([topic, seq], formatGone(stored));
+    else {
+      this.trees.messages.remove([topic, seq]);
+      if (this.#isNamed(message, 'store')) this.trees.ids.remove([id, from, 'store']);
+    }
+    this.#markHole(message);
+    this.#forgetIndexes(message);
+  }
+
+  /** Does the id lead to this message? */
+  #isNamed({ topic, seq, id, from }: Message, maker: IdKey[2]): boolean {
+    const place = this.trees.ids.get([id, from, maker]);
+    return place?.[0] === topic && place[1] === seq;
+  }
+
+  #forgetIndexes(message: Message): void {
+    const { topic, seq, expiresAt } = message;
+    if (expiresAt !== undefined) {
+      this.trees.expiring.remove([topic, expiresAt, seq]);
+      this.trees.due.remove(['expiry', expiresAt, topic, seq]);
+    }
+    this.collapse.forget(message);
+  }
+
+  expire(limit: number): { taken: number; expired: readonly Expired[] } {
+    const range = { ...numberedFrom<DueExpiry>('expiry', 0, this.clock.now()), limit };
+    const due = Array.from(this.trees.due.getKeys(range)) as DueExpiry[];
+    const expired: Expired[] = [];
+    const slice = new Slice();
+    let taken = 0;
+    for (const one of due) {
+      expired.push(...this.#expireOne(one));
+      taken += 1;
+      if (slice.isOver) break;
+    }
+    return { taken, expired };
+  }
+
+  #expireOne([, at, topic, seq]: DueExpiry): Expired[] {
+    this.trees.due.remove(['expiry', at, topic, seq]);
+    this.trees.expiring.remove([topic, at, seq]);
+    const stored = this.stored(topic, seq);
+    if (stored === undefined || stored.isGone) return [];
+    const { message } = stored;
+    this.#forget(stored);
+    const { id, exceptUserId } = message;
+    const isTold = message.ref === undefined && seq > this.state(topic).prunedUpTo;
+    return isTold ? [{ topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) }] : [];
+  }
+
+  /** What of a topic has expired and is still there. */
+  async expiredOf(topic: string): Promise<ReadonlySet<number>> {
+    const expired = new Set<number>();
+    const now = this.clock.now();
+    let keys: [topic: string, at: number, seq: number][];
+    let start: (typeof keys)[number] = [topic, 0, 0];
+    do {
+      if (isSliceOver()) await nextSlice();
+      const end = [topic, now + 1] as unknown as typeof start;
+      keys = Array.from(this.trees.expiring.getKeys({ start, end, limit: KEYS_PER_FETCH, exclusiveStart: true }));
+      for (const [, , seq] of keys) expired.add(seq);
+      start = keys.at(-1) ?? start;
+    } while (keys.length === KEYS_PER_FETCH);
+    return expired;
+  }
+
+  /** What is appended meanwhile is left to the next page; what retention takes meanwhile is told with this one. */
+  async read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY, reader }: ReadOptions): Promise<Page> {
+    const { head, prunedUpTo } = this.state(topic);
+    const messages: Message[] = [];
+    let position = Math.max(after, prunedUpTo);
+    const end = (): Page => this.#pageOf(topic, { messages, position, head });
+    let bytes = 0;
+    let places = 0;
+    let rows: Row[];
+    do {
+      rows = this.#rows(topic, position + 1, head);
+      if (this.#endEarly(topic, rows, { position, head })) rows = await this.#rowsAgain(topic, { position, head });
+      for (const { key, value } of rows) {
+        if (isSliceOver()) await nextSlice();
+        places += 1;
+        const stored = parseMessage(key, value);
+        if (this.#isThere(stored) && this.#isFor(stored.message, reader)) {
+          bytes += stored.bytes;
+          if (messages.length === limit || (bytes > maxBytes && messages.length > 0)) return end();
+          messages.push(stored.message);
+        }
+        position = stored.message.seq;
+      }
+    } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
+    if (rows.length < ROWS_PER_FETCH) position = head;
+    return end();
+  }
+
+  /** Is there more than a range shows? Its end would be taken for that of the log, and the rest for delivered. */
+  #endEarly(topic: string, rows: readonly Row[], { position, head }: { position: number; head: number }): boolean {
+    if (rows.length === ROWS_PER_FETCH) return false;
+    const last = rows.at(-1)?.key[1] ?? position;
+    return last < head && this.trees.messages.doesExist([topic, head]);
+  }
+
+  /** The same rows by the snapshots that follow. @throws StoreError when none of them shows the whole. */
+  async #rowsAgain(topic: string, place: { position: number; head: number }): Promise<Row[]> {
+    for (let attempt = 0; attempt < MAX_EARLY_ENDS; attempt += 1) {
+      await nextTurn();
+      const rows = this.#rows(topic, place.position + 1, place.head);
+      if (!this.#endEarly(topic, rows, place)) return rows;
+    }
+    throw new StoreError(`a log that reaches ${place.head} shows nothing after ${place.position}, or not all of it`);
+  }
+
+  #rows(topic: string, from: number, upTo: number): Row[] {
+    return Array.from(
+      this.trees.messages.getRange({ ...numberedFrom<Row['key']>(topic, from, upTo), limit: ROWS_PER_FETCH }),
+    );
+  }
+
+  #pageOf(topic: string, { messages, position, head }: Pick<Page, 'messages' | 'position' | 'head'>): Page {
+    const { prunedUpTo, erasedUpTo = 0 } = this.state(topic);
+    const [reached, last] = [Math.max(position, prunedUpTo), Math.max(head, prunedUpTo)];
+    return { messages, position: reached, head: last, prunedUpTo, erasedUpTo };
+  }
+
+  #isFor(message: Message, reader: Reader | undefined): boolean {
+    if (reader === undefined) return true;
+    if (message.exceptUserId === reader.userId || isInGap(reader.gaps ?? [], message.seq)) return false;
+    if (message.seq > (reader.unreadUpTo ?? 0)) return true;
+    return message.ref === undefined && isUnread(this.marks.get(message, reader.userId));
+  }
+
+  async history(topic: string, { after, before, limit, userId }: HistoryOptions): Promise<HistoryPage> {
+    const { head, prunedUpTo, isPatchy = false } = this.state(topic);
+    const isForward = after !== undefined;
+    const upTo = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
+    const span = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo };
+    const room = new PageRoom(limit);
+    const found: Message[] = [];
+    const end = (here?: number): HistoryPage => ({
+      messages: isForward ? found : found.reverse(),
+      next: found.length === limit ? undefined : here,
+    });
+    for (const [holes, part] of this.marks.holeRows(topic, span, { isPatchy, isForward })) {
+      for (const seq of emptySlots(FLAGS, holes, { ...part, isForward })) {
+        if (isSliceOver()) await nextSlice();
+        const message = this.#listed(topic, seq, { userId, room });
+        if (message === 'full') return end(isForward ? seq - 1 : seq + 1);
+        if (message !== undefined) found.push(message);
+      }
+      room.lookInVain();
+      if (room.isSpent) return end(isForward ? part.upTo : part.from);
+      if (isSliceOver()) await nextSlice();
+    }
+    return end();
+  }
+
+  /** What a history shows of a place; `full` when the page has no room for it. */
+  #listed(
+    topic: string,
+    seq: number,
+    { userId, room }: { userId: string | undefined; room: PageRoom },
+  ): Message | 'full' | undefined {
+    if (room.isFull || room.isSpent) return 'full';
+    const stored = this.stored(topic, seq);
+    if (stored !== undefined && this.#isThere(stored) && isFor(stored.message, userId)) {
+      return room.take(stored.bytes) ? stored.message : 'full';
+    }
+    room.lookInVain();
+    return undefined;
+  }
+
+  /** What was said so far is out of sight from now on; the next sweep removes it. */
+  hide(topic: string, options: { isErased?: boolean } = {}): void {
+    const state = this.state(topic);
+    const { head } = state;
+    if (head === 0) return;
+    this.trees.topics.put(topic, { ...state, prunedUpTo: head, ...(options.isErased ? { erasedUpTo: head } : {}) });
+  }
+
+  /** How many messages of a span are not gone. */
+  countMessages(topic: string, { from, upTo }: Span): number {
+    const isHole = this.marks.holeReader(topic);
+    let count = 0;
+    for (let seq = from; seq <= upTo; seq += 1) if (!isHole(seq)) count += 1;
+    return count;
+  }
+
+  /**
+   * Old messages from the beginning of a topic, up to the first that is neither hidden nor older than `before`: as many
+   * as a slice can take, and at least one.
+   */
+  oldOf(topic: string, before: number, { limit, slice }: { limit: number; slice: Slice }): readonly Message[] {
+    const { prunedUpTo, head } = this.state(topic);
+    // From 1 on: a deleted topic leaves messages behind that count as removed already.
+    const range = { ...numberedFrom<[string, number]>(topic, 1, head), limit };
+    const old: Message[] = [];
+    for (const { key, value } of this.trees.messages.getRange(range)) {
+      const { message } = parseMessage(key, value);
+      if (message.seq > prunedUpTo && Date.parse(message.timestamp) >= before) break;
+      old.push(message);
+      if (slice.isOver) break;
+    }
+    return old;
+  }
+
+  /** Removes messages from the beginning of a topic, with all that is known of them. */
+  removeOld(topic: string, old: readonly Message[]): void {
+    const { messages, ids, topics } = this.trees;
+    for (const message of old) {
+      const { seq, from, id } = message;
+      messages.remove([topic, seq]);
+      for (const maker of MAKERS) if (this.#isNamed(message, maker)) ids.remove([id, from, maker]);
+      this.#forgetIndexes(message);
+    }
+    const state = this.state(topic);
+    const prunedUpTo = Math.max(state.prunedUpTo, old.at(-1)?.seq ?? 0);
+    topics.put(topic, { ...state, prunedUpTo });
+  }
+
+  /** Forgets what users did with messages that are gone, at most `limit` rows. @returns how many. */
+  removeOldMarks(topic: string, limit: number): number {
+    return this.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
+  }
+}
+
+function isFor({ ref, exceptUserId }: Message, userId: string | undefined): boolean {
+  return ref === undefined && (exceptUserId === undefined || exceptUserId !== userId);
+}
+
+const MAKERS = ['client', 'store'] as const;
+
+type IdPlace = readonly [topic: string, seq: number, fingerprint: string];
+type DueExpiry = [kind: string, at: number, topic: string, seq: number];

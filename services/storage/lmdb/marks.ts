@@ -1,0 +1,116 @@
+/** What users have done with messages, and when; and which places of a log hold no message of an inbox. */
+import type { Place } from '../contract';
+import type { Stamp } from '../rules/receipt-page';
+import { blocksOf, type Span } from '../rules/slot-row';
+import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
+import type { Trees } from './layout';
+import type { Slice } from './slice';
+import { SlotRows } from './slots';
+
+export class Marks {
+  readonly flags: SlotRows;
+  readonly holes: SlotRows;
+  readonly #stamps: SlotRows;
+
+  constructor(private readonly trees: Trees) {
+    this.flags = new SlotRows(() => trees.flags, FLAGS);
+    this.holes = new SlotRows(() => trees.holes, FLAGS);
+    this.#stamps = new SlotRows(() => trees.stamps, STAMPS);
+  }
+
+  get({ topic, seq }: Place, userId: string): number {
+    return this.flags.get(topic, seq, userId);
+  }
+
+  set({ topic, seq }: Place, userId: string, flags: number): void {
+    this.flags.set(topic, seq, flags | this.flags.get(topic, seq, userId), userId);
+  }
+
+  markHole({ topic, seq }: Place): void {
+    this.holes.set(topic, seq, 1);
+  }
+
+  isHole({ topic, seq }: Place): boolean {
+    return this.holes.get(topic, seq) === 1;
+  }
+
+  /** The same for many places in a row: each row is fetched once. */
+  holeReader(topic: string): (seq: number) => boolean {
+    let fetched: number | undefined;
+    let row: Buffer | undefined;
+    return (seq) => {
+      const block = this.holes.blockOf(seq);
+      if (block !== fetched) row = this.holes.row(topic, block);
+      fetched = block;
+      return this.holes.read(row, seq) === 1;
+    };
+  }
+
+  /** The rows of holes of a span, with their parts of it; in order, or from the end. */
+  *holeRows(
+    topic: string,
+    span: Span,
+    options: { isPatchy: boolean; isForward: boolean },
+  ): Generator<[row: Buffer | undefined, part: Span]> {
+    for (const [block, part] of blocksOf(FLAGS, span, options)) {
+      yield [options.isPatchy ? this.holes.row(topic, block) : undefined, part];
+    }
+  }
+
+  /** Sets the time of something for the places of a span that `isMeant`; 0 takes it back. */
+  stamp(topic: string, span: Span, about: { userId: string; kind: StampKind; at: number }, isMeant = always): void {
+    const change = (before: number, seq: number) => (isMeant(seq) ? about.at : before);
+    this.#stamps.update(topic, span, change, about.userId, about.kind);
+  }
+
+  /** Sets the time of the first sending where none is known. */
+  stampSent(topic: string, span: Span, at: number): void {
+    this.#stamps.update(topic, span, (before) => (before === 0 ? at : before), NOBODY, 'sent');
+  }
+
+  /** The times of one message by user and kind, behind `after`; at most `limit` rows are looked at. */
+  stampsOf({ topic, seq }: Place, options: { after: readonly [userId: string, kind: string]; limit: number }): Stamp[] {
+    const block = this.#stamps.blockOf(seq);
+    const range = {
+      start: [topic, block, ...options.after] as [string, number, ...string[]],
+      end: [topic, block + 1] as unknown as [string, number, ...string[]],
+      exclusiveStart: true,
+      limit: options.limit,
+    };
+    return Array.from(this.trees.stamps.getRange(range), ({ key, value }) => ({
+      userId: key[2] ?? NOBODY,
+      kind: key[3] ?? '',
+      at: this.#stamps.read(value, seq),
+    }));
+  }
+
+  /** Forgets all that is known of the places up to a `seq`, at most `limit` rows. @returns how many there were. */
+  removeUpTo(topic: string, seq: number, limit: number): number {
+    let removed = 0;
+    for (const rows of [this.holes, this.flags, this.#stamps]) {
+      if (removed < limit) removed += rows.removeUpTo(topic, seq, limit - removed);
+    }
+    return removed;
+  }
+
+  /** Forgets what one user did in a topic. */
+  removeUser(topic: string, span: Span, userId: string): void {
+    this.flags.removeOwner(topic, span, userId);
+    this.#stamps.removeOwner(topic, span, userId);
+  }
+
+  /** The same for a slice. @returns where to go on; `undefined` at the end. */
+  removeUserFrom(
+    topic: string,
+    span: Span,
+    { userId, slice }: { readonly userId: string; readonly slice: Slice },
+  ): number | undefined {
+    for (const [, part] of this.flags.blocksOf(span)) {
+      this.removeUser(topic, part, userId);
+      if (slice.isOver && part.upTo < span.upTo) return part.upTo + 1;
+    }
+    return undefined;
+  }
+}
+
+const always = (_seq: number): boolean => true;

@@ -1,0 +1,94 @@
+/** Named topics and their members. */
+import type { Joined, Joining, NamePage, Topic, TopicsPage, VisibleTopic } from '../contract';
+import { EXCLUDED } from '../rules/states';
+import type { Devices } from './devices';
+import { assertFitsKey, type Trees } from './layout';
+import type { Log } from './log';
+import type { Marks } from './marks';
+import type { Memberships } from './memberships';
+
+/** Topics that one page looks at: private ones of others show nothing. */
+const MAX_LOOKED_AT = 1_000;
+
+export interface MemberParts {
+  readonly log: Log;
+  readonly marks: Marks;
+  readonly memberships: Memberships;
+  readonly devices: Devices;
+  readonly now: () => number;
+}
+
+export class Members {
+  constructor(
+    private readonly trees: Trees,
+    private readonly parts: MemberParts,
+  ) {}
+
+  create(topic: Topic, maxTopics: number): Joined | { readonly outcome: 'taken' } {
+    const { named } = this.trees;
+    if (named.doesExist(topic.name)) return { outcome: 'taken' };
+    if (this.parts.memberships.isFull(topic.owner, maxTopics, {})) return { outcome: 'too_many' };
+    assertFitsKey(topic.name, topic.owner);
+    named.put(topic.name, topic);
+    this.parts.log.hide(topic.name);
+    return this.#join(topic.name, { userId: topic.owner, joinedAt: topic.createdAt });
+  }
+
+  visibleTopics(userId: string, { after, limit }: NamePage): TopicsPage {
+    const range = after === undefined ? {} : { start: after, exclusiveStart: true };
+    const topics: VisibleTopic[] = [];
+    let looked = 0;
+    let last: string | undefined;
+    for (const { key, value } of this.trees.named.getRange(range)) {
+      if (topics.length === limit || looked === MAX_LOOKED_AT) return { topics, next: last };
+      looked += 1;
+      last = key;
+      const isMember = this.parts.memberships.isMember(key, userId);
+      if (isMember || !value.isPrivate) topics.push({ ...value, isMember });
+    }
+    return { topics, next: undefined };
+  }
+
+  /** From this write on the topic is not there, and none of its memberships counts: see Memberships. */
+  delete(name: string): boolean {
+    const { named, removals, topics } = this.trees;
+    const { log, memberships, now } = this.parts;
+    if (!named.doesExist(name)) return false;
+    named.remove(name);
+    log.hide(name);
+    const generation = memberships.generationOf(name);
+    const state = log.state(name);
+    topics.put(name, { ...state, generation: generation + 1 });
+    removals.put(['topic', name, String(generation)], { at: now(), step: 0, upTo: state.head });
+    return true;
+  }
+
+  add(name: string, member: Joining, maxTopics: number): Joined {
+    const { memberships } = this.parts;
+    if (!this.trees.named.doesExist(name)) return { outcome: 'no_topic' };
+    if (memberships.isMember(name, member.userId)) return { outcome: 'member' };
+    if (memberships.isFull(member.userId, maxTopics, member)) return { outcome: 'too_many' };
+    assertFitsKey(name, member.userId);
+    return this.#join(name, member);
+  }
+
+  /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
+  #join(name: string, member: Joining): Joined {
+    const { memberships, marks } = this.parts;
+    const gap = memberships.join(name, member).at(-1);
+    // The inbox takes it like what was never for the user; what is in earlier gaps is marked already.
+    if (gap !== undefined) marks.flags.update(name, gap, (flags) => flags | EXCLUDED, member.userId);
+    return { outcome: 'joined', start: this.parts.log.state(name).head };
+  }
+
+  remove(name: string, userId: string): boolean {
+    const { memberships, now } = this.parts;
+    if (memberships.startOf(userId, name) === undefined) return false;
+    memberships.leave(name, userId, now());
+    return true;
+  }
+
+  removeCursors(name: string, userId: string): void {
+    for (const { device } of this.parts.devices.rowsOf(userId)) this.trees.cursors.remove([userId, device, name]);
+  }
+}

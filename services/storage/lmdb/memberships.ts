@@ -1,0 +1,178 @@
+/**
+ * Who is in which named topic, as rows. A topic that is deleted takes its memberships with it at once, though their
+ * rows are removed later: a row counts only in the generation of the topic in which it was written.
+ */
+import type { Joining, Member, Membership, MembershipsPage, MembersPage, NamePage } from '../contract';
+import { type Left, MAX_LEFT_TOPICS, rejoined } from '../rules/gaps';
+import type { Span } from '../rules/slot-row';
+import { type AbsenceRow, type MemberRow, type MembershipRow, startingWith, type Trees } from './layout';
+
+/** Rows that one page looks at: those of deleted topics show nothing. */
+const MAX_LOOKED_AT = 1_000;
+
+export class Memberships {
+  constructor(private readonly trees: Trees) {}
+
+  generationOf(topic: string): number {
+    return this.trees.topics.get(topic)?.generation ?? 0;
+  }
+
+  /** Where a membership began; `undefined` for who is no member. */
+  startOf(userId: string, topic: string): number | undefined {
+    const row = this.trees.memberships.get([userId, topic]);
+    return row === undefined || generationIn(row) !== this.generationOf(topic) ? undefined : startIn(row);
+  }
+
+  isMember(topic: string, userId: string): boolean {
+    const row = this.trees.members.get([topic, userId]);
+    return row !== undefined && generationIn(row) === this.generationOf(topic);
+  }
+
+  /** The topics of a user, each with the `seq` at which the user joined, by name. */
+  *startsOf(userId: string): Generator<[topic: string, start: number]> {
+    for (const { key, value } of this.trees.memberships.getRange(startingWith<[string, string]>(userId))) {
+      if (generationIn(value) === this.generationOf(key[1])) yield [key[1], startIn(value)];
+    }
+  }
+
+  /**
+   * Is the user in so many topics, of those that others have added the user to, or of the others? Rows are looked at
+   * one by one only when they would make the difference.
+   */
+  isFull(userId: string, maxTopics: number, { isInvited = false }: Pick<Joining, 'isInvited'>): boolean {
+    const range = startingWith<[string, string]>(userId);
+    if (this.trees.memberships.getKeysCount({ ...range, limit: maxTopics }) < maxTopics) return false;
+    let count = 0;
+    for (const { key, value } of this.trees.memberships.getRange(range)) {
+      if (isInvitedIn(value) !== isInvited || generationIn(value) !== this.generationOf(key[1])) continue;
+      count += 1;
+      if (count >= maxTopics) return true;
+    }
+    return maxTopics === 0;
+  }
+
+  /** What of a topic is not for a member of it. */
+  gapsOf(userId: string, topic: string): readonly Span[] {
+    const row = this.#absence(userId, topic);
+    return row === undefined || row.leftAt !== undefined ? [] : row.gaps;
+  }
+
+  /** The same for all topics of a user that have any. */
+  allGapsOf(userId: string): ReadonlyMap<string, readonly Span[]> {
+    const rows = this.#absencesOf(userId).filter(({ row }) => row.leftAt === undefined);
+    return new Map(rows.map(({ topic, row }) => [topic, row.gaps]));
+  }
+
+  /** What is remembered of a membership that has ended. */
+  leftOf(userId: string, topic: string): Left | undefined {
+    const row = this.#absence(userId, topic);
+    return row?.leftAt === undefined ? undefined : { ...row, leftAt: row.leftAt };
+  }
+
+  /** All of them, by topic. */
+  allLeftOf(userId: string): (Left & { readonly topic: string })[] {
+    return this.#absencesOf(userId).flatMap(({ topic, row: { leftAt, ...row } }) =>
+      leftAt === undefined ? [] : { ...row, leftAt, topic },
+    );
+  }
+
+  #absence(userId: string, topic: string): AbsenceRow | undefined {
+    const row = this.trees.absences.get([userId, topic]);
+    return row === undefined || (row.generation ?? 0) !== this.generationOf(topic) ? undefined : row;
+  }
+
+  #absencesOf(userId: string): { readonly topic: string; readonly row: AbsenceRow }[] {
+    const rows = this.trees.absences.getRange(startingWith<[string, string]>(userId));
+    return Array.from(rows, ({ key, value }) => ({ topic: key[1], row: value }));
+  }
+
+  /** Makes a user a member, who may have been one before. @returns what of the topic is not for the user. */
+  join(topic: string, { userId, joinedAt, isInvited = false }: Joining): readonly Span[] {
+    const { head = 0, prunedUpTo = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
+    const { start, gaps } = rejoined(this.leftOf(userId, topic), { head, prunedUpTo });
+    this.trees.members.put([topic, userId], generation === 0 ? joinedAt : [joinedAt, generation]);
+    const own: MembershipRow = generation === 0 ? start : [start, generation];
+    this.trees.memberships.put([userId, topic], isInvited ? [start, generation, 1] : own);
+    if (gaps.length > 0) this.trees.absences.put([userId, topic], { start, gaps, generation });
+    else this.trees.absences.remove([userId, topic]);
+    return gaps;
+  }
+
+  /** Ends a membership. It is remembered when anything was said during it. */
+  leave(topic: string, userId: string, at: number): void {
+    const start = this.startOf(userId, topic);
+    const gaps = this.gapsOf(userId, topic);
+    const { head = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
+    this.remove(topic, userId);
+    if (start === undefined || start === head) return;
+    this.#forgetLeft(userId);
+    this.trees.absences.put([userId, topic], { start, gaps, leftAt: head, at, generation });
+  }
+
+  /** Makes room for one more topic that is remembered. */
+  #forgetLeft(userId: string): void {
+    const left = this.#absencesOf(userId).filter(({ row }) => row.leftAt !== undefined);
+    const surplus = left.length + 1 - MAX_LEFT_TOPICS;
+    if (surplus <= 0) return;
+    const byAge = left.toSorted((one, other) => (one.row.at ?? 0) - (other.row.at ?? 0));
+    for (const { topic } of byAge.slice(0, surplus)) this.trees.absences.remove([userId, topic]);
+  }
+
+  remove(topic: string, userId: string): void {
+    this.trees.members.remove([topic, userId]);
+    this.trees.memberships.remove([userId, topic]);
+    this.trees.absences.remove([userId, topic]);
+  }
+
+  members(topic: string, { after, limit }: NamePage): MembersPage {
+    const generation = this.generationOf(topic);
+    const found: Member[] = [];
+    let looked = 0;
+    let last: string | undefined;
+    for (const { key, value } of this.trees.members.getRange(rangeAfter(topic, after))) {
+      if (found.length === limit || looked === MAX_LOOKED_AT) return { members: found, next: last };
+      looked += 1;
+      last = key[1];
+      if (generationIn(value) === generation) found.push({ userId: last, joinedAt: joinedIn(value) });
+    }
+    return { members: found, next: undefined };
+  }
+
+  memberships(userId: string, { after, limit }: NamePage): MembershipsPage {
+    const found: Membership[] = [];
+    let looked = 0;
+    let last: string | undefined;
+    for (const { key, value } of this.trees.memberships.getRange(rangeAfter(userId, after))) {
+      if (found.length === limit || looked === MAX_LOOKED_AT) return { memberships: found, next: last };
+      looked += 1;
+      last = key[1];
+      if (generationIn(value) !== this.generationOf(last)) continue;
+      const member = this.trees.members.get([last, userId]);
+      found.push({ topic: last, joinedAt: member === undefined ? '' : joinedIn(member) });
+    }
+    return { memberships: found, next: undefined };
+  }
+}
+
+/** The rows [first, name], after one of them. */
+function rangeAfter(first: string, after: string | undefined) {
+  const range = startingWith<[string, string]>(first);
+  if (after === undefined) return range;
+  return { ...range, start: [first, after] as [string, string], exclusiveStart: true };
+}
+
+export function generationIn(row: MemberRow | MembershipRow): number {
+  return typeof row === 'object' ? row[1] : 0;
+}
+
+function joinedIn(row: MemberRow): string {
+  return typeof row === 'string' ? row : row[0];
+}
+
+function isInvitedIn(row: MembershipRow): boolean {
+  return typeof row === 'object' && row[2] === 1;
+}
+
+export function startIn(row: MembershipRow): number {
+  return typeof row === 'number' ? row : row[0];
+}

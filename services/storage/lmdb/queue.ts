@@ -1,0 +1,165 @@
+/**
+ * Every write of the embedded store goes through one queue; what has gathered while a transaction was being flushed
+ * goes into the next one, so the number of flushes does not grow with the load (group commit).
+ */
+import { statfsSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { systemClock } from '../../../utils/clock';
+import { type FlushListener, StoreError } from '../contract';
+import type { Environment } from './environment';
+import { Slice } from './slice';
+
+interface QueuedWrite {
+  /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
+  readonly apply: () => () => void;
+  readonly fail: (error: StoreError) => void;
+}
+
+/** A transaction of this size flushes in a few milliseconds; more would make the first waiter wait for the last. */
+const MAX_WRITES_PER_TRANSACTION = 2_000;
+/** Applying writes holds up everything else: what does not fit goes into the next transaction. */
+const MAX_APPLYING_MS = 20;
+/**
+ * Below this nothing is written: more than one transaction takes. LMDB is never to find the disk full itself: the message
+ * it writes then may be longer than the room it has for it, which ends the process. See docs/decisions/0020-room-is-kept.md.
+ */
+const MIN_FREE_BYTES = 32 * 1024 * 1024;
+
+export class WriteQueue {
+  #queue: QueuedWrite[] = [];
+  #committing = 0;
+  #isCommitting = false;
+  #isClosed = false;
+  #whenIdle: (() => void)[] = [];
+
+  /** `path`: the directory whose disk may be full. */
+  constructor(
+    private readonly environment: Environment,
+    private readonly path: string,
+    private readonly onFlush: FlushListener,
+  ) {}
+
+  /** Writes that wait, or are being flushed. */
+  get length(): number {
+    return this.#queue.length + this.#committing;
+  }
+
+  /** Resolves to what `apply` gives when it has been flushed to disk. @throws StoreError; nothing was written then. */
+  write<Result>(apply: () => Result): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      if (this.#isClosed) return reject(closedError());
+      this.#queue.push({
+        apply: () => {
+          const result = apply();
+          return () => resolve(result);
+        },
+        fail: reject,
+      });
+      if (!this.#isCommitting) void this.#commitQueue();
+    });
+  }
+
+  /** Takes nothing more, and resolves when everything that was taken is on disk. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#isCommitting) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  async #commitQueue(): Promise<void> {
+    this.#isCommitting = true;
+    while (this.#queue.length > 0) {
+      // Requests that were read in the same turn of the event loop share a flush.
+      await nextTurn();
+      await this.#commit(this.#queue.splice(0, MAX_WRITES_PER_TRANSACTION));
+    }
+    this.#isCommitting = false;
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+
+  async #commit(writes: QueuedWrite[]): Promise<void> {
+    let settle: (() => void)[] = [];
+    let isDone = true;
+    const startedAt = systemClock.steady();
+    this.#committing = writes.length;
+    try {
+      this.assertSpace();
+      await this.environment.transaction(() => {
+        settle = applyInTime(writes);
+        this.#queue.unshift(...writes.splice(settle.length));
+        this.#committing = writes.length;
+      });
+    } catch (error) {
+      isDone = false;
+      const failure = this.#failureOf(error);
+      settle = writes.map(
+        ({ fail }) =>
+          () =>
+            fail(failure),
+      );
+    }
+    this.#committing = 0;
+    this.onFlush({ writes: writes.length, durationMs: systemClock.steady() - startedAt, isDone });
+    for (const tell of settle) tell();
+  }
+
+  /** @throws StoreError when nothing may be written: there is no space left, or the directory is away. */
+  assertSpace(): void {
+    if (this.#freeBytes() < MIN_FREE_BYTES) throw new StoreError('the disk is full', { isFull: true });
+  }
+
+  #freeBytes(): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.path);
+      return bavail * bsize;
+    } catch (error) {
+      throw new StoreError(`the directory of the store is away: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  /** Where somebody else was faster, it shows as an I/O error of the commit: only the file system tells them apart. */
+  #failureOf(error: unknown): StoreError {
+    if (error instanceof StoreError) return error;
+    try {
+      this.assertSpace();
+      return toStoreError(error);
+    } catch (refusal) {
+      return toStoreError(refusal);
+    }
+  }
+}
+
+/** Applies writes in their order, at least one. */
+function applyInTime(writes: readonly QueuedWrite[]): (() => void)[] {
+  // One may replace a hundred messages.
+  const slice = new Slice(MAX_APPLYING_MS, 1);
+  const settle: (() => void)[] = [];
+  for (const write of writes) {
+    settle.push(applyOne(write));
+    if (slice.isOver) break;
+  }
+  return settle;
+}
+
+/** One write that fails must not take the others of its transaction with it: it has written nothing yet. */
+function applyOne({ apply, fail }: QueuedWrite): () => void {
+  try {
+    return apply();
+  } catch (error) {
+    const failure = toStoreError(error);
+    return () => fail(failure);
+  }
+}
+
+export function toStoreError(error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  const reason = messageOf(error);
+  return new StoreError(reason, { isFull: /no space left|MDB_MAP_FULL|quota/i.test(reason), cause: error });
+}
+
+export function closedError(): StoreError {
+  return new StoreError('the store is closed');
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

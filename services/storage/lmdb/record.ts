@@ -1,0 +1,48 @@
+/** How a message lies in the embedded store. */
+import type { Message } from '../../../utils/protocol';
+import { StoreError } from '../contract';
+
+/** A message and what only the store knows of it. */
+export interface StoredMessage {
+  readonly message: Message;
+  /**
+   * Milliseconds since the epoch, never less than that of the message before it in the topic: what lists are sorted
+   * by. It is the time of the message, unless the clock has gone back.
+   */
+  readonly order: number;
+  /** `seq` of the entry that tells of the latest change of `data`. */
+  readonly entry?: number | undefined;
+  /** Only the id is left, which stays taken. */
+  readonly isGone: boolean;
+  /** Of its JSON. */
+  readonly bytes: number;
+}
+
+type StoredRecord = Message & { readonly order?: number; readonly entry?: number; readonly isGone?: true };
+
+export function formatMessage(message: Message, { order, entry }: Pick<StoredMessage, 'order' | 'entry'>): string {
+  const isInOrder = order === Date.parse(message.timestamp);
+  return JSON.stringify({
+    ...message,
+    ...(isInOrder ? {} : { order }),
+    ...(entry === undefined ? {} : { entry }),
+  });
+}
+
+/** What is left of a message whose id must not be used again. */
+export function formatGone({ message, order }: StoredMessage): string {
+  const { id, topic, seq, type, timestamp, from, scheduledFor } = message;
+  const place = { id, topic, seq, type, data: null, timestamp, from, order, isGone: true };
+  return JSON.stringify(scheduledFor === undefined ? place : { ...place, scheduledFor });
+}
+
+/** @throws StoreError when the text is damaged. */
+export function parseMessage([topic, seq]: readonly [string, number], text: string): StoredMessage {
+  try {
+    const { order, entry, isGone = false, ...message } = JSON.parse(text) as StoredRecord;
+    return { message, order: order ?? Date.parse(message.timestamp), entry, isGone, bytes: Buffer.byteLength(text) };
+  } catch {
+    // Its cause is not kept: the parser's message quotes what it read, and bodies never reach a log.
+    throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * Walks through all trees of a data file without mapping it, and so without LMDB, which trusts its file and ends the
+ * process over a damaged page. There are no checksums: what is looked at is whether the pages fit together.
+ * Offsets: `MDB_page_header`, `MDB_node`, `MDB_db` and `MDB_ovpage` of the LMDB version that lmdb-js carries.
+ */
+import { readSync } from 'node:fs';
+import type { Meta } from './file';
+
+/** The kinds of pages that a tree has here: none of ours has duplicates. */
+const BRANCH = 0x01;
+const LEAF = 0x02;
+const OVERFLOW = 0x04;
+const KINDS = 0x6f;
+const BIG_DATA = 0x01;
+const TREE_DATA = 0x02;
+const HEADER_BYTES = 24;
+const NODE_BYTES = 8;
+const OVERFLOW_RECORD_BYTES = 24;
+export const TREE_BYTES = 48;
+/** Pages that one read fetches: those of a level are visited in the order of the file. */
+const PAGES_PER_READ = 256;
+/** The page of a tree that has none. */
+export const NO_PAGE = 0xffff_ffff_ffff_ffffn;
+
+/** The file does not hold together. */
+export class DamageError extends Error {}
+
+/** What a tree says of itself. */
+export interface TreeRecord {
+  readonly depth: number;
+  readonly branchPages: number;
+  readonly leafPages: number;
+  readonly overflowPages: number;
+  readonly entries: number;
+  readonly root: bigint;
+}
+
+export function readTreeRecord(bytes: Buffer, offset: number): TreeRecord {
+  return {
+    depth: bytes.readUInt16LE(offset + 6),
+    branchPages: Number(bytes.readBigUInt64LE(offset + 8)),
+    leafPages: Number(bytes.readBigUInt64LE(offset + 16)),
+    overflowPages: Number(bytes.readBigUInt64LE(offset + 24)),
+    entries: Number(bytes.readBigUInt64LE(offset + 32)),
+    root: bytes.readBigUInt64LE(offset + 40),
+  };
+}
+
+/** A page that must be there, and the keys that its own must lie between. */
+interface Child {
+  readonly page: number;
+  readonly low?: Uint8Array | undefined;
+  readonly high?: Uint8Array | undefined;
+}
+
+interface Tally {
+  branchPages: number;
+  leafPages: number;
+  overflowPages: number;
+  entries: number;
+}
+
+/** @throws DamageError when a page is missing, is another one, or does not fit to those beside it. */
+export function walkFile(file: number, size: number, meta: Meta): void {
+  const pages = new Pages(file, Math.min(Number(meta.lastPage) + 1, Math.floor(size / meta.pageSize)), meta.pageSize);
+  // The keys of free pages are numbers, in the order of the machine.
+  new Walk(pages, { isSorted: false }).tree('the list of free pages', meta.freeTree);
+  const names = new Map<string, TreeRecord>();
+  new Walk(pages, { isSorted: true, onTree: (name, record) => names.set(name, record) }).tree(
+    'the list of trees',
+    meta.mainTree,
+  );
+  for (const [name, record] of names) new Walk(pages, { isSorted: true }).tree(`the tree ${name}`, record);
+}
+
+/** Pages of the file, each of which belongs to one place. */
+class Pages {
+  readonly #used: Uint8Array;
+  readonly #window: Buffer;
+  #from = 0;
+  #count = 0;
+
+  constructor(
+    private readonly file: number,
+    private readonly total: number,
+    readonly pageSize: number,
+  ) {
+    this.#used = new Uint8Array(total);
+    this.#window = Buffer.allocUnsafe(PAGES_PER_READ * pageSize);
+  }
+
+  /** @returns the page, until the next one is read. */
+  take(page: number, kind: number): Buffer {
+    this.claim(page, 1);
+    const bytes = this.#read(page);
+    if (bytes.readUInt32LE(0) + bytes.readUInt32LE(4) * 2 ** 32 !== page) throw damaged(page, 'is another one');
+    if ((bytes.readUInt16LE(18) & KINDS) !== kind) throw damaged(page, 'is of another kind');
+    return bytes;
+  }
+
+  claim(page: number, count: number): void {
+    if (page < 2 || page + count > this.total) throw damaged(page, 'does not lie in the file');
+    for (let at = page; at < page + count; at += 1) {
+      if (this.#used[at] === 1) throw damaged(at, 'is used twice');
+      this.#used[at] = 1;
+    }
+  }
+
+  #read(page: number): Buffer {
+    if (page < this.#from || page >= this.#from + this.#count) {
+      const bytes = readSync(this.file, this.#window, 0, this.#window.length, page * this.pageSize);
+      this.#from = page;
+      this.#count = Math.floor(bytes / this.pageSize);
+      if (this.#count === 0) throw damaged(page, 'could not be read');
+    }
+    const start = (page - this.#from) * this.pageSize;
+    return this.#window.subarray(start, start + this.pageSize);
+  }
+}
+
+interface WalkOptions {
+  readonly isSorted: boolean;
+  /** Is told of trees that are values of this one. */
+  readonly onTree?: (name: string, record: TreeRecord) => void;
+}
+
+/** A tree, level by level. */
+class Walk {
+  readonly #tally: Tally = { branchPages: 0, leafPages: 0, overflowPages: 0, entries: 0 };
+  #overflows: { readonly page: number; readonly count: number }[] = [];
+
+  constructor(
+    private readonly pages: Pages,
+    private readonly options: WalkOptions,
+  ) {}
+
+  tree(name: string, record: TreeRecord): void {
+    try {
+      this.#levels(record);
+      this.#readOverflows();
+    } catch (error) {
+      if (error instanceof DamageError) throw new DamageError(`${name}: ${error.message}`);
+      throw error;
+    }
+    for (const [what, count] of Object.entries(this.#tally)) {
+      const expected = record[what as keyof Tally];
+      if (count !== expected) throw new DamageError(`${name}: it has ${count} ${what} of ${expected}`);
+    }
+  }
+
+  #levels({ root, depth }: TreeRecord): void {
+    if (root === NO_PAGE) return;
+    let level: Child[] = [{ page: Number(root) }];
+    for (let height = depth; height > 1; height -= 1) {
+      const below: Child[] = [];
+      for (const child of inFileOrder(level)) this.#branch(child, below);
+      level = below;
+    }
+    for (const child of inFileOrder(level)) this.#leaf(child);
+  }
+
+  #branch(child: Child, below: Child[]): void {
+    // A copy: keys of it are kept for the level below.
+    const bytes = Buffer.from(this.pages.take(child.page, BRANCH));
+    this.#tally.branchPages += 1;
+    const count = nodesOf(child.page, bytes);
+    let low = child.low;
+    for (let index = 0; index < count; index += 1) {
+      const node = nodeAt(child.page, bytes, index);
+      const isLast = index + 1 === count;
+      const high = isLast ? child.high : keyOf(bytes, nodeAt(child.page, bytes, index + 1));
+      const page = bytes.readUInt32LE(node) + bytes.readUInt16LE(node + 4) * 2 ** 32;
+      if (this.options.isSorted && low !== undefined && high !== undefined && compare(low, high) >= 0) {
+        throw damaged(child.page, 'is not in order');
+      }
+      below.push({ page, low, high });
+      low = high;
+    }
+  }
+
+  #leaf({ page, low, high }: Child): void {
+    const bytes = this.pages.take(page, LEAF);
+    this.#tally.leafPages += 1;
+    const count = nodesOf(page, bytes);
+    this.#tally.entries += count;
+    let before = low;
+    for (let index = 0; index < count; index += 1) {
+      const node = nodeAt(page, bytes, index);
+      const key = keyOf(bytes, node);
+      // The first key of a page may be the one that its parent has for it.
+      const most = index === 0 ? 0 : -1;
+      if (this.options.isSorted && before !== undefined && compare(before, key) > most) {
+        throw damaged(page, 'is not in order');
+      }
+      before = key;
+      this.#value(page, bytes, node);
+    }
+    if (this.options.isSorted && before !== undefined && high !== undefined && compare(before, high) >= 0) {
+      throw damaged(page, 'is not in order');
+    }
+  }
+
+  #value(page: number, bytes: Buffer, node: number): void {
+    const flags = bytes.readUInt16LE(node + 4);
+    const size = bytes.readUInt32LE(node);
+    const data = node + NODE_BYTES + bytes.readUInt16LE(node + 6);
+    const isBig = (flags & BIG_DATA) !== 0;
+    if (data + (isBig ? OVERFLOW_RECORD_BYTES : size) > bytes.length) throw damaged(page, 'has a value beyond its end');
+    if (isBig) {
+      const count = Math.floor((HEADER_BYTES - 1 + size) / this.pages.pageSize) + 1;
+      this.#overflows.push({ page: Number(bytes.readBigUInt64LE(data)), count });
+    } else if ((flags & TREE_DATA) !== 0) {
+      if (size !== TREE_BYTES || this.options.onTree === undefined) throw damaged(page, 'has a tree where none can be');
+      this.options.onTree(keyOf(bytes, node).toString().replaceAll('\0', ''), readTreeRecord(bytes, data));
+    }
+  }
+
+  /** Values on pages of their own: only the first one has a header. */
+  #readOverflows(): void {
+    for (const { page, count } of inFileOrder(this.#overflows)) {
+      const bytes = this.pages.take(page, OVERFLOW);
+      const found = bytes.readUInt32LE(20);
+      if (found < count) throw damaged(page, `has ${found} pages of ${count}`);
+      if (found > 1) this.pages.claim(page + 1, found - 1);
+      this.#tally.overflowPages += found;
+    }
+  }
+}
+
+function inFileOrder<One extends { readonly page: number }>(all: One[]): One[] {
+  return all.sort((one, other) => one.page - other.page);
+}
+
+/** How many nodes a page has; their offsets lie between its header and its free space. */
+function nodesOf(page: number, bytes: Buffer): number {
+  const lower = bytes.readUInt16LE(20);
+  const upper = bytes.readUInt16LE(22);
+  if (lower === 0 || lower % 2 !== 0 || lower > upper || upper > bytes.length - HEADER_BYTES) {
+    throw damaged(page, 'has a header that cannot be');
+  }
+  return lower / 2;
+}
+
+/** Where a node begins: its header and key lie within the page. */
+function nodeAt(page: number, bytes: Buffer, index: number): number {
+  const node = bytes.readUInt16LE(HEADER_BYTES + 2 * index) + HEADER_BYTES;
+  const isWithin =
+    node >= bytes.readUInt16LE(22) + HEADER_BYTES &&
+    node + NODE_BYTES <= bytes.length &&
+    node + NODE_BYTES + bytes.readUInt16LE(node + 6) <= bytes.length;
+  if (!isWithin) throw damaged(page, 'has an entry beyond its end');
+  return node;
+}
+
+function keyOf(bytes: Buffer, node: number): Buffer {
+  const start = node + NODE_BYTES;
+  return bytes.subarray(start, start + bytes.readUInt16LE(node + 6));
+}
+
+/** As LMDB orders keys: byte by byte, and the shorter one first. */
+function compare(one: Uint8Array, other: Uint8Array): number {
+  const shorter = Math.min(one.length, other.length);
+  for (let index = 0; index < shorter; index += 1) {
+    const difference = (one[index] ?? 0) - (other[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return one.length - other.length;
+}
+
+function damaged(page: number, what: string): DamageError {
+  return new DamageError(`page ${page} ${what}`);
+}

@@ -1,0 +1,223 @@
+/**
+ * Answers that are kept under a key, and who is working on one. A claim is a lease: it is renewed while this process
+ * lives, and ends by itself when the process does not.
+ */
+import { ObjectId } from 'mongodb';
+import type { Clock, Timer } from '../../../utils/clock';
+import { FollowingFlight } from '../../../utils/single-flight';
+import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from '../contract';
+import { CALL_DEADLINE_MS } from './connection';
+import { isDuplicate, retryingDuplicates, retryingLost } from './errors';
+import { type AnswerDoc, assertFitsKey, type Collections, keyOf, startingWith } from './layout';
+import { pauseBefore } from './turns';
+
+/** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
+const LEASE_MS = 60_000;
+const RENEWAL_MS = 15_000;
+/** Between two tries to give a claim back. */
+const RETURN_PACE_MS = 1_000;
+const MAX_ATTEMPTS = 30;
+
+type Claimed = Pick<AnswerDoc, '_id' | 'nonce'>;
+
+/** A claim that nobody works on any more, or of which it is not known whether the server has it. */
+interface Returned extends Claimed {
+  /** When its lease has ended by itself. */
+  readonly endsAt: number;
+}
+
+export class Answers {
+  /** What this process is working on. Another one may have taken over what was not renewed in time. */
+  readonly #held = new Map<string, ObjectId>();
+  /** What the server has not been told of yet. */
+  readonly #returned = new Set<Returned>();
+  /** Many give back at once when the server goes away: one statement is for all of them. */
+  readonly #returns = new FollowingFlight(() => this.#freeReturned());
+  #renewal: Timer | undefined;
+  #returning: Timer | undefined;
+  #isClosed = false;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly clock: Clock,
+  ) {}
+
+  get heldClaims(): number {
+    return this.#held.size;
+  }
+
+  async claim(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
+    assertFitsKey(key.caller, key.key);
+    const nonce = new ObjectId();
+    try {
+      return await this.#claim(idOf(key), fingerprint, nonce);
+    } catch (error) {
+      void this.#giveBack(idOf(key), nonce);
+      throw error;
+    }
+  }
+
+  async #claim(_id: string, fingerprint: string, nonce: ObjectId): Promise<Claim> {
+    let known = await this.#insert(this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.clock.now() }));
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
+      if (known?.nonce.equals(nonce)) return this.#hold(known);
+      const taken = known === undefined ? undefined : this.#outcomeOf(known, fingerprint);
+      if (taken !== undefined) return taken;
+      // Read rather than counted: a write that the driver has repeated counts nothing.
+      known = await this.#takeOver(known, this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.#firstOf(known) }));
+      if (!known?.nonce.equals(nonce)) await pauseBefore(attempt);
+    }
+    throw new StoreError('the key is claimed by others all the time');
+  }
+
+  #claimOf(_id: string, fingerprint: string, claim: { nonce: ObjectId; claimedAt: number }): AnswerDoc {
+    const freeAt = this.clock.now() + LEASE_MS;
+    return { _id, fingerprint, ...claim, freeAt, forgetAt: claim.claimedAt + ANSWER_LIFETIME_MS };
+  }
+
+  /** When a key was first claimed, unless that is forgotten. */
+  #firstOf(known: AnswerDoc | undefined): number {
+    return known !== undefined && this.#isRemembered(known) ? known.claimedAt : this.clock.now();
+  }
+
+  #isRemembered({ forgetAt }: AnswerDoc): boolean {
+    return forgetAt > this.clock.now();
+  }
+
+  #hold({ _id, nonce, claimedAt }: AnswerDoc): Claim {
+    this.#held.set(_id, nonce);
+    this.#renewal ??= this.clock.every(RENEWAL_MS, () => void this.#renew());
+    return { outcome: 'claimed', claimedAt };
+  }
+
+  /** What fails now is tried again before the lease ends. */
+  async #renew(): Promise<void> {
+    await this.#setFreeAt(this.#listHeld(), this.clock.now() + LEASE_MS).catch(() => undefined);
+  }
+
+  #listHeld(): Claimed[] {
+    return Array.from(this.#held, ([_id, nonce]) => ({ _id, nonce }));
+  }
+
+  async #setFreeAt(claims: readonly Claimed[], freeAt: number): Promise<void> {
+    if (claims.length === 0) return;
+    const own = { _id: { $in: claims.map(({ _id }) => _id) }, nonce: { $in: claims.map(({ nonce }) => nonce) } };
+    await this.collections.answers.updateMany(own, { $set: { freeAt } });
+  }
+
+  /** What a key is taken by; `undefined` when it is free. */
+  #outcomeOf(known: AnswerDoc, fingerprint: string): Claim | undefined {
+    const { status, body = '', freeAt } = known;
+    const isRunning = status === undefined && freeAt > this.clock.now();
+    if (!this.#isRemembered(known) || (status === undefined && !isRunning)) return undefined;
+    if (known.fingerprint !== fingerprint) return { outcome: 'conflict' };
+    return status === undefined ? { outcome: 'running' } : { outcome: 'answered', answer: { status, body } };
+  }
+
+  /** @returns what is there now. */
+  async #insert(doc: AnswerDoc): Promise<AnswerDoc | undefined> {
+    try {
+      await retryingLost(() => this.collections.answers.insertOne(doc), CALL_DEADLINE_MS);
+      return doc;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      return this.#find(doc._id);
+    }
+  }
+
+  async #find(_id: string): Promise<AnswerDoc | undefined> {
+    return (await this.collections.answers.findOne({ _id })) ?? undefined;
+  }
+
+  /** @returns what is there now. */
+  async #takeOver(known: AnswerDoc | undefined, doc: AnswerDoc): Promise<AnswerDoc | undefined> {
+    if (known === undefined) return this.#insert(doc);
+    await this.collections.answers.replaceOne({ _id: doc._id, nonce: known.nonce }, doc);
+    return this.#find(doc._id);
+  }
+
+  async keep(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void> {
+    const _id = idOf(key);
+    const nonce = this.#held.get(_id);
+    if (nonce === undefined) return this.#keepUnclaimed(_id, fingerprint, answer);
+    // Whoever has taken over meanwhile gives its own answer.
+    const kept = { $set: { fingerprint, ...answer } };
+    await retryingLost(() => this.collections.answers.updateOne({ _id, nonce }, kept), CALL_DEADLINE_MS);
+    this.#forgetHeld(_id);
+  }
+
+  async #keepUnclaimed(_id: string, fingerprint: string, { status, body }: KeptAnswer): Promise<void> {
+    const claimedAt = this.#firstOf(await this.#find(_id));
+    const forgetAt = claimedAt + ANSWER_LIFETIME_MS;
+    const doc = { _id, fingerprint, nonce: new ObjectId(), claimedAt, freeAt: 0, forgetAt, status, body };
+    await retryingDuplicates(() => this.collections.answers.replaceOne({ _id }, doc, { upsert: true }));
+  }
+
+  async release(key: IdempotencyKey): Promise<void> {
+    const _id = idOf(key);
+    const nonce = this.#held.get(_id);
+    if (nonce === undefined) return;
+    this.#forgetHeld(_id);
+    await this.#giveBack(_id, nonce);
+  }
+
+  /** Never fails: what the server cannot be told now it is told as soon as it can, or the lease ends. */
+  async #giveBack(_id: string, nonce: ObjectId): Promise<void> {
+    this.#returned.add({ _id, nonce, endsAt: this.clock.now() + LEASE_MS });
+    await this.#returns.run();
+  }
+
+  async #freeReturned(): Promise<void> {
+    const now = this.clock.now();
+    for (const claim of this.#returned) if (claim.endsAt <= now) this.#returned.delete(claim);
+    const claims = [...this.#returned];
+    try {
+      await this.#setFreeAt(claims, 0);
+      for (const claim of claims) this.#returned.delete(claim);
+    } catch {
+      if (!this.#isClosed) this.#returning ??= this.clock.after(RETURN_PACE_MS, () => this.#returnAgain());
+    }
+  }
+
+  #returnAgain(): void {
+    this.#returning = undefined;
+    void this.#returns.run();
+  }
+
+  #forgetHeld(_id: string): void {
+    this.#held.delete(_id);
+    if (this.#held.size === 0) this.#stopRenewal();
+  }
+
+  #stopRenewal(): void {
+    this.#renewal?.cancel();
+    this.#renewal = undefined;
+  }
+
+  /** Ends all claims of this process: whoever was not answered may ask again. */
+  async close(): Promise<void> {
+    this.#stopRenewal();
+    this.#isClosed = true;
+    this.#returning?.cancel();
+    const held = this.#listHeld();
+    this.#held.clear();
+    await this.#setFreeAt([...held, ...this.#returned], 0);
+  }
+
+  async forget(limit: number): Promise<number> {
+    const over = { forgetAt: { $lte: this.clock.now() } };
+    const query = this.collections.answers.find(over, { projection: { _id: 1 } });
+    const ids = (await query.limit(limit).toArray()).map(({ _id }) => _id);
+    if (ids.length > 0) await this.collections.answers.deleteMany({ ...over, _id: { $in: ids } });
+    return ids.length;
+  }
+
+  /** Forgets all answers that a caller got. */
+  async forgetOf(caller: string): Promise<void> {
+    await this.collections.answers.deleteMany({ _id: startingWith(caller) });
+  }
+}
+
+function idOf({ caller, key }: IdempotencyKey): string {
+  return keyOf(caller, key);
+}

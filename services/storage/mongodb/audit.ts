@@ -1,0 +1,55 @@
+/** The audit log. */
+import type { AuditEntry, AuditPosition, AuditQuery } from '../contract';
+import { retryingDuplicates } from './errors';
+import { type AuditDoc, assertFitsKey, type Collections } from './layout';
+import { partsOf } from './turns';
+
+/** Entries that are written by one command. */
+const ENTRIES_AT_ONCE = 500;
+
+export class Audit {
+  constructor(private readonly collections: Collections) {}
+
+  async save(entries: readonly AuditEntry[]): Promise<void> {
+    for (const { actor, action, id } of entries) assertFitsKey(actor, action, id);
+    const operations = entries.map(({ id, ...replacement }) => ({
+      replaceOne: { filter: { _id: id }, replacement, upsert: true },
+    }));
+    for (const part of partsOf(operations, ENTRIES_AT_ONCE)) {
+      await retryingDuplicates(() => this.collections.audit.bulkWrite(part, { ordered: false }));
+    }
+  }
+
+  async list({ actor, action, since, after, limit }: AuditQuery): Promise<AuditEntry[]> {
+    const filter = {
+      ...(actor === undefined ? {} : { actor }),
+      ...(action === undefined ? {} : { action }),
+      ...timesOf(since, after),
+    };
+    const found = await this.collections.audit.find(filter).sort({ at: -1, _id: -1 }).limit(limit).toArray();
+    return found.map(fromDoc);
+  }
+
+  async prune(before: number, limit: number): Promise<number> {
+    const old = this.collections.audit.find({ at: { $lt: before } }, { projection: { _id: 1 } });
+    const ids = (await old.sort({ at: 1, _id: 1 }).limit(limit).toArray()).map(({ _id }) => _id);
+    if (ids.length > 0) await this.collections.audit.deleteMany({ _id: { $in: ids } });
+    return ids.length;
+  }
+}
+
+/** The bounds of `at` are what an index is read between; the choice only takes its place among equal times. */
+function timesOf(since: number | undefined, after: AuditPosition | undefined): object {
+  const bounds = {
+    ...(since === undefined ? {} : { $gte: since }),
+    ...(after === undefined ? {} : { $lte: after.at }),
+  };
+  return {
+    ...(Object.keys(bounds).length === 0 ? {} : { at: bounds }),
+    ...(after === undefined ? {} : { $or: [{ at: { $lt: after.at } }, { _id: { $lt: after.id } }] }),
+  };
+}
+
+function fromDoc({ _id: id, ...entry }: AuditDoc): AuditEntry {
+  return { id, ...entry };
+}

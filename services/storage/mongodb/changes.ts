@@ -1,0 +1,279 @@
+/**
+ * Messages that change or go. Each change is one write to the message, which says what entry is owed for it, then the
+ * entry, then a write that ends the debt. Whoever comes next, or expire() after a moment, pays what a node that died
+ * in between still owes; the key of the entry makes it come once.
+ */
+import { ObjectId, type UpdateFilter } from 'mongodb';
+import type { Clock } from '../../../utils/clock';
+import type { Message } from '../../../utils/protocol';
+import { ownerOfPersonalTopic } from '../../../utils/topic-names';
+import { type Expired, type Place, StoreError } from '../contract';
+import { blockOf, readSlot } from '../rules/slot-row';
+import { FLAGS, isUnread } from '../rules/states';
+import type { Facts } from './facts';
+import {
+  COLLAPSED,
+  type Collections,
+  collapseTag,
+  earlierCollapseTag,
+  HOLE,
+  isHole,
+  type MessageDoc,
+  type Owed,
+} from './layout';
+import type { Log } from './log';
+import type { Marks, TopicSpan } from './marks';
+import { type Content, entryKey, toMessage, toText } from './record';
+import { pauseBefore } from './turns';
+import { GRACE_MS, type Replaced, type Replacing, type Writer } from './writer';
+
+const MAX_ATTEMPTS = 30;
+/** Messages that one write replaces: more take several. */
+const MAX_REPLACED = 100;
+
+interface ChangeParts {
+  readonly log: Log;
+  readonly marks: Marks;
+  readonly clock: Clock;
+}
+
+function placeOf({ topic, seq }: Place): TopicSpan {
+  return { topic, from: seq, upTo: seq };
+}
+
+/** What of a message is given up when only its place is left. */
+const CONTENT = [
+  ...(['event', 'exceptUserId', 'expiresAt', 'collapseKey', 'dueAt', 'revision', 'entry'] as const),
+  ...(['owes', 'removes'] as const),
+];
+
+function toPlace({ keeping = [], tags = [HOLE] }: { keeping?: readonly string[]; tags?: string[] } = {}) {
+  const fields = CONTENT.filter((field) => !keeping.includes(field));
+  const $unset = Object.fromEntries(fields.map((field) => [field, ''])) as Record<(typeof CONTENT)[number], ''>;
+  return { $set: { isGone: true, data: 'null', tags }, $unset } satisfies UpdateFilter<MessageDoc>;
+}
+
+/** Takes the content out of places; also of those where it is out already. */
+export class Graves {
+  constructor(
+    private readonly collections: Collections,
+    private readonly facts: Facts,
+  ) {}
+
+  async bury({ topic, seq }: Place): Promise<void> {
+    await this.collections.messages.updateOne({ topic, seq }, toPlace());
+  }
+
+  async buryAll(places: readonly Place[]): Promise<void> {
+    if (places.length === 0) return;
+    await this.facts.enterHoles(places);
+    const update = toPlace({ tags: [] });
+    const operations = places.map(({ topic, seq }) => ({ updateOne: { filter: { topic, seq }, update } }));
+    await this.collections.messages.bulkWrite(operations, { ordered: false });
+  }
+}
+
+/** What a message with a collapse key takes the place of. */
+export class Collapse implements Replacing {
+  constructor(
+    private readonly collections: Collections,
+    private readonly graves: Graves,
+    private readonly parts: ChangeParts,
+  ) {}
+
+  async find({ topic, from, collapseKey }: Content): Promise<Replaced> {
+    const owner = ownerOfPersonalTopic(topic);
+    if (collapseKey === undefined || owner === undefined) return { docs: [], isMore: false };
+    const tags = { $in: [collapseTag(from, collapseKey), earlierCollapseTag(collapseKey)] };
+    const query = this.collections.messages.find({ topic, tags }).sort({ seq: 1 });
+    const found = await query.limit(MAX_REPLACED + 1).toArray();
+    const visible = await this.parts.log.withoutHidden(found.filter((doc) => this.#isThereFor(doc, owner)));
+    const rowOf = await this.parts.marks.flagRows(owner, visible.map(placeOf));
+    const isOpen = ({ topic: own, seq }: MessageDoc) => isUnread(readSlot(FLAGS, rowOf(own, blockOf(FLAGS, seq)), seq));
+    const docs = visible.filter((doc) => doc.from === from && doc.from !== owner && isOpen(doc));
+    await this.#shelve(found.filter((doc) => !docs.includes(doc)));
+    return { docs, isMore: found.length > MAX_REPLACED };
+  }
+
+  #isThereFor(doc: MessageDoc, owner: string): boolean {
+    return this.parts.log.isThere(doc) && doc.exceptUserId !== owner;
+  }
+
+  /** What cannot be replaced now is not looked at again by the next one. */
+  async #shelve(docs: readonly MessageDoc[]): Promise<void> {
+    const operations = docs.flatMap(({ _id, from, collapseKey = '', tags }) => {
+      const own = collapseTag(from, collapseKey);
+      const earlier = earlierCollapseTag(collapseKey);
+      // Of another sender, from before keys were told apart by their senders.
+      const isForeign = !tags.includes(own) && collapseKey !== '';
+      const tag = tags.find((one) => one === own || one === earlier) ?? COLLAPSED;
+      const update = { $set: { 'tags.$': isForeign ? own : COLLAPSED } };
+      return [{ updateOne: { filter: { _id, tags: tag }, update } }];
+    });
+    if (operations.length > 0) await this.collections.messages.bulkWrite(operations as never, { ordered: false });
+  }
+
+  async settle({ topic, seq, removes }: MessageDoc): Promise<void> {
+    if (removes === undefined) return;
+    const removed = await this.parts.log.doc({ topic, seq: removes });
+    if (removed?.entry !== undefined) await this.graves.bury({ topic, seq: removed.entry });
+    await this.graves.bury({ topic, seq: removes });
+    await this.collections.messages.updateOne({ topic, seq }, { $unset: { removes: '', dueAt: '' } });
+  }
+}
+
+export class Changes {
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: ChangeParts & {
+      readonly writer: Writer;
+      readonly graves: Graves;
+      readonly collapse: Collapse;
+    },
+  ) {}
+
+  async update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
+    const text = toText(data);
+    return this.#change(place, (doc) => {
+      if (doc.data === text) return undefined;
+      const owes = owedBy(doc, { event: 'message:updated', by });
+      const { owed, revision } = owes;
+      return { owes, update: { $set: { data: text, revision, owes: owed, dueAt: this.#dueAt(doc) } } };
+    });
+  }
+
+  async retract(place: Place, by: string): Promise<readonly Message[] | undefined> {
+    return this.#change(place, (doc) => {
+      const owes = owedBy(doc, { event: 'message:removed', by, reason: 'retracted' });
+      const gone = toPlace({ keeping: ['owes', 'revision', 'dueAt'] });
+      const $set = { ...gone.$set, revision: owes.revision, owes: owes.owed, dueAt: this.#dueAt({}) };
+      return { owes, update: { ...gone, $set } };
+    });
+  }
+
+  #dueAt({ expiresAt = Number.POSITIVE_INFINITY }: Pick<MessageDoc, 'expiresAt'>): number {
+    return Math.min(expiresAt, this.parts.clock.now() + GRACE_MS);
+  }
+
+  /** @returns the entries; none when there is nothing to change, `undefined` when the message is gone. */
+  async #change(place: Place, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+      await pauseBefore(attempt);
+      const doc = await this.parts.log.visible(place);
+      if (doc === undefined || isHole(doc)) return undefined;
+      if (doc.owes !== undefined) {
+        // Entries come in the order of the changes that they tell of.
+        await this.pay(doc);
+        continue;
+      }
+      const planned = plan(doc);
+      if (planned === undefined) return [];
+      const changed = await this.#write(doc, planned);
+      if (changed === undefined) continue;
+      const entry = await this.pay(changed);
+      return entry === undefined ? [] : [toMessage(entry)];
+    }
+    throw new StoreError('the message is changed by others all the time');
+  }
+
+  /** @returns the message as it is now; `undefined` when it was changed in between. */
+  async #write({ topic, seq, revision }: MessageDoc, { owes, update }: Planned): Promise<MessageDoc | undefined> {
+    const unchanged = { topic, seq, revision: revision ?? null, isGone: null, owes: null };
+    await this.collections.messages.updateOne(unchanged as object, update);
+    // Read rather than counted: a write that the driver has repeated counts nothing.
+    const doc = await this.parts.log.doc({ topic, seq });
+    return doc?.owes?.nonce.equals(owes.owed.nonce) ? doc : undefined;
+  }
+
+  /**
+   * Appends the entry that a message owes, and lets the one before it vanish. @returns the entry; `undefined` when it has
+   * vanished itself, because another node has paid the debt and told of a later change.
+   */
+  async pay(doc: MessageDoc): Promise<MessageDoc | undefined> {
+    const { topic, seq, owes, revision } = doc;
+    if (owes === undefined) return undefined;
+    const { graves, writer } = this.parts;
+    if (owes.earlier !== undefined) await graves.bury({ topic, seq: owes.earlier });
+    const entry = await writer.appendEntry(entryOf(doc, owes), {
+      key: entryKey(owes.event, seq, keyRevision(doc, owes)),
+    });
+    const { expiresAt } = doc;
+    const isOver = doc.isGone || expiresAt === undefined;
+    await this.collections.messages.updateOne({ topic, seq, revision } as object, {
+      $set: { entry: entry.seq, ...(isOver ? {} : { dueAt: expiresAt }) },
+      $unset: { owes: '', ...(isOver ? { dueAt: '' } : {}) },
+    });
+    const isLeft = !entry.isGone && (doc.isGone || !(await this.#hasGoneWith(doc, entry)));
+    return isLeft ? entry : undefined;
+  }
+
+  /** The message may have gone while its entry was on the way: then the entry goes too. */
+  async #hasGoneWith({ topic, seq }: MessageDoc, entry: MessageDoc): Promise<boolean> {
+    const doc = await this.parts.log.doc({ topic, seq });
+    if (!doc?.isGone) return false;
+    await this.parts.graves.bury({ topic, seq: entry.seq });
+    return true;
+  }
+
+  /**
+   * Several nodes may do this at once: each message is told of by at least one of them, and may be by more. A place
+   * that is found again after a crash is told of again.
+   */
+  async expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
+    const now = this.parts.clock.now();
+    const query = this.collections.messages.find({ dueAt: { $lte: now } });
+    const due = await query.sort({ dueAt: 1 }).limit(limit).toArray();
+    for (const doc of due) {
+      if (doc.owes !== undefined) await this.pay(doc);
+      else if (doc.removes !== undefined) await this.parts.collapse.settle(doc);
+    }
+    const over = due.filter(({ expiresAt }) => expiresAt !== undefined && expiresAt <= now);
+    await this.parts.graves.buryAll(over);
+    const told = await this.parts.log.withoutHidden(over.filter((doc) => doc.ref === undefined && !doc.isGone));
+    return { taken: due.length, expired: told.map(toExpired) };
+  }
+}
+
+interface Owing {
+  readonly owed: Owed;
+  readonly revision: number;
+}
+
+interface Planned {
+  readonly owes: Owing;
+  readonly update: UpdateFilter<MessageDoc>;
+}
+
+function owedBy(doc: MessageDoc, about: Pick<Owed, 'event' | 'by' | 'reason'>): Owing {
+  const { exceptUserId, entry, revision = 0 } = doc;
+  const limits = {
+    ...(exceptUserId === undefined ? {} : { exceptUserId }),
+    ...(entry === undefined ? {} : { earlier: entry }),
+  };
+  return { owed: { nonce: new ObjectId(), ...about, ...limits }, revision: revision + 1 };
+}
+
+/** A message goes once, whoever takes it out and however often it was changed before. */
+function keyRevision({ revision }: MessageDoc, { event }: Owed): number {
+  return event === 'message:removed' ? 0 : (revision ?? 0);
+}
+
+/** Who never got a message is not told of it either, and new data is not to outlive the message. */
+function entryOf(doc: MessageDoc, { event, by, reason, exceptUserId }: Owed): Omit<Content, 'id' | 'timestamp'> {
+  const { topic, id, data, expiresAt } = doc;
+  return {
+    topic,
+    type: event,
+    event,
+    ref: id,
+    from: by,
+    data: reason === undefined ? data : 'null',
+    ...(reason === undefined ? {} : { reason }),
+    ...(exceptUserId === undefined ? {} : { exceptUserId }),
+    ...(expiresAt === undefined || reason !== undefined ? {} : { expiresAt }),
+  };
+}
+
+function toExpired({ topic, id, exceptUserId }: MessageDoc): Expired {
+  return { topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) };
+}

@@ -1,0 +1,60 @@
+/**
+ * Ids that clients make are unique per sender over all topics: a document for each of them says which topic has it.
+ * It comes before the message; inside the topic the unique index of the messages decides.
+ */
+
+import { CALL_DEADLINE_MS } from './connection';
+import { isDuplicate, retryingLost } from './errors';
+import type { Collections } from './layout';
+import { partsOf } from './turns';
+
+export interface Claimed {
+  /** Taken in another topic, or by something that waits for its time. */
+  readonly refused: ReadonlySet<string>;
+  /** Taken by something scheduled: taken until there is a message that says what. */
+  readonly scheduled: ReadonlySet<string>;
+  /** Was any of them there before? Then a message may be, too. */
+  readonly isAnyKnown: boolean;
+}
+
+const NOTHING: Claimed = { refused: new Set(), scheduled: new Set(), isAnyKnown: false };
+const KEYS_AT_ONCE = 500;
+
+export class Claims {
+  constructor(private readonly collections: Collections) {}
+
+  /** Takes keys for a topic. What this topic has taken before, is taken: its message may have never come. */
+  async take(topic: string, keys: readonly string[]): Promise<Claimed> {
+    if (keys.length === 0) return NOTHING;
+    try {
+      const claims = keys.map((_id) => ({ _id, topic }));
+      await retryingLost(() => this.collections.ids.insertMany(claims, { ordered: false }), CALL_DEADLINE_MS);
+      return NOTHING;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      return this.#known(topic, keys);
+    }
+  }
+
+  async #known(topic: string, keys: readonly string[]): Promise<Claimed> {
+    const { ids, scheduled } = this.collections;
+    const among = { _id: { $in: [...keys] } };
+    const [claims, waiting] = await Promise.all([
+      ids.find(among).toArray(),
+      scheduled.find(among, { projection: { _id: 1 } }).toArray(),
+    ]);
+    const elsewhere = claims.filter((claim) => claim.topic !== topic);
+    return {
+      refused: new Set([...elsewhere, ...waiting].map(({ _id }) => _id)),
+      scheduled: new Set(claims.filter(({ sendAt }) => sendAt !== undefined).map(({ _id }) => _id)),
+      isAnyKnown: true,
+    };
+  }
+
+  /** Gives keys back that a topic has. */
+  async free(topic: string, keys: readonly string[]): Promise<void> {
+    for (const part of partsOf(keys, KEYS_AT_ONCE)) {
+      await this.collections.ids.deleteMany({ _id: { $in: part }, topic });
+    }
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * What messages say of their places for ever: that nothing of an inbox is left there, that it is a user's own, or not
+ * for a user. Tags say so at first. Where there are many they are folded into rows, so that a count does not look at
+ * each message: the rows are written before the tags go, so who reads tags and then rows misses nothing.
+ */
+import type { ObjectId } from 'mongodb';
+import type { Clock } from '../../../utils/clock';
+import { isSliceOver, nextSlice } from '../../../utils/slices';
+import { blockOf, blocksOf } from '../rules/slot-row';
+import { EXCLUDED, FLAGS, OWN } from '../rules/states';
+import { type Collections, exceptTag, fromTag, HOLE, isHole, type MessageDoc } from './layout';
+import type { Marks, TopicSpan } from './marks';
+import type { SlotChange } from './rows';
+import { partsOf } from './turns';
+
+/** What is known of the places of one block, in the form of rows. */
+export interface Overlay {
+  /** OWN on one's own messages, EXCLUDED on what is not for the user. */
+  readonly flags: Buffer;
+  readonly holes: Buffer;
+}
+
+export type FactRows = (
+  topic: string,
+  block: number,
+) => { readonly holes: Buffer | undefined; readonly flags: Buffer | undefined };
+
+export type Overlays = (topic: string, block: number) => Overlay | undefined;
+
+/** A message that may say something. */
+export type Special = Pick<MessageDoc, '_id' | 'topic' | 'seq' | 'tags' | 'expiresAt'>;
+
+/** Tags that a count passes by. */
+const FOLD_AT = 256;
+/** Holes that one look into a log passes by. */
+const HOLES_FOLD_AT = 32;
+const FOLDED_AT_ONCE = 2_000;
+/** Of so many topics each is asked for its places only. */
+const FEW_TOPICS = 8;
+const TOPICS_PER_QUERY = 250;
+const SPANS_PER_QUERY = 100;
+const PROJECTION = { topic: 1, seq: 1, tags: 1, expiresAt: 1 };
+
+export interface FactParts {
+  readonly marks: Marks;
+  readonly clock: Clock;
+  /** Does something that nobody waits for. */
+  readonly later: (work: () => Promise<void>) => void;
+}
+
+export class Facts {
+  #isFolding = false;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: FactParts,
+  ) {}
+
+  /** What follows from the messages of some sections for a user. */
+  async overlays(userId: string, sections: readonly TopicSpan[]): Promise<Overlays> {
+    const overlays = new OverlayMap();
+    const specials: Special[] = [];
+    const now = this.parts.clock.now();
+    for await (const special of this.#specials(userId, sections)) {
+      if (isSliceOver()) await nextSlice();
+      const { tags, expiresAt = Number.POSITIVE_INFINITY } = special;
+      overlays.enter(special, {
+        isHole: tags.includes(HOLE) || expiresAt <= now,
+        flags: (tags.includes(fromTag(userId)) ? OWN : 0) | (tags.includes(exceptTag(userId)) ? EXCLUDED : 0),
+      });
+      if (tags.length > 0) specials.push(special);
+    }
+    await this.#addRows(overlays, userId, sections);
+    if (specials.length >= FOLD_AT) this.foldLater(userId, specials);
+    return overlays.get;
+  }
+
+  /** The same for some messages. */
+  overlaysOf(userId: string, docs: readonly MessageDoc[]): Overlays {
+    const overlays = new OverlayMap();
+    for (const doc of docs) {
+      const flags = (doc.from === userId ? OWN : 0) | (doc.exceptUserId === userId ? EXCLUDED : 0);
+      overlays.enter(doc, { isHole: isHole(doc), flags });
+    }
+    return overlays.get;
+  }
+
+  async *#specials(userId: string, sections: readonly TopicSpan[]): AsyncGenerator<Special> {
+    const tags = { $in: [HOLE, fromTag(userId), exceptTag(userId)] };
+    const isFew = sections.length <= FEW_TOPICS;
+    for (const part of partsOf(sections, isFew ? FEW_TOPICS : TOPICS_PER_QUERY)) {
+      const topics = part.map(({ topic }) => topic);
+      const places = part.map(({ topic, from, upTo }) => ({ topic, tags, seq: { $gte: from, $lte: upTo } }));
+      const tagged = isFew ? places : [{ topic: { $in: topics }, tags }];
+      const $or = [...tagged, { dueAt: { $lte: this.parts.clock.now() }, topic: { $in: topics } }];
+      yield* this.collections.messages.find<Special>({ $or }, { projection: PROJECTION });
+    }
+  }
+
+  async #addRows(overlays: OverlayMap, userId: string, sections: readonly TopicSpan[]): Promise<void> {
+    const rowsOf = await this.rowsOf(userId, sections);
+    for (const { topic, ...section } of sections) {
+      for (const [block] of blocksOf(FLAGS, section)) {
+        if (isSliceOver()) await nextSlice();
+        overlays.add(topic, block, rowsOf(topic, block));
+      }
+    }
+  }
+
+  /** What rows say of some places, to a user or to all; tags may say more. */
+  async rowsOf(userId: string | undefined, spans: readonly TopicSpan[]): Promise<FactRows> {
+    const { facts } = this.parts.marks;
+    const owners = userId === undefined ? [[]] : [[], [userId]];
+    const ids = spans.flatMap(({ topic, ...span }) =>
+      Array.from(blocksOf(FLAGS, span)).flatMap(([block]) => owners.map((owner) => facts.idOf(topic, block, owner))),
+    );
+    const rows = await facts.read(ids);
+    return (topic, block) => ({
+      holes: rows.get(facts.idOf(topic, block, [])),
+      flags: userId === undefined ? undefined : rows.get(facts.idOf(topic, block, [userId])),
+    });
+  }
+
+  /** Folds what tags say: at once the tags of one look. What fails is done by the next one. */
+  foldLater(userId: string, specials: readonly Special[]): void {
+    if (this.#isFolding) return;
+    this.#isFolding = true;
+    this.parts.later(async () => {
+      try {
+        for (const part of partsOf(specials, FOLDED_AT_ONCE)) await this.#fold(userId, part);
+      } finally {
+        this.#isFolding = false;
+      }
+    });
+  }
+
+  /** One's own messages in some spans of which rows do not say so yet. */
+  async ownPlaces(userId: string, spans: readonly TopicSpan[]): Promise<(topic: string, seq: number) => boolean> {
+    const places = new Set<string>();
+    const tags = fromTag(userId);
+    for (const part of partsOf(spans, SPANS_PER_QUERY)) {
+      const $or = part.map(({ topic, from, upTo }) => ({ topic, tags, seq: { $gte: from, $lte: upTo } }));
+      const projection = { _id: 0, topic: 1, seq: 1 };
+      for await (const { topic, seq } of this.collections.messages.find({ $or }, { projection })) {
+        if (isSliceOver()) await nextSlice();
+        places.add(`${seq} ${topic}`);
+      }
+    }
+    return (topic, seq) => places.has(`${seq} ${topic}`);
+  }
+
+  /** The same for messages that were come across. */
+  foldHoles(userId: string, docs: readonly MessageDoc[]): void {
+    const holes = docs.filter(({ tags }) => tags.includes(HOLE));
+    if (holes.length >= HOLES_FOLD_AT) this.foldLater(userId, holes);
+  }
+
+  async #fold(userId: string, specials: readonly Special[]): Promise<void> {
+    const having = (tag: string) => specials.filter(({ tags }) => tags.includes(tag));
+    const holes = having(HOLE);
+    const own = having(fromTag(userId));
+    const excepted = having(exceptTag(userId));
+    await this.parts.marks.facts.apply([
+      ...holes.map((place) => factOf(place, [], 1)),
+      ...own.map((place) => factOf(place, [userId], OWN)),
+      ...excepted.map((place) => factOf(place, [userId], EXCLUDED)),
+    ]);
+    await this.#withoutTags(holes, { $set: { tags: [] } });
+    await this.#withoutTags(own, { $pull: { tags: fromTag(userId) } });
+    await this.#withoutTags(excepted, { $pull: { tags: exceptTag(userId) } });
+  }
+
+  async #withoutTags(specials: readonly Special[], update: object): Promise<void> {
+    const ids: ObjectId[] = specials.map(({ _id }) => _id);
+    if (ids.length > 0) await this.collections.messages.updateMany({ _id: { $in: ids } }, update);
+  }
+
+  /** Enters places that nobody will find anything at again: they need no tags. */
+  async enterHoles(places: readonly Pick<MessageDoc, 'topic' | 'seq'>[]): Promise<void> {
+    await this.parts.marks.facts.apply(places.map((place) => factOf(place, [], 1)));
+  }
+}
+
+function factOf({ topic, seq }: Pick<MessageDoc, 'topic' | 'seq'>, owner: readonly string[], fact: number): SlotChange {
+  return { topic, span: { from: seq, upTo: seq }, owner, change: (value) => value | fact };
+}
+
+class OverlayMap {
+  readonly #overlays = new Map<string, Overlay>();
+
+  readonly get: Overlays = (topic, block) => this.#overlays.get(overlayKey(topic, block));
+
+  enter({ topic, seq }: Pick<MessageDoc, 'topic' | 'seq'>, fact: { isHole: boolean; flags: number }): void {
+    const { flags, holes } = this.#make(topic, blockOf(FLAGS, seq));
+    const slot = seq % FLAGS.count;
+    if (fact.isHole) holes[slot] = 1;
+    flags[slot] = (flags[slot] ?? 0) | fact.flags;
+  }
+
+  add(topic: string, block: number, rows: { holes: Buffer | undefined; flags: Buffer | undefined }): void {
+    if (rows.holes === undefined && rows.flags === undefined) return;
+    const overlay = this.#make(topic, block);
+    for (const [slot, value] of rows.holes?.entries() ?? []) if (value !== 0) overlay.holes[slot] = value;
+    for (const [slot, value] of rows.flags?.entries() ?? []) overlay.flags[slot] = (overlay.flags[slot] ?? 0) | value;
+  }
+
+  #make(topic: string, block: number): Overlay {
+    const key = overlayKey(topic, block);
+    const overlay = this.#overlays.get(key) ?? { flags: Buffer.alloc(FLAGS.count), holes: Buffer.alloc(FLAGS.count) };
+    this.#overlays.set(key, overlay);
+    return overlay;
+  }
+}
+
+function overlayKey(topic: string, block: number): string {
+  return `${block} ${topic}`;
+}

@@ -1,0 +1,268 @@
+/** Messages that wait for their time. */
+import { type Filter, ObjectId } from 'mongodb';
+import { type Clock, toIsoTime } from '../../../utils/clock';
+import type { Message } from '../../../utils/protocol';
+import { isNamedTopic } from '../../../utils/topic-names';
+import {
+  type Draft,
+  type DueSent,
+  type MayBeSent,
+  type Scheduled,
+  type ScheduledPosition,
+  type ScheduleOutcome,
+  type Standing,
+  StoreError,
+} from '../contract';
+import { fingerprintOf } from '../rules/fingerprint';
+import { Claims } from './claims';
+import { ignoringDuplicates, isDuplicate } from './errors';
+import { assertFitsKey, type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './layout';
+import type { Memberships } from './memberships';
+import { clientKey, sendingKey, toContent, toMessage, toText } from './record';
+import type { Writer } from './writer';
+
+/** What a node has begun to send, and died, is sent by another after this time. */
+const SENDING_MS = 10_000;
+
+interface LaterParts {
+  readonly memberships: Memberships;
+  readonly writer: Writer;
+  readonly clock: Clock;
+}
+
+interface ScheduledOptions {
+  readonly from?: string | undefined;
+  readonly limit: number;
+  readonly after?: ScheduledPosition | undefined;
+}
+
+export class Later {
+  readonly #claims: Claims;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: LaterParts,
+  ) {
+    this.#claims = new Claims(collections);
+  }
+
+  async schedule(scheduled: Scheduled, maxWaiting: number): Promise<ScheduleOutcome> {
+    const { topic, id, from, collapseKey = '', exceptUserId = '' } = scheduled.draft;
+    assertFitsKey(topic, id, from, collapseKey, exceptUserId);
+    const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
+    if (!scheduled.draft.isClientId) {
+      if (await this.#isFull(from, maxWaiting)) return { outcome: 'too_many' };
+      await this.collections.scheduled.replaceOne({ _id: doc._id }, doc, { upsert: true });
+      return { outcome: 'stored' };
+    }
+    const claim = await this.#claim(doc);
+    const earlier = claim === undefined ? undefined : await this.#before(claim, scheduled);
+    if (earlier !== undefined) return earlier;
+    if (!(await this.#isFull(from, maxWaiting))) return this.#insert(doc, scheduled.draft);
+    await this.#claims.free(topic, [doc._id]);
+    return { outcome: 'too_many' };
+  }
+
+  async #isFull(from: string, max: number): Promise<boolean> {
+    if (max === Number.POSITIVE_INFINITY) return false;
+    return (await this.collections.scheduled.countDocuments({ from }, { limit: max })) >= max;
+  }
+
+  /** @returns who has had the id before; `undefined` when it is taken by this. */
+  async #claim({ _id, topic, sendAt }: ScheduledDoc): Promise<ClaimDoc | undefined> {
+    try {
+      await this.collections.ids.insertOne({ _id, topic, sendAt });
+      return undefined;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      return (await this.collections.ids.findOne({ _id })) ?? undefined;
+    }
+  }
+
+  /** What was done with the id; nothing when a node died before it had kept what it claimed the id for. */
+  async #before(claim: ClaimDoc, { draft, standing }: Scheduled): Promise<ScheduleOutcome | undefined> {
+    const waiting = await this.collections.scheduled.findOne({ _id: claim._id });
+    if (waiting !== null) return this.#repeat(waiting, draft, standing);
+    const { messages } = this.collections;
+    const sent = await messages.findOne({ topic: claim.topic, key: claim._id });
+    const isFree = sent === null && claim.topic === draft.topic && claim.sendAt !== undefined;
+    if (isFree) return undefined;
+    const scheduledFor = sent?.scheduledFor;
+    const isSame = sent?.said === fingerprintOf(draft);
+    return scheduledFor !== undefined && isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+  }
+
+  async #repeat(waiting: ScheduledDoc, draft: Draft, standing: Standing | undefined): Promise<ScheduleOutcome> {
+    const { _id, nonce } = waiting;
+    const outcome = outcomeOf(waiting, draft);
+    if (outcome.outcome === 'repeated' && standing !== undefined) {
+      await this.collections.scheduled.updateOne({ _id, nonce }, { $set: { standing } });
+    }
+    return outcome;
+  }
+
+  async #insert(doc: ScheduledDoc, draft: Draft): Promise<ScheduleOutcome> {
+    await ignoringDuplicates(this.collections.scheduled.insertOne(doc));
+    const kept = await this.collections.scheduled.findOne({ _id: doc._id });
+    // Sent and gone already is as good as kept.
+    if (kept === null || kept.nonce.equals(doc.nonce)) return { outcome: 'stored' };
+    return outcomeOf(kept, draft);
+  }
+
+  /**
+   * Takes what is due, so that it is neither cancelled nor sent by others meanwhile, appends it, and only then forgets
+   * it. The key makes it come once when it is taken again after a crash.
+   */
+  async appendDue(limit: number, mayBeSent: MayBeSent): Promise<DueSent> {
+    const takenBy = new ObjectId();
+    const due = await this.#takeDue(limit, takenBy);
+    if (due.length === 0) return { taken: 0, entries: [], refused: [] };
+    const [homes, members] = await Promise.all([this.#homesOf(due.map(({ topic }) => topic)), this.#membersIn(due)]);
+    const refused: Scheduled[] = [];
+    const send = async (one: ScheduledDoc): Promise<Message[]> => {
+      const scheduled = toScheduled(one);
+      if (this.#isDropped(one, homes.get(one.topic))) return this.#drop(one);
+      if (mayBeSent(scheduled, members.has(keyOf(one.topic, one.from)))) return this.#send(one);
+      refused.push(scheduled);
+      return this.#drop(one);
+    };
+    // Begun in one go: what is for one topic gets its places in this order.
+    const appended = await Promise.allSettled(due.map(send));
+    const done = due.filter((_one, index) => appended[index]?.status === 'fulfilled');
+    await this.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
+    const failed = appended.find(({ status }) => status === 'rejected');
+    if (done.length === 0 && failed?.status === 'rejected') throw failed.reason;
+    const entries = appended.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
+    return { taken: done.length, entries, refused };
+  }
+
+  /** Which of the senders are in the named topics that they have scheduled something for. */
+  async #membersIn(due: readonly ScheduledDoc[]): Promise<ReadonlySet<string>> {
+    const places = due.filter(({ topic }) => isNamedTopic(topic)).map(({ topic, from: userId }) => ({ topic, userId }));
+    return new Set((await this.parts.memberships.findAll(places)).keys());
+  }
+
+  async #takeDue(limit: number, takenBy: ObjectId): Promise<ScheduledDoc[]> {
+    const now = this.parts.clock.now();
+    const { scheduled } = this.collections;
+    const order = { sendAt: 1, id: 1, from: 1 } as const;
+    const isDue = { sendAt: { $lte: now }, freeAt: { $lte: now } };
+    const find = async (filter: Filter<ScheduledDoc>, most: number): Promise<string[]> => {
+      const found = scheduled
+        .find(filter, { projection: { _id: 1 } })
+        .sort(order)
+        .limit(most);
+      return (await found.toArray()).map(({ _id }) => _id);
+    };
+    const oldest = await find(isDue, limit);
+    if (oldest.length === 0) return [];
+    // What services have scheduled never waits behind what people have.
+    const ofServices = oldest.length < limit ? [] : await find({ ...isDue, isOfService: true }, Math.ceil(limit / 2));
+    const ids = [...new Set([...ofServices, ...oldest])].slice(0, limit);
+    const update = { $set: { freeAt: now + SENDING_MS, takenBy } };
+    await scheduled.updateMany({ _id: { $in: ids }, freeAt: { $lte: now } }, update);
+    return scheduled
+      .find({ _id: { $in: ids }, takenBy })
+      .sort(order)
+      .toArray();
+  }
+
+  #isDropped({ draft, topic, home }: ScheduledDoc, topicNow: ObjectId | undefined): boolean {
+    const { expiresAt = Number.POSITIVE_INFINITY } = parseDraft(draft);
+    return (
+      expiresAt <= this.parts.clock.now() || (isNamedTopic(topic) && (home === undefined || !topicNow?.equals(home)))
+    );
+  }
+
+  async #drop({ _id, draft, topic }: ScheduledDoc): Promise<Message[]> {
+    if (parseDraft(draft).isClientId) await this.#claims.free(topic, [_id]);
+    return [];
+  }
+
+  async #send({ _id, draft: text, sendAt, nonce }: ScheduledDoc): Promise<Message[]> {
+    const now = this.parts.clock.now();
+    const draft = parseDraft(text);
+    const content = toContent({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
+    const placed = await this.parts.writer.append({ content, key: draft.isClientId ? _id : sendingKey(nonce) });
+    return placed.outcome === 'placed' && placed.isNew ? [...placed.entries, placed.doc].map(toMessage) : [];
+  }
+
+  /** What tells named topics from later ones of the same name; missing for those that are not there. */
+  async #homesOf(topics: readonly string[]): Promise<ReadonlyMap<string, ObjectId>> {
+    const names = [...new Set(topics.filter(isNamedTopic))];
+    if (names.length === 0) return new Map();
+    const found = await this.collections.topics.find({ _id: { $in: names } }).toArray();
+    const living = found.filter(({ deletedBy }) => deletedBy === undefined);
+    return new Map(living.map(({ _id, nonce }) => [_id, nonce]));
+  }
+
+  async scheduled({ from, limit, after }: ScheduledOptions): Promise<Scheduled[]> {
+    const filter = { ...(from === undefined ? {} : { from }), ...(after === undefined ? {} : behind(after)) };
+    const found = await this.collections.scheduled
+      .find(filter as Filter<ScheduledDoc>)
+      .sort({ sendAt: 1, id: 1, from: 1 })
+      .limit(limit)
+      .toArray();
+    return found.map(toScheduled);
+  }
+
+  async sendersOf(id: string): Promise<string[]> {
+    const query = this.collections.scheduled.find({ id }, { projection: { _id: 0, from: 1 } });
+    return (await query.sort({ from: 1 }).toArray()).map(({ from }) => from);
+  }
+
+  async cancel(id: string, from: string): Promise<boolean> {
+    const found = await this.collections.scheduled.findOne({ _id: clientKey({ from, id }) });
+    return found !== null && this.#cancel(found);
+  }
+
+  /** What is being sent cannot be cancelled any more. */
+  async #cancel({ _id, topic, nonce }: ScheduledDoc): Promise<boolean> {
+    const free = { _id, nonce, freeAt: { $lte: this.parts.clock.now() } };
+    const { deletedCount } = await this.collections.scheduled.deleteOne(free);
+    if (deletedCount === 0) return false;
+    await this.#claims.free(topic, [_id]);
+    return true;
+  }
+
+  /** Cancels what a user has scheduled, or was to get. @returns how many. */
+  async cancelOf(userId: string, personalTopic: string): Promise<number> {
+    const filter = { $or: [{ from: userId }, { topic: personalTopic }] };
+    const found = await this.collections.scheduled.find(filter).toArray();
+    let cancelled = 0;
+    for (const doc of found) cancelled += (await this.#cancel(doc)) ? 1 : 0;
+    return cancelled;
+  }
+}
+
+function toDoc({ draft, sendAt, standing, isOfService }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
+  const { id, from, topic } = draft;
+  const fields = { id, from, topic, sendAt, draft: toText(draft), nonce: new ObjectId(), freeAt: 0 };
+  const service = isOfService === true ? { isOfService } : {};
+  const own = { ...fields, ...service, ...(standing === undefined ? {} : { standing }) };
+  return { _id: clientKey(draft), ...own, ...(home === undefined ? {} : { home }) };
+}
+
+function toScheduled({ draft, sendAt, standing }: ScheduledDoc): Scheduled {
+  return { draft: parseDraft(draft), sendAt, ...(standing === undefined ? {} : { standing }) };
+}
+
+function parseDraft(text: string): Draft {
+  try {
+    return JSON.parse(text) as Draft;
+  } catch {
+    // The parser's message quotes what it read, and bodies never reach a log.
+    throw new StoreError('a scheduled message is damaged in the store');
+  }
+}
+
+function outcomeOf({ draft: text, sendAt }: ScheduledDoc, draft: Draft): ScheduleOutcome {
+  const isSame = fingerprintOf(parseDraft(text)) === fingerprintOf(draft);
+  return isSame ? { outcome: 'repeated', scheduledFor: toIsoTime(sendAt) } : { outcome: 'conflict' };
+}
+
+function behind({ sendAt, id, from }: ScheduledPosition): object {
+  return {
+    $or: [{ sendAt: { $gt: sendAt } }, { sendAt, id: { $gt: id } }, { sendAt, id, from: { $gt: from } }],
+  };
+}

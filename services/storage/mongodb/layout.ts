@@ -1,0 +1,375 @@
+/** The collections of the MongoDB engine, what their documents are, and the indexes that they need. */
+import type { Collection, Db, IndexDescription, ObjectId } from 'mongodb';
+import type { Message, RemovalReason } from '../../../utils/protocol';
+import { type AuditEntry, type Standing, StoreError } from '../contract';
+import type { Left } from '../rules/gaps';
+import type { Span } from '../rules/slot-row';
+
+/** Grows with every change of the layout that older code cannot read. */
+export const LAYOUT_VERSION = 2;
+
+/** What this version opens beside its own: 1 has no documents of devices, see Removals. */
+export const EARLIER_LAYOUT = 1;
+
+/** Between the parts of a key: no name contains a control character, and it sorts before whatever a name may hold. */
+const SEPARATOR = '\u0001';
+const BEHIND_SEPARATOR = '\u0002';
+
+export function keyOf(...parts: readonly string[]): string {
+  return parts.join(SEPARATOR);
+}
+
+/** All keys that begin with these parts. */
+export function startingWith(...parts: readonly string[]): { $gte: string; $lt: string } {
+  const start = parts.join(SEPARATOR);
+  return { $gte: `${start}${SEPARATOR}`, $lt: `${start}${BEHIND_SEPARATOR}` };
+}
+
+/** An entry that has to be appended because of a change of this message, and has not been yet. */
+export interface Owed {
+  /** Tells a write that was repeated by the driver from that of another node. */
+  readonly nonce: ObjectId;
+  readonly event: 'message:updated' | 'message:removed';
+  readonly by: string;
+  readonly reason?: RemovalReason;
+  readonly exceptUserId?: string;
+  /** `seq` of the entry that told of the change before. */
+  readonly earlier?: number;
+}
+
+/** A place of a log. Only retention and erasure delete one: what is gone before leaves a place without content. */
+export interface MessageDoc extends Omit<Message, 'data'> {
+  readonly _id: ObjectId;
+  /** JSON text: operators and dots in data are data. */
+  readonly data: string;
+  /** Unique in the topic: made of sender and id where repeating must not store twice, else `seq`. */
+  readonly key: string | number;
+  /** Never less than that of the place before: what lists are sorted by, see StoredMessage. */
+  readonly order: number;
+  /** What it is looked for by: see tagsOf. */
+  readonly tags: readonly string[];
+  /** Milliseconds since the epoch when expire() has something to do here. */
+  readonly dueAt?: number;
+  readonly isGone?: true;
+  /** Counts changes of `data`. */
+  readonly revision?: number;
+  /** `seq` of the entry that tells of the latest change of `data`. */
+  readonly entry?: number;
+  /** Fingerprint of what was sent under the id of a client, whatever became of the message. */
+  readonly said?: string;
+  readonly owes?: Owed;
+  /** On an entry: `seq` of the message that it takes out of the log. */
+  readonly removes?: number;
+}
+
+/** What is gone from the beginning of a log; missing where nothing is. Both numbers only grow. */
+export interface LogDoc {
+  readonly _id: string;
+  readonly prunedUpTo: number;
+  readonly erasedUpTo?: number;
+  /** Messages up to `prunedUpTo` may still have to be deleted. */
+  readonly isHidden?: boolean;
+  /** How often a topic of this name was deleted: memberships of an earlier one are none of this one. 0 when missing. */
+  readonly generation?: number;
+  /** When that was the last time, by the clock of a node. */
+  readonly deletedAt?: number;
+}
+
+/** Taken by a client's id: [sender, id]. */
+export interface ClaimDoc {
+  readonly _id: string;
+  readonly topic: string;
+  /** On an id under which something was scheduled. */
+  readonly sendAt?: number;
+}
+
+/** A row of slots: [topic, block, owner…], see slot-row.ts. */
+export interface RowDoc {
+  readonly _id: string;
+  /** Another one after each write. */
+  readonly version: ObjectId;
+  readonly bytes: Buffer;
+}
+
+/** [userId, device, topic]. */
+export interface CursorDoc {
+  readonly _id: string;
+  readonly userId: string;
+  readonly device: string;
+  readonly topic: string;
+  readonly seq: number;
+  readonly unreadUpTo: number;
+}
+
+/** [userId, device]; without a device: more were forgotten than documents are kept for. */
+export interface DeviceDoc {
+  readonly _id: string;
+  readonly userId: string;
+  readonly device: string;
+  /** When it last acknowledged something, or was entered. */
+  readonly ackedAt: number;
+  /** When it last connected, to the day. */
+  readonly seenAt: number;
+  /** It is unknown since then; the document stays, so that it is told when it comes back. */
+  readonly forgottenAt?: number;
+}
+
+/** Work that is under way, and goes on when a node dies: `topic` of [name, generation], `user` of [userId], `listing`. */
+export interface RemovalDoc {
+  readonly _id: string;
+  readonly kind: 'topic' | 'user' | 'listing';
+  /** A topic or a user. */
+  readonly name: string;
+  readonly generation: number;
+  /** When it was asked for. */
+  readonly at: number;
+  /** Until then a node works on it. */
+  readonly freeAt: number;
+  /** Last `seq` of the topic when it was deleted. */
+  readonly upTo: number;
+  /** Id of the document that a walk has come to. */
+  readonly after?: string;
+}
+
+export interface UserDoc {
+  readonly _id: string;
+  readonly broadcastStart: number;
+  readonly firstDevice: string;
+  readonly lastSeenAt?: number;
+}
+
+export interface TopicDoc {
+  readonly _id: string;
+  readonly isPrivate: boolean;
+  readonly owner: string;
+  readonly createdAt: string;
+  readonly nonce: ObjectId;
+  /** Its first member is still to come. */
+  readonly isUnfinished?: boolean;
+  /** As of its log when it was created. 0 when missing. */
+  readonly generation?: number;
+  /** Somebody has begun to delete it: it is not there any more, but its members may be. */
+  readonly deletedBy?: ObjectId;
+  /** Last `seq` when it was deleted. */
+  readonly deletedUpTo?: number;
+}
+
+/** [topic, userId]. */
+export interface MemberDoc {
+  readonly _id: string;
+  readonly topic: string;
+  readonly userId: string;
+  readonly start: number;
+  readonly joinedAt: string;
+  readonly nonce: ObjectId;
+  /** Of the topic that was joined. 0 when missing. */
+  readonly generation?: number;
+  /** Somebody else has added the user. */
+  readonly isInvited?: true;
+  /** What of the topic is not for the user. */
+  readonly gaps?: readonly Span[];
+  /** When it was written, by the clock of a node. */
+  readonly changedAt?: number;
+}
+
+/** [topic, userId] of a membership that has ended. */
+export interface AbsenceDoc extends Left {
+  readonly _id: string;
+  readonly topic: string;
+  readonly userId: string;
+  readonly generation?: number;
+  readonly changedAt: number;
+}
+
+export function generationOf(doc: { readonly generation?: number } | undefined): number {
+  return doc?.generation ?? 0;
+}
+
+export function removalId(kind: RemovalDoc['kind'], name: string, generation = 0): string {
+  return keyOf(kind, name, String(generation));
+}
+
+/** [sender, id]. */
+export interface ScheduledDoc {
+  readonly _id: string;
+  readonly id: string;
+  readonly from: string;
+  readonly topic: string;
+  readonly sendAt: number;
+  /** Nonce of the named topic that it is for: a later one of the same name is another. */
+  readonly home?: ObjectId;
+  /** JSON text. */
+  readonly draft: string;
+  /** The token by which it was scheduled; missing on what an earlier version kept. */
+  readonly standing?: Standing;
+  readonly isOfService?: true;
+  readonly nonce: ObjectId;
+  /** Until then a node is sending it: it can neither be cancelled nor sent by another. */
+  readonly freeAt: number;
+  readonly takenBy?: ObjectId;
+}
+
+/** [caller, key]. */
+export interface AnswerDoc {
+  readonly _id: string;
+  readonly fingerprint: string;
+  /** Another one for each claim. */
+  readonly nonce: ObjectId;
+  /** When it was first claimed, whatever failed since. */
+  readonly claimedAt: number;
+  /** Until then somebody works on it, unless it is answered. */
+  readonly freeAt: number;
+  readonly forgetAt: number;
+  readonly status?: number;
+  readonly body?: string;
+}
+
+/** [userId], or [userId, jti]. */
+export interface RevocationDoc {
+  readonly _id: string;
+  readonly userId: string;
+  readonly jti?: string;
+  readonly issuedBefore?: number;
+  readonly expiresAt?: number;
+  /** When it was kept, or grew, by the clock of a node. */
+  readonly keptAt: number;
+}
+
+/** [id]. */
+export interface AuditDoc extends Omit<AuditEntry, 'id'> {
+  readonly _id: string;
+}
+
+export interface MetaDoc {
+  readonly _id: string;
+  readonly version?: number;
+  readonly identity?: string;
+  readonly nonce?: ObjectId;
+}
+
+export interface Collections {
+  readonly messages: Collection<MessageDoc>;
+  readonly logs: Collection<LogDoc>;
+  readonly ids: Collection<ClaimDoc>;
+  readonly flags: Collection<RowDoc>;
+  /** What messages say of their places: [topic, block] for all, [topic, block, userId] for one user, see Facts. */
+  readonly facts: Collection<RowDoc>;
+  readonly stamps: Collection<RowDoc>;
+  readonly cursors: Collection<CursorDoc>;
+  readonly devices: Collection<DeviceDoc>;
+  readonly removals: Collection<RemovalDoc>;
+  readonly users: Collection<UserDoc>;
+  readonly topics: Collection<TopicDoc>;
+  readonly members: Collection<MemberDoc>;
+  readonly absences: Collection<AbsenceDoc>;
+  readonly scheduled: Collection<ScheduledDoc>;
+  readonly answers: Collection<AnswerDoc>;
+  readonly revocations: Collection<RevocationDoc>;
+  readonly audit: Collection<AuditDoc>;
+  readonly meta: Collection<MetaDoc>;
+}
+
+export function collectionsOf(db: Db): Collections {
+  return {
+    messages: db.collection('messages'),
+    logs: db.collection('logs'),
+    ids: db.collection('ids'),
+    flags: db.collection('flags'),
+    facts: db.collection('facts'),
+    stamps: db.collection('stamps'),
+    cursors: db.collection('cursors'),
+    devices: db.collection('devices'),
+    removals: db.collection('removals'),
+    users: db.collection('users'),
+    topics: db.collection('topics'),
+    members: db.collection('members'),
+    absences: db.collection('absences'),
+    scheduled: db.collection('scheduled'),
+    answers: db.collection('answers'),
+    revocations: db.collection('revocations'),
+    audit: db.collection('audit'),
+    meta: db.collection('meta'),
+  };
+}
+
+/** None is partial, sparse or a TTL index: not every server that speaks the protocol has them. */
+export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexDescription[]>>> = {
+  messages: [
+    { name: 'place', key: { topic: 1, seq: 1 }, unique: true },
+    { name: 'key', key: { topic: 1, key: 1 }, unique: true },
+    { name: 'tags', key: { topic: 1, tags: 1, seq: 1 } },
+    { name: 'id', key: { id: 1 } },
+    { name: 'due', key: { dueAt: 1 } },
+    { name: 'age', key: { order: 1, topic: 1, seq: 1 } },
+  ],
+  logs: [
+    { name: 'hidden', key: { isHidden: 1 } },
+    { name: 'deleted', key: { deletedAt: 1 } },
+  ],
+  cursors: [{ name: 'topic', key: { topic: 1 } }],
+  devices: [{ name: 'age', key: { forgottenAt: 1, seenAt: 1 } }],
+  users: [{ name: 'start', key: { broadcastStart: 1 } }],
+  members: [
+    { name: 'user', key: { userId: 1 } },
+    { name: 'recent', key: { changedAt: 1 } },
+  ],
+  absences: [
+    { name: 'user', key: { userId: 1, changedAt: 1 } },
+    { name: 'recent', key: { changedAt: 1 } },
+  ],
+  scheduled: [
+    { name: 'due', key: { sendAt: 1, id: 1, from: 1 } },
+    { name: 'sender', key: { from: 1, sendAt: 1, id: 1 } },
+    { name: 'id', key: { id: 1 } },
+    { name: 'topic', key: { topic: 1 } },
+  ],
+  answers: [{ name: 'age', key: { forgetAt: 1 } }],
+  revocations: [
+    { name: 'recent', key: { keptAt: 1 } },
+    { name: 'age', key: { expiresAt: 1 } },
+  ],
+  audit: [
+    { name: 'age', key: { at: 1, _id: 1 } },
+    { name: 'actor', key: { actor: 1, at: 1, _id: 1 } },
+    { name: 'action', key: { action: 1, at: 1, _id: 1 } },
+    { name: 'both', key: { actor: 1, action: 1, at: 1, _id: 1 } },
+  ],
+};
+
+/** The place holds no message of an inbox, see isHole; folded into a row after a while, see Facts. */
+export const HOLE = 'hole';
+export const fromTag = (userId: string) => `from:${userId}`;
+export const exceptTag = (userId: string) => `except:${userId}`;
+/** May be replaced by the next one of the same sender with this key: no user id contains a control character. */
+export const collapseTag = (from: string, key: string) => `collapse:${from}${SEPARATOR}${key}`;
+/** The same, whoever had sent it, as the version before wrote it. */
+export const earlierCollapseTag = (key: string) => `collapse:${key}`;
+/** Has a collapse key, and was read when the next one came. */
+export const COLLAPSED = 'collapsed';
+
+/** Is it an entry about something else, or what is left of a message? */
+export function isHole({ isGone, ref, event }: Pick<MessageDoc, 'isGone' | 'ref' | 'event'>): boolean {
+  return isGone === true || (ref !== undefined && ref !== null) || event === 'state';
+}
+
+export function tagsOf(message: Pick<Message, 'from' | 'exceptUserId' | 'collapseKey'>): string[] {
+  const { from, exceptUserId, collapseKey } = message;
+  return [
+    fromTag(from),
+    ...(exceptUserId === undefined ? [] : [exceptTag(exceptUserId)]),
+    ...(collapseKey === undefined ? [] : [collapseTag(from, collapseKey)]),
+  ];
+}
+
+/** Servers that speak the protocol bound what an index takes, some of them to 2 KiB. */
+const MAX_KEY_BYTES = 1_900;
+
+/**
+ * Refuses names that do not fit a key together, before anything is written.
+ * @throws StoreError
+ */
+export function assertFitsKey(...names: readonly string[]): void {
+  let bytes = 0;
+  for (const name of names) bytes += Buffer.byteLength(name);
+  if (bytes > MAX_KEY_BYTES) throw new StoreError(`names of ${bytes} bytes do not fit a key of the store`);
+}

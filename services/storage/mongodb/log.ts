@@ -1,0 +1,370 @@
+/**
+ * The logs in MongoDB, read. The documents of a topic stand without gap from `prunedUpTo` + 1 to its head: what goes
+ * before its time leaves its place behind. So the head is the last document, or `prunedUpTo` when there is none.
+ */
+import { LRUCache } from 'lru-cache';
+import type { Filter } from 'mongodb';
+import type { Clock } from '../../../utils/clock';
+import type { Message } from '../../../utils/protocol';
+import { isSliceOver, nextSlice } from '../../../utils/slices';
+import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from '../contract';
+import { isInGap } from '../rules/gaps';
+import { PageRoom } from '../rules/page-room';
+import { blocksOf, emptySlots } from '../rules/slot-row';
+import { FLAGS, isUnread } from '../rules/states';
+import type { Facts } from './facts';
+import { type Collections, isHole, type LogDoc, type MessageDoc } from './layout';
+import type { Marks, TopicSpan } from './marks';
+import { bytesOf, toMessage } from './record';
+import { partsOf } from './turns';
+
+export interface LogState {
+  readonly head: number;
+  /** That of the last document: nothing in the log comes later in the order of lists. */
+  readonly order: number;
+  readonly prunedUpTo: number;
+  readonly erasedUpTo: number;
+  readonly generation: number;
+}
+
+type Last = Pick<MessageDoc, 'seq' | 'order'>;
+
+/** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
+const MAX_PLACES_PER_READ = 1_000;
+/** Documents fetched at once where `maxBytes` may end a page early. */
+const DOCS_PER_FETCH = 50;
+/** Rows of holes that one query fetches after the first. */
+const BLOCKS_AT_ONCE = 64;
+/** Of so many topics each is asked for its end; of more all together. */
+const FEW_TOPICS = 8;
+const TOPICS_PER_QUERY = 250;
+const PLACES_PER_QUERY = 100;
+const MAX_LASTS = 10_000;
+const IDS_PER_QUERY = 1_000;
+/** Senders who have used one id: who looks for more of them names the sender. */
+const SENDERS_PER_ID = 1_000;
+
+export class Log {
+  readonly #lasts = new LRUCache<string, Last>({ max: MAX_LASTS });
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: { readonly marks: Marks; readonly facts: Facts; readonly clock: Clock },
+  ) {}
+
+  async state(topic: string): Promise<LogState> {
+    const last = await this.last(topic);
+    return stateOf(last, await this.floor(topic));
+  }
+
+  /** The last document of a topic. Looked for from the one that was the last: a `seq` is never given again. */
+  async last(topic: string): Promise<Last | undefined> {
+    const known = this.#lasts.get(topic);
+    const newer = known === undefined ? undefined : await this.#lastFrom(topic, known.seq);
+    const last = newer ?? (await this.#lastFrom(topic, 0));
+    if (last === undefined) this.#lasts.delete(topic);
+    else this.#lasts.set(topic, last);
+    return last;
+  }
+
+  async #lastFrom(topic: string, seq: number): Promise<Last | undefined> {
+    const filter = seq === 0 ? { topic } : { topic, seq: { $gte: seq } };
+    const projection = { _id: 0, seq: 1, order: 1 };
+    return (await this.collections.messages.findOne(filter, { sort: { seq: -1 }, projection })) ?? undefined;
+  }
+
+  /**
+   * What is gone from the beginning. Written before anything is deleted: who reads it after documents knows whether
+   * any were missing.
+   */
+  async floor(topic: string): Promise<LogDoc | undefined> {
+    return (await this.collections.logs.findOne({ _id: topic })) ?? undefined;
+  }
+
+  async states(topics: readonly string[]): Promise<ReadonlyMap<string, LogState>> {
+    const [lasts, floors] = await Promise.all([this.#lastOfEach(topics), this.floors(topics)]);
+    return new Map(topics.map((topic) => [topic, stateOf(lasts.get(topic), floors.get(topic))]));
+  }
+
+  async #lastOfEach(topics: readonly string[]): Promise<ReadonlyMap<string, Last>> {
+    const lasts = new Map<string, Last>();
+    if (topics.length > FEW_TOPICS) {
+      for (const part of partsOf(topics, TOPICS_PER_QUERY)) await this.#readLasts(part, lasts);
+      return lasts;
+    }
+    const found = await Promise.all(topics.map((topic) => this.last(topic)));
+    for (const [index, topic] of topics.entries()) {
+      const last = found[index];
+      if (last !== undefined) lasts.set(topic, last);
+    }
+    return lasts;
+  }
+
+  /** One step of the index for each topic, whatever its length. */
+  async #readLasts(topics: readonly string[], lasts: Map<string, Last>): Promise<void> {
+    const found = this.collections.messages.aggregate<Last & { _id: string }>([
+      { $match: { topic: { $in: [...topics] } } },
+      { $sort: { topic: -1, seq: -1 } },
+      { $group: { _id: '$topic', seq: { $first: '$seq' }, order: { $first: '$order' } } },
+    ]);
+    for await (const { _id, ...last } of found) {
+      if (isSliceOver()) await nextSlice();
+      lasts.set(_id, last);
+    }
+  }
+
+  /** Both stages are answered from one index. */
+  async recentHeads(since: number): Promise<ReadonlyMap<string, number>> {
+    const heads = this.collections.messages.aggregate<{ _id: string; head: number }>([
+      { $match: { order: { $gte: since } } },
+      { $group: { _id: '$topic', head: { $max: '$seq' } } },
+    ]);
+    return new Map((await heads.toArray()).map(({ _id, head }) => [_id, head]));
+  }
+
+  async floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {
+    const floors = new Map<string, LogDoc>();
+    for (const part of partsOf(topics, IDS_PER_QUERY)) {
+      for (const log of await this.collections.logs.find({ _id: { $in: part } }).toArray()) floors.set(log._id, log);
+    }
+    return floors;
+  }
+
+  /** Can it be read now? */
+  isThere({ isGone, expiresAt }: Pick<MessageDoc, 'isGone' | 'expiresAt'>): boolean {
+    return !isGone && (expiresAt === undefined || expiresAt > this.parts.clock.now());
+  }
+
+  async doc({ topic, seq }: Place): Promise<MessageDoc | undefined> {
+    return (await this.collections.messages.findOne({ topic, seq })) ?? undefined;
+  }
+
+  /** What can be read at a place: `undefined` for what is gone, expired, or out of sight. */
+  async visible(place: Place): Promise<MessageDoc | undefined> {
+    const [doc, log] = await Promise.all([this.doc(place), this.floor(place.topic)]);
+    const isVisible = doc !== undefined && this.isThere(doc) && doc.seq > (log?.prunedUpTo ?? 0);
+    return isVisible ? doc : undefined;
+  }
+
+  async read(topic: string, options: ReadOptions): Promise<Page> {
+    const [first, state] = await Promise.all([this.#fetch(topic, options.after, sizeOf(options)), this.state(topic)]);
+    const start = Math.max(options.after, state.prunedUpTo);
+    // Retention went by in between: the documents are younger than what is known of the log.
+    const isTorn = first[0] !== undefined && first[0].seq > start + 1;
+    return this.#page(topic, { ...options, first }, isTorn ? await this.state(topic) : state);
+  }
+
+  async #page(topic: string, options: ReadOptions & { first: MessageDoc[] }, state: LogState): Promise<Page> {
+    const { after, limit, maxBytes, reader, first } = options;
+    const { head, prunedUpTo, erasedUpTo } = state;
+    const start = Math.max(after, prunedUpTo);
+    const messages: Message[] = [];
+    let position = Math.min(start, Math.max(head, first.at(-1)?.seq ?? 0));
+    const pageOf = () => ({ messages, position, head: Math.max(head, position), prunedUpTo, erasedUpTo });
+    let bytes = 0;
+    for await (const docs of this.#walk(topic, first, sizeOf(options))) {
+      const isFor = await this.#filterFor(topic, docs, reader);
+      for (const doc of docs) {
+        if (doc.seq <= start) continue;
+        if (this.isThere(doc) && isFor(doc)) {
+          const message = toMessage(doc);
+          bytes += maxBytes === undefined ? 0 : bytesOf(doc, message);
+          if (messages.length === limit) return pageOf();
+          if (maxBytes !== undefined && bytes > maxBytes && messages.length > 0) return pageOf();
+          messages.push(message);
+        }
+        position = doc.seq;
+      }
+    }
+    return pageOf();
+  }
+
+  /** Parts of a log, from one that was fetched on. */
+  async *#walk(topic: string, first: MessageDoc[], size: number): AsyncGenerator<MessageDoc[]> {
+    let docs = first;
+    for (let places = docs.length; ; places += docs.length) {
+      yield docs;
+      const last = docs.at(-1);
+      if (docs.length < size || last === undefined || places >= MAX_PLACES_PER_READ) return;
+      docs = await this.#fetch(topic, last.seq, size);
+    }
+  }
+
+  #fetch(topic: string, after: number, size: number): Promise<MessageDoc[]> {
+    const filter = { topic, seq: { $gt: after } };
+    return this.collections.messages.find(filter).sort({ seq: 1 }).limit(size).toArray();
+  }
+
+  /** What of some documents is for a reader. */
+  async #filterFor(topic: string, docs: readonly MessageDoc[], reader: Reader | undefined) {
+    const { userId, unreadUpTo = 0, gaps = [] } = reader ?? {};
+    const [first] = docs;
+    const upTo = Math.min(docs.at(-1)?.seq ?? 0, unreadUpTo);
+    const flagsAt =
+      userId === undefined || first === undefined || first.seq > upTo
+        ? noFlags
+        : await this.parts.marks.flagsOf(userId, { topic, from: first.seq, upTo });
+    return ({ seq, ref, exceptUserId }: MessageDoc): boolean => {
+      if (userId === undefined) return true;
+      if (exceptUserId === userId || isInGap(gaps, seq)) return false;
+      return seq > unreadUpTo || (ref === undefined && isUnread(flagsAt(seq)));
+    };
+  }
+
+  async history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
+    const { after, before, limit, userId } = options;
+    const { prunedUpTo, head } = await this.state(topic);
+    const isForward = after !== undefined;
+    const upTo = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
+    const range = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo };
+    const room = new PageRoom(limit);
+    const found: Message[] = [];
+    const end = (here?: number): HistoryPage => ({
+      messages: isForward ? found : found.reverse(),
+      next: found.length === limit ? undefined : here,
+    });
+    for await (const { docs, looked } of this.#scan({ topic, ...range }, { isForward, room })) {
+      for (const doc of docs) {
+        if (isSliceOver()) await nextSlice();
+        const here = isForward ? doc.seq - 1 : doc.seq + 1;
+        if (room.isFull) return end(here);
+        if (!this.#isListed(doc, userId)) {
+          room.lookInVain();
+          continue;
+        }
+        const message = toMessage(doc);
+        if (!room.take(bytesOf(doc, message))) return end(here);
+        found.push(message);
+      }
+      if (room.isSpent) return end(looked);
+    }
+    return end();
+  }
+
+  #isListed(doc: MessageDoc, userId: string | undefined): boolean {
+    const isForThem = doc.exceptUserId === undefined || doc.exceptUserId !== userId;
+    return doc.ref === undefined && isForThem && this.isThere(doc);
+  }
+
+  /** Documents of a part of a log, without those that rows know to be holes; and up to where that has come. */
+  async *#scan(
+    { topic, ...span }: TopicSpan,
+    { isForward, room }: { readonly isForward: boolean; readonly room: PageRoom },
+  ): AsyncGenerator<{ docs: MessageDoc[]; looked: number }> {
+    const blocks = Array.from(blocksOf(FLAGS, span, { isForward }));
+    for (const group of groupsOf(blocks)) {
+      const rowsOf = await this.parts.facts.rowsOf(
+        undefined,
+        group.map(([, part]) => ({ topic, ...part })),
+      );
+      room.lookInVain(group.length - 1);
+      const places = group.flatMap(([block, part]) =>
+        Array.from(emptySlots(FLAGS, rowsOf(topic, block).holes, { ...part, isForward })),
+      );
+      for (let start = 0, part = places.slice(0, room.nextFetch()); part.length > 0; ) {
+        const docs = await this.docsAt(topic, part);
+        this.parts.facts.foldHoles('', docs);
+        const looked = part.at(-1) ?? 0;
+        yield { docs: docs.toSorted((one, other) => (isForward ? one.seq - other.seq : other.seq - one.seq)), looked };
+        start += part.length;
+        part = places.slice(start, start + room.nextFetch());
+      }
+      const last = group.at(-1)?.[1];
+      if (last !== undefined) yield { docs: [], looked: isForward ? last.upTo : last.from };
+    }
+  }
+
+  async find(id: string, from?: string): Promise<readonly Message[]> {
+    return (await this.findAll([id], from)).map(toMessage);
+  }
+
+  /** The messages of these ids that can be read, one for each sender. */
+  async findAll(ids: readonly string[], from?: string): Promise<readonly MessageDoc[]> {
+    const docs: MessageDoc[] = [];
+    for (const part of partsOf(ids, IDS_PER_QUERY)) docs.push(...(await this.#withIds(part, from)));
+    const visible = await this.withoutHidden(docs.filter((doc) => this.isThere(doc) && !isHole(doc)));
+    const bySender = new Map(visible.map((doc) => [JSON.stringify([doc.id, doc.from]), doc]));
+    return [...bySender.values()].toSorted((one, other) => (one.from < other.from ? -1 : 1));
+  }
+
+  /** Oldest first: of what one sender sent under one id the newest counts. */
+  async #withIds(ids: string[], from: string | undefined): Promise<MessageDoc[]> {
+    const filter: Filter<MessageDoc> = { id: { $in: ids }, ...(from === undefined ? {} : { from }) };
+    const found: MessageDoc[] = [];
+    for await (const doc of this.collections.messages.find(filter).limit(ids.length * SENDERS_PER_ID)) {
+      if (isSliceOver()) await nextSlice();
+      found.push(doc);
+    }
+    return found.toSorted((one, other) => one.order - other.order || one.seq - other.seq);
+  }
+
+  async withoutHidden(docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    if (docs.length === 0) return docs;
+    const floors = await this.floors([...new Set(docs.map(({ topic }) => topic))]);
+    return docs.filter(({ topic, seq }) => seq > (floors.get(topic)?.prunedUpTo ?? 0));
+  }
+
+  /** The documents at some places of several topics, by topic, the last one first. */
+  async docsOf(wanted: readonly TopicPlaces[]): Promise<ReadonlyMap<string, readonly MessageDoc[]>> {
+    const docs = new Map<string, MessageDoc[]>();
+    for await (const doc of this.#at<MessageDoc>(wanted, {})) {
+      if (isSliceOver()) await nextSlice();
+      const known = docs.get(doc.topic);
+      if (known === undefined) docs.set(doc.topic, [doc]);
+      else known.push(doc);
+    }
+    for (const of of docs.values()) of.sort((one, other) => other.seq - one.seq);
+    return docs;
+  }
+
+  /** What orders some places of several topics. */
+  async ordersAt(wanted: readonly TopicPlaces[]): Promise<(topic: string) => (seq: number) => number | undefined> {
+    const orders = new Map<string, number>();
+    const projection = { projection: { _id: 0, topic: 1, seq: 1, order: 1 } };
+    for await (const { topic, seq, order } of this.#at<Last & { topic: string }>(wanted, projection)) {
+      if (isSliceOver()) await nextSlice();
+      orders.set(`${seq} ${topic}`, order);
+    }
+    return (topic) => (seq) => orders.get(`${seq} ${topic}`);
+  }
+
+  async *#at<Doc extends object>(wanted: readonly TopicPlaces[], options: object): AsyncGenerator<Doc> {
+    const clauses = wanted
+      .filter(({ places }) => places.length > 0)
+      .map(({ topic, places }) => ({ topic, seq: { $in: [...places] } }));
+    for (const part of partsOf(clauses, PLACES_PER_QUERY)) {
+      const [first] = part;
+      const filter = part.length === 1 && first !== undefined ? first : { $or: part };
+      yield* this.collections.messages.find<Doc>(filter, options);
+    }
+  }
+
+  /** The documents at some places of a topic. */
+  docsAt(topic: string, seqs: readonly number[]): Promise<MessageDoc[]> {
+    return this.collections.messages.find({ topic, seq: { $in: [...seqs] } }).toArray();
+  }
+}
+
+/** Some places of one topic. */
+interface TopicPlaces {
+  readonly topic: string;
+  readonly places: readonly number[];
+}
+
+/** The first one alone, then several at once. */
+function groupsOf<Value>(values: readonly Value[]): Value[][] {
+  return [values.slice(0, 1), ...partsOf(values.slice(1), BLOCKS_AT_ONCE)].filter(({ length }) => length > 0);
+}
+
+/** One more than a page takes tells whether anything is behind it. */
+function sizeOf({ limit, maxBytes }: ReadOptions): number {
+  return Math.min(limit + 1, maxBytes === undefined ? MAX_PLACES_PER_READ : DOCS_PER_FETCH);
+}
+
+function stateOf(last: Last | undefined, log: LogDoc | undefined): LogState {
+  const { prunedUpTo = 0, erasedUpTo = 0, generation = 0 } = log ?? {};
+  const head = Math.max(last?.seq ?? 0, prunedUpTo);
+  return { head, order: last?.order ?? 0, prunedUpTo, erasedUpTo, generation };
+}
+
+const noFlags = (_seq: number): number => 0;

@@ -1,0 +1,114 @@
+/** What users have done with messages, and when. */
+import type { Place } from '../contract';
+import type { Stamp } from '../rules/receipt-page';
+import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
+import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
+import type { Collections } from './layout';
+import { type ChangedRow, Rows } from './rows';
+
+/** A part of one topic. */
+export interface TopicSpan extends Span {
+  readonly topic: string;
+}
+
+/** When something happened to places of a topic. */
+export interface Stamping extends TopicSpan {
+  readonly userId: string;
+  readonly kind: StampKind;
+  readonly at: number;
+  readonly isMeant?: (seq: number) => boolean;
+}
+
+export class Marks {
+  readonly flags: Rows;
+  readonly facts: Rows;
+  readonly #stamps: Rows;
+
+  constructor(collections: Collections) {
+    this.flags = new Rows(collections.flags, FLAGS);
+    this.facts = new Rows(collections.facts, FLAGS);
+    this.#stamps = new Rows(collections.stamps, STAMPS);
+  }
+
+  /** The rows of flags that a user has in some spans, by topic and block. */
+  async flagRows(userId: string, spans: readonly TopicSpan[]): Promise<FlagRows> {
+    const ids = new Map<string, string>();
+    for (const { topic, ...span } of spans) {
+      for (const [block] of blocksOf(FLAGS, span)) {
+        const name = this.flags.idOf(topic, block, []);
+        ids.set(name, this.flags.idOf(topic, block, [userId]));
+      }
+    }
+    const rows = await this.flags.read([...ids.values()]);
+    return (topic, block) => rows.get(this.flags.idOf(topic, block, [userId]));
+  }
+
+  /** The flags of a user in one span, as they are kept: see Section marks for what follows from messages. */
+  async flagsOf(userId: string, span: TopicSpan): Promise<(seq: number) => number> {
+    const rowOf = await this.flagRows(userId, [span]);
+    return (seq) => readSlot(FLAGS, rowOf(span.topic, blockOf(FLAGS, seq)), seq);
+  }
+
+  /** Sets times; 0 takes one back. */
+  stamp(stampings: readonly Stamping[]): Promise<ChangedRow[]> {
+    return this.#stamps.apply(
+      stampings.map(({ topic, userId, kind, at, isMeant = always, ...span }) => ({
+        topic,
+        span,
+        owner: [userId, kind],
+        change: (before, seq) => (isMeant(seq) ? at : before),
+      })),
+    );
+  }
+
+  /** Sets times where none is known. */
+  stampFirst(stampings: readonly Stamping[]): Promise<ChangedRow[]> {
+    return this.#stamps.apply(
+      stampings.map(({ topic, userId, kind, at, isMeant = always, ...span }) => ({
+        topic,
+        span,
+        owner: [userId, kind],
+        change: (before, seq) => (before === 0 && isMeant(seq) ? at : before),
+      })),
+    );
+  }
+
+  /** The times of one message by user and kind, in the order of the users: up to one of them, or behind. */
+  async *stampsOf(
+    { topic, seq }: Place,
+    part: { upTo?: string | undefined; after?: string | undefined },
+  ): AsyncGenerator<Stamp> {
+    for await (const { _id, bytes } of this.#stamps.ofBlock(topic, seq, part)) {
+      yield { ...ownerOf(_id), at: readSlot(STAMPS, bytes, seq) };
+    }
+  }
+
+  /** Forgets all that is known of the places up to a `seq`, row by row. */
+  async removeUpTo(topic: string, seq: number): Promise<void> {
+    await Promise.all([this.flags, this.facts, this.#stamps].map((rows) => rows.removeUpTo(topic, seq)));
+  }
+
+  /** A part of it; without a `seq` of all places. @returns how many rows. */
+  async removeSome(topic: string, seq: number): Promise<number> {
+    const flags = await this.flags.removeSome(topic, seq);
+    return flags > 0 ? flags : this.#stamps.removeSome(topic, seq);
+  }
+
+  async removeTopic(topic: string): Promise<void> {
+    await Promise.all([this.flags, this.facts, this.#stamps].map((rows) => rows.removeTopic(topic)));
+  }
+
+  /** Forgets what one user did in a topic. */
+  async removeUser(userId: string, { topic, ...span }: TopicSpan): Promise<void> {
+    await Promise.all([this.flags.removeOwner(topic, span, userId), this.#stamps.removeOwner(topic, span, userId)]);
+  }
+}
+
+export type FlagRows = (topic: string, block: number) => Buffer | undefined;
+
+function ownerOf(id: string): { userId: string; kind: string } {
+  const [, , userId = NOBODY, kind = ''] = id.split('\u0001');
+  return { userId, kind };
+}
+
+const always = (_seq: number): boolean => true;

@@ -1,0 +1,280 @@
+/**
+ * Named topics and their members. In this process what is done to one topic or one user happens one after the other;
+ * between nodes a membership is looked at again after it was written, and taken back where it should not be.
+ */
+import { ObjectId } from 'mongodb';
+import type { Joined, Joining, NamePage, Topic, TopicsPage } from '../contract';
+import { rejoined } from '../rules/gaps';
+import type { Span } from '../rules/slot-row';
+import { EXCLUDED } from '../rules/states';
+import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
+import {
+  assertFitsKey,
+  type Collections,
+  generationOf,
+  keyOf,
+  type MemberDoc,
+  type RemovalDoc,
+  removalId,
+  startingWith,
+  type TopicDoc,
+} from './layout';
+import type { Log } from './log';
+import type { Marks } from './marks';
+import { isOfKind, type Memberships } from './memberships';
+import type { Sweeps } from './sweeps';
+import type { Turns } from './turns';
+
+type Created = Joined | { readonly outcome: 'taken' };
+
+/** Topics that one page looks at: private ones of others show nothing. */
+const MAX_LOOKED_AT = 1_000;
+/** A node that has said that it deletes a topic has so long to mark it. */
+const MARKING_MS = 60_000;
+
+interface MemberParts {
+  readonly now: () => number;
+  readonly memberships: Memberships;
+  readonly log: Log;
+  readonly marks: Marks;
+  readonly sweeps: Sweeps;
+  readonly turns: Turns;
+}
+
+export class Members {
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: MemberParts,
+  ) {}
+
+  create(topic: Topic, maxTopics: number): Promise<Created> {
+    return this.#inTurn(topic.name, topic.owner, () => this.#create(topic, maxTopics));
+  }
+
+  /** Topics before users, so that no two wait for each other. */
+  #inTurn<Result>(name: string, userId: string, work: () => Promise<Result>): Promise<Result> {
+    const { turns } = this.parts;
+    return turns.take(`topic ${name}`, () => turns.take(`user ${userId}`, work));
+  }
+
+  async #create({ name, ...fields }: Topic, maxTopics: number): Promise<Created> {
+    assertFitsKey(name, fields.owner);
+    // The head first: what is said after somebody else has made the topic must not be hidden.
+    const { head } = await this.parts.log.state(name);
+    const earlier = await this.#earlier(name);
+    const { generation } = await this.parts.log.state(name);
+    // A node that died after it had made the topic has left it without its first member.
+    const isOwn = earlier?.isUnfinished === true && earlier.owner === fields.owner;
+    if (earlier !== undefined) return isOwn ? this.#finish(earlier, maxTopics) : { outcome: 'taken' };
+    if ((await this.parts.memberships.count(fields.owner, {})) >= maxTopics) return { outcome: 'too_many' };
+    await this.parts.sweeps.hideUpTo(name, head);
+    const doc = { _id: name, ...fields, nonce: new ObjectId(), isUnfinished: true, generation };
+    await ignoringDuplicates(this.collections.topics.insertOne(doc));
+    const made = await this.#living(name);
+    if (!made?.nonce.equals(doc.nonce)) return { outcome: 'taken' };
+    return this.#finish(made, maxTopics);
+  }
+
+  /** Makes the owner the first member. Only one of several nodes that try has created the topic. */
+  async #finish(made: TopicDoc, maxTopics: number): Promise<Created> {
+    const { _id, nonce, owner, createdAt } = made;
+    const joined = await this.#join(made, { userId: owner, joinedAt: createdAt }, maxTopics);
+    if (joined.outcome === 'too_many') await this.collections.topics.deleteOne({ _id, nonce });
+    else await this.collections.topics.updateOne({ _id, nonce }, { $unset: { isUnfinished: '' } });
+    return joined.outcome === 'member' ? { outcome: 'taken' } : joined;
+  }
+
+  /** What has the name; a deletion that was not finished is, first. */
+  async #earlier(name: string): Promise<TopicDoc | undefined> {
+    const found = await this.collections.topics.findOne({ _id: name });
+    if (found?.deletedBy !== undefined) await this.#finishDeletion(found);
+    return found === null || found.deletedBy !== undefined ? undefined : found;
+  }
+
+  async #living(name: string): Promise<TopicDoc | undefined> {
+    const found = await this.collections.topics.findOne({ _id: name });
+    return found === null || found.deletedBy !== undefined ? undefined : found;
+  }
+
+  async topic(name: string): Promise<Topic | undefined> {
+    const found = await this.#living(name);
+    return found === undefined ? undefined : toTopic(found);
+  }
+
+  async visibleTopics(userId: string, { after, limit }: NamePage): Promise<TopicsPage> {
+    const size = Math.min(limit, MAX_LOOKED_AT);
+    const filter = after === undefined ? {} : { _id: { $gt: after } };
+    const query = this.collections.topics.find(filter).sort({ _id: 1 });
+    const docs = await query.limit(size + 1).toArray();
+    const page = docs.slice(0, size).filter(({ deletedBy }) => deletedBy === undefined);
+    const own = await this.parts.memberships.findAll(page.map(({ _id: topic }) => ({ topic, userId })));
+    const topics = page
+      .map((doc) => ({ ...toTopic(doc), isMember: own.has(keyOf(doc._id, userId)) }))
+      .filter(({ isPrivate, isMember }) => isMember || !isPrivate);
+    return { topics, next: docs.length > size ? docs[size - 1]?._id : undefined };
+  }
+
+  delete(name: string): Promise<number | undefined> {
+    return this.parts.turns.take(`topic ${name}`, () => this.#delete(name));
+  }
+
+  /** The mark says which of several callers deletes it: from then on it is not there. */
+  async #delete(name: string): Promise<number | undefined> {
+    const topic = await this.#living(name);
+    if (topic === undefined) return undefined;
+    const deletedBy = new ObjectId();
+    const { head: deletedUpTo } = await this.parts.log.state(name);
+    const count = await this.#countMembers(name, generationOf(topic));
+    // First: whatever happens to this node, what is marked is removed.
+    await this.#enterRemoval(topic, deletedUpTo, MARKING_MS);
+    const unmarked = { _id: name, nonce: topic.nonce, deletedBy: null } as object;
+    await this.collections.topics.updateOne(unmarked, { $set: { deletedBy, deletedUpTo } });
+    const marked = await this.collections.topics.findOne({ _id: name });
+    if (!marked?.deletedBy?.equals(deletedBy)) return undefined;
+    await this.#finishDeletion(marked);
+    return count;
+  }
+
+  #countMembers(name: string, generation: number): Promise<number> {
+    const filter = { _id: startingWith(name), generation: generation === 0 ? null : generation } as object;
+    return this.collections.members.countDocuments(filter);
+  }
+
+  async #enterRemoval(topic: TopicDoc, upTo: number, busyMs: number): Promise<void> {
+    const { _id: name } = topic;
+    const generation = generationOf(topic);
+    const at = this.parts.now();
+    const update = {
+      $set: { freeAt: at + busyMs },
+      $setOnInsert: { kind: 'topic' as const, name, generation, at, upTo },
+    };
+    const _id = removalId('topic', name, generation);
+    await retryingDuplicates(() => this.collections.removals.updateOne({ _id }, update, { upsert: true }));
+  }
+
+  /** May be done by several nodes: what each of them writes is the same. Afterwards the name is free. */
+  async #finishDeletion(topic: TopicDoc): Promise<void> {
+    const { _id: name, nonce, deletedUpTo } = topic;
+    const upTo = deletedUpTo ?? (await this.parts.log.state(name)).head;
+    const generation = generationOf(topic) + 1;
+    await this.parts.sweeps.hideUpTo(name, upTo, { generation, deletedAt: this.parts.now() });
+    await this.#enterRemoval(topic, upTo, 0);
+    await this.collections.topics.deleteOne({ _id: name, nonce });
+  }
+
+  /** What a node had begun when it died. @returns false when the topic was not marked, and is there. */
+  async resumeDeletion({ name, generation }: RemovalDoc): Promise<boolean> {
+    const found = await this.collections.topics.findOne({ _id: name });
+    if (found === null || generationOf(found) !== generation) return true;
+    if (found.deletedBy === undefined) return false;
+    await this.#finishDeletion(found);
+    return true;
+  }
+
+  add(name: string, member: Joining, maxTopics: number): Promise<Joined> {
+    return this.parts.turns.take(`user ${member.userId}`, () => this.#add(name, member, maxTopics));
+  }
+
+  async #add(name: string, member: Joining, maxTopics: number): Promise<Joined> {
+    assertFitsKey(name, member.userId);
+    const { userId } = member;
+    const [topic, docs] = await Promise.all([this.#living(name), this.parts.memberships.ofUser(userId)]);
+    if (topic === undefined) return { outcome: 'no_topic' };
+    if (docs.some((doc) => doc.topic === name)) return { outcome: 'member' };
+    if (docs.filter((doc) => isOfKind(doc, member)).length >= maxTopics) return { outcome: 'too_many' };
+    return this.#join(topic, member, maxTopics);
+  }
+
+  /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
+  async #join(made: TopicDoc, member: Joining, maxTopics: number): Promise<Joined> {
+    const { userId, joinedAt, isInvited = false } = member;
+    const { _id: topic } = made;
+    const generation = generationOf(made);
+    const state = await this.parts.log.state(topic);
+    const left = await this.parts.memberships.leftOf({ topic, userId });
+    const { start, gaps } = rejoined(left, state);
+    await this.#excludeLast(userId, topic, gaps);
+    const fields = { topic, userId, start, joinedAt, changedAt: this.parts.now(), nonce: new ObjectId() };
+    const doc = {
+      _id: keyOf(topic, userId),
+      ...fields,
+      ...(isInvited ? { isInvited: true as const } : {}),
+      ...(gaps.length === 0 ? {} : { gaps }),
+      ...(generation === 0 ? {} : { generation }),
+    };
+    if (!(await this.#insert(doc))) return { outcome: 'member' };
+    const [isStillThere, count] = await Promise.all([
+      this.#isLiving(topic, made.nonce),
+      this.parts.memberships.count(userId, member),
+    ]);
+    if (!isStillThere || count > maxTopics) {
+      await this.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
+      return { outcome: isStillThere ? 'too_many' : 'no_topic' };
+    }
+    // From here on the membership says all of it.
+    if (left !== undefined) await this.collections.absences.deleteOne({ _id: left._id, changedAt: left.changedAt });
+    return { outcome: 'joined', start: state.head };
+  }
+
+  /** The inbox takes a gap like what was never for the user; what is in earlier gaps is marked already. */
+  async #excludeLast(userId: string, topic: string, gaps: readonly Span[]): Promise<void> {
+    const span = gaps.at(-1);
+    if (span === undefined) return;
+    const change = (flags: number) => flags | EXCLUDED;
+    await this.parts.marks.flags.apply([{ topic, span, owner: [userId], change }]);
+  }
+
+  /** Takes the place of a membership of a topic that was deleted. @returns false when somebody else was faster. */
+  async #insert(doc: MemberDoc): Promise<boolean> {
+    const { members } = this.collections;
+    try {
+      await members.insertOne(doc);
+      return true;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+    }
+    const found = await members.findOne({ _id: doc._id });
+    // Removed in between.
+    if (found === null) return this.#insert(doc);
+    if (generationOf(found) >= generationOf(doc)) return found.nonce.equals(doc.nonce);
+    await members.deleteOne({ _id: doc._id, nonce: found.nonce });
+    return this.#insert(doc);
+  }
+
+  async #isLiving(name: string, nonce: ObjectId): Promise<boolean> {
+    return (await this.#living(name))?.nonce.equals(nonce) ?? false;
+  }
+
+  remove(name: string, userId: string): Promise<boolean> {
+    return this.parts.turns.take(`user ${userId}`, () => this.#leave(name, userId));
+  }
+
+  /** What is to be remembered first: when this node dies in between, the user has not left. */
+  async #leave(name: string, userId: string): Promise<boolean> {
+    const { log, memberships, now } = this.parts;
+    const found = await memberships.find({ topic: name, userId });
+    if (found === undefined) return false;
+    const { head: leftAt } = await log.state(name);
+    const { _id, topic, start, gaps = [], generation } = found;
+    const fields = { _id, topic, userId, start, gaps, leftAt, changedAt: now() };
+    await memberships.rememberLeft({ ...fields, ...(generation === undefined ? {} : { generation }) });
+    const { deletedCount } = await this.collections.members.deleteOne({ _id, nonce: found.nonce });
+    return deletedCount === 1;
+  }
+
+  /** Forgets what a user was in, and has done there. */
+  async forget({ _id, topic, userId, start }: Pick<MemberDoc, '_id' | 'topic' | 'userId' | 'start'>): Promise<void> {
+    const { members, absences } = this.collections;
+    await Promise.all([members.deleteOne({ _id }), absences.deleteOne({ _id })]);
+    const { head } = await this.parts.log.state(topic);
+    await this.parts.marks.removeUser(userId, { topic, from: start + 1, upTo: head });
+  }
+
+  async isMember(topic: string, userId: string): Promise<boolean> {
+    return (await this.parts.memberships.find({ topic, userId })) !== undefined;
+  }
+}
+
+function toTopic({ _id: name, isPrivate, owner, createdAt }: TopicDoc): Topic {
+  return { name, isPrivate, owner, createdAt };
+}

@@ -1,0 +1,95 @@
+/** How a message lies in MongoDB. */
+import type { ObjectId } from 'mongodb';
+import type { Message } from '../../../utils/protocol';
+import { type Draft, StoreError } from '../contract';
+import { fingerprintOf } from '../rules/fingerprint';
+import { HOLE, keyOf, type MessageDoc, tagsOf } from './layout';
+
+/** A message that has no place in a log yet, its data as JSON text. */
+export interface Content extends Omit<Message, 'seq' | 'data'> {
+  readonly data: string;
+  /** Fingerprint, where a client made the id. */
+  readonly said?: string;
+}
+
+/** Something that is to have a place in a log. */
+export interface Line {
+  readonly _id: ObjectId;
+  readonly content: Content;
+  /** What must be in the topic once only. */
+  readonly key?: string | undefined;
+  /** On an entry: the message that it takes out. */
+  readonly removes?: number | undefined;
+  /** When expire() has to look at it, at the latest. */
+  readonly dueAt?: number | undefined;
+}
+
+/** @throws when there is no JSON of it. */
+export function toText(data: unknown): string {
+  return JSON.stringify(data) ?? 'null';
+}
+
+export function toContent({ isClientId, ...draft }: Draft): Content {
+  const content = { ...draft, data: toText(draft.data) };
+  return isClientId ? { ...content, said: fingerprintOf({ isClientId, ...draft }) } : content;
+}
+
+export function clientKey({ from, id }: { readonly from: string; readonly id: string }): string {
+  return keyOf(from, id);
+}
+
+/** Of the entry that tells of a change: appended once, however often that is tried. */
+export function entryKey(event: string, seq: number, revision = 0): string {
+  return keyOf('', event, String(seq), String(revision));
+}
+
+/** Of something scheduled whose id no client made: sent once, however often that is tried. */
+export function sendingKey(nonce: ObjectId): string {
+  return keyOf('', 'sending', nonce.toHexString());
+}
+
+/** Is this the key of something that a client made the id of? All other keys begin without a sender. */
+export function isClientKey(key: string | number): key is string {
+  return typeof key === 'string' && !key.startsWith(keyOf('', ''));
+}
+
+export function toDoc({ _id, content, key, removes, dueAt }: Line, seq: number, order: number): MessageDoc {
+  const isEntry = content.ref !== undefined || content.event === 'state';
+  const due = Math.min(dueAt ?? Number.POSITIVE_INFINITY, content.expiresAt ?? Number.POSITIVE_INFINITY);
+  return {
+    ...content,
+    _id,
+    seq,
+    order,
+    key: key ?? seq,
+    tags: isEntry ? [HOLE] : tagsOf(content),
+    ...(removes === undefined ? {} : { removes }),
+    ...(due === Number.POSITIVE_INFINITY ? {} : { dueAt: due }),
+  };
+}
+
+const FIELDS = [
+  ...(['id', 'topic', 'seq', 'type', 'timestamp', 'from', 'event', 'exceptUserId', 'expiresAt'] as const),
+  ...(['collapseKey', 'scheduledFor', 'ref', 'reason'] as const),
+];
+
+/** @throws StoreError when the text is damaged. */
+export function toMessage(doc: MessageDoc): Message {
+  const known = FIELDS.filter((field) => doc[field] !== undefined && doc[field] !== null);
+  const fields = Object.fromEntries(known.map((field) => [field, doc[field]]));
+  return { ...fields, data: parseData(doc) } as unknown as Message;
+}
+
+function parseData({ topic, seq, data }: MessageDoc): unknown {
+  try {
+    return JSON.parse(data);
+  } catch {
+    // The parser's message quotes what it read, and bodies never reach a log.
+    throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);
+  }
+}
+
+/** Bytes of the message as JSON. */
+export function bytesOf(doc: MessageDoc, message: Message): number {
+  return Buffer.byteLength(JSON.stringify({ ...message, data: 0 })) - 1 + Buffer.byteLength(doc.data);
+}

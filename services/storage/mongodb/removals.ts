@@ -1,0 +1,128 @@
+/**
+ * What is out of sight already and has documents left: of deleted topics and of users whose erasure was interrupted. A
+ * document for each says that it is under way, so it goes on when a node dies. Whatever is done here may be done by
+ * several nodes at once.
+ */
+import { isStateTopic } from '../../../utils/topic-names';
+import { ignoringDuplicates } from './errors';
+import { type Collections, keyOf, type RemovalDoc, removalId, startingWith } from './layout';
+import type { Marks } from './marks';
+import type { Members } from './members';
+import type { Sweeps } from './sweeps';
+
+const DOCS_AT_ONCE = 500;
+/** What a node has begun, and died, is done by another after this time. */
+const WORKING_MS = 30_000;
+
+export interface RemovalParts {
+  readonly members: Members;
+  readonly marks: Marks;
+  readonly sweeps: Sweeps;
+  readonly erase: (userId: string) => Promise<void>;
+  readonly now: () => number;
+}
+
+export class Removals {
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: RemovalParts,
+  ) {}
+
+  /** A part of one removal. @returns false when there is none, or others work on all of them. */
+  async advance(): Promise<boolean> {
+    const removal = await this.#take();
+    if (removal === undefined) return false;
+    const { _id } = removal;
+    const isDone = await this.#work(removal);
+    if (isDone) await this.collections.removals.deleteOne({ _id });
+    else await this.collections.removals.updateOne({ _id }, { $set: { freeAt: 0 } });
+    return true;
+  }
+
+  async #take(): Promise<RemovalDoc | undefined> {
+    const now = this.parts.now();
+    const { removals } = this.collections;
+    const found = await removals.findOne({ freeAt: { $lte: now } });
+    if (found === null) return undefined;
+    await removals.updateOne({ _id: found._id }, { $set: { freeAt: now + WORKING_MS } });
+    return found;
+  }
+
+  async #work(removal: RemovalDoc): Promise<boolean> {
+    if (removal.kind === 'topic') return this.#removeTopic(removal);
+    if (removal.kind === 'listing') return this.#listDevices(removal);
+    await this.parts.erase(removal.name);
+    return true;
+  }
+
+  /** Says that the data of a user is being erased, until `ended`. */
+  async beginErasure(userId: string): Promise<void> {
+    const at = this.parts.now();
+    const fields = { kind: 'user', name: userId, generation: 0, at, freeAt: at + WORKING_MS, upTo: 0 } as const;
+    const _id = removalId('user', userId);
+    await this.collections.removals.replaceOne({ _id }, fields, { upsert: true });
+  }
+
+  async endErasure(userId: string): Promise<void> {
+    await this.collections.removals.deleteOne({ _id: removalId('user', userId) });
+  }
+
+  /** @returns whether nothing is left. */
+  async #removeTopic(removal: RemovalDoc): Promise<boolean> {
+    const { name, generation, upTo } = removal;
+    if (!(await this.parts.members.resumeDeletion(removal))) return true;
+    const { marks, sweeps } = this.parts;
+    if ((await this.#removeMembers(name, generation)) > 0) return false;
+    if ((await this.#removeCursors(name, upTo)) > 0) return false;
+    if ((await sweeps.removeSomeHiddenOf(name, DOCS_AT_ONCE)) > 0) return false;
+    const later = await this.collections.topics.findOne({ _id: name });
+    // The last row of marks may be of a later topic of this name, too.
+    return (await marks.removeSome(name, later === null ? Number.POSITIVE_INFINITY : upTo)) === 0;
+  }
+
+  async #removeMembers(name: string, generation: number): Promise<number> {
+    const isEarlier = [{ generation: null }, { generation: { $lte: generation } }];
+    const filter = {
+      _id: startingWith(name),
+      ...(generation === 0 ? { generation: null } : { $or: isEarlier }),
+    } as object;
+    const { members } = this.collections;
+    const found = await members
+      .find(filter, { projection: { _id: 1 } })
+      .limit(DOCS_AT_ONCE)
+      .toArray();
+    const ids = found.map(({ _id }) => _id);
+    if (ids.length > 0) await members.deleteMany({ ...filter, _id: { $in: ids } });
+    return ids.length;
+  }
+
+  /** Up to where the topic stood: what is after it is of a later one. */
+  async #removeCursors(topic: string, upTo: number): Promise<number> {
+    const { cursors } = this.collections;
+    // One that stands there and has something unread to come is of the later one.
+    const filter = { topic, seq: { $lte: upTo }, unreadUpTo: { $lte: upTo } };
+    const found = await cursors
+      .find(filter, { projection: { _id: 1 } })
+      .limit(DOCS_AT_ONCE)
+      .toArray();
+    const ids = found.map(({ _id }) => _id);
+    if (ids.length > 0) await cursors.deleteMany({ ...filter, _id: { $in: ids } });
+    return ids.length;
+  }
+
+  /** Writes the documents that layout 1 did not have: its devices are those with a cursor in the log of states. */
+  async #listDevices({ _id, after = '' }: RemovalDoc): Promise<boolean> {
+    const { cursors, devices, removals } = this.collections;
+    const query = cursors.find({ _id: { $gt: after } }).sort({ _id: 1 });
+    const page = await query.limit(DOCS_AT_ONCE).toArray();
+    const now = this.parts.now();
+    const docs = page
+      .filter(({ topic }) => isStateTopic(topic))
+      .map(({ userId, device }) => ({ _id: keyOf(userId, device), userId, device, ackedAt: now, seenAt: now }));
+    if (docs.length > 0) await ignoringDuplicates(devices.insertMany(docs, { ordered: false }));
+    const last = page.at(-1);
+    if (last === undefined) return true;
+    await removals.updateOne({ _id }, { $set: { after: last._id } });
+    return false;
+  }
+}

@@ -1,0 +1,51 @@
+/** Tokens that are refused before their time. */
+import type { Clock } from '../../../utils/clock';
+import { REVOCATION_MARGIN_MS, type Revocation } from '../contract';
+import { retryingDuplicates } from './errors';
+import { assertFitsKey, type Collections, keyOf, type RevocationDoc } from './layout';
+
+export class Revocations {
+  constructor(
+    private readonly collections: Collections,
+    private readonly clock: Clock,
+  ) {}
+
+  async keep(revocation: Revocation): Promise<void> {
+    const { userId, jti, ...times } = revocation;
+    assertFitsKey(userId, jti ?? '');
+    const update = {
+      $setOnInsert: { userId, ...(jti === undefined ? {} : { jti }) },
+      $set: { keptAt: this.clock.now() },
+      ...(Object.keys(times).length === 0 ? {} : { $max: times }),
+    };
+    const _id = idOf(revocation);
+    await retryingDuplicates(() => this.collections.revocations.updateOne({ _id }, update, { upsert: true }));
+  }
+
+  async list({ limit, after }: { limit: number; after?: Revocation | undefined }): Promise<Revocation[]> {
+    const behind = after === undefined ? {} : { _id: { $gt: idOf(after) } };
+    const found = await this.collections.revocations.find(behind).sort({ _id: 1 }).limit(limit).toArray();
+    return found.map(fromDoc);
+  }
+
+  async recent(since: number): Promise<Revocation[]> {
+    return (await this.collections.revocations.find({ keptAt: { $gte: since } }).toArray()).map(fromDoc);
+  }
+
+  async forget(limit: number): Promise<number> {
+    const over = { expiresAt: { $lte: (this.clock.now() - REVOCATION_MARGIN_MS) / 1000 } };
+    const query = this.collections.revocations.find(over, { projection: { _id: 1 } });
+    const ids = (await query.limit(limit).toArray()).map(({ _id }) => _id);
+    if (ids.length > 0) await this.collections.revocations.deleteMany({ ...over, _id: { $in: ids } });
+    return ids.length;
+  }
+}
+
+function idOf({ userId, jti }: Revocation): string {
+  return jti === undefined ? userId : keyOf(userId, jti);
+}
+
+function fromDoc({ userId, jti, issuedBefore = 0, expiresAt }: RevocationDoc): Revocation {
+  if (jti === undefined) return { userId, issuedBefore };
+  return { userId, jti, ...(expiresAt === undefined ? {} : { expiresAt }) };
+}

@@ -1,0 +1,209 @@
+/**
+ * Slot rows in a collection of MongoDB. A row is changed by comparing its version and setting another one, so nodes
+ * that write one row at once do not undo each other's slots.
+ */
+import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
+import { StoreError } from '../contract';
+import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
+import { isDuplicate } from './errors';
+import { keyOf, type RowDoc, startingWith } from './layout';
+import { partsOf, pauseBefore } from './turns';
+
+/** Rows that are read, and written, by one command. */
+const ROWS_AT_ONCE = 200;
+const ROWS_PER_PAGE = 1_000;
+const MAX_ATTEMPTS = 30;
+/** Blocks sort as numbers. */
+const BLOCK_DIGITS = 10;
+
+export interface SlotChange {
+  readonly topic: string;
+  readonly span: Span;
+  readonly owner: readonly string[];
+  /** May be called more than once for a slot: only the last time counts. */
+  readonly change: (value: number, seq: number) => number;
+}
+
+/** One row before and after a change. */
+export interface ChangedRow {
+  readonly topic: string;
+  readonly block: number;
+  readonly before: Buffer | undefined;
+  readonly after: Buffer;
+}
+
+/** All that is to change in one row, in the order in which it was asked for. */
+interface RowChange {
+  readonly _id: string;
+  readonly topic: string;
+  readonly block: number;
+  readonly parts: Pick<SlotChange, 'span' | 'change'>[];
+}
+
+export class Rows {
+  constructor(
+    private readonly collection: Collection<RowDoc>,
+    private readonly format: SlotFormat,
+  ) {}
+
+  idOf(topic: string, block: number, owner: readonly string[]): string {
+    return keyOf(topic, digitsOf(block), ...owner);
+  }
+
+  /** Rows by their ids; what was never set is missing. */
+  async read(ids: readonly string[]): Promise<Map<string, Buffer>> {
+    return new Map(Array.from(await this.#fetch(ids), ([id, { bytes }]) => [id, bytes]));
+  }
+
+  async #fetch(ids: readonly string[]): Promise<Map<string, RowDoc>> {
+    const found = new Map<string, RowDoc>();
+    for (const part of partsOf(ids, ROWS_AT_ONCE)) {
+      for (const row of await this.collection.find({ _id: { $in: part } }).toArray()) found.set(row._id, row);
+    }
+    return found;
+  }
+
+  /** Sets each slot of each span to what `change` makes of it. */
+  async apply(changes: readonly SlotChange[]): Promise<ChangedRow[]> {
+    const changed: ChangedRow[] = [];
+    for (const part of partsOf(this.#byRow(changes), ROWS_AT_ONCE)) changed.push(...(await this.#applyAll(part)));
+    return changed;
+  }
+
+  #byRow(changes: readonly SlotChange[]): RowChange[] {
+    const rows = new Map<string, RowChange>();
+    for (const { topic, span: whole, owner, change } of changes) {
+      for (const [block, span] of blocksOf(this.format, whole)) {
+        const _id = this.idOf(topic, block, owner);
+        const row = rows.get(_id) ?? { _id, topic, block, parts: [] };
+        row.parts.push({ span, change });
+        rows.set(_id, row);
+      }
+    }
+    return [...rows.values()];
+  }
+
+  async #applyAll(rows: readonly RowChange[]): Promise<ChangedRow[]> {
+    const changed: ChangedRow[] = [];
+    let left = rows;
+    for (let attempt = 0; left.length > 0; attempt += 1) {
+      if (attempt === MAX_ATTEMPTS) throw new StoreError('rows of states are written by others all the time');
+      await pauseBefore(attempt);
+      const outcome = await this.#try(left);
+      changed.push(...outcome.changed);
+      left = outcome.left;
+    }
+    return changed;
+  }
+
+  async #try(rows: readonly RowChange[]): Promise<{ changed: ChangedRow[]; left: RowChange[] }> {
+    const known = await this.#fetch(rows.map(({ _id }) => _id));
+    const version = new ObjectId();
+    const writes = rows.flatMap((row) => {
+      const before = known.get(row._id)?.bytes;
+      const after = this.#changed(before, row);
+      return after === undefined ? [] : [{ row, before, after }];
+    });
+    if (writes.length === 0) return { changed: [], left: [] };
+    const operations = writes.map(({ row: { _id }, after }) => writeOf(known.get(_id), { _id, version, bytes: after }));
+    const isDone = (await this.#writeAll(operations)) ? () => true : await this.#doneBy(version, writes);
+    return {
+      changed: writes.filter(({ row }) => isDone(row._id)).map(({ row, ...states }) => ({ ...row, ...states })),
+      left: writes.filter(({ row }) => !isDone(row._id)).map(({ row }) => row),
+    };
+  }
+
+  #changed(before: Buffer | undefined, { parts }: RowChange): Buffer | undefined {
+    let row: Buffer | undefined = before === undefined ? undefined : Buffer.from(before);
+    let isChanged = false;
+    for (const { span, change } of parts) {
+      const after = changeSlots(this.format, { row, span }, change);
+      if (after === undefined) continue;
+      row = after;
+      isChanged = true;
+    }
+    return isChanged ? row : undefined;
+  }
+
+  /** @returns whether every operation has surely done something. */
+  async #writeAll(operations: AnyBulkWriteOperation<RowDoc>[]): Promise<boolean> {
+    try {
+      const { insertedCount, matchedCount } = await this.collection.bulkWrite(operations, { ordered: false });
+      return insertedCount + matchedCount === operations.length;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+      return false;
+    }
+  }
+
+  /** Read again: what the driver has repeated does not count what it did the first time. */
+  async #doneBy(version: ObjectId, writes: readonly { readonly row: RowChange }[]): Promise<(id: string) => boolean> {
+    const filter = { _id: { $in: writes.map(({ row }) => row._id) }, version };
+    const found = await this.collection.find(filter, { projection: { _id: 1 } }).toArray();
+    const done = new Set(found.map(({ _id }) => _id));
+    return (id) => done.has(id);
+  }
+
+  /**
+   * Rows of one block of a topic in the order of their owners: those up to an owner, or those behind. What is behind
+   * whom the server knows: not all of them sort texts by their bytes.
+   */
+  async *ofBlock(topic: string, seq: number, part: { upTo?: string | undefined; after?: string | undefined }) {
+    const block = [topic, digitsOf(blockOf(this.format, seq))];
+    let from: object = { $gte: part.after === undefined ? startingWith(...block).$gte : endOf(block, part.after) };
+    const $lt = part.upTo === undefined ? startingWith(...block).$lt : endOf(block, part.upTo);
+    for (;;) {
+      const rows = await this.collection
+        .find({ _id: { ...from, $lt } })
+        .sort({ _id: 1 })
+        .limit(ROWS_PER_PAGE)
+        .toArray();
+      yield* rows;
+      const last = rows.at(-1);
+      if (rows.length < ROWS_PER_PAGE || last === undefined) return;
+      from = { $gt: last._id };
+    }
+  }
+
+  /** Removes all rows, of every owner, that end at or before a `seq`. */
+  async removeUpTo(topic: string, seq: number): Promise<void> {
+    while ((await this.removeSome(topic, seq)) > 0);
+  }
+
+  async removeTopic(topic: string): Promise<void> {
+    while ((await this.removeSome(topic, Number.POSITIVE_INFINITY)) > 0);
+  }
+
+  /** Removes rows, of every owner, that end at or before a `seq`: a part of them. @returns how many. */
+  async removeSome(topic: string, seq: number): Promise<number> {
+    const { $gte, $lt } = startingWith(topic);
+    const end = Number.isFinite(seq) ? keyOf(topic, digitsOf(blockOf(this.format, seq + 1))) : $lt;
+    const query = this.collection.find({ _id: { $gte, $lt: end } }, { projection: { _id: 1 } });
+    const rows = await query.limit(ROWS_PER_PAGE).toArray();
+    if (rows.length > 0) await this.collection.deleteMany({ _id: { $in: rows.map(({ _id }) => _id) } });
+    return rows.length;
+  }
+
+  /** Removes the rows of one owner; `owner` may be the beginning of one. */
+  async removeOwner(topic: string, span: Span, owner: string): Promise<void> {
+    const operations = Array.from(blocksOf(this.format, span), ([block]) => {
+      const { $lt } = startingWith(topic, digitsOf(block), owner);
+      return { deleteMany: { filter: { _id: { $gte: this.idOf(topic, block, [owner]), $lt } } } };
+    });
+    for (const part of partsOf(operations, ROWS_AT_ONCE)) await this.collection.bulkWrite(part, { ordered: false });
+  }
+}
+
+/** Behind all rows of one owner. */
+function endOf(block: readonly string[], owner: string): string {
+  return startingWith(...block, owner).$lt;
+}
+
+function digitsOf(block: number): string {
+  return String(block).padStart(BLOCK_DIGITS, '0');
+}
+
+function writeOf(known: RowDoc | undefined, { _id, version, bytes }: RowDoc): AnyBulkWriteOperation<RowDoc> {
+  if (known === undefined) return { insertOne: { document: { _id, version, bytes } } };
+  return { updateOne: { filter: { _id, version: known.version }, update: { $set: { version, bytes } } } };
+}

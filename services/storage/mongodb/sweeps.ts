@@ -1,0 +1,126 @@
+/** What leaves the logs for good: by retention, with a deleted topic, or with an erased user. */
+import { Claims } from './claims';
+import { retryingDuplicates } from './errors';
+import type { Collections, LogDoc, MessageDoc } from './layout';
+import type { Log } from './log';
+import type { Marks } from './marks';
+import { isClientKey } from './record';
+import { partsOf } from './turns';
+
+type Old = Pick<MessageDoc, 'topic' | 'seq' | 'key'>;
+
+const OLD = { _id: 0, topic: 1, seq: 1, key: 1 };
+const TOPICS_AT_ONCE = 10;
+
+interface Hiding {
+  readonly isErased?: boolean;
+  /** Of what comes next, after the topic was deleted at that time. */
+  readonly generation?: number;
+  readonly deletedAt?: number;
+}
+
+export class Sweeps {
+  readonly #claims: Claims;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: { readonly log: Log; readonly marks: Marks },
+  ) {
+    this.#claims = new Claims(collections);
+  }
+
+  /** What was said so far is out of sight from now on; it still has to be removed. */
+  async hide(topic: string, options: { isErased?: boolean } = {}): Promise<void> {
+    const { head } = await this.parts.log.state(topic);
+    await this.hideUpTo(topic, head, options);
+  }
+
+  /** `generation`: of the memberships that count from now on. */
+  async hideUpTo(topic: string, seq: number, options: Hiding = {}): Promise<void> {
+    const { isErased, generation, deletedAt } = options;
+    if (seq === 0 && generation === undefined) return;
+    const more = {
+      ...(isErased ? { erasedUpTo: seq } : {}),
+      ...(generation === undefined ? {} : { generation }),
+      ...(deletedAt === undefined ? {} : { deletedAt }),
+    };
+    const update = { $max: { prunedUpTo: seq, ...more }, $set: { isHidden: true } };
+    await retryingDuplicates(() => this.collections.logs.updateOne({ _id: topic }, update, { upsert: true }));
+  }
+
+  /** Order never falls within a topic: what is less than `before` is its beginning, up to the first younger one. */
+  async prune(before: number, limit: number): Promise<number> {
+    let removed = await this.#removeHidden(limit);
+    while (removed < limit) {
+      const wanted = limit - removed;
+      const query = this.collections.messages.find<Old>({ order: { $lt: before } }, { projection: OLD });
+      const old = await query.sort({ order: 1, topic: 1, seq: 1 }).limit(wanted).toArray();
+      for (const part of partsOf([...byTopic(old)], TOPICS_AT_ONCE)) {
+        const counts = await Promise.all(part.map(([topic, places]) => this.#remove(topic, places)));
+        for (const count of counts) removed += count;
+      }
+      if (old.length < wanted) break;
+    }
+    return removed;
+  }
+
+  async #removeHidden(limit: number): Promise<number> {
+    let removed = 0;
+    for (;;) {
+      const logs = await this.collections.logs.find({ isHidden: true }).limit(TOPICS_AT_ONCE).toArray();
+      if (logs.length === 0) return removed;
+      for (const log of logs) {
+        removed += await this.#removeHiddenOf(log, limit - removed);
+        if (removed >= limit) return removed;
+      }
+    }
+  }
+
+  /** Removes all that is out of sight in one topic, in parts. */
+  async removeHiddenOf(topic: string, atOnce: number): Promise<void> {
+    while ((await this.removeSomeHiddenOf(topic, atOnce)) === atOnce);
+  }
+
+  /** Removes a part of it. @returns how many messages. */
+  async removeSomeHiddenOf(topic: string, limit: number): Promise<number> {
+    const log = await this.parts.log.floor(topic);
+    return log === undefined ? 0 : this.#removeHiddenOf(log, limit);
+  }
+
+  async #removeHiddenOf({ _id: topic, prunedUpTo }: LogDoc, limit: number): Promise<number> {
+    const filter = { topic, seq: { $lte: prunedUpTo } };
+    const query = this.collections.messages.find<Old>(filter, { projection: OLD });
+    const places = await query.sort({ seq: 1 }).limit(limit).toArray();
+    const removed = await this.#remove(topic, places);
+    if (places.length < limit) {
+      await this.collections.logs.updateOne({ _id: topic, prunedUpTo }, { $unset: { isHidden: '' } });
+    }
+    return removed;
+  }
+
+  /**
+   * The floor first, so that nobody takes a log whose end is deleted for a shorter one; ids before messages, so that
+   * a new message under an id keeps it.
+   */
+  async #remove(topic: string, places: readonly Old[]): Promise<number> {
+    const { seq } = places.at(-1) ?? {};
+    if (seq === undefined) return 0;
+    const { logs, messages } = this.collections;
+    await retryingDuplicates(() => logs.updateOne({ _id: topic }, { $max: { prunedUpTo: seq } }, { upsert: true }));
+    const keys = places.map(({ key }) => key).filter(isClientKey);
+    await this.#claims.free(topic, keys);
+    const { deletedCount } = await messages.deleteMany({ topic, seq: { $lte: seq } });
+    await this.parts.marks.removeUpTo(topic, seq);
+    return deletedCount;
+  }
+}
+
+function byTopic(places: readonly Old[]): ReadonlyMap<string, Old[]> {
+  const topics = new Map<string, Old[]>();
+  for (const place of places) {
+    const known = topics.get(place.topic);
+    if (known === undefined) topics.set(place.topic, [place]);
+    else known.push(place);
+  }
+  return topics;
+}

@@ -1,0 +1,385 @@
+/**
+ * Gives lines their places. One queue for each topic: what has gathered while a batch was written makes the next one.
+ * A batch is inserted behind the head that is known here; the unique index of topic and `seq` refuses what another
+ * node was faster with, and then the head is read again. So no place is given twice, and none is left out.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
+import { ObjectId } from 'mongodb';
+import { type Clock, systemClock, toIsoTime } from '../../../utils/clock';
+import { newId } from '../../../utils/ids';
+import { type FlushListener, StoreError } from '../contract';
+import { Claims } from './claims';
+import { CALL_DEADLINE_MS } from './connection';
+import { isDuplicate, isLost, retryingUntil, toStoreError } from './errors';
+import type { Collections, MessageDoc } from './layout';
+import type { Log } from './log';
+import { type Content, entryKey, type Line, toDoc } from './record';
+import { pauseBefore } from './turns';
+
+/** How a line came to its place. */
+export type Placed =
+  | { readonly outcome: 'refused' }
+  | {
+      readonly outcome: 'placed';
+      readonly doc: MessageDoc;
+      /** false: what is there under its key was there before. */
+      readonly isNew: boolean;
+      /** Entries that the line has brought with it, which come before it. */
+      readonly entries: readonly MessageDoc[];
+    };
+
+export interface Request extends Omit<Line, '_id'> {
+  /** Is the key the id of a client, unique over all topics? */
+  readonly isClaimed?: boolean;
+}
+
+interface Waiting extends Request {
+  readonly _id: ObjectId;
+  readonly until: number;
+  doc: MessageDoc | undefined;
+  readonly entries: MessageDoc[];
+  readonly resolve: (placed: Placed) => void;
+  readonly reject: (error: StoreError) => void;
+}
+
+/** Something else that has its turn among the lines of a topic. */
+interface Step {
+  readonly run: () => Promise<void>;
+}
+
+interface Head {
+  readonly seq: number;
+  readonly order: number;
+}
+
+export interface Replaced {
+  /** In the order of their places. */
+  readonly docs: readonly MessageDoc[];
+  /** They are not all. */
+  readonly isMore: boolean;
+}
+
+/** What a new message with a collapse key takes the place of, and how that goes. */
+export interface Replacing {
+  find(content: Content): Promise<Replaced>;
+  /** Takes out what an entry tells of. */
+  settle(entry: MessageDoc): Promise<void>;
+}
+
+/** Small enough for any server's longest message, and for its answer to come long before the deadline. */
+const MAX_BATCH_LINES = 500;
+const MAX_BATCH_BYTES = 8 * 1024 * 1024;
+/** Heads that are remembered: only to save a read, so it may be wrong. */
+const MAX_HEADS = 10_000;
+/** How long a node that has died in the middle of a change is waited for. */
+export const GRACE_MS = 5_000;
+
+export class Writer {
+  readonly #queues = new Map<string, (Waiting | Step)[]>();
+  readonly #heads = new LRUCache<string, Head>({ max: MAX_HEADS });
+  readonly #claims: Claims;
+  #queuedLines = 0;
+
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: {
+      readonly log: Log;
+      readonly clock: Clock;
+      readonly replacing: Replacing;
+      readonly onFlush: FlushListener;
+    },
+  ) {
+    this.#claims = new Claims(collections);
+  }
+
+  /** Lines that wait, or are being inserted. */
+  get queuedLines(): number {
+    return this.#queuedLines;
+  }
+
+  /** Resolves in the order of the calls for one topic. */
+  append(request: Request): Promise<Placed> {
+    return new Promise((resolve, reject) => {
+      const until = systemClock.steady() + CALL_DEADLINE_MS;
+      const waiting = { ...request, _id: new ObjectId(), until, doc: undefined, entries: [], resolve, reject };
+      this.#queuedLines += 1;
+      this.#enqueue(request.content.topic, waiting);
+    });
+  }
+
+  /** Runs `work` behind the lines that were given before, and before those that come later to this process. */
+  between<Result>(topic: string, work: () => Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      // What is thrown at once is a rejection like any other: it holds up nothing behind it.
+      const begin = async () => work();
+      this.#enqueue(topic, { run: () => begin().then(resolve, reject) });
+    });
+  }
+
+  #enqueue(topic: string, item: Waiting | Step): void {
+    const queue = this.#queues.get(topic);
+    if (queue !== undefined) queue.push(item);
+    else {
+      this.#queues.set(topic, [item]);
+      void this.#drain(topic);
+    }
+  }
+
+  /** Appends what is no message of an inbox. With a `key` it is appended once, however often that is tried. */
+  async appendEntry(
+    entry: Omit<Content, 'id' | 'timestamp'>,
+    options: Pick<Request, 'key' | 'removes' | 'dueAt'> = {},
+  ): Promise<MessageDoc> {
+    const placed = await this.append({ ...options, content: this.#dated(entry) });
+    if (placed.outcome === 'refused') throw new StoreError('an entry was refused');
+    return placed.doc;
+  }
+
+  #dated(entry: Omit<Content, 'id' | 'timestamp'>): Content {
+    const now = this.parts.clock.now();
+    return { id: newId(now), timestamp: toIsoTime(now), ...entry };
+  }
+
+  async #drain(topic: string): Promise<void> {
+    const queue = this.#queues.get(topic) ?? [];
+    while (queue.length > 0) {
+      // Requests that were read in the same turn of the event loop share a batch.
+      await nextTurn();
+      const [first] = queue;
+      if (first === undefined || 'content' in first) await this.#writeBatch(topic, takeBatch(queue));
+      else {
+        queue.shift();
+        await first.run();
+      }
+    }
+    this.#queues.delete(topic);
+  }
+
+  async #writeBatch(topic: string, batch: readonly Waiting[]): Promise<void> {
+    const now = systemClock.steady();
+    const late = batch.filter(({ until }) => until <= now);
+    for (const { reject } of late) reject(new StoreError('the store did not get to it in time'));
+    const timely = batch.filter(({ until }) => until > now);
+    try {
+      const settled = await this.#place(topic, timely);
+      for (const [index, { resolve }] of timely.entries()) resolve(settled[index] ?? { outcome: 'refused' });
+    } catch (error) {
+      this.#heads.delete(topic);
+      const failure = toStoreError(error);
+      // What has its place is stored, whatever became of the others.
+      for (const one of timely) {
+        if (one.doc === undefined) one.reject(failure);
+        else one.resolve(placedAt(one, one.doc));
+      }
+    } finally {
+      this.#queuedLines -= batch.length;
+    }
+  }
+
+  async #place(topic: string, batch: readonly Waiting[]): Promise<Placed[]> {
+    const claimed = [...new Set(batch.flatMap(({ isClaimed, key }) => (isClaimed && key !== undefined ? key : [])))];
+    const { refused, scheduled, isAnyKnown } = await this.#claims.take(topic, claimed);
+    const byKey = new Map<string, MessageDoc>();
+    if (isAnyKnown) for (const doc of await this.#ofKeys(topic, claimed)) byKey.set(String(doc.key), doc);
+    const isTaken = (key: string) => refused.has(key) || (scheduled.has(key) && !byKey.has(key));
+    const taken = new Set(claimed.filter(isTaken));
+    const isRefused = ({ isClaimed, key = '' }: Waiting) => isClaimed === true && taken.has(key);
+    // Of several with one key the first is the message, and the others repeat it.
+    const fresh = firstOfEachKey(batch).filter((one) => !isRefused(one) && !byKey.has(one.key ?? ''));
+    await this.#insert(topic, fresh);
+    for (const { key, doc } of fresh) if (key !== undefined && doc !== undefined) byKey.set(key, doc);
+    return batch.map((one) => {
+      const doc = one.doc ?? byKey.get(one.key ?? '');
+      if (isRefused(one) || doc === undefined) return { outcome: 'refused' };
+      return placedAt(one, doc);
+    });
+  }
+
+  /** What is in sight under these keys. */
+  async #ofKeys(topic: string, keys: readonly string[]): Promise<readonly MessageDoc[]> {
+    if (keys.length === 0) return [];
+    const found = await this.collections.messages.find({ topic, key: { $in: [...keys] } }).toArray();
+    return this.#inSight(topic, found);
+  }
+
+  async #insert(topic: string, lines: readonly Waiting[]): Promise<void> {
+    let left = lines;
+    for (let attempt = 0; left.length > 0; attempt += 1) {
+      if (left.some(({ until }) => until <= systemClock.steady()))
+        throw new StoreError('others wrote to it all the time');
+      await pauseBefore(attempt);
+      await this.#insertSome(topic, left);
+      left = left.filter(({ doc }) => doc === undefined);
+    }
+  }
+
+  /** What got lost on the way may be there: the next attempt finds it by its id. */
+  async #insertSome(topic: string, lines: readonly Waiting[]): Promise<void> {
+    const [first] = lines;
+    try {
+      if (first?.content.collapseKey !== undefined) await this.#insertReplacing(topic, first);
+      else await this.#insertAll(topic, lines);
+    } catch (error) {
+      if (!isLost(error)) throw error;
+    }
+  }
+
+  async #insertAll(topic: string, lines: readonly Waiting[]): Promise<void> {
+    const until = Math.min(...lines.map((line) => line.until));
+    const find = finderOf(await this.#tryInsert(topic, lines, until));
+    for (const line of lines) line.doc = find(line);
+  }
+
+  /**
+   * The entries and the message come together, and what is replaced goes afterwards: one of them is always there. Of
+   * very many the newest are the last to go.
+   */
+  async #insertReplacing(topic: string, line: Waiting): Promise<void> {
+    for (let isMore = true; isMore; ) {
+      const replaced = await this.parts.replacing.find(line.content);
+      isMore = replaced.isMore;
+      const removals = replaced.docs.map((doc) => this.#removalOf(doc, line.content.from));
+      const find = finderOf(await this.#tryInsert(topic, isMore ? removals : [...removals, line], line.until));
+      if (!isMore) line.doc = find(line);
+      const entries = removals.map((removal) => ({ removal, entry: find(removal) }));
+      for (const { removal, entry } of entries) if (entry?._id.equals(removal._id)) line.entries.push(entry);
+      // What fails here is done by expire(): the message is stored.
+      await Promise.all(entries.map(({ entry }) => entry && this.parts.replacing.settle(entry).catch(() => undefined)));
+      // Somebody else was faster: once more from the beginning.
+      if (entries.some(({ entry }) => entry === undefined)) return;
+    }
+  }
+
+  #removalOf({ topic, seq, id, exceptUserId }: MessageDoc, by: string): Line {
+    const event = 'message:removed';
+    const except = exceptUserId === undefined ? {} : { exceptUserId };
+    const content = {
+      topic,
+      type: event,
+      event,
+      data: 'null',
+      ref: id,
+      reason: 'replaced',
+      from: by,
+      ...except,
+    } as const;
+    const dueAt = this.parts.clock.now() + GRACE_MS;
+    return { _id: new ObjectId(), content: this.#dated(content), key: entryKey(event, seq), removes: seq, dueAt };
+  }
+
+  /** @returns what of the lines is in the log now, by whoever; the others have not been inserted. */
+  async #tryInsert(topic: string, lines: readonly Line[], until: number): Promise<readonly MessageDoc[]> {
+    const remembered = this.#heads.get(topic);
+    const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
+    const startedAt = systemClock.steady();
+    const tell = (isDone: boolean) =>
+      this.parts.onFlush({ writes: docs.length, durationMs: systemClock.steady() - startedAt, isDone });
+    try {
+      await this.collections.messages.insertMany(docs, { ordered: true });
+    } catch (error) {
+      this.#heads.delete(topic);
+      // Another node was faster: that is no fault, and the lines are tried again.
+      if (isDuplicate(error)) return retryingUntil(until, () => this.#readBack(topic, docs));
+      tell(false);
+      throw error;
+    }
+    tell(true);
+    const last = docs.at(-1);
+    if (last !== undefined) this.#heads.set(topic, { seq: last.seq, order: last.order });
+    if (remembered === undefined) return docs;
+    // It is stored: a read that fails must not make the sender believe that it is not.
+    return retryingUntil(until, () => this.#inSight(topic, docs));
+  }
+
+  /** Last `seq` of a topic, or what it was when this node last wrote there. */
+  async headOf(topic: string): Promise<number> {
+    const head = this.#heads.get(topic) ?? (await this.#readHead(topic));
+    if (!this.#heads.has(topic)) this.#heads.set(topic, head);
+    return head.seq;
+  }
+
+  async #readHead(topic: string): Promise<Head> {
+    const last = await this.parts.log.last(topic);
+    const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
+    return { seq: Math.max(last?.seq ?? 0, prunedUpTo), order: last?.order ?? 0 };
+  }
+
+  /** A duplicate may be what the driver's first try has written: then the ids are those of this batch. */
+  async #readBack(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    const keys = docs.flatMap(({ key }) => (typeof key === 'string' ? key : []));
+    const [own, ofKeys] = await Promise.all([this.#placesOf(topic, docs), this.#ofKeys(topic, keys)]);
+    return [...(await this.#inSight(topic, own)), ...ofKeys];
+  }
+
+  /** What of some lines is in the log, as it was written: others may have changed it since, and tell of that themselves. */
+  async #placesOf(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    const written = new Map(docs.map((doc) => [doc._id.toHexString(), doc]));
+    const filter = { topic, _id: { $in: docs.map(({ _id }) => _id) } };
+    const projection = { seq: 1, order: 1, key: 1 };
+    const found = await this.collections.messages.find(filter, { projection }).toArray();
+    return found.flatMap(({ _id, seq, order, key }) => {
+      const doc = written.get(_id.toHexString());
+      return doc === undefined ? [] : { ...doc, seq, order, key };
+    });
+  }
+
+  /**
+   * A head that was remembered for too long lies where retention has been. What was put there nobody would see: it is
+   * taken back, to be put behind the true head.
+   */
+  async #inSight(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
+    if (docs.length === 0) return docs;
+    const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
+    const hidden = docs.filter(({ seq }) => seq <= prunedUpTo).map(({ _id }) => _id);
+    if (hidden.length === 0) return docs;
+    this.#heads.delete(topic);
+    await this.collections.messages.deleteMany({ topic, _id: { $in: hidden } });
+    return docs.filter(({ seq }) => seq > prunedUpTo);
+  }
+}
+
+function placedAt({ _id, entries }: Waiting, doc: MessageDoc): Placed {
+  return { outcome: 'placed', doc, isNew: doc._id.equals(_id), entries };
+}
+
+/** The beginning of a queue. What may replace another message is written alone: what it replaces may be just before. */
+function takeBatch(queue: (Waiting | Step)[]): Waiting[] {
+  const batch: Waiting[] = [];
+  let bytes = 0;
+  for (const item of queue) {
+    if (!('content' in item)) break;
+    bytes += item.content.data.length;
+    const isAlone = item.content.collapseKey !== undefined;
+    if (batch.length > 0 && (isAlone || batch.length === MAX_BATCH_LINES || bytes > MAX_BATCH_BYTES)) break;
+    batch.push(item);
+    if (isAlone) break;
+  }
+  queue.splice(0, batch.length);
+  return batch;
+}
+
+function firstOfEachKey(batch: readonly Waiting[]): Waiting[] {
+  const keys = new Set<string>();
+  return batch.filter(({ key }) => {
+    if (key === undefined) return true;
+    const isFirst = !keys.has(key);
+    keys.add(key);
+    return isFirst;
+  });
+}
+
+function toDocs(lines: readonly Line[], { seq, order: before }: Head): MessageDoc[] {
+  let order = before;
+  return lines.map((line, index) => {
+    order = Math.max(order, Date.parse(line.content.timestamp));
+    return toDoc(line, seq + index + 1, order);
+  });
+}
+
+/** Finds a line among documents: the line itself, or what has its key. */
+function finderOf(docs: readonly MessageDoc[]): (line: Line) => MessageDoc | undefined {
+  const byId = new Map(docs.map((doc) => [doc._id.toHexString(), doc]));
+  const byKey = new Map(docs.map((doc) => [doc.key, doc]));
+  return ({ _id, key }) => byId.get(_id.toHexString()) ?? (key === undefined ? undefined : byKey.get(key));
+}

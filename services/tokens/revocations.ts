@@ -1,0 +1,279 @@
+/**
+ * Tokens that are refused before their time. The store is the truth, and each node has all of it in memory, so that
+ * judging a token asks nobody. Other nodes are told by a frame; each also looks into the store four times a second.
+ */
+import { randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Balance, Lender } from '../../utils/balance';
+import type { Clock, Timer } from '../../utils/clock';
+import type { ClusterFrame, FrameOf } from '../../utils/cluster-protocol';
+import type { Caller } from '../../utils/jwt';
+import { SingleFlight } from '../../utils/single-flight';
+import type { Cluster } from '../cluster/contract';
+import type { Logger } from '../observability/logger';
+import type { Roster } from '../presence/roster';
+import { isShared, REVOCATION_MARGIN_MS, type Revocation, type Store, StoreOpenError } from '../storage/contract';
+
+/** How long a token may be accepted by a node that was not told of its end, with the look itself well below a second. */
+const COMPARE_INTERVAL_MS = 250;
+/** Clocks of nodes may differ by that much, as those of issuers may. */
+const COMPARE_OVERLAP_MS = 60_000;
+const FORGET_INTERVAL_MS = 3_600_000;
+const FORGET_CHUNK = 100;
+const PAGE_SIZE = 1_000;
+/** How long the other nodes are waited for to say how many connections they closed. */
+const ANSWER_TIMEOUT_MS = 500;
+/** Between what a look into the store has closed, and the frame that asks how much it was. */
+const FRAME_DELAY_MS = 5_000;
+
+/** What is refused of one user. */
+interface Refused {
+  issuedBefore: number;
+  /** By `jti`, when they end; `undefined` while that is not known. Most users have none. */
+  tokens?: Map<string, number | undefined>;
+}
+
+/** Other nodes that are being waited for. */
+interface Question {
+  missing: number;
+  closed: number;
+  readonly finish: () => void;
+}
+
+export interface RevocationParts {
+  readonly store: Store;
+  readonly cluster: Cluster;
+  readonly roster: Pick<Roster, 'countElsewhere' | 'nodeCount'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** What a node knows of tokens that may be revoked. */
+export interface KnownTokens {
+  /** Closes the connections of a user whose tokens are revoked by now. @returns how many. */
+  readonly close: (userId: string) => number;
+  /** When a token ends, as far as this node has seen it. */
+  readonly expiryOf: (userId: string, jti: string) => number | undefined;
+}
+
+export class Revocations implements Lender {
+  readonly #byUser = new Map<string, Refused>();
+  /** Ends of revoked tokens that the store does not know yet. */
+  readonly #learned = new Map<string, Revocation>();
+  readonly #questions = new Map<string, Question>();
+  /** How many connections a look into the store has closed, for whoever asks a moment later. */
+  readonly #closedUnasked = new LRUCache<string, number>({ max: 1_000, ttl: FRAME_DELAY_MS });
+  readonly #looks = new SingleFlight(() => this.#lookOnce());
+  readonly #sweeps = new SingleFlight(() => this.#forgetOnce());
+  #known: KnownTokens = { close: () => 0, expiryOf: () => undefined };
+  /** Everything that was kept up to this time has been seen. */
+  #comparedAt = 0;
+  #isFailing = false;
+  #isClosed = false;
+  #timers: Timer[] = [];
+
+  constructor(private readonly parts: RevocationParts) {}
+
+  get balance(): Balance {
+    return { revocationQuestions: this.#questions.size };
+  }
+
+  /** Reads all that holds. No token may be judged before. @throws StoreOpenError */
+  async open(known: KnownTokens): Promise<void> {
+    this.#known = known;
+    this.#comparedAt = this.parts.clock.now();
+    try {
+      await this.#load();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new StoreOpenError(`The revoked tokens cannot be read from the store: ${reason}`, error);
+    }
+    this.#timers = [
+      this.parts.clock.every(COMPARE_INTERVAL_MS, () => void this.#looks.run()),
+      this.parts.clock.every(FORGET_INTERVAL_MS, () => void this.#sweeps.run()),
+    ];
+    void this.#sweeps.run();
+  }
+
+  async #load(): Promise<void> {
+    let page: readonly Revocation[] = [];
+    do {
+      page = await this.parts.store.revocations({ limit: PAGE_SIZE, after: page.at(-1) });
+      for (const revocation of page) this.#note(revocation);
+    } while (page.length === PAGE_SIZE);
+  }
+
+  /** Is the token of this caller refused? Of one that is refused by its id this also learns when it ends. */
+  isRevoked({ userId, issuedAt = Number.NEGATIVE_INFINITY, tokenId, expiresAt }: Caller): boolean {
+    const refused = this.#byUser.get(userId);
+    if (refused === undefined) return false;
+    if (issuedAt < refused.issuedBefore) return true;
+    if (tokenId === undefined || refused.tokens?.has(tokenId) !== true) return false;
+    if (expiresAt !== undefined) this.#learn({ userId, jti: tokenId, expiresAt });
+    return true;
+  }
+
+  #learn(revocation: Revocation): void {
+    if (this.#note(revocation)) this.#learned.set(keyOf(revocation), revocation);
+  }
+
+  /** @returns whether anything is new. */
+  #note(revocation: Revocation): boolean {
+    const { userId } = revocation;
+    const refused = this.#byUser.get(userId) ?? { issuedBefore: Number.NEGATIVE_INFINITY };
+    this.#byUser.set(userId, refused);
+    if (revocation.jti === undefined) {
+      if (revocation.issuedBefore <= refused.issuedBefore) return false;
+      refused.issuedBefore = revocation.issuedBefore;
+      return true;
+    }
+    const { jti, expiresAt } = revocation;
+    const tokens = refused.tokens ?? new Map<string, number | undefined>();
+    refused.tokens = tokens;
+    const known = tokens.get(jti);
+    if (tokens.has(jti) && (expiresAt === undefined || (known !== undefined && known >= expiresAt))) return false;
+    tokens.set(jti, expiresAt ?? known);
+    return true;
+  }
+
+  /** The same, and looks whether this node knows when it ends. */
+  #take(revocation: Revocation): boolean {
+    const isNew = this.#note(revocation);
+    const { userId, jti } = revocation;
+    const expiresAt = jti === undefined ? undefined : this.#known.expiryOf(userId, jti);
+    if (jti !== undefined && expiresAt !== undefined) this.#learn({ userId, jti, expiresAt });
+    return isNew;
+  }
+
+  /**
+   * Refuses tokens from now on, on all nodes, and closes the connections that stand on them. Resolves when that is on
+   * disk. @returns how many connections were closed; on other nodes as far as they answer. @throws StoreError
+   */
+  async revoke(revocation: Revocation): Promise<number> {
+    const { store, cluster, roster } = this.parts;
+    // Asked before: other nodes may find it in the store before they are told.
+    const isElsewhere = cluster.live === 'ok' && roster.countElsewhere(revocation.userId) > 0;
+    await store.revoke(revocation);
+    this.#take(revocation);
+    const here = this.#close(revocation);
+    if (isElsewhere) return here + (await this.#ask(revocation));
+    cluster.tell({ kind: 'revoked', revocation });
+    return here;
+  }
+
+  #close(revocation: Revocation): number {
+    const before = this.#closedUnasked.get(keyOf(revocation)) ?? 0;
+    this.#closedUnasked.delete(keyOf(revocation));
+    return before + this.#known.close(revocation.userId);
+  }
+
+  /** Tells the other nodes, and waits for how many connections they closed. */
+  #ask(revocation: Revocation): Promise<number> {
+    const { cluster, roster, clock } = this.parts;
+    const question = randomUUID();
+    return new Promise((resolve) => {
+      const finish = () => {
+        timer.cancel();
+        this.#questions.delete(question);
+        resolve(asked.closed);
+      };
+      const timer = clock.after(ANSWER_TIMEOUT_MS, finish);
+      const asked: Question = { missing: roster.nodeCount - 1, closed: 0, finish };
+      this.#questions.set(question, asked);
+      cluster.tell({ kind: 'revoked', revocation, question });
+    });
+  }
+
+  /** Does what another node asks for, and takes its answers. */
+  receive(frame: ClusterFrame): void {
+    if (frame.kind === 'revoked') this.#receiveRevoked(frame);
+    else if (frame.kind === 'revoked-closed') this.#receiveClosed(frame);
+  }
+
+  #receiveRevoked({ revocation, question }: FrameOf<'revoked'>): void {
+    this.#take(revocation);
+    const closed = this.#close(revocation);
+    if (question !== undefined) this.parts.cluster.tell({ kind: 'revoked-closed', question, closed });
+  }
+
+  #receiveClosed({ question, closed }: FrameOf<'revoked-closed'>): void {
+    const asked = this.#questions.get(question);
+    if (asked === undefined) return;
+    asked.closed += closed;
+    asked.missing -= 1;
+    if (asked.missing <= 0) asked.finish();
+  }
+
+  async #lookOnce(): Promise<void> {
+    try {
+      // First: a store that takes nothing more may still say what others have kept there before.
+      await this.#compare();
+      await this.#writeLearned();
+      this.#isFailing = false;
+    } catch (error) {
+      // Four times a second is too often to be told of one outage.
+      if (!this.#isFailing)
+        this.parts.logger.error({ err: error }, 'revoked tokens could not be compared, it is tried again');
+      this.#isFailing = true;
+    }
+  }
+
+  async #writeLearned(): Promise<void> {
+    for (const [key, revocation] of this.#learned) {
+      await this.parts.store.revoke(revocation);
+      if (this.#learned.get(key) === revocation) this.#learned.delete(key);
+    }
+  }
+
+  /** Looks for what other nodes have kept and could not tell of. */
+  async #compare(): Promise<void> {
+    const { store, clock } = this.parts;
+    if (!isShared(store)) return;
+    const now = clock.now();
+    const recent = await store.recentRevocations(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS);
+    this.#comparedAt = now;
+    for (const revocation of recent) {
+      if (!this.#take(revocation)) continue;
+      const closed = this.#known.close(revocation.userId);
+      if (closed > 0) this.#closedUnasked.set(keyOf(revocation), closed);
+    }
+  }
+
+  async #forgetOnce(): Promise<void> {
+    this.#forgetHere();
+    try {
+      while (!this.#isClosed && (await this.parts.store.forgetRevocations(FORGET_CHUNK)) === FORGET_CHUNK);
+    } catch (error) {
+      this.parts.logger.error(
+        { err: error },
+        'revoked tokens that have ended could not be forgotten, it is tried again',
+      );
+    }
+  }
+
+  #forgetHere(): void {
+    const latest = (this.parts.clock.now() - REVOCATION_MARGIN_MS) / 1000;
+    for (const [userId, refused] of this.#byUser) {
+      const { tokens, issuedBefore } = refused;
+      if (tokens === undefined) continue;
+      for (const [jti, expiresAt] of tokens) if (expiresAt !== undefined && expiresAt <= latest) tokens.delete(jti);
+      if (tokens.size > 0) continue;
+      delete refused.tokens;
+      if (issuedBefore === Number.NEGATIVE_INFINITY) this.#byUser.delete(userId);
+    }
+  }
+
+  /** Stops the timers, and writes what was learned. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const timer of this.#timers) timer.cancel();
+    await this.#sweeps.idle();
+    await this.#looks.idle();
+    if (this.#learned.size > 0) await this.#looks.run();
+  }
+}
+
+/** No user id contains a control character. */
+function keyOf({ userId, jti, issuedBefore }: { userId: string; jti?: string; issuedBefore?: number }): string {
+  return `${userId}\u0000${issuedBefore ?? `jti ${jti}`}`;
+}

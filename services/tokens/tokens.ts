@@ -1,0 +1,201 @@
+/** Tokens: JWT text → Caller. The only user of jsonwebtoken. */
+import { hash, type KeyObject } from 'node:crypto';
+import jwt from 'jsonwebtoken';
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import { type ClaimRules, type Claims, readClaims, STANDARD_CLAIMS, writeClaims } from '../../utils/claims';
+import type { Clock } from '../../utils/clock';
+import { AppError } from '../../utils/errors';
+import type { Caller } from '../../utils/jwt';
+import type { VerificationKey } from '../../utils/verification-keys';
+import type { TokenHeader, TokenKeys } from './token-keys';
+
+/** Larger than any honest token; checked before anything is decoded. */
+const MAX_TOKEN_BYTES = 8 * 1024;
+const MAX_CACHED_TOKENS = 10_000;
+/** Tolerance for `nbf` and `iat` between machines whose clocks differ; `exp` has none. */
+const CLOCK_TOLERANCE_SECONDS = 60;
+
+export interface TokenRules {
+  readonly keys: TokenKeys;
+  readonly issuer?: string | undefined;
+  readonly audience?: string | undefined;
+  /** Which claims say who it is and what that allows. */
+  readonly claims?: ClaimRules;
+  /** Refuse tokens that never expire. */
+  readonly isExpRequired: boolean;
+  /** Was the token of this caller revoked? Asked each time, also for tokens that were checked before. */
+  readonly isRevoked?: (caller: Caller) => boolean;
+}
+
+export interface Tokens {
+  /**
+   * To be awaited before `verify`: fetches the key that this token names, where it may have come since. `undefined`:
+   * there is nothing to wait for. What it gives never rejects, whether the token is good or not.
+   */
+  prepare(token: string): Promise<void> | undefined;
+  /**
+   * @returns who presents this token, and what it allows.
+   * @throws AppError `unauthorized`, `token_expired` or `token_revoked`; the detail says why, and never quotes the
+   * token.
+   */
+  verify(token: string): Caller;
+  /** Was the key that this caller's token was checked with withdrawn since? */
+  isKeyGone(caller: Caller): boolean;
+  /** When the token of a user with this `jti` ends; `undefined` when it was not checked lately, or never ends. */
+  expiryOf(userId: string, jti: string): number | undefined;
+}
+
+export function createTokens(rules: TokenRules, clock: Clock): Tokens {
+  const { keys, isRevoked = () => false } = rules;
+  // Keyed by the hash of the whole token: the text itself is not kept in memory.
+  const verified = new LRUCache<string, Caller>({ max: MAX_CACHED_TOKENS });
+  const expiries = new LRUCache<string, number>({ max: MAX_CACHED_TOKENS });
+  const keyOf = new WeakMap<Caller, KeyObject>();
+  /** Verdicts on keys under the present version: connections in thousands share a few. */
+  let areGone = new Map<KeyObject, boolean>();
+  let keysVersion = keys.version;
+
+  function forgetOldKeys(): void {
+    if (keys.version === keysVersion) return;
+    keysVersion = keys.version;
+    verified.clear();
+    areGone = new Map();
+  }
+
+  function isGone(key: KeyObject): boolean {
+    const gone = areGone.get(key) ?? keys.has?.(key) === false;
+    areGone.set(key, gone);
+    return gone;
+  }
+
+  function check(token: string): Caller {
+    const { key, claims } = checkToken(token, rules);
+    const caller = toCaller(claims, rules);
+    keyOf.set(caller, key);
+    return caller;
+  }
+
+  function remember(key: string, caller: Caller): void {
+    verified.set(key, caller);
+    const { userId, tokenId, expiresAt } = caller;
+    if (tokenId !== undefined && expiresAt !== undefined) expiries.set(nameOf(userId, tokenId), expiresAt);
+  }
+
+  return {
+    prepare(token) {
+      if (keys.seek === undefined || token.length > MAX_TOKEN_BYTES) return undefined;
+      return keys.seek(readHeader(token));
+    },
+    verify(token) {
+      if (token.length > MAX_TOKEN_BYTES) throw refused(`the token is longer than ${MAX_TOKEN_BYTES} bytes`);
+      forgetOldKeys();
+      const key = hash('sha256', token, 'base64');
+      const known = verified.get(key);
+      const caller = known ?? check(token);
+      assertCurrent(caller, clock.now() / 1000);
+      if (isRevoked(caller)) throw new AppError('token_revoked', 'The token was revoked.');
+      if (known === undefined) remember(key, caller);
+      return caller;
+    },
+    isKeyGone(caller) {
+      forgetOldKeys();
+      const key = keyOf.get(caller);
+      return key !== undefined && isGone(key);
+    },
+    expiryOf: (userId, jti) => expiries.get(nameOf(userId, jti)),
+  };
+}
+
+/** No user id contains a control character. */
+function nameOf(userId: string, jti: string): string {
+  return `${userId}\u0000${jti}`;
+}
+
+function checkToken(token: string, rules: TokenRules): { key: KeyObject; claims: Claims } {
+  const found = rules.keys.find(readHeader(token));
+  if (found === undefined) throw refused('no key that is known here fits its `kid` and `alg`');
+  const { header, payload } = checkSignature(token, found, rules);
+  if ('crit' in header) throw refused('the token has a `crit` header, which is not understood here');
+  try {
+    return { key: found.key, claims: readClaims(payload, rules.claims ?? STANDARD_CLAIMS) };
+  } catch (error) {
+    if (error instanceof z.ZodError) throw refused(z.prettifyError(error).replaceAll('\n', ' '));
+    throw error;
+  }
+}
+
+function checkSignature(token: string, { key, algorithm }: VerificationKey, rules: TokenRules): jwt.Jwt {
+  try {
+    return jwt.verify(token, key, {
+      complete: true,
+      algorithms: [algorithm],
+      // Times are judged below, by the injected clock and with a tolerance of their own each.
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
+      ...(rules.issuer === undefined ? {} : { issuer: rules.issuer }),
+      ...(rules.audience === undefined ? {} : { audience: rules.audience }),
+    });
+  } catch (error) {
+    throw refused(error instanceof jwt.JsonWebTokenError ? error.message : 'the token cannot be read');
+  }
+}
+
+/** What the header says, whether the token is good or not: jsonwebtoken refuses a header that cannot be read. */
+function readHeader(token: string): TokenHeader {
+  const [encoded = ''] = token.split('.', 1);
+  try {
+    const header: unknown = JSON.parse(Buffer.from(encoded, 'base64url').toString('utf8'));
+    return typeof header === 'object' && header !== null ? (header as TokenHeader) : NO_HEADER;
+  } catch {
+    return NO_HEADER;
+  }
+}
+
+const NO_HEADER: TokenHeader = { alg: undefined, kid: undefined };
+
+function toCaller(claims: Claims, rules: TokenRules): Caller {
+  if (rules.isExpRequired && claims.exp === undefined) throw refused('the token has no `exp`, which is required here');
+  return {
+    userId: claims.userId,
+    scopes: claims.scopes,
+    ...(claims.exp === undefined ? {} : { expiresAt: claims.exp }),
+    ...(claims.nbf === undefined ? {} : { notBefore: claims.nbf }),
+    ...(claims.iat === undefined ? {} : { issuedAt: claims.iat }),
+    ...(claims.jti === undefined ? {} : { tokenId: claims.jti }),
+  };
+}
+
+function assertCurrent({ expiresAt, notBefore, issuedAt }: Caller, nowSeconds: number): void {
+  if (expiresAt !== undefined && nowSeconds >= expiresAt) throw new AppError('token_expired', 'The token has expired.');
+  const latest = nowSeconds + CLOCK_TOLERANCE_SECONDS;
+  if (notBefore !== undefined && notBefore > latest) throw refused('the token is not valid yet (`nbf`)');
+  if (issuedAt !== undefined && issuedAt > latest) throw refused('the token was issued in the future (`iat`)');
+}
+
+function refused(reason: string): AppError {
+  return new AppError('unauthorized', `The token was refused: ${reason}.`);
+}
+
+export interface TokenRequest {
+  readonly userId: string;
+  /** Space separated; none when absent. */
+  readonly scope?: string | undefined;
+  /** Seconds from now; absent: the token never expires. */
+  readonly lifetimeSeconds?: number | undefined;
+  readonly issuer?: string | undefined;
+  readonly audience?: string | undefined;
+  /** How the token will be read. */
+  readonly claims?: ClaimRules;
+}
+
+/** Makes an HS256 token for people at a terminal, the start-up banner and tests. */
+export function signToken(key: KeyObject, request: TokenRequest): string {
+  const { userId, scope, lifetimeSeconds, issuer, audience, claims = STANDARD_CLAIMS } = request;
+  return jwt.sign(writeClaims(userId, scope, claims), key, {
+    algorithm: 'HS256',
+    ...(lifetimeSeconds === undefined ? {} : { expiresIn: lifetimeSeconds }),
+    ...(issuer === undefined ? {} : { issuer }),
+    ...(audience === undefined ? {} : { audience }),
+  });
+}

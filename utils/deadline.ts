@@ -1,0 +1,22 @@
+/** A bound for work that has none of its own, such as a call to another machine. */
+import { systemClock, type Timer } from './clock';
+
+/**
+ * Settles as `work` does, or fails with `late()` after `milliseconds`. The work itself goes on: who began it sees to its
+ * end.
+ */
+export async function withDeadline<Result>(
+  work: Promise<Result>,
+  milliseconds: number,
+  late: () => unknown,
+): Promise<Result> {
+  let timer: Timer | undefined;
+  const over = new Promise<never>((_resolve, reject) => {
+    timer = systemClock.after(milliseconds, () => reject(late()), { isAwaited: true });
+  });
+  try {
+    return await Promise.race([work, over]);
+  } finally {
+    timer?.cancel();
+  }
+}
