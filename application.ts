@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { clientActions, clientEvents, dispatchBy } from './features/client-events';
+import { byTable, clientActions, clientEvents } from './features/client-events';
 import type { MakeToken } from './features/development-tokens';
 import { createHttpApplication } from './features/index';
 import { refuseTarget, refuseUnreadable } from './features/render-error';
@@ -346,9 +346,9 @@ export async function createApplication(config: Config, overrides: Overrides = {
     limits.open();
     presence.open();
     typing.open();
-    plain.open(dispatchBy(clientActions(operations)));
+    plain.open(byTable(clientActions(operations)));
     websocket.open({
-      dispatch: dispatchBy(clientEvents(operations)),
+      ...byTable(clientEvents(operations)),
       sendNotification: async (userId, title, body) =>
         (await messages.notify(EMBEDDING_CODE, { userId, title, body })).answer,
     });

@@ -1,13 +1,12 @@
-/** The tables of what clients may ask for over a socket: Socket.IO event or plain action → operation. */
+/** The tables of what clients may ask for over a socket: Socket.IO event or plain action → operation, and its price. */
 import type { ConnectionOperations } from '../handlers/connection';
-import type { InboxOperations } from '../handlers/inbox';
+import { changesWhole, type InboxOperations } from '../handlers/inbox';
 import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { MessageOperations } from '../handlers/websocket';
 import type { ReadTurns } from '../services/admission/read-turns';
 import type { Connection } from '../services/sockets/connections';
 import { AppError, badField, renameFields } from '../utils/errors';
-import { changesWhole } from '../utils/event-prices';
 import {
   listSchema,
   parseField,
@@ -31,6 +30,22 @@ export interface SocketOperations {
 
 type Operation<Payload> = (connection: Connection, payload: Payload) => object | Promise<object>;
 
+/** What a client may ask for, and what that counts as. */
+export interface ClientEvent<Payload> {
+  /**
+   * Events that it counts as against SOCKET_EVENTS_PER_SECOND; 0 is free of charge as long as it is accepted. What reads
+   * much costs more than one.
+   */
+  readonly price: number | ((payload: unknown) => number);
+  readonly run: Operation<Payload>;
+}
+
+const FREE = 0;
+const ONE = 1;
+const HISTORY = 4;
+/** A list of all topics, of who is online, or a change of states that looks through an inbox or a topic. */
+const WHOLE = 10;
+
 type Frame = Readonly<Record<string, unknown>>;
 
 /** A read of much: those of a user take turns. */
@@ -49,6 +64,10 @@ function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 'reads'
   return (connection, payload) => (changesWhole(payload) ? inTurn : change)(connection, payload);
 }
 
+function priceOfChange(payload: unknown): number {
+  return changesWhole(payload) ? WHOLE : ONE;
+}
+
 /** Socket.IO: event → operation on its payload. */
 export function clientEvents({
   messages,
@@ -57,26 +76,28 @@ export function clientEvents({
   inbox,
   own,
   reads,
-}: SocketOperations): ReadonlyMap<string, Operation<unknown>> {
-  return new Map<string, Operation<unknown>>([
-    ['ping', (connection) => own.ping(connection)],
-    ['ack', own.acknowledge],
-    ['history', readInTurn(reads, own.history)],
-    ['message', (connection, payload) => handleMessage(connection, payload, { messages, topics, own })],
-    ['topic:create', ({ caller }, payload) => topics.create(caller, payload)],
-    ['topic:join', ({ caller }, payload) => topics.join(caller, payload)],
-    ['topic:leave', ({ caller }, payload) => topics.leave(caller, payload)],
-    ['topic:invite', ({ caller }, payload) => topics.invite(caller, payload)],
+}: SocketOperations): ReadonlyMap<string, ClientEvent<unknown>> {
+  const listTopics: Operation<unknown> = ({ caller }, payload) =>
+    topics.list(caller, parseInput(listSchema, payload ?? {}));
+  return new Map<string, ClientEvent<unknown>>([
+    ['ping', { price: ONE, run: (connection) => own.ping(connection) }],
+    ['ack', { price: FREE, run: own.acknowledge }],
+    ['history', { price: HISTORY, run: readInTurn(reads, own.history) }],
     [
-      'topic:list',
-      readInTurn(reads, ({ caller }, payload) => topics.list(caller, parseInput(listSchema, payload ?? {}))),
+      'message',
+      { price: ONE, run: (connection, payload) => handleMessage(connection, payload, { messages, topics, own }) },
     ],
-    ['presence:subscribe', readInTurn(reads, presence.subscribe)],
-    ['presence:unsubscribe', presence.unsubscribe],
-    ['typing', presence.type],
-    ['state', changeStates({ inbox, reads })],
-    ['auth:refresh', own.refresh],
-    ['logout', (connection) => own.logout(connection)],
+    ['topic:create', { price: ONE, run: ({ caller }, payload) => topics.create(caller, payload) }],
+    ['topic:join', { price: ONE, run: ({ caller }, payload) => topics.join(caller, payload) }],
+    ['topic:leave', { price: ONE, run: ({ caller }, payload) => topics.leave(caller, payload) }],
+    ['topic:invite', { price: ONE, run: ({ caller }, payload) => topics.invite(caller, payload) }],
+    ['topic:list', { price: WHOLE, run: readInTurn(reads, listTopics) }],
+    ['presence:subscribe', { price: WHOLE, run: readInTurn(reads, presence.subscribe) }],
+    ['presence:unsubscribe', { price: ONE, run: presence.unsubscribe }],
+    ['typing', { price: ONE, run: presence.type }],
+    ['state', { price: priceOfChange, run: changeStates({ inbox, reads }) }],
+    ['auth:refresh', { price: ONE, run: own.refresh }],
+    ['logout', { price: ONE, run: (connection) => own.logout(connection) }],
   ]);
 }
 
@@ -134,56 +155,50 @@ async function inWords<Answer>(names: ReadonlyMap<string, string>, work: () => P
 }
 
 /** The plain endpoint: action → operation on its frame. Fields are named as the ancestors name them. */
-export function clientActions(operations: SocketOperations): ReadonlyMap<string, Operation<Frame>> {
+export function clientActions(operations: SocketOperations): ReadonlyMap<string, ClientEvent<Frame>> {
   const { topics, presence, own, reads } = operations;
   const watch = readInTurn<Frame>(reads, presence.subscribe);
   const join: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
     return inWords(FRAME_FIELDS, () => topics.join(caller, { name }));
   };
-  return new Map<string, Operation<Frame>>([
+  const leave: Operation<Frame> = ({ caller }, frame) => {
+    const { topic_name: name } = parseInput(plainTopicSchema, frame);
+    return inWords(FRAME_FIELDS, () => topics.leave(caller, { name }));
+  };
+  const create: Operation<Frame> = ({ caller }, frame) => {
+    const { topic_name: name, is_private: isPrivate } = parseInput(plainCreateSchema, frame);
+    return inWords(FRAME_FIELDS, () => topics.create(caller, { name, isPrivate }));
+  };
+  const invite: Operation<Frame> = ({ caller }, frame) => {
+    const { topic_name: name, username: userId } = parseInput(plainInviteSchema, frame);
+    return inWords(FRAME_FIELDS, () => topics.invite(caller, { name, userId }));
+  };
+  const watchOrNot: Operation<Frame> = (connection, frame) => {
+    const { on = true } = parseInput(plainPresenceSchema, frame);
+    return on ? watch(connection, frame) : presence.unsubscribe(connection);
+  };
+  const listTopics: Operation<Frame> = ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame));
+  return new Map<string, ClientEvent<Frame>>([
     // The first spelling is that of an ancestor, whose clients go on.
-    ['suscribe', join],
-    ['subscribe', join],
-    [
-      'unsubscribe',
-      ({ caller }, frame) => {
-        const { topic_name: name } = parseInput(plainTopicSchema, frame);
-        return inWords(FRAME_FIELDS, () => topics.leave(caller, { name }));
-      },
-    ],
-    [
-      'create',
-      ({ caller }, frame) => {
-        const { topic_name: name, is_private: isPrivate } = parseInput(plainCreateSchema, frame);
-        return inWords(FRAME_FIELDS, () => topics.create(caller, { name, isPrivate }));
-      },
-    ],
-    [
-      'invite',
-      ({ caller }, frame) => {
-        const { topic_name: name, username: userId } = parseInput(plainInviteSchema, frame);
-        return inWords(FRAME_FIELDS, () => topics.invite(caller, { name, userId }));
-      },
-    ],
-    ['message', (connection, frame) => sendPlain(connection, frame, operations)],
-    [
-      'presence',
-      (connection, frame) => {
-        const { on = true } = parseInput(plainPresenceSchema, frame);
-        return on ? watch(connection, frame) : presence.unsubscribe(connection);
-      },
-    ],
-    ['typing', presence.type],
-    ['ack', own.acknowledge],
-    ['history', readInTurn(reads, own.history)],
-    ['topic:list', readInTurn(reads, ({ caller }, frame) => topics.list(caller, parseInput(listSchema, frame)))],
-    ['ping', (connection) => own.ping(connection)],
-    ['auth', own.refresh],
-    ['logout', (connection) => own.logout(connection)],
+    ['suscribe', { price: ONE, run: join }],
+    ['subscribe', { price: ONE, run: join }],
+    ['unsubscribe', { price: ONE, run: leave }],
+    ['create', { price: ONE, run: create }],
+    ['invite', { price: ONE, run: invite }],
+    ['message', { price: ONE, run: (connection, frame) => sendPlain(connection, frame, operations) }],
+    // The end of watching reads nothing.
+    ['presence', { price: (frame) => (fieldOf(frame, 'on') === false ? ONE : WHOLE), run: watchOrNot }],
+    ['typing', { price: ONE, run: presence.type }],
+    ['ack', { price: FREE, run: own.acknowledge }],
+    ['history', { price: HISTORY, run: readInTurn(reads, own.history) }],
+    ['topic:list', { price: WHOLE, run: readInTurn(reads, listTopics) }],
+    ['ping', { price: ONE, run: (connection) => own.ping(connection) }],
+    ['auth', { price: ONE, run: own.refresh }],
+    ['logout', { price: ONE, run: (connection) => own.logout(connection) }],
     // The transport closes after the answer.
-    ['disconnect', () => ({})],
-    ['state', changeStates(operations)],
+    ['disconnect', { price: ONE, run: () => ({}) }],
+    ['state', { price: priceOfChange, run: changeStates(operations) }],
   ]);
 }
 
@@ -201,12 +216,18 @@ async function sendPlain(
   return (await messages.directMessage(caller, { ...message, to: recipient.userId })).answer;
 }
 
-/** Answers by a table. @throws AppError `unknown_event` for what is not in it. */
-export function dispatchBy<Payload>(table: ReadonlyMap<string, Operation<Payload>>) {
-  return (connection: Connection, name: string, payload: Payload): object | Promise<object> => {
-    const operation = table.get(name);
-    if (operation === undefined)
-      throw new AppError('unknown_event', 'There is nothing of this name that a client may ask for.');
-    return operation(connection, payload);
+/** A table, in use. `dispatch` throws AppError `unknown_event` for what is not in it, which counts as one event. */
+export function byTable<Payload>(table: ReadonlyMap<unknown, ClientEvent<Payload>>) {
+  return {
+    priceOf(name: unknown, payload: unknown): number {
+      const { price } = table.get(name) ?? { price: ONE };
+      return typeof price === 'number' ? price : price(payload);
+    },
+    dispatch(connection: Connection, name: string, payload: Payload): object | Promise<object> {
+      const event = table.get(name);
+      if (event === undefined)
+        throw new AppError('unknown_event', 'There is nothing of this name that a client may ask for.');
+      return event.run(connection, payload);
+    },
   };
 }

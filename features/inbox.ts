@@ -1,7 +1,6 @@
 /** /inbox: one's own messages, their states and counts. */
 import type { RequestHandler } from 'express';
-import type { InboxOperations } from '../handlers/inbox';
-import { changesWhole } from '../utils/event-prices';
+import { changesWhole, type InboxOperations } from '../handlers/inbox';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import { callerOf, parameterOf } from './request';

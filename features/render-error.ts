@@ -9,7 +9,7 @@ import type { Metrics } from '../services/observability/metrics';
 import { answerUnderWay } from '../services/sockets/answer-under-way';
 import { CLOSE_TIMEOUT_MS } from '../services/sockets/connections';
 import type { Clock } from '../utils/clock';
-import { AppError, type ErrorCode, toProblem } from '../utils/errors';
+import { AppError, type ErrorCode, retryHeader, toProblem } from '../utils/errors';
 import type { Clients } from '../utils/proxies';
 import { requestIdOf } from './request';
 
@@ -26,7 +26,7 @@ export function renderError(logger: Logger, metrics: Metrics, clients: Clients):
       response.destroy();
       return;
     }
-    if (error.retryAfterSeconds !== undefined) response.set('Retry-After', String(error.retryAfterSeconds));
+    response.set(retryHeader(error));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
     const problem = toProblem(error, { origin: clients.linkBase(request), requestId: requestIdOf(response) });
     response.status(error.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
@@ -107,7 +107,7 @@ export function refuseUnreadable(metrics: Metrics, clock: Clock) {
       `Content-Type: ${PROBLEM_TYPE}`,
       `Content-Length: ${Buffer.byteLength(body)}`,
       'Connection: close',
-      ...(error.retryAfterSeconds === undefined ? [] : [`Retry-After: ${error.retryAfterSeconds}`]),
+      ...Object.entries(retryHeader(error)).map(([name, value]) => `${name}: ${value}`),
     ];
     socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
     // Not at once: what has come and was not read would make it a reset, and the answer might not arrive.

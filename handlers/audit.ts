@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Audit, Requester } from '../services/audit';
 import type { AuditEntry } from '../services/storage/contract';
 import type { ServiceAction } from '../utils/audit';
-import { toIsoTime } from '../utils/clock';
+import { fromIsoTime, toIsoTime } from '../utils/clock';
 import { cutPage, readCursor, writeCursor } from '../utils/opaque-cursor';
 import { auditQuerySchema, parseInput } from '../utils/schemas';
 import type { Sent } from './sending';
@@ -31,7 +31,7 @@ export function createAuditOperations(audit: Audit) {
   async function list(query: unknown): Promise<{ items: readonly AuditItem[]; nextCursor: string | null }> {
     const { limit = STANDARD_LIMIT, cursor, since, ...wanted } = parseInput(auditQuerySchema, query);
     const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
-    const from = since === undefined ? undefined : Math.max(0, Date.parse(since));
+    const from = since === undefined ? undefined : Math.max(0, fromIsoTime(since));
     const found = await audit.list({ ...wanted, since: from, after, limit: limit + 1 });
     const { page, nextCursor } = cutPage(found, limit, ({ at, id }) => writeCursor(CURSOR_KIND, { at, id }));
     return { items: page.map(toItem), nextCursor };

@@ -102,6 +102,11 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
   return { list, counts, change, changeOne };
 }
 
+/** Does a change of states name no messages, so that all of an inbox or a topic is looked through? */
+export function changesWhole(payload: unknown): boolean {
+  return typeof payload === 'object' && payload !== null && !Object.hasOwn(payload, 'ids');
+}
+
 function selectionOf(given: {
   ids: readonly string[] | undefined;
   topic: string | undefined;

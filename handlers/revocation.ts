@@ -1,7 +1,7 @@
 /** The operation that refuses tokens of a user before their time. */
 import type { Audit, Requester } from '../services/audit';
 import type { Revocations } from '../services/tokens/revocations';
-import type { Clock } from '../utils/clock';
+import { type Clock, fromIsoTime } from '../utils/clock';
 import { badField } from '../utils/errors';
 import { parseField, parseInput, revokeSchema, userIdSchema } from '../utils/schemas';
 import { personalTopic } from '../utils/topic-names';
@@ -40,7 +40,7 @@ export function createRevocationOperations({ revocations, clock, audit }: Revoca
     const now = clock.now() / 1000;
     // Tokens of this second too, those that are still to come among them: nothing tells them apart.
     if (time === undefined) return Math.floor(now) + 1;
-    const seconds = typeof time === 'number' ? time : Math.max(0, Date.parse(time) / 1000);
+    const seconds = typeof time === 'number' ? time : Math.max(0, fromIsoTime(time) / 1000);
     if (seconds <= now + MAX_AHEAD_SECONDS) return Math.ceil(seconds);
     throw badField('issuedBefore', 'must not lie in the future: tokens that are still to be issued would be refused');
   }

@@ -2,7 +2,7 @@
 import type { Delivery } from '../services/delivery/delivery';
 import { type Describe, inSendSpan } from '../services/observability/tracing';
 import type { AuditEntry, Draft, Scheduled, Store } from '../services/storage/contract';
-import { type Clock, toIsoTime } from '../utils/clock';
+import { type Clock, fromIsoTime, toIsoTime } from '../utils/clock';
 import { AppError, badField, refuseField } from '../utils/errors';
 import { keyedId, newId } from '../utils/ids';
 import { type Caller, holdsScope } from '../utils/jwt';
@@ -183,7 +183,7 @@ function timesOf(content: Content, now: number): { sendAt: number; expiresAt: nu
     return { sendAt, expiresAt };
   }
   if (content.expiresAt === undefined) return { sendAt, expiresAt: undefined };
-  const expiresAt = Date.parse(content.expiresAt);
+  const expiresAt = fromIsoTime(content.expiresAt);
   if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be later than the time of sending');
   if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be within a year');
   return { sendAt, expiresAt };
@@ -192,7 +192,7 @@ function timesOf(content: Content, now: number): { sendAt: number; expiresAt: nu
 function sendAtOf({ sendAt, delay }: Content, now: number): number {
   if (delay !== undefined) return now + delay * 1_000;
   if (sendAt === undefined) return now;
-  const at = Date.parse(sendAt);
+  const at = fromIsoTime(sendAt);
   if (at < now - MAX_PAST_MS) throw badField('sendAt', 'is more than 60 s in the past');
   if (at > now + MAX_AHEAD_MS) throw badField('sendAt', 'must be within a year');
   return at;

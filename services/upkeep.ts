@@ -1,5 +1,5 @@
 /** Work that returns by itself: cursors and the audit log are written behind, what is due is sent or expires, old messages go. */
-import type { Clock, Timer } from '../utils/clock';
+import { type Clock, fromIsoTime, type Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
 import type { Audit } from './audit';
@@ -106,7 +106,7 @@ export class Upkeep {
     for (const { ref, topic, scheduledFor } of entries) {
       if (ref !== undefined || scheduledFor === undefined) continue;
       this.parts.metrics.sends[destinationOf(topic)].inc();
-      const lateMs = this.parts.clock.now() - Date.parse(scheduledFor);
+      const lateMs = this.parts.clock.now() - fromIsoTime(scheduledFor);
       this.parts.metrics.scheduleDelay.observe(Math.max(0, lateMs) / 1_000);
     }
     await this.parts.delivery.emitAppended(entries);

@@ -8,7 +8,6 @@ import type { Balance, Lender } from '../utils/balance';
 import type { Clock } from '../utils/clock';
 import type { Config } from '../utils/config';
 import { AppError, type ErrorCode, type Problem, toProblem } from '../utils/errors';
-import { priceOf } from '../utils/event-prices';
 import { findInexactNumber, inexactNumber } from '../utils/json';
 import { readAuthorization, readBearer } from '../utils/jwt';
 import { corsOptionsOf } from '../utils/origins';
@@ -53,6 +52,8 @@ const MAX_EVENT_ARGUMENTS = 64;
 export interface WebSocketOperations {
   /** Answers a client event; what it resolves to goes into the reply beside `ok: true`. */
   readonly dispatch: (connection: Connection, event: string, payload: unknown) => object | Promise<object>;
+  /** What an event counts as; 0: nothing. */
+  readonly priceOf: (event: unknown, payload: unknown) => number;
   /** Sends a notification as the service itself. */
   readonly sendNotification: (userId: string, title: string, body: string) => Promise<{ id: string }>;
 }
@@ -319,7 +320,7 @@ export class WebSocketService implements Lender {
     const answer = takeCallback(args);
     const [event, payload] = args;
     const reply = await this.parts.sessions.handle(connection, () => this.#dispatch(connection, event, payload), {
-      price: priceOf(event, payload),
+      price: this.#operations?.priceOf(event, payload) ?? 1,
       bytes,
     });
     if (answer !== undefined) connection.reply(answer, reply);

@@ -75,7 +75,7 @@ function sorted(names: Iterable<string>): string[] {
 function namesInSources(pattern: RegExp): string[] {
   const sources = ['features', 'handlers', 'services'].flatMap((directory) => filesBelow(directory, '.ts'));
   // The specifications have examples, which nobody sends; the driver of MongoDB is woken by an event of a socket.
-  const others = /^(features\/specifications\/|services\/storage\/mongodb-driver)/;
+  const others = /^(features\/specifications\/|services\/storage\/mongodb\/driver)/;
   const sending = sources.filter((path) => !others.test(path));
   return sending.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
 }
@@ -235,6 +235,23 @@ describe('docs/reference/events.md', () => {
     const rows = section(page, 'Plain WebSocket').matchAll(/^\| (`[^|]+) \|/gm);
     const documented = Array.from(rows, ([, actions = '']) => inBackticks(actions)).flat();
     expect(documented.sort()).toEqual(sorted(clientActions(nothing).keys()));
+  });
+
+  it('gives the price of each event and action that does not count as one, and of no other', () => {
+    const table = [...clientEvents(nothing), ...clientActions(nothing)];
+    // What may be cheaper is documented by its greatest price.
+    const prices = table.map(([name, { price }]) => [name, typeof price === 'number' ? price : price({})] as const);
+    const [row = ''] = /^\| events per socket.*$/m.exec(section(page, 'Limits')) ?? [];
+    const [sentence = ''] = row.replace('with `all` or `topic`', '').split(' | ');
+    const documented = Array.from(sentence.matchAll(/((?:(?!\bas \d).)+)\bas (\d+)/g)).flatMap(
+      ([, names = '', price]) => inBackticks(names).map((name) => [name, Number(price)] as const),
+    );
+    const free = headings(section(page, 'Client to server'), 3).filter((name) =>
+      (page.split(`\n### ${name}\n`)[1] ?? '').split('\n### ')[0]?.includes('It does not count as an event'),
+    );
+    expect(Object.fromEntries([...documented, ...free.map((name) => [name, 0] as const)])).toEqual(
+      Object.fromEntries(prices.filter(([, price]) => price !== 1)),
+    );
   });
 
   it('gives each closing code its close code, and tells whether it is sent', () => {

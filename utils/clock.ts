@@ -42,6 +42,13 @@ export const systemClock: Clock = {
   },
 };
 
+/** Resolves in the next turn of the event loop, when what has come in meanwhile has had its share. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
 /** Resolves after this time. */
 export function delay(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise((resolve) => {
@@ -97,6 +104,11 @@ function count(timers: Set<Timer>, inner: Timer): Timer {
   };
   timers.add(timer);
   return timer;
+}
+
+/** The milliseconds of a time as it appears on the wire; NaN for what is none. */
+export function fromIsoTime(text: string): number {
+  return Date.parse(text);
 }
 
 /** Formats a time as ISO 8601 UTC, the only form that appears on the wire. */

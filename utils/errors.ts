@@ -9,7 +9,8 @@ interface ErrorKind {
   /** The same short sentence for every occurrence (RFC 9457 `title`). */
   readonly title: string;
   /**
-   * Seconds after which repeating the same may succeed; becomes `Retry-After` and `retryInMs`. Absent: repeating gives
+   * Whether an error is worth repeating: seconds after which the same may succeed. Nothing else decides it: it becomes
+   * `Retry-After` and `retryInMs`, and the client package and the documents are held against it. Absent: repeating gives
    * the same answer.
    */
   readonly retryAfterSeconds?: number;
@@ -77,7 +78,7 @@ export interface FieldError {
 
 export interface AppErrorOptions {
   readonly errors?: readonly FieldError[];
-  /** Where more is known than the catalogue says. */
+  /** A better time than that of the catalogue, for an error that is worth repeating. */
   readonly retryAfterSeconds?: number;
   readonly cause?: unknown;
 }
@@ -93,7 +94,8 @@ export class AppError extends Error {
     this.name = 'AppError';
     this.code = code;
     this.errors = options.errors;
-    this.retryAfterSeconds = options.retryAfterSeconds ?? kindOf(code).retryAfterSeconds;
+    const { retryAfterSeconds } = kindOf(code);
+    this.retryAfterSeconds = retryAfterSeconds && (options.retryAfterSeconds ?? retryAfterSeconds);
   }
 
   get status(): number {
@@ -130,6 +132,11 @@ export function toProblem(error: AppError, where: { origin: string; requestId?: 
     ...(where.requestId === undefined ? {} : { requestId: where.requestId }),
     ...(error.errors === undefined ? {} : { errors: error.errors }),
   };
+}
+
+/** The header that tells when to repeat the request, where that helps. */
+export function retryHeader({ retryAfterSeconds }: AppError): Readonly<Record<string, string>> {
+  return retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) };
 }
 
 /** Turns whatever was thrown into an AppError; what was not thrown on purpose becomes `internal` without details. */

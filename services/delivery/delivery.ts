@@ -7,10 +7,9 @@
  * tick in which its position equals `head`. Whatever is appended later is emitted after that tick, to it as well;
  * whatever was emitted before has moved `head`, so the positions differ and the store is read again.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Balance, Lender } from '../../utils/balance';
-import type { Clock } from '../../utils/clock';
+import { type Clock, fromIsoTime, nextTurn } from '../../utils/clock';
 import type { ClusterFrame } from '../../utils/cluster-protocol';
 import { withDeadline } from '../../utils/deadline';
 import { badField } from '../../utils/errors';
@@ -334,7 +333,7 @@ export class Delivery implements Lender {
     if (followed.members.size === 0) return;
     if (isStateTopic(followed.topic)) this.#confirmStates(followed);
     this.parts.metrics.deliveries.live.inc(count);
-    followed.recent?.add(message.seq, Date.parse(message.timestamp));
+    followed.recent?.add(message.seq, fromIsoTime(message.timestamp));
     this.#recordSending(followed.topic, message.seq, message.seq);
   }
 

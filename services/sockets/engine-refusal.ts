@@ -3,7 +3,7 @@
  * clients know, and with what it leaves out: why, and when to come back.
  */
 import type { ServerResponse } from 'node:http';
-import type { AppError } from '../../utils/errors';
+import { type AppError, retryHeader } from '../../utils/errors';
 
 /** Engine.IO's code for a handshake that is not allowed. */
 const FORBIDDEN = 4;
@@ -24,8 +24,4 @@ export function renderRefusal(refusal: AppError): string {
   };
   const head = ['HTTP/1.1 400 Bad Request', ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`)];
   return `${head.join('\r\n')}\r\n\r\n${refusal.code}`;
-}
-
-function retryHeader({ retryAfterSeconds }: AppError): Record<string, string> {
-  return retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) };
 }

@@ -9,7 +9,6 @@ import type { Balance, Lender } from '../../utils/balance';
 import type { Clock, Timer } from '../../utils/clock';
 import type { Config } from '../../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../../utils/errors';
-import { priceOf } from '../../utils/event-prices';
 import { findInexactNumber, inexactNumber } from '../../utils/json';
 import { type Caller, readAuthorization, readBearer } from '../../utils/jwt';
 import { CLOSE_CODES } from '../../utils/protocol';
@@ -53,8 +52,13 @@ const TOKEN_PATH = /^\/([\w-]+\.[\w-]*\.[\w-]*)$/;
 
 type Frame = Readonly<Record<string, unknown>>;
 
-/** Answers an action; what it resolves to goes into the reply beside `ok: true`. */
-export type DispatchAction = (connection: Connection, action: string, frame: Frame) => object | Promise<object>;
+/** What application.ts wires in from above: services know no operations. */
+export interface PlainOperations {
+  /** Answers an action; what it resolves to goes into the reply beside `ok: true`. */
+  readonly dispatch: (connection: Connection, action: string, frame: Frame) => object | Promise<object>;
+  /** What an action counts as; 0: nothing. */
+  readonly priceOf: (action: unknown, frame: unknown) => number;
+}
 
 export interface PlainWebSocketParts {
   readonly config: Config;
@@ -86,7 +90,7 @@ interface Peer {
 export class PlainWebSocketService implements UpgradeTaker, Lender {
   readonly #server: WebSocketServer;
   readonly #peers = new Set<Peer>();
-  #dispatch: DispatchAction | undefined;
+  #operations: PlainOperations | undefined;
   #heartbeatTimer: Timer | undefined;
 
   constructor(private readonly parts: PlainWebSocketParts) {
@@ -104,8 +108,8 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 
   /** Wires in the operations and starts the heartbeat. */
-  open(dispatch: DispatchAction): void {
-    this.#dispatch = dispatch;
+  open(operations: PlainOperations): void {
+    this.#operations = operations;
     const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
     const betweenMs = Math.min(PING_INTERVAL_MS, PING_TIMEOUT_MS) / HEARTBEAT_CHECKS_PER_TIMEOUT;
     // Each of the two is noticed up to a check too late; together they keep to the sum of interval and timeout.
@@ -269,7 +273,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     const action = frame?.['action'];
     const ref = readRef(frame);
     const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, received), {
-      price: priceOf(action, frame),
+      price: this.#operations?.priceOf(action, frame) ?? 1,
       bytes,
     });
     if (action !== 'ping' || ref !== undefined || !reply.ok) {
@@ -285,8 +289,8 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     if (fault !== undefined) throw fault;
     if (frame === undefined) throw new AppError('invalid_json', 'Expected a text frame with a JSON object.');
     if (typeof frame['action'] !== 'string') throw badField('action', 'expected a string');
-    if (this.#dispatch === undefined) throw new AppError('going_away', 'The service is not open.');
-    return this.#dispatch(connection, frame['action'], frame);
+    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
+    return this.#operations.dispatch(connection, frame['action'], frame);
   }
 
   #countBadFrames(peer: Peer, connection: PlainConnection, reply: EventReply): void {

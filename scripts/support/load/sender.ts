@@ -9,8 +9,6 @@ import { type LoadPlan, userIdOf } from './plan';
 import type { Tally } from './tally';
 
 const MAX_HTTP_CONNECTIONS = 256;
-/** The one refusal that passes: every other would be the same for each message. */
-const TOO_MANY_REQUESTS = 429;
 
 interface SenderOptions {
   readonly access: Access;
@@ -89,7 +87,8 @@ export class Sender {
     const sentence =
       problem === undefined ? explainForeignAnswer(access.origin, answer) : explainProblem(problem, access);
     tally.noteFailed(code, sentence);
-    if (answer.status < 500 && answer.status !== TOO_MANY_REQUESTS) this.#hopeless ??= new Failure(sentence);
+    // A refusal that repeating does not help would be the same for each message.
+    if (answer.status < 500 && problem?.retryInMs === undefined) this.#hopeless ??= new Failure(sentence);
   }
 }
 

@@ -2,8 +2,7 @@
  * The logs of the embedded store: append, read, change, expire, remove. Every method that writes runs inside a
  * transaction, checks first and writes last.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type Clock, toIsoTime } from '../../../utils/clock';
+import { type Clock, fromIsoTime, nextTurn, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import type { Message, RemovalReason } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
@@ -159,7 +158,7 @@ export class Log {
     const { topic } = content;
     const state = this.state(topic);
     const message = { ...content, seq: state.head + 1 };
-    const order = Math.max(state.order ?? 0, Date.parse(message.timestamp));
+    const order = Math.max(state.order ?? 0, fromIsoTime(message.timestamp));
     this.trees.messages.put([topic, message.seq], formatMessage(message, { order }));
     this.trees.topics.put(topic, { ...state, head: message.seq, order });
     return message;
@@ -457,7 +456,7 @@ export class Log {
     const old: Message[] = [];
     for (const { key, value } of this.trees.messages.getRange(range)) {
       const { message } = parseMessage(key, value);
-      if (message.seq > prunedUpTo && Date.parse(message.timestamp) >= before) break;
+      if (message.seq > prunedUpTo && fromIsoTime(message.timestamp) >= before) break;
       old.push(message);
       if (slice.isOver) break;
     }

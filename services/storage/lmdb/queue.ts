@@ -3,8 +3,7 @@
  * goes into the next one, so the number of flushes does not grow with the load (group commit).
  */
 import { statfsSync } from 'node:fs';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { systemClock } from '../../../utils/clock';
+import { nextTurn, systemClock } from '../../../utils/clock';
 import { type FlushListener, StoreError } from '../contract';
 import type { Environment } from './environment';
 import { Slice } from './slice';

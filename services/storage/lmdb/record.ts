@@ -1,4 +1,5 @@
 /** How a message lies in the embedded store. */
+import { fromIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { StoreError } from '../contract';
 
@@ -21,7 +22,7 @@ export interface StoredMessage {
 type StoredRecord = Message & { readonly order?: number; readonly entry?: number; readonly isGone?: true };
 
 export function formatMessage(message: Message, { order, entry }: Pick<StoredMessage, 'order' | 'entry'>): string {
-  const isInOrder = order === Date.parse(message.timestamp);
+  const isInOrder = order === fromIsoTime(message.timestamp);
   return JSON.stringify({
     ...message,
     ...(isInOrder ? {} : { order }),
@@ -40,7 +41,7 @@ export function formatGone({ message, order }: StoredMessage): string {
 export function parseMessage([topic, seq]: readonly [string, number], text: string): StoredMessage {
   try {
     const { order, entry, isGone = false, ...message } = JSON.parse(text) as StoredRecord;
-    return { message, order: order ?? Date.parse(message.timestamp), entry, isGone, bytes: Buffer.byteLength(text) };
+    return { message, order: order ?? fromIsoTime(message.timestamp), entry, isGone, bytes: Buffer.byteLength(text) };
   } catch {
     // Its cause is not kept: the parser's message quotes what it read, and bodies never reach a log.
     throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);

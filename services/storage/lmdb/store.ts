@@ -5,8 +5,7 @@
  * transaction resolve after its fdatasync; the scenario of fault F2 in tests/chaos traces that the answer comes later.
  */
 import { realpathSync } from 'node:fs';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../../../utils/clock';
+import { type Clock, nextTurn } from '../../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import {

@@ -3,10 +3,9 @@
  * A batch is inserted behind the head that is known here; the unique index of topic and `seq` refuses what another
  * node was faster with, and then the head is read again. So no place is given twice, and none is left out.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { ObjectId } from 'mongodb';
-import { type Clock, systemClock, toIsoTime } from '../../../utils/clock';
+import { type Clock, fromIsoTime, nextTurn, systemClock, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import { type FlushListener, StoreError } from '../contract';
 import { Claims } from './claims';
@@ -372,7 +371,7 @@ function firstOfEachKey(batch: readonly Waiting[]): Waiting[] {
 function toDocs(lines: readonly Line[], { seq, order: before }: Head): MessageDoc[] {
   let order = before;
   return lines.map((line, index) => {
-    order = Math.max(order, Date.parse(line.content.timestamp));
+    order = Math.max(order, fromIsoTime(line.content.timestamp));
     return toDoc(line, seq + index + 1, order);
   });
 }
