@@ -618,7 +618,7 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ codes: ['unauthorized'], metrics: ['tidings_refusals_total'] },
   },
   'a session’s change to WebSocket': {
-    ...{ file: 'services/upgrades.test.ts', test: 'is tried once at a time' },
+    ...{ file: 'services/sockets/upgrades.test.ts', test: 'is tried once at a time' },
     ...{ codes: [], metrics: ['tidings_refusals_total'] },
   },
   'unsent bytes of one connection': {
@@ -641,7 +641,7 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
   },
   'events of one connection that wait': {
-    ...{ file: 'services/incoming.test.ts', test: 'are bounded in number' },
+    ...{ file: 'services/admission/incoming.test.ts', test: 'are bounded in number' },
     ...{ codes: ['rate_limited'], metrics: [] },
   },
   'bytes of a frame before a token has come': {
@@ -660,7 +660,7 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ codes: ['rate_limited'], metrics: [] },
   },
   'bytes of all bodies on their way': {
-    file: 'services/incoming.test.ts',
+    file: 'services/admission/incoming.test.ts',
     test: 'have a share of memory for all, and small ones always have room',
     ...{ codes: ['overloaded'], metrics: ['tidings_refusals_total'] },
   },
@@ -690,7 +690,7 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ codes: [], metrics: [] },
   },
   memory: {
-    ...{ file: 'services/heap-guard.test.ts', test: 'is asked at every door, and who is there stays' },
+    ...{ file: 'services/admission/heap-guard.test.ts', test: 'is asked at every door, and who is there stays' },
     ...{ codes: ['overloaded'], metrics: ['tidings_refusals_total'] },
   },
 };

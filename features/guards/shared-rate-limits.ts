@@ -21,14 +21,14 @@ export class SharedRateLimits implements Store {
   }
 
   /** Counts so many more under a key that was counted just before. @returns the sum. */
-  async add(key: string, count: number): Promise<number> {
-    try {
-      return Number(await this.cluster.command(['INCRBY', `${this.#prefix}${key}`, String(count)]));
-    } catch {
-      let total = 0;
-      for (let n = 0; n < count; n += 1) total = (await this.#local.increment(key)).totalHits;
-      return total;
-    }
+  add(key: string, count: number): Promise<number> {
+    return this.#either((store) =>
+      store instanceof RedisStore ? this.#addShared(key, count) : addEach(store, key, count),
+    );
+  }
+
+  async #addShared(key: string, count: number): Promise<number> {
+    return Number(await this.cluster.command(['INCRBY', `${this.#prefix}${key}`, String(count)]));
   }
 
   get #prefix(): string {
@@ -66,4 +66,10 @@ export class SharedRateLimits implements Store {
     if (this.#options !== undefined) await store.init(this.#options);
     return store;
   }
+}
+
+async function addEach(store: MemoryStore, key: string, count: number): Promise<number> {
+  let total = 0;
+  for (let n = 0; n < count; n += 1) total = (await store.increment(key)).totalHits;
+  return total;
 }

@@ -1,6 +1,8 @@
 /** What waits for its time: scheduled messages, and answers that are kept under a key until they are forgotten. */
+
 import { type Clock, toIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
+import { SLICE_MS, Slice } from '../../../utils/slices';
 import { isNamedTopic } from '../../../utils/topic-names';
 import {
   ANSWER_LIFETIME_MS,
@@ -17,7 +19,6 @@ import { fingerprintOf } from '../rules/fingerprint';
 import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees, walk } from './layout';
 import type { Log } from './log';
 import { Memberships } from './memberships';
-import { SLICE_MS, Slice } from './slice';
 
 const CANCELLED_AT_ONCE = 100;
 

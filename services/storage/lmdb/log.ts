@@ -5,7 +5,7 @@
 import { type Clock, fromIsoTime, nextTurn, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import type { Message, RemovalReason } from '../../../utils/protocol';
-import { isSliceOver, nextSlice } from '../../../utils/slices';
+import { isSliceOver, nextSlice, Slice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, ownerOfPersonalTopic, personalTopic } from '../../../utils/topic-names';
 import {
   type Appended,
@@ -29,7 +29,6 @@ import { assertFitsKey, type IdKey, numberedFrom, startingWith, type TopicState,
 import type { Marks } from './marks';
 import { Memberships } from './memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './record';
-import { Slice } from './slice';
 
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 /** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */

@@ -1,10 +1,11 @@
 /** What users have done with messages, and when; and which places of a log hold no message of an inbox. */
+
+import type { Slice } from '../../../utils/slices';
 import type { Place } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
 import { blocksOf, type Span } from '../rules/slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
 import type { Trees } from './layout';
-import type { Slice } from './slice';
 import { SlotRows } from './slots';
 
 export class Marks {

@@ -2,6 +2,7 @@
  * What is out of sight already and has rows left: of deleted topics, forgotten devices, erased users. A list in the
  * store says what is under way, so it goes on after a crash. Each step removes rows for some milliseconds.
  */
+import { Slice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import type { Devices } from './devices';
 import type { Later } from './later';
@@ -11,7 +12,6 @@ import type { Marks } from './marks';
 import type { Members } from './members';
 import { generationIn, type Memberships, startIn } from './memberships';
 import { parseMessage } from './record';
-import { Slice } from './slice';
 
 const MESSAGES_PER_SLICE = 200;
 const MARKS_PER_SLICE = 200;

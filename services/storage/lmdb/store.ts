@@ -4,9 +4,11 @@
  * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false` makes a
  * transaction resolve after its fdatasync; the scenario of fault F2 in tests/chaos traces that the answer comes later.
  */
+
 import { realpathSync } from 'node:fs';
 import { type Clock, nextTurn } from '../../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
+import { Slice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import {
   type Appended,
@@ -70,7 +72,6 @@ import { closedError, messageOf, toStoreError, WriteQueue } from './queue';
 import { Receipts } from './receipts';
 import { Removals, type Tally } from './removals';
 import { Revocations } from './revocations';
-import { Slice } from './slice';
 
 /** Topics looked at by a sweep before other work gets its turn. */
 const TOPICS_PER_TURN = 200;
