@@ -98,12 +98,16 @@ describe('scheme, host and prefix', () => {
 
   it('long headers are read in no time', () => {
     const long = [`"${'"x'.repeat(8_000)}`, `${'a'.repeat(16_000)}`, `${'a=;'.repeat(5_000)}`, ','.repeat(16_000)];
-    const startedAt = performance.now();
-    for (const text of long) {
-      read({ forwarded: text });
-      read({ 'x-forwarded-for': text, 'x-forwarded-host': text, 'x-forwarded-prefix': `/${text}` });
-    }
-    expect(performance.now() - startedAt).toBeLessThan(200);
+    const readAll = () => {
+      const startedAt = performance.now();
+      for (const text of long) {
+        read({ forwarded: text });
+        read({ 'x-forwarded-for': text, 'x-forwarded-host': text, 'x-forwarded-prefix': `/${text}` });
+      }
+      return performance.now() - startedAt;
+    };
+    // The shortest of a few: what it costs, not what else the machine did meanwhile.
+    expect(Math.min(...[1, 2, 3, 4, 5].map(readAll))).toBeLessThan(200);
   });
 });
 

@@ -111,10 +111,11 @@ const ROOM_TO_OPEN_BYTES = 1024 * 1024;
 
 function refuseWithoutRoom(directory: string): void {
   if (existsSync(join(directory, 'lock.mdb'))) return;
-  const { bavail, bsize } = statfsSync(directory);
-  if (bavail * bsize >= ROOM_TO_OPEN_BYTES) return;
+  const { bavail, bsize, blocks } = statfsSync(directory);
+  // A file system that is no disk has no blocks at all: what it takes shows when it is written to.
+  if (blocks === 0 || bavail * bsize >= ROOM_TO_OPEN_BYTES) return;
   throw new StoreOpenError(
-    `The disk of the store in ${directory} is full: make room, or name another one with DATA_DIR.`,
+    `The disk of the store in ${directory} is full: make room, or choose another directory with DATA_DIR, or STORE_URL where that names it.`,
   );
 }
 

@@ -282,12 +282,12 @@ describe('a second opening', () => {
 
   it('for the first time on a full disk is refused; what is there already opens', async () => {
     const directory = temporaryDirectory();
-    const room = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 15, bsize: PAGE_BYTES } as StatsFs);
+    const room = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 15, bsize: PAGE_BYTES, blocks: 16 } as StatsFs);
     onTestEnd(() => room.mockRestore());
-    expect(openError(directory).message).toMatch(/^The disk of the store in .+ is full: make room, or .+ DATA_DIR\.$/);
+    expect(openError(directory).message).toMatch(/^The disk of the store in .+ is full: make room, or .+ DATA_DIR\b/);
     room.mockRestore();
     await makeStore(directory);
-    const none = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 0, bsize: PAGE_BYTES } as StatsFs);
+    const none = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 0, bsize: PAGE_BYTES, blocks: 16 } as StatsFs);
     onTestEnd(() => none.mockRestore());
     expect(await openStore(directory).head('@anna')).toBe(1);
   });
