@@ -5,6 +5,7 @@ import { ATTACKERS } from './attackers';
 import type { Target } from './process';
 
 async function main(): Promise<void> {
+  process.send?.('ready');
   const [target] = (await once(process, 'message')) as [Target];
   const over = new AbortController();
   const { signal } = over;

@@ -15,11 +15,16 @@ export interface Target {
 export class AttackersProcess {
   private constructor(private readonly child: ChildProcess) {}
 
-  static begin(target: Target): AttackersProcess {
+  /** Compiled and loaded: what that takes of a processor is no attack. */
+  static async start(): Promise<AttackersProcess> {
     const child = fork(require.resolve('./main.ts'), { execArgv: ['--import=tsx'] });
     onTestEnd(() => void child.kill('SIGKILL'));
-    child.send(target);
+    await once(child, 'message');
     return new AttackersProcess(child);
+  }
+
+  begin(target: Target): void {
+    this.child.send(target);
   }
 
   /** Lets them stop. @returns how often each thing was tried. */

@@ -46,11 +46,12 @@ async function run(): Promise<Outcome> {
 
 async function attackBeside(crowd: Crowd, node: ChaosNode): Promise<{ tries: Record<string, number>; rssMiB: number }> {
   const { pid } = node.process.child;
+  const attackers = await AttackersProcess.start();
   let rssMiB = 0;
   const watch = setInterval(() => {
     rssMiB = Math.max(rssMiB, readMemory(Number(pid)).rssKiB / 1_024);
   }, SAMPLE_MS);
-  const attackers = AttackersProcess.begin({ url: node.url, glutton: GLUTTON });
+  attackers.begin({ url: node.url, glutton: GLUTTON });
   await crowd.send(SENDS_PER_SECOND, DURATION_MS);
   const tries = await attackers.end();
   clearInterval(watch);
