@@ -4,7 +4,7 @@ import { parseAddress } from './address.ts';
 import { Calls } from './calls.ts';
 import { Connection, type Status, type TransportOptions } from './connection.ts';
 import { openDevice } from './device.ts';
-import { callSafely, TidingsError } from './errors.ts';
+import { callSafely, fromProblem, TidingsError } from './errors.ts';
 import type { ClientEvents, CustomEvents, CustomListener } from './events.ts';
 import { Frames } from './frames.ts';
 import { newId } from './ids.ts';
@@ -22,6 +22,7 @@ import { Sync } from './sync.ts';
 import { Pauses } from './timing.ts';
 import { type TokenSource, Tokens } from './token.ts';
 import { Topics } from './topics.ts';
+import type { Traffic } from './traffic.ts';
 
 export interface ClientOptions {
   /** A token, or a function that fetches one: called for the first, before one expires, and when one is refused. */
@@ -72,6 +73,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   readonly #frames: Frames;
   readonly #listeners = new Listeners();
   readonly #statusListeners = new Set<(status: Status) => unknown>();
+  readonly #trafficListeners = new Set<(traffic: Traffic) => unknown>();
   readonly #report = (error: TidingsError) => this.#tellError(error);
   readonly #page: Page;
   #preparation: Promise<void> | undefined;
@@ -100,6 +102,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
       onFrame: (event, args) => this.#receive(event, args),
       onStatus: (status) => this.#changeStatus(status),
       onError: report,
+      onTraffic: (traffic) => this.#tellTraffic(traffic),
     });
     this.#calls = new Calls(this.#connection, pauses, readTimeout(options.timeoutMs));
     this.#acks = new Acks((topic, seq) => this.#connection.notify('ack', { topic, seq }));
@@ -214,6 +217,18 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     };
   }
 
+  /** Calls with every event that goes over the connection, in both directions: for logs and tools. */
+  onTraffic(listener: (traffic: Traffic) => unknown): () => void {
+    this.#trafficListeners.add(listener);
+    return () => {
+      this.#trafficListeners.delete(listener);
+    };
+  }
+
+  #tellTraffic(traffic: Traffic): void {
+    for (const listener of [...this.#trafficListeners]) callSafely(() => listener(traffic), this.#report);
+  }
+
   #emit(event: string, payload: unknown): void {
     for (const listener of this.#listeners.of(event)) callSafely(() => listener(payload), this.#report);
   }
@@ -280,6 +295,25 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   /** Tells that one is typing, or not any more: in a topic, or to `@name`. Without a connection nobody hears it. */
   typing(topic: string, typing: boolean): void {
     this.#connection.notify('typing', { topic, typing });
+  }
+
+  /**
+   * Asks the service with any event, over the connection that there is: once, and with nothing added.
+   * @throws TidingsError: what the service said; `connection_lost` without a connection; `timeout`.
+   */
+  async request(event: string, payload?: object): Promise<object> {
+    if (this.status !== 'online') throw new TidingsError('connection_lost', `${event}: there is no connection.`);
+    const reply = await this.#connection.request<object>(event, payload, this.#calls.timeoutMs);
+    if (reply.ok) return reply;
+    throw fromProblem(reply.error);
+  }
+
+  /**
+   * Keeps the connection and uses another token of the same user: for those who are given tokens and cannot fetch one.
+   * @throws TidingsError `other_user`, or what the service said; then the token before stays.
+   */
+  useToken(token: string): Promise<void> {
+    return this.#connection.useToken(token);
   }
 
   /** Ends all connections of this user on this device, and takes the messages that are kept here away. */

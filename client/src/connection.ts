@@ -11,6 +11,7 @@ import { isClosing, isFrame, isProblem, isReply } from './shapes.ts';
 import { jsonBytes } from './sizes.ts';
 import { after, backoffMs, type Timer } from './timing.ts';
 import type { Tokens } from './token.ts';
+import type { Traffic } from './traffic.ts';
 import { Transports } from './transports.ts';
 
 /**
@@ -34,6 +35,7 @@ export interface ConnectionParts {
   readonly onFrame: (event: string, args: readonly unknown[]) => void;
   readonly onStatus: (status: Status) => void;
   readonly onError: (error: TidingsError) => void;
+  readonly onTraffic: (traffic: Traffic) => void;
 }
 
 export class Connection {
@@ -167,6 +169,7 @@ export class Connection {
 
   /** The one door of what the service sends: behind it everything has the shape of the protocol. */
   #onEvent(event: string, args: readonly unknown[]): void {
+    this.parts.onTraffic({ direction: 'received', event, args });
     if (!isFrame(event, args)) {
       const message = `${event}: it has not the shape that the service gives it, and was dropped.`;
       this.parts.onError(new TidingsError('unexpected_frame', message));
@@ -212,6 +215,17 @@ export class Connection {
     else this.end(this.#isLogoutExpected && code === 'logged_out' ? undefined : new TidingsError(code, reason));
   }
 
+  /** @throws TidingsError `other_user`, or what the service says to the token. */
+  async useToken(token: string): Promise<void> {
+    const { tokens } = this.parts;
+    tokens.assertSameUser(token);
+    if (this.#status === 'online') {
+      const reply = await this.request<object>('auth:refresh', { token }, REFRESH_TIMEOUT_MS);
+      if (!reply.ok) throw fromProblem(reply.error);
+    }
+    tokens.replace(token);
+  }
+
   /** The service will close this connection because it was asked to. */
   expectLogout(): void {
     this.#isLogoutExpected = true;
@@ -225,12 +239,12 @@ export class Connection {
   }
 
   /** Told once for each time that the connection is away; socket.io-client tries again by itself. */
-  #onUnreachable({ message: reason }: Error): void {
+  #onUnreachable(cause: Error): void {
     this.#setStatus(this.#status === 'connecting' ? 'connecting' : 'offline');
     if (this.#isUnreachableTold) return;
     this.#isUnreachableTold = true;
-    const message = `${this.parts.address.origin} cannot be reached (${reason}); trying again`;
-    this.parts.onError(new TidingsError('unreachable', message));
+    const message = `${this.parts.address.origin} cannot be reached (${cause.message}); trying again`;
+    this.parts.onError(new TidingsError('unreachable', message, { cause }));
   }
 
   #onRefusal(error: TidingsError): void {
@@ -298,7 +312,9 @@ export class Connection {
   /** Sends, and asks for nothing back. Without a connection it is dropped. */
   notify(event: string, payload: object): void {
     // A refusal would come as an event `error` if nobody waited for it, and nothing sent this way needs one.
-    if (this.#status === 'online') this.#socket.emit(event, payload, ignoreAnswer);
+    if (this.#status !== 'online') return;
+    this.#socket.emit(event, payload, ignoreAnswer);
+    this.parts.onTraffic({ direction: 'sent', event, args: [payload] });
   }
 
   /**
@@ -314,12 +330,25 @@ export class Connection {
   }
 
   async #ask(event: string, args: readonly object[], timeoutMs: number): Promise<unknown> {
+    const startedAt = performance.now();
+    const tell = (result: { reply: unknown } | { error: TidingsError }) => {
+      const outcome = { ms: performance.now() - startedAt, ...result };
+      this.parts.onTraffic({ direction: 'sent', event, args, outcome });
+    };
     try {
-      return await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args);
-    } catch (error) {
-      if (this.#status === 'online') throw new TidingsError('timeout', `There was no answer to ${event}.`);
-      throw new TidingsError('connection_lost', `The connection ended before ${event} was answered.`, { cause: error });
+      const reply: unknown = await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args);
+      tell({ reply });
+      return reply;
+    } catch (thrown) {
+      const error = this.#unanswered(event, thrown);
+      tell({ error });
+      throw error;
     }
+  }
+
+  #unanswered(event: string, cause: unknown): TidingsError {
+    if (this.#status === 'online') return new TidingsError('timeout', `There was no answer to ${event}.`);
+    return new TidingsError('connection_lost', `The connection ended before ${event} was answered.`, { cause });
   }
 
   #assertSize(event: string, args: readonly object[]): void {

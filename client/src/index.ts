@@ -9,3 +9,4 @@ export type * from './protocol.ts';
 export { memoryStorage, type StorageAdapter } from './storage.ts';
 export type { TokenSource } from './token.ts';
 export type { Topics } from './topics.ts';
+export type { Traffic } from './traffic.ts';

@@ -260,6 +260,12 @@ export interface Topic {
   readonly isMember: boolean;
 }
 
+/** A page of topics; `nextCursor` when there are more. */
+export interface TopicPage {
+  readonly topics: readonly Topic[];
+  readonly nextCursor?: string | null;
+}
+
 /** A page of a topic's history; `nextCursor` when it ended early. */
 export interface HistoryPage {
   readonly messages: readonly ListedMessage[];

@@ -15,6 +15,7 @@ import type {
   SendAnswer,
   StateAnswer,
   Topic,
+  TopicPage,
 } from './protocol.ts';
 
 export type Shape<Value> = (value: unknown) => value is Value;
@@ -113,7 +114,7 @@ export function isReply<Answer>(value: unknown): value is Reply<Answer> {
 export const isSendAnswer = fields<SendAnswer>({ id: text, topic: text, seq: optional(place) });
 export const isStateAnswer = fields<StateAnswer>({ counts: isCounts });
 export const isTopic = fields<Topic>({ name: text, isPrivate: flag, owner: text });
-export const isTopics = fields<{ topics: readonly Topic[] }>({ topics: list(isTopic) });
+export const isTopics = fields<TopicPage>({ topics: list(isTopic), nextCursor: optional(either(nothing, text)) });
 export const isHistoryPage = fields<HistoryPage>({ messages: list(isListed), nextCursor: optional(text) });
 export const isInboxPage = fields<InboxPage>({
   items: list(isInboxItem),

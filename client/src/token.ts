@@ -49,12 +49,21 @@ export class Tokens {
 
   async #fetch(): Promise<string> {
     const token = await this.#ask();
-    const before = this.#current;
-    if (before !== undefined && this.subjectOf(before) !== this.subjectOf(token)) {
-      throw new TidingsError('other_user', 'The token belongs to another user: close this client and open a new one.');
-    }
+    this.assertSameUser(token);
     this.#current = token;
     return token;
+  }
+
+  /** @throws TidingsError `other_user`. */
+  assertSameUser(token: string): void {
+    const before = this.#current;
+    if (before === undefined || this.subjectOf(before) === this.subjectOf(token)) return;
+    throw new TidingsError('other_user', 'The token belongs to another user: close this client and open a new one.');
+  }
+
+  /** Goes on with this one. */
+  replace(token: string): void {
+    this.#current = token;
   }
 
   async #ask(): Promise<string> {

@@ -3,8 +3,11 @@ import type { Calls } from './calls.ts';
 import type { Topic } from './protocol.ts';
 import { isTopic, isTopics } from './shapes.ts';
 
+/** The most that the service gives at once. */
+const PAGE_SIZE = 1_000;
+
 export class Topics {
-  constructor(private readonly calls: Calls) {}
+  constructor(private readonly calls: Pick<Calls, 'call'>) {}
 
   /** The caller owns it and is in it. @throws TidingsError `topic_taken`, also when a lost first call has made it. */
   create(name: string, options: { isPrivate?: boolean } = {}): Promise<Topic> {
@@ -28,6 +31,14 @@ export class Topics {
 
   /** One's own and all public ones. */
   async list(): Promise<readonly Topic[]> {
-    return (await this.calls.call('topic:list', undefined, { shape: isTopics, mayRepeat: true })).topics;
+    const found: Topic[] = [];
+    let cursor: string | undefined;
+    do {
+      const payload = { limit: PAGE_SIZE, ...(cursor === undefined ? {} : { cursor }) };
+      const page = await this.calls.call('topic:list', payload, { shape: isTopics, mayRepeat: true });
+      found.push(...page.topics);
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+    return found;
   }
 }
