@@ -11,12 +11,13 @@ import { CLOSE_TIMEOUT_MS } from '../services/sockets/connections';
 import type { Clock } from '../utils/clock';
 import { AppError, type ErrorCode, retryHeader, toProblem } from '../utils/errors';
 import type { Clients } from '../utils/proxies';
+import { isShownToPerson } from './not-found-page';
 import { requestIdOf } from './request';
 
 const PROBLEM_TYPE = 'application/problem+json';
 
 export function renderError(logger: Logger, metrics: Metrics, clients: Clients): ErrorRequestHandler {
-  return (thrown: unknown, request, response, _next) => {
+  return (thrown: unknown, request, response, next) => {
     const error = fromLibrary(thrown) ?? describeFailure(thrown);
     metrics.refusals.inc({ code: error.code });
     if (error.status >= 500)
@@ -28,6 +29,7 @@ export function renderError(logger: Logger, metrics: Metrics, clients: Clients):
     }
     response.set(retryHeader(error));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
+    if (error.status === 404 && isShownToPerson(request, response, next)) return;
     const problem = toProblem(error, { origin: clients.linkBase(request), requestId: requestIdOf(response) });
     response.status(error.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { RequestHandler } from 'express';
 import helmet from 'helmet';
 import { AppError } from '../../utils/errors';
-import { serveRelative, TO_ROOT } from '../documents';
+import { FAVICON, serveRelative, TO_ROOT } from '../html-pages';
 import { parameterOf } from '../request';
 import type { Route } from '../routes';
 
@@ -15,7 +15,7 @@ const PAGE = `<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>tidings: documents</title>
-<link rel="icon" href="data:,">
+<link rel="icon" href="${FAVICON}">
 <link rel="stylesheet" href="${TO_ROOT}docs/assets/swagger-ui.css">
 <link rel="stylesheet" href="${TO_ROOT}docs/assets/page.css">
 </head>
@@ -35,13 +35,22 @@ const PAGE = `<!doctype html>
 `;
 
 const STYLE = `body{margin:0}
+html.dark-mode{color-scheme:dark}
 nav{display:flex;flex-wrap:wrap;gap:1rem;padding:.75rem 1rem;font:16px/1.5 system-ui,sans-serif;background:#1b1b1b}
 nav a{color:#fff}
 nav a[aria-current]{font-weight:bold;text-decoration:none}
+.swagger-ui .response-col_links,.swagger-ui .col_header.response-col_links{display:none}
+.swagger-ui .response-col_description{overflow-wrap:anywhere}
+.swagger-ui .headers :is(th,td):last-child{overflow-wrap:normal}
+.dark-mode .swagger-ui .headers td{color:#e4e6e6}
 `;
 
 /** Requests go to where the page came from: behind a proxy the service does not know its own address. */
-const SCRIPT = `const root = new URL('../../', document.currentScript.src);
+const SCRIPT = `const dark = matchMedia('(prefers-color-scheme: dark)');
+const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
+dark.addEventListener('change', follow);
+follow();
+const root = new URL('../../', document.currentScript.src);
 fetch(new URL('openapi.json', root)).then((response) => response.json()).then((specification) => {
   SwaggerUIBundle({
     spec: { ...specification, servers: [{ url: root.href.replace(/\\/$/, '') }] },
