@@ -65,6 +65,8 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
       const { page, complaints } = await open(
         from === 'from a file' ? `file://${process.cwd()}/websocket-client.html` : `http://localhost:${port}/`,
       );
+      // Closed where the page offers development tokens.
+      if (from === 'from the service') await page.click('#settings summary');
       await page.fill('#server-url', `http://localhost:${port}`);
       await page.fill('#token', await tokenFromBanner(server, 'user123'));
       await page.click('#connect');
@@ -90,14 +92,15 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page in a browser
     const server = runServer({ PORT: '0', DATA_DIR: temporaryDirectory(), PRESENCE_GRACE_MS: '0' });
     const url = (await server.line(/test page/)).trim().split(/\s+/).at(-1) ?? '';
     const { page } = await open(url);
+    await page.click('#settings summary');
     await page.fill('#token', await tokenFromBanner(server, 'user123'));
     await page.click('#connect');
-    await page.waitForSelector('#lobby button:text-is("user123 (you)")');
+    await page.waitForSelector('#online-users button:text-is("user123 (you)")');
     const other = openClient(url, { auth: { token: await tokenFromBanner(server, 'user456') } });
-    await page.waitForSelector('#lobby button:text-is("user456")');
-    expect(await page.textContent('#lobby-count')).toBe('2');
+    await page.waitForSelector('#online-users button:text-is("user456")');
+    expect(await page.textContent('#online-users-count')).toBe('2');
     other.close();
-    await page.waitForSelector('#lobby button:text-is("user456")', { state: 'detached' });
-    expect(await page.textContent('#lobby-count')).toBe('1');
+    await page.waitForSelector('#online-users button:text-is("user456")', { state: 'detached' });
+    expect(await page.textContent('#online-users-count')).toBe('1');
   });
 });

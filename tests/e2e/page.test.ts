@@ -139,7 +139,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
     it('shows a notification from one user to another, with a badge, and acknowledges it', async () => {
       const ann = await openAs('ann');
       const ben = await openAs('ben');
-      await ann.locator('#lobby button', { hasText: 'ben' }).click();
+      await ann.locator('#online-users button', { hasText: 'ben' }).click();
       await ann.fill('#send-field-title', 'Tea at five');
       await ann.click('#send-submit');
       await hasText(ann.locator('#answer-status'), /^200 OK in [\d.]+ ms$/);
@@ -244,7 +244,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       await page.locator('#settings summary').click();
       await page.fill('#token', testToken('finn', { lifetimeSeconds: 7_200 }));
       await page.click('#refresh-token');
-      await hasText(page.locator('#connection-result'), 'goes on with the new token');
+      await hasText(page.locator('#connection-result'), 'now uses the new token');
       expect(await page.locator('#socket-id').textContent()).toBe(socketId);
     });
   });

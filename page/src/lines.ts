@@ -1,0 +1,55 @@
+/** Messages of the topic that is open, one below the other. */
+import { ageOf } from './ages.ts';
+import type { Arrival } from './arrival.ts';
+import { byId, h, isAtEnd } from './dom.ts';
+import { type Wordable, wordsOf } from './message-words.ts';
+import { hideTokens, shorten } from './secrets.ts';
+
+const MAX_TEXT_CHARACTERS = 2_000;
+
+class Line {
+  readonly element: HTMLElement;
+  readonly #text = h('span');
+
+  constructor(readonly message: Arrival) {
+    const from = h('span', { class: 'from' }, hideTokens(message.from));
+    this.element = h('li', {}, from, ' ', this.#text, ' ', ageOf(message.timestamp));
+    this.show(message);
+  }
+
+  show(message: Wordable): void {
+    const { title, text } = wordsOf(message);
+    this.#text.textContent = shorten(text || title, MAX_TEXT_CHARACTERS);
+  }
+}
+
+/** By `seq`: what was read may come live as well. */
+const lines = new Map<number, Line>();
+
+export function addLine(message: Arrival, place: Element | null = null): void {
+  const { seq } = message;
+  if (seq !== undefined && lines.has(seq)) return;
+  const wasAtEnd = isAtEnd(byId('history-box'));
+  const line = new Line(message);
+  if (seq !== undefined) lines.set(seq, line);
+  byId('history').insertBefore(line.element, place);
+  if (place === null && wasAtEnd) scrollToEnd();
+}
+
+export function changeLines(id: string, change: (line: Line) => void): void {
+  for (const line of lines.values()) if (line.message.id === id) change(line);
+}
+
+export function clearLines(): void {
+  lines.clear();
+  byId('history').replaceChildren();
+}
+
+export function earliestSeq(): number {
+  return Math.min(...lines.keys());
+}
+
+export function scrollToEnd(): void {
+  const box = byId('history-box');
+  box.scrollTop = box.scrollHeight;
+}

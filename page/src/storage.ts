@@ -1,0 +1,31 @@
+/** Each tab is a device: it keeps its name, and what the client keeps, for as long as the tab is there. */
+import { memoryStorage, type StorageAdapter } from '../../client/src/index.ts';
+
+const DEVICE_KEY = 'tidings-device';
+
+/** Memory in a browser that keeps nothing for this page: it lasts as long as the page. */
+function openStorage(): StorageAdapter {
+  try {
+    return window.sessionStorage;
+  } catch {
+    return memoryStorage();
+  }
+}
+
+const storage = openStorage();
+
+/** The part that belongs to one device: under another name the tab is another device, which has handled nothing. */
+export function storageOf(device: string): StorageAdapter {
+  return {
+    getItem: (key) => storage.getItem(`${device} ${key}`),
+    setItem: (key, value) => storage.setItem(`${device} ${key}`, value),
+    removeItem: (key) => storage.removeItem(`${device} ${key}`),
+  };
+}
+
+/** The name survives a reload, and another tab has another one. */
+export async function nameDevice(): Promise<string> {
+  const kept = (await storage.getItem(DEVICE_KEY)) ?? `tab-${Math.random().toString(36).slice(2, 8)}`;
+  await storage.setItem(DEVICE_KEY, kept);
+  return kept;
+}
