@@ -29,7 +29,7 @@ jest.mock('../features/routes', () => {
 });
 
 const ROOT = join(__dirname, '..');
-const NOT_OURS = new Set(['node_modules', 'dist', 'data', 'coverage', '.git']);
+const NOT_OURS = new Set(['node_modules', 'dist', 'data', 'coverage', 'playground', '.git']);
 /** What looks like a variable of the service and is none: those of the tests, and an error of LMDB. */
 const OTHER_NAMES = ['TIDINGS_REQUIRE_ALL', 'TIDINGS_SEED', 'TIDINGS_CASES', 'MDB_VERSION_MISMATCH'];
 

@@ -22,7 +22,7 @@ function findPython(): string | undefined {
 
 /** The environment that the guide makes. */
 function makeVenv(guide: Guide, python: string): void {
-  const directory = join(guide.directory, '.venv/bin');
+  const directory = join(guide.directory, 'playground/.venv/bin');
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, 'python'), `#!/bin/sh\nexec '${python}' "$@"\n`, { mode: 0o755 });
 }
@@ -40,7 +40,9 @@ it('are all followed here, but for what installs and starts', () => {
     'first-notification.md': ['npm ci\nnpm start'],
     'inbox.md': [],
     'node.md': ['npm install socket.io-client'],
-    'python.md': ['python3 -m venv .venv\n.venv/bin/pip install "python-socketio[asyncio-client]"'],
+    'python.md': [
+      'python3 -m venv playground/.venv\nplayground/.venv/bin/pip install "python-socketio[asyncio-client]"',
+    ],
     'wscat.md': [],
   });
   expect(commandsByHand('README.md')).toEqual(['npm ci && npm start', 'npm test']);

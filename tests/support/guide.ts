@@ -124,10 +124,17 @@ export class Guide {
     const { lead, language, text } = block;
     const [, file] = /[Ss]ave this as `([^`]+)`/.exec(lead) ?? [];
     if (lead.includes('Ctrl-C')) await this.#endOwn();
-    if (file !== undefined) writeFileSync(join(this.directory, file), this.#here(text));
+    if (file !== undefined) this.#save(file, text);
     else if (language === 'sh') await this.#type(block);
     else if (language === 'text' || language === 'json') await this.#expect(block);
     else throw new Error(`nobody can follow this block of ${language || 'no language'}:\n${text}`);
+  }
+
+  /** As an editor does, which makes the directory. */
+  #save(file: string, text: string): void {
+    const path = join(this.directory, file);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, this.#here(text));
   }
 
   /** A text of the guide, for the service that runs here. */
