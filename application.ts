@@ -1,29 +1,37 @@
 /**
- * Composition root: builds every part from the configuration and wires them. Nothing listens until start().
+ * Composition root: three steps from the configuration to the doors. Nothing listens until start().
  * Also the entry for code that embeds the service.
  */
-import { randomUUID } from 'node:crypto';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { byTable, clientActions, clientEvents } from './features/client-events';
-import type { MakeToken } from './features/development-tokens';
+import { clientEvents } from './features/client-events';
+import type { HealthParts } from './features/health';
 import { createHttpApplication } from './features/index';
+import { clientActions } from './features/plain-actions';
 import { refuseTarget, refuseUnreadable } from './features/render-error';
+import { byTable } from './features/socket-operations';
 import { createAuditOperations } from './handlers/audit';
 import { createSendBatch } from './handlers/batch';
-import { createConnectionOperations } from './handlers/connection';
-import { createCarryOut } from './handlers/idempotency';
+import { createConnectedUsers } from './handlers/connected-users';
+import { createDisconnectUser } from './handlers/disconnect-user';
+import { createEchoes } from './handlers/echo';
+import { createEraseUser } from './handlers/erase-user';
+import { createExportUser } from './handlers/export-user';
+import { createFindMessage } from './handlers/find-message';
+import { createGatewayOperations } from './handlers/gateway';
+import { createRunOnce } from './handlers/idempotency';
 import { createInboxOperations } from './handlers/inbox';
-import { createMessageChangeOperations } from './handlers/messages';
+import { createMessageChangeOperations } from './handlers/message-changes';
+import { createMessageOperations } from './handlers/messages';
 import { createMistypedFields } from './handlers/mistyped-fields';
+import { createOwnConnectionOperations } from './handlers/own-connection';
 import { createPresenceOperations } from './handlers/presence';
+import { createReadReceipts } from './handlers/receipts';
 import { createRevocationOperations } from './handlers/revocation';
 import { createRights } from './handlers/rights';
 import { createScheduleOperations } from './handlers/schedule';
-import { createSending } from './handlers/sending';
+import { createSendOperations } from './handlers/send';
 import { createTopicOperations } from './handlers/topics';
-import { createUserDataOperations } from './handlers/users';
-import { createMessageOperations } from './handlers/websocket';
 import { Backlog } from './services/admission/backlog';
 import { HandshakeLimits } from './services/admission/handshake-limits';
 import { HeapGuard } from './services/admission/heap-guard';
@@ -33,13 +41,15 @@ import { Incoming } from './services/admission/incoming';
 import { divideOpenFiles } from './services/admission/open-files';
 import { ReadTurns } from './services/admission/read-turns';
 import { UntakenAnswers } from './services/admission/untaken-answers';
-import { Audit } from './services/audit';
-import { type Cluster, createSingleNode } from './services/cluster/contract';
+import { AuditLog } from './services/audit';
+import type { Cluster, FrameListener } from './services/cluster/contract';
+import { createCluster } from './services/cluster/engines';
+import { deliverFrames } from './services/cluster/frames';
 import { Cursors } from './services/delivery/cursors';
 import { Delivery } from './services/delivery/delivery';
-import { listen } from './services/listen';
+import { closeServer, listen } from './services/listen';
 import { createLogger, type Logger } from './services/observability/logger';
-import { createMetrics, registerGauges } from './services/observability/metrics';
+import { createMetrics, type Gauges, registerGauges } from './services/observability/metrics';
 import { MemberLookup } from './services/presence/member-lookup';
 import { Presence } from './services/presence/presence';
 import { Roster } from './services/presence/roster';
@@ -49,22 +59,24 @@ import { PlainWebSocketService } from './services/sockets/plain-websocket';
 import { isPoll } from './services/sockets/polls';
 import { Sessions } from './services/sockets/sessions';
 import { Upgrades } from './services/sockets/upgrades';
-import { isShared, type Store } from './services/storage/contract';
+import type { Store } from './services/storage/contract';
 import { openStore } from './services/storage/engines';
-import { developmentSecret } from './services/tokens/development-secret';
+import {
+  createMakeToken,
+  type MakeToken,
+  openTokenKeys,
+  resolveKey,
+  tokenRulesOf,
+} from './services/tokens/configured-keys';
 import { KeySet } from './services/tokens/key-set';
-import { Revocations } from './services/tokens/revocations';
-import { fixedKey, type TokenKeys } from './services/tokens/token-keys';
-import { createTokens, signToken } from './services/tokens/tokens';
+import { RevokedTokens } from './services/tokens/revocations';
+import { createTokens } from './services/tokens/tokens';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';
-import { type Balance, balanceOf } from './utils/balance';
-import { claimRulesOf } from './utils/claims';
+import { type Balance, balanceOf, type Lender } from './utils/balance';
+import type { Caller } from './utils/caller';
 import { type Clock, CountingClock, delay, systemClock } from './utils/clock';
-import type { ClusterFrame } from './utils/cluster-protocol';
-import type { Config, TokenKey } from './utils/config';
-import type { Caller } from './utils/jwt';
-import type { ClosingCode } from './utils/protocol';
+import type { Config } from './utils/config';
 import { createClients } from './utils/proxies';
 
 export { getWebSocketService } from './services/websocket';
@@ -114,6 +126,62 @@ export interface Application {
  * @throws StoreOpenError when the store cannot be opened, KeySetOpenError when the keys of tokens cannot be fetched.
  */
 export async function createApplication(config: Config, overrides: Overrides = {}): Promise<Application> {
+  const services = await buildServices(config, overrides);
+  const operations = wireOperations(config, services);
+  const doors = buildDoors(config, services, operations);
+  const balance = () => balanceOf(lendersOf(services, doors));
+  registerGauges(services.metrics.registry, gaugesOf(services, balance));
+  const { httpServer } = doors;
+  const { logger, makeToken } = services;
+  return { httpServer, logger, ...createLifecycle(config, { services, operations, doors }), balance, makeToken };
+}
+
+type Services = Awaited<ReturnType<typeof buildServices>>;
+type Operations = ReturnType<typeof wireOperations>;
+type Doors = ReturnType<typeof buildDoors>;
+
+/** First step: everything that keeps something, or talks to a machine. */
+async function buildServices(config: Config, overrides: Overrides) {
+  const base = await openBase(config, overrides);
+  const { clock, machineClock, logger, metrics, store, cluster, keys } = base;
+  const connections = new Connections();
+  const admission = buildAdmission(config, { ...base, connections, heap: overrides.heap });
+  const { heap, incoming, reads } = admission;
+  const cursors = new Cursors(store, logger, clock, {
+    max: config.MAX_DEVICES_PER_USER,
+    connectedOf: (userId) => roster.devicesOf(userId),
+  });
+  const maxBufferedBytes = config.MAX_BUFFERED_BYTES;
+  const delivery = new Delivery({ store, cursors, cluster, metrics, clock, logger, maxBufferedBytes });
+  const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
+  const roster = new Roster({ connections, cluster, presence, cursors, clock });
+  const typing = new Typing(delivery, cluster, clock);
+  const members = new MemberLookup({ delivery, cluster, store, roster, clock, logger });
+  const revocations = new RevokedTokens({ store, cluster, roster, clock, logger });
+  const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
+  const tokens = createTokens({ keys, ...tokenRulesOf(config), isRevoked }, clock);
+  const sessions = new Sessions({
+    ...{ config, clock, logger, metrics, connections, cursors, delivery, presence, roster, cluster },
+    ...{ heap, incoming, reads },
+    refusalOf(caller) {
+      if (isRevoked(caller)) return 'The token was revoked.';
+      return tokens.isKeyGone(caller) ? 'The issuer has withdrawn the key of the token.' : undefined;
+    },
+  });
+  const audit = new AuditLog({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
+  const startedAt = machineClock.steady();
+  return {
+    ...base,
+    ...admission,
+    ...{ connections, cursors, delivery, presence, roster, typing, members },
+    ...{ revocations, isRevoked, tokens, sessions, audit },
+    run: { isStopping: false },
+    uptimeSeconds: () => Math.floor((machineClock.steady() - startedAt) / 1_000),
+  };
+}
+
+/** What everything else stands on. What is opened here is closed by stop(). */
+async function openBase(config: Config, overrides: Overrides) {
   const clock = new CountingClock(overrides.clock ?? systemClock);
   /** For calls to other machines: these have a time of their own. */
   const machineClock = new CountingClock(systemClock);
@@ -126,37 +194,118 @@ export async function createApplication(config: Config, overrides: Overrides = {
   const metrics = createMetrics();
   const store = overrides.store ?? (await openStore(config, clock, metrics.onFlush));
   const cluster = overrides.cluster ?? (await createCluster(config, store, { logger, clock: machineClock }));
-  const openFiles = divideOpenFiles({
-    maxConnections: config.MAX_CONNECTIONS,
-    refusals: metrics.refusals,
-    logger,
-  });
-  const heap = overrides.heap ?? new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
+  return { clock, machineClock, logger, keys, makeToken: createMakeToken(config, key), metrics, store, cluster };
+}
+
+/** Who gets in, and how much of the machine each may hold. */
+function buildAdmission(
+  config: Config,
+  parts: Pick<Base, 'clock' | 'logger' | 'metrics'> & { connections: Connections; heap: HeapGuard | undefined },
+) {
+  const { clock, logger, metrics, connections } = parts;
+  const openFiles = divideOpenFiles({ maxConnections: config.MAX_CONNECTIONS, refusals: metrics.refusals, logger });
+  const heap = parts.heap ?? new HeapGuard({ maxBodyBytes: config.MAX_BODY_BYTES, logger });
   const incoming = new Incoming({ config, clock, metrics, heap });
   const places = { ...config, MAX_CONNECTIONS: openFiles.maxConnections };
   const clients = createClients(config, () => logger.warn(CONTRADICTING_HEADERS));
   const limits = new HandshakeLimits({ config: places, clock, metrics, heap, clients });
-  const connections = new Connections();
   const untaken = new UntakenAnswers({ clock, metrics, logger, maxBufferedBytes: config.MAX_BUFFERED_BYTES });
   const backlog = new Backlog({ connections, answers: untaken, config });
   const reads = new ReadTurns(metrics);
+  return { openFiles, heap, incoming, clients, limits, untaken, backlog, reads };
+}
+
+type Base = Awaited<ReturnType<typeof openBase>>;
+
+/** Second step: what may be asked of the services. */
+function wireOperations(config: Config, services: Services) {
+  const { store, clock, logger, delivery, sessions, roster, cursors, presence, typing, tokens, audit } = services;
+  const { cluster, incoming, members, reads, revocations, isRevoked } = services;
+  const { MAX_MESSAGE_BYTES: maxMessageBytes, MAX_SCHEDULED_PER_USER: maxScheduledPerUser } = config;
+  const disconnect = sessions.disconnect.bind(sessions);
+  const rights = createRights(config, isRevoked);
+  const sending = createSendOperations({ delivery, store, clock, maxMessageBytes, rights, maxScheduledPerUser });
+  const { assertSize } = sending;
+  const mistyped = createMistypedFields(logger);
   const live = () => cluster.live;
-  const cursors = new Cursors(store, logger, clock, {
-    max: config.MAX_DEVICES_PER_USER,
-    connectedOf: (userId) => roster.devicesOf(userId),
+  const find = createFindMessage(store);
+  const topics = createTopicOperations({
+    ...{ store, clock, audit, rights },
+    maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
+    maxInvitedTopicsPerUser: config.MAX_INVITED_TOPICS_PER_USER,
+    follow: (userId, topic, start, invitation) => sessions.follow(userId, topic, start, invitation),
+    unfollow: (userId, topic) => sessions.unfollow(userId, topic),
+    unfollowAll: (topic) => sessions.unfollowAll(topic),
   });
-  const delivery = new Delivery({
-    store,
-    cursors,
-    cluster,
-    metrics,
-    clock,
-    logger,
-    maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+  return {
+    topics,
+    reads,
+    messages: createMessageOperations({ sending, roster, members, mistyped, live, rights }),
+    sendBatch: createSendBatch({ sending, topics, mistyped }),
+    runOnce: createRunOnce(store, logger),
+    mayBeSent: rights.mayBeSent,
+    schedule: createScheduleOperations(store, audit),
+    changes: createMessageChangeOperations({ store, delivery, assertSize, audit, rights, find }),
+    readReceipts: createReadReceipts({ store, delivery, cursors, find }),
+    inbox: createInboxOperations({ store, delivery, incoming }),
+    presence: createPresenceOperations({ presence, typing, delivery, store, rights }),
+    people: createConnectedUsers({ roster, cursors, clock }),
+    disconnectUser: createDisconnectUser(disconnect, audit),
+    eraseUser: createEraseUser({ store, cursors, sessions, audit }),
+    exportUser: createExportUser({ store, cursors, clock, audit, isRevoked }),
+    revocation: createRevocationOperations({ revocations, clock, audit }),
+    audit: createAuditOperations(audit),
+    own: createOwnConnectionOperations({ delivery, store, clock, sessions, tokens, presence, rights, disconnect }),
+    gateway: createGatewayOperations({ roster, sending, mistyped }),
+    echoes: createEchoes({ clock, maxMessageBytes }),
+  };
+}
+
+/** Third step: the HTTP server, and behind it REST, Socket.IO and the plain endpoint. */
+function buildDoors(config: Config, services: Services, operations: Operations) {
+  const { clock, metrics, tokens, sessions, limits, backlog, incoming, clients, roster } = services;
+  const http = createHttpApplication({
+    ...operations,
+    ...{ config, tokens, clients, backlog, incoming },
+    logger: services.logger,
+    cluster: services.cluster,
+    health: healthOf(services),
+    watchAnswer: (response, userId) =>
+      services.untaken.watch(response, isPoll(response) ? 'poll' : userId === undefined ? 'stranger' : { userId }),
+    makeDevelopmentToken: services.makeToken,
   });
-  const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
-  const roster = new Roster({ connections, cluster, presence, cursors, clock });
-  registerGauges(metrics.registry, {
+  const httpServer = createServer({
+    ...http.classes,
+    keepAliveTimeout: config.KEEP_ALIVE_TIMEOUT_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
+  });
+  services.openFiles.guard(httpServer);
+  const socketParts = { config, clock, metrics, tokens, sessions, limits, backlog, incoming, clients };
+  const websocket = new WebSocketService({ ...socketParts, roster });
+  const plain = new PlainWebSocketService(socketParts);
+  const upgrades = new Upgrades(httpServer, [websocket.door, plain], { clock, metrics });
+  const refuse = refuseTarget(metrics, clients);
+  const answer: RequestListener = (request, response) => {
+    if (websocket.door.answer(request, response)) return;
+    // Express knows no answer to a target that is no URL.
+    http.handle(request, response, () => refuse(request, response));
+  };
+  httpServer.on('request', inTurn(answer, metrics));
+  // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
+  httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
+  httpServer.on('clientError', refuseUnreadable(metrics, clock));
+  return { httpServer, websocket, plain, upgrades, load: watchLoad(httpServer) };
+}
+
+function healthOf({ store, cluster, metrics, heap, run, uptimeSeconds }: Services): HealthParts {
+  return { store, live: () => cluster.live, metrics, heap, isStopping: () => run.isStopping, uptimeSeconds };
+}
+
+function gaugesOf(services: Services, balance: () => Balance): Gauges {
+  const { connections, delivery, store, cursors, cluster, roster, limits, reads, untaken } = services;
+  return {
     connections: (transport) => connections.countOver(transport),
     users: () => connections.userCount,
     catchUps: () => delivery.catchUps,
@@ -172,312 +321,121 @@ export async function createApplication(config: Config, overrides: Overrides = {
     readsWaiting: () => reads.waiting,
     untakenAnswers: () => untaken.count,
     untakenBytes: () => untaken.bytes,
-    balance: () => balance(),
-  });
-  const revocations = new Revocations({ store, cluster, roster, clock, logger });
-  const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
-  const isExpRequired = config.JWT_REQUIRE_EXP;
-  const tokens = createTokens({ keys, ...tokenRules(config), isExpRequired, isRevoked }, clock);
-  const typing = new Typing(delivery, cluster, clock);
-  const sessions = new Sessions({
-    config,
-    clock,
-    logger,
-    metrics,
-    connections,
-    cursors,
-    delivery,
-    presence,
-    roster,
-    cluster,
-    heap,
-    incoming,
-    reads,
-    refusalOf(caller) {
-      if (isRevoked(caller)) return 'The token was revoked.';
-      return tokens.isKeyGone(caller) ? 'The issuer has withdrawn the key of the token.' : undefined;
-    },
-  });
-  const disconnect = (userId: string, code: ClosingCode, options: { reason: string; device?: string }) =>
-    sessions.disconnect(userId, code, options);
-  const audit = new Audit({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
-  const maxMessageBytes = config.MAX_MESSAGE_BYTES;
-  const rights = createRights(config, isRevoked);
-  const sending = createSending({
-    ...{ delivery, store, clock, maxMessageBytes, rights },
-    maxScheduledPerUser: config.MAX_SCHEDULED_PER_USER,
-  });
-  const members = new MemberLookup({ delivery, cluster, store, roster, clock, logger });
-  const mistyped = createMistypedFields(logger);
-  const messages = createMessageOperations({
-    mistyped,
-    roster,
-    cursors,
-    clock,
-    sending,
-    audit,
-    disconnect,
-    isAnyMemberOnline: (topic) => members.isAnyOnline(topic),
-    live,
-    rights,
-  });
-  const topics = createTopicOperations({
-    store,
-    delivery,
-    clock,
-    maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
-    maxInvitedTopicsPerUser: config.MAX_INVITED_TOPICS_PER_USER,
-    audit,
-    rights,
-    follow: (userId, topic, start, invitation) => sessions.follow(userId, topic, start, invitation),
-    unfollow: (userId, topic) => sessions.unfollow(userId, topic),
-    unfollowAll: (topic) => sessions.unfollowAll(topic),
-  });
-  const lobby = createPresenceOperations({ presence, typing, delivery, store, rights });
-  const inbox = createInboxOperations({ store, delivery, incoming });
-  const { assertSize } = sending;
-  const changes = createMessageChangeOperations({ store, delivery, cursors, assertSize, audit, rights });
-  const schedule = createScheduleOperations(store, audit);
-  const users = createUserDataOperations({ store, cursors, sessions, clock, audit, isRevoked });
-  const revocation = createRevocationOperations({ revocations, clock, audit });
-  const sendBatch = createSendBatch({ sending, topics, mistyped });
-  const carryOut = createCarryOut(store, logger);
-  const own = createConnectionOperations({
-    delivery,
-    store,
-    clock,
-    sessions,
-    tokens,
-    presence,
-    rights,
-    maxMessageBytes,
-    disconnect,
-  });
-  const makeToken = createMakeToken(config, key);
-  let isStopping = false;
-  const startedAt = machineClock.steady();
-  const uptimeSeconds = () => Math.floor((machineClock.steady() - startedAt) / 1_000);
-  const health = { store, live, metrics, heap, isStopping: () => isStopping, uptimeSeconds };
-  const http = createHttpApplication({
-    config,
-    logger,
-    tokens,
-    cluster,
-    clients,
-    health,
-    watchAnswer: (response, userId) =>
-      untaken.watch(response, isPoll(response) ? 'poll' : userId === undefined ? 'stranger' : { userId }),
-    backlog,
-    incoming,
-    reads,
-    messages,
-    topics,
-    inbox,
-    changes,
-    schedule,
-    users,
-    revocation,
-    audit: createAuditOperations(audit),
-    sendBatch,
-    carryOut,
-    makeDevelopmentToken: makeToken,
-  });
-  const httpServer = createServer({
-    ...http.classes,
-    keepAliveTimeout: config.KEEP_ALIVE_TIMEOUT_MS,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionsCheckingInterval: CONNECTIONS_CHECKING_INTERVAL_MS,
-  });
-  openFiles.guard(httpServer);
-  const socketParts = { config, clock, metrics, tokens, sessions, limits, backlog, incoming, clients };
-  const websocket = new WebSocketService({ ...socketParts, roster });
-  const plain = new PlainWebSocketService(socketParts);
-  const upgrades = new Upgrades(httpServer, [websocket.door, plain], { clock, metrics });
-  const refuse = refuseTarget(metrics, clients);
-  const answer: RequestListener = (request, response) => {
-    if (websocket.door.answer(request, response)) return;
-    // Express knows no answer to a target that is no URL.
-    http.handle(request, response, () => refuse(request, response));
+    balance,
   };
-  httpServer.on('request', inTurn(answer, metrics));
-  // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
-  httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
-  httpServer.on('clientError', refuseUnreadable(metrics, clock));
-  const upkeep = new Upkeep({
-    store,
-    cursors,
-    connections,
-    audit,
-    delivery,
-    metrics,
-    clock,
-    logger,
-    retentionDays: config.RETENTION_DAYS,
-    mayBeSent: rights.mayBeSent,
-  });
+}
 
-  function receive(frame: ClusterFrame, node: string): void {
-    metrics.clusterFrames.inc();
-    roster.receive(frame, node);
-    sessions.receive(frame);
-    revocations.receive(frame);
-    typing.receive(frame);
-    void delivery.receive(frame);
-  }
+function lendersOf(services: Services, { websocket, plain, upgrades, load }: Doors): readonly Lender[] {
+  const { limits, connections, untaken, reads, delivery, cursors, typing, presence, revocations } = services;
+  const { heap, incoming, sessions, audit, store, clock, machineClock } = services;
+  const machineTimers = machineClock.repeating + machineClock.waiting;
+  return [
+    ...[limits, websocket, plain, connections, untaken, reads, delivery, cursors, typing, presence, revocations],
+    ...[heap, incoming, sessions, audit, load],
+    { balance: { upgrades: upgrades.open } },
+    { balance: { queuedWrites: store.queuedWrites, heldClaims: store.heldClaims } },
+    { balance: { timers: clock.waiting, repeatingTimers: clock.repeating, machineTimers } },
+  ];
+}
 
+interface Built {
+  readonly services: Services;
+  readonly operations: Operations;
+  readonly doors: Doors;
+}
+
+/** start() and stop(). What start() opens, stop() closes, in the order that loses nothing. */
+function createLifecycle(config: Config, built: Built): Pick<Application, 'start' | 'stop'> {
+  const upkeep = createUpkeep(config, built);
+  let stopped: Promise<void> | undefined;
+  const stop = () => {
+    stopped ??= stopOnce(config, built, upkeep);
+    return stopped;
+  };
   async function start(): Promise<Address> {
+    const { revocations, sessions, tokens } = built.services;
     try {
       await revocations.open({
         close: (userId) => sessions.closeRevoked(userId),
         expiryOf: (userId, jti) => tokens.expiryOf(userId, jti),
       });
-      return await openDoors();
+      return await openDoors(config, built, upkeep);
     } catch (error) {
       await stop();
       throw error;
     }
   }
-
-  async function openDoors(): Promise<Address> {
-    const operations = { messages, topics, presence: lobby, inbox, own, reads };
-    sessions.open();
-    untaken.open();
-    limits.open();
-    presence.open();
-    typing.open();
-    plain.open(byTable(clientActions(operations)));
-    websocket.open({
-      ...byTable(clientEvents(operations)),
-      sendNotification: async (userId, title, body) =>
-        (await messages.notify(EMBEDDING_CODE, { userId, title, body })).answer,
-    });
-    upkeep.start();
-    if (keys instanceof KeySet) keys.open(() => sessions.closeWithdrawn());
-    await cluster.open(receive);
-    roster.open();
-    await listen(httpServer, config);
-    const { address, port } = httpServer.address() as AddressInfo;
-    logger.info({ host: address, port }, 'listening');
-    return { host: address, port };
-  }
-
-  async function stopOnce(): Promise<void> {
-    isStopping = true;
-    limits.stop();
-    // Load balancers see /readyz red and look elsewhere before anything is closed. Nobody sees what has never listened.
-    if (httpServer.listening) await delay(machineClock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
-    const cut = machineClock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
-      upgrades.terminate();
-      httpServer.closeAllConnections();
-    });
-    sessions.close();
-    // Before the clients come back, to whatever node.
-    void upkeep.writeCursors();
-    plain.close();
-    presence.close();
-    typing.close();
-    roster.close();
-    if (keys instanceof KeySet) keys.close();
-    await websocket.close();
-    await closeServer(httpServer);
-    untaken.close();
-    cut.cancel();
-    await upkeep.stop();
-    await revocations.close();
-    await cluster.close();
-    await store.close();
-    logger.info('stopped');
-  }
-
-  let stopped: Promise<void> | undefined;
-  function stop(): Promise<void> {
-    stopped ??= stopOnce();
-    return stopped;
-  }
-
-  const load = watchLoad(httpServer);
-  const lenders = [
-    limits,
-    websocket,
-    plain,
-    connections,
-    untaken,
-    reads,
-    delivery,
-    cursors,
-    typing,
-    presence,
-    revocations,
-    heap,
-    incoming,
-    sessions,
-    audit,
-  ];
-  const balance = () =>
-    balanceOf([
-      ...lenders,
-      load,
-      { balance: { upgrades: upgrades.open } },
-      { balance: { queuedWrites: store.queuedWrites, heldClaims: store.heldClaims } },
-      {
-        balance: {
-          timers: clock.waiting,
-          repeatingTimers: clock.repeating,
-          machineTimers: machineClock.repeating + machineClock.waiting,
-        },
-      },
-    ]);
-
-  return { httpServer, logger, start, stop, balance, makeToken };
+  return { start, stop };
 }
 
-async function createCluster(
-  config: Config,
-  store: Store,
-  parts: { readonly logger: Logger; readonly clock: Clock },
-): Promise<Cluster> {
-  const { redisUrl, REDIS_REQUIRED, NODE_ID, CLUSTER_SECRET: secret } = config;
-  const nodeId = NODE_ID ?? randomUUID();
-  if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
-  // Reading the client of Redis takes as long as a fifth of everything else: a node alone does without.
-  const { RedisCluster } = await import('./services/cluster/redis.ts');
-  return new RedisCluster({
-    secret,
-    url: redisUrl,
-    name: store.identity,
-    isRequired: REDIS_REQUIRED,
-    nodeId,
-    ...parts,
+function createUpkeep(config: Config, { services, operations: { mayBeSent } }: Built): Upkeep {
+  const { store, cursors, connections, audit, delivery, metrics, clock, logger } = services;
+  const retentionDays = config.RETENTION_DAYS;
+  return new Upkeep({ store, cursors, connections, audit, delivery, metrics, clock, logger, retentionDays, mayBeSent });
+}
+
+async function openDoors(config: Config, { services, operations, doors }: Built, upkeep: Upkeep): Promise<Address> {
+  const { httpServer, plain, websocket } = doors;
+  const { sessions, untaken, limits, presence, typing, keys, cluster, roster, logger } = services;
+  sessions.open();
+  untaken.open();
+  limits.open();
+  presence.open();
+  typing.open();
+  plain.open(byTable(clientActions(operations)));
+  websocket.open({
+    ...byTable(clientEvents(operations)),
+    sendNotification: async (userId, title, body) =>
+      (await operations.messages.notify(EMBEDDING_CODE, { userId, title, body })).answer,
   });
+  upkeep.start();
+  if (keys instanceof KeySet) keys.open(() => sessions.closeWithdrawn());
+  await cluster.open(receiveFrames(services));
+  roster.open();
+  await listen(httpServer, config);
+  const { address, port } = httpServer.address() as AddressInfo;
+  logger.info({ host: address, port }, 'listening');
+  return { host: address, port };
+}
+
+async function stopOnce(config: Config, { services, doors }: Built, upkeep: Upkeep): Promise<void> {
+  const { httpServer, upgrades, plain, websocket } = doors;
+  const { run, limits, machineClock, sessions, presence, typing, roster, keys, untaken, revocations } = services;
+  run.isStopping = true;
+  limits.stop();
+  // Load balancers see /readyz red and look elsewhere before anything is closed. Nobody sees what has never listened.
+  if (httpServer.listening) await delay(machineClock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
+  const cut = machineClock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
+    upgrades.terminate();
+    httpServer.closeAllConnections();
+  });
+  sessions.close();
+  // Before the clients come back, to whatever node.
+  void upkeep.writeCursors();
+  plain.close();
+  presence.close();
+  typing.close();
+  roster.close();
+  if (keys instanceof KeySet) keys.close();
+  await websocket.close();
+  await closeServer(httpServer);
+  untaken.close();
+  cut.cancel();
+  await upkeep.stop();
+  await revocations.close();
+  await services.cluster.close();
+  await services.store.close();
+  services.logger.info('stopped');
+}
+
+function receiveFrames({ metrics, ...receivers }: Services): FrameListener {
+  const deliver = deliverFrames(receivers);
+  return (frame, node) => {
+    metrics.clusterFrames.inc();
+    receivers.roster.heard(node);
+    deliver(frame, node);
+  };
 }
 
 /** The sender of what embedding code sends. */
 const EMBEDDING_CODE: Caller = { userId: 'service', scopes: new Set(['send']) };
-
-function tokenRules(config: Config) {
-  return { issuer: config.JWT_ISSUER, audience: config.JWT_AUDIENCE, claims: claimRulesOf(config) };
-}
-
-/** A secret that somebody configured is for whoever has it: nothing is signed with it unasked. */
-function createMakeToken(config: Config, key: ReturnType<typeof resolveKey>): MakeToken | undefined {
-  if (config.tokenKey.kind !== 'development-secret' || key.kind !== 'secret') return undefined;
-  const rules = tokenRules(config);
-  return (userId, scope, lifetimeSeconds) => signToken(key.key, { userId, scope, lifetimeSeconds, ...rules });
-}
-
-/** The key that the configuration names, or the one that is made for development. */
-function resolveKey(config: Config): Exclude<TokenKey, { kind: 'development-secret' }> {
-  if (config.tokenKey.kind !== 'development-secret') return config.tokenKey;
-  return { kind: 'secret', key: developmentSecret(config.DATA_DIR), algorithm: 'HS256' };
-}
-
-/** What tokens are checked with. @throws KeySetOpenError when it has to be fetched, and cannot. */
-async function openTokenKeys(key: ReturnType<typeof resolveKey>, logger: Logger, clock: Clock): Promise<TokenKeys> {
-  return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger, clock }) : fixedKey(key);
-}
-
-/** Resolves when the last connection is closed. One that never listened is closed already. */
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => server.close(() => resolve()));
-}

@@ -1,6 +1,7 @@
 /** What a person at a terminal needs for the first minute: addresses, ready tokens, a line that works. */
+import type { MakeToken } from '../services/tokens/configured-keys';
 import type { TokenKey } from '../utils/config';
-import { type MakeToken, makeSampleTokens } from './development-tokens';
+import { makeSampleTokens } from './development-tokens';
 
 /** How tokens are checked, for the sentence that says where they come from. */
 export type KeyKind = TokenKey['kind'];

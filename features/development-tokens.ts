@@ -4,6 +4,7 @@
  */
 import { BlockList, isIPv6 } from 'node:net';
 import type { Request } from 'express';
+import type { MakeToken } from '../services/tokens/configured-keys';
 import { AppError } from '../utils/errors';
 import { isSamePlace } from '../utils/origins';
 import { answer } from './answer';
@@ -15,8 +16,6 @@ const SERVICE_SCOPE = 'send broadcast presence admin';
 
 /** Users of the banner and of the test page. */
 export const SAMPLE_USERS = ['user123', 'user456', 'user789'] as const;
-
-export type MakeToken = (userId: string, scope: string | undefined, lifetimeSeconds: number) => string;
 
 export interface SampleTokens {
   readonly users: readonly { readonly userId: string; readonly token: string }[];

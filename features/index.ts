@@ -6,28 +6,24 @@ import express, { type Request, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { pinoHttp } from 'pino-http';
 import type { AuditOperations } from '../handlers/audit';
-import type { SendBatch } from '../handlers/batch';
-import type { CarryOut } from '../handlers/idempotency';
+import type { RunOnce } from '../handlers/idempotency';
 import type { InboxOperations } from '../handlers/inbox';
-import type { MessageChangeOperations } from '../handlers/messages';
-import type { RevocationOperations } from '../handlers/revocation';
 import type { ScheduleOperations } from '../handlers/schedule';
 import type { TopicOperations } from '../handlers/topics';
-import type { UserDataOperations } from '../handlers/users';
-import type { MessageOperations } from '../handlers/websocket';
 import type { Backlog } from '../services/admission/backlog';
 import type { Incoming } from '../services/admission/incoming';
 import type { ReadTurns } from '../services/admission/read-turns';
 import type { Cluster } from '../services/cluster/contract';
 import { type Logger, redact } from '../services/observability/logger';
+import type { MakeToken } from '../services/tokens/configured-keys';
 import type { Tokens } from '../services/tokens/tokens';
 import type { Config } from '../utils/config';
 import { corsOptionsOf } from '../utils/origins';
 import type { Clients } from '../utils/proxies';
 import { auditRoutes } from './audit';
-import { developmentRoutes, type MakeToken, SAMPLE_USERS } from './development-tokens';
+import { type GatewayRouteParts, gatewayRoutes } from './compatibility/gateway';
+import { developmentRoutes, SAMPLE_USERS } from './development-tokens';
 import { documentRoutes } from './documents';
-import { gatewayRoutes } from './gateway';
 import { authenticate } from './guards/authenticate';
 import { authorize } from './guards/authorize';
 import type { Guards } from './guards/guards';
@@ -39,15 +35,15 @@ import { createSendOnce } from './guards/send-once';
 import { type HealthParts, healthRoutes } from './health';
 import { createHttpClasses, type HttpClasses } from './http-classes';
 import { inboxRoutes } from './inbox';
-import { messageRoutes } from './messages';
+import { type MessageRouteParts, messageRoutes } from './messages';
 import { refuseUnknownPath, renderError } from './render-error';
 import { knownCallerOf, requestIdOf } from './request';
 import { mountRoutes } from './routes';
 import { scheduleRoutes } from './schedule';
 import { specificationRoutes } from './specifications/routes';
 import { topicRoutes } from './topics';
-import { userRoutes } from './users';
-import { websocketRoutes } from './websocket';
+import { type UserRouteParts, userRoutes } from './users';
+import { type WebsocketRouteParts, websocketRoutes } from './websocket';
 
 /** Answers a request; `onUnanswered` is called for one that no route and no error handler has met. */
 type HttpHandler = (request: IncomingMessage, response: ServerResponse, onUnanswered: () => void) => void;
@@ -58,7 +54,11 @@ export interface HttpApplication {
   readonly classes: HttpClasses;
 }
 
-export interface HttpParts {
+export interface HttpParts
+  extends WebsocketRouteParts,
+    MessageRouteParts,
+    UserRouteParts,
+    Omit<GatewayRouteParts, 'uptimeSeconds'> {
   readonly config: Config;
   readonly logger: Logger;
   readonly tokens: Tokens;
@@ -70,16 +70,11 @@ export interface HttpParts {
   readonly backlog: Backlog;
   readonly incoming: Incoming;
   readonly reads: ReadTurns;
-  readonly messages: MessageOperations;
   readonly topics: TopicOperations;
   readonly inbox: InboxOperations;
-  readonly changes: MessageChangeOperations;
   readonly schedule: ScheduleOperations;
-  readonly users: UserDataOperations;
-  readonly revocation: RevocationOperations;
   readonly audit: AuditOperations;
-  readonly sendBatch: SendBatch;
-  readonly carryOut: CarryOut;
+  readonly runOnce: RunOnce;
   /** Only while the service uses the secret that it made itself. */
   readonly makeDevelopmentToken: MakeToken | undefined;
 }
@@ -117,7 +112,7 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
     authorize,
     isOneself: (caller, userId) => caller.userId === userId,
     readInTurn: createReadInTurn(parts.reads),
-    sendOnce: createSendOnce(parts.carryOut, parts.audit.noteSend),
+    sendOnce: createSendOnce(parts.runOnce, parts.audit.noteSend),
     clients,
   };
   const app = express();
@@ -135,13 +130,13 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   app.use(answerBrowsers(config.corsOrigins));
   // The routes that are called most stand first. Mounted on the application itself: a router below a prefix would
   // match each request twice.
-  mountRoutes(app, '/websocket', websocketRoutes(parts.messages, guards));
-  mountRoutes(app, '/api/gateway', gatewayRoutes(parts.messages, guards, health.uptimeSeconds));
+  mountRoutes(app, '/websocket', websocketRoutes(parts, guards));
+  mountRoutes(app, '/api/gateway', gatewayRoutes({ ...parts, uptimeSeconds: health.uptimeSeconds }, guards));
   mountRoutes(app, '/topics', topicRoutes(parts.topics, parts.messages, guards));
   mountRoutes(app, '/inbox', inboxRoutes(parts.inbox, guards));
-  mountRoutes(app, '/messages', messageRoutes(parts.changes, parts.sendBatch, guards));
+  mountRoutes(app, '/messages', messageRoutes(parts, guards));
   mountRoutes(app, '/scheduled', scheduleRoutes(parts.schedule, guards));
-  mountRoutes(app, '/users', userRoutes(parts.users, parts.revocation, guards));
+  mountRoutes(app, '/users', userRoutes(parts, guards));
   mountRoutes(app, '/audit', auditRoutes(parts.audit, guards));
   mountRoutes(app, '', healthRoutes(health));
   mountRoutes(app, '', documentRoutes(parts.makeDevelopmentToken === undefined ? [] : SAMPLE_USERS));

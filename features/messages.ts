@@ -1,13 +1,20 @@
 /** /messages: many at once, and what can be done with one that was sent. */
 import type { SendBatch } from '../handlers/batch';
-import type { MessageChangeOperations } from '../handlers/messages';
+import type { MessageChangeOperations } from '../handlers/message-changes';
+import type { ReadReceipts } from '../handlers/receipts';
 import { toProblem } from '../utils/errors';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
-export function messageRoutes(messages: MessageChangeOperations, sendBatch: SendBatch, guards: Guards): Route[] {
+export interface MessageRouteParts {
+  readonly changes: MessageChangeOperations;
+  readonly readReceipts: ReadReceipts;
+  readonly sendBatch: SendBatch;
+}
+
+export function messageRoutes({ changes, readReceipts, sendBatch }: MessageRouteParts, guards: Guards): Route[] {
   const { authenticated, withBody, authorize, readInTurn, sendOnce, clients } = guards;
   return [
     {
@@ -33,7 +40,7 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
           const { body, query } = request as { body: unknown; query: unknown };
           answer(
             response,
-            await messages.update(requesterOf(request, response), parameterOf(request, 'id'), { body, query }),
+            await changes.update(requesterOf(request, response), parameterOf(request, 'id'), { body, query }),
           );
         },
       ],
@@ -46,7 +53,7 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
         async (request, response) =>
           answer(
             response,
-            await messages.retract(requesterOf(request, response), parameterOf(request, 'id'), request.query),
+            await changes.retract(requesterOf(request, response), parameterOf(request, 'id'), request.query),
           ),
       ],
     },
@@ -56,7 +63,7 @@ export function messageRoutes(messages: MessageChangeOperations, sendBatch: Send
       handlers: [
         ...authenticated,
         readInTurn(async (request, response) =>
-          answer(response, await messages.receipts(callerOf(request), parameterOf(request, 'id'), request.query)),
+          answer(response, await readReceipts(callerOf(request), parameterOf(request, 'id'), request.query)),
         ),
       ],
     },

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, RequestHandler } from 'express';
-import { describeFailure } from '../services/observability/failures';
+import { describeFailure } from '../services/observability/describe-failure';
 import type { Logger } from '../services/observability/logger';
 import type { Metrics } from '../services/observability/metrics';
 import { answerUnderWay } from '../services/sockets/answer-under-way';

@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Request, Response } from 'express';
 import type { Requester } from '../services/audit';
-import type { Caller } from '../utils/jwt';
+import type { Caller } from '../utils/caller';
 
 const callers = new WeakMap<Request, Caller>();
 

@@ -1,16 +1,20 @@
 /** /topics/…: named topics, their members and what is said in them. */
 import type { Request } from 'express';
+import type { MessageOperations } from '../handlers/messages';
 import type { TopicOperations } from '../handlers/topics';
-import type { MessageOperations } from '../handlers/websocket';
 import { listQuerySchema, parseInput } from '../utils/schemas';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';
 import { callerOf, parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
+const nameOf = (request: Request) => parameterOf(request, 'name');
+
 export function topicRoutes(topics: TopicOperations, messages: MessageOperations, guards: Guards): Route[] {
-  const { authenticated, withBody, readInTurn, sendOnce } = guards;
-  const nameOf = (request: Request) => parameterOf(request, 'name');
+  return [...ownRoutes(topics, guards), ...memberRoutes(topics, guards), ...messageRoutes(topics, messages, guards)];
+}
+
+function ownRoutes(topics: TopicOperations, { authenticated, withBody, readInTurn }: Guards): Route[] {
   return [
     {
       method: 'post',
@@ -48,6 +52,12 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
           answer(response, await topics.remove(requesterOf(request, response), nameOf(request))),
       ],
     },
+  ];
+}
+
+function memberRoutes(topics: TopicOperations, guards: Guards): Route[] {
+  const { authenticated, readInTurn } = guards;
+  return [
     {
       method: 'get',
       path: '/:name/members',
@@ -85,6 +95,12 @@ export function topicRoutes(topics: TopicOperations, messages: MessageOperations
         },
       ],
     },
+  ];
+}
+
+function messageRoutes(topics: TopicOperations, messages: MessageOperations, guards: Guards): Route[] {
+  const { authenticated, withBody, readInTurn, sendOnce } = guards;
+  return [
     {
       method: 'post',
       path: '/:name/messages',

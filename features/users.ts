@@ -1,12 +1,19 @@
 /** /users/…: all that is kept of one user, and the user's tokens. */
+import type { EraseUser } from '../handlers/erase-user';
+import type { ExportUser } from '../handlers/export-user';
 import type { RevocationOperations } from '../handlers/revocation';
-import type { UserDataOperations } from '../handlers/users';
 import { answer, answerLines } from './answer';
 import type { Guards } from './guards/guards';
 import { parameterOf, requesterOf } from './request';
 import type { Route } from './routes';
 
-export function userRoutes(users: UserDataOperations, revocation: RevocationOperations, guards: Guards): Route[] {
+export interface UserRouteParts {
+  readonly eraseUser: EraseUser;
+  readonly exportUser: ExportUser;
+  readonly revocation: RevocationOperations;
+}
+
+export function userRoutes({ eraseUser, exportUser, revocation }: UserRouteParts, guards: Guards): Route[] {
   const { authenticated, authorize, isOneself, readInTurn, withOptionalBody } = guards;
   return [
     {
@@ -29,7 +36,7 @@ export function userRoutes(users: UserDataOperations, revocation: RevocationOper
         ...authenticated,
         authorize('admin'),
         async (request, response) =>
-          answer(response, await users.erase(requesterOf(request, response), parameterOf(request, 'userId'))),
+          answer(response, await eraseUser(requesterOf(request, response), parameterOf(request, 'userId'))),
       ],
     },
     {
@@ -39,7 +46,7 @@ export function userRoutes(users: UserDataOperations, revocation: RevocationOper
         ...authenticated,
         authorize('admin', isOneself),
         readInTurn(async (request, response) => {
-          await answerLines(response, users.exportFor(requesterOf(request, response), parameterOf(request, 'userId')));
+          await answerLines(response, exportUser(requesterOf(request, response), parameterOf(request, 'userId')));
         }),
       ],
     },

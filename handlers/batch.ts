@@ -1,7 +1,7 @@
 /** Many messages in one request: each item is a send of its own, and fails alone. */
-import { describeFailure } from '../services/observability/failures';
+import { describeFailure } from '../services/observability/describe-failure';
+import { holdsScope } from '../utils/caller';
 import { AppError, type Problem, refuseField, renameFields } from '../utils/errors';
-import { holdsScope } from '../utils/jwt';
 import {
   batchItemSchema,
   batchSchema,
@@ -14,11 +14,12 @@ import {
 } from '../utils/schemas';
 import { BROADCAST_TOPIC, personalTopic } from '../utils/topic-names';
 import type { MistypedFields, Warned } from './mistyped-fields';
-import type { Content, Sender, Sending, Sent } from './sending';
+import type { Sender, SendOperations, Sent } from './send';
+import type { Content } from './send-options';
 import type { TopicOperations } from './topics';
 
 export interface BatchParts {
-  readonly sending: Sending;
+  readonly sending: SendOperations;
   readonly topics: Pick<TopicOperations, 'assertMayWrite'>;
   readonly mistyped: Pick<MistypedFields, 'find'>;
 }
@@ -38,6 +39,8 @@ interface Checked {
 }
 
 export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
+  const check = createCheckItem({ sending, topics });
+
   /**
    * Sends up to 1,000 messages, in order, with one flush. `describe` turns the error of an item into its problem.
    * @throws AppError `batch_too_large`, `bad_request` when it is no batch: then nothing is stored.
@@ -70,7 +73,16 @@ export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
     return warnings.length === 0 ? {} : { warnings };
   }
 
-  async function check(sender: Sender, item: unknown): Promise<Checked> {
+  async function sendItem(sender: Sender, { topic, content }: Checked, index: number): Promise<BatchResult> {
+    const { underKey } = sender;
+    const own = underKey === undefined ? sender : { ...sender, underKey: `${underKey} ${index}` };
+    const { isRepeated, ...result } = await sending.send(own, topic, content);
+    return result;
+  }
+}
+
+function createCheckItem({ sending, topics }: Pick<BatchParts, 'sending' | 'topics'>) {
+  return async function check(sender: Sender, item: unknown): Promise<Checked> {
     const { userId, topic, broadcast } = parseInput(batchItemSchema, item);
     const content = parseInput(contentSchema, item);
     sending.assertSize('data', content.data);
@@ -82,7 +94,7 @@ export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
     const name = parseField('topic', topicNameSchema, topic);
     await assertTopic(sender, name);
     return { topic: name, content };
-  }
+  };
 
   async function assertTopic(sender: Sender, name: string): Promise<void> {
     try {
@@ -90,13 +102,6 @@ export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
     } catch (error) {
       throw renameFields(error, ITEM_FIELDS);
     }
-  }
-
-  async function sendItem(sender: Sender, { topic, content }: Checked, index: number): Promise<BatchResult> {
-    const { underKey } = sender;
-    const own = underKey === undefined ? sender : { ...sender, underKey: `${underKey} ${index}` };
-    const { isRepeated, ...receipt } = await sending.send(own, topic, content);
-    return receipt;
   }
 }
 

@@ -1,7 +1,7 @@
 /** What was said in a topic, a page at a time: the same over every door. */
 import { z } from 'zod';
 import type { Store } from '../services/storage/contract';
-import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { readPageToken, writePageToken } from '../utils/page-token';
 import { toListedMessage } from '../utils/protocol';
 
 export interface HistoryAnswer {
@@ -19,7 +19,7 @@ export interface HistoryQuery {
   readonly cursor?: string | undefined;
 }
 
-const CURSOR_KIND = 'history';
+const LIST = 'history';
 const rangeSchema = z.object({ after: z.int().min(0).optional(), before: z.int().min(1).optional() });
 
 /** Reads what the user may see; whether the topic may be read is asked before. */
@@ -28,10 +28,10 @@ export async function readHistory(
   { topic, userId }: { readonly topic: string; readonly userId: string },
   { cursor, limit, ...asked }: HistoryQuery,
 ): Promise<HistoryAnswer> {
-  const { after, before } = cursor === undefined ? asked : readCursor(CURSOR_KIND, rangeSchema, cursor);
+  const { after, before } = cursor === undefined ? asked : readPageToken(LIST, rangeSchema, cursor);
   const { messages, next } = await store.history(topic, { after, before, limit, userId });
   const listed = messages.map(toListedMessage);
   if (next === undefined) return { messages: listed };
   const rest = after === undefined ? { before: next } : { after: next, before };
-  return { messages: listed, nextCursor: writeCursor(CURSOR_KIND, rest) };
+  return { messages: listed, nextCursor: writePageToken(LIST, rest) };
 }

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from '../services/observability/logger';
 import type { Claim, IdempotencyKey, KeyStore } from '../services/storage/contract';
+import type { Caller } from '../utils/caller';
 import { AppError, refuseField } from '../utils/errors';
-import type { Caller } from '../utils/jwt';
 import { idempotencyKeySchema, parseField } from '../utils/schemas';
-import type { Sender, Sent } from './sending';
+import type { Sender, Sent } from './send';
 
 /** The name of the header, for the sentences of errors. */
 const HEADER = 'Idempotency-Key';
@@ -31,19 +31,16 @@ export interface WrittenAnswer {
   readonly isRepeated: boolean;
 }
 
-export type CarryOut = ReturnType<typeof createCarryOut>;
+export type RunOnce = ReturnType<typeof createRunOnce>;
 
-export function createCarryOut(store: KeyStore, logger: Pick<Logger, 'warn'>) {
+export function createRunOnce(store: KeyStore, logger: Pick<Logger, 'warn'>) {
   /**
    * Carries a request out, once under its key. A request that fails gives the key free; what it has stored before it
    * failed is found again under the ids that come from the key, and so it is when the answer could not be kept.
    * @throws AppError `bad_request` for a bad key, `request_in_progress`, `idempotency_conflict` for another request
    * under this key, and whatever `work` throws.
    */
-  return async function carryOut(
-    request: SendRequest,
-    work: (sender: Sender) => Promise<Sent>,
-  ): Promise<WrittenAnswer> {
+  return async function runOnce(request: SendRequest, work: (sender: Sender) => Promise<Sent>): Promise<WrittenAnswer> {
     const { caller } = request;
     if (request.key === undefined) return written(await work(caller));
     const key = parseField(HEADER, idempotencyKeySchema, request.key);

@@ -4,9 +4,9 @@ import type { Incoming } from '../services/admission/incoming';
 import type { Delivery } from '../services/delivery/delivery';
 import type { Connection } from '../services/sockets/connections';
 import type { InboxItem, Selection, Store } from '../services/storage/contract';
+import type { Caller } from '../utils/caller';
 import { AppError, badField, refuseField } from '../utils/errors';
-import type { Caller } from '../utils/jwt';
-import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { readPageToken, writePageToken } from '../utils/page-token';
 import { type Counts, type RequestedState, toListedMessage } from '../utils/protocol';
 import {
   changeStatesSchema,
@@ -40,19 +40,19 @@ export interface StateAnswer {
 
 export type InboxOperations = ReturnType<typeof createInboxOperations>;
 
-const CURSOR_KIND = 'inbox';
+const LIST = 'inbox';
 const positionSchema = z.object({ order: z.number(), topic: z.string(), seq: z.int() });
 
 export function createInboxOperations({ store, delivery, incoming }: InboxParts) {
   /** The caller's messages over all topics, newest first. */
   async function list({ userId }: Caller, query: unknown): Promise<InboxAnswer> {
     const { cursor, ...wanted } = parseInput(inboxQuerySchema, query);
-    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
+    const after = cursor === undefined ? undefined : readPageToken(LIST, positionSchema, cursor);
     const [{ items, next }, counts] = await Promise.all([
       store.inbox(userId, { ...wanted, after }),
       store.counts(userId),
     ]);
-    const nextCursor = next === undefined ? null : writeCursor(CURSOR_KIND, next);
+    const nextCursor = next === undefined ? null : writePageToken(LIST, next);
     return { items: items.map(toListedItem), nextCursor, counts };
   }
 

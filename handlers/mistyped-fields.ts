@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import type { Logger } from '../services/observability/logger';
 import { nearestName } from '../utils/near-names';
-import type { Sent } from './sending';
+import type { Sent } from './send';
 
 /** Beside what a schema has: words that the doors themselves read, whatever they resemble. */
 const WORDS_OF_DOORS = new Set(['action', 'ref', 'topic_name', 'content', 'topic', 'to', 'userId', 'broadcast']);

@@ -1,10 +1,12 @@
 /** Pages of lists whose entries have names: bounded in number by the reader, and in bytes for the reader's sake. */
 import type { NamePage } from '../services/storage/contract';
-import { readCursor, writeCursor } from '../utils/opaque-cursor';
+import { readPageToken, writePageToken } from '../utils/page-token';
 import { userIdSchema } from '../utils/schemas';
 
 /** What one page of a list may have. */
 const MAX_PAGE_BYTES = 256 * 1024;
+
+export const STANDARD_LIST_LIMIT = 50;
 
 export interface ListQuery {
   readonly limit?: number | undefined;
@@ -14,7 +16,7 @@ export interface ListQuery {
 /** @throws AppError `bad_request` for a cursor of another list. */
 export function readPage(kind: string, { limit, cursor }: ListQuery, standardLimit: number): NamePage {
   // Names of topics are user ids in their grammar.
-  const after = cursor === undefined ? undefined : readCursor(kind, userIdSchema, cursor);
+  const after = cursor === undefined ? undefined : readPageToken(kind, userIdSchema, cursor);
   return { after, limit: limit ?? standardLimit };
 }
 
@@ -32,5 +34,5 @@ export function fitPage<Item>(
   const page = end === -1 ? items : items.slice(0, end);
   const last = page.at(-1);
   const after = end === -1 || last === undefined ? next : nameOf(last);
-  return { page, nextCursor: after === undefined ? null : writeCursor(kind, after) };
+  return { page, nextCursor: after === undefined ? null : writePageToken(kind, after) };
 }

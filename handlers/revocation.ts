@@ -1,15 +1,15 @@
 /** The operation that refuses tokens of a user before their time. */
-import type { Audit, Requester } from '../services/audit';
-import type { Revocations } from '../services/tokens/revocations';
+import type { AuditLog, Requester } from '../services/audit';
+import type { RevokedTokens } from '../services/tokens/revocations';
 import { type Clock, fromIsoTime } from '../utils/clock';
 import { badField } from '../utils/errors';
 import { parseField, parseInput, revokeSchema, userIdSchema } from '../utils/schemas';
 import { personalTopic } from '../utils/topic-names';
 
 export interface RevocationOperationParts {
-  readonly revocations: Pick<Revocations, 'revoke'>;
+  readonly revocations: Pick<RevokedTokens, 'revoke'>;
   readonly clock: Clock;
-  readonly audit: Pick<Audit, 'carryOut'>;
+  readonly audit: Pick<AuditLog, 'record'>;
 }
 
 export interface RevokedAnswer {
@@ -22,7 +22,7 @@ export interface RevokedAnswer {
 export type RevocationOperations = ReturnType<typeof createRevocationOperations>;
 
 /** The clock of whoever asks may be ahead. Further on it is a mistake, milliseconds perhaps, that nobody could undo. */
-const MAX_AHEAD_SECONDS = 60;
+const MAX_REVOKE_AHEAD_SECONDS = 60;
 
 export function createRevocationOperations({ revocations, clock, audit }: RevocationOperationParts) {
   /** Refuses one token, or all that were issued before a time. @throws AppError `bad_request`, `store_…`. */
@@ -32,7 +32,7 @@ export function createRevocationOperations({ revocations, clock, audit }: Revoca
     const revocation = jti === undefined ? { userId, issuedBefore: secondsOf(issuedBefore) } : { userId, jti };
     const act = { action: 'revoke', target: personalTopic(userId) } as const;
     const revokeNow = () => revocations.revoke(revocation);
-    return { success: true, userId, closed: await audit.carryOut(requester, act, revokeNow, (closed) => closed) };
+    return { success: true, userId, closed: await audit.record(requester, act, revokeNow, (closed) => closed) };
   }
 
   /** Rounded up: `iat` counts whole seconds, and what may have been issued before is refused. */
@@ -41,7 +41,7 @@ export function createRevocationOperations({ revocations, clock, audit }: Revoca
     // Tokens of this second too, those that are still to come among them: nothing tells them apart.
     if (time === undefined) return Math.floor(now) + 1;
     const seconds = typeof time === 'number' ? time : Math.max(0, fromIsoTime(time) / 1000);
-    if (seconds <= now + MAX_AHEAD_SECONDS) return Math.ceil(seconds);
+    if (seconds <= now + MAX_REVOKE_AHEAD_SECONDS) return Math.ceil(seconds);
     throw badField('issuedBefore', 'must not lie in the future: tokens that are still to be issued would be refused');
   }
 

@@ -1,8 +1,8 @@
 /** What people may do to others: callers without scope `send`, whom nobody but themselves vouches for. */
 
 import type { Scheduled, Standing } from '../services/storage/contract';
+import { type Caller, holdsScope } from '../utils/caller';
 import { AppError } from '../utils/errors';
-import { type Caller, holdsScope } from '../utils/jwt';
 import { isServiceType } from '../utils/protocol';
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../utils/topic-names';
 

@@ -1,11 +1,11 @@
 /** The operations on messages that wait for their time. */
 import { z } from 'zod';
-import type { Audit, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit';
 import type { Scheduled, Store } from '../services/storage/contract';
+import { type Caller, holdsScope } from '../utils/caller';
 import { toIsoTime } from '../utils/clock';
 import { type AppError, ambiguousId, refuseField } from '../utils/errors';
-import { type Caller, holdsScope } from '../utils/jwt';
-import { cutPage, readCursor, writeCursor } from '../utils/opaque-cursor';
+import { cutPage, readPageToken, writePageToken } from '../utils/page-token';
 import { listQuerySchema, messageIdSchema, messageQuerySchema, parseField, parseInput } from '../utils/schemas';
 
 /** A message that waits, as lists show it. */
@@ -25,19 +25,19 @@ export interface ScheduledAnswer {
 export type ScheduleOperations = ReturnType<typeof createScheduleOperations>;
 
 const STANDARD_LIMIT = 100;
-const CURSOR_KIND = 'scheduled';
+const LIST = 'scheduled';
 const positionSchema = z.object({ sendAt: z.number(), id: z.string(), from: z.string() });
 
-export function createScheduleOperations(store: Store, audit: Pick<Audit, 'note'>) {
+export function createScheduleOperations(store: Store, audit: Pick<AuditLog, 'note'>) {
   /** What the caller has scheduled, with scope `admin` what anybody has: soonest first. */
   async function list(
     caller: Caller,
     query: unknown,
   ): Promise<{ items: readonly ScheduledAnswer[]; nextCursor: string | null }> {
     const { limit = STANDARD_LIMIT, cursor } = parseInput(listQuerySchema, query);
-    const after = cursor === undefined ? undefined : readCursor(CURSOR_KIND, positionSchema, cursor);
+    const after = cursor === undefined ? undefined : readPageToken(LIST, positionSchema, cursor);
     const found = await store.scheduled({ from: ownOnly(caller), limit: limit + 1, after });
-    const { page, nextCursor } = cutPage(found, limit, (last) => writeCursor(CURSOR_KIND, positionOf(last)));
+    const { page, nextCursor } = cutPage(found, limit, (last) => writePageToken(LIST, positionOf(last)));
     return { items: page.map(toScheduledAnswer), nextCursor };
   }
 

@@ -9,12 +9,12 @@ import { createLogger } from '../services/observability/logger';
 import { KeySet, KeySetOpenError } from '../services/tokens/key-set';
 import { fixedKey, type TokenKeys } from '../services/tokens/token-keys';
 import { createTokens } from '../services/tokens/tokens';
+import { SCOPES } from '../utils/caller';
 import { claimRulesOf } from '../utils/claims';
 import { systemClock, toIsoTime } from '../utils/clock';
 import { EXIT_USAGE, readCommandLine, UsageError } from '../utils/command-line';
 import { type Config, ConfigError, parseConfig } from '../utils/config';
 import { AppError } from '../utils/errors';
-import { SCOPES } from '../utils/jwt';
 import { parseDuration } from './support/arguments';
 import { localKey, makeLocalToken } from './support/local-token';
 

@@ -4,9 +4,9 @@
  */
 import type { AdminAction, AuditOutcome, ServiceAction } from '../utils/audit';
 import type { Balance, Lender } from '../utils/balance';
+import { type Caller, holdsScope } from '../utils/caller';
 import type { Clock } from '../utils/clock';
 import { newId } from '../utils/ids';
-import { type Caller, holdsScope } from '../utils/jwt';
 import type { Message } from '../utils/protocol';
 import { FollowingFlight } from '../utils/single-flight';
 import type { Logger } from './observability/logger';
@@ -38,7 +38,7 @@ export type Act<Action> = { readonly action: Action } & Pick<AuditEntry, 'target
 /** By actor and action; what follows behind ENTRIES_PER_BATCH is the shared entry. */
 type Batch = Map<string, AuditEntry[]>;
 
-export class Audit implements Lender {
+export class AuditLog implements Lender {
   #pending: Batch = new Map();
   /** Begun entries whose end is not in the store yet, by id. */
   #ended = new Map<string, AuditEntry>();
@@ -82,7 +82,7 @@ export class Audit implements Lender {
    * this resolves: an entry that stays `begun` tells of a crash, or of a store that went away meanwhile.
    * @throws StoreError when it could not be recorded: then nothing was done; and whatever `work` throws.
    */
-  async carryOut<Result>(
+  async record<Result>(
     requester: Requester,
     act: Act<AdminAction>,
     work: () => Promise<Result> | Result,

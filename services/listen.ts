@@ -1,4 +1,4 @@
-/** Begins to listen, or says in a sentence why that cannot be. */
+/** Begins to listen, or says in a sentence why it cannot; and the end of it. */
 import type { Server } from 'node:http';
 import type { Config } from '../utils/config';
 
@@ -43,4 +43,9 @@ export function listen(server: Server, config: Address): Promise<void> {
       resolve();
     });
   });
+}
+
+/** Resolves when the last connection is closed. A server that never listened is closed already. */
+export function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
 }

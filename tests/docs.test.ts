@@ -1,13 +1,15 @@
 /** The documents say what the code does, in both directions: nothing is missing, and nothing is promised in vain. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { clientActions, clientEvents, type SocketOperations } from '../features/client-events';
+import { clientEvents } from '../features/client-events';
+import { clientActions } from '../features/plain-actions';
 import type { mountRoutes } from '../features/routes';
+import type { SocketOperations } from '../features/socket-operations';
 import { renderConfigurationPage } from '../scripts/generate-docs';
 import { AUDIT_ACTIONS } from '../utils/audit';
 import { describeVariables, renderEnvExample } from '../utils/config';
 import { ERROR_KINDS, type ErrorCode, kindOf } from '../utils/errors';
-import { CLOSE_CODES, CLOSING_CODES, REQUESTED_STATES, SERVER_EVENTS } from '../utils/protocol';
+import { CLOSING_CODES, REQUESTED_STATES, SERVER_EVENTS, WEBSOCKET_CLOSE_CODES } from '../utils/protocol';
 import { contentSchema } from '../utils/schemas';
 import { parseHttpFile } from './support/http-file';
 import { idleMetrics } from './support/metrics';
@@ -259,7 +261,7 @@ describe('docs/reference/events.md', () => {
     const documented = Array.from(rows, ([, code, plain, isSent]) => `${code}: ${plain}, ${isSent}`);
     const used = namesInSources(/(?:\bcode: |\b(?:end|disconnect)\([^;]*?,\s*)'(\w+)'/g);
     const expected = CLOSING_CODES.map(
-      (code) => `${code}: ${CLOSE_CODES[code]}, ${used.includes(code) ? 'yes' : 'not yet'}`,
+      (code) => `${code}: ${WEBSOCKET_CLOSE_CODES[code]}, ${used.includes(code) ? 'yes' : 'not yet'}`,
     );
     expect(documented.sort()).toEqual(expected.sort());
   });
@@ -317,7 +319,7 @@ describe('/asyncapi.json', () => {
   it('has the closing codes and their close codes', async () => {
     const { channels, components } = await fetchDocument();
     const { schemas } = components as { schemas: Record<string, { properties: Record<string, { enum: string[] }> }> };
-    expect(channels['plain']).toMatchObject({ 'x-close-codes': CLOSE_CODES });
+    expect(channels['plain']).toMatchObject({ 'x-close-codes': WEBSOCKET_CLOSE_CODES });
     expect(schemas['Closing']?.properties['code']?.enum).toEqual([...CLOSING_CODES]);
   });
 });

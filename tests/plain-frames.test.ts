@@ -1,7 +1,8 @@
 /** docs/reference/plain-frames.md: a session that is typed as it stands there, and that leaves nothing out. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { clientActions, type SocketOperations } from '../features/client-events';
+import { clientActions } from '../features/plain-actions';
+import type { SocketOperations } from '../features/socket-operations';
 import { SERVER_EVENTS } from '../utils/protocol';
 import { openGuide } from './support/guide';
 

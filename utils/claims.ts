@@ -1,7 +1,7 @@
 /** Which claims of a token are read, and how: issuers name the user and the scopes in ways of their own. */
 import { z } from 'zod';
+import { SCOPES } from './caller';
 import type { Config } from './config';
-import { SCOPES } from './jwt';
 import { userIdSchema } from './schemas';
 
 /** How tokens of an issuer are read. */

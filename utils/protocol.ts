@@ -70,7 +70,7 @@ export const CLOSING_CODES = [
 export type ClosingCode = (typeof CLOSING_CODES)[number];
 
 /** Close codes of the plain endpoint, by the reason that `closing` gives. */
-export const CLOSE_CODES: Readonly<Record<ClosingCode, number>> = {
+export const WEBSOCKET_CLOSE_CODES: Readonly<Record<ClosingCode, number>> = {
   slow_consumer: 4408,
   token_expired: 4401,
   revoked: 4401,

@@ -105,11 +105,11 @@ function isPlainObject(value: object): boolean {
 }
 
 /** A year: longer than any retention that makes sense, and far from where dates end. */
-export const MAX_AHEAD_SECONDS = 31_536_000;
+export const MAX_SCHEDULE_AHEAD_SECONDS = 31_536_000;
 
 function seconds(minimum: number) {
-  const form = `must be a whole number of seconds from ${minimum} to ${MAX_AHEAD_SECONDS}`;
-  return z.int(form).min(minimum, form).max(MAX_AHEAD_SECONDS, form);
+  const form = `must be a whole number of seconds from ${minimum} to ${MAX_SCHEDULE_AHEAD_SECONDS}`;
+  return z.int(form).min(minimum, form).max(MAX_SCHEDULE_AHEAD_SECONDS, form);
 }
 
 const timeSchema = z.iso.datetime({ offset: true, error: 'must be a time as in 2030-01-31T12:00:00Z' });

@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import type { Tokens } from '../../services/tokens/tokens';
+import { readAuthorization, readBearer } from '../../utils/caller';
 import { AppError } from '../../utils/errors';
-import { readAuthorization, readBearer } from '../../utils/jwt';
 import { setCaller } from '../request';
 
 /** Lets requests with a valid token pass. Answers 401 `unauthorized`, `token_expired` or `token_revoked`. */

@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express';
+import { type Caller, holdsScope, type Scope } from '../../utils/caller';
 import { AppError } from '../../utils/errors';
-import { type Caller, holdsScope, type Scope } from '../../utils/jwt';
 import { callerOf } from '../request';
 
 /** Wants a scope, unless the caller is exempt. Answers 403 `insufficient_scope`. */

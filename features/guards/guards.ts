@@ -1,6 +1,6 @@
 /** What routes put before their handlers. Built once in features/index.ts. */
 import type { RequestHandler } from 'express';
-import type { Caller } from '../../utils/jwt';
+import type { Caller } from '../../utils/caller';
 import type { Clients } from '../../utils/proxies';
 import type { authorize } from './authorize';
 import type { RequestLimit } from './limit-requests';

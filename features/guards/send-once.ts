@@ -1,7 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import type { NoteSend } from '../../handlers/audit';
-import type { CarryOut } from '../../handlers/idempotency';
-import type { Sender, Sent } from '../../handlers/sending';
+import type { RunOnce } from '../../handlers/idempotency';
+import type { Sender, Sent } from '../../handlers/send';
 import { continueTrace } from '../../services/observability/tracing';
 import { answerWritten } from '../answer';
 import { bodyBytesOf, callerOf, requesterOf } from '../request';
@@ -11,7 +11,7 @@ import { bodyBytesOf, callerOf, requesterOf } from '../request';
  * Idempotency-Key, and recorded in the audit log when it was. Answers 202 to what was scheduled, and 400, 409
  * `request_in_progress` or 422 `idempotency_conflict` for the key.
  */
-export function createSendOnce(carryOut: CarryOut, noteSend: NoteSend) {
+export function createSendOnce(runOnce: RunOnce, noteSend: NoteSend) {
   return (
     work: (sender: Sender, request: Request) => Promise<Sent>,
     action: 'send' | 'broadcast' | 'batch',
@@ -22,7 +22,7 @@ export function createSendOnce(carryOut: CarryOut, noteSend: NoteSend) {
       const { body: value } = request as { body: unknown };
       const body = { bytes: bodyBytesOf(request) ?? Buffer.alloc(0), value };
       const written = await continueTrace(request.headers, () =>
-        carryOut({ caller: callerOf(request), key, target, body }, async (sender) => {
+        runOnce({ caller: callerOf(request), key, target, body }, async (sender) => {
           const sent = await work(sender, request);
           noteSend(requesterOf(request, response), action, sent);
           return sent;

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { problemAnswer } from '../../utils/answers/common';
 import { customEventMeta, messageFrame, serverPayloads } from '../../utils/frames';
-import { CLOSE_CODES } from '../../utils/protocol';
+import { WEBSOCKET_CLOSE_CODES } from '../../utils/protocol';
 import { contentSchema } from '../../utils/schemas';
 import { Endpoint, type Messages } from './endpoint';
 import { type JsonSchema, SchemaCollector, withFields } from './json-schema';
@@ -41,7 +41,7 @@ export function describeSockets(version: string): JsonSchema {
         address: '/ws',
         title: 'Plain WebSocket',
         description: PLAIN,
-        'x-close-codes': CLOSE_CODES,
+        'x-close-codes': WEBSOCKET_CLOSE_CODES,
       }),
     },
     operations: { ...socketIo.operations(), ...plain.operations() },

@@ -3,10 +3,10 @@
  * them: reading JSON takes the time of everybody, and what is not read yet, or waits, takes the memory of all.
  */
 import type { Balance, Lender } from '../../utils/balance';
+import { type Caller, holdsScope } from '../../utils/caller';
 import type { Clock } from '../../utils/clock';
 import type { Config } from '../../utils/config';
 import { AppError } from '../../utils/errors';
-import { type Caller, holdsScope } from '../../utils/jwt';
 import type { Metrics } from '../observability/metrics';
 import { EventLimit, type Verdict } from '../sockets/event-limit';
 import type { HeapGuard } from './heap-guard';

@@ -20,8 +20,8 @@ export interface Cluster {
   readonly outages: number;
   /** Frames so far that were not signed as they should be. */
   readonly refusedFrames: number;
-  /** Tells the other nodes. Never fails and never waits: a frame that cannot be told is lost. */
-  tell(frame: ClusterFrame): void;
+  /** Sends a frame to the other nodes. Never fails and never waits: a frame that cannot be sent is lost. */
+  publish(frame: ClusterFrame): void;
   /**
    * Carries out a command of Redis, for what nodes share beside frames.
    * @throws when Redis does not answer within a second, and at once while it is known to be away.
@@ -45,7 +45,7 @@ export function createSingleNode(nodeId: string): Cluster {
     outages: 0,
     refusedFrames: 0,
     live: 'ok',
-    tell: () => {},
+    publish: () => {},
     command,
     open: async () => {},
     close: async () => {},

@@ -152,7 +152,7 @@ export class RedisCluster implements Cluster {
     this.parts.logger.warn({ foreign }, 'frames of another node are not understood here: what they tell comes later');
   }
 
-  tell(frame: ClusterFrame): void {
+  publish(frame: ClusterFrame): void {
     if (!this.#publisher.isReady || (isFoundAgain(frame) && this.#isFull)) return;
     const plain = encodeFrame(this.node, frame);
     const text = this.#signature === undefined ? plain : this.#signature.sign(plain);

@@ -71,6 +71,20 @@ const FLUSH_BUCKETS_WRITES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 export function createMetrics(): Metrics {
   const registry = new Registry();
   const make = makers(registry);
+  return {
+    registry,
+    onFlush: createOnFlush(make),
+    refusals: refusalsOf(make),
+    ...deliveryMetrics(make),
+    ...limitMetrics(make),
+    clusterFrames: make.counter('tidings_cluster_frames_received_total', 'Frames heard from other nodes.'),
+    scrape: () => Registry.merge([registry, metricsOfProcess()]).metrics(),
+  };
+}
+
+type Makers = ReturnType<typeof makers>;
+
+function createOnFlush(make: Makers): Metrics['onFlush'] {
   const flushDuration = make.histogram(
     'tidings_store_flush_duration_seconds',
     'Time of writing one batch to the store, until it is durable.',
@@ -82,14 +96,25 @@ export function createMetrics(): Metrics {
     FLUSH_BUCKETS_WRITES,
   );
   const flushFailures = make.counter('tidings_store_flush_failures_total', 'Batches that the store did not accept.');
+  return ({ writes, durationMs, isDone }) => {
+    flushDuration.observe(durationMs / 1_000);
+    flushWrites.observe(writes);
+    if (!isDone) flushFailures.inc();
+  };
+}
+
+function refusalsOf(make: Makers): Metrics['refusals'] {
   const refusals = make.counterBy(
     'code',
     'tidings_refusals_total',
     'Requests, handshakes and events answered with a problem, by its code.',
   );
   seriesOf(refusals, Object.keys(ERROR_KINDS));
+  return refusals;
+}
+
+function deliveryMetrics(make: Makers) {
   return {
-    registry,
     sends: seriesOf(
       make.counterBy('destination', 'tidings_sends_total', 'Messages stored for senders, by whom they are for.'),
       ['user', 'topic', 'broadcast'],
@@ -127,6 +152,11 @@ export function createMetrics(): Metrics {
       'tidings_gaps_healed_total',
       'Times that messages of a topic were missing here and were read from the store.',
     ),
+  };
+}
+
+function limitMetrics(make: Makers) {
+  return {
     slowConsumers: make.counter(
       'tidings_slow_consumers_total',
       'Connections cut because their unsent bytes exceeded MAX_BUFFERED_BYTES, or those of their user 16 times that.',
@@ -135,7 +165,6 @@ export function createMetrics(): Metrics {
       'tidings_answers_cut_total',
       'HTTP connections cut because answers were not taken within 30 s, or more than 100 requests were sent ahead of them.',
     ),
-    refusals,
     rateLimited: seriesOf(
       make.counterBy(
         'limit',
@@ -156,13 +185,6 @@ export function createMetrics(): Metrics {
       make.counterBy('code', 'tidings_closings_total', 'Connections that the service has closed, by closing code.'),
       CLOSING_CODES,
     ),
-    clusterFrames: make.counter('tidings_cluster_frames_received_total', 'Frames heard from other nodes.'),
-    onFlush: ({ writes, durationMs, isDone }) => {
-      flushDuration.observe(durationMs / 1_000);
-      flushWrites.observe(writes);
-      if (!isDone) flushFailures.inc();
-    },
-    scrape: () => Registry.merge([registry, metricsOfProcess()]).metrics(),
   };
 }
 
@@ -188,16 +210,13 @@ function seriesOf<Value extends string>(counter: Counter, values: readonly Value
 
 /** Registers what is looked up at each scrape. */
 export function registerGauges(registry: Registry, gauges: Gauges): void {
+  registerLabelled(registry, gauges);
+  registerClusterCounters(registry, gauges);
+  registerNumbers(registry, gauges);
+}
+
+function registerLabelled(registry: Registry, gauges: Gauges): void {
   const registers = [registry];
-  const gauge = (name: string, help: string, look: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(look());
-      },
-    });
   new Gauge({
     name: 'tidings_connections',
     help: 'Open authenticated connections, by transport.',
@@ -207,24 +226,42 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
       for (const transport of TRANSPORTS) this.set({ transport }, gauges.connections(transport));
     },
   });
-  new Counter({
-    name: 'tidings_cluster_frames_refused_total',
-    help: 'Frames that were not signed with CLUSTER_SECRET.',
+  new Gauge({
+    name: 'tidings_taken',
+    help: 'What is taken and has to be given back, by what it is.',
+    labelNames: ['what'],
     registers,
     collect() {
-      this.reset();
-      this.inc(gauges.refusedFrames());
+      for (const [what, count] of Object.entries(gauges.balance())) this.set({ what }, count);
     },
   });
-  new Counter({
-    name: 'tidings_cluster_outages_total',
-    help: 'Times that frames have ceased to reach the other nodes.',
-    registers,
-    collect() {
-      this.reset();
-      this.inc(gauges.outages());
-    },
-  });
+}
+
+function registerClusterCounters(registry: Registry, { refusedFrames, outages }: Gauges): void {
+  const counter = (name: string, help: string, look: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(look());
+      },
+    });
+  counter('tidings_cluster_frames_refused_total', 'Frames that were not signed with CLUSTER_SECRET.', refusedFrames);
+  counter('tidings_cluster_outages_total', 'Times that frames have ceased to reach the other nodes.', outages);
+}
+
+function registerNumbers(registry: Registry, gauges: Gauges): void {
+  const gauge = (name: string, help: string, look: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(look());
+      },
+    });
   gauge(
     'tidings_reads_running',
     'Reads of much that are under way, or whose answers are not taken.',
@@ -241,15 +278,6 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
   gauge('tidings_cluster_nodes', 'Nodes that are known here, this one included.', gauges.nodes);
   gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS that are taken, also by who is not in yet.', gauges.places);
   gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
-  new Gauge({
-    name: 'tidings_taken',
-    help: 'What is taken and has to be given back, by what it is.',
-    labelNames: ['what'],
-    registers,
-    collect() {
-      for (const [what, count] of Object.entries(gauges.balance())) this.set({ what }, count);
-    },
-  });
 }
 
 /** To count them the process makes a list of all its sockets for each scrape. Their names break the rules as well. */

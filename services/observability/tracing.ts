@@ -15,7 +15,7 @@ import {
   trace,
 } from '@opentelemetry/api';
 import { destinationOf } from '../../utils/topic-names';
-import { describeFailure } from './failures';
+import { describeFailure } from './describe-failure';
 
 export type SpanName = 'tidings.send' | 'tidings.append' | 'tidings.deliver' | 'tidings.catch_up';
 

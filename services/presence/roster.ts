@@ -4,9 +4,10 @@
  * A node that has not been heard of for the length of its lease is gone, and its users with it.
  */
 import type { Clock, Timer } from '../../utils/clock';
-import type { ClusterFrame, FrameOf } from '../../utils/cluster-protocol';
+import type { FrameOf } from '../../utils/cluster-protocol';
 import { SortedNames } from '../../utils/sorted-names';
 import { BEAT_INTERVAL_MS, type Cluster } from '../cluster/contract';
+import type { FrameFor } from '../cluster/frames';
 import type { Cursors } from '../delivery/cursors';
 import type { Connection, Connections } from '../sockets/connections';
 import type { NamePage } from '../storage/contract';
@@ -71,12 +72,12 @@ export class Roster {
   /** Tells the others that this node goes: its users are not its own any more. */
   close(): void {
     this.#timer?.cancel();
-    this.parts.cluster.tell({ kind: 'bye' });
+    this.parts.cluster.publish({ kind: 'bye' });
   }
 
   /** Says that this node is there, and forgets those that are not. */
   beat(): void {
-    this.parts.cluster.tell({ kind: 'beat', version: this.#version });
+    this.parts.cluster.publish({ kind: 'beat', version: this.#version });
     const now = this.parts.clock.steady();
     for (const [node, peer] of this.#peers) {
       // While Redis is away nobody is heard of: that says nothing about them.
@@ -110,7 +111,7 @@ export class Roster {
     if (!this.parts.cluster.isShared) return;
     this.#version += 1;
     const devices = [...this.parts.connections.devicesOf(userId)];
-    this.parts.cluster.tell({ kind: 'online', version: this.#version, userId, devices, at });
+    this.parts.cluster.publish({ kind: 'online', version: this.#version, userId, devices, at });
   }
 
   isOnline(userId: string): boolean {
@@ -165,21 +166,30 @@ export class Roster {
     return Array.from(this.#elsewhere.get(userId) ?? [], ({ users }) => users.get(userId) ?? NONE);
   }
 
-  /** Takes what another node has told of its users. */
-  receive(frame: ClusterFrame, node: string): void {
-    const peer = this.#peerOf(node);
-    peer.heardAt = this.parts.clock.steady();
+  /** Any frame is a sign of life of its node. */
+  heard(node: string): void {
+    this.#hear(node);
+  }
+
+  /** Takes what another node says of its users. */
+  receive(frame: FrameFor<'roster'>, node: string): void {
+    const peer = this.#hear(node);
     if (frame.kind === 'online') this.#takeChange(node, peer, frame);
     else if (frame.kind === 'beat') this.#compare(node, peer, frame.version);
     else if (frame.kind === 'roster') this.#takePart(peer, frame);
-    else if (frame.kind === 'roster-wanted' && frame.of === this.parts.cluster.node) this.#tellRoster();
     else if (frame.kind === 'bye') this.#forget(node, peer);
+    else if (frame.of === this.parts.cluster.node) this.#tellRoster();
   }
 
-  #peerOf(node: string): Peer {
-    const known = this.#peers.get(node);
-    if (known !== undefined) return known;
-    const peer: Peer = { version: -1, users: new Map(), heardAt: 0, parts: new Map(), partsOf: -1 };
+  #hear(node: string): Peer {
+    const peer: Peer = this.#peers.get(node) ?? {
+      version: -1,
+      users: new Map(),
+      heardAt: 0,
+      parts: new Map(),
+      partsOf: -1,
+    };
+    peer.heardAt = this.parts.clock.steady();
     this.#peers.set(node, peer);
     return peer;
   }
@@ -199,7 +209,7 @@ export class Roster {
   }
 
   #ask(node: string): void {
-    this.parts.cluster.tell({ kind: 'roster-wanted', of: node });
+    this.parts.cluster.publish({ kind: 'roster-wanted', of: node });
   }
 
   #tellRoster(): void {
@@ -214,7 +224,7 @@ export class Roster {
     const parts = Math.max(1, Math.ceil(users.length / USERS_PER_PART));
     for (let part = 0; part < parts; part += 1) {
       const some = users.slice(part * USERS_PER_PART, (part + 1) * USERS_PER_PART);
-      cluster.tell({ kind: 'roster', version: this.#version, part, parts, users: some });
+      cluster.publish({ kind: 'roster', version: this.#version, part, parts, users: some });
     }
   }
 

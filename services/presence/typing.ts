@@ -4,8 +4,8 @@
  */
 import type { Balance, Lender } from '../../utils/balance';
 import type { Clock, Timer } from '../../utils/clock';
-import type { ClusterFrame } from '../../utils/cluster-protocol';
 import type { Cluster } from '../cluster/contract';
+import type { FrameFor } from '../cluster/frames';
 import type { Delivery } from '../delivery/delivery';
 import { type Transport, writeToAll } from '../sockets/connections';
 
@@ -80,15 +80,13 @@ export class Typing implements Lender {
       typist.wasTold = isTyping;
       const frame = { topic, userId, typing: isTyping };
       this.#show(room, frame);
-      this.cluster.tell({ kind: 'typing', room, ...frame });
+      this.cluster.publish({ kind: 'typing', room, ...frame });
     }
     if (!isTyping) this.#typists.delete(key);
   }
 
   /** Shows who types on another node, which keeps the pace. */
-  receive(frame: ClusterFrame): void {
-    if (frame.kind !== 'typing') return;
-    const { room, topic, userId, typing } = frame;
+  receive({ room, topic, userId, typing }: FrameFor<'typing'>): void {
     this.#show(room, { topic, userId, typing });
   }
 

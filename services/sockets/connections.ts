@@ -1,6 +1,6 @@
 /** The connections of this node: the one list of authenticated ones, over all transports. */
 import type { Balance, Lender } from '../../utils/balance';
-import type { Caller } from '../../utils/jwt';
+import type { Caller } from '../../utils/caller';
 import type { AnyMessage, Closing, Counts, Message } from '../../utils/protocol';
 
 /** After a polite close has been asked for, a peer that reads nothing is cut after this time. */

@@ -1,16 +1,16 @@
 /** One connection of the plain endpoint: frames of JSON over WebSocket, bounded and closed by code. */
 import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
+import type { Caller } from '../../utils/caller';
 import type { Clock } from '../../utils/clock';
-import type { Caller } from '../../utils/jwt';
 import {
   type AnyMessage,
-  CLOSE_CODES,
   type Closing,
   type Counts,
   type Message,
   toCustomEventMeta,
   toOwnEvent,
+  WEBSOCKET_CLOSE_CODES,
 } from '../../utils/protocol';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import { textFrame } from '../../utils/websocket-frame';
@@ -109,7 +109,7 @@ export class PlainConnection implements Connection {
     if (this.#isClosing) return;
     this.#isClosing = true;
     this.send('closing', closing);
-    this.#end(CLOSE_CODES[closing.code], closing.reason);
+    this.#end(WEBSOCKET_CLOSE_CODES[closing.code], closing.reason);
   }
 
   /** The client asked to be let go: no `closing`, only the close frame. */

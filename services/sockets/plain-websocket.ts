@@ -6,12 +6,12 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { RawData, WebSocket } from 'ws';
 import type { Balance, Lender } from '../../utils/balance';
+import { type Caller, readAuthorization, readBearer } from '../../utils/caller';
 import type { Clock, Timer } from '../../utils/clock';
 import type { Config } from '../../utils/config';
 import { AppError, badField, type ErrorCode, toProblem } from '../../utils/errors';
 import { findInexactNumber, inexactNumber } from '../../utils/json';
-import { type Caller, readAuthorization, readBearer } from '../../utils/jwt';
-import { CLOSE_CODES } from '../../utils/protocol';
+import { WEBSOCKET_CLOSE_CODES } from '../../utils/protocol';
 import type { Clients } from '../../utils/proxies';
 import { deviceSchema, parseField } from '../../utils/schemas';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
@@ -39,10 +39,10 @@ const UNAUTHENTICATED = 4401;
 const WS_TOO_LARGE = new Set(['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH']);
 /** Close codes of refusals, by what was refused. */
 const REFUSAL_CODES = new Map<ErrorCode, number>([
-  ['going_away', CLOSE_CODES.going_away],
+  ['going_away', WEBSOCKET_CLOSE_CODES.going_away],
   ['origin_not_allowed', 4403],
-  ['too_many_connections', CLOSE_CODES.too_many_connections],
-  ['rate_limited', CLOSE_CODES.rate_limited],
+  ['too_many_connections', WEBSOCKET_CLOSE_CODES.too_many_connections],
+  ['rate_limited', WEBSOCKET_CLOSE_CODES.rate_limited],
   // The registered code for “try again later”.
   ['overloaded', 1013],
 ]);
@@ -334,7 +334,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     this.#heartbeatTimer?.cancel();
     for (const peer of this.#peers) {
       peer.authTimer?.cancel();
-      if (peer.connection === undefined) peer.webSocket.close(CLOSE_CODES.going_away, 'going_away');
+      if (peer.connection === undefined) peer.webSocket.close(WEBSOCKET_CLOSE_CODES.going_away, 'going_away');
     }
     this.#server.close();
   }
@@ -344,7 +344,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
 function tellRefusal(webSocket: WebSocket, origin: string, refusal: AppError): void {
   webSocket.send(encodeFrame('error', toProblem(refusal, { origin })));
   const isBadInput = refusal.status === 400;
-  const code = isBadInput ? CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(refusal.code) ?? UNAUTHENTICATED);
+  const code = isBadInput ? WEBSOCKET_CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(refusal.code) ?? UNAUTHENTICATED);
   webSocket.close(code, refusal.code);
 }
 

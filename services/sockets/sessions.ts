@@ -4,19 +4,20 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Balance, Lender } from '../../utils/balance';
+import type { Caller } from '../../utils/caller';
 import { type Clock, type Timer, toIsoTime } from '../../utils/clock';
-import type { ClusterFrame, FrameOf } from '../../utils/cluster-protocol';
+import type { FrameOf } from '../../utils/cluster-protocol';
 import type { Config } from '../../utils/config';
 import { AppError, ERROR_KINDS, type Problem, refuseField, toProblem } from '../../utils/errors';
-import type { Caller } from '../../utils/jwt';
 import type { Closing, ClosingCode, Invitation } from '../../utils/protocol';
 import type { HeapGuard } from '../admission/heap-guard';
 import { type Incoming, ORDINARY_BYTES } from '../admission/incoming';
 import type { ReadTurns } from '../admission/read-turns';
 import type { Cluster } from '../cluster/contract';
+import type { FrameFor } from '../cluster/frames';
 import type { Cursors } from '../delivery/cursors';
 import type { Delivery } from '../delivery/delivery';
-import { describeFailure } from '../observability/failures';
+import { describeFailure } from '../observability/describe-failure';
 import type { Logger } from '../observability/logger';
 import type { Metrics } from '../observability/metrics';
 import type { Presence } from '../presence/presence';
@@ -122,7 +123,7 @@ export class Sessions implements Lender {
   follow(userId: string, topic: string, start: number, invitation?: Invitation): void {
     const followed = { userId, topic, start, ...(invitation === undefined ? {} : { invitation }) };
     this.#followHere(followed);
-    this.parts.cluster.tell({ kind: 'follow', ...followed });
+    this.parts.cluster.publish({ kind: 'follow', ...followed });
   }
 
   #followHere({ userId, topic, invitation }: Omit<FrameOf<'follow'>, 'kind'>): void {
@@ -135,13 +136,13 @@ export class Sessions implements Lender {
   /** Ends it: the user has left the topic. */
   unfollow(userId: string, topic: string): void {
     this.#unfollowHere(userId, topic);
-    this.parts.cluster.tell({ kind: 'unfollow', userId, topic });
+    this.parts.cluster.publish({ kind: 'unfollow', userId, topic });
   }
 
   /** Ends it for everybody, on all nodes: the topic is gone. */
   unfollowAll(topic: string): void {
     this.#unfollowAllHere(topic);
-    this.parts.cluster.tell({ kind: 'unfollow-all', topic });
+    this.parts.cluster.publish({ kind: 'unfollow-all', topic });
   }
 
   #unfollowAllHere(topic: string): void {
@@ -176,12 +177,12 @@ export class Sessions implements Lender {
   }
 
   /** Does what another node asks for. */
-  receive(frame: ClusterFrame): void {
+  receive(frame: FrameFor<'sessions'>): void {
     if (frame.kind === 'follow') this.#followHere(frame);
     else if (frame.kind === 'unfollow') this.#unfollowHere(frame.userId, frame.topic);
     else if (frame.kind === 'unfollow-all') this.#unfollowAllHere(frame.topic);
     else if (frame.kind === 'disconnect') this.#disconnectHere(frame.userId, frame.code, frame);
-    else if (frame.kind === 'renew') this.#renewHere(frame.userId);
+    else this.#renewHere(frame.userId);
   }
 
   async #catchUp(connection: Connection, work: () => Promise<void>): Promise<void> {
@@ -396,7 +397,7 @@ export class Sessions implements Lender {
     const { roster, cluster } = this.parts;
     const elsewhere = cluster.live === 'ok' ? roster.countElsewhere(userId, options.device) : 0;
     const here = this.#disconnectHere(userId, code, options);
-    cluster.tell({ kind: 'disconnect', userId, code, ...options });
+    cluster.publish({ kind: 'disconnect', userId, code, ...options });
     return here + elsewhere;
   }
 
@@ -424,7 +425,7 @@ export class Sessions implements Lender {
       // Who has come in between stands on what is gone.
       this.#closeErased([...connections, ...this.#leaveAll(userId)]);
       // What a connection of another node has written meanwhile was of a device that is not known any more.
-      this.parts.cluster.tell({ kind: 'renew', userId });
+      this.parts.cluster.publish({ kind: 'renew', userId });
     }
   }
 

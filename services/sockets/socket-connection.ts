@@ -6,9 +6,9 @@
 import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
+import type { Caller } from '../../utils/caller';
 import type { Clock } from '../../utils/clock';
 import type { Problem } from '../../utils/errors';
-import type { Caller } from '../../utils/jwt';
 import {
   type AnyMessage,
   type Closing,

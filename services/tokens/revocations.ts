@@ -5,11 +5,12 @@
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Balance, Lender } from '../../utils/balance';
+import type { Caller } from '../../utils/caller';
 import type { Clock, Timer } from '../../utils/clock';
-import type { ClusterFrame, FrameOf } from '../../utils/cluster-protocol';
-import type { Caller } from '../../utils/jwt';
+import type { FrameOf } from '../../utils/cluster-protocol';
 import { SingleFlight } from '../../utils/single-flight';
 import type { Cluster } from '../cluster/contract';
+import type { FrameFor } from '../cluster/frames';
 import type { Logger } from '../observability/logger';
 import type { Roster } from '../presence/roster';
 import { isShared, REVOCATION_MARGIN_MS, type Revocation, type Store, StoreOpenError } from '../storage/contract';
@@ -56,7 +57,7 @@ export interface KnownTokens {
   readonly expiryOf: (userId: string, jti: string) => number | undefined;
 }
 
-export class Revocations implements Lender {
+export class RevokedTokens implements Lender {
   readonly #byUser = new Map<string, Refused>();
   /** Ends of revoked tokens that the store does not know yet. */
   readonly #learned = new Map<string, Revocation>();
@@ -157,7 +158,7 @@ export class Revocations implements Lender {
     this.#take(revocation);
     const here = this.#close(revocation);
     if (isElsewhere) return here + (await this.#ask(revocation));
-    cluster.tell({ kind: 'revoked', revocation });
+    cluster.publish({ kind: 'revoked', revocation });
     return here;
   }
 
@@ -180,20 +181,20 @@ export class Revocations implements Lender {
       const timer = clock.after(ANSWER_TIMEOUT_MS, finish);
       const asked: Question = { missing: roster.nodeCount - 1, closed: 0, finish };
       this.#questions.set(question, asked);
-      cluster.tell({ kind: 'revoked', revocation, question });
+      cluster.publish({ kind: 'revoked', revocation, question });
     });
   }
 
   /** Does what another node asks for, and takes its answers. */
-  receive(frame: ClusterFrame): void {
+  receive(frame: FrameFor<'revocations'>): void {
     if (frame.kind === 'revoked') this.#receiveRevoked(frame);
-    else if (frame.kind === 'revoked-closed') this.#receiveClosed(frame);
+    else this.#receiveClosed(frame);
   }
 
   #receiveRevoked({ revocation, question }: FrameOf<'revoked'>): void {
     this.#take(revocation);
     const closed = this.#close(revocation);
-    if (question !== undefined) this.parts.cluster.tell({ kind: 'revoked-closed', question, closed });
+    if (question !== undefined) this.parts.cluster.publish({ kind: 'revoked-closed', question, closed });
   }
 
   #receiveClosed({ question, closed }: FrameOf<'revoked-closed'>): void {

@@ -3,10 +3,10 @@ import { hash, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import type { Caller } from '../../utils/caller';
 import { type ClaimRules, type Claims, readClaims, STANDARD_CLAIMS, writeClaims } from '../../utils/claims';
 import type { Clock } from '../../utils/clock';
 import { AppError } from '../../utils/errors';
-import type { Caller } from '../../utils/jwt';
 import type { VerificationKey } from '../../utils/verification-keys';
 import type { TokenHeader, TokenKeys } from './token-keys';
 

@@ -1,7 +1,7 @@
 /** What was stored is answered as stored, whatever fails afterwards; where that cannot be known nobody says that it was not. */
-import { createCarryOut } from '../../handlers/idempotency';
+import { createRunOnce } from '../../handlers/idempotency';
 import { createInboxOperations } from '../../handlers/inbox';
-import { describeFailure } from '../../services/observability/failures';
+import { describeFailure } from '../../services/observability/describe-failure';
 import { type Store, StoreError } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { systemClock } from '../../utils/clock';
@@ -24,9 +24,9 @@ describe('a request under a key', () => {
     const store = openStore();
     store[method] = fail;
     const { logger, lines } = captureLog();
-    const carryOut = createCarryOut(store, logger);
+    const runOnce = createRunOnce(store, logger);
     const request = { caller: anna, key: 'key', target: 'POST /x', body: { bytes: Buffer.from('{}'), value: {} } };
-    const answer = await carryOut(request, async () => ({
+    const answer = await runOnce(request, async () => ({
       answer: { id: 'x' },
       isRepeated: false,
       account: { count: 1 },

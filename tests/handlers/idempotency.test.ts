@@ -1,6 +1,6 @@
 /** Keys that an earlier version has kept: it compared what bodies say, and not their bytes. */
 import { createHash } from 'node:crypto';
-import { createCarryOut } from '../../handlers/idempotency';
+import { createRunOnce } from '../../handlers/idempotency';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { captureLog } from '../support/captured-log';
 import { StillClock } from '../support/clock';
@@ -22,7 +22,7 @@ it.each(['{"a":1,"b":"ü"}', '{ "a": 1, "b": "\\u00fc" }'])('give their answers 
   await store.claimKey(name, earlier);
   await store.keepAnswer(name, earlier, { status: 200, body: '{"id":"x"}' });
   await store.releaseKey(name);
-  const carryOut = createCarryOut(store, captureLog().logger);
-  expect(await carryOut(requestOf(text), never)).toEqual({ status: 200, body: '{"id":"x"}', isRepeated: true });
-  await expect(carryOut(requestOf('{"a":2}'), never)).rejects.toMatchObject({ code: 'idempotency_conflict' });
+  const runOnce = createRunOnce(store, captureLog().logger);
+  expect(await runOnce(requestOf(text), never)).toEqual({ status: 200, body: '{"id":"x"}', isRepeated: true });
+  await expect(runOnce(requestOf('{"a":2}'), never)).rejects.toMatchObject({ code: 'idempotency_conflict' });
 });

@@ -1,6 +1,6 @@
 /** Bad input to inbox, messages, schedule and user data: a clear refusal, and nothing has changed for anybody. */
 import type { OutgoingHttpHeaders } from 'node:http';
-import { writeCursor } from '../../utils/opaque-cursor';
+import { writePageToken } from '../../utils/page-token';
 import type { Answer, Exchange } from '../support/http';
 import type { Refusal } from '../support/problems';
 import { itLeftNothingBehind, MARKER, type SharedService, shareService } from '../support/shared-service';
@@ -233,10 +233,10 @@ describe('fields of PATCH /inbox/:id', () => {
 const LIMITS = ['-1', '0', '1e9', '1001', '1000000000', 'abc', '', '1.5', '%00', '0x10', '+1', '%201', '1&limit=2'];
 
 const CURSORS = {
-  inbox: writeCursor('inbox', { order: 1, topic: '@victim', seq: 1 }),
-  scheduled: writeCursor('scheduled', { sendAt: 1, id: 'a', from: 'service' }),
-  receipts: writeCursor('receipts', 'victim'),
-  users: writeCursor('users', 'victim'),
+  inbox: writePageToken('inbox', { order: 1, topic: '@victim', seq: 1 }),
+  scheduled: writePageToken('scheduled', { sendAt: 1, id: 'a', from: 'service' }),
+  receipts: writePageToken('receipts', 'victim'),
+  users: writePageToken('users', 'victim'),
 };
 
 const LISTS = [
@@ -290,7 +290,7 @@ describe.each(LISTS)('the query of GET $path', ({ list, path, positions }) => {
     ['NUL', '%00'],
     ['two', `${own}&cursor=${own}`],
     ['too long a one', 'a'.repeat(1_025)],
-    ['a long one', writeCursor(list, 'a'.repeat(5_000))],
+    ['a long one', writePageToken(list, 'a'.repeat(5_000))],
     ['one with padding', `${own}=`],
     ['one that was cut', own.slice(0, -2)],
     ['one with a letter more', `${own}A`],
@@ -299,8 +299,8 @@ describe.each(LISTS)('the query of GET $path', ({ list, path, positions }) => {
     ['null', Buffer.from('null').toString('base64url')],
     ['an empty list', Buffer.from('[]').toString('base64url')],
     ['one with spaces', Buffer.from(` ${Buffer.from(own, 'base64url').toString()}`).toString('base64url')],
-    ['one of no list', writeCursor('__proto__', 'victim')],
-    ...positions.map((position): [string, string] => [`one at ${json(position)}`, writeCursor(list, position)]),
+    ['one of no list', writePageToken('__proto__', 'victim')],
+    ...positions.map((position): [string, string] => [`one at ${json(position)}`, writePageToken(list, position)]),
     ...Object.entries(CURSORS)
       .filter(([other]) => other !== list)
       .map(([other, cursor]): [string, string] => [`one of ${other}`, cursor]),
@@ -384,7 +384,7 @@ describe('a cursor that was made up', () => {
     for (const topic of texts) {
       for (const seq of numbers) {
         for (const order of orders) {
-          const cursor = writeCursor('inbox', { order, topic, seq });
+          const cursor = writePageToken('inbox', { order, topic, seq });
           const { status, text } = await service.exchange({ path: `/inbox?cursor=${cursor}`, headers });
           expect({ topic, seq, order, status }).toEqual({ topic, seq, order, status: 200 });
           const { items } = JSON.parse(text) as { items: { type: string }[] };
@@ -399,7 +399,7 @@ describe('a cursor that was made up', () => {
     for (const id of texts) {
       for (const from of texts.filter((text) => text.length < 600)) {
         for (const sendAt of orders) {
-          const cursor = writeCursor('scheduled', { sendAt, id, from });
+          const cursor = writePageToken('scheduled', { sendAt, id, from });
           const { status, text } = await service.exchange({ path: `/scheduled?cursor=${cursor}`, headers });
           expect({ id, from, sendAt, status }).toEqual({ id, from, sendAt, status: 200 });
           expect(JSON.parse(text)).toEqual({ items: [], nextCursor: null });

@@ -63,7 +63,7 @@ export class Bus {
       get outages() {
         return bus.outages;
       },
-      tell: (frame) => bus.tell(node, frame),
+      publish: (frame) => bus.tell(node, frame),
       command: () => Promise.reject(new Error('there is no Redis')),
       open: async (listener) => void bus.listeners.set(node, listener),
       close: async () => void bus.listeners.delete(node),

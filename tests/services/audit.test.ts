@@ -1,5 +1,5 @@
 /** The audit log on its way to the store: what is written when, how much of it, and what becomes of it in a fault. */
-import { Audit, ENTRIES_PER_BATCH, type Requester } from '../../services/audit';
+import { AuditLog, ENTRIES_PER_BATCH, type Requester } from '../../services/audit';
 import { type AuditEntry, type AuditQuery, type Store, StoreError } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { captureLog } from '../support/captured-log';
@@ -41,7 +41,7 @@ function start(options: { retentionDays?: number } = {}) {
   onTestEnd(() => real.close());
   const faulty = new FaultyStore(real);
   const parts = { store: faulty.store, clock, logger: log.logger, retentionDays: 90, ...options };
-  return { audit: new Audit(parts), faulty, clock };
+  return { audit: new AuditLog(parts), faulty, clock };
 }
 
 const requester = (userId = 'service', scope = 'send'): Requester => ({
@@ -50,12 +50,12 @@ const requester = (userId = 'service', scope = 'send'): Requester => ({
   requestId: `request of ${userId}`,
 });
 
-const listed = (audit: Audit) => audit.list({ limit: 1_000 });
+const listed = (audit: AuditLog) => audit.list({ limit: 1_000 });
 
 describe('what an administrator does', () => {
   it('is in the store before it is done, and its end before the caller is told', async () => {
     const { audit, faulty } = start();
-    const result = await audit.carryOut(
+    const result = await audit.record(
       requester('admin', 'admin'),
       ERASE,
       async () => {
@@ -73,7 +73,7 @@ describe('what an administrator does', () => {
     const { audit, faulty } = start();
     faulty.isFailing = true;
     const work = jest.fn(() => 1);
-    await expect(audit.carryOut(requester(), ERASE, work, Number)).rejects.toBeInstanceOf(StoreError);
+    await expect(audit.record(requester(), ERASE, work, Number)).rejects.toBeInstanceOf(StoreError);
     expect(work).not.toHaveBeenCalled();
     faulty.isFailing = false;
     expect(await listed(audit)).toEqual([]);
@@ -82,7 +82,7 @@ describe('what an administrator does', () => {
   it('is recorded as failed when it fails, and the caller learns why', async () => {
     const { audit } = start();
     const failing = () => Promise.reject(new Error('as it is'));
-    await expect(audit.carryOut(requester(), ERASE, failing, Number)).rejects.toThrow('as it is');
+    await expect(audit.record(requester(), ERASE, failing, Number)).rejects.toThrow('as it is');
     expect(await listed(audit)).toEqual([expect.objectContaining({ ...ERASE, outcome: 'failed' })]);
   });
 
@@ -92,7 +92,7 @@ describe('what an administrator does', () => {
       faulty.isFailing = true;
       return 3;
     };
-    expect(await audit.carryOut(requester(), ERASE, work, (count) => count)).toBe(3);
+    expect(await audit.record(requester(), ERASE, work, (count) => count)).toBe(3);
     expect(await listed(audit)).toEqual([expect.objectContaining({ outcome: 'begun' })]);
     expect(log.lines.join()).toContain('the audit log could not be written');
     faulty.isFailing = false;
@@ -205,10 +205,10 @@ describe('retention', () => {
     const { audit, faulty, clock } = start();
     audit.note(requester(), SEND);
     await audit.flush();
-    const off = new Audit({ store: faulty.store, clock, logger: log.logger, retentionDays: 0 });
+    const off = new AuditLog({ store: faulty.store, clock, logger: log.logger, retentionDays: 0 });
     off.note(requester(), SEND);
     faulty.isFailing = true;
-    expect(await off.carryOut(requester(), ERASE, () => 1, Number)).toBe(1);
+    expect(await off.record(requester(), ERASE, () => 1, Number)).toBe(1);
     await off.flush();
     expect(await listed(off)).toHaveLength(1);
     clock.shift(1);

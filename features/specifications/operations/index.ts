@@ -1,6 +1,6 @@
 /** What the OpenAPI document says of each route: the tables of routes say how it is answered. */
+import { GATEWAY } from '../../compatibility/gateway-specification';
 import { AUDIT } from './audit';
-import { GATEWAY } from './gateway';
 import { INBOX } from './inbox';
 import { MESSAGES } from './messages';
 import type { Operation } from './operation';

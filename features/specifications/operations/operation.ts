@@ -1,8 +1,8 @@
 /** How a route is described, and what several of them have in common. */
 import type { z } from 'zod';
 import { scheduledSendAnswer, sentAnswer } from '../../../utils/answers/sending';
+import type { Scope } from '../../../utils/caller';
 import type { ErrorCode } from '../../../utils/errors';
-import type { Scope } from '../../../utils/jwt';
 
 export interface Body {
   readonly schema: z.ZodType;

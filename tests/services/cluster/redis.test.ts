@@ -48,9 +48,9 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     const data = 'x'.repeat(4 * 1024);
     for (const n of range(1, 40)) {
       const message = { id: String(n), topic: '@anna', type: 'test', data, timestamp: '', from: 'service' };
-      teller.tell({ kind: 'live', message });
+      teller.publish({ kind: 'live', message });
     }
-    teller.tell({ kind: 'unfollow', userId: 'anna', topic: 'club' });
+    teller.publish({ kind: 'unfollow', userId: 'anna', topic: 'club' });
     await eventually(
       async () => heard.some(({ kind }) => kind === 'unfollow'),
       (isThere) => isThere,
@@ -66,14 +66,14 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     const cluster = await join(redis.url, (frame) => heard.push(frame));
     const teller = await join(redis.url);
     const publish = (frame: unknown) => cluster.command(['PUBLISH', `${cluster.prefix}frames`, JSON.stringify(frame)]);
-    cluster.tell({ kind: 'beat', version: 0 });
+    cluster.publish({ kind: 'beat', version: 0 });
     await eventually(
       async () => cluster.live,
       (live) => live === 'ok',
     );
     for (const _again of range(1, 3)) await publish({ v: 2, node: 'n', frame: { kind: 'bye' } });
     for (const n of range(1, 100)) await publish({ v: 1, node: 'n', frame: { kind: `moved ${n}` } });
-    teller.tell({ kind: 'bye' });
+    teller.publish({ kind: 'bye' });
     await eventually(
       async () => heard.length,
       (length) => length === 1,
@@ -96,7 +96,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
       await join(url, () => {}, other),
       await join(url),
     ];
-    const tell = (cluster: RedisCluster, userId: string) => cluster.tell({ kind: 'renew', userId });
+    const tell = (cluster: RedisCluster, userId: string) => cluster.publish({ kind: 'renew', userId });
     for (const cluster of [stranger, open]) for (const _each of [1, 2]) tell(cluster, 'mallory');
     tell(friend, 'anna');
     await eventually(

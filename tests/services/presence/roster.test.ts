@@ -1,5 +1,6 @@
 /** Nodes that tell each other who is connected, on a wire that loses frames. */
 import type { Cluster, FrameListener, Live } from '../../../services/cluster/contract';
+import type { FrameFor } from '../../../services/cluster/frames';
 import { Presence } from '../../../services/presence/presence';
 import { Roster } from '../../../services/presence/roster';
 import { type Connection, Connections, type Transport } from '../../../services/sockets/connections';
@@ -24,7 +25,7 @@ class Wire {
       get live(): Live {
         return wire.isCut ? 'degraded' : 'ok';
       },
-      tell: (frame) => this.#tell(node, frame),
+      publish: (frame) => this.#tell(node, frame),
       command: () => Promise.reject(new Error('no Redis')),
       open: async (listener) => void this.listeners.set(node, listener),
       close: async () => void this.listeners.delete(node),
@@ -52,7 +53,7 @@ async function startNodes(count: number) {
       const presence = new Presence(clock, 1_000);
       const cursors = { sawLast: () => {} };
       const roster = new Roster({ connections, cluster, presence, cursors, clock });
-      await cluster.open((frame, node) => roster.receive(frame, node));
+      await cluster.open((frame, node) => roster.receive(frame as FrameFor<'roster'>, node));
       return { cluster, roster, presence };
     }),
   );

@@ -9,8 +9,8 @@ import {
   StoreOpenError,
 } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb/store';
-import { Revocations } from '../../../services/tokens/revocations';
-import type { Caller } from '../../../utils/jwt';
+import { RevokedTokens } from '../../../services/tokens/revocations';
+import type { Caller } from '../../../utils/caller';
 import { captureLog } from '../../support/captured-log';
 import { ShiftedClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
@@ -20,9 +20,15 @@ import { onTestEnd, temporaryDirectory } from '../../support/temporary';
 const clock = new ShiftedClock();
 const log = captureLog();
 
-async function open(store: Store): Promise<Revocations> {
+async function open(store: Store): Promise<RevokedTokens> {
   const roster = { countElsewhere: () => 0, nodeCount: 1 };
-  const revocations = new Revocations({ store, cluster: createSingleNode('node'), roster, clock, logger: log.logger });
+  const revocations = new RevokedTokens({
+    store,
+    cluster: createSingleNode('node'),
+    roster,
+    clock,
+    logger: log.logger,
+  });
   onTestEnd(() => revocations.close());
   await revocations.open({ close: () => 0, expiryOf: () => undefined });
   return revocations;

@@ -2,10 +2,10 @@ import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { fixedKey } from '../../../services/tokens/token-keys';
 import { createTokens, signToken, type TokenRules } from '../../../services/tokens/tokens';
+import { SCOPES } from '../../../utils/caller';
 import { type ClaimRules, STANDARD_CLAIMS } from '../../../utils/claims';
 import { systemClock } from '../../../utils/clock';
 import type { AppError } from '../../../utils/errors';
-import { SCOPES } from '../../../utils/jwt';
 import { clockAt } from '../../support/clock';
 
 const key = createSecretKey(Buffer.from('s'.repeat(32)));

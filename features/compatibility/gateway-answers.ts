@@ -1,6 +1,6 @@
 /** Answers of the gateway's paths. */
 import { z } from 'zod';
-import { count, nextCursor, sentence, success, userId, warnings } from './common';
+import { count, nextCursor, sentence, success, userId, warnings } from '../../utils/answers/common';
 
 export const gatewaySentAnswer = z
   .union([

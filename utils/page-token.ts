@@ -5,7 +5,7 @@ import { badField } from './errors';
 /**
  * Writes where a list goes on. `kind` tells the cursors of one list from those of another.
  */
-export function writeCursor(kind: string, position: unknown): string {
+export function writePageToken(kind: string, position: unknown): string {
   return Buffer.from(JSON.stringify([kind, position]), 'utf8').toString('base64url');
 }
 
@@ -23,12 +23,16 @@ export function cutPage<Item>(
   return { page, nextCursor: last === undefined ? null : cursorOf(last) };
 }
 
-/** @throws AppError `bad_request` naming `cursor` for what `writeCursor` has not made for this kind. */
-export function readCursor<Schema extends z.ZodType>(kind: string, schema: Schema, cursor: string): z.output<Schema> {
+/** @throws AppError `bad_request` naming `cursor` for what `writePageToken` has not made for this kind. */
+export function readPageToken<Schema extends z.ZodType>(
+  kind: string,
+  schema: Schema,
+  cursor: string,
+): z.output<Schema> {
   const [foundKind, position] = decode(cursor);
   const parsed = schema.safeParse(position);
   // Decoding is lenient: only what encodes to the same text again was made here.
-  if (foundKind !== kind || !parsed.success || writeCursor(kind, position) !== cursor) {
+  if (foundKind !== kind || !parsed.success || writePageToken(kind, position) !== cursor) {
     throw badField('cursor', 'must be a cursor that an earlier answer gave');
   }
   return parsed.data;

@@ -1,13 +1,14 @@
-/** The gateway's paths. */
+/** What the OpenAPI document says of the gateway's paths. */
+
+import { gatewaySendManySchema, gatewaySendSchema, longListQuerySchema } from '../../utils/schemas';
+import { type Operation, READS, SENDS } from '../specifications/operations/operation';
 import {
   gatewayConnectedAnswer,
   gatewaySentAnswer,
   gatewaySentManyAnswer,
   gatewayStatsAnswer,
   gatewayStatusAnswer,
-} from '../../../utils/answers/gateway';
-import { gatewaySendManySchema, gatewaySendSchema, longListQuerySchema } from '../../../utils/schemas';
-import { type Operation, READS, SENDS } from './operation';
+} from './gateway-answers';
 
 export const GATEWAY: readonly Operation[] = [
   {

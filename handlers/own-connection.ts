@@ -1,29 +1,20 @@
-/** The operations of one's own connection: acknowledge, history, echo, ping, logout. */
-
+/** The operations of one's own connection: acknowledge, history, ping, refresh, logout. */
 import type { Delivery } from '../services/delivery/delivery';
 import type { Presence } from '../services/presence/presence';
 import type { Connection } from '../services/sockets/connections';
 import type { Sessions } from '../services/sockets/sessions';
 import type { Store } from '../services/storage/contract';
 import type { Tokens } from '../services/tokens/tokens';
+import { holdsScope } from '../utils/caller';
 import { type Clock, toIsoTime } from '../utils/clock';
 import { type AppError, refuseField } from '../utils/errors';
-import { holdsScope } from '../utils/jwt';
-import type { ClosingCode } from '../utils/protocol';
-import {
-  ackSchema,
-  assertMessageSize,
-  echoContentSchema,
-  echoMessageSchema,
-  historySchema,
-  parseInput,
-  refreshSchema,
-} from '../utils/schemas';
+import { ackSchema, historySchema, parseInput, refreshSchema } from '../utils/schemas';
 import { BROADCAST_TOPIC, isStateTopic, personalTopic } from '../utils/topic-names';
+import type { Disconnect } from './disconnect-user';
 import { type HistoryAnswer, readHistory } from './history';
 import type { Rights } from './rights';
 
-export interface ConnectionParts {
+export interface OwnConnectionParts {
   readonly delivery: Delivery;
   readonly store: Store;
   readonly clock: Clock;
@@ -31,15 +22,13 @@ export interface ConnectionParts {
   readonly tokens: Pick<Tokens, 'prepare' | 'verify'>;
   readonly presence: Pick<Presence, 'unwatch'>;
   readonly rights: Pick<Rights, 'mayWatch'>;
-  /** Largest `data` of a message: UTF-8 bytes of its JSON. It bounds echoes too. */
-  readonly maxMessageBytes: number;
-  readonly disconnect: (userId: string, code: ClosingCode, options: { reason: string; device?: string }) => number;
+  readonly disconnect: Disconnect;
 }
 
-export type ConnectionOperations = ReturnType<typeof createConnectionOperations>;
+export type OwnConnectionOperations = ReturnType<typeof createOwnConnectionOperations>;
 
-export function createConnectionOperations(parts: ConnectionParts) {
-  const { delivery, store, clock, sessions, tokens, presence, rights, maxMessageBytes, disconnect } = parts;
+export function createOwnConnectionOperations(parts: OwnConnectionParts) {
+  const { delivery, store, clock, sessions, tokens, presence, rights, disconnect } = parts;
 
   /** Records that this device has everything of a topic up to `seq`. */
   function acknowledge(connection: Connection, input: unknown): Record<string, never> {
@@ -56,28 +45,6 @@ export function createConnectionOperations(parts: ConnectionParts) {
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
     if (!mayRead) throw noTopic();
     return { topic, ...(await readHistory(store, { topic, userId: connection.userId }, query)) };
-  }
-
-  /** An ancestor's echo: `{message}`. */
-  function echoMessage(connection: Connection, input: unknown): { timestamp: string } {
-    const { message: receivedMessage } = parseInput(echoMessageSchema, input);
-    assertMessageSize('message', receivedMessage, maxMessageBytes);
-    const timestamp = toIsoTime(clock.now());
-    connection.send('messageReceived', {
-      success: true,
-      message: 'Message received by server',
-      data: { receivedMessage, timestamp },
-    });
-    return { timestamp };
-  }
-
-  /** Another ancestor's echo: `{content}`. */
-  function echoContent(connection: Connection, input: unknown): { timestamp: string } {
-    const { content } = parseInput(echoContentSchema, input);
-    assertMessageSize('content', content, maxMessageBytes);
-    const timestamp = toIsoTime(clock.now());
-    connection.send('message', { type: 'echo', data: { content }, timestamp });
-    return { timestamp };
   }
 
   function ping(connection: Connection): { timestamp: string } {
@@ -105,7 +72,7 @@ export function createConnectionOperations(parts: ConnectionParts) {
     return { expiresAt: caller.expiresAt === undefined ? null : toIsoTime(caller.expiresAt * 1000) };
   }
 
-  return { refresh, acknowledge, history, echoMessage, echoContent, ping, logout };
+  return { refresh, acknowledge, history, ping, logout };
 }
 
 function noTopic(): AppError {

@@ -2,13 +2,13 @@
 import type { Delivery } from '../services/delivery/delivery';
 import { type Describe, inSendSpan } from '../services/observability/tracing';
 import type { AuditEntry, Draft, Scheduled, Store } from '../services/storage/contract';
-import { type Clock, fromIsoTime, toIsoTime } from '../utils/clock';
-import { AppError, badField, refuseField } from '../utils/errors';
+import { type Caller, holdsScope } from '../utils/caller';
+import { type Clock, toIsoTime } from '../utils/clock';
+import { AppError, refuseField } from '../utils/errors';
 import { keyedId, newId } from '../utils/ids';
-import { type Caller, holdsScope } from '../utils/jwt';
-import { assertMessageSize, MAX_AHEAD_SECONDS } from '../utils/schemas';
-import { ownerOfPersonalTopic } from '../utils/topic-names';
+import { assertMessageSize } from '../utils/schemas';
 import { type Rights, standingOf } from './rights';
+import { assertOptionsFit, type Content, timesOf } from './send-options';
 
 /** Who sends. */
 export interface Sender extends Caller {
@@ -16,25 +16,8 @@ export interface Sender extends Caller {
   readonly underKey?: string | undefined;
 }
 
-export interface Content {
-  readonly type: string;
-  readonly data?: unknown;
-  readonly id?: string | undefined;
-  readonly event?: string | undefined;
-  readonly persist?: boolean | undefined;
-  /** Seconds from the planned time of sending. */
-  readonly ttl?: number | undefined;
-  /** ISO 8601, like `sendAt`. */
-  readonly expiresAt?: string | undefined;
-  readonly collapseKey?: string | undefined;
-  readonly sendAt?: string | undefined;
-  /** Seconds. */
-  readonly delay?: number | undefined;
-  readonly exceptUserId?: string | undefined;
-}
-
 /** What has become of a message. */
-export interface Receipt {
+export interface SendResult {
   readonly id: string;
   readonly topic: string;
   /** Absent for `persist: false`, and while it waits. */
@@ -57,7 +40,7 @@ export interface Sent<Answer = object> {
   readonly account: Account;
 }
 
-export interface SendingParts {
+export interface SendParts {
   readonly delivery: Delivery;
   readonly store: Store;
   readonly clock: Clock;
@@ -68,14 +51,11 @@ export interface SendingParts {
   readonly maxScheduledPerUser: number;
 }
 
-export type Sending = ReturnType<typeof createSending>;
+export type SendOperations = ReturnType<typeof createSendOperations>;
 
-/** A time that has just passed is a slow request, not a mistake. */
-const MAX_PAST_MS = 60_000;
-const MAX_AHEAD_MS = MAX_AHEAD_SECONDS * 1_000;
-
-export function createSending(parts: SendingParts) {
-  const { delivery, store, clock, maxMessageBytes, rights, maxScheduledPerUser } = parts;
+export function createSendOperations(parts: SendParts) {
+  const { delivery, clock, maxMessageBytes, rights } = parts;
+  const keepUntil = createKeepUntil(parts);
 
   /**
    * Stores and emits a message, or keeps it until its time. Its size was checked before: once, however many
@@ -83,15 +63,15 @@ export function createSending(parts: SendingParts) {
    * @throws AppError `bad_request` naming an option, `insufficient_scope`, `direct_messages_off`,
    * `idempotency_conflict`, `too_many_scheduled`, `store_…`.
    */
-  function send(sender: Sender, topic: string, content: Content): Promise<Receipt> {
+  function send(sender: Sender, topic: string, content: Content): Promise<SendResult> {
     return inSendSpan(topic, async (describe) => {
-      const receipt = await sendNow(sender, topic, content);
-      describeReceipt(describe, receipt);
-      return receipt;
+      const result = await sendNow(sender, topic, content);
+      describeResult(describe, result);
+      return result;
     });
   }
 
-  async function sendNow(sender: Sender, topic: string, content: Content): Promise<Receipt> {
+  async function sendNow(sender: Sender, topic: string, content: Content): Promise<SendResult> {
     const now = clock.now();
     rights.assertMaySay(sender, { topic, ...content });
     assertOptionsFit(topic, content);
@@ -102,10 +82,10 @@ export function createSending(parts: SendingParts) {
       await delivery.publishLive(message);
       return { id: draft.id, topic, isRepeated: false };
     }
-    return sendAt > now ? schedule(sender, { draft, sendAt }, content) : publish(draft, content);
+    return sendAt > now ? keepUntil(sender, { draft, sendAt }, content) : publish(draft, content);
   }
 
-  async function publish(draft: Draft, content: Content): Promise<Receipt> {
+  async function publish(draft: Draft, content: Content): Promise<SendResult> {
     const appended = await delivery.publish(draft);
     if (appended.outcome === 'conflict') throw conflict(content);
     const { id, topic, seq, scheduledFor } = appended.message;
@@ -113,17 +93,6 @@ export function createSending(parts: SendingParts) {
     // The first answer to this id was that it waits.
     if (scheduledFor !== undefined) return { id, topic, scheduledFor, isRepeated };
     return { id, topic, seq, isRepeated };
-  }
-
-  async function schedule(sender: Sender, { draft, sendAt }: Scheduled, content: Content): Promise<Receipt> {
-    const isOfService = holdsScope(sender, 'send');
-    const waiting = { draft, sendAt, standing: standingOf(sender), ...(isOfService ? { isOfService } : {}) };
-    const scheduled = await store.schedule(waiting, isOfService ? undefined : maxScheduledPerUser);
-    if (scheduled.outcome === 'conflict') throw conflict(content);
-    if (scheduled.outcome === 'too_many') throw tooManyScheduled(maxScheduledPerUser);
-    const isRepeated = scheduled.outcome === 'repeated';
-    const scheduledFor = isRepeated ? scheduled.scheduledFor : toIsoTime(sendAt);
-    return { id: draft.id, topic: draft.topic, scheduledFor, isRepeated };
   }
 
   /** Bounds what a message carries; `path`: the sender's word for it. */
@@ -140,7 +109,20 @@ export function createSending(parts: SendingParts) {
   return { send, assertSize, assertOptions };
 }
 
-function describeReceipt(describe: Describe, { id, scheduledFor, isRepeated }: Receipt): void {
+function createKeepUntil({ store, maxScheduledPerUser }: Pick<SendParts, 'store' | 'maxScheduledPerUser'>) {
+  return async function keepUntil(sender: Sender, { draft, sendAt }: Scheduled, content: Content): Promise<SendResult> {
+    const isOfService = holdsScope(sender, 'send');
+    const waiting = { draft, sendAt, standing: standingOf(sender), ...(isOfService ? { isOfService } : {}) };
+    const scheduled = await store.schedule(waiting, isOfService ? undefined : maxScheduledPerUser);
+    if (scheduled.outcome === 'conflict') throw conflict(content);
+    if (scheduled.outcome === 'too_many') throw tooManyScheduled(maxScheduledPerUser);
+    const isRepeated = scheduled.outcome === 'repeated';
+    const scheduledFor = isRepeated ? scheduled.scheduledFor : toIsoTime(sendAt);
+    return { id: draft.id, topic: draft.topic, scheduledFor, isRepeated };
+  };
+}
+
+function describeResult(describe: Describe, { id, scheduledFor, isRepeated }: SendResult): void {
   describe({
     'messaging.message.id': id,
     'tidings.scheduled': scheduledFor !== undefined,
@@ -172,36 +154,6 @@ function draftOf(
 
 function idUnderKey({ userId, underKey }: Sender, topic: string): string | undefined {
   return underKey === undefined ? undefined : keyedId([userId, underKey, topic]);
-}
-
-/** When it is to be sent and when it expires, in milliseconds since the epoch. */
-function timesOf(content: Content, now: number): { sendAt: number; expiresAt: number | undefined } {
-  const sendAt = sendAtOf(content, now);
-  if (content.ttl !== undefined) {
-    const expiresAt = sendAt + content.ttl * 1_000;
-    if (expiresAt <= now) throw badField('ttl', 'is over already');
-    return { sendAt, expiresAt };
-  }
-  if (content.expiresAt === undefined) return { sendAt, expiresAt: undefined };
-  const expiresAt = fromIsoTime(content.expiresAt);
-  if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be later than the time of sending');
-  if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be within a year');
-  return { sendAt, expiresAt };
-}
-
-function sendAtOf({ sendAt, delay }: Content, now: number): number {
-  if (delay !== undefined) return now + delay * 1_000;
-  if (sendAt === undefined) return now;
-  const at = fromIsoTime(sendAt);
-  if (at < now - MAX_PAST_MS) throw badField('sendAt', 'is more than 60 s in the past');
-  if (at > now + MAX_AHEAD_MS) throw badField('sendAt', 'must be within a year');
-  return at;
-}
-
-function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content): void {
-  const isPersonal = ownerOfPersonalTopic(topic) !== undefined;
-  if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is for messages to a user');
-  if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is for topics and broadcasts');
 }
 
 function tooManyScheduled(max: number): AppError {

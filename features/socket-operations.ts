@@ -1,0 +1,86 @@
+/** What the tables of both socket endpoints have in common: operations with their prices, and how they are used. */
+import type { EchoOperations } from '../handlers/echo';
+import { changesWhole, type InboxOperations } from '../handlers/inbox';
+import type { MessageOperations } from '../handlers/messages';
+import type { OwnConnectionOperations } from '../handlers/own-connection';
+import type { PresenceOperations } from '../handlers/presence';
+import type { TopicOperations } from '../handlers/topics';
+import type { ReadTurns } from '../services/admission/read-turns';
+import type { Connection } from '../services/sockets/connections';
+import { AppError, renameFields } from '../utils/errors';
+
+export interface SocketOperations {
+  readonly messages: MessageOperations;
+  readonly topics: TopicOperations;
+  readonly presence: PresenceOperations;
+  readonly inbox: InboxOperations;
+  readonly own: OwnConnectionOperations;
+  readonly echoes: EchoOperations;
+  readonly reads: Pick<ReadTurns, 'run'>;
+}
+
+export type Operation<Payload> = (connection: Connection, payload: Payload) => object | Promise<object>;
+
+/** What a client may ask for, and what that counts as. */
+export interface ClientEvent<Payload> {
+  /**
+   * Events that it counts as against SOCKET_EVENTS_PER_SECOND; 0 is free of charge as long as it is accepted. What reads
+   * much costs more than one.
+   */
+  readonly price: number | ((payload: unknown) => number);
+  readonly run: Operation<Payload>;
+}
+
+export const FREE = 0;
+export const ONE = 1;
+export const HISTORY = 4;
+/** A list of all topics, of who is online, or a change of states that looks through an inbox or a topic. */
+export const WHOLE = 10;
+
+/** A read of much: those of a user take turns. */
+export function readInTurn<Payload>(reads: SocketOperations['reads'], read: Operation<Payload>): Operation<Payload> {
+  return (connection, payload) => reads.run(connection, () => read(connection, payload));
+}
+
+/**
+ * What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. Unlike a read it
+ * is done though its client has left meanwhile.
+ */
+export function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 'reads'>): Operation<unknown> {
+  const change: Operation<unknown> = (connection, payload) => inbox.change(connection.caller, payload, connection);
+  const inTurn: Operation<unknown> = (connection, payload) =>
+    reads.run({ userId: connection.userId, isOpen: true }, () => change(connection, payload));
+  return (connection, payload) => (changesWhole(payload) ? inTurn : change)(connection, payload);
+}
+
+export function priceOfChange(payload: unknown): number {
+  return changesWhole(payload) ? WHOLE : ONE;
+}
+
+/** A refusal names a field as the client has sent it. */
+export async function inWords<Answer>(
+  names: ReadonlyMap<string, string>,
+  work: () => Promise<Answer>,
+): Promise<Answer> {
+  try {
+    return await work();
+  } catch (error) {
+    throw renameFields(error, names);
+  }
+}
+
+/** A table, in use. `dispatch` throws AppError `unknown_event` for what is not in it, which counts as one event. */
+export function byTable<Payload>(table: ReadonlyMap<unknown, ClientEvent<Payload>>) {
+  return {
+    priceOf(name: unknown, payload: unknown): number {
+      const { price } = table.get(name) ?? { price: ONE };
+      return typeof price === 'number' ? price : price(payload);
+    },
+    dispatch(connection: Connection, name: string, payload: Payload): object | Promise<object> {
+      const event = table.get(name);
+      if (event === undefined)
+        throw new AppError('unknown_event', 'There is nothing of this name that a client may ask for.');
+      return event.run(connection, payload);
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/** Echoes, as clients of two compatible services expect them: the Socket.IO starter template, and the wscat service. */
+import type { Connection } from '../services/sockets/connections';
+import { type Clock, toIsoTime } from '../utils/clock';
+import { assertMessageSize, echoContentSchema, echoMessageSchema, parseInput } from '../utils/schemas';
+
+export interface EchoParts {
+  readonly clock: Clock;
+  /** Bounds echoes as it bounds messages: UTF-8 bytes of the JSON. */
+  readonly maxMessageBytes: number;
+}
+
+export type EchoOperations = ReturnType<typeof createEchoes>;
+
+export function createEchoes({ clock, maxMessageBytes }: EchoParts) {
+  /** Answers `{message}` with `messageReceived`. */
+  function echoMessage(connection: Connection, input: unknown): { timestamp: string } {
+    const { message: receivedMessage } = parseInput(echoMessageSchema, input);
+    assertMessageSize('message', receivedMessage, maxMessageBytes);
+    const timestamp = toIsoTime(clock.now());
+    connection.send('messageReceived', {
+      success: true,
+      message: 'Message received by server',
+      data: { receivedMessage, timestamp },
+    });
+    return { timestamp };
+  }
+
+  /** Answers `{content}` with a `message` of type `echo`. */
+  function echoContent(connection: Connection, input: unknown): { timestamp: string } {
+    const { content } = parseInput(echoContentSchema, input);
+    assertMessageSize('content', content, maxMessageBytes);
+    const timestamp = toIsoTime(clock.now());
+    connection.send('message', { type: 'echo', data: { content }, timestamp });
+    return { timestamp };
+  }
+
+  return { echoMessage, echoContent };
+}

@@ -1,0 +1,45 @@
+/** Erases all that is stored of one user. */
+import type { AuditLog, Requester } from '../services/audit';
+import type { Cursors } from '../services/delivery/cursors';
+import type { Sessions } from '../services/sockets/sessions';
+import type { Erased, Store } from '../services/storage/contract';
+import { parseField, userIdSchema } from '../utils/schemas';
+import { personalTopic } from '../utils/topic-names';
+
+export interface EraseUserParts {
+  readonly store: Store;
+  readonly cursors: Cursors;
+  readonly sessions: Pick<Sessions, 'renew'>;
+  readonly audit: Pick<AuditLog, 'record'>;
+}
+
+export interface ErasedAnswer {
+  readonly success: true;
+  readonly userId: string;
+  readonly erased: Erased;
+}
+
+export type EraseUser = ReturnType<typeof createEraseUser>;
+
+export function createEraseUser({ store, cursors, sessions, audit }: EraseUserParts) {
+  /** Erases a user. Open connections are closed and may come back, as those of somebody new. */
+  return async function erase(requester: Requester, userId: string): Promise<ErasedAnswer> {
+    parseField('userId', userIdSchema, userId);
+    const act = { action: 'erase', target: personalTopic(userId) } as const;
+    const erased = await audit.record(
+      requester,
+      act,
+      () => eraseNow(userId),
+      ({ messages }) => messages,
+    );
+    return { success: true, userId, erased };
+  };
+
+  function eraseNow(userId: string): Promise<Erased> {
+    return sessions.renew(userId, async () => {
+      // What is still to be written of the user must not come back after the erasure.
+      await cursors.flush();
+      return store.erase(userId);
+    });
+  }
+}

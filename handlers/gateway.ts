@@ -1,0 +1,63 @@
+/** Payloads under event names of their own, as clients of the compatible gateway service send them. */
+import type { Roster } from '../services/presence/roster';
+import { gatewaySendManySchema, gatewaySendSchema, parseInput } from '../utils/schemas';
+import { personalTopic } from '../utils/topic-names';
+import type { MistypedFields } from './mistyped-fields';
+import type { Sender, SendOperations, Sent } from './send';
+
+export interface GatewayParts {
+  readonly roster: Pick<Roster, 'isOnline'>;
+  readonly sending: SendOperations;
+  readonly mistyped: Pick<MistypedFields, 'warned'>;
+}
+
+/** `success: false`: nobody got it now. `stored`: the user will. */
+export interface GatewayAnswer {
+  readonly success: boolean;
+  readonly message: string;
+  readonly stored?: true;
+  readonly id?: string;
+}
+
+export type GatewayOperations = ReturnType<typeof createGatewayOperations>;
+
+export function createGatewayOperations({ roster, sending, mistyped }: GatewayParts) {
+  const { send, assertSize } = sending;
+
+  /** Sends a payload under an event name. Stored for an offline user, unlike the gateway did. */
+  async function emitToUser(sender: Sender, input: unknown): Promise<Sent<GatewayAnswer>> {
+    const { userId, event, message } = parseInput(gatewaySendSchema, input);
+    assertSize('message', message);
+    const { id, isRepeated } = await send(sender, personalTopic(userId), { type: event, event, data: message });
+    const answer: GatewayAnswer = roster.isOnline(userId)
+      ? { success: true, message: `Message sent to user ${userId}` }
+      : { success: false, message: `User ${userId} is not connected`, stored: true, id };
+    return { answer, isRepeated, account: { target: personalTopic(userId), messageId: id, count: 1 } };
+  }
+
+  /** The same to several users, each once. */
+  async function emitToUsers(
+    sender: Sender,
+    input: unknown,
+  ): Promise<Sent<{ success: true; message: string; userIds: string[] }>> {
+    const { userIds, event, message } = parseInput(gatewaySendManySchema, input);
+    assertSize('message', message);
+    const recipients = [...new Set(userIds)];
+    const content = { type: event, event, data: message };
+    const sends = await Promise.allSettled(recipients.map((userId) => send(sender, personalTopic(userId), content)));
+    // All have ended: the same request under the same key finds what was stored.
+    const results = sends.map((one) => {
+      if (one.status === 'rejected') throw one.reason;
+      return one.value;
+    });
+    const count = recipients.length;
+    const answer = { success: true, message: `Message sent to ${count} users`, userIds: recipients } as const;
+    return { answer, isRepeated: results.every((result) => result.isRepeated), account: { count } };
+  }
+
+  const { warned } = mistyped;
+  return {
+    emitToUser: warned(gatewaySendSchema, emitToUser),
+    emitToUsers: warned(gatewaySendManySchema, emitToUsers),
+  };
+}

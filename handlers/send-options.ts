@@ -1,0 +1,56 @@
+/** What may be said with a message: its content and options, and when it is sent and expires. */
+import { fromIsoTime } from '../utils/clock';
+import { badField } from '../utils/errors';
+import { MAX_SCHEDULE_AHEAD_SECONDS } from '../utils/schemas';
+import { ownerOfPersonalTopic } from '../utils/topic-names';
+
+export interface Content {
+  readonly type: string;
+  readonly data?: unknown;
+  readonly id?: string | undefined;
+  readonly event?: string | undefined;
+  readonly persist?: boolean | undefined;
+  /** Seconds from the planned time of sending. */
+  readonly ttl?: number | undefined;
+  /** ISO 8601, like `sendAt`. */
+  readonly expiresAt?: string | undefined;
+  readonly collapseKey?: string | undefined;
+  readonly sendAt?: string | undefined;
+  /** Seconds. */
+  readonly delay?: number | undefined;
+  readonly exceptUserId?: string | undefined;
+}
+
+/** A time that has just passed is a slow request, not a mistake. */
+const MAX_PAST_MS = 60_000;
+const MAX_AHEAD_MS = MAX_SCHEDULE_AHEAD_SECONDS * 1_000;
+
+/** When it is to be sent and when it expires, in milliseconds since the epoch. */
+export function timesOf(content: Content, now: number): { sendAt: number; expiresAt: number | undefined } {
+  const sendAt = sendAtOf(content, now);
+  if (content.ttl !== undefined) {
+    const expiresAt = sendAt + content.ttl * 1_000;
+    if (expiresAt <= now) throw badField('ttl', 'is over already');
+    return { sendAt, expiresAt };
+  }
+  if (content.expiresAt === undefined) return { sendAt, expiresAt: undefined };
+  const expiresAt = fromIsoTime(content.expiresAt);
+  if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be later than the time of sending');
+  if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be within a year');
+  return { sendAt, expiresAt };
+}
+
+function sendAtOf({ sendAt, delay }: Content, now: number): number {
+  if (delay !== undefined) return now + delay * 1_000;
+  if (sendAt === undefined) return now;
+  const at = fromIsoTime(sendAt);
+  if (at < now - MAX_PAST_MS) throw badField('sendAt', 'is more than 60 s in the past');
+  if (at > now + MAX_AHEAD_MS) throw badField('sendAt', 'must be within a year');
+  return at;
+}
+
+export function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content): void {
+  const isPersonal = ownerOfPersonalTopic(topic) !== undefined;
+  if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is for messages to a user');
+  if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is for topics and broadcasts');
+}

@@ -1,0 +1,60 @@
+/** What a caller may see of a topic, and do in it. */
+import type { Store, Topic } from '../services/storage/contract';
+import { type Caller, holdsScope } from '../utils/caller';
+import { AppError, refuseField } from '../utils/errors';
+import { parseField, topicNameSchema } from '../utils/schemas';
+
+export type TopicAccess = ReturnType<typeof createTopicAccess>;
+
+export function createTopicAccess(store: Store) {
+  /** A private topic is not there for who is not in it: 404, not 403, tells nothing. */
+  async function visible(caller: Caller, name: string): Promise<Topic> {
+    const { topic, isMember } = await look(caller, parseName(name));
+    if (topic === undefined || (topic.isPrivate && !isMember && !holdsScope(caller, 'admin'))) throw noTopic();
+    return topic;
+  }
+
+  /** Asks the same, and takes as long, whether there is such a topic or not. */
+  async function look(caller: Caller, name: string): Promise<{ topic: Topic | undefined; isMember: boolean }> {
+    const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
+    return { topic, isMember: topic !== undefined && isMember };
+  }
+
+  /** Has a user of this name ever connected? */
+  async function isKnownUser(name: string): Promise<boolean> {
+    return (await store.user(name)) !== undefined;
+  }
+
+  async function assertMember(caller: Caller, name: string): Promise<void> {
+    if (!(await store.isMember(name, caller.userId))) throw notAMember(name);
+  }
+
+  /** @throws AppError unless the caller may write to this topic: members, and services where `send` is asked for. */
+  async function assertMayWrite(caller: Caller, name: string, options: { isServiceAllowed: boolean }): Promise<void> {
+    if (options.isServiceAllowed && holdsScope(caller, 'send')) {
+      if ((await store.topic(parseName(name))) === undefined) throw noTopic();
+      return;
+    }
+    await visible(caller, name);
+    await assertMember(caller, name);
+  }
+
+  return { visible, look, isKnownUser, assertMember, assertMayWrite };
+}
+
+function parseName(name: string): string {
+  return parseField('name', topicNameSchema, name);
+}
+
+export function assertOwner(caller: Caller, topic: Topic): void {
+  if (topic.owner === caller.userId || holdsScope(caller, 'admin')) return;
+  throw new AppError('forbidden', 'Only the owner of the topic may do this.');
+}
+
+export function noTopic(): AppError {
+  return refuseField('not_found', 'name', 'there is no such topic');
+}
+
+export function notAMember(name: string): AppError {
+  return new AppError('not_a_member', `Only members of ${name} may do this: join it first.`);
+}

@@ -1,0 +1,10 @@
+/** Fields of values from outside, of which nothing is known. */
+
+/** Looks at one name only: a payload may be a megabyte of bytes, which would be as many fields. */
+export function hasField(payload: unknown, name: string): payload is object {
+  return typeof payload === 'object' && payload !== null && Object.hasOwn(payload, name);
+}
+
+export function fieldOf(payload: unknown, name: string): unknown {
+  return hasField(payload, name) ? (payload as Record<string, unknown>)[name] : undefined;
+}
