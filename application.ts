@@ -59,6 +59,7 @@ import { PlainWebSocketService } from './services/sockets/plain-websocket';
 import { isPoll } from './services/sockets/polls';
 import { Sessions } from './services/sockets/sessions';
 import { Upgrades } from './services/sockets/upgrades';
+import { UserSessions } from './services/sockets/user-sessions';
 import type { Store } from './services/storage/contract';
 import { openStore } from './services/storage/engines';
 import {
@@ -168,13 +169,15 @@ async function buildServices(config: Config, overrides: Overrides) {
       return tokens.isKeyGone(caller) ? 'The issuer has withdrawn the key of the token.' : undefined;
     },
   });
+  const shared = { sessions, connections, delivery, cluster, roster, presence, cursors, logger };
+  const userSessions = new UserSessions(shared);
   const audit = new AuditLog({ store, clock, logger, retentionDays: config.AUDIT_RETENTION_DAYS });
   const startedAt = machineClock.steady();
   return {
     ...base,
     ...admission,
     ...{ connections, cursors, delivery, presence, roster, typing, members },
-    ...{ revocations, isRevoked, tokens, sessions, audit },
+    ...{ revocations, isRevoked, tokens, sessions, userSessions, audit },
     run: { isStopping: false },
     uptimeSeconds: () => Math.floor((machineClock.steady() - startedAt) / 1_000),
   };
@@ -220,9 +223,9 @@ type Base = Awaited<ReturnType<typeof openBase>>;
 /** Second step: what may be asked of the services. */
 function wireOperations(config: Config, services: Services) {
   const { store, clock, logger, delivery, sessions, roster, cursors, presence, typing, tokens, audit } = services;
-  const { cluster, incoming, members, reads, revocations, isRevoked } = services;
+  const { cluster, incoming, members, reads, revocations, isRevoked, userSessions } = services;
   const { MAX_MESSAGE_BYTES: maxMessageBytes, MAX_SCHEDULED_PER_USER: maxScheduledPerUser } = config;
-  const disconnect = sessions.disconnect.bind(sessions);
+  const disconnect = userSessions.disconnect.bind(userSessions);
   const rights = createRights(config, isRevoked);
   const sending = createSendOperations({ delivery, store, clock, maxMessageBytes, rights, maxScheduledPerUser });
   const { assertSize } = sending;
@@ -233,9 +236,9 @@ function wireOperations(config: Config, services: Services) {
     ...{ store, clock, audit, rights },
     maxTopicsPerUser: config.MAX_TOPICS_PER_USER,
     maxInvitedTopicsPerUser: config.MAX_INVITED_TOPICS_PER_USER,
-    follow: (userId, topic, start, invitation) => sessions.follow(userId, topic, start, invitation),
-    unfollow: (userId, topic) => sessions.unfollow(userId, topic),
-    unfollowAll: (topic) => sessions.unfollowAll(topic),
+    follow: (userId, topic, start, invitation) => userSessions.follow(userId, topic, start, invitation),
+    unfollow: (userId, topic) => userSessions.unfollow(userId, topic),
+    unfollowAll: (topic) => userSessions.unfollowAll(topic),
   });
   return {
     topics,
@@ -251,7 +254,7 @@ function wireOperations(config: Config, services: Services) {
     presence: createPresenceOperations({ presence, typing, delivery, store, rights }),
     people: createConnectedUsers({ roster, cursors, clock }),
     disconnectUser: createDisconnectUser(disconnect, audit),
-    eraseUser: createEraseUser({ store, cursors, sessions, audit }),
+    eraseUser: createEraseUser({ store, cursors, userSessions, audit }),
     exportUser: createExportUser({ store, cursors, clock, audit, isRevoked }),
     revocation: createRevocationOperations({ revocations, clock, audit }),
     audit: createAuditOperations(audit),
@@ -409,7 +412,7 @@ async function stopOnce(config: Config, { services, doors }: Built, upkeep: Upke
     upgrades.terminate();
     httpServer.closeAllConnections();
   });
-  sessions.close();
+  sessions.closeAll();
   // Before the clients come back, to whatever node.
   void upkeep.writeCursors();
   plain.close();

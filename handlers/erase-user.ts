@@ -1,7 +1,7 @@
 /** Erases all that is stored of one user. */
 import type { AuditLog, Requester } from '../services/audit';
 import type { Cursors } from '../services/delivery/cursors';
-import type { Sessions } from '../services/sockets/sessions';
+import type { UserSessions } from '../services/sockets/user-sessions';
 import type { Erased, Store } from '../services/storage/contract';
 import { parseField, userIdSchema } from '../utils/schemas';
 import { personalTopic } from '../utils/topic-names';
@@ -9,7 +9,7 @@ import { personalTopic } from '../utils/topic-names';
 export interface EraseUserParts {
   readonly store: Store;
   readonly cursors: Cursors;
-  readonly sessions: Pick<Sessions, 'renew'>;
+  readonly userSessions: Pick<UserSessions, 'renew'>;
   readonly audit: Pick<AuditLog, 'record'>;
 }
 
@@ -21,7 +21,7 @@ export interface ErasedAnswer {
 
 export type EraseUser = ReturnType<typeof createEraseUser>;
 
-export function createEraseUser({ store, cursors, sessions, audit }: EraseUserParts) {
+export function createEraseUser({ store, cursors, userSessions, audit }: EraseUserParts) {
   /** Erases a user. Open connections are closed and may come back, as those of somebody new. */
   return async function erase(requester: Requester, userId: string): Promise<ErasedAnswer> {
     parseField('userId', userIdSchema, userId);
@@ -36,7 +36,7 @@ export function createEraseUser({ store, cursors, sessions, audit }: EraseUserPa
   };
 
   function eraseNow(userId: string): Promise<Erased> {
-    return sessions.renew(userId, async () => {
+    return userSessions.renew(userId, async () => {
       // What is still to be written of the user must not come back after the erasure.
       await cursors.flush();
       return store.erase(userId);

@@ -21,9 +21,10 @@ import { STRANGERS_BYTES } from '../admission/incoming';
 import type { Metrics } from '../observability/metrics';
 import type { Tokens } from '../tokens/tokens';
 import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
+import type { EventReply } from './event-gate';
 import { limitWebSocket } from './frame-limit';
 import { encodeFrame, PlainConnection } from './plain-connection';
-import type { EventReply, Sessions } from './sessions';
+import type { Sessions } from './sessions';
 import type { Upgrade, UpgradeTaker } from './upgrades';
 import { WebSocketServer } from './web-socket-server';
 
@@ -237,7 +238,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 
   #refuse({ webSocket, origin }: Peer, thrown: unknown): void {
-    tellRefusal(webSocket, origin, this.parts.sessions.refusal(thrown));
+    tellRefusal(webSocket, origin, this.parts.sessions.refusals.count(thrown));
     const cut = this.parts.clock.after(CLOSE_TIMEOUT_MS, () => webSocket.terminate());
     webSocket.once('close', () => cut.cancel());
   }
@@ -252,7 +253,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
       return;
     }
     const bytes = sizeOf(data);
-    const error = this.parts.sessions.refuseUnread(connection, bytes);
+    const error = this.parts.sessions.events.refuseUnread(connection, bytes);
     if (error !== undefined) connection.send('reply', { ok: false, error });
     else await this.#answer(peer, connection, { ...(isBinary ? NO_FRAME : parseFrame(data)), bytes });
   }
@@ -272,7 +273,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     const { frame, bytes } = received;
     const action = frame?.['action'];
     const ref = readRef(frame);
-    const reply = await this.parts.sessions.handle(connection, () => this.#run(connection, received), {
+    const reply = await this.parts.sessions.events.handle(connection, () => this.#run(connection, received), {
       price: this.#operations?.priceOf(action, frame) ?? 1,
       bytes,
     });
@@ -303,7 +304,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
 
   /** Pings count as events, so a flood of them ends like any other. ws answers them by itself. */
   #countPing(peer: Peer): void {
-    if (peer.connection !== undefined) this.parts.sessions.countEvent(peer.connection);
+    if (peer.connection !== undefined) this.parts.sessions.events.countEvent(peer.connection);
   }
 
   /**

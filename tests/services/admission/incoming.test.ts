@@ -35,7 +35,7 @@ function openSessions() {
   return {
     ...{ sessions, incoming, heap, connection },
     handle: (operation: () => object | Promise<object>, bytes: number) =>
-      sessions.handle(connection as unknown as Connection, operation, { price: 1, bytes }),
+      sessions.events.handle(connection as unknown as Connection, operation, { price: 1, bytes }),
   };
 }
 

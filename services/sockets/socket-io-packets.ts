@@ -1,0 +1,85 @@
+/**
+ * Packets of Socket.IO beside its own reading of them: the text each came as, since JSON numbers may be rounded when they
+ * are read, and a bound for the arguments of an event.
+ */
+import type { EventEmitter } from 'node:events';
+import { Socket } from 'socket.io';
+import { findInexactNumber, inexactNumber } from '../../utils/json';
+import { engineOf } from './socket-connection';
+
+const MAX_EVENT_ARGUMENTS = 64;
+
+/** A packet as Socket.IO has decoded it. */
+interface Decoded {
+  readonly data?: unknown;
+}
+
+interface PacketReader {
+  readonly conn: { close(): void };
+  _onpacket(packet: Decoded): void;
+}
+
+const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
+
+/** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
+function readBoundedPacket(this: PacketReader, packet: Decoded): void {
+  const arrived = texts.get(packet) ?? NOTHING;
+  beingRead.set(this.conn, arrived);
+  if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
+  else readPacket.call(this, withoutRoundedNumbers(packet, arrived.text));
+  beingRead.delete(this.conn);
+}
+
+/** An empty one has no data. */
+export type Packet = string | Buffer | undefined;
+
+export function sizeOf(packet: Packet): number {
+  return packet === undefined ? 0 : Buffer.byteLength(packet);
+}
+
+/** What came as one packet: its text, which may have a number that is rounded when it is read, and its bytes. */
+interface Arrived {
+  readonly text: string;
+  bytes: number;
+}
+
+const NOTHING: Arrived = { text: '', bytes: 0 };
+
+/** What a connection has sent last. */
+const arriving = new WeakMap<object, Arrived>();
+/** The same of each packet: Socket.IO decodes a packet at once, and reads it later, when others have come. */
+const texts = new WeakMap<object, Arrived>();
+/** The same of the packet of a connection that is being read. */
+const beingRead = new WeakMap<object, Arrived>();
+
+export function keepText(engine: object, data: Packet): void {
+  const before = arriving.get(engine);
+  if (typeof data === 'string') arriving.set(engine, { text: data, bytes: Buffer.byteLength(data) });
+  else if (before !== undefined) before.bytes += sizeOf(data);
+}
+
+/** Reads the packets of a socket within these bounds from now on. */
+export function boundPackets(socket: Socket): void {
+  (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
+
+  const { client } = socket as unknown as { readonly client: { readonly decoder: EventEmitter } };
+  const engine = engineOf(socket);
+  client.decoder.on('decoded', (packet: Decoded) => {
+    const arrived = arriving.get(engine);
+    arriving.delete(engine);
+    if (arrived !== undefined) texts.set(packet, arrived);
+  });
+}
+
+/** Bytes of the packet of a socket that is being read. */
+export function bytesBeingRead(socket: Socket): number {
+  return (beingRead.get(engineOf(socket)) ?? NOTHING).bytes;
+}
+
+/** A payload whose numbers were rounded is replaced by its refusal. */
+function withoutRoundedNumbers(packet: Decoded, text: string): Decoded {
+  if (!Array.isArray(packet.data)) return packet;
+  const path = findInexactNumber(text.slice(text.indexOf('[')));
+  if (path === undefined) return packet;
+  return { ...packet, data: [packet.data[0] as unknown, inexactNumber(path.slice(1))] };
+}
