@@ -83,14 +83,14 @@ import { createClients } from './utils/proxies';
 export { getWebSocketService } from './services/websocket';
 export { ConfigError, parseConfig } from './utils/config';
 
-/** Slow headers and bodies are closed; Node looks for them only every 30 s unless told. */
+/** Slow headers and bodies are closed; by default Node looks for them only every 30 s. */
 const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const CONNECTIONS_CHECKING_INTERVAL_MS = 5_000;
 const CONTRADICTING_HEADERS =
   'Forwarded and X-Forwarded-For of a trusted proxy name different clients, so neither is believed: let it set one of ' +
   'them and remove the other';
-/** Shares of SHUTDOWN_TIMEOUT_MS: for load balancers to notice, and then for requests in flight to finish. */
+/** Shares of SHUTDOWN_TIMEOUT_MS: for load balancers to notice, then for requests in flight to finish. */
 const DRAIN_SHARE = 0.1;
 const REQUESTS_SHARE = 0.5;
 
@@ -98,9 +98,9 @@ export interface Overrides {
   readonly clock?: Clock;
   readonly logger?: Logger;
   readonly heap?: HeapGuard;
-  /** Open already, instead of what STORE_URL names; closed with the service. */
+  /** An open store, used instead of STORE_URL; closed with the service. */
   readonly store?: Store;
-  /** Instead of what REDIS_URL names; the store is a shared one then. */
+  /** Used instead of REDIS_URL; the store must then be a shared one. */
   readonly cluster?: Cluster;
 }
 
@@ -116,9 +116,9 @@ export interface Application {
   start(): Promise<Address>;
   /** Stops gracefully within SHUTDOWN_TIMEOUT_MS; a second call waits for the first. */
   stop(): Promise<void>;
-  /** What is taken at the moment, by name; all zero when nobody is there, and after stop() its timers too. */
+  /** Resources in use, by name: all zero while nobody is connected, and after stop() the timers too. */
   balance(): Balance;
-  /** Makes a token for development; only with the secret that the service made itself. */
+  /** Makes a token for development; `undefined` unless the service generated its own secret. */
   readonly makeToken: MakeToken | undefined;
 }
 
@@ -141,7 +141,7 @@ type Services = Awaited<ReturnType<typeof buildServices>>;
 type Operations = ReturnType<typeof wireOperations>;
 type Doors = ReturnType<typeof buildDoors>;
 
-/** First step: everything that keeps something, or talks to a machine. */
+/** First step: everything that keeps state, or talks to another machine. */
 async function buildServices(config: Config, overrides: Overrides) {
   const base = await openBase(config, overrides);
   const { clock, machineClock, logger, metrics, store, cluster, keys } = base;
@@ -183,10 +183,10 @@ async function buildServices(config: Config, overrides: Overrides) {
   };
 }
 
-/** What everything else stands on. What is opened here is closed by stop(). */
+/** What everything else depends on. What this opens, stop() closes. */
 async function openBase(config: Config, overrides: Overrides) {
   const clock = new CountingClock(overrides.clock ?? systemClock);
-  /** For calls to other machines: these have a time of their own. */
+  /** For calls to other machines, which have their own time. */
   const machineClock = new CountingClock(systemClock);
   const logger = overrides.logger ?? createLogger(config);
   const { debugNames } = config;
@@ -200,7 +200,7 @@ async function openBase(config: Config, overrides: Overrides) {
   return { clock, machineClock, logger, keys, makeToken: createMakeToken(config, key), metrics, store, cluster };
 }
 
-/** Who gets in, and how much of the machine each may hold. */
+/** Which connections and requests are admitted, and how much of the machine each may hold. */
 function buildAdmission(
   config: Config,
   parts: Pick<Base, 'clock' | 'logger' | 'metrics'> & { connections: Connections; heap: HeapGuard | undefined },
@@ -220,7 +220,7 @@ function buildAdmission(
 
 type Base = Awaited<ReturnType<typeof openBase>>;
 
-/** Second step: what may be asked of the services. */
+/** Second step: the operations. */
 function wireOperations(config: Config, services: Services) {
   const { store, clock, logger, delivery, sessions, roster, cursors, presence, typing, tokens, audit } = services;
   const { cluster, incoming, members, reads, revocations, isRevoked, userSessions } = services;
@@ -292,11 +292,11 @@ function buildDoors(config: Config, services: Services, operations: Operations) 
   const refuse = refuseTarget(metrics, clients);
   const answer: RequestListener = (request, response) => {
     if (websocket.door.answer(request, response)) return;
-    // Express knows no answer to a target that is no URL.
+    // Express cannot answer a target that is not a URL.
     http.handle(request, response, () => refuse(request, response));
   };
   httpServer.on('request', inTurn(answer, metrics));
-  // Node would answer 417 without a word; what is expected that nobody knows may be ignored (RFC 9110, section 10.1.1).
+  // Node would answer 417 without a body; an unknown expectation may be ignored (RFC 9110, section 10.1.1).
   httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
   httpServer.on('clientError', refuseUnreadable(metrics, clock));
   return { httpServer, websocket, plain, upgrades, load: watchLoad(httpServer) };
@@ -347,7 +347,7 @@ interface Built {
   readonly doors: Doors;
 }
 
-/** start() and stop(). What start() opens, stop() closes, in the order that loses nothing. */
+/** start() and stop(): what one opens the other closes, in the order that loses nothing. */
 function createLifecycle(config: Config, built: Built): Pick<Application, 'start' | 'stop'> {
   const upkeep = createUpkeep(config, built);
   let stopped: Promise<void> | undefined;
@@ -406,14 +406,14 @@ async function stopOnce(config: Config, { services, doors }: Built, upkeep: Upke
   const { run, limits, machineClock, sessions, presence, typing, roster, keys, untaken, revocations } = services;
   run.isStopping = true;
   limits.stop();
-  // Load balancers see /readyz red and look elsewhere before anything is closed. Nobody sees what has never listened.
+  // Load balancers see /readyz red and move on before anything is closed. A service that never listened has none.
   if (httpServer.listening) await delay(machineClock, config.SHUTDOWN_TIMEOUT_MS * DRAIN_SHARE);
   const cut = machineClock.after(config.SHUTDOWN_TIMEOUT_MS * REQUESTS_SHARE, () => {
     upgrades.terminate();
     httpServer.closeAllConnections();
   });
   sessions.closeAll();
-  // Before the clients come back, to whatever node.
+  // Before the clients reconnect, to whichever node.
   void upkeep.writeCursors();
   plain.close();
   presence.close();
@@ -440,5 +440,5 @@ function receiveFrames({ metrics, ...receivers }: Services): FrameListener {
   };
 }
 
-/** The sender of what embedding code sends. */
+/** The sender of notifications from embedding code. */
 const EMBEDDING_CODE: Caller = { userId: 'service', scopes: new Set(['send']) };

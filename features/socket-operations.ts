@@ -24,8 +24,8 @@ export type Operation<Payload> = (connection: Connection, payload: Payload) => o
 /** What a client may ask for, and what that counts as. */
 export interface ClientEvent<Payload> {
   /**
-   * Events that it counts as against SOCKET_EVENTS_PER_SECOND; 0 is free of charge as long as it is accepted. What reads
-   * much costs more than one.
+   * Events that it counts as against SOCKET_EVENTS_PER_SECOND; 0 is free of charge as long as it is accepted. What
+   * reads much costs more than one.
    */
   readonly price: number | ((payload: unknown) => number);
   readonly run: Operation<Payload>;
@@ -43,8 +43,8 @@ export function readInTurn<Payload>(reads: SocketOperations['reads'], read: Oper
 }
 
 /**
- * What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. Unlike a read it
- * is done though its client has left meanwhile.
+ * What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. Unlike a read
+ * it is done though its client has left meanwhile.
  */
 export function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 'reads'>): Operation<unknown> {
   const change: Operation<unknown> = (connection, payload) => inbox.change(connection.caller, payload, connection);

@@ -63,7 +63,8 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
   /**
    * Changes the state of messages, and tells every other connection of the caller.
    * @param connection where it was asked for; absent over HTTP.
-   * @throws AppError `rate_limited` when it is too often a whole inbox or topic, `not_found` when something is not in the caller's inbox: then nothing has changed.
+   * @throws AppError `rate_limited` when it is too often a whole inbox or topic, `not_found` when something is not in
+   * the caller's inbox: then nothing has changed.
    */
   async function change(caller: Caller, input: unknown, connection?: Connection): Promise<StateAnswer> {
     const { state, ids, topic, upTo } = parseInput(changeStatesSchema, input);

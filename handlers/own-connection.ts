@@ -61,7 +61,10 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
     return {};
   }
 
-  /** Goes on with a newer token of the same user. @throws AppError as a handshake does, `forbidden` for another user. */
+  /**
+   * Goes on with a newer token of the same user.
+   * @throws AppError as a handshake does, `forbidden` for another user.
+   */
   async function refresh(connection: Connection, input: unknown): Promise<{ expiresAt: string | null }> {
     const { token } = parseInput(refreshSchema, input);
     await tokens.prepare(token);

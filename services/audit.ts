@@ -1,6 +1,6 @@
 /**
- * The audit log on its way to the store. What an administrator does is on disk before it is done; sends are written
- * behind, in batches. A crash loses at most one interval of the latter.
+ * The audit log on its way to the store. What an administrator does is on disk before it takes effect; sends are
+ * written behind, in batches, of which a crash loses at most one interval.
  */
 import type { AdminAction, AuditOutcome, ServiceAction } from '../utils/audit';
 import type { Balance, Lender } from '../utils/balance';
@@ -13,7 +13,7 @@ import type { Logger } from './observability/logger';
 import type { AuditEntry, AuditQuery, Store } from './storage/contract';
 
 /**
- * So many requests of one caller for one action have an entry each in a batch; the further ones share one. So neither
+ * In a batch this many requests of one caller for one action have an entry each; further ones share one. So neither
  * memory nor the log grows with the traffic.
  */
 export const ENTRIES_PER_BATCH = 20;
@@ -28,14 +28,14 @@ export interface AuditParts {
   readonly retentionDays: number;
 }
 
-/** Who asks, and in which request. */
+/** The caller, and in which request. */
 export interface Requester extends Caller {
   readonly requestId: string;
 }
 
 export type Act<Action> = { readonly action: Action } & Pick<AuditEntry, 'target' | 'messageId' | 'count'>;
 
-/** By actor and action; what follows behind ENTRIES_PER_BATCH is the shared entry. */
+/** By actor and action; the entry after ENTRIES_PER_BATCH is the shared one. */
 type Batch = Map<string, AuditEntry[]>;
 
 export class AuditLog implements Lender {
@@ -54,18 +54,18 @@ export class AuditLog implements Lender {
     return this.parts.retentionDays === 0;
   }
 
-  /** Records what a service has done, and nothing of other callers; it is written within a second. */
+  /** Records what a service has done, and nothing of other callers. Written within a second. */
   note(requester: Requester, act: Act<ServiceAction>): void {
     if (this.#isOff || !isService(requester)) return;
     const { action, count } = act;
     const own = this.#pending.get(keyOf(requester.userId, action));
     const shared = own?.[ENTRIES_PER_BATCH];
-    // In place: nothing is made for what is one of many.
+    // In place: the common case allocates nothing.
     if (own !== undefined && shared !== undefined) own[ENTRIES_PER_BATCH] = added(shared, 1, count);
     else place(this.#pending, this.#entry(requester, act, 'done'));
   }
 
-  /** Records that a scheduled message was not sent, because its sender may not say it any more. */
+  /** Records that a scheduled message was not sent, because its sender is no longer allowed to send it. */
   noteDropped({ from: actor, topic: target, id: messageId }: Pick<Message, 'from' | 'topic' | 'id'>): void {
     if (this.#isOff) return;
     const at = this.parts.clock.now();
@@ -78,8 +78,8 @@ export class AuditLog implements Lender {
   }
 
   /**
-   * Does what only an administrator may. Nothing is done unless it was recorded before, and its end is recorded before
-   * this resolves: an entry that stays `begun` tells of a crash, or of a store that went away meanwhile.
+   * Does what only an administrator may. It is recorded before it is done, and its end before this resolves: an entry
+   * that stays `begun` means a crash, or a store that became unavailable meanwhile.
    * @throws StoreError when it could not be recorded: then nothing was done; and whatever `work` throws.
    */
   async record<Result>(
@@ -127,7 +127,7 @@ export class AuditLog implements Lender {
       await this.parts.store.saveAudit([...[...pending.values()].flat(), ...ended.values()]);
     } catch (error) {
       this.parts.logger.error({ err: error }, 'the audit log could not be written, what is new stays in memory');
-      // Behind what is older, within the same bounds.
+      // After the older ones, within the same bounds.
       for (const entries of this.#pending.values()) for (const entry of entries) place(pending, entry);
       this.#pending = pending;
       for (const [id, entry] of this.#ended) ended.set(id, entry);
@@ -135,7 +135,7 @@ export class AuditLog implements Lender {
     }
   }
 
-  /** Entries that fit, newest first; of other nodes those of up to a second ago. */
+  /** Matching entries, newest first; those of other nodes may be missing for a second. */
   async list(query: AuditQuery): Promise<readonly AuditEntry[]> {
     await this.flush();
     return this.parts.store.audit(query);
@@ -164,7 +164,7 @@ function place(batch: Batch, entry: AuditEntry): void {
   else entries[ENTRIES_PER_BATCH] = shared === undefined ? toShared(entry) : added(shared, entry.requests, entry.count);
 }
 
-/** Without what is of one request only. */
+/** Without the fields that belong to one request only. */
 function toShared({ target, messageId, requestId, requests = 1, ...entry }: AuditEntry): AuditEntry {
   return { ...entry, requests };
 }

@@ -1,12 +1,12 @@
-/** Begins to listen, or says in a sentence why it cannot; and the end of it. */
+/** Begins and ends listening; a failure is a sentence for the operator. */
 import type { Server } from 'node:http';
 import type { Config } from '../utils/config';
 
 type Address = Pick<Config, 'HOST' | 'PORT'>;
 
 /**
- * Connections that the kernel keeps until they are accepted, one in a turn; it lowers this to its own limit. Beyond it
- * clients that come back at once hear nothing, and try again after 1, 3, 7 and 15 s. Node's own number is 511.
+ * Connections that the kernel queues until they are accepted; it lowers this to its own limit. Beyond it, clients of a
+ * reconnecting crowd get no answer and retry after 1, 3, 7 and 15 s. Node's default is 511.
  */
 const ACCEPT_BACKLOG = 65_535;
 

@@ -1,4 +1,4 @@
-/** Work that returns by itself: cursors and the audit log are written behind, what is due is sent or expires, old messages go. */
+/** Periodic work: writes cursors and the audit log behind, sends and expires what is due, removes old messages. */
 import { type Clock, fromIsoTime, type Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
@@ -12,20 +12,22 @@ import { isShared, type MayBeSent, type Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
-/** Messages removed by one transaction: small, so that sends between two are not held up. */
+/** Messages removed by one transaction: few, so that sends in between are not held up. */
 const SWEEP_CHUNK = 500;
-/** How late a scheduled message or the news of an expiry may be. Looking costs a read while nothing is due. */
+/** How late a scheduled message or the notice of an expiry may be. A look costs a read while nothing is due. */
 const DUE_INTERVAL_MS = 250;
-/** Small as well: a transaction of 100 takes a few milliseconds. */
+/** Few as well: a transaction of 100 takes a few milliseconds. */
 const DUE_CHUNK = 100;
 const REMOVE_INTERVAL_MS = 1_000;
-/** Connected devices whose rows are looked at together. */
+/** Connected devices whose rows are read together. */
 const MARKED_PER_TURN = 500;
-/** How late a gap is looked at whose time to be filled again has come. */
+/** How late a gap that is due for another attempt may be looked at. */
 const GAPS_INTERVAL_MS = 250;
-/** How late a message may be, or the end of a membership, that no other node has told of. */
+/** How late a message, or the end of a membership, may be noticed when the frame of the other node was lost. */
 const COMPARE_INTERVAL_MS = 3_000;
-/** An append may take so long after the time of its message, and clocks of nodes may differ by some of it. */
+/**
+ * An append may happen this long after the time of its message, including the difference between the clocks of nodes.
+ */
 const COMPARE_OVERLAP_MS = 30_000;
 
 export interface UpkeepParts {
@@ -38,7 +40,7 @@ export interface UpkeepParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly retentionDays: number;
-  /** May what was scheduled be said now? */
+  /** Is the sender of a scheduled message still allowed to send it? */
   readonly mayBeSent: MayBeSent;
 }
 
@@ -49,13 +51,13 @@ export class Upkeep {
   readonly #sends = new SingleFlight(() =>
     this.#attempt('what is due could not be sent', () => this.#inChunks(() => this.#sendDue())),
   );
-  /** Beside the sends: however many are due, what has expired goes in time. */
+  /** Separate from the sends: however many are due, expired messages are removed in time. */
   readonly #expiries = new SingleFlight(() =>
     this.#attempt('what has expired could not be removed', () => this.#inChunks(() => this.#expire())),
   );
   readonly #removals = new SingleFlight(() => this.#removeOnce());
   readonly #comparisons = new SingleFlight(() => this.#compareOnce());
-  /** Beside the comparisons: however many connections are looked at, heads are compared in time. */
+  /** Separate from the comparisons: however many connections are checked, heads are compared in time. */
   readonly #checks = new SingleFlight(() => this.#checkOnce());
   /** Everything up to this time has been compared. */
   #comparedAt: number;
@@ -83,7 +85,7 @@ export class Upkeep {
     void this.removeDeleted();
   }
 
-  /** Sends what was scheduled for a time that has come, and removes what has expired; one run of each at a time. */
+  /** Sends the scheduled messages that are due and removes the expired ones; one run of each at a time. */
   async handleDue(): Promise<void> {
     await Promise.all([this.#sends.run(), this.#expiries.run()]);
   }
@@ -119,14 +121,14 @@ export class Upkeep {
     return taken;
   }
 
-  /** Looks for what other nodes have stored and could not tell of; one look at a time. */
+  /** Finds messages of other nodes whose frames were lost; one look at a time. */
   compareHeads(): Promise<void> {
     return this.#comparisons.run();
   }
 
   async #compareOnce(): Promise<void> {
     const { store, clock, delivery, logger } = this.parts;
-    // One node alone may have stored what it could not emit, and another one may join at any time.
+    // Also on a single node: it may have stored what it could not emit, and another node may join at any time.
     if (!isShared(store)) return;
     const now = clock.now();
     try {
@@ -137,7 +139,7 @@ export class Upkeep {
     }
   }
 
-  /** Looks for memberships that other nodes have changed and could not tell of; one look at a time. */
+  /** Finds changes of membership by other nodes whose frames were lost; one look at a time. */
   checkFollowing(): Promise<void> {
     return this.#checks.run();
   }
@@ -188,7 +190,7 @@ export class Upkeep {
     if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
   }
 
-  /** Those that are connected have been seen, however long ago they came. */
+  /** A connected device counts as seen, however long ago it connected. */
   async #forgetDevices(before: number): Promise<void> {
     const { connections, cursors, store } = this.parts;
     let marked = 0;
@@ -201,7 +203,7 @@ export class Upkeep {
     await this.#inChunks(() => store.forgetDevices(before, DUE_CHUNK));
   }
 
-  /** Removes what deleted topics, forgotten devices and interrupted erasures have left; one run at a time. */
+  /** Removes what deleted topics, forgotten devices and interrupted erasures have left behind; one run at a time. */
   removeDeleted(): Promise<void> {
     return this.#removals.run();
   }
@@ -214,7 +216,7 @@ export class Upkeep {
     }
   }
 
-  /** Stops the timers and writes what is written behind a last time. */
+  /** Stops the timers, and writes cursors and audit entries a last time. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     for (const timer of this.#timers) timer.cancel();

@@ -1,5 +1,5 @@
 /**
- * The Socket.IO server: lets connections in, hands their events to the operations, and sees them out.
+ * The Socket.IO server: admits connections, passes their events to the operations, and cleans up after them.
  */
 import { createServer, type RequestListener } from 'node:http';
 import { Server, type Socket } from 'socket.io';
@@ -56,14 +56,14 @@ export interface WebSocketParts {
 
 interface SocketState {
   connection?: SocketConnection;
-  /** With AUTH_ERROR_EVENT: let in only to be told the error. */
+  /** With AUTH_ERROR_EVENT: connected only to receive the error. */
   refusal?: AppError;
 }
 
 type TidingsSocket = Socket<never, never, never, SocketState>;
 
 export class WebSocketService implements Lender {
-  /** Requests and upgrades that are for Socket.IO come in here. */
+  /** Requests and upgrades for Socket.IO come in here. */
   readonly door: EngineDoor;
   readonly #io: Server;
   readonly #packets: EnginePackets;
@@ -74,7 +74,7 @@ export class WebSocketService implements Lender {
   constructor(private readonly parts: WebSocketParts) {
     const { clock, limits, metrics } = parts;
     this.#packets = new EnginePackets(parts);
-    // Socket.IO wants a server to listen to. Nobody calls this one: what is for Socket.IO comes through the door.
+    // Socket.IO needs a server to listen to. This one is never called: requests for Socket.IO come through the door.
     const uncalled = createServer();
     this.#io = this.#createServer(uncalled);
     const engine = this.#io.engine as unknown as EngineServer;
@@ -86,11 +86,11 @@ export class WebSocketService implements Lender {
     };
     this.#onDisconnect = function (reason) {
       const { connection } = this.data;
-      // Socket.IO has cut it for what it sent.
+      // Socket.IO has cut it because of what it sent.
       const isCut = reason === ENGINE_CUT || reason === CLIENT_CUT;
       if (isCut && connection?.isClosing === false) parts.metrics.refusals.inc({ code: 'bad_request' });
       if (connection !== undefined) parts.sessions.leave(connection);
-      // Without its socket the connection serves nothing, and counts for nobody.
+      // Without its socket the connection is of no use, and no limit counts it.
       engineOf(this).close();
     };
   }
@@ -104,7 +104,7 @@ export class WebSocketService implements Lender {
       pingInterval: config.PING_INTERVAL_MS,
       pingTimeout: config.PING_TIMEOUT_MS,
       maxHttpBufferSize: config.MAX_BODY_BYTES,
-      // A broadcast is encoded once for all only without compression.
+      // Only without compression is a broadcast encoded once for all.
       perMessageDeflate: false,
       cors: { ...corsOptionsOf(config.corsOrigins), exposedHeaders: ['Retry-After'] },
       allowRequest: (request, answer) => this.door.allow(request, answer),
@@ -131,7 +131,7 @@ export class WebSocketService implements Lender {
     return Object.values((this.#io.engine as unknown as { clients: Record<string, EngineConnection> }).clients);
   }
 
-  /** Wires in the operations, and makes this the service that getWebSocketService() gives. */
+  /** Wires in the operations, and makes this the service that getWebSocketService() returns. */
   open(operations: WebSocketOperations): void {
     this.#operations = operations;
     current = this;
@@ -143,7 +143,7 @@ export class WebSocketService implements Lender {
     try {
       const token = readToken(socket);
       await tokens.prepare(token);
-      // Cut meanwhile: Socket.IO drops the socket, and nobody may lose a place to it.
+      // Cut meanwhile: Socket.IO drops the socket, and it must not cost another connection its place.
       if (engine.readyState !== 'open') return next();
       if (this.#packets.isTaken(engine)) throw new AppError('bad_request', 'This connection has its socket already.');
       const caller = tokens.verify(token);
@@ -231,7 +231,7 @@ export class WebSocketService implements Lender {
     }
   }
 
-  /** Is this user connected, to whatever node? */
+  /** Is this user connected to any node? */
   isUserConnected(userId: string): boolean {
     return this.parts.roster.isOnline(userId);
   }
@@ -240,7 +240,7 @@ export class WebSocketService implements Lender {
   async close(): Promise<void> {
     if (current === this) current = undefined;
     await this.#io.close();
-    // Polling clients that were not there to be told.
+    // Polling clients that had no request waiting.
     for (const engine of this.#engines) endAtOnce(engine);
   }
 }

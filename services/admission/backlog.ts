@@ -1,7 +1,7 @@
 /**
- * The one bound of what is answered and not taken. Whatever leaves the service, by whatever door, waits in memory while
- * its client does not read: of one connection at most MAX_BUFFERED_BYTES, of one user 16 times that, over all
- * connections and HTTP answers of this node.
+ * The bound on unread output. Whatever leaves the service waits in memory until its client reads it: at most
+ * MAX_BUFFERED_BYTES for one connection, and 16 times that for one user, over all connections and HTTP answers of this
+ * node.
  */
 import type { Config } from '../../utils/config';
 import { AppError } from '../../utils/errors';
@@ -19,7 +19,7 @@ export interface BacklogParts {
 export class Backlog {
   readonly #perConnection: number;
   readonly #perUser: number;
-  /** With no more than this in any connection a user is within the bound. */
+  /** A user with no more than this in any one connection is within the bound. */
   readonly #share: number;
 
   constructor(private readonly parts: BacklogParts) {
@@ -29,14 +29,14 @@ export class Backlog {
     this.#share = this.#perUser / MAX_CONNECTIONS_PER_USER;
   }
 
-  /** Does more wait for this connection, or in it for its user, than may? Then it is to be cut. */
+  /** Does more wait than is allowed, in this connection or for its user? Then the connection is to be cut. */
   isExceededBy({ userId, unsentBytes }: Pick<Connection, 'userId' | 'unsentBytes'>): boolean {
     if (unsentBytes > this.#perConnection) return true;
     const untaken = this.parts.answers.bytesOf(userId);
     return (unsentBytes > this.#share || untaken > 0) && this.#isFull(userId, untaken);
   }
 
-  /** @throws AppError `rate_limited` while the answers to a user's requests are not taken, and more have no room. */
+  /** @throws AppError `rate_limited` while a user leaves so many answers unread that there is no room for more. */
   assertRoom(userId: string): void {
     const untaken = this.parts.answers.bytesOf(userId);
     if (untaken === 0 || !this.#isFull(userId, untaken)) return;

@@ -1,4 +1,4 @@
-/** Limits that are checked before a connection exists, and so before its token costs anything. */
+/** Limits that are checked before a connection exists, so before its token costs anything. */
 import type { IncomingMessage } from 'node:http';
 import { ipKeyGenerator } from 'express-rate-limit';
 import type { Balance, Lender } from '../../utils/balance';
@@ -12,9 +12,9 @@ import { HandshakeQueue } from './handshake-queue';
 import { HandshakeRate } from './handshake-rate';
 import { type HeapGuard, overloaded } from './heap-guard';
 
-/** The place of one connection, from its handshake to its end: see `admit` and `admitUpgrade` for whose it is. */
+/** The place of one connection, from its handshake to its end; `admit` and `admitUpgrade` say who holds it. */
 export interface Place {
-  /** Gives it back; once more does nothing. */
+  /** Gives it back. Idempotent. */
   readonly release: () => void;
 }
 
@@ -32,10 +32,10 @@ export interface HandshakeLimitParts {
 }
 
 export class HandshakeLimits implements Lender {
-  /** Taken places by address; an address without any is not in it. */
+  /** Places taken by address; an address that has none is absent. */
   readonly #byAddress = new Map<string, number>();
   readonly #rate: HandshakeRate;
-  /** Sessions that change to WebSocket: each has had its turn as a handshake, and may not take that of another one. */
+  /** Sessions that upgrade to WebSocket: each had its turn as a handshake, and must not take the turn of another. */
   readonly #changeRate: HandshakeRate;
   readonly #queue = new HandshakeQueue();
   #taken = 0;
@@ -46,7 +46,7 @@ export class HandshakeLimits implements Lender {
     this.#changeRate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
   }
 
-  /** Places that are taken: what has come in, and what waits. */
+  /** Places taken: open connections and waiting handshakes. */
   get taken(): number {
     return this.#taken;
   }
@@ -60,7 +60,7 @@ export class HandshakeLimits implements Lender {
     return { places: this.#taken, waitingHandshakes: this.waiting };
   }
 
-  /** Lets handshakes pass from now on. */
+  /** Admits handshakes from now on. */
   open(): void {
     this.#isOpen = true;
   }
@@ -71,21 +71,21 @@ export class HandshakeLimits implements Lender {
   }
 
   /**
-   * Judges a handshake, and counts it when it is refused.
-   * @param answer is told why it is refused, or, when it is its turn, the place of its connection. Nothing is told of
-   * one whose client is gone by then.
+   * Judges a handshake, and counts a refusal.
+   * @param answer receives the reason of a refusal or, when its turn comes, the place of the connection. It is not
+   * called when the client is gone by then.
    */
   admit(request: IncomingMessage, answer: (verdict: Place | AppError) => void): void {
     this.#enter(request, answer);
   }
 
-  /** The same for an upgrade: its place belongs to the TCP connection, and ends with it whatever happens between. */
+  /** The same for an upgrade: its place belongs to the TCP connection and ends with it, whatever happens in between. */
   admitUpgrade(request: IncomingMessage, answer: (refusal: AppError | undefined) => void): void {
     const place = this.#enter(request, (verdict) => answer(verdict instanceof AppError ? verdict : undefined));
     if (place !== undefined) request.socket.once('close', place.release);
   }
 
-  /** Judges the change of a session, which has its place already, to another connection; counts a refusal. */
+  /** Judges the move of a session, which has its place already, to another connection; counts a refusal. */
   judgeChange(request: IncomingMessage): AppError | undefined {
     const refusal = this.#refusalOf(request) ?? this.#excessOf(this.#changeRate, this.#addressOf(request));
     return refusal === undefined ? undefined : this.#counted(refusal);
@@ -98,7 +98,7 @@ export class HandshakeLimits implements Lender {
       answer(this.#counted(refusal));
       return undefined;
     }
-    // Whoever waits has a place already: many that come together find it taken.
+    // A waiting handshake already holds a place, so a crowd that arrives together finds them taken.
     const place = this.#take(address);
     this.#queue.enter(request.socket, (isThere) => {
       if (isThere && this.#isOpen) {
@@ -126,16 +126,16 @@ export class HandshakeLimits implements Lender {
   }
 
   /**
-   * Who a connection counts for, as in the limits of HTTP requests: an IPv6 address stands for its /56, since whoever has
-   * one of them has them all.
+   * Whom a connection counts for, as with HTTP requests: an IPv6 address stands for its /56, because the owner of one
+   * address there owns them all.
    */
   #addressOf(request: IncomingMessage): string {
     return ipKeyGenerator(this.parts.clients.read(request).address);
   }
 
   /**
-   * May a page of this origin connect? Browsers do not apply CORS to WebSockets, so the server has to look.
-   * Programs send no Origin; the service's own pages have its own.
+   * May a page of this origin connect? Browsers do not apply CORS to WebSockets, so the server has to check.
+   * Programs send no Origin; the service's own pages send the service's.
    */
   #isOriginAllowed(request: IncomingMessage): boolean {
     const { clients, config } = this.parts;

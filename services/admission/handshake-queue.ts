@@ -1,11 +1,11 @@
 /**
- * Where handshakes wait for their turn. When thousands of clients come back at once each turn of the event loop lets in
- * a few of them, first come, first served, so that those who are connected are served meanwhile.
+ * Where handshakes wait for their turn. When thousands of clients reconnect at once, each turn of the event loop admits
+ * a few of them, first come, first served, so that connected clients are still served.
  */
 import type { Socket } from 'node:net';
 import { systemClock } from '../../utils/clock';
 
-/** Time of one turn for handshakes. What they begin, such as catching up, takes about as long again. */
+/** Time that handshakes get in one turn. The work they start, such as catch-up, takes about as long again. */
 const SLICE_MS = 10;
 
 interface Waiting {
@@ -20,9 +20,9 @@ export class HandshakeQueue {
     return this.#waiting.length;
   }
 
-  /** @param admit is called when it is its turn. `isThere`: has the client not gone meanwhile? */
+  /** @param admit is called when its turn comes. `isThere`: is the client still there? */
   enter(socket: Socket, admit: (isThere: boolean) => void): void {
-    // Between an upgrade and its answer nobody else listens: a reset would end the process.
+    // Between an upgrade and its answer nothing else listens for errors: a reset would end the process.
     if (socket.listenerCount('error') === 0) socket.on('error', ignore);
     if (this.#waiting.push({ socket, admit }) === 1) setImmediate(() => this.#admitSome());
   }

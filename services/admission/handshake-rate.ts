@@ -1,21 +1,21 @@
 /**
- * New connections per second, all addresses together. While more than one address asks, none gets more than half of
- * them: a flood from one place cannot keep everybody else out. Who is alone, such as a proxy, gets all.
+ * New connections per second, over all addresses. While more than one address connects, none gets more than half: a
+ * flood from one address cannot lock everybody else out. A single address, such as a proxy, gets all.
  */
 const OTHERS_REMEMBERED_MS = 60_000;
 
 export type HandshakeVerdict = 'accepted' | 'too-many' | 'beyond-share';
 
 export class HandshakeRate {
-  /** What one address may have of a second that it shares. */
+  /** The share of one address in a second in which others connect too. */
   readonly share: number;
-  /** Accepted in this second, by address; emptied with it, so it has at most `perSecond` entries. */
+  /** Accepted in this second, by address; cleared every second, so it has at most `perSecond` entries. */
   readonly #accepted = new Map<string, number>();
   #acceptedInAll = 0;
   #second = Number.NEGATIVE_INFINITY;
   #asking: string | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
-  /** When another address than the one that asks now has asked last. */
+  /** When an address other than the current one last connected. */
   #othersAskedAt = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly perSecond: number) {

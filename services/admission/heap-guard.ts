@@ -1,7 +1,7 @@
 /**
- * Keeps memory from its end. V8 ends a process whose heap is full, and a container one that has more than its limit, and
- * with it every connection: so whatever asks for more is refused before that. Garbage and what is in use look the same
- * until they are told apart by a collection, which V8 would begin itself a little later.
+ * Keeps the process from running out of memory. V8 kills a process whose heap is full, and a container kills one that
+ * exceeds its limit, with every connection: so requests for more are refused before that. Only a collection tells
+ * garbage from memory in use; it is one that V8 would begin itself a little later.
  */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
@@ -12,26 +12,31 @@ import { type Clock, systemClock } from '../../utils/clock';
 import { AppError } from '../../utils/errors';
 import type { Logger } from '../observability/logger';
 
-/** What young objects may take of the limit that V8 tells; the process ends when the old ones have none of the rest. */
+/**
+ * The part of the limit reported by V8 that young objects may take; the process dies when old ones exhaust the rest.
+ */
 const YOUNG_BYTES = 48 * 1024 * 1024;
-/** What may lie outside of the heap beside a full one: buffers that a node has anyway, and frames that wait for Redis. */
+/** What may lie outside a full heap: buffers that any node has, and frames that wait for Redis. */
 const OUTSIDE_BYTES = 64 * 1024 * 1024;
-/** Of the limit: what is under way when the refusals begin still has to fit. */
+/** Share of the limit: work that is under way when refusals begin must still fit. */
 const RESERVE_SHARE = 0.1;
-/** A body becomes so many bytes of objects at worst: of `{},{},…` three bytes are an object of 56 and its place. */
+/**
+ * Bytes of objects that one byte of a body becomes at worst: in `{},{},…` three bytes make an object of 56 and its
+ * slot.
+ */
 const BYTES_PER_BODY_BYTE = 24;
-/** The same with all that is made of it until it is on disk. */
+/** The same, with everything made from it until it is on disk. */
 const BYTES_PER_BYTE_UNDER_WAY = 32;
-/** Of what may be used: all large bodies that have begun to come. */
+/** Share of the usable memory for all large bodies that are arriving. */
 const GATHERED_SHARE = 1 / 8;
 /** A collection of a large heap takes seconds. */
 const COLLECTION_INTERVAL_MS = 2_000;
-/** Looking costs as much as a fifth of a send. In this time less is allocated than is kept in reserve. */
+/** A look costs a fifth of a send. Within this time less is allocated than is held in reserve. */
 const SAMPLE_MS = 50;
-/** What is larger may take the reserve by itself: then a look is worth what it costs. */
+/** A larger body could use up the reserve alone, so a look is worth its cost. */
 const LARGE_BODY_BYTES = 64 * 1024;
 
-/** What is used of something that ends the process when it is used up. */
+/** Use of a resource whose exhaustion ends the process. */
 export interface Measure {
   readonly used: number;
   readonly limit: number;
@@ -41,7 +46,7 @@ export interface HeapGuardParts {
   readonly maxBodyBytes: number;
   readonly logger: Logger;
   readonly readMemory?: () => readonly Measure[];
-  /** Collects all garbage, at once. */
+  /** Collects all garbage, synchronously. */
   readonly collect?: () => void;
   readonly clock?: Pick<Clock, 'steady' | 'after'>;
 }
@@ -50,13 +55,13 @@ export class HeapGuard implements Lender {
   readonly #readMemory: () => readonly Measure[];
   readonly #collect: () => void;
   readonly #clock: Pick<Clock, 'steady' | 'after'>;
-  /** What was read last, while it is fresh. */
+  /** The last reading, while it is fresh. */
   #sample: readonly Measure[] | undefined;
   #collectedAt = Number.NEGATIVE_INFINITY;
   #isShort = false;
-  /** Bytes of bodies that are being worked on: what they will need does not show yet. */
+  /** Bytes of bodies being processed, whose needs do not show in the heap yet. */
   #underWay = 0;
-  /** Bytes of bodies that have yet to come as a whole. */
+  /** Bytes of bodies that have not fully arrived. */
   #gathered = 0;
 
   constructor(private readonly parts: HeapGuardParts) {
@@ -69,7 +74,7 @@ export class HeapGuard implements Lender {
     return { bodyBytes: this.#underWay, gatheredBytes: this.#gathered };
   }
 
-  /** Is there so little left that whatever asks for more must be refused? Costs next to nothing. */
+  /** Is so little left that requests for more must be refused? Costs next to nothing. */
   isShort(): boolean {
     return !this.#hasRoomFor(0);
   }
@@ -80,8 +85,8 @@ export class HeapGuard implements Lender {
   }
 
   /**
-   * Takes what the work on a body of this size may need, until the returned function is called. One body has room
-   * whenever anything has.
+   * Reserves what processing a body of this size may need, until the returned function is called. A single body has
+   * room whenever anything has.
    * @throws AppError `overloaded` when there is none.
    */
   take(bodyBytes: number): () => void {
@@ -97,8 +102,8 @@ export class HeapGuard implements Lender {
   }
 
   /**
-   * Takes what a body may need until it is there, up to a share of memory for all of them: whoever sends slowly must not
-   * keep out the others. Small ones always have room.
+   * Reserves what a body may need until it has arrived, up to a share of memory for all of them: slow senders must not
+   * lock out the others. Small bodies always have room.
    * @throws AppError `overloaded` when there is none.
    */
   gather(bodyBytes: number): () => void {
@@ -124,14 +129,14 @@ export class HeapGuard implements Lender {
   #look(): readonly Measure[] {
     const sample = this.#readMemory();
     this.#sample = sample;
-    // No timer as long as nobody asks.
+    // On demand instead of by a timer: an idle service costs nothing.
     this.#clock.after(SAMPLE_MS, () => {
       if (this.#sample === sample) this.#sample = undefined;
     });
     return sample;
   }
 
-  /** Of what has the least room left, and the line up to which it may be used. */
+  /** The resource with the least room left, and the line up to which it may be used. */
   #tightest(measures: readonly Measure[]): Measure & { readonly line: number } {
     const withLines = measures.map((measure) => ({ ...measure, line: this.#lineOf(measure.limit) }));
     return withLines.reduce((one, other) => (other.line - other.used < one.line - one.used ? other : one));
@@ -149,7 +154,7 @@ export class HeapGuard implements Lender {
     return true;
   }
 
-  /** A line when it begins and one when it is over. */
+  /** Logs when the shortage begins and when it ends. */
   #tell(isShort: boolean, { used, limit }: Measure): void {
     if (isShort === this.#isShort) return;
     this.#isShort = isShort;
@@ -163,13 +168,13 @@ export function overloaded(): AppError {
 }
 
 /**
- * The heap with what hangs on it: buffers and answers on their way count as if they were in it, so `--max-old-space-size`
- * bounds them together. In a container also what the process has of its own of the container's memory; pages of the
- * store's file are the kernel's to take back.
+ * The heap with what hangs on it: buffers and answers under way count as part of it, so `--max-old-space-size` bounds
+ * them together. In a container also the process's private memory; pages of the store's file are not counted, because
+ * the kernel can reclaim them.
  */
 export function readMemory(): readonly Measure[] {
   const { heapUsed, external, arrayBuffers } = process.memoryUsage();
-  // Texts on their way are copied to where only the second figure sees them.
+  // Strings under way are copied to memory that only the second figure counts.
   const used = heapUsed + Math.max(external, arrayBuffers);
   const limit = getHeapStatistics().heap_size_limit - YOUNG_BYTES;
   const container = containerBytes();
@@ -184,19 +189,19 @@ export function readMemory(): readonly Measure[] {
   ];
 }
 
-/** The limit of the container (cgroup), where it is lower than what the machine has. */
+/** The limit of the container (cgroup), where it is lower than the machine's memory. */
 function containerBytes(): number | undefined {
   const bytes = process.constrainedMemory();
   return bytes > 0 && bytes < totalmem() ? bytes : undefined;
 }
 
-/** What Linux cannot write back to a file. */
+/** Memory that Linux cannot write back to a file. */
 function readAnonymousBytes(): number | undefined {
   const [, kibibytes] = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
   return kibibytes === undefined ? undefined : Number(kibibytes) * 1024;
 }
 
-/** V8's own function: Node shows it to programs that were started with the flag, and this one is not. */
+/** V8's own function: Node exposes it only to programs started with the flag. */
 function findCollector(): () => void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;

@@ -1,4 +1,4 @@
-/** What callers hold of the HTTP server: sockets, upgraded ones too, and requests that are not answered yet. */
+/** What callers hold of the HTTP server: sockets, including upgraded ones, and unanswered requests. */
 import type { Server, ServerResponse } from 'node:http';
 import type { Balance, Lender } from '../../utils/balance';
 
@@ -18,7 +18,7 @@ export function watchLoad(server: Server): Lender {
     });
   };
   server.on('request', (_request, response) => {
-    // One that was sent ahead has not begun (http-turns.ts), and would not be told of its end.
+    // A pipelined response has not begun (http-turns.ts), and would get no event at its end.
     if (response.socket === null) response.once('socket', () => begin(response));
     else begin(response);
   });

@@ -1,13 +1,13 @@
 /**
- * One request of a connection at a time. Node hands on requests that a client has sent ahead (pipelining) before the
- * earlier answers are taken: a packet of 64 KiB would ask for thousands of answers, all of them in memory. Here each waits
- * until the answer before it has left.
+ * One request per connection at a time. Node emits pipelined requests before the client has read the earlier answers: a
+ * packet of 64 KiB could ask for thousands of answers, all of them in memory. Here each request waits until the answer
+ * before it has left.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Metrics } from '../observability/metrics';
 
-/** Sent ahead on one connection. */
+/** Pipelined on one connection. */
 const MAX_REQUESTS_AHEAD = 100;
 
 /** Listens to requests, and answers those of one connection one after the other. */
@@ -23,7 +23,7 @@ export function inTurn(answer: RequestListener, metrics: Pick<Metrics, 'answersC
       socket.destroy();
       return;
     }
-    // Node gives a response its connection when the one before has left; nothing may be written within.
+    // Node assigns a response its connection when the one before has left; nothing may be written within that call.
     response.once('socket', () => {
       waiting.set(socket, (waiting.get(socket) ?? 0) - 1);
       process.nextTick(answer, request, response);

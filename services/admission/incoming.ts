@@ -1,6 +1,6 @@
 /**
- * The one bound of what comes in. Whatever brings bytes, by whatever door, is judged here before anything is made of
- * them: reading JSON takes the time of everybody, and what is not read yet, or waits, takes the memory of all.
+ * The bound on input. Bytes are judged here, whichever door they came through, before they are parsed: parsing JSON
+ * takes time from everybody, and input that is unread or waits takes memory from everybody.
  */
 import type { Balance, Lender } from '../../utils/balance';
 import { type Caller, holdsScope } from '../../utils/caller';
@@ -11,24 +11,24 @@ import type { Metrics } from '../observability/metrics';
 import { EventLimit, type Verdict } from '../sockets/event-limit';
 import type { HeapGuard } from './heap-guard';
 
-/** All that somebody may send who is not known yet: twice the longest token. */
+/** All that an unauthenticated client may send: twice the longest token. */
 export const STRANGERS_BYTES = 16 * 1024;
-/** What is no larger costs next to nothing to read, and counts only as an event or a request. */
+/** Up to this size parsing costs next to nothing: such input counts only as an event or a request. */
 export const ORDINARY_BYTES = 1_024;
 /**
- * Of larger ones a user may send so much in a second, over all doors, for each of SOCKET_EVENTS_PER_SECOND, and four times
- * that at once.
+ * Bytes of larger input that a user may send per second, over all doors, for each of SOCKET_EVENTS_PER_SECOND; four
+ * times that at once.
  */
 const BYTES_PER_EVENT = 20 * 1024;
-/** What a change of a whole inbox or topic counts as: it takes as long as reading so much. */
+/** What a change of a whole inbox or topic counts as: it takes as long as parsing that many bytes. */
 const WHOLE_CHANGE_BYTES = 256 * 1024;
-/** So many of the largest bodies of one user may be on their way, or wait, at a time. */
+/** How many of the largest bodies one user may have arriving or waiting at a time. */
 const BODIES_OF_A_USER = 4;
 const BODIES_OF_A_SERVICE = 64;
-/** A rate of which nothing was used for so long is as new. */
+/** A rate that was unused for this long is full again. */
 const REFILLED_MS = 5_000;
 
-/** Who sends. Whoever holds the scope `send` may say something to everybody, and has no rate of bytes. */
+/** Who sends. Callers with scope `send` may write to everybody, and have no rate of bytes. */
 type Source = Pick<Caller, 'userId' | 'scopes'>;
 
 interface Rate {
@@ -44,9 +44,9 @@ export interface IncomingParts {
 }
 
 export class Incoming implements Lender {
-  /** Bytes on their way or waiting, by user. */
+  /** Bytes arriving or waiting, by user. */
   readonly #held = new Map<string, number>();
-  /** By user; whose was used longest ago first. */
+  /** By user, least recently used first. */
   readonly #rates = new Map<string, Rate>();
 
   readonly #perSecond: number;
@@ -59,14 +59,14 @@ export class Incoming implements Lender {
     return { incomingBytes: this.bytes, incomingUsers: this.#held.size };
   }
 
-  /** Bytes on their way or waiting. */
+  /** Bytes arriving or waiting. */
   get bytes(): number {
     let bytes = 0;
     for (const held of this.#held.values()) bytes += held;
     return bytes;
   }
 
-  /** Counts bytes that are there against the rate of who has sent them. */
+  /** Counts bytes that have arrived against the rate of their sender. */
   judge(source: Source, bytes: number): Verdict {
     if (bytes <= ORDINARY_BYTES || holdsScope(source, 'send')) return 'accepted';
     const now = this.parts.clock.steady();
@@ -85,14 +85,14 @@ export class Incoming implements Lender {
     this.assertWithinRate(source, WHOLE_CHANGE_BYTES);
   }
 
-  /** What somebody is told who is beyond the rate. */
+  /** The refusal for a caller beyond the rate. */
   refusal(): AppError {
     return new AppError('rate_limited', `More than ${this.#perSecond} bytes a second, or what counts as them.`);
   }
 
   /**
    * Counts bytes that wait, until the returned function is called.
-   * @throws AppError `rate_limited` when the user has as many on their way as may.
+   * @throws AppError `rate_limited` when the user has as many under way as allowed.
    */
   take(source: Source, bytes: number): () => void {
     const { userId } = source;
@@ -106,7 +106,10 @@ export class Incoming implements Lender {
     return once(() => this.#giveBack(userId, bytes));
   }
 
-  /** The same for bytes that have yet to come. @throws AppError `overloaded` when those of all are too many. */
+  /**
+   * The same for bytes that have yet to arrive.
+   * @throws AppError `overloaded` when there are too many over all users.
+   */
   expect(source: Source, bytes: number): () => void {
     const release = this.take(source, bytes);
     try {

@@ -1,7 +1,7 @@
 /**
- * Open files: every connection takes one, and so does all that the service needs itself. Node raises the limit of its
- * process as far as it may; what is left decides how many connections there can be, whatever the configuration says.
- * Out of descriptors nobody could be told anything: so some are kept back for requests, and some for nobody who calls.
+ * Open files: every connection takes one, and so does everything the service needs itself. Node raises the limit of its
+ * process as far as it may; what is left bounds the number of connections, whatever the configuration says. Without a
+ * descriptor a caller could not even be refused: so some are reserved for requests, and some for the service itself.
  */
 import { readdirSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -9,15 +9,15 @@ import { systemClock } from '../../utils/clock';
 import type { Logger } from '../observability/logger';
 import type { Metrics } from '../observability/metrics';
 
-/** Kept back twice: for requests while sockets are refused, and for the service itself while all calls are. */
+/** Reserved twice: for requests while sockets are refused, and for the service itself while all calls are refused. */
 const RESERVE_SHARE = 0.1;
 const MIN_RESERVE = 8;
 const LOG_INTERVAL_MS = 60_000;
 
 export interface OpenFiles {
-  /** How many sockets may be open: fewer than configured where the limit of open files is low. */
+  /** How many sockets may be open: fewer than configured when the limit of open files is low. */
   readonly maxConnections: number;
-  /** From now on the server takes no more TCP connections than there are descriptors for. */
+  /** From now on the server accepts no more TCP connections than there are descriptors for. */
   guard(server: Server): void;
 }
 
@@ -25,12 +25,12 @@ export interface OpenFilesParts {
   readonly maxConnections: number;
   readonly refusals: Metrics['refusals'];
   readonly logger: Logger;
-  /** Descriptors that the process may have, and has now; `undefined` where the system does not tell. */
+  /** Descriptors that the process may have, and has now; `undefined` where the system does not report them. */
   readonly limit?: number | undefined;
   readonly inUse?: number | undefined;
 }
 
-/** To be asked when the store is open: what the service needs for itself is counted. */
+/** To be called once the store is open, so that the descriptors of the service itself are counted. */
 export function divideOpenFiles(parts: OpenFilesParts): OpenFiles {
   const { maxConnections, logger, limit = readLimit(), inUse = countOpen() } = parts;
   if (limit === undefined || inUse === undefined) return { maxConnections, guard: () => undefined };
@@ -54,7 +54,7 @@ function guard(server: Server, maxConnections: number, { refusals, logger }: Ope
   server.on('drop', () => {
     refusals.inc({ code: 'too_many_connections' });
     count += 1;
-    // By the clock that never jumps. A line for each attempt would be as many as somebody wants.
+    // At most one line per interval: a line for each attempt would let callers fill the log.
     const now = systemClock.steady();
     if (now - loggedAt < LOG_INTERVAL_MS) return;
     logger.error({ dropped: count, maxConnections }, 'connections are dropped: the limit of open files is reached');
@@ -65,13 +65,13 @@ function guard(server: Server, maxConnections: number, { refusals, logger }: Ope
 
 let limitOfProcess: { readonly limit: number | undefined } | undefined;
 
-/** Asked once: the answer is a whole report on the process, and Node changes the limit at its start only. */
+/** Read once: it takes a whole report on the process, and Node changes the limit only at its start. */
 function readLimit(): number | undefined {
   limitOfProcess ??= { limit: askForLimit() };
   return limitOfProcess.limit;
 }
 
-/** What Linux and macOS tell of the process. */
+/** What Linux and macOS report of the process. */
 function askForLimit(): number | undefined {
   const { report } = process;
   if (report === undefined) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Reads that look at much take turns: of one user a few at a time, whatever doors they come by. Otherwise a caller who asks
- * for long answers on many connections has all the time of the store and of the event loop.
+ * Expensive reads take turns: a few of one user at a time, over all doors. Otherwise a caller who asks for long answers
+ * on many connections would take all the time of the store and of the event loop.
  */
 import type { Balance, Lender } from '../../utils/balance';
 import { AppError } from '../../utils/errors';
@@ -10,18 +10,18 @@ import type { Connection } from '../sockets/connections';
 export const READS_AT_ONCE = 4;
 export const MAX_READS_WAITING = 16;
 
-/** What one user reads, and waits to read. */
+/** The reads of one user, running and waiting. */
 class Reader {
   running = 0;
   readonly waiting = new Set<Turn>();
 }
 
-/** A connection, as far as reading goes. */
+/** What reading needs to know of a connection. */
 type Reading = Pick<Connection, 'userId' | 'isOpen'>;
 
 /** One read of a user, from its arrival to its end. */
 export class Turn {
-  /** Resolves to `true` when it may begin, or to `false` when it was given up before. */
+  /** Resolves to `true` when it may begin, to `false` when it was given up first. */
   readonly begun: Promise<boolean>;
   #settle: ((isMine: boolean) => void) | undefined;
   #isOver = false;
@@ -39,14 +39,14 @@ export class Turn {
     this.#settle?.(true);
   }
 
-  /** Nobody waits for it any more: it leaves the queue. One that has begun goes on, and so does what it costs. */
+  /** Its reader is gone: it leaves the queue. A read that has begun continues, and still counts. */
   giveUp(): void {
     if (!this.reader.waiting.delete(this)) return;
     this.#isOver = true;
     this.#settle?.(false);
   }
 
-  /** It is over, and so is its answer. Once more does nothing. */
+  /** The read and its answer have ended. Idempotent. */
   end(): void {
     this.giveUp();
     if (this.#isOver) return;
@@ -57,7 +57,7 @@ export class Turn {
 
 export class ReadTurns implements Lender {
   readonly #readers = new Map<string, Reader>();
-  /** Of connections: each asks for one thing at a time. */
+  /** Waiting reads of connections: each connection has one at a time. */
   readonly #ofConnections = new WeakMap<object, Turn>();
 
   constructor(private readonly metrics: Pick<Metrics, 'rateLimited'>) {}
@@ -76,7 +76,7 @@ export class ReadTurns implements Lender {
     return sum(this.#readers, ({ waiting }) => waiting.size);
   }
 
-  /** @throws AppError `rate_limited` when as many reads of the user wait as may. */
+  /** @throws AppError `rate_limited` when as many reads of the user wait as allowed. */
   enter(userId: string): Turn {
     const reader = this.#readers.get(userId) ?? new Reader();
     this.#readers.set(userId, reader);
@@ -89,12 +89,12 @@ export class ReadTurns implements Lender {
     return turn;
   }
 
-  /** Reads for a connection when it is its turn. @throws AppError as `enter`, and what `read` throws. */
+  /** Reads for a connection when its turn comes. @throws AppError as `enter` does, and what `read` throws. */
   async run<Result>(connection: Reading, read: () => Result | Promise<Result>): Promise<Result> {
     const turn = this.enter(connection.userId);
     this.#ofConnections.set(connection, turn);
     try {
-      // Of what a client has asked for ahead nothing is read any more when it has been cut.
+      // Once a connection is cut, nothing that its client had asked for ahead is read.
       if (!(await turn.begun) || !connection.isOpen) throw new AppError('going_away', 'The connection has ended.');
       return await read();
     } finally {
@@ -102,7 +102,7 @@ export class ReadTurns implements Lender {
     }
   }
 
-  /** The connection has ended: what it waits for is given up. */
+  /** The connection has ended: its waiting reads are given up. */
   leave(connection: Reading): void {
     this.#ofConnections.get(connection)?.giveUp();
   }
@@ -115,7 +115,7 @@ export class ReadTurns implements Lender {
     );
   }
 
-  /** Hands a turn that is over to who has waited longest. */
+  /** Passes a finished turn to the read that has waited longest. */
   #next(userId: string, reader: Reader): void {
     const [longest] = reader.waiting;
     if (longest === undefined) {

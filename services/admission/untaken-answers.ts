@@ -1,6 +1,6 @@
 /**
- * HTTP answers that are written and not taken: their bytes wait in this process until the client reads. They are looked
- * at where they are, so an answer that is taken at once, as nearly all are, costs nothing here.
+ * HTTP answers that were written and not read: their bytes wait in this process until the client reads them. An answer
+ * that is read at once, as nearly all are, costs nothing here.
  */
 import type { ServerResponse } from 'node:http';
 import type { Balance, Lender } from '../../utils/balance';
@@ -8,7 +8,7 @@ import type { Clock, Timer } from '../../utils/clock';
 import type { Logger } from '../observability/logger';
 import type { Metrics } from '../observability/metrics';
 
-/** An answer is cut when what was written of it has not been taken for so long. */
+/** An answer is cut when what was written of it has stayed unread for this long. */
 const PATIENCE_MS = 30_000;
 const CHECK_INTERVAL_MS = 1_000;
 
@@ -19,17 +19,17 @@ export interface UntakenAnswersParts {
   readonly maxBufferedBytes: number;
 }
 
-/** Callers without a token have together what one user has; beyond it the oldest of their answers are cut. */
+/** Callers without a token share the bound of one user; beyond it their oldest answers are cut. */
 const STRANGERS_SHARE = 16;
 
-/** For whom an answer is: a user, a connection that polls and counts its bytes itself, or whoever it is. */
+/** Whom an answer is for: a user, a polling connection that counts its bytes itself, or an unknown caller. */
 export type Recipient = { readonly userId: string } | 'poll' | 'stranger';
 
 interface Untaken {
   readonly recipient: Recipient;
-  /** Bytes that waited when it was first looked at. */
+  /** Bytes that waited at the first look. */
   readonly bytes: number;
-  /** Since when something of it waits, by the steady time. */
+  /** Since when a part of it waits, by the steady time. */
   since: number;
 }
 
@@ -70,7 +70,7 @@ export class UntakenAnswers implements Lender {
     return sum(this.#byUser.get(userId) ?? []);
   }
 
-  /** Watches an answer of which something was written and not taken, until it is taken or its connection ends. */
+  /** Watches an answer that was written and not read, until it is read or its connection ends. */
   watch(response: ServerResponse, recipient: Recipient): void {
     if (this.#answers.has(response) || response.closed) return;
     const untaken = { recipient, bytes: response.writableLength, since: this.parts.clock.steady() };
@@ -113,7 +113,7 @@ export class UntakenAnswers implements Lender {
   #cutLate(): void {
     const now = this.parts.clock.steady();
     for (const [response, untaken] of this.#answers) {
-      // All of it was taken, and more is being made.
+      // All of it was read, and more is being produced.
       if (response.writableLength === 0) untaken.since = now;
       else if (now - untaken.since >= PATIENCE_MS) this.#cut(response);
     }

@@ -1,6 +1,5 @@
 /**
- * The other nodes: what is told to them, and whether it reaches them. Everything here is a hint; the store is the
- * truth.
+ * The other nodes: publishing frames to them, and whether these arrive. Every frame is a hint; the store is the truth.
  */
 import type { ClusterFrame } from '../../utils/cluster-protocol';
 
@@ -12,19 +11,19 @@ export interface Cluster {
   readonly node: string;
   /** Are there, or may there be, other nodes? */
   readonly isShared: boolean;
-  /** What keys of Redis begin with that belong to this service. */
+  /** Prefix of the Redis keys of this service. */
   readonly prefix: string;
   /** Do frames reach the other nodes at once? */
   readonly live: Live;
-  /** How often frames have ceased to reach them so far. */
+  /** How often so far frames have stopped reaching them. */
   readonly outages: number;
-  /** Frames so far that were not signed as they should be. */
+  /** Frames received so far without a valid signature. */
   readonly refusedFrames: number;
   /** Sends a frame to the other nodes. Never fails and never waits: a frame that cannot be sent is lost. */
   publish(frame: ClusterFrame): void;
   /**
-   * Carries out a command of Redis, for what nodes share beside frames.
-   * @throws when Redis does not answer within a second, and at once while it is known to be away.
+   * Runs a Redis command, for state that nodes share besides frames.
+   * @throws when Redis does not answer within a second, and immediately while it is known to be unavailable.
    */
   command(words: readonly string[]): Promise<unknown>;
   /**
@@ -35,7 +34,7 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
-/** One node alone. */
+/** A single node. */
 export function createSingleNode(nodeId: string): Cluster {
   const command = () => Promise.reject(new Error('there is no Redis'));
   return {
@@ -57,5 +56,5 @@ export class ClusterOpenError extends Error {
   override readonly name = 'ClusterOpenError';
 }
 
-/** How often a node says that it is there; the roster does. */
+/** How often the roster of a node publishes a heartbeat. */
 export const BEAT_INTERVAL_MS = 500;

@@ -1,6 +1,6 @@
 /**
- * The other nodes, reached through one channel of Redis, where a node hears its own frames too: as long as its
- * heartbeats come back, what it tells reaches whoever listens.
+ * The other nodes, reached through one Redis channel. A node receives its own frames too: as long as its heartbeats
+ * come back, what it publishes reaches every subscriber.
  */
 import { type KeyObject, randomUUID } from 'node:crypto';
 import { createClient } from '@redis/client';
@@ -12,34 +12,34 @@ import { hideCredentials } from '../../utils/hide-credentials';
 import type { Logger } from '../observability/logger';
 import { type Cluster, ClusterOpenError, type FrameListener, type Live } from './contract';
 
-/** Two heartbeats that went missing, and some delay. */
+/** Two missing heartbeats, and some delay. */
 const ECHO_TIMEOUT_MS = 1_500;
 const CONNECT_TIMEOUT_MS = 2_000;
-/** Within it start succeeds or fails. */
+/** Start succeeds or fails within this time. */
 const OPEN_TIMEOUT_MS = 5_000;
-/** Both connections hear something with every heartbeat. One that hears nothing hangs, and is made anew. */
+/** Every heartbeat brings both connections an answer. One that receives nothing hangs, and is replaced. */
 const SILENCE_TIMEOUT_MS = 3_000;
 const COMMAND_TIMEOUT_MS = 1_000;
 const MAX_RECONNECT_DELAY_MS = 1_000;
-/** Frames on the way to Redis, and characters of them; what comes beyond is lost rather than kept. */
+/** Bounds on frames on their way to Redis, and on their characters; beyond them frames are dropped, not kept. */
 const MAX_FRAMES_IN_FLIGHT = 10_000;
 const MAX_LENGTH_IN_FLIGHT = 16 * 1024 * 1024;
 const STATE_CHECK_INTERVAL_MS = 250;
-/** Sorts of frames that are logged because they are not understood: whoever publishes there must not fill the log. */
+/** How many kinds of unknown frames are logged: publishers must not be able to fill the log. */
 const MAX_FOREIGN = 20;
 
 export interface RedisClusterParts {
   readonly url: string;
-  /** Names the service: others may use the same Redis. */
+  /** Names the service, as others may use the same Redis. */
   readonly name: string;
-  /** Signs frames; frames that are not signed with it are refused. Absent: all are believed. */
+  /** Signs frames; frames without its signature are refused. Absent: all frames are trusted. */
   readonly secret?: KeyObject | undefined;
-  /** Must Redis be there at start? */
+  /** Must Redis be reachable at start? */
   readonly isRequired: boolean;
   readonly nodeId: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Characters of frames on the way to Redis beyond which what can be found again is lost; 16 Mi when not given. */
+  /** Characters on their way to Redis beyond which recoverable frames are dropped; 16 Mi by default. */
   readonly maxLengthInFlight?: number;
 }
 
@@ -49,7 +49,7 @@ export class RedisCluster implements Cluster {
   readonly prefix: string;
   #publisher: Client;
   readonly #subscriber: Client;
-  /** When a frame of this node last came back, by the clock that never jumps. */
+  /** When a frame of this node last came back, by the steady time. */
   #echoedAt = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
   #lengthInFlight = 0;
@@ -59,13 +59,13 @@ export class RedisCluster implements Cluster {
   /** Since when Redis has answered none of the frames in flight. */
   #silentSince = 0;
   #toldState: Live | undefined;
-  /** What has come from nodes of other versions and is not understood here, once each. */
+  /** Frames of other versions that this node does not understand, once per kind. */
   readonly #foreign = new Set<string>();
   #openedAt = 0;
   #stateTimer: Timer | undefined;
 
   constructor(private readonly parts: RedisClusterParts) {
-    // A node that comes back under its name is another one to the others: it has forgotten what it told them.
+    // A restarted node has forgotten what it published, so under the same name it is still a new node to the others.
     this.node = `${parts.nodeId}:${randomUUID()}`;
     this.prefix = `tidings:${parts.name}:`;
     this.#signature = parts.secret === undefined ? undefined : createFrameSignature(parts.secret, this.prefix);
@@ -96,7 +96,7 @@ export class RedisCluster implements Cluster {
   async #connect(listener: FrameListener): Promise<void> {
     const onText = (text: string) => this.#receive(text, listener);
     const subscribe = () => this.#subscriber.subscribe(`${this.prefix}frames`, onText);
-    // The client subscribes again by itself after a reconnect, unless it could not the first time.
+    // The client resubscribes after a reconnect by itself, unless the first attempt failed.
     this.#subscriber.on('ready', () => void subscribe().catch(() => {}));
     await Promise.all([this.#publisher.connect(), this.#subscriber.connect()]);
     await subscribe();
@@ -135,7 +135,7 @@ export class RedisCluster implements Cluster {
     else listener(received.frame, received.node);
   }
 
-  /** Told once: whoever publishes there must not fill the log. */
+  /** Logged once: publishers must not be able to fill the log. */
   #refuse(): void {
     this.#refusedFrames += 1;
     if (this.#refusedFrames > 1) return;
@@ -145,7 +145,7 @@ export class RedisCluster implements Cluster {
     );
   }
 
-  /** Once, not for each frame: two versions may run together for as long as an upgrade takes. */
+  /** Logged once, not for each frame: two versions run side by side during an upgrade. */
   #logForeign(foreign: string): void {
     if (this.#foreign.has(foreign) || this.#foreign.size === MAX_FOREIGN) return;
     this.#foreign.add(foreign);
@@ -164,7 +164,7 @@ export class RedisCluster implements Cluster {
       .then(() => {
         this.#silentSince = this.parts.clock.steady();
       })
-      // A frame that is lost is found by the next comparison with the store; its loss shows as a missing echo.
+      // The next comparison with the store makes up for a lost frame; its loss shows as a missing echo.
       .catch(() => {})
       .finally(() => {
         this.#inFlight -= 1;
@@ -182,7 +182,7 @@ export class RedisCluster implements Cluster {
   async command(words: readonly string[]): Promise<unknown> {
     if (this.live === 'degraded') throw new Error('Redis is away');
     const answer = this.#publisher.sendCommand([...words]);
-    // The client has no time limit for what it has written already.
+    // The client has no timeout for commands it has already written.
     return withDeadline(answer, COMMAND_TIMEOUT_MS, () => new Error('Redis does not answer'));
   }
 
@@ -191,7 +191,7 @@ export class RedisCluster implements Cluster {
     this.#logChange();
   }
 
-  /** A connection that is written to never times out by itself: one on which nothing is answered is dead. */
+  /** A connection that is being written to never times out by itself: one without answers is dead. */
   #renewPublisher(): void {
     if (!this.#publisher.isReady || this.#inFlight === 0) return;
     if (this.parts.clock.steady() - this.#silentSince < SILENCE_TIMEOUT_MS) return;
@@ -222,7 +222,7 @@ export class RedisCluster implements Cluster {
 
 type Client = ReturnType<typeof createRedisClient>;
 
-/** Frames that the store, or the next heartbeat, makes up for. The others are few. */
+/** Frames whose loss the store, or the next heartbeat, makes up for. The others are few. */
 function isFoundAgain({ kind }: ClusterFrame): boolean {
   return kind === 'entries' || kind === 'online' || kind === 'live' || kind === 'typing' || kind === 'expired';
 }
@@ -230,7 +230,7 @@ function isFoundAgain({ kind }: ClusterFrame): boolean {
 function createRedisClient(url: string) {
   const client = createClient({
     url,
-    // Commands fail while Redis is away instead of gathering.
+    // Commands fail while Redis is unavailable, instead of piling up.
     disableOfflineQueue: true,
     socket: {
       connectTimeout: CONNECT_TIMEOUT_MS,
@@ -238,7 +238,8 @@ function createRedisClient(url: string) {
       reconnectStrategy: (attempts: number) => Math.min(50 * 2 ** attempts, MAX_RECONNECT_DELAY_MS),
     },
   });
-  // The client reports each attempt to connect. Operators are told when it begins and when it ends: #logChange.
+  // The client reports each attempt to connect. The log has one line when an outage begins and one when it ends:
+  // #logChange.
   client.on('error', () => {});
   return client;
 }

@@ -71,7 +71,10 @@ export class CatchUp {
     if (page.position < page.head) await nextTurn();
   }
 
-  /** Waits for acknowledgement of the messages of a page, and advances past what needs none: nothing for the device, or gone. */
+  /**
+   * Waits for acknowledgement of the messages of a page, and advances past what needs none: nothing for the device, or
+   * gone.
+   */
   #await({ connection, attachment, subscription }: Following, page: Page, isReset: boolean): void {
     const { positions } = this.parts;
     const { topic } = subscription.followed;

@@ -1,7 +1,6 @@
 /**
- * Cursors, last-seen times and times of sending on their way to the store: kept in memory, written behind in
- * batches. A crash loses at most one interval of them; the messages concerned then come again with the same id and
- * seq.
+ * Cursors, last-seen times and times of sending on their way to the store: kept in memory, written behind in batches. A
+ * crash loses at most one interval of them; the messages concerned are then delivered again with the same id and seq.
  */
 import type { Logger } from 'pino';
 import type { Balance, Lender } from '../../utils/balance';
@@ -26,9 +25,9 @@ export class Cursors implements Lender {
   #lastSeenWriting: ReadonlyMap<string, number> = new Map();
   #sent = new Map<string, Sending>();
   #seen = new Map<string, SeenDevice>();
-  /** What is being written just now: still the newest that is known until the store has it. */
+  /** Cursors being written now: the newest known until the store has them. */
   #writing = new Map<string, Cursor>();
-  /** What was written of devices that are being opened, while they are: the store may have been read before. */
+  /** Cursors written while their devices are being opened: the store may have been read before that. */
   readonly #opening = new Map<string, Opening>();
   #isFlushingSoon = false;
   readonly #batches = new FollowingFlight(() => this.#writeBatch());
@@ -49,32 +48,32 @@ export class Cursors implements Lender {
     };
   }
 
-  /** Places that are not in the store yet, those being written included. */
+  /** Cursors that are not in the store yet, including those being written. */
   get unwritten(): number {
     return this.#pending.size + this.#writing.size;
   }
 
-  /** Moves a device forward in a topic; going back is ignored. */
+  /** Moves a device forward in a topic; a lower `seq` is ignored. */
   advance(cursor: Omit<Cursor, 'at'>): void {
     const key = keyOf(cursor);
     const known = this.#pending.get(key)?.seq ?? this.#writing.get(key)?.seq ?? 0;
     if (cursor.seq > known) this.#pending.set(key, { ...cursor, at: this.clock.now() });
   }
 
-  /** Records that messages of a topic are being written to somebody. Many who catch up get the same pages. */
+  /** Records that messages of a topic are being written to a connection. Many connections receive the same pages. */
   sent(topic: string, from: number, upTo: number): void {
     const key = `${topic}\u0000${from}\u0000${upTo}`;
     if (!this.#sent.has(key)) this.#sent.set(key, { topic, from, upTo, at: this.clock.now() });
   }
 
-  /** Drops what is still to be written of the devices of a user who is being erased. */
+  /** Drops the unwritten cursors of a user who is being erased. */
   forget(userId: string): void {
     for (const cursors of [this.#pending, this.#writing]) {
       for (const [key, cursor] of cursors) if (cursor.userId === userId) cursors.delete(key);
     }
   }
 
-  /** Writes what is pending at the end of this turn: the device may come back to another node. */
+  /** Writes pending cursors at the end of this turn: the device may reconnect to another node. */
   flushSoon(): void {
     if (this.#isFlushingSoon) return;
     this.#isFlushingSoon = true;
@@ -100,7 +99,7 @@ export class Cursors implements Lender {
     this.#seen.set(`${userId}\u0000${device}`, { userId, device, at: this.clock.now() });
   }
 
-  /** Where a device stands by topic, as it is now, written or not. Enters a device that is new. */
+  /** The positions of a device by topic as of now, written or not. Registers a new device. */
   async open(userId: string, device: string): Promise<OpenedDevice> {
     this.seen(userId, device);
     const opening = this.#beginOpening(userId, device);
@@ -129,12 +128,12 @@ export class Cursors implements Lender {
     return opening;
   }
 
-  /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
+  /** Writes what is pending, one batch at a time. Whatever the store refuses stays pending, and is logged. */
   flush(): Promise<void> {
     return this.#batches.run();
   }
 
-  /** A call of the store has a deadline, and a crowd writes any number of cursors in one interval. */
+  /** Rows per call: calls of the store have a deadline, and a crowd moves any number of cursors in one interval. */
   async #saveInParts(cursors: readonly Cursor[]): Promise<void> {
     for (let first = 0; first < cursors.length; first += CURSORS_PER_CALL) {
       await this.store.saveCursors(cursors.slice(first, first + CURSORS_PER_CALL));
@@ -162,7 +161,7 @@ export class Cursors implements Lender {
       this.#noteWritten(cursors.values());
     } catch (error) {
       this.logger.error({ err: error, cursors: cursors.size }, 'cursors could not be written, they stay in memory');
-      // Whatever came in meanwhile under the same key is further on, or later; of times of sending the first counts.
+      // A newer cursor or last-seen time under the same key wins; of the times of sending the first counts.
       for (const [key, cursor] of cursors) if (!this.#pending.has(key)) this.#pending.set(key, cursor);
       for (const [userId, time] of lastSeen) if (!this.#lastSeen.has(userId)) this.#lastSeen.set(userId, time);
       for (const [key, sending] of sent) this.#sent.set(key, sending);
@@ -179,7 +178,7 @@ export class Cursors implements Lender {
   }
 }
 
-/** A device that is being opened, by so many at once. */
+/** A device that is being opened, and by how many callers. */
 interface Opening {
   count: number;
   readonly written: Cursor[];

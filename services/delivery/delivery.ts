@@ -195,8 +195,8 @@ export class Delivery implements Lender {
   }
 
   /**
-   * Lets a connection follow a topic that its user has joined, from where the device stands there, but never from before
-   * what was already written to the connection.
+   * Lets a connection follow a topic that its user has joined, from where the device stands there, but never from
+   * before what was already written to the connection.
    */
   follow(connection: Connection, topic: string): Promise<void> {
     return this.#subscriptions.follow(connection, topic);

@@ -1,6 +1,6 @@
 /**
- * A topic that at least one connection of this node follows. Messages are emitted in the order of `seq`, without gaps: a
- * message that arrives ahead of its predecessors waits until those were read from the store and emitted.
+ * A topic that at least one connection of this node follows. Messages are emitted in the order of `seq`, without gaps:
+ * a message that arrives ahead of its predecessors waits until those were read from the store and emitted.
  */
 import { type Clock, fromIsoTime } from '../../utils/clock';
 import type { AnyMessage, Counts, Message } from '../../utils/protocol';

@@ -1,9 +1,9 @@
 /**
- * When the last messages of a topic were sent, for the time until they are acknowledged. Kept only where somebody
- * acknowledges, and never more than a handful.
+ * When the last messages of a topic were sent, to measure the time until they are acknowledged. Kept only for topics
+ * whose readers acknowledge, and only a few.
  */
 
-/** Of a device that lags behind by more than this, only the newest are measured. */
+/** For a device that lags by more than this, only the newest messages are measured. */
 export const MAX_RECENT_SENDS = 64;
 
 export class RecentSends {
@@ -19,7 +19,7 @@ export class RecentSends {
     this.#times.push(at);
   }
 
-  /** When the messages behind `after` and up to `upTo` were sent, newest first. */
+  /** When the messages after `after` and up to `upTo` were sent, newest first. */
   *between(after: number, upTo: number): Generator<number> {
     for (let index = this.#seqs.length - 1; index >= 0; index -= 1) {
       const seq = this.#seqs[index] ?? 0;

@@ -1,18 +1,18 @@
 /**
- * What catch-up has put on the way to one device and the device has not acknowledged, over all its topics. A client can
- * acknowledge only what it has seen, so a page is done with the last message that was written of it; the places after
- * that one hold nothing for this device, and are acknowledged with it.
+ * Messages that catch-up has written to one device and the device has not acknowledged, over all its topics. A client
+ * can only acknowledge what it has seen, so a page is done with the last message written of it; the positions after
+ * that message hold nothing for this device, and are acknowledged with it.
  */
 
-/** Unacknowledged messages that catch-up puts on the way to one device. */
+/** How many unacknowledged messages catch-up writes to one device. */
 export const CATCH_UP_WINDOW_MESSAGES = 200;
 
 interface SentPage {
   readonly topic: string;
-  /** The last message of it. */
+  /** Its last message. */
   readonly seq: number;
   readonly count: number;
-  /** Up to there the log holds nothing more for the device. */
+  /** Up to here the log holds nothing more for the device. */
   upTo: number;
 }
 
@@ -20,24 +20,24 @@ export class Window {
   #pages: SentPage[] = [];
   #waiting: (() => void)[] = [];
 
-  /** Messages on the way. */
+  /** Messages that are not acknowledged yet. */
   get inFlight(): number {
     return this.#pages.reduce((sum, { count }) => sum + count, 0);
   }
 
-  /** Who waits for room. */
+  /** Catch-ups that wait for room. */
   get waiting(): number {
     return this.#waiting.length;
   }
 
-  /** Takes note of a page that is about to be written. */
+  /** Notes a page that is about to be written. */
   add(page: SentPage): void {
     this.#pages.push(page);
   }
 
   /**
-   * Takes note of places without a message. @returns false when they come after messages that are on the way: then they
-   * are acknowledged together with those.
+   * Notes positions that hold no message. @returns false when unacknowledged messages come before them: then they are
+   * acknowledged together with those.
    */
   pass(topic: string, upTo: number): boolean {
     const last = this.#pages.findLast((page) => page.topic === topic);
@@ -45,7 +45,7 @@ export class Window {
     return last === undefined;
   }
 
-  /** Takes an acknowledgement. @returns up to where the device has everything. */
+  /** Takes an acknowledgement. @returns the `seq` up to which the device has everything. */
   acknowledge(topic: string, seq: number): number {
     const done = this.#pages.filter((page) => page.topic === topic && page.seq <= seq);
     this.#pages = this.#pages.filter((page) => !done.includes(page));
@@ -53,13 +53,13 @@ export class Window {
     return Math.max(seq, done.at(-1)?.upTo ?? 0);
   }
 
-  /** Nothing of the topic is waited for any more. */
+  /** Stops waiting for acknowledgements in the topic. */
   drop(topic: string): void {
     this.#pages = this.#pages.filter((page) => page.topic !== topic);
     this.#wake();
   }
 
-  /** Waits until there is room, or nobody waits for it any more. @returns how many messages fit. */
+  /** Waits until there is room, or it is no longer wanted. @returns how many messages fit. */
   async room(isWanted: () => boolean): Promise<number> {
     while (this.inFlight >= CATCH_UP_WINDOW_MESSAGES && isWanted()) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -67,7 +67,7 @@ export class Window {
     return CATCH_UP_WINDOW_MESSAGES - this.inFlight;
   }
 
-  /** Nobody acknowledges any more. */
+  /** The connection has ended: no acknowledgement will come. */
   close(): void {
     this.#pages = [];
     this.#wake();

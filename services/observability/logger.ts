@@ -1,4 +1,4 @@
-/** The log: JSON lines on standard output, readable lines in development. Bodies and tokens never get here. */
+/** The log: JSON lines on standard output, readable lines in development. It never contains bodies or tokens. */
 import pino, { type Logger } from 'pino';
 import { isColorSupported, prettyFactory } from 'pino-pretty';
 import { systemClock } from '../../utils/clock';
@@ -8,12 +8,12 @@ export type { Logger } from 'pino';
 
 /**
  * Query parameters and path segments that carry a token. A JWT has three base64url parts, the first begins with `eyJ`.
- * What begins so is taken as a whole, also where no dot follows: otherwise each further `eyJ` of a long word would be read
- * to its end again.
+ * Such a word is matched as a whole even when no dot follows: otherwise each further `eyJ` in a long word would be
+ * scanned to its end again.
  */
 const TOKENS_IN_TEXT = /eyJ[\w-]*(?:\.[\w-]*){0,2}|((?:^|[?&])token=)[^&#\s]*/gi;
 
-/** Takes every token out of a URL or a sentence. */
+/** Removes every token from a URL or a sentence. */
 export function redact(text: string): string {
   return text.replace(TOKENS_IN_TEXT, (match, parameter: string | undefined) => {
     const isToken = parameter !== undefined || match.includes('.');
@@ -21,31 +21,31 @@ export function redact(text: string): string {
   });
 }
 
-/** An error as it is logged: its words may quote what a client sent, so tokens are taken out. */
+/** An error as it is logged: its message may quote a client, so tokens are removed. */
 function describeError(thrown: unknown): Record<string, unknown> {
   if (!(thrown instanceof Error)) return { type: typeof thrown, message: 'something that is no Error was thrown' };
   const { type, message, stack, code } = pino.stdSerializers.err(thrown);
   return { type, message: redact(message), stack: redact(stack ?? ''), ...(code === undefined ? {} : { code }) };
 }
 
-/** What may wait for a reader of standard output; lines beyond are dropped. */
+/** Bytes that may wait for a reader of standard output; lines beyond are dropped. */
 const MAX_WAITING_BYTES = 4 * 2 ** 20;
-/** So long the end of the process, or a fatal error, waits until what is left has been written. */
+/** How long the end of the process, or a fatal error, waits for unwritten lines. */
 const FLUSH_TIMEOUT_MS = 1_000;
 
 type Output = ReturnType<typeof pino.destination>;
 
 /**
- * Standard output. Whoever does not read it, and a disk that is full below it, hold up nothing: neither the service nor,
- * for long, its end. Lines that cannot be written are lost.
+ * Standard output. Neither a reader that does not read nor a full disk holds up the service or, for long, its end.
+ * Lines that cannot be written are lost.
  */
 function openOutput(): Output {
   let deadline = Number.POSITIVE_INFINITY;
   const isLate = () => systemClock.steady() > deadline;
-  // Asked for its number, Node sees to it that a pipe which is full refuses rather than blocks.
+  // Reading the descriptor makes Node set a pipe non-blocking: a full one refuses instead of blocking.
   const dest = process.stdout.fd;
   const output = pino.destination({ dest, sync: false, maxLength: MAX_WAITING_BYTES, retryEAGAIN: () => !isLate() });
-  // There is nobody else to tell: the next line tries again.
+  // There is nowhere to report it: the next line tries again.
   output.on('error', () => undefined);
   endWith(output, isLate);
   const flush = output.flushSync.bind(output);
@@ -54,7 +54,7 @@ function openOutput(): Output {
     try {
       flush();
     } catch {
-      // What waits is given up, and there is nobody to tell.
+      // Waiting lines are lost, and there is nowhere to report it.
     } finally {
       deadline = Number.POSITIVE_INFINITY;
     }
@@ -63,8 +63,8 @@ function openOutput(): Output {
 }
 
 /**
- * sonic-boom 4 asks `retryEAGAIN` about pipes only: any other fault of a write it repeats for ever, in the way of the whole
- * process. It looks up its descriptor for each of them.
+ * sonic-boom 4 asks `retryEAGAIN` about pipes only: it repeats a write that fails for any other reason for ever, and
+ * blocks the whole process. It looks up its descriptor for each attempt.
  */
 function endWith(output: Output, isLate: () => boolean): void {
   let descriptor = (output as unknown as { readonly fd: number }).fd;
@@ -79,7 +79,7 @@ function endWith(output: Output, isLate: () => boolean): void {
   });
 }
 
-/** The same as lines for people. Made here rather than by a thread, whose end would have to be waited for. */
+/** The same as lines for people. Made here rather than by a thread, whose end the service would have to wait for. */
 function readable(output: Output): pino.DestinationStream & Pick<Output, 'flushSync'> {
   const toLine = prettyFactory({ colorize: isColorSupported });
   return {

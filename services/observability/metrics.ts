@@ -1,6 +1,6 @@
 /**
- * What is counted, in the Prometheus text format at /metrics. No label holds anything that a caller can choose: the
- * number of series is fixed by this file and by the catalogue of errors.
+ * Metrics in the Prometheus text format at /metrics. No label holds a value that a caller can choose: this file and the
+ * catalogue of errors fix the number of series.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Balance } from '../../utils/balance';
@@ -10,7 +10,7 @@ import type { Destination } from '../../utils/topic-names';
 import type { TransportName } from '../sockets/connections';
 import type { FlushListener } from '../storage/contract';
 
-/** One series, found once: what happens often pays for an addition. */
+/** One series, looked up once: a frequent event only pays for an addition. */
 export interface Series {
   inc(by?: number): void;
 }
@@ -35,11 +35,11 @@ export interface Metrics {
   readonly closings: Readonly<Record<ClosingCode, Series>>;
   readonly clusterFrames: Counter;
   readonly onFlush: FlushListener;
-  /** Everything, that of the process included, as it is now. */
+  /** All metrics as of now, including those of the process. */
   scrape(): Promise<string>;
 }
 
-/** What is looked up when somebody asks. Each look is a read of memory, whatever the load. */
+/** Values looked up at each scrape. Each is a read of memory, whatever the load. */
 export interface Gauges {
   readonly connections: (transport: TransportName) => number;
   readonly users: () => number;
@@ -63,7 +63,7 @@ const TRANSPORTS: readonly TransportName[] = ['socketio', 'plain'];
 const ACK_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const CATCH_UP_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const CATCH_UP_BUCKETS_MESSAGES = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000];
-/** What is due is looked for every 250 ms. */
+/** Due messages are looked for every 250 ms. */
 const SCHEDULE_BUCKETS_S = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600];
 const FLUSH_BUCKETS_S = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
 const FLUSH_BUCKETS_WRITES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
@@ -198,7 +198,7 @@ function makers(registry: Registry) {
   };
 }
 
-/** A series for each value of the only label, from 0 on: an increase shows only where there was something before. */
+/** A series for each value of the only label, starting at 0: an increase only shows where there was a value before. */
 function seriesOf<Value extends string>(counter: Counter, values: readonly Value[]): Readonly<Record<Value, Series>> {
   const entries = values.map((value) => {
     const series = counter.labels(value);
@@ -208,7 +208,7 @@ function seriesOf<Value extends string>(counter: Counter, values: readonly Value
   return Object.fromEntries(entries) as Record<Value, Series>;
 }
 
-/** Registers what is looked up at each scrape. */
+/** Registers the values that are looked up at each scrape. */
 export function registerGauges(registry: Registry, gauges: Gauges): void {
   registerLabelled(registry, gauges);
   registerClusterCounters(registry, gauges);
@@ -280,7 +280,7 @@ function registerNumbers(registry: Registry, gauges: Gauges): void {
   gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
 }
 
-/** To count them the process makes a list of all its sockets for each scrape. Their names break the rules as well. */
+/** Left out: each scrape would list all sockets of the process. Their names break the naming rules as well. */
 const LISTS_OF_HANDLES = ['resources', 'handles', 'requests'].flatMap((what) => [
   `nodejs_active_${what}`,
   `nodejs_active_${what}_total`,
@@ -289,8 +289,8 @@ const LISTS_OF_HANDLES = ['resources', 'handles', 'requests'].flatMap((what) => 
 let ofProcess: Registry | undefined;
 
 /**
- * Event loop, memory, processor and collector of garbage. They belong to the process, however many services it holds,
- * and watching them takes a timer that cannot be stopped: so there is one watch, and none where nobody scrapes.
+ * Event loop, memory, processor and garbage collector. They belong to the process, however many services it runs, and
+ * watching them takes a timer that cannot be stopped: so they are watched once, and only after a first scrape.
  */
 function metricsOfProcess(): Registry {
   if (ofProcess === undefined) {

@@ -1,6 +1,6 @@
 /**
- * Spans for whoever loads an OpenTelemetry SDK; without one every call here ends in the work itself. This is the one
- * door to @opentelemetry/api. Spans name neither users nor private topics, and never carry what a message says:
+ * Spans for processes that load an OpenTelemetry SDK; without one every call here just does the work. The one door to
+ * @opentelemetry/api. Spans name neither users nor private topics, and never carry the content of a message:
  * docs/operations/tracing.md has all attributes.
  */
 import type { IncomingHttpHeaders } from 'node:http';
@@ -19,17 +19,17 @@ import { describeFailure } from './describe-failure';
 
 export type SpanName = 'tidings.send' | 'tidings.append' | 'tidings.deliver' | 'tidings.catch_up';
 
-/** Gives the span what is known only later. */
+/** Adds attributes that are known only later. */
 export type Describe = (attributes: Attributes) => void;
 
-/** Finds an SDK whenever it is loaded, also after this file. */
+/** Finds an SDK whenever it is loaded, even after this file. */
 const tracer = trace.getTracer('tidings');
 const nothing: Describe = () => {};
 const TEMPLATES = { user: '@{userId}', topic: '{topic}', broadcast: '*' } as const;
 
 /**
- * Does the work inside a span, which ends with it. A failure is told by its code: the words of an error may quote its
- * input.
+ * Does the work inside a span, which ends with it. A failure is recorded by its code, because the message of an error
+ * may quote its input.
  */
 export function inSpan<Result>(
   name: SpanName,
@@ -37,7 +37,7 @@ export function inSpan<Result>(
   kind = SpanKind.INTERNAL,
 ): Promise<Result> {
   const span = tracer.startSpan(name, { kind });
-  // Without an SDK nobody will ever read it. One that is only not sampled has a valid context.
+  // Without an SDK nothing reads it. A span that is merely not sampled has a valid context.
   if (span.spanContext().traceId === INVALID_TRACEID) return work(nothing);
   return context.with(trace.setSpan(context.active(), span), () => finish(span, work));
 }
@@ -54,7 +54,7 @@ async function finish<Result>(span: Span, work: (describe: Describe) => Promise<
   }
 }
 
-/** The span of one message on its way into a log, or to where it waits: what a sender does in the words of messaging. */
+/** The span of one message on its way into a log or the schedule, with the attributes of the messaging conventions. */
 export function inSendSpan<Result>(topic: string, work: (describe: Describe) => Promise<Result>): Promise<Result> {
   const sending = (describe: Describe) => {
     describe({
@@ -69,7 +69,7 @@ export function inSendSpan<Result>(topic: string, work: (describe: Describe) => 
   return inSpan('tidings.send', sending, SpanKind.PRODUCER);
 }
 
-/** Goes on with the trace that a request names in its headers, unless an instrumentation has read them already. */
+/** Continues the trace that a request names in its headers, unless an instrumentation has already read them. */
 export function continueTrace<Result>(headers: IncomingHttpHeaders, work: () => Result): Result {
   const active = context.active();
   if (trace.getSpan(active) !== undefined) return work();

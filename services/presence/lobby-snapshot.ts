@@ -1,10 +1,10 @@
 /**
- * Who is online at one moment, as frames. It is made once for all who begin to watch before anything changes, and each
- * part is encoded once for each transport. Many users are told in several frames, which a watcher may take one by one.
+ * Who is online at one moment, as frames. Made once for all watchers that arrive before anything changes, and encoded
+ * once per transport. Many users come in several frames, which a watcher may take one by one.
  */
 import type { Transport } from '../sockets/connections';
 
-/** Names in one frame: like a page of messages it leaves room for others in the buffer of a connection. */
+/** Bytes of names in one frame: like a page of messages it leaves room in the buffer of a connection. */
 const PART_BYTES = 262_144;
 /** Quotes and a comma. */
 const BYTES_AROUND_NAME = 3;
@@ -19,7 +19,7 @@ export class LobbySnapshot {
   readonly count: number;
   readonly #parts: Part[] = [];
 
-  /** `seen`: so many changes of the lobby are in it. */
+  /** `seen`: how many changes of the lobby it contains. */
   constructor(
     online: Iterable<string>,
     readonly seen: number,
@@ -30,7 +30,7 @@ export class LobbySnapshot {
     for (const users of others) this.#parts.push({ event: 'presence:join', payload: { users }, frames: new Map() });
   }
 
-  /** Functions that give a frame each, in the order in which a watcher is to get them. */
+  /** Functions that return a frame each, in the order in which a watcher receives them. */
   get parts(): ((transport: Transport) => unknown)[] {
     return this.#parts.map(({ event, payload, frames }) => (transport) => {
       const frame = frames.get(transport) ?? transport.encodeEvent(event, payload);

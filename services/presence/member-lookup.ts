@@ -7,9 +7,9 @@ import type { TopicStore } from '../storage/contract';
 import type { Roster } from './roster';
 
 const MEMBERS_PER_PAGE = 1_000;
-/** A send must not cost more for a topic with more members: beyond this the answer is that nobody was found. */
+/** A send must not cost more in a topic with more members: beyond this the answer is that no member is online. */
 const MAX_LOOKED_AT = 10_000;
-/** Many sends to one topic share a look. */
+/** Concurrent sends to one topic share a lookup. */
 const ANSWER_LASTS_MS = 1_000;
 const MAX_ANSWERS = 1_000;
 
@@ -33,8 +33,8 @@ export class MemberLookup {
   constructor(private readonly parts: MemberLookupParts) {}
 
   /**
-   * Asked after a message was stored: a store that does not answer then must not make the sender believe that it was
-   * not.
+   * Called after a message was stored, so it never throws: a store that fails now must not make the sender believe that
+   * the message was not stored.
    */
   isAnyOnline(topic: string): Promise<boolean> {
     const { delivery, cluster, clock } = this.parts;

@@ -1,7 +1,7 @@
 /**
- * The lobby: who is online, told to who watches it. A user is online while any connection is, and stays so for a
- * grace after the last one, so that a reconnect is silent. Joins and leaves are gathered and told together: a watcher
- * gets at most two frames per interval however many people come and go.
+ * The lobby: watchers receive who is online. A user is online while any of their connections is, and for a grace period
+ * after the last one, so that a reconnect is silent. Arrivals and departures are sent together: a watcher receives at
+ * most two frames per interval, however many people come and go.
  */
 import type { Balance, Lender } from '../../utils/balance';
 import { type Clock, type Timer, toIsoTime } from '../../utils/clock';
@@ -9,10 +9,10 @@ import { type Connection, writeToAll } from '../sockets/connections';
 import { LobbySnapshot } from './lobby-snapshot';
 
 const FRAME_INTERVAL_MS = 500;
-/** Beyond so many users the list that was made for one newcomer is good enough for others, until the next frames. */
+/** Beyond this many users, watchers that arrive between two frames share the list that was made for the first. */
 const MAX_FRESH_USERS = 1_000;
 
-/** Somebody came or went. */
+/** A user came online or went offline. */
 interface Change {
   readonly userId: string;
   readonly isOnline: boolean;
@@ -22,15 +22,15 @@ interface Change {
 
 export class Presence implements Lender {
   readonly #online = new Set<string>();
-  /** Users without a connection who are still shown, when their last one ended, and since when by the steady time. */
+  /** Users in their grace period: when their last connection ended, and since when by the steady time. */
   readonly #leaving = new Map<string, { readonly at: number; readonly since: number }>();
-  /** What has happened since the last frames, and before that what somebody who is being shown the lobby does not know. */
+  /** Changes since the last frames, and older ones that a watcher whose list is being written does not know. */
   #changes: Change[] = [];
-  /** How many changes there were before these, and how many the watchers know. */
+  /** How many changes came before these, and how many the watchers know. */
   #forgotten = 0;
   #told = 0;
   readonly #watchers = new Set<Connection>();
-  /** Who is being shown the lobby, and who has been since the last frames: their list shows that many changes. */
+  /** Watchers whose list is being written, or was since the last frames; and how many changes their list contains. */
   readonly #entering = new Map<Connection, LobbySnapshot>();
   readonly #newcomers = new Map<Connection, number>();
   #snapshot: LobbySnapshot | undefined;
@@ -63,7 +63,7 @@ export class Presence implements Lender {
     };
   }
 
-  /** A connection of the user has begun. */
+  /** A connection of the user has opened. */
   arrived(userId: string): void {
     this.#leaving.delete(userId);
     if (this.#online.has(userId)) return;
@@ -76,14 +76,15 @@ export class Presence implements Lender {
     if (this.#online.has(userId)) this.#leaving.set(userId, { at: milliseconds, since: this.clock.steady() });
   }
 
-  /** The user has logged out: no grace. */
+  /** The user has logged out: no grace period. */
   loggedOut(userId: string): void {
     if (this.#leaving.has(userId)) this.#remove(userId, this.clock.now());
   }
 
   /**
-   * Shows a connection who is online, and lets it watch. The list waits for what was written before it, part by part:
-   * however long it is, nobody is cut for being slow who reads. Resolves when it is on its way. @returns how many are online.
+   * Sends a connection the list of online users, and lets it watch. Each part of the list waits until what was written
+   * before it has left: however long it is, a client that reads is not cut. Resolves when it was written. @returns how
+   * many users are online.
    */
   async watch(connection: Connection): Promise<number> {
     this.#snapshot ??= new LobbySnapshot(this.#online, this.#forgotten + this.#changes.length);
@@ -95,7 +96,7 @@ export class Presence implements Lender {
       if (!this.#isEntering(connection, snapshot)) return snapshot.count;
       writeToAll([connection], encode);
     }
-    // Writing may have ended it.
+    // Writing may have ended the connection.
     if (!this.#isEntering(connection, snapshot)) return snapshot.count;
     this.#entering.delete(connection);
     this.#newcomers.set(connection, snapshot.seen);
@@ -103,7 +104,7 @@ export class Presence implements Lender {
     return snapshot.count;
   }
 
-  /** Its turn may come after its end: nobody would take it off the list any more. */
+  /** Its turn may come after its end, and nothing would take it off the list then. */
   #isEntering(connection: Connection, snapshot: LobbySnapshot): boolean {
     if (!connection.isOpen) this.unwatch(connection);
     return this.#entering.get(connection) === snapshot;
@@ -115,7 +116,7 @@ export class Presence implements Lender {
     this.#entering.delete(connection);
   }
 
-  /** Ends the graces that are over, and tells the watchers what has changed. */
+  /** Ends grace periods that have elapsed, and sends the watchers what has changed. */
   tell(): void {
     const now = this.clock.steady();
     for (const [userId, { at, since }] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, at);
@@ -131,7 +132,7 @@ export class Presence implements Lender {
     if (changes.length > 0) this.#tellAll(watchers, changes);
   }
 
-  /** Gives up the changes that everybody knows. */
+  /** Forgets the changes that all watchers know. */
   #forget(): void {
     const end = this.#forgotten + this.#changes.length;
     if (end > this.#told) this.#snapshot = undefined;
@@ -153,7 +154,7 @@ export class Presence implements Lender {
     if (this.#online.size <= MAX_FRESH_USERS) this.#snapshot = undefined;
   }
 
-  /** Tells what is left of the changes: who came and went again between two frames has not moved. */
+  /** Sends the net changes: a user who came and went between two frames is not among them. */
   #tellAll(watchers: Iterable<Connection>, changes: readonly Change[]): void {
     const wasOnline = new Map<string, boolean>();
     const leftAt = new Map<string, number>();
@@ -169,7 +170,7 @@ export class Presence implements Lender {
   }
 }
 
-/** Who has seen the same is told the same. */
+/** Watchers that know the same changes receive the same frames. */
 function bySeen(newcomers: ReadonlyMap<Connection, number>): ReadonlyMap<number, Connection[]> {
   const groups = new Map<number, Connection[]>();
   for (const [connection, seen] of newcomers) {
@@ -191,7 +192,7 @@ function describe(users: readonly string[]): { userId: string } | { users: reado
   return users.length === 1 ? { userId: first } : { users };
 }
 
-/** `lastSeen` of several is that of the last one to leave. */
+/** `lastSeen` of several users is that of the last one to leave. */
 function describeLeaving(left: readonly string[], leftAt: ReadonlyMap<string, number>): object | undefined {
   const users = describe(left);
   if (users === undefined) return undefined;

@@ -1,7 +1,7 @@
 /**
- * Who is connected, over all nodes. Each node tells the others whenever connections of one of its users change, and
- * all its users to whoever has missed a change; so every node can answer from its own memory, also while Redis is away.
- * A node that has not been heard of for the length of its lease is gone, and its users with it.
+ * Who is connected, over all nodes. Each node publishes every change of the connections of its users, and all its users
+ * to a node that has missed one; so every node answers from its own memory, even while Redis is unavailable. A node
+ * that has been silent for the length of its lease is gone, and its users with it.
  */
 import type { Clock, Timer } from '../../utils/clock';
 import type { FrameOf } from '../../utils/cluster-protocol';
@@ -13,9 +13,9 @@ import type { Connection, Connections } from '../sockets/connections';
 import type { NamePage } from '../storage/contract';
 import type { Presence } from './presence';
 
-/** How long a silent node is believed to be there. With the grace of the lobby well within 30 s. */
+/** How long a silent node counts as alive. Together with the grace period of the lobby well within 30 s. */
 const LEASE_MS = 10_000;
-/** Whoever misses changes at the same time gets the same answer. */
+/** Nodes that miss changes at the same time share one answer. */
 const MIN_ROSTER_INTERVAL_MS = 500;
 const USERS_PER_PART = 1_000;
 
@@ -30,14 +30,14 @@ type DeviceCounts = ReadonlyMap<string, number>;
 
 const NONE: DeviceCounts = new Map();
 
-/** Another node, as far as it has told. */
+/** What another node has published. */
 interface Peer {
-  /** Changes of its users that are known here; -1 before its roster has come. */
+  /** Number of its changes known here; -1 before its roster has arrived. */
   version: number;
   users: Map<string, DeviceCounts>;
-  /** By the clock that never jumps. */
+  /** By the steady time. */
   heardAt: number;
-  /** Parts of its roster that have come, of which version. */
+  /** Parts of its roster that have arrived, and their version. */
   readonly parts: Map<number, FrameOf<'roster'>['users']>;
   partsOf: number;
 }
@@ -52,9 +52,9 @@ export interface RosterParts {
 
 export class Roster {
   readonly #peers = new Map<string, Peer>();
-  /** The nodes, other than this, where a user has connections. */
+  /** Other nodes where a user has connections. */
   readonly #elsewhere = new Map<string, Set<Peer>>();
-  /** Distinct users who are connected, on whatever node. */
+  /** Distinct users connected to any node. */
   readonly #online = new SortedNames();
   #countElsewhere = 0;
   #version = 0;
@@ -69,24 +69,24 @@ export class Roster {
     this.beat();
   }
 
-  /** Tells the others that this node goes: its users are not its own any more. */
+  /** Tells the other nodes that this one stops, and its connections with it. */
   close(): void {
     this.#timer?.cancel();
     this.parts.cluster.publish({ kind: 'bye' });
   }
 
-  /** Says that this node is there, and forgets those that are not. */
+  /** Publishes a heartbeat, and forgets nodes whose lease has ended. */
   beat(): void {
     this.parts.cluster.publish({ kind: 'beat', version: this.#version });
     const now = this.parts.clock.steady();
     for (const [node, peer] of this.#peers) {
-      // While Redis is away nobody is heard of: that says nothing about them.
+      // While Redis is unavailable no node is heard: that says nothing about them.
       if (this.parts.cluster.live === 'degraded') peer.heardAt = now;
       else if (now - peer.heardAt > LEASE_MS) this.#forget(node, peer);
     }
   }
 
-  /** A connection has begun. */
+  /** A connection has opened. */
   arrived(connection: Connection): void {
     this.parts.connections.add(connection);
     this.#online.add(connection.userId);
@@ -118,7 +118,7 @@ export class Roster {
     return this.parts.connections.countOf(userId) > 0 || this.#elsewhere.has(userId);
   }
 
-  /** Distinct users who are connected. */
+  /** Distinct connected users. */
   get userCount(): number {
     return this.#online.size;
   }
@@ -128,12 +128,12 @@ export class Roster {
     return this.parts.connections.count + this.#countElsewhere;
   }
 
-  /** Nodes that are known here, this one included. */
+  /** Known nodes, including this one. */
   get nodeCount(): number {
     return 1 + this.#peers.size;
   }
 
-  /** A part of those who are connected, by name. */
+  /** A page of the connected users, by name. */
   usersAfter({ after, limit }: NamePage): { readonly items: readonly string[]; readonly next: string | undefined } {
     const items: string[] = [];
     for (const userId of this.#online.after(after)) {
@@ -143,7 +143,7 @@ export class Roster {
     return { items, next: undefined };
   }
 
-  /** The devices of a user that are connected, over all nodes. */
+  /** The connected devices of a user, over all nodes. */
   devicesOf(userId: string): ReadonlySet<string> {
     const all = [this.parts.connections.devicesOf(userId), ...this.#devicesElsewhere(userId)];
     return new Set(all.flatMap((each) => [...each.keys()]));
@@ -154,7 +154,7 @@ export class Roster {
     return { connected: sockets > 0, sockets, devices: this.devicesOf(userId).size };
   }
 
-  /** Connections of a user on other nodes, of one device or of all. */
+  /** Connections of a user on other nodes, for one device or all. */
   countElsewhere(userId: string, device?: string): number {
     return this.#devicesElsewhere(userId).reduce(
       (sum, devices) => sum + (device === undefined ? sumOf(devices) : (devices.get(device) ?? 0)),
@@ -171,7 +171,7 @@ export class Roster {
     this.#hear(node);
   }
 
-  /** Takes what another node says of its users. */
+  /** Takes what another node has published of its users. */
   receive(frame: FrameFor<'roster'>, node: string): void {
     const peer = this.#hear(node);
     if (frame.kind === 'online') this.#takeChange(node, peer, frame);
@@ -214,7 +214,7 @@ export class Roster {
 
   #tellRoster(): void {
     const now = this.parts.clock.steady();
-    // Whoever has asked too early asks again with the next heartbeat.
+    // A node that asks too early asks again after the next heartbeat.
     if (now - this.#toldRosterAt < MIN_ROSTER_INTERVAL_MS) return;
     this.#toldRosterAt = now;
     const { connections, cluster } = this.parts;
@@ -262,7 +262,7 @@ export class Roster {
     if (!wasOnline || isOnline) return;
     this.#online.delete(userId);
     this.parts.cursors.sawLast(userId, at);
-    // By the clock of this node: the grace begins now, whatever time it is elsewhere.
+    // By the clock of this node: the grace period begins now, whatever the time elsewhere.
     this.parts.presence.departed(userId);
   }
 

@@ -1,6 +1,6 @@
 /**
- * Who is typing where: told to the others, never stored. At most one frame per second and person; who falls silent
- * for five seconds has stopped.
+ * Who is typing where: sent to the others, never stored. At most one frame per second and person; five seconds of
+ * silence end it.
  */
 import type { Balance, Lender } from '../../utils/balance';
 import type { Clock, Timer } from '../../utils/clock';
@@ -14,9 +14,9 @@ const SILENCE_MS = 5_000;
 const CHECK_INTERVAL_MS = 250;
 
 interface Typist {
-  /** Whose connections hear it: everyone in this room but the person. */
+  /** Its members, apart from the person, receive it. */
   readonly room: string;
-  /** The topic as the hearers know it. */
+  /** The topic as the receivers know it. */
   readonly topic: string;
   readonly userId: string;
   isTyping: boolean;
@@ -49,7 +49,7 @@ export class Typing implements Lender {
     return { typists: this.#typists.size, typingPaces: this.#toldAt.size };
   }
 
-  /** A person has begun or stopped typing, as their client says. */
+  /** A client reports that its user has begun or stopped typing. */
   set({ room, topic, userId }: { room: string; topic: string; userId: string }, isTyping: boolean): void {
     const key = `${userId}\u0000${room}`;
     const known = this.#typists.get(key);
@@ -61,7 +61,7 @@ export class Typing implements Lender {
     this.#tell(key, typist);
   }
 
-  /** Ends what has been silent, and tells what had to wait. */
+  /** Ends typing that fell silent, and sends what had to wait for its pace. */
   check(): void {
     const now = this.clock.steady();
     for (const [key, typist] of this.#typists) {
@@ -85,7 +85,7 @@ export class Typing implements Lender {
     if (!isTyping) this.#typists.delete(key);
   }
 
-  /** Shows who types on another node, which keeps the pace. */
+  /** Shows typing on another node, which keeps the pace. */
   receive({ room, topic, userId, typing }: FrameFor<'typing'>): void {
     this.#show(room, { topic, userId, typing });
   }

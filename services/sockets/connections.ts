@@ -1,9 +1,9 @@
-/** The connections of this node: the one list of authenticated ones, over all transports. */
+/** The one list of authenticated connections of this node, over all transports. */
 import type { Balance, Lender } from '../../utils/balance';
 import type { Caller } from '../../utils/caller';
 import type { AnyMessage, Closing, Counts, Message } from '../../utils/protocol';
 
-/** After a polite close has been asked for, a peer that reads nothing is cut after this time. */
+/** A peer that reads nothing is cut this long after a polite close. */
 export const CLOSE_TIMEOUT_MS = 5_000;
 
 /** One authenticated connection, whatever its transport. */
@@ -11,21 +11,21 @@ export interface Connection {
   readonly id: string;
   readonly userId: string;
   readonly device: string;
-  /** Who the latest token says it is; `auth:refresh` brings a newer one of the same user. */
+  /** From the latest token; `auth:refresh` brings a newer one of the same user. */
   caller: Caller;
-  /** Scheme, host and port under which the client reached the service, for links in problems. */
+  /** Scheme, host and port by which the client reached the service, for links in problems. */
   readonly origin: string;
-  /** Did the client name its device? Then it acknowledges; otherwise writing to it is delivery. */
+  /** Did the client name its device? Then it acknowledges; otherwise a written message counts as delivered. */
   readonly isAcknowledging: boolean;
-  /** False as soon as closing has begun: what is written then does not count as delivered. */
+  /** False once closing has begun: what is written from then on does not count as delivered. */
   readonly isOpen: boolean;
   /** Emits one event. */
   send(event: string, payload: unknown): void;
   readonly transport: Transport;
-  /** Bytes that were written to it and wait until its client reads. */
+  /** Bytes that were written to it and that its client has not read. */
   readonly unsentBytes: number;
   /**
-   * Writes what this connection's transport has encoded. Ends a slow consumer when too much is unsent.
+   * Writes a frame that this connection's transport has encoded. Cuts a slow consumer when too much is unsent.
    * @returns false when the connection is closing: nothing was written.
    */
   writeFrame(frame: unknown): boolean;
@@ -34,32 +34,32 @@ export interface Connection {
   /** Resolves when everything written so far has been handed to the operating system, or the connection is gone. */
   drained(): Promise<void>;
   /**
-   * Asks the peer for a sign that everything written so far has reached it; every client gives it by itself. Calls back
-   * when it comes, and never when the connection ends first.
+   * Asks the peer for a sign that everything written so far has arrived; every client answers by itself. Calls back
+   * when the sign arrives, and never when the connection ends first.
    */
   confirm(callback: () => void): void;
-  /** Tells `closing` and closes. `isFinal`: the client should not come back by itself. */
+  /** Sends `closing` and closes. `isFinal`: the client should not reconnect by itself. */
   close(closing: Closing, options: { isFinal: boolean }): void;
-  /** Cuts the connection at once; what is buffered is freed. `close` alone would keep it until the peer answers. */
+  /** Cuts the connection and frees its buffer at once. `close` alone would keep it until the peer answers. */
   terminate(): void;
 }
 
 export type TransportName = 'socketio' | 'plain';
 
-/** How connections of one kind write: what goes to many of them is encoded once. */
+/** How connections of one kind encode: a frame for many of them is encoded once. */
 export interface Transport {
   readonly name: TransportName;
   encodeMessage(message: AnyMessage, counts: Counts | undefined): unknown;
   encodeEvent(event: string, payload: unknown): unknown;
 }
 
-/** To how many connections something was written, and who is closing and was written nothing. */
+/** How many connections a frame was written to, and those that are closing and received nothing. */
 export interface Written {
   readonly count: number;
   readonly closing: readonly Connection[];
 }
 
-/** Writes the same to many connections. `exceptUserId`: not to those of this user. */
+/** Writes the same to many connections, apart from those of `exceptUserId`. */
 export function writeToAll(
   connections: Iterable<Connection>,
   encode: (transport: Transport) => unknown,
@@ -96,7 +96,7 @@ export class Connections implements Lender {
     return bytes;
   }
 
-  /** Open connections in all. */
+  /** All open connections. */
   get count(): number {
     return this.#count;
   }
@@ -138,14 +138,14 @@ export class Connections implements Lender {
     return this.#byUser.get(userId)?.size ?? 0;
   }
 
-  /** Bytes that wait for a user in all connections. */
+  /** Unsent bytes in all connections of a user. */
   unsentBytesOf(userId: string): number {
     let bytes = 0;
     for (const { unsentBytes } of this.#byUser.get(userId) ?? []) bytes += unsentBytes;
     return bytes;
   }
 
-  /** The connections of a user by device. */
+  /** Number of connections of a user by device. */
   devicesOf(userId: string): ReadonlyMap<string, number> {
     const devices = new Map<string, number>();
     for (const { device } of this.#byUser.get(userId) ?? []) devices.set(device, (devices.get(device) ?? 0) + 1);

@@ -1,6 +1,6 @@
 /**
- * The way to Engine.IO: which requests and upgrades are its own, who of them is let in, and how long a connection may
- * take to begin and to end. Engine.IO itself listens to nothing, and reads no target.
+ * The way to Engine.IO: which requests and upgrades belong to it, which of them are admitted, and how long a connection
+ * may take to open and to close. Engine.IO itself listens to nothing, and reads no request target.
  */
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
@@ -16,16 +16,16 @@ import type { EngineConnection } from './socket-connection';
 import type { Upgrade, UpgradeTaker } from './upgrades';
 
 export const SOCKET_IO_PATH = '/socket.io/';
-/** Packets in one request of a polling client. One that sends more at once is beyond its events by far. */
+/** Packets in one request of a polling client. More at once would be far beyond the rate of events. */
 const MAX_PACKETS_PER_REQUEST = 1_000;
 const SEPARATOR = '\u001e';
-/** How Engine.IO's parser says that it cannot read something. */
+/** What Engine.IO's parser returns for something unreadable. */
 const UNREADABLE = { type: 'error', data: 'parser error' };
 
-/** What Socket.IO serves to pages beside it. */
+/** The client files that Socket.IO serves to pages. */
 const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
 
-/** What Engine.IO keeps at a request. `res`: absent at an upgrade. `websocket`: once ws has opened it. */
+/** What Engine.IO attaches to a request. `res`: absent for an upgrade. `websocket`: once ws has opened it. */
 export type EngineRequest = IncomingMessage & {
   readonly res?: ServerResponse;
   readonly websocket?: object;
@@ -36,7 +36,7 @@ export type EngineRequest = IncomingMessage & {
 export interface EngineServer extends EventEmitter {
   /** By session id. */
   readonly clients: Readonly<Record<string, EngineConnection>>;
-  /** What opens WebSockets, and how large a frame of them may be until its transport says otherwise. */
+  /** Opens WebSockets; the limit of a frame holds until its transport sets another. */
   readonly ws: { readonly options: { maxPayload: number } };
   handleRequest(request: IncomingMessage, response: ServerResponse): void;
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
@@ -44,7 +44,7 @@ export interface EngineServer extends EventEmitter {
 
 export interface EngineDoorParts {
   readonly engine: EngineServer;
-  /** Socket.IO's own listener, which serves its files. */
+  /** Socket.IO's own listener, which serves its client files. */
   readonly serveFile: RequestListener;
   readonly clock: Clock;
   readonly limits: HandshakeLimits;
@@ -52,23 +52,23 @@ export interface EngineDoorParts {
 }
 
 export class EngineDoor implements UpgradeTaker {
-  /** Places of polling handshakes that Engine.IO has not made sessions of yet. */
+  /** Places of polling handshakes that are not Engine.IO sessions yet. */
   readonly #places = new Map<unknown, Place>();
-  /** Upgrades that Engine.IO has not made connections of yet, by their requests. */
+  /** Upgrades that are not Engine.IO connections yet, by their requests. */
   readonly #upgrades = new WeakMap<object, Upgrade>();
-  /** Sessions that are on their way to another transport. */
+  /** Sessions that are changing to another transport. */
   readonly #changing = new WeakSet<EngineConnection>();
 
   constructor(private readonly parts: EngineDoorParts) {
     parts.engine.on('connection', (engine: EngineConnection) => this.#begin(engine));
   }
 
-  /** Handshakes by polling that are let in and have no session yet. */
+  /** Polling handshakes that were admitted and have no session yet. */
   get waiting(): number {
     return this.#places.size;
   }
 
-  /** Answers a request by polling or for a file. @returns false for any other: it is somebody else's. */
+  /** Answers a polling request, or one for a client file. @returns false for any other request. */
   answer(request: IncomingMessage, response: ServerResponse): boolean {
     const { path, search } = readTarget(request.url);
     if (path === SOCKET_IO_PATH) {
@@ -82,7 +82,7 @@ export class EngineDoor implements UpgradeTaker {
     return true;
   }
 
-  /** Engine.IO's question about a request that would begin a session. Upgrades have been judged before. */
+  /** Engine.IO asks this for a request that would begin a session. Upgrades were judged before. */
   allow(request: EngineRequest, answer: (refusal: undefined, isAllowed: true) => void): void {
     const { res: response } = request;
     if (response === undefined) {
@@ -95,7 +95,7 @@ export class EngineDoor implements UpgradeTaker {
         return;
       }
       this.#places.set(request, place);
-      // Engine.IO makes a session of it in this turn, or none at all.
+      // Engine.IO makes it a session in this turn, or not at all.
       setImmediate(() => this.#takePlace(request)?.release());
       answer(undefined, true);
     });
@@ -124,7 +124,7 @@ export class EngineDoor implements UpgradeTaker {
     });
   }
 
-  /** A session by polling asks for WebSocket. It has its place; beside it, it gets one connection at a time. */
+  /** A polling session asks for WebSocket. It has its place already, and gets one further connection at a time. */
   #change(upgrade: Upgrade, sid: string): void {
     const { engine, limits } = this.parts;
     const session = Object.hasOwn(engine.clients, sid) ? engine.clients[sid] : undefined;
@@ -134,7 +134,7 @@ export class EngineDoor implements UpgradeTaker {
       return;
     }
     if (session !== undefined) this.#expectProbe(session, upgrade);
-    // Engine.IO itself refuses a session that it does not know.
+    // Engine.IO refuses an unknown session itself.
     this.#handOver(upgrade);
   }
 
@@ -185,7 +185,7 @@ export class EngineDoor implements UpgradeTaker {
     engine.once('close', () => this.#seeOut(engine, place));
   }
 
-  /** A session has ended. Its TCP connection, where it has one, is closed soon, whatever the peer does. */
+  /** A session has ended. Its TCP connection, if any, is closed soon, whatever the peer does. */
   #seeOut({ transport }: EngineConnection, place: Place | undefined): void {
     const tcp = transport.socket?._socket;
     if (tcp === undefined || tcp.destroyed) {
@@ -200,7 +200,7 @@ export class EngineDoor implements UpgradeTaker {
   }
 }
 
-/** Engine.IO reads all packets of a request in one turn: of a MiB of empty ones for seconds. */
+/** Engine.IO parses all packets of a request in one turn: a MiB of empty ones would take seconds. */
 function boundPackets(transport: EngineConnection['transport']): void {
   const { parser } = transport;
   transport.parser = {

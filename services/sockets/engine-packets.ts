@@ -18,12 +18,12 @@ import { keepText, type Packet, sizeOf } from './socket-io-packets';
 /** A client may try another token on the same connection; a flood of CONNECT packets is cut. */
 const MAX_CONNECT_PACKETS = 3;
 const CONNECT_PACKET = '0';
-/** An event with bytes, which come in packets of their own. */
+/** An event with binary data, which arrives in further packets. */
 const BINARY_PACKET = '5';
-/** Engine.IO's reasons for an end: it was asked to close, or could not read a packet. */
+/** Engine.IO's reasons for an end: it was asked to close, or could not parse a packet. */
 export const ENGINE_CUT = 'forced close';
 const ENGINE_PARSE_ERROR = 'parse error';
-/** How ws describes a frame that is too large, and others that are against the protocol: Engine.IO passes on no more. */
+/** The messages of ws for a frame that is too large, and for one against the protocol: all that Engine.IO passes on. */
 const TOO_LARGE_FRAME = /Max payload size exceeded/;
 const BAD_FRAME =
   /Invalid WebSocket frame|Too many message fragments|Too many buffered chunks|invalid heartbeat direction/;
@@ -37,7 +37,7 @@ export interface EnginePacketParts {
 
 export class EnginePackets {
   readonly #connections = new WeakMap<EngineConnection, SocketConnection>();
-  /** Engine connections that have their socket: one each, however many CONNECT packets come in a burst. */
+  /** Engine connections that have their socket: one each, however many CONNECT packets arrive in a burst. */
   readonly #reserved = new WeakSet<EngineConnection>();
   readonly #connectPackets = new WeakMap<EngineConnection, number>();
 
@@ -46,7 +46,7 @@ export class EnginePackets {
   /** Judges what comes through an Engine.IO server from now on. */
   watch(engines: EngineServer & { use(middleware: unknown): void }): void {
     engines.use((request: IncomingMessage, response: unknown, next: () => void) => {
-      // To an upgrade Engine.IO gives a stand-in, whatever its method.
+      // For an upgrade Engine.IO passes a stand-in response, whatever the method.
       if (request.method !== 'POST' || !(response instanceof ServerResponse)) next();
       else if (this.#expectBody(engines, request, response)) {
         this.#watchSize(response);
@@ -79,7 +79,7 @@ export class EnginePackets {
     limitTransport(engine.transport, this.#strangersBytes);
     engine.on('upgrade', () => this.#limitFrames(engine));
     engine.once('close', (reason: string, fault: unknown) => this.#countEnd(engine, reason, fault));
-    // Socket.IO reads what is not refused.
+    // Socket.IO only receives packets that are not refused.
     const readers = engine.listeners('data');
     engine.removeAllListeners('data');
     engine.on('data', (data: Packet) => {
@@ -99,28 +99,28 @@ export class EnginePackets {
     limitTransport(engine.transport, isKnown ? this.parts.config.MAX_BODY_BYTES : this.#strangersBytes);
   }
 
-  /** Judges a packet before it is read, and answers one that is not to be. */
+  /** Judges a packet before Socket.IO parses it, and answers one that is refused. */
   #isRefused(engine: EngineConnection, data: Packet): boolean {
     const connection = this.#connections.get(engine);
     if (connection === undefined) return false;
     if (!connection.isOpen) return true;
     const error = this.parts.sessions.events.refuseUnread(connection, sizeOf(data));
     if (error === undefined) return false;
-    // Of an event with bytes Socket.IO would wait for the rest.
+    // For an event with binary data Socket.IO would wait for the remaining packets.
     if (typeof data !== 'string' || data.startsWith(BINARY_PACKET)) {
       this.parts.sessions.end(connection, 'rate_limited', error.detail);
     } else connection.answerUnread(ackIdOf(data), withMessage(error));
     return true;
   }
 
-  /** The body of a polling client is kept until it is there as a whole. @returns false when it was refused. */
+  /** The body of a polling request takes memory until it has arrived. @returns false when it was refused. */
   #expectBody(engines: EngineServer, request: IncomingMessage, response: ServerResponse): boolean {
     const engine = engineOfRequest(engines, request);
     const connection = engine === undefined ? undefined : this.#connections.get(engine);
     if (connection === undefined) return true;
     const { MAX_BODY_BYTES } = this.parts.config;
     const bytes = Number(request.headers['content-length'] ?? MAX_BODY_BYTES);
-    // Engine.IO refuses what is larger.
+    // Engine.IO refuses larger ones itself.
     if (bytes > MAX_BODY_BYTES) return true;
     try {
       response.once('close', this.parts.incoming.expect(connection.caller, bytes));
@@ -131,7 +131,7 @@ export class EnginePackets {
     }
   }
 
-  /** A connection that ended by its client's fault got no problem; it is counted all the same. */
+  /** A connection that ended by its client's fault received no problem, but counts as a refusal. */
   #countEnd(engine: EngineConnection, reason: string, fault: unknown): void {
     const code = this.#faultOf(engine, reason, fault instanceof Error ? fault.message : '');
     if (code !== undefined) this.parts.metrics.refusals.inc({ code });
@@ -144,7 +144,7 @@ export class EnginePackets {
     return isUnheard ? 'unauthorized' : undefined;
   }
 
-  /** Engine.IO itself answers 413 to a request of a polling client that is too large. */
+  /** Engine.IO answers 413 itself to a polling request that is too large. */
   #watchSize(response: ServerResponse): void {
     response.once('finish', () => {
       if (response.statusCode === 413) this.parts.metrics.refusals.inc({ code: 'body_too_large' });
@@ -155,7 +155,7 @@ export class EnginePackets {
     const count = (this.#connectPackets.get(engine) ?? 0) + 1;
     this.#connectPackets.set(engine, count);
     if (count <= MAX_CONNECT_PACKETS) return;
-    // The end of one that has its socket is counted with the socket.
+    // When it has a socket, its end is counted with the socket.
     if (engine.readyState === 'open' && !this.#reserved.has(engine)) {
       this.parts.metrics.refusals.inc({ code: 'bad_request' });
     }
@@ -163,7 +163,7 @@ export class EnginePackets {
   }
 }
 
-/** @param packet an event: its type, perhaps a namespace, perhaps the number of its answer, and its arguments. */
+/** @param packet an event: its type, an optional namespace, an optional acknowledgement id, and its arguments. */
 function ackIdOf(packet: string): number | undefined {
   const [, id] = /^2(?:\/[^,]{0,128},)?(\d{1,15})\[/.exec(packet) ?? [];
   return id === undefined ? undefined : Number(id);

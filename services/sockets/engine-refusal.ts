@@ -1,6 +1,6 @@
 /**
- * Answers a handshake of Socket.IO that is refused before Engine.IO has looked at it: in Engine.IO's own form, which its
- * clients know, and with what it leaves out: why, and when to come back.
+ * Answers a Socket.IO handshake that is refused before Engine.IO sees it: in Engine.IO's own form, which its clients
+ * know, with the reason and the time to retry added.
  */
 import type { ServerResponse } from 'node:http';
 import { type AppError, retryHeader } from '../../utils/errors';
@@ -14,7 +14,7 @@ export function refusePolling(response: ServerResponse, refusal: AppError): void
     .end(JSON.stringify({ code: FORBIDDEN, message: refusal.code, detail: refusal.message }));
 }
 
-/** The answer to an upgrade, as it goes over the wire. */
+/** The answer to an upgrade, as sent over the wire. */
 export function renderRefusal(refusal: AppError): string {
   const headers = {
     Connection: 'close',

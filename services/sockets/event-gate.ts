@@ -11,7 +11,9 @@ import { EventLimit, type Verdict } from './event-limit';
 import { type EventOperation, EventQueue } from './event-queue';
 import type { Refusals } from './refusals';
 
-/** Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND: no client reaches it by acknowledging what it gets. */
+/**
+ * Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND: no client reaches it by acknowledging what it gets.
+ */
 const FREE_EVENTS_PER_EVENT = 20;
 
 export type EventReply = { readonly ok: true } | { readonly ok: false; readonly error: Problem };

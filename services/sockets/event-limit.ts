@@ -25,14 +25,14 @@ export class EventLimit {
   }
 
   /**
-   * Judges something that counts as `price` events, at `now` (milliseconds). `abusive`: refused for five seconds without
-   * a pause.
+   * Judges input that counts as `price` events, at `now` (milliseconds). `abusive`: refused for five seconds without a
+   * pause.
    */
   judge(price: number, now: number): Verdict {
     const earned = (Math.max(0, now - this.#filledAt) / 1000) * this.perSecond;
     this.#tokens = Math.min(this.perSecond * BURST_SECONDS, this.#tokens + earned);
     this.#filledAt = now;
-    // Whoever has paused may do anything once, however low the limit is.
+    // After a pause any single event is allowed, however low the limit is.
     const due = Math.min(price, this.perSecond * BURST_SECONDS);
     if (this.#tokens >= due) {
       this.#tokens -= due;

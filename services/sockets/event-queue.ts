@@ -37,7 +37,9 @@ export class EventQueue {
     this.#ended.add(connection);
   }
 
-  /** @throws AppError `rate_limited` when too much of the connection or its user waits; and what the operation throws. */
+  /**
+   * @throws AppError `rate_limited` when too much of the connection or its user waits; and what the operation throws.
+   */
   async run(connection: Connection, operation: EventOperation, bytes: number): Promise<object> {
     const release = this.#takeWaiting(connection, bytes);
     const before = this.#running.get(connection);

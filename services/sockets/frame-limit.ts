@@ -1,6 +1,6 @@
-/** How large a frame of one connection may be: ws and Engine.IO know one limit for all, whoever they are. */
+/** The largest frame of a single connection: ws and Engine.IO themselves only have one limit for all. */
 
-/** A transport of Engine.IO: `socket` is its WebSocket, and a polling one has none. */
+/** A transport of Engine.IO. `socket`: its WebSocket, absent when polling. */
 interface EngineTransport {
   readonly socket?: object;
   maxHttpBufferSize?: number;

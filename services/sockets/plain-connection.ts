@@ -1,4 +1,4 @@
-/** One connection of the plain endpoint: frames of JSON over WebSocket, bounded and closed by code. */
+/** One connection of the plain endpoint: JSON frames over WebSocket, bounded, and closed with a code. */
 import type { Socket as TcpSocket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../../utils/caller';
@@ -69,12 +69,12 @@ export class PlainConnection implements Connection {
   }
 
   /**
-   * Without compression ws writes frames in the order of the calls, so whole ones may go past it. No callback: that
-   * would cost an entry in node's queue of ticks for each frame and member.
+   * Without compression ws writes frames in call order, so whole frames may bypass it. No callback: it would cost an
+   * entry in Node's tick queue for each frame and member.
    */
   #write(frame: Buffer): void {
     this.#tcp.write(frame);
-    // One frame alone is on its way whatever its size: a backlog begins after it.
+    // A single frame may have any size: a backlog begins after it.
     if (this.#tcp.writableLength > frame.length) this.#checkBacklog();
   }
 
@@ -87,7 +87,7 @@ export class PlainConnection implements Connection {
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
-    // A page fits the bound: it is what waits already that may be too much.
+    // A page fits the bound: only what already waits may be too much.
     if (this.unsentBytes > 0) this.#checkBacklog();
     if (this.#webSocket.readyState !== OPEN) return;
     this.#tcp.cork();
@@ -97,7 +97,7 @@ export class PlainConnection implements Connection {
 
   drained(): Promise<void> {
     if (this.#tcp.destroyed || this.#tcp.writableLength === 0) return Promise.resolve();
-    // Called back when all before it is written, or never will be.
+    // Called back once everything before it was written, or can no longer be.
     return new Promise((resolve) => this.#tcp.write('', () => resolve()));
   }
 
@@ -112,7 +112,7 @@ export class PlainConnection implements Connection {
     this.#end(WEBSOCKET_CLOSE_CODES[closing.code], closing.reason);
   }
 
-  /** The client asked to be let go: no `closing`, only the close frame. */
+  /** The client asked to disconnect: only the close frame, no `closing`. */
   finish(): void {
     this.#isClosing = true;
     this.#end(NORMAL_CLOSURE, 'disconnect');
@@ -138,12 +138,12 @@ const plainTransport: Transport = {
 
 const NORMAL_CLOSURE = 1000;
 
-/** The connection below an open WebSocket. */
+/** The TCP connection of an open WebSocket. */
 function tcpSocketOf(webSocket: WebSocket): TcpSocket {
   return (webSocket as unknown as { readonly _socket: TcpSocket })._socket;
 }
 
-/** A frame of the plain endpoint: the name of the event beside the fields of its payload. */
+/** A frame of the plain endpoint: the name of the event next to the fields of its payload. */
 export function encodeFrame(event: string, payload: unknown): string {
   return JSON.stringify({ event, ...(payload as object) });
 }

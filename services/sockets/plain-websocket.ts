@@ -1,6 +1,6 @@
 /**
  * The plain endpoint: WebSocket without Socket.IO, for wscat, scripts and small devices. The upgrade on /ws, / and
- * /<token> is always accepted and refused by close code, because browsers cannot see an HTTP status.
+ * /<token> is always accepted; a refusal is a close code, because browsers cannot see an HTTP status.
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -28,17 +28,17 @@ import type { Sessions } from './sessions';
 import type { Upgrade, UpgradeTaker } from './upgrades';
 import { WebSocketServer } from './web-socket-server';
 
-/** Without a token in the request, the first frame has to bring it within this time. */
+/** Without a token in the request, the first frame must bring one within this time. */
 const AUTH_TIMEOUT_MS = 5_000;
 const MAX_BAD_FRAMES_IN_A_ROW = 10;
 const MAX_REF_LENGTH = 128;
-/** Beyond so many fragments of a message ws closes with 1008: its own number, which Engine.IO has as well. */
+/** Beyond this many fragments of a message ws closes with 1008. The default of ws, as with Engine.IO. */
 const WS_LIMITS = { maxFragments: 16_384, closeTimeout: CLOSE_TIMEOUT_MS };
 const HEARTBEAT_CHECKS_PER_TIMEOUT = 8;
 const UNAUTHENTICATED = 4401;
-/** How ws names a frame that is too large: for MAX_BODY_BYTES, and for a number. */
+/** Error codes of ws for a frame that is too large: for MAX_BODY_BYTES, and for a number. */
 const WS_TOO_LARGE = new Set(['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', 'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH']);
-/** Close codes of refusals, by what was refused. */
+/** Close codes of refusals, by error code. */
 const REFUSAL_CODES = new Map<ErrorCode, number>([
   ['going_away', WEBSOCKET_CLOSE_CODES.going_away],
   ['origin_not_allowed', 4403],
@@ -48,7 +48,7 @@ const REFUSAL_CODES = new Map<ErrorCode, number>([
   ['overloaded', 1013],
 ]);
 
-/** The whole path of a request that carries its token there: one segment with the two dots of a JWT. */
+/** The path of a request that carries its token there: one segment with the two dots of a JWT. */
 const TOKEN_PATH = /^\/([\w-]+\.[\w-]*\.[\w-]*)$/;
 
 type Frame = Readonly<Record<string, unknown>>;
@@ -72,7 +72,7 @@ export interface PlainWebSocketParts {
   readonly clients: Clients;
 }
 
-/** An open WebSocket, before and after it is known who it is. */
+/** An open WebSocket, before and after authentication. */
 interface Peer {
   readonly webSocket: WebSocket;
   readonly origin: string;
@@ -80,10 +80,10 @@ interface Peer {
   readonly device: unknown;
   connection: PlainConnection | undefined;
   authTimer: Timer | undefined;
-  /** The key of its token is being fetched: frames wait for it. */
+  /** The key of its token is being fetched; frames wait meanwhile. */
   admission: Promise<void> | undefined;
   badFrames: number;
-  /** When it last showed that it is reached: when it came, and with each pong; by the steady time, as `pingedAt`. */
+  /** When it last proved reachable: at its start and with each pong. By the steady time, like `pingedAt`. */
   answeredAt: number;
   pingedAt: number | undefined;
 }
@@ -113,7 +113,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     this.#operations = operations;
     const { PING_INTERVAL_MS, PING_TIMEOUT_MS } = this.parts.config;
     const betweenMs = Math.min(PING_INTERVAL_MS, PING_TIMEOUT_MS) / HEARTBEAT_CHECKS_PER_TIMEOUT;
-    // Each of the two is noticed up to a check too late; together they keep to the sum of interval and timeout.
+    // Each is noticed up to one check late; together they stay within the sum of interval and timeout.
     this.#heartbeatTimer = this.parts.clock.every(betweenMs, () => this.#beat(PING_INTERVAL_MS - 2 * betweenMs));
   }
 
@@ -135,12 +135,12 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
 
   #accept(webSocket: WebSocket, upgrade: Upgrade, refusal: AppError | undefined): void {
     const { request, query } = upgrade;
-    // A frame against the protocol makes ws close the connection by itself; without a listener it would end the process.
+    // ws closes the connection itself after a frame against the protocol; without a listener the error would end the
+    // process.
     webSocket.on('error', (fault) => this.#countFault(fault));
     if (refusal !== undefined) {
       tellRefusal(webSocket, this.parts.clients.linkBase(request), refusal);
-      // Nothing is kept for who is not let in: a peer that does not close its side would hold a connection that no
-      // limit counts.
+      // A refused peer that does not close its side would hold a connection that no limit counts.
       request.socket.destroySoon();
       upgrade.endWithin(CLOSE_TIMEOUT_MS);
       return;
@@ -179,7 +179,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
       peer.pingedAt = undefined;
     });
     webSocket.on('ping', () => this.#countPing(peer));
-    // Nothing can be written any more, though the peer may take its time to end its side.
+    // Nothing can be written any more, although the peer may take its time to close its side.
     request.socket.once('finish', () => {
       if (peer.connection !== undefined) this.parts.sessions.leave(peer.connection);
     });
@@ -202,7 +202,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 
   async #admitAfter(fetching: Promise<void>, peer: Peer, admit: () => void): Promise<void> {
-    // What comes meanwhile stays in the connection: who is not known yet may not fill the memory.
+    // Input stays in the TCP connection meanwhile: an unauthenticated peer must not fill the memory.
     peer.webSocket.pause();
     await fetching;
     peer.admission = undefined;
@@ -246,7 +246,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   async #receive(peer: Peer, data: RawData, isBinary: boolean): Promise<void> {
     if (peer.admission !== undefined) await peer.admission;
     const { connection } = peer;
-    // Nothing is read of who is being closed, whatever has come already.
+    // Nothing of a closing connection is read, whatever has arrived already.
     if (peer.webSocket.readyState !== peer.webSocket.OPEN || connection?.isOpen === false) return;
     if (connection === undefined) {
       this.#receiveFirst(peer, isBinary ? undefined : data);
@@ -296,20 +296,20 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
 
   #countBadFrames(peer: Peer, connection: PlainConnection, reply: EventReply): void {
     if (reply.ok) peer.badFrames = 0;
-    // A name that others have made ambiguous is no bad frame.
+    // A name that became ambiguous through others is not a bad frame.
     else if (reply.error.status === 400 && reply.error.code !== 'ambiguous_name') peer.badFrames += 1;
     if (peer.badFrames < MAX_BAD_FRAMES_IN_A_ROW) return;
     this.parts.sessions.end(connection, 'bad_frames', `${MAX_BAD_FRAMES_IN_A_ROW} bad frames in a row.`);
   }
 
-  /** Pings count as events, so a flood of them ends like any other. ws answers them by itself. */
+  /** Pings count as events, so a flood of them ends like any other. ws answers them itself. */
   #countPing(peer: Peer): void {
     if (peer.connection !== undefined) this.parts.sessions.events.countEvent(peer.connection);
   }
 
   /**
-   * Pings everyone from time to time, and cuts who did not answer. Only a pong is an answer: who is not reached any more
-   * may go on sending.
+   * Pings every peer periodically, and cuts those that did not answer. Only a pong counts: a peer that receives nothing
+   * any more may still send.
    */
   #beat(pingAfterMs: number): void {
     const now = this.parts.clock.steady();
@@ -323,14 +323,14 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     }
   }
 
-  /** After a pause of the whole process its answer may have come, and not been read yet: that is read first. */
+  /** After a pause of the whole process its answer may have arrived unread: reads it first. */
   #cutUnlessAnswered(peer: Peer): void {
     setImmediate(() => {
       if (peer.pingedAt !== undefined) peer.webSocket.terminate();
     });
   }
 
-  /** Closes what is left: connections that never said who they are, and the timer. */
+  /** Closes what is left: connections that never authenticated, and the timer. */
   close(): void {
     this.#heartbeatTimer?.cancel();
     for (const peer of this.#peers) {
@@ -341,7 +341,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 }
 
-/** Tells why, and closes; a refusal that is not about the token has a code of its own. */
+/** Sends the reason, and closes; a refusal that is not about the token has its own close code. */
 function tellRefusal(webSocket: WebSocket, origin: string, refusal: AppError): void {
   webSocket.send(encodeFrame('error', toProblem(refusal, { origin })));
   const isBadInput = refusal.status === 400;
@@ -355,7 +355,7 @@ function readToken({ request, path, query }: Upgrade): string | undefined {
   return query['token'] ?? TOKEN_PATH.exec(path)?.[1];
 }
 
-/** A header of another form holds no token: refused by close code, like every refusal here. */
+/** A malformed header is refused by close code, like every refusal here. */
 function bearerOrNothing(rawHeaders: readonly string[]): string {
   try {
     return readBearer(readAuthorization(rawHeaders) ?? '');
@@ -365,14 +365,14 @@ function bearerOrNothing(rawHeaders: readonly string[]): string {
   }
 }
 
-/** What the client wants to find again in the reply: short enough to be sent back whatever it is. */
+/** The `ref` that a reply repeats: any value that is short enough. */
 function readRef(frame: Frame | undefined): string | number | undefined {
   const ref = frame?.['ref'];
   if (typeof ref === 'number') return ref;
   return typeof ref === 'string' && ref.length <= MAX_REF_LENGTH ? ref : undefined;
 }
 
-/** What a client has sent: `fault` says what is wrong with a frame that can be read. */
+/** A frame of a client. `fault`: what is wrong with a frame that could be parsed. */
 interface Received {
   readonly frame: Frame | undefined;
   readonly fault?: AppError;
@@ -392,7 +392,7 @@ function parseFrame(data: RawData): Received {
     const inexact = findInexactNumber(text);
     return { frame: value as Frame, ...(inexact === undefined ? {} : { fault: inexactNumber(inexact) }) };
   } catch {
-    // Not JSON: answered as such, without quoting it.
+    // Not JSON: refused without quoting it.
     return { frame: undefined };
   }
 }

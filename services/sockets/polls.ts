@@ -1,6 +1,6 @@
 /**
- * Polling clients of Socket.IO take the answer of a poll before they poll again. One that does not is made to: otherwise
- * each poll would carry away what waits in its connection, and the bound of what waits would never be met.
+ * A polling client of Socket.IO must read the answer of a poll before it polls again. Otherwise each poll would empty
+ * the buffer of its connection, and the bound on unread output would never be reached.
  */
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { EngineRequest, EngineServer } from './engine-door';
@@ -9,17 +9,17 @@ import type { EngineConnection } from './socket-connection';
 const answers = new WeakMap<EngineConnection, ServerResponse>();
 const polls = new WeakSet<ServerResponse>();
 
-/** Is this the answer of a poll? Then its bytes count for its connection. */
+/** Is this the answer of a poll? Then its bytes count for the connection. */
 export function isPoll(response: ServerResponse): boolean {
   return polls.has(response);
 }
 
-/** Bytes of the last poll's answer that are not taken yet. */
+/** Unread bytes of the last poll's answer. */
 export function untakenBytesOfPoll(engine: EngineConnection): number {
   return answers.get(engine)?.writableLength ?? 0;
 }
 
-/** The session that a request is for. */
+/** The session that a request belongs to. */
 export function engineOfRequest(
   { clients }: Pick<EngineServer, 'clients'>,
   request: IncomingMessage,
@@ -32,13 +32,13 @@ export function engineOfRequest(
 export function pollInTurn({ clients }: Pick<EngineServer, 'clients'>) {
   return (request: IncomingMessage, response: unknown, next: () => void): void => {
     const engine = engineOfRequest({ clients }, request);
-    // To an upgrade Engine.IO gives a stand-in.
+    // For an upgrade Engine.IO passes a stand-in response.
     if (engine === undefined || request.method !== 'GET' || !(response instanceof ServerResponse)) {
       next();
       return;
     }
     const proceed = () => {
-      // Engine.IO would wait for the end of a request that has ended.
+      // Engine.IO would wait for the end of a request that has already ended.
       if (response.closed) return;
       answers.set(engine, response);
       polls.add(response);

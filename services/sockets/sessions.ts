@@ -38,7 +38,7 @@ export interface SessionParts {
   readonly heap: HeapGuard;
   readonly incoming: Incoming;
   readonly reads: Pick<ReadTurns, 'leave'>;
-  /** Why the token of a caller is refused by now, in a sentence; `undefined` while it is good. */
+  /** Why the token of a caller is refused by now, as a sentence; `undefined` while it is valid. */
   readonly refusalOf: (caller: Caller) => string | undefined;
 }
 
@@ -83,10 +83,10 @@ export class Sessions implements Lender {
     if (oldest !== undefined) this.end(oldest, 'too_many_connections', `${reason} A newer one took this place.`);
   }
 
-  /** Lists a connection, greets it and brings it up to date; when the user has no place left it is closed instead. */
+  /** Lists a connection, greets it and brings it up to date; closes it instead when the user has no place left. */
   enter(connection: Connection): void {
     const { delivery, roster, refusalOf } = this.parts;
-    // Between its check and this moment: nobody would close it any more.
+    // Revoked since it was verified: nothing else would close the connection.
     const refused = refusalOf(connection.caller);
     if (refused !== undefined) {
       this.end(connection, 'revoked', refused);
@@ -119,19 +119,19 @@ export class Sessions implements Lender {
     }
   }
 
-  /** Takes a connection that has ended, or is about to, off every list; once more does nothing. */
+  /** Takes a connection that has ended, or is about to, off every list. Idempotent. */
   leave(connection: Connection): void {
     const { cursors, delivery, presence, roster, cluster, clock, reads } = this.parts;
     delivery.detach(connection);
     reads.leave(connection);
     presence.unwatch(connection);
-    // One reading of the clock: the lobby and the status tell the same time.
+    // One reading of the clock: the lobby and the status agree.
     const now = clock.now();
     if (roster.departed(connection, now) === true) cursors.sawLast(connection.userId, now);
     if (cluster.isShared) cursors.flushSoon();
   }
 
-  /** Cuts a connection that does not read what is sent to it; the connection frees its buffer itself. */
+  /** Cuts a connection whose client does not read, and frees its buffer. */
   cutSlow(connection: Connection): void {
     this.parts.metrics.slowConsumers.inc();
     this.parts.logger.warn({ userId: connection.userId, connectionId: connection.id }, 'slow consumer cut');
@@ -143,12 +143,12 @@ export class Sessions implements Lender {
     connection.terminate();
   }
 
-  /** Closes the connections of a user here whose tokens are refused by now. @returns how many. */
+  /** Closes the connections of a user on this node whose tokens are refused by now. @returns how many. */
   closeRevoked(userId: string): number {
     return this.#closeRefused(this.parts.connections.ofUser(userId));
   }
 
-  /** The same for everybody: keys that tokens were checked with may be gone. */
+  /** The same for all users: keys that verified their tokens may be gone. */
   closeWithdrawn(): void {
     this.#closeRefused([...this.parts.connections.all()]);
   }
@@ -180,8 +180,8 @@ export class Sessions implements Lender {
   }
 
   /**
-   * Lets a connection go on with a newer token of the same user.
-   * @throws AppError `forbidden` for a token of somebody else.
+   * Gives a connection a newer token of the same user.
+   * @throws AppError `forbidden` for a token of another user.
    */
   refresh(connection: Connection, caller: Caller): void {
     if (caller.userId !== connection.userId) throw refuseField('forbidden', 'token', 'belongs to another user');
@@ -189,12 +189,12 @@ export class Sessions implements Lender {
     this.#warned.delete(connection);
   }
 
-  /** Closes a connection for good: its client should not come back by itself. Nothing is delivered afterwards. */
+  /** Closes a connection for good: its client should not reconnect by itself. Nothing is delivered afterwards. */
   end(connection: Connection, code: ClosingCode, reason: string): void {
     this.close(connection, { code, reason, retryInMs: null }, { isFinal: true });
   }
 
-  /** Closes a connection, and takes it off every list. `isFinal`: its client should not come back by itself. */
+  /** Closes a connection, and takes it off every list. `isFinal`: its client should not reconnect by itself. */
   close(connection: Connection, closing: Closing, options: { isFinal: boolean }): void {
     if (connection.isOpen) this.parts.metrics.closings[closing.code].inc();
     this.events.queue.end(connection);
@@ -202,7 +202,7 @@ export class Sessions implements Lender {
     connection.close(closing, options);
   }
 
-  /** Tells every client that the service goes away, with reconnect times spread, and closes. */
+  /** Sends every client `going_away`, with reconnect times spread, and closes. */
   closeAll(): void {
     this.#expiryTimer?.cancel();
     this.isOpen = false;

@@ -1,4 +1,4 @@
-/** Pings of WebSocket that are told apart by what they carry: a peer answers each with the same bytes, in their order. */
+/** WebSocket pings that are told apart by their payload: a peer answers each with the same bytes, in order. */
 
 /** The `readyState` of a WebSocket that is neither opening nor closing. */
 export const OPEN = 1;
@@ -12,7 +12,7 @@ export interface PingSocket {
 
 let pings = 0;
 
-/** Calls back when the peer has answered a ping that is sent now, and so has received what was written before it. */
+/** Sends a ping; calls back when the peer has answered it, and so has received what was written before it. */
 export function whenAnswered(socket: PingSocket, callback: () => void): void {
   pings += 1;
   const payload = Buffer.from(String(pings));

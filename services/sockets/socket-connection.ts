@@ -1,7 +1,7 @@
 /**
- * One Socket.IO connection. Watches its unsent bytes, so that a reader that does not read is cut instead of filling
- * memory, and writes pages of catch-up in one system call. Nothing listens to the engine's events meanwhile: a
- * listener would run for every packet of every broadcast.
+ * One Socket.IO connection. Watches its unsent bytes, so that a client that does not read is cut before it fills
+ * memory, and writes pages of catch-up in one system call. It does not listen to events of the engine: a listener would
+ * run for every packet of every broadcast.
  */
 import type { EventEmitter } from 'node:events';
 import type { Socket as TcpSocket } from 'node:net';
@@ -27,7 +27,7 @@ import { OPEN, type PingSocket, whenAnswered } from './signs-of-life';
 /** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
 interface EngineTransport extends EventEmitter {
   readonly name: string;
-  /** Is nothing on its way? Polling: does a request wait for an answer? */
+  /** Can it be written to now? Polling: does a request wait for an answer? */
   readonly writable: boolean;
   readonly socket?: PingSocket & {
     readonly readyState: number;
@@ -36,10 +36,10 @@ interface EngineTransport extends EventEmitter {
     readonly _socket?: TcpSocket;
   };
   send(packets: unknown[]): void;
-  /** Polling: how long a close waits for a request that it can answer; Engine.IO's own 30 s unless set. */
+  /** Polling: how long a close waits for a request that it can answer; Engine.IO's 30 s unless set. */
   closeTimeout?: number;
   parser: { decodePayload(payload: string, type?: unknown): unknown[] };
-  /** Polling: ends a close that waits. */
+  /** Polling: ends a waiting close. */
   readonly shouldClose?: (() => void) | null;
 }
 
@@ -49,7 +49,7 @@ export interface EngineConnection extends EventEmitter {
   readonly readyState: string;
   readonly remoteAddress: string;
   readonly transport: EngineTransport;
-  /** Packets that wait until the transport is writable; a new array after each flush. */
+  /** Packets that wait for the transport; a new array after each flush. */
   readonly writeBuffer: readonly {
     readonly data?: unknown;
     readonly options?: { readonly wsPreEncodedFrame?: readonly Buffer[] };
@@ -59,12 +59,12 @@ export interface EngineConnection extends EventEmitter {
   close(discard?: boolean): void;
 }
 
-/** How Socket.IO makes the callback of an event. */
+/** How Socket.IO creates the callback of an event. */
 interface Acknowledging {
   ack(id: number): (reply: object) => void;
 }
 
-/** The Engine.IO connection below a Socket.IO socket. */
+/** The Engine.IO connection of a Socket.IO socket. */
 export function engineOf(socket: Socket): EngineConnection {
   return socket.conn as unknown as EngineConnection;
 }
@@ -112,7 +112,7 @@ export class SocketConnection implements Connection {
     return this.caller.userId;
   }
 
-  /** Has the service asked for the end? */
+  /** Has the service begun to close it? */
   get isClosing(): boolean {
     return this.#isClosing;
   }
@@ -121,12 +121,12 @@ export class SocketConnection implements Connection {
     return this.isHeard && !this.#isLeaving;
   }
 
-  /** What came before a client's close frame counts, though nothing reaches that client any more. */
+  /** What arrived before a client's close frame counts, although nothing reaches that client any more. */
   get isHeard(): boolean {
     return !this.#isClosing && this.#socket.connected && this.#engine.readyState === 'open';
   }
 
-  /** Has the client said that it closes? Engine.IO notes the end only when the connection is gone. */
+  /** Has the client sent its close frame? Engine.IO notices the end only when the connection is gone. */
   get #isLeaving(): boolean {
     const { socket } = this.#engine.transport;
     return socket !== undefined && socket.readyState !== OPEN;
@@ -145,19 +145,19 @@ export class SocketConnection implements Connection {
     return true;
   }
 
-  /** Answers an event whose client has given a callback. */
+  /** Answers an event that has a callback. */
   reply(callback: (reply: object) => void, reply: object): void {
     callback(reply);
     this.#checkBacklog();
   }
 
-  /** Answers an event that was not read: its callback where it has one, else as an error. */
+  /** Answers an event that was not parsed: through its callback if it has one, else as an `error` event. */
   answerUnread(id: number | undefined, error: Problem): void {
     if (id === undefined) this.send('error', error);
     else this.reply((this.#socket as unknown as Acknowledging).ack(id), { ok: false, error });
   }
 
-  /** What is on its way alone may be of any size: a backlog begins after it. */
+  /** A single packet may have any size: a backlog begins after it. */
   #checkBacklog(): void {
     if (this.#engine.writeBuffer.length === 0 || !this.isOpen) return;
     if (this.#backlog.isExceededBy(this)) this.#onSlow(this);
@@ -169,7 +169,7 @@ export class SocketConnection implements Connection {
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
-    // A page fits the bound: it is what waits already that may be too much.
+    // A page fits the bound: only what already waits may be too much.
     this.#checkBacklog();
     if (!this.isOpen) return;
     this.#corked(() => {
@@ -181,8 +181,8 @@ export class SocketConnection implements Connection {
   }
 
   /**
-   * Packets that do not fit the first flush are sent one by one when it is done, a system call each. While the
-   * transport's `send` is wrapped, the operating system gets them together.
+   * Packets that miss the first flush are sent one by one afterwards, a system call each. While the transport's `send`
+   * is wrapped, they reach the operating system together.
    */
   #corked(write: () => void): void {
     const { transport } = this.#engine;
@@ -216,7 +216,7 @@ export class SocketConnection implements Connection {
     void this.#confirm(callback);
   }
 
-  /** A polling client asks for more when it has taken what it got. */
+  /** A polling client polls again once it has read what it received. */
   async #confirm(callback: () => void): Promise<void> {
     await this.drained();
     if (!this.isOpen) return;
@@ -238,7 +238,7 @@ export class SocketConnection implements Connection {
     this.#socket.emit('closing', closing);
     const cut = this.#clock.after(CLOSE_TIMEOUT_MS, () => this.terminate());
     this.#engine.once('close', () => cut.cancel());
-    // A client reconnects by itself after a transport that closed, and not after a DISCONNECT packet.
+    // A client reconnects by itself after its transport closed, but not after a DISCONNECT packet.
     if (isFinal) this.#socket.disconnect(true);
     else this.#engine.close();
   }
@@ -249,12 +249,12 @@ export class SocketConnection implements Connection {
   }
 }
 
-/** A polling client that does not come back is waited for no longer than any other that is being closed. */
+/** A closing polling client is waited for as long as any other, and no longer. */
 export function boundClose({ transport }: EngineConnection): void {
   if (transport.name === 'polling') transport.closeTimeout = CLOSE_TIMEOUT_MS;
 }
 
-/** Ends a connection without a word, also one that is being closed and waits for its client. */
+/** Ends a connection without notice, even one whose close waits for its client. */
 export function endAtOnce(engine: EngineConnection): void {
   const { transport } = engine;
   if (transport.socket !== undefined) {
@@ -266,12 +266,12 @@ export function endAtOnce(engine: EngineConnection): void {
 }
 
 /**
- * How many packets of a buffer were counted, and their bytes: each packet is looked at once. A connection that kept its
- * buffer would keep what was in it long after it was written.
+ * How many packets of a buffer were counted, and their bytes: each packet is looked at once. Keyed weakly, because a
+ * reference to the buffer would keep its packets alive long after they were written.
  */
 const counts = new WeakMap<EngineConnection['writeBuffer'], { packets: number; bytes: number }>();
 
-/** Bytes that wait in the engine. */
+/** Bytes waiting in the engine. */
 function countWaiting(writeBuffer: EngineConnection['writeBuffer']): number {
   const count = counts.get(writeBuffer) ?? { packets: 0, bytes: 0 };
   if (count.packets === 0) counts.set(writeBuffer, count);
@@ -281,17 +281,17 @@ function countWaiting(writeBuffer: EngineConnection['writeBuffer']): number {
   return count.bytes;
 }
 
-/** Frames are there as bytes already, other packets as text. */
+/** Frames are already encoded as bytes, other packets are text. */
 function sizeOf(packet: EngineConnection['writeBuffer'][number] | undefined): number {
   const [frame] = packet?.options?.wsPreEncodedFrame ?? [];
   if (frame !== undefined) return frame.length;
   return typeof packet?.data === 'string' ? Buffer.byteLength(packet.data) : 1;
 }
 
-/** Everything was written; a request of a polling client has come. */
+/** Everything was written, or a request of a polling client has arrived. */
 type TransportEvent = 'drain' | 'ready';
 
-/** Resolves when this happens to the transport, another one has taken over, or the connection has ended. */
+/** Resolves when this happens to the transport, when another transport takes over, or when the connection ends. */
 function nextOf(name: TransportEvent, engine: EngineConnection): Promise<void> {
   const { transport } = engine;
   return new Promise((resolve) => {
@@ -318,8 +318,8 @@ const EVENT_PACKET = '2';
 const ENGINE_MESSAGE = '4';
 
 /**
- * Socket.IO encodes a packet once for a room; this does the same for any set of connections, and hands the frame to
- * ws in one piece: one write where header and payload would be two.
+ * Socket.IO encodes a packet once for a room; this does the same for any set of connections, and passes the frame to ws
+ * in one piece: one write instead of one each for header and payload.
  */
 export const socketTransport: Transport = {
   name: 'socketio',

@@ -17,7 +17,7 @@ export function readToken(socket: Socket): string {
   throw new AppError('unauthorized', 'A token is required: auth.token, an Authorization header or ?token=.');
 }
 
-/** Device from `auth.device`, else `?device=`, else the shared one. */
+/** Device from `auth.device`, else `?device=`, else the default device. */
 export function readDevice(socket: Socket): string {
   const { auth, query } = socket.handshake;
   const named: unknown = (auth as { device?: unknown }).device;
@@ -25,7 +25,7 @@ export function readDevice(socket: Socket): string {
   return device === undefined ? DEFAULT_DEVICE : parseField('device', deviceSchema, device);
 }
 
-/** The request (about 4 KiB) and the token are not needed once the socket is there. */
+/** Frees the request (about 4 KiB) and the token, which nothing needs once the socket is open. */
 export function releaseHandshake(socket: Socket): void {
   const { handshake } = socket;
   handshake.auth = {};

@@ -1,6 +1,6 @@
 /**
- * Packets of Socket.IO beside its own reading of them: the text each came as, since JSON numbers may be rounded when they
- * are read, and a bound for the arguments of an event.
+ * Packets of Socket.IO beside its own reading of them: the text each came as, since JSON numbers may be rounded when
+ * they are read, and a bound for the arguments of an event.
  */
 import type { EventEmitter } from 'node:events';
 import { Socket } from 'socket.io';
@@ -21,7 +21,9 @@ interface PacketReader {
 
 const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
 
-/** Socket.IO spreads the arguments of an event over a call: hundreds of thousands overflow the stack, uncaught. */
+/**
+ * Socket.IO spreads the arguments of an event into a call: hundreds of thousands would overflow the stack, uncaught.
+ */
 function readBoundedPacket(this: PacketReader, packet: Decoded): void {
   const arrived = texts.get(packet) ?? NOTHING;
   beingRead.set(this.conn, arrived);
@@ -30,14 +32,14 @@ function readBoundedPacket(this: PacketReader, packet: Decoded): void {
   beingRead.delete(this.conn);
 }
 
-/** An empty one has no data. */
+/** `undefined`: an empty packet. */
 export type Packet = string | Buffer | undefined;
 
 export function sizeOf(packet: Packet): number {
   return packet === undefined ? 0 : Buffer.byteLength(packet);
 }
 
-/** What came as one packet: its text, which may have a number that is rounded when it is read, and its bytes. */
+/** A packet as it arrived: its text, which may hold a number that parsing rounds, and its bytes. */
 interface Arrived {
   readonly text: string;
   bytes: number;
@@ -45,11 +47,11 @@ interface Arrived {
 
 const NOTHING: Arrived = { text: '', bytes: 0 };
 
-/** What a connection has sent last. */
+/** The last packet of each connection. */
 const arriving = new WeakMap<object, Arrived>();
-/** The same of each packet: Socket.IO decodes a packet at once, and reads it later, when others have come. */
+/** The same for each decoded packet: Socket.IO decodes at once and reads later, when others have arrived. */
 const texts = new WeakMap<object, Arrived>();
-/** The same of the packet of a connection that is being read. */
+/** The same for the packet of a connection that is being read. */
 const beingRead = new WeakMap<object, Arrived>();
 
 export function keepText(engine: object, data: Packet): void {
@@ -58,7 +60,7 @@ export function keepText(engine: object, data: Packet): void {
   else if (before !== undefined) before.bytes += sizeOf(data);
 }
 
-/** Reads the packets of a socket within these bounds from now on. */
+/** Applies these bounds to the packets of a socket from now on. */
 export function boundPackets(socket: Socket): void {
   (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
 
@@ -76,7 +78,7 @@ export function bytesBeingRead(socket: Socket): number {
   return (beingRead.get(engineOf(socket)) ?? NOTHING).bytes;
 }
 
-/** A payload whose numbers were rounded is replaced by its refusal. */
+/** Replaces a payload whose numbers were rounded by its refusal. */
 function withoutRoundedNumbers(packet: Decoded, text: string): Decoded {
   if (!Array.isArray(packet.data)) return packet;
   const path = findInexactNumber(text.slice(text.indexOf('[')));

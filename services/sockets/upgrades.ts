@@ -1,7 +1,6 @@
 /**
- * The one owner of connections that ask for another protocol. Reads the target of each once, gives it to exactly one
- * taker, and answers 404 where nobody takes it. Until a taker has accepted it, it lives for a bounded time only,
- * whatever the taker or the peer does or leaves undone.
+ * The one owner of upgrades. Reads the target of each once, gives it to exactly one taker, and answers 404 when there
+ * is none. Until a taker has accepted it, an upgrade lives for a bounded time, whatever the taker or the peer does.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -11,7 +10,7 @@ import type { Metrics } from '../observability/metrics';
 import { answerUnderWay } from './answer-under-way';
 import { CLOSE_TIMEOUT_MS } from './connections';
 
-/** From the request to an open connection. A client waits about as long; a crowd that comes back is let in by then. */
+/** From the request to an open connection. Clients wait about as long; a reconnecting crowd is admitted within it. */
 const UPGRADE_TIMEOUT_MS = 20_000;
 const NOBODY = 'HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 
@@ -26,7 +25,7 @@ export interface UpgradesParts {
   readonly metrics: Pick<Metrics, 'refusals'>;
 }
 
-/** A connection that asks for another protocol. */
+/** A connection that asks to upgrade. */
 export class Upgrade {
   #deadline: Timer | undefined;
   readonly #clear = () => this.#deadline?.cancel();
@@ -43,26 +42,28 @@ export class Upgrade {
     this.endWithin(UPGRADE_TIMEOUT_MS);
   }
 
-  /** Cuts it after this time, unless it is accepted before. */
+  /** Cuts it after this time, unless it is accepted first. */
   endWithin(milliseconds: number): void {
     this.#clear();
     this.#deadline = this.parts.clock.after(milliseconds, () => this.socket.destroy());
   }
 
-  /** From now on it is the taker's to end. Nothing keeps the request any longer. */
+  /** The taker owns it from now on. Nothing here keeps the request any longer. */
   accept(): void {
     this.#clear();
     this.socket.off('close', this.#clear);
   }
 
-  /** ws was asked to open it, and has not: counted, unless the peer is gone or somebody else has told and counted it. */
+  /**
+   * ws was asked to open it, and has refused: counted, unless the peer is gone or the refusal was counted elsewhere.
+   */
   leftUnopened(): void {
     if (!this.socket.writableEnded || this.socket.destroyed) return;
     this.parts.metrics.refusals.inc({ code: 'bad_request' });
     this.endWithin(CLOSE_TIMEOUT_MS);
   }
 
-  /** Writes a last answer, and closes also when the peer does not take it. */
+  /** Writes a last answer, and closes even when the peer does not read it. */
   refuse(answer: string): void {
     this.socket.end(answer, () => this.socket.destroy());
     this.endWithin(CLOSE_TIMEOUT_MS);
@@ -85,19 +86,20 @@ export class Upgrades {
     };
     const receive = (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#receive(request, socket, head);
     httpServer.on('upgrade', receive);
-    // No path is a proxy's.
+    // Not a path: the target of a request to a proxy.
     httpServer.on('connect', receive);
   }
 
-  /** Connections that have asked for an upgrade and are not closed yet. */
+  /** Upgraded or upgrading connections that are not closed yet. */
   get open(): number {
     return this.#sockets.size;
   }
 
   #receive(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    // For its whole life: a reset that nobody hears ends the process. The connection is closed after it.
+    // For its whole life: a reset without a listener ends the process. The connection is closed after it.
     socket.on('error', ignore);
-    // An answer to an earlier request would come between the frames: RFC 9110, section 7.8 has a server answer first.
+    // The answer to an earlier request would come between the frames: RFC 9110, section 7.8, lets a server answer
+    // first.
     if (this.#isTerminated || answerUnderWay(socket) !== undefined) socket.destroy();
     if (socket.destroyed) return;
     this.#sockets.add(socket);
@@ -111,7 +113,7 @@ export class Upgrades {
     } else taker.upgrade(upgrade);
   }
 
-  /** Cuts every connection that has asked for an upgrade, and those that still will. */
+  /** Cuts every upgraded or upgrading connection, and those still to come. */
   terminate(): void {
     this.#isTerminated = true;
     for (const socket of this.#sockets) socket.destroy();

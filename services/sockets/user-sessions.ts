@@ -97,8 +97,8 @@ export class UserSessions {
   }
 
   /**
-   * Changes what is stored of a user while none of the user's connections depends on it; afterwards they are closed, and
-   * their clients come back to what is there then.
+   * Changes what is stored of a user while none of the user's connections depends on it; afterwards they are closed,
+   * and their clients come back to what is there then.
    */
   async renew<Result>(userId: string, work: () => Promise<Result>): Promise<Result> {
     const connections = this.#leaveAll(userId);

@@ -1,5 +1,5 @@
 /**
- * The one WebSocket implementation, for both endpoints. Engine.IO would bring a copy of its own, which answers pings without
- * end while nothing is read.
+ * The one WebSocket implementation, for both endpoints. Engine.IO would bring its own copy, which answers pings without
+ * bound while the client reads nothing.
  */
 export { WebSocketServer } from 'ws';

@@ -1,4 +1,6 @@
-/** From the configuration to what tokens are checked with, and, with the development secret only, made with. */
+/**
+ * The keys that the configuration names: for verifying tokens and, with the development secret only, for making them.
+ */
 import { claimRulesOf } from '../../utils/claims';
 import type { Clock } from '../../utils/clock';
 import type { Config, TokenKey } from '../../utils/config';
@@ -19,7 +21,7 @@ export function resolveKey(config: Config): ResolvedKey {
   return { kind: 'secret', key: developmentSecret(config.DATA_DIR), algorithm: 'HS256' };
 }
 
-/** What tokens are checked with. @throws KeySetOpenError when it has to be fetched, and cannot be. */
+/** The keys that tokens are verified with. @throws KeySetOpenError when they have to be fetched and cannot be. */
 export async function openTokenKeys(key: ResolvedKey, logger: Logger, clock: Clock): Promise<TokenKeys> {
   return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger, clock }) : fixedKey(key);
 }

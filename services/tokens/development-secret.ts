@@ -1,4 +1,7 @@
-/** The secret of a service that was given none: made once, kept in the data directory, readable by its owner only. */
+/**
+ * The secret of a service that was configured without one: generated once, in the data directory, readable by its owner
+ * only.
+ */
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +11,7 @@ import { describeFault, prepareDirectory } from '../storage/directory';
 const FILE_NAME = 'development-jwt-secret';
 const SECRET_BYTES = 32;
 
-/** Reads the secret in `directory`, making it first where there is none. @throws ConfigError when that cannot be done. */
+/** Reads the secret in `directory`, generating it on first use. @throws ConfigError when that fails. */
 export function developmentSecret(directory: string): KeyObject {
   const fault = prepareDirectory(directory);
   if (fault !== undefined) throw refused(directory, fault);

@@ -1,6 +1,6 @@
 /**
- * The keys that the issuer of tokens publishes at JWT_JWKS_URL. They are fetched at start, from time to time, and when a
- * token names a key that is not there. While they cannot be fetched, those of the last time serve on.
+ * The keys that the issuer of tokens publishes at JWT_JWKS_URL. They are fetched at start, periodically, and when a
+ * token names an unknown key. While fetching fails, the last keys stay in use.
  */
 import type { KeyObject } from 'node:crypto';
 import { type Clock, systemClock, type Timer } from '../../utils/clock';
@@ -10,17 +10,17 @@ import type { Logger } from '../observability/logger';
 import type { TokenHeader, TokenKeys } from './token-keys';
 
 export interface KeySetTiming {
-  /** How long a key that the issuer has withdrawn may still be accepted. */
+  /** How long a withdrawn key may still be accepted. */
   readonly refreshMs: number;
   readonly retryMs: number;
-  /** Between two fetches that tokens have caused: a flood of made-up names costs the issuer one request each time. */
+  /** Between two fetches caused by tokens: a flood of made-up key names costs the issuer one request per interval. */
   readonly cooldownMs: number;
-  /** What one fetch may take, from the first byte to the last. */
+  /** The time of one fetch, to its last byte. */
   readonly timeoutMs: number;
 }
 
 const TIMING: KeySetTiming = { refreshMs: 300_000, retryMs: 30_000, cooldownMs: 30_000, timeoutMs: 5_000 };
-/** Some hundred keys; issuers publish a few. */
+/** Room for some hundred keys; issuers publish a few. */
 const MAX_SET_BYTES = 256 * 1024;
 
 /** The keys cannot be fetched at start. The message is a sentence for the operator. */
@@ -31,7 +31,7 @@ export class KeySetOpenError extends Error {
 export interface KeySetParts {
   readonly url: string;
   readonly logger: Logger;
-  /** That of the machine when left out: the issuer is another one. */
+  /** The machine's by default: the issuer is another machine. */
   readonly clock?: Clock;
   readonly timing?: Partial<KeySetTiming>;
 }
@@ -45,7 +45,7 @@ export class KeySet implements TokenKeys {
   readonly #fetches = new SingleFlight(() => this.#fetchOnce());
   #keys: readonly NamedKey[] = [];
   #text: string | undefined;
-  /** When a token last caused a fetch, by the clock that never jumps. */
+  /** When a token last caused a fetch, by the steady time. */
   #soughtAt = Number.NEGATIVE_INFINITY;
   #isFailing = false;
   #refreshTimer: Timer | undefined;
@@ -74,7 +74,7 @@ export class KeySet implements TokenKeys {
     }
   }
 
-  /** Keeps the keys up to date from now on. @param onChange keys have come or gone. */
+  /** Keeps the keys up to date from now on. @param onChange called when keys were added or withdrawn. */
   open(onChange: () => void): void {
     this.#onChange = onChange;
     this.#scheduleRefresh(this.#timing.refreshMs);
@@ -83,7 +83,7 @@ export class KeySet implements TokenKeys {
   find({ alg, kid }: TokenHeader): VerificationKey | undefined {
     const fitting = this.#keys.filter((key) => key.algorithm === alg);
     if (kid !== undefined) return fitting.find((key) => key.kid === kid);
-    // Without a name there must be no choice: trying one key after the other would make each bad token dearer.
+    // Without a key name there must be only one candidate: trying several would make each bad token more expensive.
     return fitting.length === 1 ? fitting[0] : undefined;
   }
 
@@ -115,7 +115,7 @@ export class KeySet implements TokenKeys {
       this.#isFailing = false;
     } catch (error) {
       if (this.#isClosed) return;
-      // Once for each outage: what is told again with each attempt is read by nobody.
+      // Once per outage: nobody reads a line that repeats with each attempt.
       const reason = describe(error);
       if (!this.#isFailing)
         this.#logger.warn({ reason }, 'the key set of JWT_JWKS_URL cannot be fetched, its keys serve on');
@@ -138,7 +138,7 @@ export class KeySet implements TokenKeys {
     const late = new Error(`no answer within ${timeoutMs} ms`);
     const timer = this.#clock.after(timeoutMs, () => this.#abort.abort(late));
     try {
-      // A redirect could lead to an address that nobody has configured, and away from https.
+      // A redirect could lead to an address that was not configured, and away from https.
       const options = {
         redirect: 'error',
         signal: this.#abort.signal,
@@ -165,21 +165,21 @@ async function readText({ body }: Response): Promise<string> {
   let bytes = 0;
   for await (const chunk of body ?? []) {
     bytes += chunk.byteLength;
-    // Leaving the loop ends the connection: the rest is not read.
+    // Leaving the loop closes the connection: the rest is not read.
     if (bytes > MAX_SET_BYTES) throw new Error(`the answer is longer than ${MAX_SET_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** What the operator has to know of a failure: fetch tells the reason only in its cause. */
+/** What an operator needs to know of a failure: fetch has the reason only in its cause. */
 function describe(error: unknown): string {
   const { message, cause } = error as { readonly message?: unknown; readonly cause?: unknown };
   if (typeof cause === 'object' && cause !== null) return describe(cause);
   return typeof message === 'string' && message !== '' ? message : String(error);
 }
 
-/** Some issuers take an application's key as a parameter. */
+/** Some issuers take an application's key as a parameter, which must not appear in the log. */
 function withoutQuery(url: string): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;

@@ -1,6 +1,6 @@
 /**
- * Tokens that are refused before their time. The store is the truth, and each node has all of it in memory, so that
- * judging a token asks nobody. Other nodes are told by a frame; each also looks into the store four times a second.
+ * Revoked tokens. The store is the truth, and each node has all of it in memory, so judging a token needs no call.
+ * Other nodes are notified by a frame; each also reads the store four times a second.
  */
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
@@ -15,26 +15,26 @@ import type { Logger } from '../observability/logger';
 import type { Roster } from '../presence/roster';
 import { isShared, REVOCATION_MARGIN_MS, type Revocation, type Store, StoreOpenError } from '../storage/contract';
 
-/** How long a token may be accepted by a node that was not told of its end, with the look itself well below a second. */
+/** Delay on a node that missed the frame; together with the look itself well below a second. */
 const COMPARE_INTERVAL_MS = 250;
-/** Clocks of nodes may differ by that much, as those of issuers may. */
+/** How much the clocks of nodes, and of issuers, may differ. */
 const COMPARE_OVERLAP_MS = 60_000;
 const FORGET_INTERVAL_MS = 3_600_000;
 const FORGET_CHUNK = 100;
 const PAGE_SIZE = 1_000;
-/** How long the other nodes are waited for to say how many connections they closed. */
+/** How long to wait for other nodes to answer how many connections they closed. */
 const ANSWER_TIMEOUT_MS = 500;
-/** Between what a look into the store has closed, and the frame that asks how much it was. */
+/** A frame may arrive this long after a look into the store has closed the connections it asks about. */
 const FRAME_DELAY_MS = 5_000;
 
-/** What is refused of one user. */
+/** The revocations of one user. */
 interface Refused {
   issuedBefore: number;
-  /** By `jti`, when they end; `undefined` while that is not known. Most users have none. */
+  /** When each `jti` expires; `undefined` while that is unknown. Most users have none. */
   tokens?: Map<string, number | undefined>;
 }
 
-/** Other nodes that are being waited for. */
+/** A question to other nodes whose answers are still awaited. */
 interface Question {
   missing: number;
   closed: number;
@@ -49,25 +49,25 @@ export interface RevocationParts {
   readonly logger: Logger;
 }
 
-/** What a node knows of tokens that may be revoked. */
+/** What revoking needs from the rest of the node. */
 export interface KnownTokens {
   /** Closes the connections of a user whose tokens are revoked by now. @returns how many. */
   readonly close: (userId: string) => number;
-  /** When a token ends, as far as this node has seen it. */
+  /** When a token expires, if this node has seen it. */
   readonly expiryOf: (userId: string, jti: string) => number | undefined;
 }
 
 export class RevokedTokens implements Lender {
   readonly #byUser = new Map<string, Refused>();
-  /** Ends of revoked tokens that the store does not know yet. */
+  /** Expiry times of revoked tokens that are not in the store yet. */
   readonly #learned = new Map<string, Revocation>();
   readonly #questions = new Map<string, Question>();
-  /** How many connections a look into the store has closed, for whoever asks a moment later. */
+  /** How many connections a look into the store has closed, for a question that arrives a moment later. */
   readonly #closedUnasked = new LRUCache<string, number>({ max: 1_000, ttl: FRAME_DELAY_MS });
   readonly #looks = new SingleFlight(() => this.#lookOnce());
   readonly #sweeps = new SingleFlight(() => this.#forgetOnce());
   #known: KnownTokens = { close: () => 0, expiryOf: () => undefined };
-  /** Everything that was kept up to this time has been seen. */
+  /** Everything stored up to this time has been seen. */
   #comparedAt = 0;
   #isFailing = false;
   #isClosed = false;
@@ -79,7 +79,7 @@ export class RevokedTokens implements Lender {
     return { revocationQuestions: this.#questions.size };
   }
 
-  /** Reads all that holds. No token may be judged before. @throws StoreOpenError */
+  /** Reads all revocations. No token may be judged before. @throws StoreOpenError */
   async open(known: KnownTokens): Promise<void> {
     this.#known = known;
     this.#comparedAt = this.parts.clock.now();
@@ -104,7 +104,7 @@ export class RevokedTokens implements Lender {
     } while (page.length === PAGE_SIZE);
   }
 
-  /** Is the token of this caller refused? Of one that is refused by its id this also learns when it ends. */
+  /** Is the token of this caller revoked? For one revoked by its `jti` this also learns when it expires. */
   isRevoked({ userId, issuedAt = Number.NEGATIVE_INFINITY, tokenId, expiresAt }: Caller): boolean {
     const refused = this.#byUser.get(userId);
     if (refused === undefined) return false;
@@ -118,7 +118,7 @@ export class RevokedTokens implements Lender {
     if (this.#note(revocation)) this.#learned.set(keyOf(revocation), revocation);
   }
 
-  /** @returns whether anything is new. */
+  /** @returns whether it was new. */
   #note(revocation: Revocation): boolean {
     const { userId } = revocation;
     const refused = this.#byUser.get(userId) ?? { issuedBefore: Number.NEGATIVE_INFINITY };
@@ -137,7 +137,7 @@ export class RevokedTokens implements Lender {
     return true;
   }
 
-  /** The same, and looks whether this node knows when it ends. */
+  /** The same, and adds when the token expires if this node knows it. */
   #take(revocation: Revocation): boolean {
     const isNew = this.#note(revocation);
     const { userId, jti } = revocation;
@@ -147,12 +147,12 @@ export class RevokedTokens implements Lender {
   }
 
   /**
-   * Refuses tokens from now on, on all nodes, and closes the connections that stand on them. Resolves when that is on
-   * disk. @returns how many connections were closed; on other nodes as far as they answer. @throws StoreError
+   * Revokes tokens on all nodes, and closes the connections that use them. Resolves when the revocation is on disk.
+   * @returns how many connections were closed; on other nodes as far as they answer. @throws StoreError
    */
   async revoke(revocation: Revocation): Promise<number> {
     const { store, cluster, roster } = this.parts;
-    // Asked before: other nodes may find it in the store before they are told.
+    // Asked first: other nodes may find it in the store before the frame arrives.
     const isElsewhere = cluster.live === 'ok' && roster.countElsewhere(revocation.userId) > 0;
     await store.revoke(revocation);
     this.#take(revocation);
@@ -168,7 +168,7 @@ export class RevokedTokens implements Lender {
     return before + this.#known.close(revocation.userId);
   }
 
-  /** Tells the other nodes, and waits for how many connections they closed. */
+  /** Notifies the other nodes, and waits for how many connections they closed. */
   #ask(revocation: Revocation): Promise<number> {
     const { cluster, roster, clock } = this.parts;
     const question = randomUUID();
@@ -185,7 +185,7 @@ export class RevokedTokens implements Lender {
     });
   }
 
-  /** Does what another node asks for, and takes its answers. */
+  /** Does what another node asks for, and takes answers to the questions of this one. */
   receive(frame: FrameFor<'revocations'>): void {
     if (frame.kind === 'revoked') this.#receiveRevoked(frame);
     else this.#receiveClosed(frame);
@@ -207,12 +207,12 @@ export class RevokedTokens implements Lender {
 
   async #lookOnce(): Promise<void> {
     try {
-      // First: a store that takes nothing more may still say what others have kept there before.
+      // First: a store that accepts no writes may still return what others have stored.
       await this.#compare();
       await this.#writeLearned();
       this.#isFailing = false;
     } catch (error) {
-      // Four times a second is too often to be told of one outage.
+      // One line per outage, not four per second.
       if (!this.#isFailing)
         this.parts.logger.error({ err: error }, 'revoked tokens could not be compared, it is tried again');
       this.#isFailing = true;
@@ -226,7 +226,7 @@ export class RevokedTokens implements Lender {
     }
   }
 
-  /** Looks for what other nodes have kept and could not tell of. */
+  /** Finds revocations by other nodes whose frames were lost. */
   async #compare(): Promise<void> {
     const { store, clock } = this.parts;
     if (!isShared(store)) return;
@@ -264,7 +264,7 @@ export class RevokedTokens implements Lender {
     }
   }
 
-  /** Stops the timers, and writes what was learned. */
+  /** Stops the timers, and writes the expiry times that were learned. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#timers) timer.cancel();

@@ -1,4 +1,4 @@
-/** Tokens: JWT text → Caller. The only user of jsonwebtoken. */
+/** Tokens: JWT text → Caller. The one door to jsonwebtoken. */
 import { hash, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { LRUCache } from 'lru-cache';
@@ -10,7 +10,7 @@ import { AppError } from '../../utils/errors';
 import type { VerificationKey } from '../../utils/verification-keys';
 import type { TokenHeader, TokenKeys } from './token-keys';
 
-/** Larger than any honest token; checked before anything is decoded. */
+/** Larger than any real token; checked before anything is decoded. */
 const MAX_TOKEN_BYTES = 8 * 1024;
 const MAX_CACHED_TOKENS = 10_000;
 /** Tolerance for `nbf` and `iat` between machines whose clocks differ; `exp` has none. */
@@ -20,39 +20,41 @@ export interface TokenRules {
   readonly keys: TokenKeys;
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
-  /** Which claims say who it is and what that allows. */
+  /** Which claims hold the user and the scopes. */
   readonly claims?: ClaimRules;
   /** Refuse tokens that never expire. */
   readonly isExpRequired: boolean;
-  /** Was the token of this caller revoked? Asked each time, also for tokens that were checked before. */
+  /** Was the token of this caller revoked? Asked every time, even for tokens that were verified before. */
   readonly isRevoked?: (caller: Caller) => boolean;
 }
 
 export interface Tokens {
   /**
-   * To be awaited before `verify`: fetches the key that this token names, where it may have come since. `undefined`:
-   * there is nothing to wait for. What it gives never rejects, whether the token is good or not.
+   * To be awaited before `verify`: fetches the key that this token names, if the issuer may have published it since.
+   * `undefined`: nothing to wait for. The promise never rejects, whether the token is valid or not.
    */
   prepare(token: string): Promise<void> | undefined;
   /**
-   * @returns who presents this token, and what it allows.
-   * @throws AppError `unauthorized`, `token_expired` or `token_revoked`; the detail says why, and never quotes the
-   * token.
+   * @returns who presents this token, with its scopes.
+   * @throws AppError `unauthorized`, `token_expired` or `token_revoked`; the detail gives the reason, and never quotes
+   * the token.
    */
   verify(token: string): Caller;
-  /** Was the key that this caller's token was checked with withdrawn since? */
+  /** Has the key that verified this caller's token been withdrawn since? */
   isKeyGone(caller: Caller): boolean;
-  /** When the token of a user with this `jti` ends; `undefined` when it was not checked lately, or never ends. */
+  /**
+   * When the token of a user with this `jti` expires; `undefined` when it was not verified lately, or never expires.
+   */
   expiryOf(userId: string, jti: string): number | undefined;
 }
 
 export function createTokens(rules: TokenRules, clock: Clock): Tokens {
   const { keys, isRevoked = () => false } = rules;
-  // Keyed by the hash of the whole token: the text itself is not kept in memory.
+  // Keyed by the hash of the token: the text itself is not kept in memory.
   const verified = new LRUCache<string, Caller>({ max: MAX_CACHED_TOKENS });
   const expiries = new LRUCache<string, number>({ max: MAX_CACHED_TOKENS });
   const keyOf = new WeakMap<Caller, KeyObject>();
-  /** Verdicts on keys under the present version: connections in thousands share a few. */
+  /** Verdicts on keys under the current version: thousands of connections share a few keys. */
   let areGone = new Map<KeyObject, boolean>();
   let keysVersion = keys.version;
 
@@ -130,7 +132,7 @@ function checkSignature(token: string, { key, algorithm }: VerificationKey, rule
     return jwt.verify(token, key, {
       complete: true,
       algorithms: [algorithm],
-      // Times are judged below, by the injected clock and with a tolerance of their own each.
+      // Times are checked below, by the injected clock, each with its own tolerance.
       ignoreExpiration: true,
       ignoreNotBefore: true,
       ...(rules.issuer === undefined ? {} : { issuer: rules.issuer }),
@@ -141,7 +143,7 @@ function checkSignature(token: string, { key, algorithm }: VerificationKey, rule
   }
 }
 
-/** What the header says, whether the token is good or not: jsonwebtoken refuses a header that cannot be read. */
+/** The header, whether the token is valid or not: jsonwebtoken refuses an unreadable header later. */
 function readHeader(token: string): TokenHeader {
   const [encoded = ''] = token.split('.', 1);
   try {
@@ -181,7 +183,7 @@ export interface TokenRequest {
   readonly userId: string;
   /** Space separated; none when absent. */
   readonly scope?: string | undefined;
-  /** Seconds from now; absent: the token never expires. */
+  /** Seconds from now. Absent: the token never expires. */
   readonly lifetimeSeconds?: number | undefined;
   readonly issuer?: string | undefined;
   readonly audience?: string | undefined;
