@@ -5,6 +5,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { clientEvents } from './features/client-events';
+import { createEchoes } from './features/compatibility/echo';
+import { createGatewayOperations } from './features/compatibility/gateway-operations';
 import type { HealthParts } from './features/health';
 import { createHttpApplication } from './features/index';
 import { clientActions } from './features/plain-actions';
@@ -14,11 +16,9 @@ import { createAuditOperations } from './handlers/audit';
 import { createSendBatch } from './handlers/batch';
 import { createConnectedUsers } from './handlers/connected-users';
 import { createDisconnectUser } from './handlers/disconnect-user';
-import { createEchoes } from './handlers/echo';
 import { createEraseUser } from './handlers/erase-user';
 import { createExportUser } from './handlers/export-user';
 import { createFindMessage } from './handlers/find-message';
-import { createGatewayOperations } from './handlers/gateway';
 import { createRunOnce } from './handlers/idempotency';
 import { createInboxOperations } from './handlers/inbox';
 import { createMessageChangeOperations } from './handlers/message-changes';
@@ -41,7 +41,7 @@ import { Incoming } from './services/admission/incoming';
 import { divideOpenFiles } from './services/admission/open-files';
 import { ReadTurns } from './services/admission/read-turns';
 import { UntakenAnswers } from './services/admission/untaken-answers';
-import { AuditLog } from './services/audit';
+import { AuditLog } from './services/audit-log';
 import type { Cluster, FrameListener } from './services/cluster/contract';
 import { createCluster } from './services/cluster/engines';
 import { deliverFrames } from './services/cluster/frames';
@@ -70,7 +70,7 @@ import {
   tokenRulesOf,
 } from './services/tokens/configured-keys';
 import { KeySet } from './services/tokens/key-set';
-import { RevokedTokens } from './services/tokens/revocations';
+import { RevokedTokens } from './services/tokens/revoked-tokens';
 import { createTokens } from './services/tokens/tokens';
 import { Upkeep } from './services/upkeep';
 import { WebSocketService } from './services/websocket';

@@ -1,7 +1,7 @@
 /** What the guards learn of a request, kept beside it: Express' own objects stay as they are. */
 import type { ServerResponse } from 'node:http';
 import type { Request, Response } from 'express';
-import type { Requester } from '../services/audit';
+import type { Requester } from '../services/audit-log';
 import type { Caller } from '../utils/caller';
 
 const callers = new WeakMap<Request, Caller>();

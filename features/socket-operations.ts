@@ -1,5 +1,4 @@
 /** What the tables of both socket endpoints have in common: operations with their prices, and how they are used. */
-import type { EchoOperations } from '../handlers/echo';
 import { changesWhole, type InboxOperations } from '../handlers/inbox';
 import type { MessageOperations } from '../handlers/messages';
 import type { OwnConnectionOperations } from '../handlers/own-connection';
@@ -8,6 +7,7 @@ import type { TopicOperations } from '../handlers/topics';
 import type { ReadTurns } from '../services/admission/read-turns';
 import type { Connection } from '../services/sockets/connections';
 import { AppError, renameFields } from '../utils/errors';
+import type { EchoOperations } from './compatibility/echo';
 
 export interface SocketOperations {
   readonly messages: MessageOperations;

@@ -1,6 +1,6 @@
 /** The audit log: what sends leave in it, and reading it. */
 import { z } from 'zod';
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { AuditEntry } from '../services/storage/contract';
 import type { ServiceAction } from '../utils/audit';
 import { fromIsoTime, toIsoTime } from '../utils/clock';

@@ -1,5 +1,5 @@
 /** Closes all connections of a user, as an administrator asks. */
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { ClosingCode } from '../utils/protocol';
 import { parseField, userIdSchema } from '../utils/schemas';
 import { personalTopic } from '../utils/topic-names';

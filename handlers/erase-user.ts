@@ -1,5 +1,5 @@
 /** Erases all that is stored of one user. */
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { Cursors } from '../services/delivery/cursors';
 import type { UserSessions } from '../services/sockets/user-sessions';
 import type { Erased, Store } from '../services/storage/contract';

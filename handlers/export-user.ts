@@ -1,5 +1,5 @@
 /** Exports all that is stored of one user. */
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { AuditOutcome } from '../utils/audit';
 import { AppError } from '../utils/errors';
 import { parseField, userIdSchema } from '../utils/schemas';

@@ -1,5 +1,5 @@
 /** Changes of a message that was sent: replace its data, retract it. */
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { Delivery } from '../services/delivery/delivery';
 import type { Store } from '../services/storage/contract';
 import type { Message } from '../utils/protocol';

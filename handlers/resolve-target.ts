@@ -4,8 +4,6 @@ import { type AppError, refuseField } from '../utils/errors';
 import { isNamedTopic } from '../utils/topic-names';
 import { notAMember, type TopicAccess } from './topic-access';
 
-export type ResolveTarget = ReturnType<typeof createResolveTarget>;
-
 export function createResolveTarget({ look, isKnownUser, assertMayWrite }: TopicAccess) {
   /**
    * Whom a plain client means by `topic_name`: `@name` is the user, `#name` the topic. A bare name is a topic that the

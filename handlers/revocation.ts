@@ -1,6 +1,6 @@
 /** The operation that refuses tokens of a user before their time. */
-import type { AuditLog, Requester } from '../services/audit';
-import type { RevokedTokens } from '../services/tokens/revocations';
+import type { AuditLog, Requester } from '../services/audit-log';
+import type { RevokedTokens } from '../services/tokens/revoked-tokens';
 import { type Clock, fromIsoTime } from '../utils/clock';
 import { badField } from '../utils/errors';
 import { parseField, parseInput, revokeSchema, userIdSchema } from '../utils/schemas';

@@ -1,6 +1,6 @@
 /** The operations on messages that wait for their time. */
 import { z } from 'zod';
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { Scheduled, Store } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
 import { toIsoTime } from '../utils/clock';

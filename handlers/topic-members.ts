@@ -30,7 +30,6 @@ export interface MembersAnswer {
   readonly nextCursor: string | null;
 }
 
-export type TopicMemberOperations = ReturnType<typeof createTopicMemberOperations>;
 export type Admit = ReturnType<typeof createAdmit>;
 
 export function createTopicMemberOperations(parts: TopicMemberParts) {

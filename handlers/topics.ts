@@ -1,5 +1,5 @@
 /** The operations on named topics. */
-import type { AuditLog, Requester } from '../services/audit';
+import type { AuditLog, Requester } from '../services/audit-log';
 import type { Store, Topic } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
 import { type Clock, toIsoTime } from '../utils/clock';

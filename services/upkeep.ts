@@ -2,7 +2,7 @@
 import { type Clock, fromIsoTime, type Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
-import type { AuditLog } from './audit';
+import type { AuditLog } from './audit-log';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './delivery/cursors';
 import type { Delivery } from './delivery/delivery';
 import type { Logger } from './observability/logger';

@@ -1,12 +1,13 @@
-/** Cursors of lists: opaque to clients, checked when they come back. */
+/**
+ * Page tokens: where the next page of a list begins. The fields `cursor` and `nextCursor` hold them. Opaque to clients, and
+ * checked when they come back.
+ */
 import type { z } from 'zod';
 import { badField } from './errors';
 
-/**
- * Writes where a list goes on. `kind` tells the cursors of one list from those of another.
- */
-export function writePageToken(kind: string, position: unknown): string {
-  return Buffer.from(JSON.stringify([kind, position]), 'utf8').toString('base64url');
+/** `list` keeps the tokens of one list apart from those of another. */
+export function writePageToken(list: string, position: unknown): string {
+  return Buffer.from(JSON.stringify([list, position]), 'utf8').toString('base64url');
 }
 
 /**
@@ -16,31 +17,31 @@ export function writePageToken(kind: string, position: unknown): string {
 export function cutPage<Item>(
   found: readonly Item[],
   limit: number,
-  cursorOf: (last: Item) => string,
+  tokenOf: (last: Item) => string,
 ): { readonly page: readonly Item[]; readonly nextCursor: string | null } {
   const page = found.slice(0, limit);
   const last = found.length > limit ? page.at(-1) : undefined;
-  return { page, nextCursor: last === undefined ? null : cursorOf(last) };
+  return { page, nextCursor: last === undefined ? null : tokenOf(last) };
 }
 
-/** @throws AppError `bad_request` naming `cursor` for what `writePageToken` has not made for this kind. */
+/** @throws AppError `bad_request` naming `cursor` unless `writePageToken` has made the token for this list. */
 export function readPageToken<Schema extends z.ZodType>(
   kind: string,
   schema: Schema,
   cursor: string,
 ): z.output<Schema> {
-  const [foundKind, position] = decode(cursor);
+  const [foundList, position] = decode(token);
   const parsed = schema.safeParse(position);
   // Decoding is lenient: only what encodes to the same text again was made here.
-  if (foundKind !== kind || !parsed.success || writePageToken(kind, position) !== cursor) {
+  if (foundList !== list || !parsed.success || writePageToken(list, position) !== token) {
     throw badField('cursor', 'must be a cursor that an earlier answer gave');
   }
   return parsed.data;
 }
 
-function decode(cursor: string): readonly unknown[] {
+function decode(token: string): readonly unknown[] {
   try {
-    const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+    const value: unknown = JSON.parse(Buffer.from(token, 'base64url').toString('utf8'));
     return Array.isArray(value) ? value : [];
   } catch {
     return [];

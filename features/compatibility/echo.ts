@@ -1,7 +1,45 @@
-/** The event `message` of clients of two compatible services: they send it to hear an echo. */
-import type { EchoOperations } from '../../handlers/echo';
+/**
+ * Echoes of the event `message`, as clients of two compatible services expect them: `{message}` of the Socket.IO starter
+ * template, `{content}` of the service with topics over wscat.
+ */
 import type { Connection } from '../../services/sockets/connections';
+import { type Clock, toIsoTime } from '../../utils/clock';
 import { hasField } from '../../utils/fields';
+import { assertMessageSize, echoContentSchema, echoMessageSchema, parseInput } from '../../utils/schemas';
+
+export interface EchoParts {
+  readonly clock: Clock;
+  /** Bounds echoes as it bounds messages: UTF-8 bytes of the JSON. */
+  readonly maxMessageBytes: number;
+}
+
+export type EchoOperations = ReturnType<typeof createEchoes>;
+
+export function createEchoes({ clock, maxMessageBytes }: EchoParts) {
+  /** Answers `{message}` with `messageReceived`. */
+  function echoMessage(connection: Connection, input: unknown): { timestamp: string } {
+    const { message: receivedMessage } = parseInput(echoMessageSchema, input);
+    assertMessageSize('message', receivedMessage, maxMessageBytes);
+    const timestamp = toIsoTime(clock.now());
+    connection.send('messageReceived', {
+      success: true,
+      message: 'Message received by server',
+      data: { receivedMessage, timestamp },
+    });
+    return { timestamp };
+  }
+
+  /** Answers `{content}` with a `message` of type `echo`. */
+  function echoContent(connection: Connection, input: unknown): { timestamp: string } {
+    const { content } = parseInput(echoContentSchema, input);
+    assertMessageSize('content', content, maxMessageBytes);
+    const timestamp = toIsoTime(clock.now());
+    connection.send('message', { type: 'echo', data: { content }, timestamp });
+    return { timestamp };
+  }
+
+  return { echoMessage, echoContent };
+}
 
 /** @returns `undefined` for what is no such event. */
 export function echo(connection: Connection, payload: unknown, echoes: EchoOperations): object | undefined {

@@ -1,10 +1,10 @@
 /** /api/gateway/…: paths and answers of the compatible gateway service, over the same operations. */
 import type { ConnectedUsersOperations } from '../../handlers/connected-users';
-import type { GatewayOperations } from '../../handlers/gateway';
 import { answer } from '../answer';
 import type { Guards } from '../guards/guards';
 import { parameterOf } from '../request';
 import type { Route } from '../routes';
+import type { GatewayOperations } from './gateway-operations';
 
 export interface GatewayRouteParts {
   readonly gateway: GatewayOperations;

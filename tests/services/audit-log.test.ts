@@ -1,5 +1,5 @@
 /** The audit log on its way to the store: what is written when, how much of it, and what becomes of it in a fault. */
-import { AuditLog, ENTRIES_PER_BATCH, type Requester } from '../../services/audit';
+import { AuditLog, ENTRIES_PER_BATCH, type Requester } from '../../services/audit-log';
 import { type AuditEntry, type AuditQuery, type Store, StoreError } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { captureLog } from '../support/captured-log';

@@ -9,7 +9,7 @@ import {
   StoreOpenError,
 } from '../../../services/storage/contract';
 import { openLmdbStore } from '../../../services/storage/lmdb/store';
-import { RevokedTokens } from '../../../services/tokens/revocations';
+import { RevokedTokens } from '../../../services/tokens/revoked-tokens';
 import type { Caller } from '../../../utils/caller';
 import { captureLog } from '../../support/captured-log';
 import { ShiftedClock } from '../../support/clock';

@@ -1,7 +1,7 @@
 /** The routes under /api/gateway, in the words of the ancestor whose callers still use them. */
-import { openClient } from '../support/client';
-import { openRawSocket } from '../support/raw-socket';
-import { range, startService } from '../support/service';
+import { openClient } from '../../support/client';
+import { openRawSocket } from '../../support/raw-socket';
+import { range, startService } from '../../support/service';
 
 const ANNA = '507f1f77bcf86cd799439011';
 const BEN = '507f1f77bcf86cd799439012';

@@ -1,9 +1,10 @@
 /** Payloads under event names of their own, as clients of the compatible gateway service send them. */
-import type { Roster } from '../services/presence/roster';
-import { gatewaySendManySchema, gatewaySendSchema, parseInput } from '../utils/schemas';
-import { personalTopic } from '../utils/topic-names';
-import type { MistypedFields } from './mistyped-fields';
-import type { Sender, SendOperations, Sent } from './send';
+
+import type { MistypedFields } from '../../handlers/mistyped-fields';
+import type { Sender, SendOperations, Sent } from '../../handlers/send';
+import type { Roster } from '../../services/presence/roster';
+import { gatewaySendManySchema, gatewaySendSchema, parseInput } from '../../utils/schemas';
+import { personalTopic } from '../../utils/topic-names';
 
 export interface GatewayParts {
   readonly roster: Pick<Roster, 'isOnline'>;
