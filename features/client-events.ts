@@ -1,5 +1,5 @@
 /** What clients may ask for over Socket.IO: event → operation on its payload, and its price. */
-import type { Connection } from '../services/sockets/connections';
+import type { Connection } from '../services/delivery/connections';
 import { AppError, badField } from '../utils/errors';
 import { fieldOf, hasField } from '../utils/fields';
 import { listSchema, parseInput } from '../utils/schemas';

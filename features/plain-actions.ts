@@ -1,5 +1,5 @@
 /** What clients may ask for over the plain endpoint: action → operation on its frame, and its price. */
-import type { Connection } from '../services/sockets/connections';
+import type { Connection } from '../services/delivery/connections';
 import { fieldOf } from '../utils/fields';
 import {
   listSchema,

@@ -5,7 +5,7 @@ import type { OwnConnectionOperations } from '../handlers/own-connection';
 import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { ReadTurns } from '../services/admission/read-turns';
-import type { Connection } from '../services/sockets/connections';
+import type { Connection } from '../services/delivery/connections';
 import { AppError, renameFields } from '../utils/errors';
 import type { EchoOperations } from './compatibility/echo';
 

@@ -13,7 +13,7 @@ type InviteResult =
   | { readonly userId: string }
   | { readonly userId: string; readonly error: { readonly code: string; readonly detail: string } };
 
-interface Adding {
+export interface Adding {
   readonly body: unknown;
   /** Counts rows that are to be written. @throws AppError `rate_limited` */
   readonly charge: (rows: number) => Promise<void>;

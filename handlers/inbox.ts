@@ -1,8 +1,8 @@
 /** The operations on one's own inbox: list, count, change states. */
 import { z } from 'zod';
 import type { Incoming } from '../services/admission/incoming';
+import type { Connection } from '../services/delivery/connections';
 import type { Delivery } from '../services/delivery/delivery';
-import type { Connection } from '../services/sockets/connections';
 import type { InboxItem, Selection, Store } from '../services/storage/contract';
 import type { Caller } from '../utils/caller';
 import { AppError, badField, refuseField } from '../utils/errors';

@@ -1,7 +1,8 @@
 /** The operations of one's own connection: acknowledge, history, ping, refresh, logout. */
+
+import type { Connection } from '../services/delivery/connections';
 import type { Delivery } from '../services/delivery/delivery';
 import type { Presence } from '../services/presence/presence';
-import type { Connection } from '../services/sockets/connections';
 import type { Sessions } from '../services/sockets/sessions';
 import type { Store } from '../services/storage/contract';
 import type { Tokens } from '../services/tokens/tokens';

@@ -1,4 +1,4 @@
-/** Pages of lists whose entries have names: bounded in number by the reader, and in bytes for the reader's sake. */
+/** Pages of lists whose entries have names: the caller bounds the number of entries, the service the bytes. */
 import type { NamePage } from '../services/storage/contract';
 import { readPageToken, writePageToken } from '../utils/page-token';
 import { userIdSchema } from '../utils/schemas';
@@ -13,16 +13,16 @@ export interface ListQuery {
   readonly cursor?: string | undefined;
 }
 
-/** @throws AppError `bad_request` for a cursor of another list. */
-export function readPage(kind: string, { limit, cursor }: ListQuery, standardLimit: number): NamePage {
+/** @throws AppError `bad_request` for the page token of another list. */
+export function readPage(list: string, { limit, cursor }: ListQuery, standardLimit: number): NamePage {
   // Names of topics are user ids in their grammar.
-  const after = cursor === undefined ? undefined : readPageToken(kind, userIdSchema, cursor);
+  const after = cursor === undefined ? undefined : readPageToken(list, userIdSchema, cursor);
   return { after, limit: limit ?? standardLimit };
 }
 
 /** The items that fit a page, at least one. */
 export function fitPage<Item>(
-  kind: string,
+  list: string,
   { items, next }: { readonly items: readonly Item[]; readonly next: string | undefined },
   nameOf: (item: Item) => string,
 ): { readonly page: readonly Item[]; readonly nextCursor: string | null } {
@@ -34,5 +34,5 @@ export function fitPage<Item>(
   const page = end === -1 ? items : items.slice(0, end);
   const last = page.at(-1);
   const after = end === -1 || last === undefined ? next : nameOf(last);
-  return { page, nextCursor: after === undefined ? null : writePageToken(kind, after) };
+  return { page, nextCursor: after === undefined ? null : writePageToken(list, after) };
 }

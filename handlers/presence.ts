@@ -1,9 +1,9 @@
 /** The operations of the lobby and of typing. */
 
+import type { Connection } from '../services/delivery/connections';
 import type { Delivery } from '../services/delivery/delivery';
 import type { Presence } from '../services/presence/presence';
 import type { Typing } from '../services/presence/typing';
-import type { Connection } from '../services/sockets/connections';
 import type { Store } from '../services/storage/contract';
 import { AppError, badField, refuseField } from '../utils/errors';
 import { parseField, parseInput, typingSchema, userIdSchema } from '../utils/schemas';

@@ -3,11 +3,11 @@ import { type Clock, fromIsoTime, type Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';
 import type { AuditLog } from './audit-log';
+import type { Connections } from './delivery/connections';
 import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './delivery/cursors';
 import type { Delivery } from './delivery/delivery';
 import type { Logger } from './observability/logger';
 import type { Metrics } from './observability/metrics';
-import type { Connections } from './sockets/connections';
 import { isShared, type MayBeSent, type Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;

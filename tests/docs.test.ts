@@ -77,7 +77,8 @@ function sorted(names: Iterable<string>): string[] {
 function namesInSources(pattern: RegExp): string[] {
   const sources = ['features', 'handlers', 'services'].flatMap((directory) => filesBelow(directory, '.ts'));
   // The specifications have examples, which nobody sends; the driver of MongoDB is woken by an event of a socket.
-  const others = /^(features\/specifications\/|services\/storage\/mongodb\/driver)/;
+  const others =
+    /^(features\/(specifications\/|compatibility\/gateway-specification)|services\/storage\/mongodb\/driver)/;
   const sending = sources.filter((path) => !others.test(path));
   return sending.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
 }

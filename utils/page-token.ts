@@ -25,11 +25,7 @@ export function cutPage<Item>(
 }
 
 /** @throws AppError `bad_request` naming `cursor` unless `writePageToken` has made the token for this list. */
-export function readPageToken<Schema extends z.ZodType>(
-  kind: string,
-  schema: Schema,
-  cursor: string,
-): z.output<Schema> {
+export function readPageToken<Schema extends z.ZodType>(list: string, schema: Schema, token: string): z.output<Schema> {
   const [foundList, position] = decode(token);
   const parsed = schema.safeParse(position);
   // Decoding is lenient: only what encodes to the same text again was made here.

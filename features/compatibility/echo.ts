@@ -2,7 +2,7 @@
  * Echoes of the event `message`, as clients of two compatible services expect them: `{message}` of the Socket.IO starter
  * template, `{content}` of the service with topics over wscat.
  */
-import type { Connection } from '../../services/sockets/connections';
+import type { Connection } from '../../services/delivery/connections';
 import { type Clock, toIsoTime } from '../../utils/clock';
 import { hasField } from '../../utils/fields';
 import { assertMessageSize, echoContentSchema, echoMessageSchema, parseInput } from '../../utils/schemas';

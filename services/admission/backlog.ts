@@ -5,7 +5,7 @@
  */
 import type { Config } from '../../utils/config';
 import { AppError } from '../../utils/errors';
-import type { Connection, Connections } from '../sockets/connections';
+import type { Connection, Connections } from '../delivery/connections';
 import type { UntakenAnswers } from './untaken-answers';
 
 const CONNECTIONS_OF_A_USER = 16;

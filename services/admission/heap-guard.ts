@@ -122,7 +122,7 @@ export class HeapGuard implements Lender {
       this.#collect();
       tightest = this.#tightest(this.#look());
     }
-    this.#tell(tightest.used > tightest.line, tightest);
+    this.#logChange(tightest.used > tightest.line, tightest);
     return tightest.used + bytes <= tightest.line;
   }
 
@@ -155,7 +155,7 @@ export class HeapGuard implements Lender {
   }
 
   /** Logs when the shortage begins and when it ends. */
-  #tell(isShort: boolean, { used, limit }: Measure): void {
+  #logChange(isShort: boolean, { used, limit }: Measure): void {
     if (isShort === this.#isShort) return;
     this.#isShort = isShort;
     if (isShort) this.parts.logger.error({ used, limit }, 'memory is nearly full: what asks for more is refused');

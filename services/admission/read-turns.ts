@@ -4,8 +4,8 @@
  */
 import type { Balance, Lender } from '../../utils/balance';
 import { AppError } from '../../utils/errors';
+import type { Connection } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
-import type { Connection } from '../sockets/connections';
 
 export const READS_AT_ONCE = 4;
 export const MAX_READS_WAITING = 16;

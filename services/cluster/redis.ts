@@ -58,7 +58,7 @@ export class RedisCluster implements Cluster {
   readonly #signature: FrameSignature | undefined;
   /** Since when Redis has answered none of the frames in flight. */
   #silentSince = 0;
-  #toldState: Live | undefined;
+  #loggedState: Live | undefined;
   /** Frames of other versions that this node does not understand, once per kind. */
   readonly #foreign = new Set<string>();
   #openedAt = 0;
@@ -202,9 +202,9 @@ export class RedisCluster implements Cluster {
 
   #logChange(): void {
     const state = this.live;
-    const isTooEarly = this.#toldState === undefined && this.parts.clock.steady() - this.#openedAt < ECHO_TIMEOUT_MS;
-    if (state === this.#toldState || (state === 'degraded' && isTooEarly)) return;
-    this.#toldState = state;
+    const isTooEarly = this.#loggedState === undefined && this.parts.clock.steady() - this.#openedAt < ECHO_TIMEOUT_MS;
+    if (state === this.#loggedState || (state === 'degraded' && isTooEarly)) return;
+    this.#loggedState = state;
     if (state === 'degraded') this.#outages += 1;
     if (state === 'ok') this.parts.logger.info('the other nodes are reached through Redis');
     else this.parts.logger.warn('Redis is away: other nodes hear of messages when they compare with the store');

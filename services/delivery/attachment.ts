@@ -1,7 +1,7 @@
 /** Where one connection stands in the topics that it follows. */
 import { isStateTopic } from '../../utils/topic-names';
-import type { Connection } from '../sockets/connections';
 import type { Position } from '../storage/contract';
+import type { Connection } from './connections';
 import type { FollowedTopic } from './followed-topic';
 import { Window } from './window';
 

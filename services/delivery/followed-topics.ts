@@ -1,5 +1,5 @@
 /** The topics that connections of this node follow. */
-import type { Connection } from '../sockets/connections';
+import type { Connection } from './connections';
 import { FollowedTopic, type FollowedTopicParts } from './followed-topic';
 
 export class FollowedTopics {

@@ -3,9 +3,9 @@
  * they should. Nobody may keep reading a topic that they were removed from.
  */
 import type { Logger } from '../observability/logger';
-import type { Connection } from '../sockets/connections';
 import type { MembershipChange } from '../storage/contract';
 import type { Attachment, Attachments } from './attachment';
+import type { Connection } from './connections';
 import type { FollowedTopics } from './followed-topics';
 import type { Subscriptions } from './subscriptions';
 

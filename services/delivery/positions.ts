@@ -6,8 +6,8 @@ import type { Clock } from '../../utils/clock';
 import { badField } from '../../utils/errors';
 import { isStateTopic } from '../../utils/topic-names';
 import type { Metrics } from '../observability/metrics';
-import type { Connection } from '../sockets/connections';
 import { type Attachments, type Following, positionOf, type Subscription } from './attachment';
+import type { Connection } from './connections';
 import type { Cursors } from './cursors';
 import type { EmissionRecorder, FollowedTopic } from './followed-topic';
 

@@ -3,7 +3,6 @@ import { type Clock, nextTurn } from '../../utils/clock';
 import { isStateTopic } from '../../utils/topic-names';
 import type { Metrics } from '../observability/metrics';
 import { type Describe, inSpan } from '../observability/tracing';
-import type { Connection } from '../sockets/connections';
 import type { Position, Store } from '../storage/contract';
 import {
   type Attachment,
@@ -15,6 +14,7 @@ import {
   type Subscription,
 } from './attachment';
 import type { CatchUp } from './catch-up';
+import type { Connection } from './connections';
 import type { Cursors } from './cursors';
 import type { FollowedTopic } from './followed-topic';
 import type { FollowedTopics } from './followed-topics';

@@ -7,7 +7,7 @@ import type { Balance } from '../../utils/balance';
 import { ERROR_KINDS } from '../../utils/errors';
 import { CLOSING_CODES, type ClosingCode } from '../../utils/protocol';
 import type { Destination } from '../../utils/topic-names';
-import type { TransportName } from '../sockets/connections';
+import type { TransportName } from '../delivery/connections';
 import type { FlushListener } from '../storage/contract';
 
 /** One series, looked up once: a frequent event only pays for an addition. */

@@ -2,7 +2,7 @@
  * Who is online at one moment, as frames. Made once for all watchers that arrive before anything changes, and encoded
  * once per transport. Many users come in several frames, which a watcher may take one by one.
  */
-import type { Transport } from '../sockets/connections';
+import type { Transport } from '../delivery/connections';
 
 /** Bytes of names in one frame: like a page of messages it leaves room in the buffer of a connection. */
 const PART_BYTES = 262_144;

@@ -5,7 +5,7 @@
  */
 import type { Balance, Lender } from '../../utils/balance';
 import { type Clock, type Timer, toIsoTime } from '../../utils/clock';
-import { type Connection, writeToAll } from '../sockets/connections';
+import { type Connection, writeToAll } from '../delivery/connections';
 import { LobbySnapshot } from './lobby-snapshot';
 
 const FRAME_INTERVAL_MS = 500;
@@ -28,7 +28,7 @@ export class Presence implements Lender {
   #changes: Change[] = [];
   /** How many changes came before these, and how many the watchers know. */
   #forgotten = 0;
-  #told = 0;
+  #sent = 0;
   readonly #watchers = new Set<Connection>();
   /** Watchers whose list is being written, or was since the last frames; and how many changes their list contains. */
   readonly #entering = new Map<Connection, LobbySnapshot>();
@@ -42,7 +42,7 @@ export class Presence implements Lender {
   ) {}
 
   open(): void {
-    this.#timer = this.clock.every(FRAME_INTERVAL_MS, () => this.tell());
+    this.#timer = this.clock.every(FRAME_INTERVAL_MS, () => this.sendChanges());
   }
 
   close(): void {
@@ -117,26 +117,26 @@ export class Presence implements Lender {
   }
 
   /** Ends grace periods that have elapsed, and sends the watchers what has changed. */
-  tell(): void {
+  sendChanges(): void {
     const now = this.clock.steady();
     for (const [userId, { at, since }] of this.#leaving) if (now - since >= this.graceMs) this.#remove(userId, at);
-    this.#tellSince(this.#told, this.#watchers);
-    for (const [seen, newcomers] of bySeen(this.#newcomers)) this.#tellSince(seen, newcomers);
+    this.#sendSince(this.#sent, this.#watchers);
+    for (const [seen, newcomers] of bySeen(this.#newcomers)) this.#sendSince(seen, newcomers);
     for (const connection of this.#newcomers.keys()) this.#watchers.add(connection);
     this.#newcomers.clear();
     this.#forget();
   }
 
-  #tellSince(seen: number, watchers: Iterable<Connection>): void {
+  #sendSince(seen: number, watchers: Iterable<Connection>): void {
     const changes = this.#changes.slice(seen - this.#forgotten);
-    if (changes.length > 0) this.#tellAll(watchers, changes);
+    if (changes.length > 0) this.#sendAll(watchers, changes);
   }
 
   /** Forgets the changes that all watchers know. */
   #forget(): void {
     const end = this.#forgotten + this.#changes.length;
-    if (end > this.#told) this.#snapshot = undefined;
-    this.#told = end;
+    if (end > this.#sent) this.#snapshot = undefined;
+    this.#sent = end;
     let known = end;
     for (const { seen } of this.#entering.values()) known = Math.min(known, seen);
     this.#changes.splice(0, known - this.#forgotten);
@@ -155,7 +155,7 @@ export class Presence implements Lender {
   }
 
   /** Sends the net changes: a user who came and went between two frames is not among them. */
-  #tellAll(watchers: Iterable<Connection>, changes: readonly Change[]): void {
+  #sendAll(watchers: Iterable<Connection>, changes: readonly Change[]): void {
     const wasOnline = new Map<string, boolean>();
     const leftAt = new Map<string, number>();
     for (const { userId, isOnline, at } of changes) {

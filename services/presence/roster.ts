@@ -8,8 +8,8 @@ import type { FrameOf } from '../../utils/cluster-protocol';
 import { SortedNames } from '../../utils/sorted-names';
 import { BEAT_INTERVAL_MS, type Cluster } from '../cluster/contract';
 import type { FrameFor } from '../cluster/frames';
+import type { Connection, Connections } from '../delivery/connections';
 import type { Cursors } from '../delivery/cursors';
-import type { Connection, Connections } from '../sockets/connections';
 import type { NamePage } from '../storage/contract';
 import type { Presence } from './presence';
 
@@ -58,7 +58,7 @@ export class Roster {
   readonly #online = new SortedNames();
   #countElsewhere = 0;
   #version = 0;
-  #toldRosterAt = Number.NEGATIVE_INFINITY;
+  #rosterPublishedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
 
   constructor(private readonly parts: RosterParts) {}
@@ -91,7 +91,7 @@ export class Roster {
     this.parts.connections.add(connection);
     this.#online.add(connection.userId);
     this.parts.presence.arrived(connection.userId);
-    this.#tell(connection.userId);
+    this.#publish(connection.userId);
   }
 
   /** A connection has ended. @returns whether it was the user's last one here; `undefined` when it was not listed. */
@@ -103,11 +103,11 @@ export class Roster {
       this.#online.delete(userId);
       presence.departed(userId, at);
     }
-    this.#tell(userId, at);
+    this.#publish(userId, at);
     return connections.countOf(userId) === 0;
   }
 
-  #tell(userId: string, at = this.parts.clock.now()): void {
+  #publish(userId: string, at = this.parts.clock.now()): void {
     if (!this.parts.cluster.isShared) return;
     this.#version += 1;
     const devices = [...this.parts.connections.devicesOf(userId)];
@@ -178,7 +178,7 @@ export class Roster {
     else if (frame.kind === 'beat') this.#compare(node, peer, frame.version);
     else if (frame.kind === 'roster') this.#takePart(peer, frame);
     else if (frame.kind === 'bye') this.#forget(node, peer);
-    else if (frame.of === this.parts.cluster.node) this.#tellRoster();
+    else if (frame.of === this.parts.cluster.node) this.#publishRoster();
   }
 
   #hear(node: string): Peer {
@@ -212,11 +212,11 @@ export class Roster {
     this.parts.cluster.publish({ kind: 'roster-wanted', of: node });
   }
 
-  #tellRoster(): void {
+  #publishRoster(): void {
     const now = this.parts.clock.steady();
     // A node that asks too early asks again after the next heartbeat.
-    if (now - this.#toldRosterAt < MIN_ROSTER_INTERVAL_MS) return;
-    this.#toldRosterAt = now;
+    if (now - this.#rosterPublishedAt < MIN_ROSTER_INTERVAL_MS) return;
+    this.#rosterPublishedAt = now;
     const { connections, cluster } = this.parts;
     const users = connections
       .userIds()
@@ -234,12 +234,13 @@ export class Roster {
     peer.partsOf = version;
     peer.parts.set(part, users);
     if (peer.parts.size < parts) return;
-    const told = new Map([...peer.parts.values()].flat());
+    const received = new Map([...peer.parts.values()].flat());
     peer.parts.clear();
     peer.version = version;
     const at = this.parts.clock.now();
-    for (const userId of [...peer.users.keys()]) if (!told.has(userId)) this.#set(peer, userId, { devices: NONE, at });
-    for (const [userId, devices] of told) this.#set(peer, userId, { devices: new Map(devices), at });
+    for (const userId of [...peer.users.keys()])
+      if (!received.has(userId)) this.#set(peer, userId, { devices: NONE, at });
+    for (const [userId, devices] of received) this.#set(peer, userId, { devices: new Map(devices), at });
   }
 
   #set(peer: Peer, userId: string, { devices, at }: { devices: DeviceCounts; at: number }): void {

@@ -6,8 +6,8 @@ import type { Balance, Lender } from '../../utils/balance';
 import type { Clock, Timer } from '../../utils/clock';
 import type { Cluster } from '../cluster/contract';
 import type { FrameFor } from '../cluster/frames';
+import { type Transport, writeToAll } from '../delivery/connections';
 import type { Delivery } from '../delivery/delivery';
-import { type Transport, writeToAll } from '../sockets/connections';
 
 const MIN_INTERVAL_MS = 1_000;
 const SILENCE_MS = 5_000;
@@ -20,13 +20,13 @@ interface Typist {
   readonly topic: string;
   readonly userId: string;
   isTyping: boolean;
-  wasTold: boolean;
+  wasSent: boolean;
   changedAt: number;
 }
 
 export class Typing implements Lender {
   readonly #typists = new Map<string, Typist>();
-  readonly #toldAt = new Map<string, number>();
+  readonly #sentAt = new Map<string, number>();
   #timer: Timer | undefined;
 
   constructor(
@@ -42,11 +42,11 @@ export class Typing implements Lender {
   close(): void {
     this.#timer?.cancel();
     this.#typists.clear();
-    this.#toldAt.clear();
+    this.#sentAt.clear();
   }
 
   get balance(): Balance {
-    return { typists: this.#typists.size, typingPaces: this.#toldAt.size };
+    return { typists: this.#typists.size, typingPaces: this.#sentAt.size };
   }
 
   /** A client reports that its user has begun or stopped typing. */
@@ -54,11 +54,11 @@ export class Typing implements Lender {
     const key = `${userId}\u0000${room}`;
     const known = this.#typists.get(key);
     if (known === undefined && !isTyping) return;
-    const typist = known ?? { room, topic, userId, isTyping, wasTold: false, changedAt: 0 };
+    const typist = known ?? { room, topic, userId, isTyping, wasSent: false, changedAt: 0 };
     typist.isTyping = isTyping;
     typist.changedAt = this.clock.steady();
     this.#typists.set(key, typist);
-    this.#tell(key, typist);
+    this.#send(key, typist);
   }
 
   /** Ends typing that fell silent, and sends what had to wait for its pace. */
@@ -66,18 +66,18 @@ export class Typing implements Lender {
     const now = this.clock.steady();
     for (const [key, typist] of this.#typists) {
       if (now - typist.changedAt >= SILENCE_MS) typist.isTyping = false;
-      this.#tell(key, typist);
+      this.#send(key, typist);
     }
-    for (const [userId, time] of this.#toldAt) if (now - time >= MIN_INTERVAL_MS) this.#toldAt.delete(userId);
+    for (const [userId, time] of this.#sentAt) if (now - time >= MIN_INTERVAL_MS) this.#sentAt.delete(userId);
   }
 
-  #tell(key: string, typist: Typist): void {
+  #send(key: string, typist: Typist): void {
     const { room, topic, userId, isTyping } = typist;
-    if (isTyping !== typist.wasTold) {
+    if (isTyping !== typist.wasSent) {
       const now = this.clock.steady();
-      if (now - (this.#toldAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
-      this.#toldAt.set(userId, now);
-      typist.wasTold = isTyping;
+      if (now - (this.#sentAt.get(userId) ?? Number.NEGATIVE_INFINITY) < MIN_INTERVAL_MS) return;
+      this.#sentAt.set(userId, now);
+      typist.wasSent = isTyping;
       const frame = { topic, userId, typing: isTyping };
       this.#show(room, frame);
       this.cluster.publish({ kind: 'typing', room, ...frame });

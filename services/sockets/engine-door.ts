@@ -2,17 +2,15 @@
  * The way to Engine.IO: which requests and upgrades belong to it, which of them are admitted, and how long a connection
  * may take to open and to close. Engine.IO itself listens to nothing, and reads no request target.
  */
-import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type { Clock } from '../../utils/clock';
 import { AppError } from '../../utils/errors';
-import { type Query, readQuery, readTarget } from '../../utils/request-target';
+import { readQuery, readTarget } from '../../utils/request-target';
 import type { HandshakeLimits, Place } from '../admission/handshake-limits';
+import { CLOSE_TIMEOUT_MS } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
-import { CLOSE_TIMEOUT_MS } from './connections';
+import type { EngineConnection, EngineRequest, EngineServer } from './engine';
 import { refusePolling, renderRefusal } from './engine-refusal';
-import type { EngineConnection } from './socket-connection';
 import type { Upgrade, UpgradeTaker } from './upgrades';
 
 export const SOCKET_IO_PATH = '/socket.io/';
@@ -24,23 +22,6 @@ const UNREADABLE = { type: 'error', data: 'parser error' };
 
 /** The client files that Socket.IO serves to pages. */
 const CLIENT_FILE = /^\/socket\.io\/socket\.io(\.[a-z]+)*\.js(\.map)?$/;
-
-/** What Engine.IO attaches to a request. `res`: absent for an upgrade. `websocket`: once ws has opened it. */
-export type EngineRequest = IncomingMessage & {
-  readonly res?: ServerResponse;
-  readonly websocket?: object;
-  _query?: Query;
-};
-
-/** The part of Engine.IO's server that is used here. */
-export interface EngineServer extends EventEmitter {
-  /** By session id. */
-  readonly clients: Readonly<Record<string, EngineConnection>>;
-  /** Opens WebSockets; the limit of a frame holds until its transport sets another. */
-  readonly ws: { readonly options: { maxPayload: number } };
-  handleRequest(request: IncomingMessage, response: ServerResponse): void;
-  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-}
 
 export interface EngineDoorParts {
   readonly engine: EngineServer;

@@ -7,12 +7,12 @@ import type { Config } from '../../utils/config';
 import type { ErrorCode, Problem } from '../../utils/errors';
 import { type Incoming, STRANGERS_BYTES } from '../admission/incoming';
 import type { Metrics } from '../observability/metrics';
-import type { EngineServer } from './engine-door';
+import type { EngineConnection, EngineServer } from './engine';
 import { refusePolling } from './engine-refusal';
 import { limitTransport } from './frame-limit';
 import { engineOfRequest } from './polls';
 import type { Sessions } from './sessions';
-import { boundClose, type EngineConnection, type SocketConnection } from './socket-connection';
+import { boundClose, type SocketConnection } from './socket-connection';
 import { keepText, type Packet, sizeOf } from './socket-io-packets';
 
 /** A client may try another token on the same connection; a flood of CONNECT packets is cut. */

@@ -1,8 +1,8 @@
 /** Events of one connection run one after the other, so that answers keep the order of the events. */
 import { AppError } from '../../utils/errors';
 import type { Incoming } from '../admission/incoming';
+import type { Connection } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
-import type { Connection } from './connections';
 import { BURST_SECONDS } from './event-limit';
 
 /** How many may wait in one connection: as many as may come at once, and no fewer than these. */

@@ -15,7 +15,7 @@ import {
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import { textFrame } from '../../utils/websocket-frame';
 import type { Backlog } from '../admission/backlog';
-import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
+import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from '../delivery/connections';
 import { OPEN, whenAnswered } from './signs-of-life';
 
 export interface PlainConnectionParts {

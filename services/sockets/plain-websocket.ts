@@ -18,9 +18,9 @@ import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import type { Backlog } from '../admission/backlog';
 import type { HandshakeLimits } from '../admission/handshake-limits';
 import { STRANGERS_BYTES } from '../admission/incoming';
+import { CLOSE_TIMEOUT_MS, type Connection } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
 import type { Tokens } from '../tokens/tokens';
-import { CLOSE_TIMEOUT_MS, type Connection } from './connections';
 import type { EventReply } from './event-gate';
 import { limitWebSocket } from './frame-limit';
 import { encodeFrame, PlainConnection } from './plain-connection';
@@ -139,7 +139,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     // process.
     webSocket.on('error', (fault) => this.#countFault(fault));
     if (refusal !== undefined) {
-      tellRefusal(webSocket, this.parts.clients.linkBase(request), refusal);
+      sendRefusal(webSocket, this.parts.clients.linkBase(request), refusal);
       // A refused peer that does not close its side would hold a connection that no limit counts.
       request.socket.destroySoon();
       upgrade.endWithin(CLOSE_TIMEOUT_MS);
@@ -238,7 +238,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
   }
 
   #refuse({ webSocket, origin }: Peer, thrown: unknown): void {
-    tellRefusal(webSocket, origin, this.parts.sessions.refusals.count(thrown));
+    sendRefusal(webSocket, origin, this.parts.sessions.refusals.count(thrown));
     const cut = this.parts.clock.after(CLOSE_TIMEOUT_MS, () => webSocket.terminate());
     webSocket.once('close', () => cut.cancel());
   }
@@ -342,7 +342,7 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
 }
 
 /** Sends the reason, and closes; a refusal that is not about the token has its own close code. */
-function tellRefusal(webSocket: WebSocket, origin: string, refusal: AppError): void {
+function sendRefusal(webSocket: WebSocket, origin: string, refusal: AppError): void {
   webSocket.send(encodeFrame('error', toProblem(refusal, { origin })));
   const isBadInput = refusal.status === 400;
   const code = isBadInput ? WEBSOCKET_CLOSE_CODES.bad_frames : (REFUSAL_CODES.get(refusal.code) ?? UNAUTHENTICATED);

@@ -3,8 +3,7 @@
  * the buffer of its connection, and the bound on unread output would never be reached.
  */
 import { type IncomingMessage, ServerResponse } from 'node:http';
-import type { EngineRequest, EngineServer } from './engine-door';
-import type { EngineConnection } from './socket-connection';
+import type { EngineConnection, EngineRequest, EngineServer } from './engine';
 
 const answers = new WeakMap<EngineConnection, ServerResponse>();
 const polls = new WeakSet<ServerResponse>();

@@ -9,13 +9,13 @@ import type { HeapGuard } from '../admission/heap-guard';
 import type { Incoming } from '../admission/incoming';
 import type { ReadTurns } from '../admission/read-turns';
 import type { Cluster } from '../cluster/contract';
+import type { Connection, Connections } from '../delivery/connections';
 import type { Cursors } from '../delivery/cursors';
 import type { Delivery } from '../delivery/delivery';
 import type { Logger } from '../observability/logger';
 import type { Metrics } from '../observability/metrics';
 import type { Presence } from '../presence/presence';
 import type { Roster } from '../presence/roster';
-import type { Connection, Connections } from './connections';
 import { EventGate } from './event-gate';
 import { Refusals } from './refusals';
 

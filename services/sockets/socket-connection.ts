@@ -3,8 +3,6 @@
  * memory, and writes pages of catch-up in one system call. It does not listen to events of the engine: a listener would
  * run for every packet of every broadcast.
  */
-import type { EventEmitter } from 'node:events';
-import type { Socket as TcpSocket } from 'node:net';
 import type { Socket } from 'socket.io';
 import type { Caller } from '../../utils/caller';
 import type { Clock } from '../../utils/clock';
@@ -20,53 +18,14 @@ import {
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import { textFrame } from '../../utils/websocket-frame';
 import type { Backlog } from '../admission/backlog';
-import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from './connections';
+import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from '../delivery/connections';
+import { type EngineConnection, engineOf } from './engine';
 import { untakenBytesOfPoll } from './polls';
-import { OPEN, type PingSocket, whenAnswered } from './signs-of-life';
-
-/** The part of Engine.IO's transport that is used here. `socket`: the ws connection, absent when polling. */
-interface EngineTransport extends EventEmitter {
-  readonly name: string;
-  /** Can it be written to now? Polling: does a request wait for an answer? */
-  readonly writable: boolean;
-  readonly socket?: PingSocket & {
-    readonly readyState: number;
-    readonly bufferedAmount: number;
-    terminate(): void;
-    readonly _socket?: TcpSocket;
-  };
-  send(packets: unknown[]): void;
-  /** Polling: how long a close waits for a request that it can answer; Engine.IO's 30 s unless set. */
-  closeTimeout?: number;
-  parser: { decodePayload(payload: string, type?: unknown): unknown[] };
-  /** Polling: ends a waiting close. */
-  readonly shouldClose?: (() => void) | null;
-}
-
-/** The part of Engine.IO's connection that is used here. */
-export interface EngineConnection extends EventEmitter {
-  readonly id: string;
-  readonly readyState: string;
-  readonly remoteAddress: string;
-  readonly transport: EngineTransport;
-  /** Packets that wait for the transport; a new array after each flush. */
-  readonly writeBuffer: readonly {
-    readonly data?: unknown;
-    readonly options?: { readonly wsPreEncodedFrame?: readonly Buffer[] };
-  }[];
-  request: unknown;
-  write(packet: string, options: object): void;
-  close(discard?: boolean): void;
-}
+import { OPEN, whenAnswered } from './signs-of-life';
 
 /** How Socket.IO creates the callback of an event. */
 interface Acknowledging {
   ack(id: number): (reply: object) => void;
-}
-
-/** The Engine.IO connection of a Socket.IO socket. */
-export function engineOf(socket: Socket): EngineConnection {
-  return socket.conn as unknown as EngineConnection;
 }
 
 export interface SocketConnectionParts {

@@ -4,7 +4,7 @@ import { readAuthorization, readBearer } from '../../utils/caller';
 import { AppError } from '../../utils/errors';
 import { deviceSchema, parseField } from '../../utils/schemas';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
-import { engineOf } from './socket-connection';
+import { engineOf } from './engine';
 
 /** Token from `auth.token`, else the Authorization header, else `?token=`. */
 export function readToken(socket: Socket): string {

@@ -5,7 +5,7 @@
 import type { EventEmitter } from 'node:events';
 import { Socket } from 'socket.io';
 import { findInexactNumber, inexactNumber } from '../../utils/json';
-import { engineOf } from './socket-connection';
+import { engineOf } from './engine';
 
 const MAX_EVENT_ARGUMENTS = 64;
 

@@ -6,9 +6,9 @@ import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Clock, Timer } from '../../utils/clock';
 import { type Query, readQuery, readTarget } from '../../utils/request-target';
+import { CLOSE_TIMEOUT_MS } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
 import { answerUnderWay } from './answer-under-way';
-import { CLOSE_TIMEOUT_MS } from './connections';
 
 /** From the request to an open connection. Clients wait about as long; a reconnecting crowd is admitted within it. */
 const UPGRADE_TIMEOUT_MS = 20_000;

@@ -3,12 +3,12 @@ import type { FrameOf } from '../../utils/cluster-protocol';
 import type { ClosingCode, Invitation } from '../../utils/protocol';
 import type { Cluster } from '../cluster/contract';
 import type { FrameFor } from '../cluster/frames';
+import type { Connection, Connections } from '../delivery/connections';
 import type { Cursors } from '../delivery/cursors';
 import type { Delivery } from '../delivery/delivery';
 import type { Logger } from '../observability/logger';
 import type { Presence } from '../presence/presence';
 import type { Roster } from '../presence/roster';
-import type { Connection, Connections } from './connections';
 import type { Sessions } from './sessions';
 
 export interface UserSessionParts {

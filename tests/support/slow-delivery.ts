@@ -5,10 +5,10 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSingleNode } from '../../services/cluster/contract';
+import type { Connection, Transport } from '../../services/delivery/connections';
 import { Cursors } from '../../services/delivery/cursors';
 import { Delivery } from '../../services/delivery/delivery';
 import { createMetrics } from '../../services/observability/metrics';
-import type { Connection, Transport } from '../../services/sockets/connections';
 import type { Draft, OpenedDevice, Position, SeenDevice, Sending, Store } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { Opened } from '../../services/storage/rules/opened-device';

@@ -2,8 +2,8 @@
 
 import { HeapGuard } from '../../../services/admission/heap-guard';
 import { Incoming } from '../../../services/admission/incoming';
+import type { Connection } from '../../../services/delivery/connections';
 import { createMetrics } from '../../../services/observability/metrics';
-import type { Connection } from '../../../services/sockets/connections';
 import { type SessionParts, Sessions } from '../../../services/sockets/sessions';
 import { parseConfig } from '../../../utils/config';
 import { captureLog } from '../../support/captured-log';
@@ -71,13 +71,13 @@ describe('events that wait for the one before them', () => {
     expect(incoming.balance).toEqual({ incomingBytes: 0, incomingUsers: 0 });
   });
 
-  it('end with their connection: none of them begins', async () => {
-    const { handle, connection, incoming } = openSessions();
+  it('end with a connection that the service ends: none of them begins', async () => {
+    const { handle, sessions, connection, incoming } = openSessions();
     const { open, operation } = openGate();
     const first = handle(operation, 100);
     const later = jest.fn(() => ({}));
     const answers = Array.from({ length: 10 }, () => handle(later, 100));
-    connection.isOpen = false;
+    sessions.events.queue.end(connection as unknown as Connection);
     open();
     expect(await first).toEqual({ ok: true });
     for (const answer of await Promise.all(answers)) expect(answer).toMatchObject({ error: { code: 'going_away' } });

@@ -1,7 +1,7 @@
 /** The lobby: who is online, told to who watches; and the status over REST, which does not wait. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Connection, Transport } from '../../../services/delivery/connections';
 import { Presence } from '../../../services/presence/presence';
-import type { Connection, Transport } from '../../../services/sockets/connections';
 import { openClient, type TestClient } from '../../support/client';
 import { ClockWithRealTimers, clockAt, ShiftedClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
@@ -374,7 +374,7 @@ describe('the frames of the lobby', () => {
     const presence = new Presence(clock, graceMs);
     const tick = () => {
       clock.time += TICK_MS;
-      presence.tell();
+      presence.sendChanges();
     };
     return { clock, presence, tick };
   }
@@ -430,10 +430,10 @@ describe('the frames of the lobby', () => {
     const lastSeen = new Date(clock.time).toISOString();
     presence.departed('anna');
     clock.time += GRACE_MS - 1;
-    presence.tell();
+    presence.sendChanges();
     expect(watcher.frames).toEqual([]);
     clock.time += 1;
-    presence.tell();
+    presence.sendChanges();
     expect(watcher.frames).toEqual([['presence:leave', { userId: 'anna', lastSeen }]]);
   });
 

@@ -1,9 +1,9 @@
 /** Nodes that tell each other who is connected, on a wire that loses frames. */
 import type { Cluster, FrameListener, Live } from '../../../services/cluster/contract';
 import type { FrameFor } from '../../../services/cluster/frames';
+import { type Connection, Connections, type Transport } from '../../../services/delivery/connections';
 import { Presence } from '../../../services/presence/presence';
 import { Roster } from '../../../services/presence/roster';
-import { type Connection, Connections, type Transport } from '../../../services/sockets/connections';
 import type { ClusterFrame } from '../../../utils/cluster-protocol';
 import { clockAt } from '../../support/clock';
 import { range } from '../../support/service';
@@ -143,7 +143,7 @@ describe('the roster', () => {
     pass(10);
     expect(other.roster.isOnline('anna')).toBe(false);
     time.now += 1_000;
-    other.presence.tell();
+    other.presence.sendChanges();
     expect(lobbyOf(other.presence)).toEqual([]);
   });
 
@@ -164,7 +164,7 @@ describe('the roster', () => {
     expect(one.roster.departed(here, time.now)).toBe(true);
     time.now += 2_000;
     for (const { presence } of [one, other]) {
-      presence.tell();
+      presence.sendChanges();
       expect(lobbyOf(presence)).toEqual(['anna']);
     }
   });

@@ -1,10 +1,10 @@
 /** Who is typing: told to the others, never stored. */
 
 import { createSingleNode } from '../../../services/cluster/contract';
+import type { Connection, Transport } from '../../../services/delivery/connections';
 import type { Delivery } from '../../../services/delivery/delivery';
 import { CATCH_UP_WINDOW_MESSAGES } from '../../../services/delivery/window';
 import { Typing } from '../../../services/presence/typing';
-import type { Connection, Transport } from '../../../services/sockets/connections';
 import type { TestClient } from '../../support/client';
 import { ShiftedClock, VirtualClock } from '../../support/clock';
 import { range, startService, type TestService } from '../../support/service';

@@ -1,5 +1,5 @@
 /** What cannot be timed from outside: a token that is revoked between its check and the entry of its connection. */
-import type { Connection } from '../../../services/sockets/connections';
+import type { Connection } from '../../../services/delivery/connections';
 import { type SessionParts, Sessions } from '../../../services/sockets/sessions';
 import { parseConfig } from '../../../utils/config';
 import { clockAt } from '../../support/clock';
