@@ -61,7 +61,7 @@ async function handleMessage(
   const topic = fieldOf(payload, 'topic');
   if (hasField(payload, 'to')) return (await messages.directMessage(caller, payload)).answer;
   if (hasField(payload, 'topic')) {
-    if (typeof topic !== 'string') throw badField('topic', 'expected a string');
+    if (typeof topic !== 'string') throw badField('topic', 'must be a string');
     if (topic.startsWith('@')) {
       const message = { ...payload, to: topic.slice(1) };
       return inWords(PERSON_FIELDS, async () => (await messages.directMessage(caller, message)).answer);
@@ -73,8 +73,7 @@ async function handleMessage(
   }
   const echoed = echo(connection, payload, echoes);
   if (echoed !== undefined) return echoed;
-  const message = 'expected `to` or `topic` with `type` and `data`, or `message`, or `content`';
-  throw new AppError('bad_request', message, { errors: [{ path: '', message }] });
+  throw badField('', 'must have `to` or `topic` with `type` and `data`, or `message`, or `content`');
 }
 
 /** What the operations call fields, and what clients call them. */

@@ -14,6 +14,7 @@ import type { Clients } from '../utils/proxies';
 import { isShownToPerson } from './not-found-page';
 import { requestIdOf } from './request';
 
+const NO_ROUTE = 'There is no route at this path: GET /openapi.json lists all of them.';
 const PROBLEM_TYPE = 'application/problem+json';
 
 export function renderError(logger: Logger, metrics: Metrics, clients: Clients): ErrorRequestHandler {
@@ -39,19 +40,19 @@ export function renderError(logger: Logger, metrics: Metrics, clients: Clients):
 function fromLibrary(thrown: unknown): AppError | undefined {
   if (thrown instanceof AppError || !(thrown instanceof Error) || !('status' in thrown)) return undefined;
   const kinds = new Map<unknown, [ErrorCode, string]>([
-    [400, ['bad_request', 'The request could not be read.']],
+    [400, ['bad_request', 'The request is malformed: check its path, its headers and its body.']],
     [413, ['body_too_large', 'The body is larger than MAX_BODY_BYTES allows.']],
     [415, ['unsupported_media_type', 'The encoding or character set of the body is not supported.']],
   ]);
   const kind = kinds.get(thrown.status);
   if (kind === undefined) return undefined;
   const [code, detail] = kind;
-  const errors = thrown.status === 400 ? { errors: [{ path: '', message: 'cannot be read' }] } : {};
+  const errors = thrown.status === 400 ? { errors: [{ path: '', message: 'is malformed' }] } : {};
   return new AppError(code, detail, { cause: thrown, ...errors });
 }
 
 export const refuseUnknownPath: RequestHandler = () => {
-  throw new AppError('not_found', 'There is no such path.');
+  throw new AppError('not_found', NO_ROUTE);
 };
 
 /** Answers 405 with the methods that the path has; OPTIONS asks for just these. */
@@ -62,14 +63,14 @@ export function refuseOtherMethods(allowed: readonly string[]): RequestHandler {
       response.status(204).end();
       return;
     }
-    throw new AppError('method_not_allowed', `Allowed here: ${allowed.join(', ')}.`);
+    throw new AppError('method_not_allowed', `This path takes only ${allowed.join(', ')}.`);
   };
 }
 
 /** Answers a request whose target is no URL, such as `http://[`. */
 export function refuseTarget(metrics: Metrics, clients: Clients) {
   return (request: IncomingMessage, response: ServerResponse): void => {
-    const error = new AppError('not_found', 'There is no such path.');
+    const error = new AppError('not_found', NO_ROUTE);
     metrics.refusals.inc({ code: error.code });
     const requestId = randomUUID();
     const problem = toProblem(error, { origin: clients.linkBase(request), requestId });
@@ -81,12 +82,15 @@ export function refuseTarget(metrics: Metrics, clients: Clients) {
 
 function toRefusal({ code }: NodeJS.ErrnoException): AppError {
   if (code === 'HPE_HEADER_OVERFLOW') {
-    return new AppError('headers_too_large', 'The headers of the request are too large.');
+    return new AppError(
+      'headers_too_large',
+      'The headers of the request are too large: shorten the token, the cookies or the query.',
+    );
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return new AppError('request_timeout', 'The request did not arrive in time.');
+    return new AppError('request_timeout', 'The request took too long to arrive.');
   }
-  return new AppError('bad_request', 'This is not a request that can be read.');
+  return new AppError('bad_request', 'This is not a valid HTTP request.');
 }
 
 /** Would what is written now be taken for a part of this answer, or for the answer to an earlier request? */

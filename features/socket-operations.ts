@@ -79,7 +79,7 @@ export function byTable<Payload>(table: ReadonlyMap<unknown, ClientEvent<Payload
     dispatch(connection: Connection, name: string, payload: Payload): object | Promise<object> {
       const event = table.get(name);
       if (event === undefined)
-        throw new AppError('unknown_event', 'There is nothing of this name that a client may ask for.');
+        throw new AppError('unknown_event', 'Clients cannot send an event or action with this name.');
       return event.run(connection, payload);
     },
   };

@@ -106,5 +106,5 @@ function createCheckItem({ sending, topics }: Pick<BatchParts, 'sending' | 'topi
 }
 
 function tooLarge(count: number): AppError {
-  return refuseField('batch_too_large', 'messages', `has ${count} items, at most ${MAX_BATCH_ITEMS} are allowed`);
+  return refuseField('batch_too_large', 'messages', `has ${count} items, but at most ${MAX_BATCH_ITEMS} are allowed`);
 }

@@ -33,7 +33,7 @@ export function createFindMessage(store: Store) {
     if (!isNamedTopic(name) || holdsScope(caller, 'send')) return;
     const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
     if (isMember && topic !== undefined) return;
-    if (topic?.isPrivate === false) throw new AppError('not_a_member', `Only members of ${name} may do this.`);
+    if (topic?.isPrivate === false) throw new AppError('not_a_member', `Only members of ${name} may do this: join it first.`);
     throw noMessage();
   }
 
@@ -48,5 +48,5 @@ export function createFindMessage(store: Store) {
 }
 
 export function noMessage(): AppError {
-  return refuseField('not_found', 'id', 'there is no such message');
+  return refuseField('not_found', 'id', 'there is no such message', 'There is no such message, or you may not see it.');
 }

@@ -109,9 +109,13 @@ function earlierFingerprintOf({ target, body }: SendRequest): string | undefined
 }
 
 function conflict(): AppError {
-  return refuseField('idempotency_conflict', HEADER, 'was used for another request within 24 hours');
+  return refuseField(
+    'idempotency_conflict',
+    HEADER,
+    'was used for a different request within the last 24 hours: use a new key',
+  );
 }
 
 function inProgress(): AppError {
-  return new AppError('request_in_progress', `${HEADER}: the first request under this key is still running.`);
+  return new AppError('request_in_progress', `The first request with this ${HEADER} is still running.`);
 }

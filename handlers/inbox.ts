@@ -92,7 +92,8 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     const { userId } = caller;
     const outcome = await store.changeStates(userId, selection, state);
     if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
-    if (outcome.outcome === 'ahead') throw badField('upTo', `is ahead of the topic, which stands at ${outcome.head}`);
+    if (outcome.outcome === 'ahead')
+      throw badField('upTo', `is greater than the last seq of the topic (${outcome.head})`);
     const [counted] = await Promise.allSettled([counts(caller)]);
     // Who gets no answer is told like all others.
     await delivery.emitAppended(outcome.entries, counted.status === 'fulfilled' ? connection : undefined);
@@ -123,5 +124,5 @@ export function toListedItem({ message, state }: InboxItem): object {
 }
 
 function notInInbox(path: string): AppError {
-  return refuseField('not_found', path, 'there is nothing of this name in the inbox');
+  return refuseField('not_found', path, 'is not in your inbox');
 }

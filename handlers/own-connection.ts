@@ -8,7 +8,7 @@ import type { Store } from '../services/storage/contract';
 import type { Tokens } from '../services/tokens/tokens';
 import { holdsScope } from '../utils/caller';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { type AppError, refuseField } from '../utils/errors';
+import { noTopic } from '../utils/errors';
 import { ackSchema, historySchema, parseInput, refreshSchema } from '../utils/schemas';
 import { BROADCAST_TOPIC, isStateTopic, personalTopic } from '../utils/topic-names';
 import type { Disconnect } from './disconnect-user';
@@ -42,9 +42,9 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
   async function history(connection: Connection, input: unknown): Promise<HistoryAnswer & { topic: string }> {
     const { topic, ...query } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
-    if (isStateTopic(topic)) throw noTopic();
+    if (isStateTopic(topic)) throw noTopic('topic');
     const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
-    if (!mayRead) throw noTopic();
+    if (!mayRead) throw noTopic('topic');
     return { topic, ...(await readHistory(store, { topic, userId: connection.userId }, query)) };
   }
 
@@ -63,7 +63,7 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
   }
 
   /**
-   * Goes on with a newer token of the same user.
+   * Continues with a newer token of the same user.
    * @throws AppError as a handshake does, `forbidden` for another user.
    */
   async function refresh(connection: Connection, input: unknown): Promise<{ expiresAt: string | null }> {
@@ -77,8 +77,4 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
   }
 
   return { refresh, acknowledge, history, ping, logout };
-}
-
-function noTopic(): AppError {
-  return refuseField('not_found', 'topic', 'there is no such topic');
 }

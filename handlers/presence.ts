@@ -5,7 +5,7 @@ import type { Delivery } from '../services/delivery/delivery';
 import type { Presence } from '../services/presence/presence';
 import type { Typing } from '../services/presence/typing';
 import type { Store } from '../services/storage/contract';
-import { AppError, badField, refuseField } from '../utils/errors';
+import { AppError, badField, noTopic, refuseField } from '../utils/errors';
 import { parseField, parseInput, typingSchema, userIdSchema } from '../utils/schemas';
 import { isNamedTopic, personalTopic } from '../utils/topic-names';
 import type { Rights } from './rights';
@@ -45,7 +45,7 @@ export function createPresenceOperations({ presence, typing, delivery, store, ri
       typing.set({ room: personalTopic(peer), topic: personalTopic(userId), userId }, isTyping);
       return {};
     }
-    if (!isNamedTopic(topic)) throw badField('topic', 'must be a topic or @ and a user');
+    if (!isNamedTopic(topic)) throw badField('topic', 'must be a topic, or @ followed by a user');
     // Who has just connected follows the topic only when catch-up has come to it.
     if (!delivery.isFollowing(connection, topic)) await assertMember(topic, userId);
     typing.set({ room: topic, topic, userId }, isTyping);
@@ -56,8 +56,8 @@ export function createPresenceOperations({ presence, typing, delivery, store, ri
   async function assertMember(name: string, userId: string): Promise<void> {
     const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, userId)]);
     if (isMember && topic !== undefined) return;
-    if (topic?.isPrivate === false) throw refuseField('not_a_member', 'topic', 'only members may type in it');
-    throw refuseField('not_found', 'topic', 'there is no such topic');
+    if (topic?.isPrivate === false) throw refuseField('not_a_member', 'topic', 'is a topic that you have not joined');
+    throw noTopic('topic');
   }
 
   return { subscribe, unsubscribe, type };

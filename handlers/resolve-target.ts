@@ -29,5 +29,5 @@ export function createResolveTarget({ look, isKnownUser, assertMayWrite }: Topic
 }
 
 function ambiguousName(name: string): AppError {
-  return refuseField('ambiguous_name', 'topic_name', `is a topic and a user, say #${name} or @${name}`);
+  return refuseField('ambiguous_name', 'topic_name', `is both a topic and a user: write #${name} or @${name}`);
 }

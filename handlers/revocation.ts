@@ -42,7 +42,7 @@ export function createRevocationOperations({ revocations, clock, audit }: Revoca
     if (time === undefined) return Math.floor(now) + 1;
     const seconds = typeof time === 'number' ? time : Math.max(0, fromIsoTime(time) / 1000);
     if (seconds <= now + MAX_REVOKE_AHEAD_SECONDS) return Math.ceil(seconds);
-    throw badField('issuedBefore', 'must not lie in the future: tokens that are still to be issued would be refused');
+    throw badField('issuedBefore', 'must not be in the future: tokens that are not issued yet would be refused');
   }
 
   return { revoke };

@@ -44,13 +44,19 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
   /** Oneself is nobody else. @throws AppError `direct_messages_off`. */
   function assertMayWriteTo(caller: Caller, userId: string): void {
     if (DIRECT_MESSAGES || userId === caller.userId || holdsScope(caller, 'send')) return;
-    throw new AppError('direct_messages_off', 'Messages to other users need a token with scope `send` here.');
+    throw new AppError(
+      'direct_messages_off',
+      'DIRECT_MESSAGES is off here: sending to another user needs a token with scope `send`.',
+    );
   }
 
   /** @throws AppError `topic_creation_off`. */
   function assertMayCreateTopics(caller: Caller): void {
     if (TOPIC_CREATION || holdsScope(caller, 'send')) return;
-    throw new AppError('topic_creation_off', 'Creating topics needs a token with scope `send` here.');
+    throw new AppError(
+      'topic_creation_off',
+      'TOPIC_CREATION is off here: creating topics needs a token with scope `send`.',
+    );
   }
 
   /** Is the caller told who is online? */

@@ -67,7 +67,7 @@ function chooseSender(caller: Caller, senders: readonly string[]): string | unde
 }
 
 function nothingWaits(): AppError {
-  return refuseField('not_found', 'id', 'nothing of this id waits');
+  return refuseField('not_found', 'id', 'no scheduled message has this id', 'No scheduled message has this id.');
 }
 
 function ownOnly(caller: Caller): string | undefined {

@@ -30,13 +30,13 @@ export function timesOf(content: Content, now: number): { sendAt: number; expire
   const sendAt = sendAtOf(content, now);
   if (content.ttl !== undefined) {
     const expiresAt = sendAt + content.ttl * 1_000;
-    if (expiresAt <= now) throw badField('ttl', 'is over already');
+    if (expiresAt <= now) throw badField('ttl', 'has already elapsed');
     return { sendAt, expiresAt };
   }
   if (content.expiresAt === undefined) return { sendAt, expiresAt: undefined };
   const expiresAt = fromIsoTime(content.expiresAt);
-  if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be later than the time of sending');
-  if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be within a year');
+  if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be after the time of sending');
+  if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be at most a year after the time of sending');
   return { sendAt, expiresAt };
 }
 
@@ -44,13 +44,13 @@ function sendAtOf({ sendAt, delay }: Content, now: number): number {
   if (delay !== undefined) return now + delay * 1_000;
   if (sendAt === undefined) return now;
   const at = fromIsoTime(sendAt);
-  if (at < now - MAX_PAST_MS) throw badField('sendAt', 'is more than 60 s in the past');
-  if (at > now + MAX_AHEAD_MS) throw badField('sendAt', 'must be within a year');
+  if (at < now - MAX_PAST_MS) throw badField('sendAt', 'must not be more than 60 seconds ago');
+  if (at > now + MAX_AHEAD_MS) throw badField('sendAt', 'must be at most a year ahead');
   return at;
 }
 
 export function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content): void {
   const isPersonal = ownerOfPersonalTopic(topic) !== undefined;
-  if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is for messages to a user');
-  if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is for topics and broadcasts');
+  if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is allowed only for messages to one user');
+  if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is allowed only for topics and broadcasts');
 }

@@ -159,11 +159,11 @@ function idUnderKey({ userId, underKey }: Sender, topic: string): string | undef
 function tooManyScheduled(max: number): AppError {
   return new AppError(
     'too_many_scheduled',
-    `As many messages of this sender wait for their time as MAX_SCHEDULED_PER_USER allows: ${max}.`,
+    `This user has too many scheduled messages (MAX_SCHEDULED_PER_USER: ${max}): cancel one first.`,
   );
 }
 
 function conflict({ id }: Content): AppError {
   const path = id === undefined ? 'Idempotency-Key' : 'id';
-  return refuseField('idempotency_conflict', path, 'was used by this sender for another message');
+  return refuseField('idempotency_conflict', path, 'was already used by this sender for a different message');
 }

@@ -1,7 +1,7 @@
 /** What a caller may see of a topic, and do in it. */
 import type { Store, Topic } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
-import { AppError, refuseField } from '../utils/errors';
+import { AppError, noTopic } from '../utils/errors';
 import { parseField, topicNameSchema } from '../utils/schemas';
 
 export type TopicAccess = ReturnType<typeof createTopicAccess>;
@@ -10,7 +10,7 @@ export function createTopicAccess(store: Store) {
   /** A private topic is not there for who is not in it: 404, not 403, tells nothing. */
   async function visible(caller: Caller, name: string): Promise<Topic> {
     const { topic, isMember } = await look(caller, parseName(name));
-    if (topic === undefined || (topic.isPrivate && !isMember && !holdsScope(caller, 'admin'))) throw noTopic();
+    if (topic === undefined || (topic.isPrivate && !isMember && !holdsScope(caller, 'admin'))) throw noTopic('name');
     return topic;
   }
 
@@ -32,7 +32,7 @@ export function createTopicAccess(store: Store) {
   /** @throws AppError unless the caller may write to this topic: members, and services where `send` is asked for. */
   async function assertMayWrite(caller: Caller, name: string, options: { isServiceAllowed: boolean }): Promise<void> {
     if (options.isServiceAllowed && holdsScope(caller, 'send')) {
-      if ((await store.topic(parseName(name))) === undefined) throw noTopic();
+      if ((await store.topic(parseName(name))) === undefined) throw noTopic('name');
       return;
     }
     await visible(caller, name);
@@ -49,10 +49,6 @@ function parseName(name: string): string {
 export function assertOwner(caller: Caller, topic: Topic): void {
   if (topic.owner === caller.userId || holdsScope(caller, 'admin')) return;
   throw new AppError('forbidden', 'Only the owner of the topic may do this.');
-}
-
-export function noTopic(): AppError {
-  return refuseField('not_found', 'name', 'there is no such topic');
 }
 
 export function notAMember(name: string): AppError {

@@ -2,12 +2,12 @@
 import type { Joined, Member, Store, Topic } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
 import { type Clock, toIsoTime } from '../utils/clock';
-import { AppError, refuseField } from '../utils/errors';
+import { AppError, noTopic, refuseField } from '../utils/errors';
 import type { Invitation } from '../utils/protocol';
 import { inviteSchema, listQuerySchema, parseField, parseInput, topicSchema, userIdSchema } from '../utils/schemas';
 import { createAddMember, type JoinedAnswer } from './add-members';
 import { fitPage, readPage, STANDARD_LIST_LIMIT } from './paging';
-import { assertOwner, noTopic, type TopicAccess } from './topic-access';
+import { assertOwner, type TopicAccess } from './topic-access';
 
 export interface AdmitParts {
   readonly maxTopicsPerUser: number;
@@ -65,11 +65,11 @@ export function createTopicMemberOperations(parts: TopicMemberParts) {
 /** Lets the connections of a new member follow the topic. */
 export function createAdmit({ maxTopicsPerUser, follow }: AdmitParts) {
   return function admit(userId: string, name: string, joined: Joined, invitation?: Invitation): void {
-    if (joined.outcome === 'no_topic') throw noTopic();
+    if (joined.outcome === 'no_topic') throw noTopic('name');
     if (joined.outcome === 'too_many') {
       throw new AppError(
         'too_many_topics',
-        `The user has created and joined as many topics as MAX_TOPICS_PER_USER allows: ${maxTopicsPerUser}.`,
+        `This user has created and joined too many topics (MAX_TOPICS_PER_USER: ${maxTopicsPerUser}): leave one first.`,
       );
     }
     if (joined.outcome === 'joined') follow(userId, name, joined.start, invitation);
@@ -107,10 +107,10 @@ function createLeaving({ store, access, unfollow }: TopicMemberParts) {
     const topic = await access.visible(caller, name);
     if (userId !== caller.userId) assertOwner(caller, topic);
     if (userId === topic.owner) {
-      throw new AppError('owner_cannot_leave', 'The owner of a topic cannot leave it, only delete it.');
+      throw new AppError('owner_cannot_leave', 'The owner cannot leave a topic: delete it instead.');
     }
     if (!(await store.removeMember(name, userId)))
-      throw refuseField('not_found', 'userId', 'is no member of this topic');
+      throw refuseField('not_found', 'userId', 'is not a member of this topic');
     unfollow(userId, name);
     return { success: true, name, userId };
   }
@@ -121,6 +121,6 @@ function createLeaving({ store, access, unfollow }: TopicMemberParts) {
 function inviteeFull(maxTopics: number): AppError {
   return new AppError(
     'invitee_full',
-    `Others have added the user to as many topics as MAX_INVITED_TOPICS_PER_USER allows: ${maxTopics}.`,
+    `Others have already added this user to too many topics (MAX_INVITED_TOPICS_PER_USER: ${maxTopics}).`,
   );
 }

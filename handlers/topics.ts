@@ -65,10 +65,11 @@ function createCreateTopic({ store, clock, rights, access, admit, maxTopicsPerUs
     const { name, isPrivate = false } = parseInput(createTopicSchema, input);
     rights.assertMayCreateTopics(caller);
     // What is said to a person under this name must not reach the topic.
-    if (await access.isKnownUser(name)) throw refuseField('name_taken', 'name', `is the name of a user`);
+    if (await access.isKnownUser(name)) throw refuseField('name_taken', 'name', 'is already the name of a user: choose another');
     const topic = { name, isPrivate, owner: caller.userId, createdAt: toIsoTime(clock.now()) };
     const created = await store.createTopic(topic, maxTopicsPerUser);
-    if (created.outcome === 'taken') throw refuseField('topic_taken', 'name', `there is a topic ${name} already`);
+    if (created.outcome === 'taken')
+      throw refuseField('topic_taken', 'name', 'is already the name of a topic: choose another');
     admit(caller.userId, name, created);
     return { ...topic, isMember: true };
   };

@@ -1,5 +1,5 @@
 /**
- * Writes a copy of the embedded store, also while the service runs on it.
+ * Copies the embedded store into DIRECTORY, even while the service is using it.
  *   npm run backup -- DIRECTORY
  */
 import { statSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { checkHeaders, dataFilePath, hasDataFile } from '../services/storage/lmd
 import { EXIT_USAGE, readCommandLine, UsageError } from '../utils/command-line';
 import { ConfigError, parseConfig, type StoreLocation } from '../utils/config';
 
-const USAGE = `Writes a copy of the embedded store, also while the service runs on it.
+const USAGE = `Copies the embedded store into DIRECTORY, even while the service is using it.
 
 Usage:
   npm run backup -- DIRECTORY
@@ -30,12 +30,12 @@ async function main(): Promise<void> {
   const directory = embeddedStore(parseConfig(process.env).store);
   await backUpLmdbStore(directory, resolve(target));
   const { size } = statSync(dataFilePath(target));
-  console.log(`${directory} is backed up in ${target}: ${size} bytes, read through without a fault`);
+  console.log(`${directory} is backed up in ${target}: ${size} bytes, verified`);
 }
 
 function embeddedStore(store: StoreLocation): string {
   if (store.kind === 'mongodb') {
-    throw new BackupError('STORE_URL names a MongoDB: back it up with the means of the database, such as mongodump.');
+    throw new BackupError('STORE_URL names a MongoDB database: back it up with its own tools, for example mongodump.');
   }
   if (!hasDataFile(store.directory)) {
     throw new BackupError(`There is no store in ${store.directory}: set DATA_DIR or STORE_URL as for the service.`);

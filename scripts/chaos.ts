@@ -13,7 +13,7 @@ import { runCleanups } from '../tests/support/temporary';
 import { EXIT_USAGE, UsageError } from '../utils/command-line';
 import { assertNeeds, readOptions } from './support/chaos-options';
 
-const PAGE = join(__dirname, '../docs/operations/reliability.md');
+const PAGE = join(__dirname, '../docs/evidence/reliability.md');
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));

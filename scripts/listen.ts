@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { readCommandLine, UsageError } from '../utils/command-line';
+import { inputSentences } from '../utils/input-sentences';
 import { deviceSchema } from '../utils/schemas';
 import { readAccess } from './support/access';
 import { COMMON_OPTIONS, readCount } from './support/arguments';
@@ -12,20 +13,20 @@ import { listenBySocketIo } from './support/listen-socketio';
 import { Screen } from './support/screen';
 import { type Command, runHere } from './support/terminal';
 
-const USAGE = `Shows what a user gets, as it comes: what waits, then what is sent. Ctrl-C ends.
+const USAGE = `Shows what a user receives: first everything that is waiting, then messages live. Ctrl-C ends.
 
 Usage:
   npm run listen -- --sub USER
 
   --sub USER      whose messages
-  --device NAME   the device; what it has printed does not come again. One of this machine when not given
+  --device NAME   the device; messages it has printed do not come again. Default: terminal-HOSTNAME
   --count N       end after N messages
-  --plain         by the plain WebSocket endpoint instead of Socket.IO
-  --json          each event as a line of JSON
+  --plain         use the plain WebSocket endpoint instead of Socket.IO
+  --json          print each event as one line of JSON
 
 Service:
-  --url URL       http://localhost:PORT when not given
-  --token TOKEN   instead of --sub: else TIDINGS_TOKEN, else one made here
+  --url URL       default: http://localhost:PORT
+  --token TOKEN   instead of --sub; default: TIDINGS_TOKEN, otherwise a token made here
 `;
 
 const OPTIONS = {
@@ -66,7 +67,7 @@ function readMaxCount({ count }: Given): number {
 
 /** The same on every run: it has its own place in the log. */
 function readDevice({ device = `terminal-${hostname()}`.slice(0, MAX_DEVICE_LENGTH) }: Given): string {
-  const parsed = deviceSchema.safeParse(device);
+  const parsed = deviceSchema.safeParse(device, inputSentences);
   if (!parsed.success) throw new UsageError(`--device ${parsed.error.issues[0]?.message}.`);
   return device;
 }

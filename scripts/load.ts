@@ -13,22 +13,23 @@ import { runLoad } from './support/load/run';
 import { checkingVariable, makeLocalToken } from './support/local-token';
 import { type Command, runHere, type Terminal } from './support/terminal';
 
-const USAGE = `Puts load on a service, measures it, and checks that everything arrives once and in order. Ctrl-C ends early.
+const USAGE = `Puts load on a service, measures it, and checks that every message arrives once and in order. Ctrl-C ends early.
 
 Usage:
   npm run load -- [--users N] [--rate N] [--duration TIME]
 
-  --users N           users load-1, load-2, …; 100 when not given
-  --connections N     in all, spread over the users; one each when not given
-  --rate N            messages to one user each, per second; 50 when not given
-  --broadcast-rate N  messages to everyone, per second; 0 when not given
-  --duration TIME     30s when not given; also 5m, 1h
-  --json              the summary as JSON
-  --yes               also against another machine than this one
+  --users N           users load-1, load-2, …; default: 100
+  --connections N     in total, spread over the users; default: one per user
+  --rate N            messages to single users, per second; default: 50
+  --broadcast-rate N  messages to everyone, per second; default: 0
+  --duration TIME     30s, 5m, 1h, …; default: 30s
+  --json              print the summary as JSON
+  --yes               allow a service on another machine
 
 Service:
-  --url URL           http://localhost:PORT when not given
-  --token TOKEN       sends with it; else TIDINGS_TOKEN, else one made here. Those of the users are always made here
+  --url URL           default: http://localhost:PORT
+  --token TOKEN       the sender's; default: TIDINGS_TOKEN, otherwise a token made here. Tokens of the users are
+                      always made here
 `;
 
 const OPTIONS = {
@@ -60,7 +61,7 @@ export const load: Command = async (args, terminal) => {
   const makeToken = readTokenMaker(terminal.env);
   const access = readAccess(given, terminal.env, { sub: 'load', scope: 'send broadcast' });
   if (!given.yes && !isThisMachine(access.origin)) {
-    throw new UsageError(`${access.origin} is another machine: --yes says that it may get this load.`);
+    throw new UsageError(`${access.origin} is another machine: confirm with --yes that it may get this load.`);
   }
   const { report, tally } = await runLoad({ plan, access, makeToken }, terminal);
   terminal.stdout.write(given.json ? `${JSON.stringify(report)}\n` : renderReport(report, tally));
@@ -71,7 +72,7 @@ function readPlan(given: Given): LoadPlan {
   const users = readCount('--users', given.users, { minimum: 1, maximum: MAX_CONNECTIONS });
   const connections = given.connections ?? given.users;
   const seconds = readSeconds('--duration', given.duration);
-  if (seconds < 1 || seconds > MAX_SECONDS) throw new UsageError('--duration: expected a time from 1s to 1d.');
+  if (seconds < 1 || seconds > MAX_SECONDS) throw new UsageError('--duration must be a time from 1s to 1d.');
   const plan = {
     users,
     connections: readCount('--connections', connections, { minimum: users, maximum: MAX_CONNECTIONS }),
@@ -88,7 +89,7 @@ function assertCountable({ users, connections, rate, broadcastRate, seconds }: L
   const messages = (rate + broadcastRate) * seconds;
   const deliveries = ((rate / users + broadcastRate) * seconds + 1) * connections;
   if (messages <= MAX_MESSAGES && deliveries <= MAX_DELIVERIES) return;
-  throw new UsageError('--duration: this is more than can be checked at the end, use a shorter time or lower rates.');
+  throw new UsageError('--duration is too long to check every message at the end: shorten it, or lower the rates.');
 }
 
 /** Makes a token for each user, with the secret here. */
@@ -96,7 +97,7 @@ function readTokenMaker(env: Terminal['env']): (sub: string) => string {
   const config = parseConfig(env);
   const checking = checkingVariable(config.tokenKey);
   if (checking !== undefined) {
-    throw new UsageError(`Each user needs a token, and ${checking} only checks them: this needs JWT_SECRET instead.`);
+    throw new UsageError(`Each user needs a token, and ${checking} only verifies tokens: set JWT_SECRET instead.`);
   }
   return (sub) => makeLocalToken(config, { sub, lifetimeSeconds: TOKEN_SECONDS });
 }

@@ -16,32 +16,32 @@ Usage:
   npm run send -- --to USER --title TEXT [--body TEXT]
   npm run send -- --to USER --type TYPE --data JSON
 
-To whom, one of:
-  --to USER              a user; several times for several users
-  --topic NAME           who is in a topic
+Recipients, one of:
+  --to USER              a user; repeat it for several users
+  --topic NAME           the members of a topic
   --broadcast            everyone
 
-What:
+Message:
   --title, --body TEXT   a notification: type "notification", data {title, body}
-  --type TYPE            the type, "notification" with --title and "message" without
-  --data JSON            the data; beside --title an object with more fields
+  --type TYPE            the type; default: "notification" with --title, otherwise "message"
+  --data JSON            the data; with --title, an object with further fields
   --event NAME           emit under this name instead of "message"
-  A body or data of - is read from standard input.
+  - as body or data reads standard input.
 
-How:
-  --id ID                an id of your own: the same send again sends nothing twice
-  --idempotency-key KEY  the same for one request
-  --ttl TIME             expires after 90s, 15m, 12h or 1d; --expires-at TIME says when
-  --delay TIME           send later; --send-at 2030-01-31T12:00:00Z says when
-  --collapse-key KEY     takes the place of the earlier unread message with this key
-  --except-user USER     not to this user (topic, broadcast)
-  --live-only            only to who is connected now, not stored
+Options:
+  --id ID                your own id: repeating the send stores nothing twice
+  --idempotency-key KEY  the same for the whole request
+  --ttl TIME             expire after 90s, 15m, 12h or 1d; --expires-at TIME gives the time instead
+  --delay TIME           send later; --send-at 2030-01-31T12:00:00Z gives the time instead
+  --collapse-key KEY     replace the earlier unread message with this key
+  --except-user USER     skip this user (topic, broadcast)
+  --live-only            deliver to connected users only; store nothing
 
 Service:
-  --url URL              http://localhost:PORT when not given
-  --token TOKEN          else TIDINGS_TOKEN, else one made here
-  --sub USER             the sender of a token made here, "service" when not given
-  --timeout TIME         how long to wait for the answer, 15s when not given
+  --url URL              default: http://localhost:PORT
+  --token TOKEN          default: TIDINGS_TOKEN, otherwise a token made here
+  --sub USER             the sender, when the token is made here; default: service
+  --timeout TIME         how long to wait for the answer; default: 15s
   --json                 print the answer as JSON
 `;
 
@@ -95,7 +95,7 @@ export const send: Command = async (args, { env, stdin, stdout, interrupted }) =
 function readTarget({ to = [], topic, broadcast }: Given): { path: string; target: object } {
   const count = [to.length > 0, topic !== undefined, broadcast].filter(Boolean).length;
   if (count !== 1)
-    throw new UsageError('Say to whom: one of --to USER, --topic NAME and --broadcast; --help has more.');
+    throw new UsageError('Name a recipient: --to USER, --topic NAME or --broadcast. --help shows all options.');
   if (broadcast) return { path: '/websocket/message/broadcast', target: {} };
   if (topic !== undefined) return { path: `/topics/${encodeURIComponent(topic)}/messages`, target: {} };
   const [userId] = to;
@@ -108,15 +108,17 @@ async function readContent(
   stdin: AsyncIterable<Buffer | string>,
 ): Promise<{ type: string; data: unknown }> {
   const { title, body, data, type } = given;
-  if (title === undefined && body !== undefined) throw new UsageError('--body needs a --title.');
+  if (title === undefined && body !== undefined) throw new UsageError('--body needs --title.');
   if (title === '') throw new UsageError('--title must not be empty.');
   if (title === undefined && data === undefined && type === undefined) {
-    throw new UsageError('Say what: --title TEXT with --body TEXT, or --type TYPE with --data JSON; --help has more.');
+    throw new UsageError(
+      'Give a message: --title TEXT with --body TEXT, or --type TYPE with --data JSON. --help shows all options.',
+    );
   }
-  if (body === '-' && data === '-') throw new UsageError('--body and --data: only one can come from standard input.');
+  if (body === '-' && data === '-') throw new UsageError('--body and --data cannot both come from standard input.');
   const more = data === undefined ? {} : readJson('--data', data === '-' ? await readAll(stdin) : data);
   if (title === undefined) return { type: type ?? 'message', data: more };
-  if (!isObject(more)) throw new UsageError('--data: expected a JSON object beside --title.');
+  if (!isObject(more)) throw new UsageError('--data must be a JSON object when it is combined with --title.');
   const text = body === '-' ? (await readAll(stdin)).replace(/\r?\n$/, '') : (body ?? '');
   return { type: type ?? 'notification', data: { title, body: text, ...more } };
 }
@@ -131,7 +133,7 @@ async function readAll(stdin: AsyncIterable<Buffer | string>): Promise<string> {
   for await (const chunk of stdin) {
     chunks.push(Buffer.from(chunk));
     bytes += chunk.length;
-    if (bytes > MAX_INPUT_BYTES) throw new UsageError('Standard input has more than 16 MiB: no message is that large.');
+    if (bytes > MAX_INPUT_BYTES) throw new UsageError('Standard input has more than 16 MiB, the most that is read.');
   }
   return Buffer.concat(chunks).toString('utf8');
 }
@@ -139,13 +141,13 @@ async function readAll(stdin: AsyncIterable<Buffer | string>): Promise<string> {
 function readPatience(text: string): number {
   const seconds = readSeconds('--timeout', text);
   if (seconds >= 1 && seconds <= MAX_PATIENCE_SECONDS) return seconds * 1_000;
-  throw new UsageError('--timeout: expected a time from 1s to 1h.');
+  throw new UsageError('--timeout must be a time from 1s to 1h.');
 }
 
 /** Visible ASCII is what a header can carry. */
 function readKey(key: string): string {
   if (/^[\u0020-\u007e]+$/.test(key)) return key;
-  throw new UsageError('--idempotency-key: expected visible ASCII characters.');
+  throw new UsageError('--idempotency-key must contain visible ASCII characters only.');
 }
 
 /** The options that were given; the service judges them, and how they go together. */

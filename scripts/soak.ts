@@ -12,15 +12,15 @@ import { findFaults, renderResult } from './support/soak/report';
 import { runSoak } from './support/soak/run';
 import { type Command, Failure, runHere } from './support/terminal';
 
-const USAGE = `Keeps a service of its own busy and looks whether memory, descriptors or timers grow.
+const USAGE = `Starts a service, keeps it busy, and checks whether memory, descriptors or timers grow.
 
 Usage:
   npm run soak -- --minutes N [--rate N] [--users N] [--write]
 
-  --minutes N  how long; the first fifth is not judged
-  --rate N     requests per second; 60 when not given
-  --users N    users whose messages are counted: half of them stay, half come and go; 100 when not given
-  --write      keeps the report in docs/operations/soak.md
+  --minutes N  how long; the first fifth is warm-up and not judged
+  --rate N     requests per second; default: 60
+  --users N    users whose messages are counted: half stay connected, half come and go; default: 100
+  --write      write the report to docs/evidence/soak.md
 
 NODE_OPTIONS is passed on to the service.
 `;
@@ -33,7 +33,7 @@ const OPTIONS = {
   help: { type: 'boolean', default: false },
 } as const;
 
-const PAGE = join(__dirname, '../docs/operations/soak.md');
+const PAGE = join(__dirname, '../docs/evidence/soak.md');
 const RESULT_HEADING = '## The last run\n';
 const MAX_MINUTES = 10_080;
 

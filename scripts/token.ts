@@ -18,16 +18,18 @@ import { AppError } from '../utils/errors';
 import { parseDuration } from './support/arguments';
 import { localKey, makeLocalToken } from './support/local-token';
 
-const USAGE = `Usage:
+const USAGE = `Makes tokens for development, and checks tokens.
+
+Usage:
   npm run token -- --sub USER [--scope "send broadcast presence admin"] [--expires 15m|12h|1d]
   npm run token -- --check TOKEN
   npm run token -- --samples
 
-  --sub USER      whose token; it is signed with JWT_SECRET, or with the secret that is kept in DATA_DIR
-  --scope SCOPES  what it allows, with blanks between
-  --expires TIME  1d when not given
-  --check TOKEN   says whom a token names, or why it is refused
-  --samples       tokens of users to try the service with
+  --sub USER      the user; the token is signed with JWT_SECRET, or with the secret in DATA_DIR
+  --scope SCOPES  what the token allows, separated by spaces
+  --expires TIME  default: 1d
+  --check TOKEN   show the user of a token, or why it is refused
+  --samples       tokens of sample users, to try the service
 `;
 
 /** The sample users of an ancestor that is tried with wscat; their tokens are valid one day. */
@@ -73,14 +75,15 @@ interface TokenWish {
 
 function makeToken(config: Config, { sub, scope, expires }: TokenWish): string {
   const unknown = (scope ?? '').split(' ').filter((name) => name !== '' && !SCOPES.some((known) => known === name));
-  if (unknown.length > 0) throw new UsageError(`--scope: unknown ${unknown.join(', ')}; known: ${SCOPES.join(', ')}`);
+  if (unknown.length > 0)
+    throw new UsageError(`--scope must consist of ${SCOPES.join(', ')}: there is no scope ${unknown.join(', ')}`);
   return makeLocalToken(config, { sub, scope, lifetimeSeconds: readLifetime(expires) });
 }
 
 function readLifetime(text: string): number {
   const seconds = parseDuration(text);
   if (seconds !== undefined && seconds > 0) return seconds;
-  throw new UsageError('--expires: expected a number with s, m, h or d, for example 12h');
+  throw new UsageError('--expires must be a number with s, m, h or d, for example 12h');
 }
 
 /** Revoked tokens are known to the running service only. */

@@ -18,17 +18,17 @@ export class ListenError extends Error {
 const LISTEN_FAULTS = new Map<string | undefined, (address: Address) => string>([
   [
     'EADDRINUSE',
-    ({ PORT }) => `PORT: something listens on ${PORT} already (EADDRINUSE): stop it, or choose another port.`,
+    ({ PORT }) => `PORT ${PORT} is in use by another process (EADDRINUSE): stop it, or choose another port.`,
   ],
-  ['EACCES', ({ PORT }) => `PORT: this process may not listen on ${PORT} (EACCES): choose one from 1024 on.`],
-  ['EADDRNOTAVAIL', ({ HOST }) => `HOST: ${HOST} is no address of this machine (EADDRNOTAVAIL).`],
-  ['ENOTFOUND', ({ HOST }) => `HOST: ${HOST} cannot be resolved to an address (ENOTFOUND).`],
-  ['EAI_AGAIN', ({ HOST }) => `HOST: ${HOST} cannot be resolved to an address (EAI_AGAIN).`],
+  ['EACCES', ({ PORT }) => `PORT ${PORT} is reserved for privileged processes (EACCES): choose one from 1024 up.`],
+  ['EADDRNOTAVAIL', ({ HOST }) => `HOST ${HOST} is not an address of this machine (EADDRNOTAVAIL).`],
+  ['ENOTFOUND', ({ HOST }) => `HOST ${HOST} cannot be resolved to an address (ENOTFOUND).`],
+  ['EAI_AGAIN', ({ HOST }) => `HOST ${HOST} cannot be resolved to an address (EAI_AGAIN).`],
 ]);
 
 function toListenError(error: NodeJS.ErrnoException, config: Address): ListenError {
   const describe =
-    LISTEN_FAULTS.get(error.code) ?? (() => `HOST and PORT: the service cannot listen there: ${error.message}.`);
+    LISTEN_FAULTS.get(error.code) ?? (() => `The service cannot listen on HOST and PORT: ${error.message}.`);
   return new ListenError(describe(config), { cause: error });
 }
 

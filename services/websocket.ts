@@ -146,7 +146,7 @@ export class WebSocketService implements Lender {
       await tokens.prepare(token);
       // Cut meanwhile: Socket.IO drops the socket, and it must not cost another connection its place.
       if (engine.readyState !== 'open') return next();
-      if (this.#packets.isTaken(engine)) throw new AppError('bad_request', 'This connection has its socket already.');
+      if (this.#packets.isTaken(engine)) throw new AppError('bad_request', 'This connection already has a socket.');
       const caller = tokens.verify(token);
       const device = readDevice(socket);
       sessions.makeRoom(caller.userId);
@@ -214,8 +214,8 @@ export class WebSocketService implements Lender {
 
   #dispatch(connection: Connection, event: unknown, payload: unknown): object | Promise<object> {
     if (payload instanceof AppError) throw payload;
-    if (typeof event !== 'string') throw new AppError('unknown_event', 'The name of an event is a string.');
-    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
+    if (typeof event !== 'string') throw new AppError('unknown_event', 'The name of an event must be a string.');
+    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not ready yet.');
     return this.#operations.dispatch(connection, event, payload);
   }
 
@@ -224,7 +224,7 @@ export class WebSocketService implements Lender {
    * @returns the id of the stored message. @throws AppError as POST /websocket/notification answers.
    */
   async sendNotification(userId: string, title: string, body: string): Promise<{ id: string }> {
-    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
+    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not ready yet.');
     try {
       return await this.#operations.sendNotification(userId, title, body);
     } catch (error) {

@@ -32,7 +32,7 @@ describe.each(EMPTY)('%s', (...[, headers, body]) => {
     const { status, text } = await send(service, '/websocket/message/user', headers, body);
     expect({ status, problem: JSON.parse(text) as unknown }).toMatchObject({
       status: 400,
-      problem: { code: 'invalid_json', detail: 'Expected a JSON body.' },
+      problem: { code: 'invalid_json', detail: 'The body is empty: send JSON.' },
     });
   });
 });

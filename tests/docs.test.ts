@@ -83,12 +83,12 @@ function namesInSources(pattern: RegExp): string[] {
   return sending.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
 }
 
-function repeatingOf(code: ErrorCode): string {
+function retryOf(code: ErrorCode): string {
   const { retryAfterSeconds: seconds, mayBeDone } = kindOf(code);
-  if (seconds === undefined) return 'Repeating does not help.';
-  const helps = `Repeating helps after ${seconds} s`;
-  if (mayBeDone === undefined) return `${helps}.`;
-  return `${helps}, under the same \`id\` or \`Idempotency-Key\`: it may have been carried out.`;
+  if (seconds === undefined) return 'Retrying does not help.';
+  const retry = `Retry after ${seconds} s`;
+  if (mayBeDone === undefined) return `${retry}.`;
+  return `${retry}, with the same \`id\` or \`Idempotency-Key\`: the request may have been carried out.`;
 }
 
 describe('docs/reference/errors.md', () => {
@@ -98,9 +98,9 @@ describe('docs/reference/errors.md', () => {
     expect(headings(page, 2).sort()).toEqual(Object.keys(ERROR_KINDS).sort());
   });
 
-  it.each(Object.keys(ERROR_KINDS) as ErrorCode[])('gives the status of %s, and whether repeating helps', (code) => {
+  it.each(Object.keys(ERROR_KINDS) as ErrorCode[])('gives the status of %s, and whether a retry helps', (code) => {
     const [firstLine] = section(page, code).trim().split('\n');
-    expect(firstLine).toBe(`Status ${kindOf(code).status}. ${repeatingOf(code)}`);
+    expect(firstLine).toBe(`Status ${kindOf(code).status}. ${retryOf(code)}`);
   });
 
   it('has no links to files: it is served under another path', () => {

@@ -26,7 +26,8 @@ export function holdsScope(caller: Caller, scope: Scope): boolean {
  */
 export function readBearer(header: string): string {
   const match = /^Bearer +([^\s,]+)$/i.exec(header);
-  if (match?.[1] === undefined) throw new AppError('unauthorized', 'Expected `Authorization: Bearer <token>`.');
+  if (match?.[1] === undefined)
+    throw new AppError('unauthorized', 'The Authorization header must be `Bearer <token>`.');
   return match[1];
 }
 
@@ -38,6 +39,6 @@ export function readBearer(header: string): string {
 export function readAuthorization(rawHeaders: readonly string[]): string | undefined {
   const isName = (index: number) => rawHeaders[index - 1]?.toLowerCase() === 'authorization';
   const found = rawHeaders.filter((_text, index) => index % 2 === 1 && isName(index));
-  if (found.length > 1) throw new AppError('unauthorized', 'Expected one Authorization header, not several.');
+  if (found.length > 1) throw new AppError('unauthorized', 'Send one Authorization header, not several.');
   return found[0];
 }

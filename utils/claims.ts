@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { SCOPES } from './caller';
 import type { Config } from './config';
+import { inputSentences } from './input-sentences';
 import { userIdSchema } from './schemas';
 
 /** How tokens of an issuer are read. */
@@ -44,7 +45,9 @@ const commonSchema = z.object({
 
 const scopeText = z.string().transform((text) => text.split(' ').filter((name) => name !== ''));
 const scopeList = z.array(z.string());
-const anyScopes = z.union([scopeText, scopeList], 'expected text with blanks between, or a list of texts').optional();
+const anyScopes = z
+  .union([scopeText, scopeList], 'must be a string with spaces between scopes, or an array of strings')
+  .optional();
 
 export interface Claims extends z.output<typeof commonSchema> {
   readonly userId: string;
@@ -53,7 +56,7 @@ export interface Claims extends z.output<typeof commonSchema> {
 
 /** @throws ZodError whose issues name the claims. */
 export function readClaims(payload: unknown, rules: ClaimRules): Claims {
-  const common = commonSchema.parse(payload);
+  const common = commonSchema.parse(payload, inputSentences);
   const userId = readClaim(payload, rules.userClaim, userIdSchema);
   const names = rules.isOpen ? SCOPES : ownNames(readScopeNames(payload, rules), rules.scopePrefix);
   return { ...common, userId, scopes: new Set(names) };
@@ -70,7 +73,7 @@ function ownNames(names: readonly string[], prefix: string): readonly string[] {
 }
 
 function readClaim<Schema extends z.ZodType>(payload: unknown, name: string, schema: Schema): z.output<Schema> {
-  const result = schema.safeParse(findClaim(payload, name));
+  const result = schema.safeParse(findClaim(payload, name), inputSentences);
   if (result.success) return result.data;
   const issues = result.error.issues.map((issue) => ({ ...issue, path: [name, ...issue.path] }));
   throw new z.ZodError(issues);

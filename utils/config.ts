@@ -5,6 +5,7 @@
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import { z } from 'zod';
 import { findPrinting } from './debug-output';
+import { inputSentences } from './input-sentences';
 import { parseOriginEntry } from './origins';
 import { parseTrust } from './proxies';
 import { algorithmOf, type VerificationKey } from './verification-keys';
@@ -15,15 +16,17 @@ const MIN_SECRET_BYTES = 32;
 
 /** Decimal digits only: Number() would also take '', '0x10' and '1e3'. */
 function integer(minimum: number, maximum: number) {
-  const form = `a whole number from ${minimum} to ${maximum}`;
+  const form = `must be a whole number from ${minimum} to ${maximum}`;
   return z
     .string()
-    .regex(/^\d{1,15}$/, `expected ${form}`)
+    .regex(/^\d{1,15}$/, form)
     .transform(Number)
-    .refine((value) => value >= minimum && value <= maximum, `expected ${form}`);
+    .refine((value) => value >= minimum && value <= maximum, form);
 }
 
-const flag = z.enum(['true', 'false'], 'expected true or false').transform((value) => value === 'true');
+const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+
+const flag = z.enum(['true', 'false'], 'must be true or false').transform((value) => value === 'true');
 const filled = z.string().min(1);
 
 /** Keys must come from whom they say they come from: over TLS, or from this machine. fetch takes no password. */
@@ -57,7 +60,7 @@ function optional<Schema extends z.ZodType>(schema: Schema, about: string) {
   return variable(schema.optional(), { about });
 }
 
-/** What users may do to each other in development, and in production only where it is wanted. */
+/** What users may do to each other: allowed in development, and in production only where it is set. */
 function openUntilProduction(about: string) {
   return optional(flag, `${about}; when not set: true in development, false in production`);
 }
@@ -94,36 +97,39 @@ function toLinkBase(url: string): string {
 
 const variables = z.object({
   NODE_ENV: withDefault(
-    z.enum(['production', 'development', 'test'], 'expected production, development or test'),
+    z.enum(['production', 'development', 'test'], 'must be production, development or test'),
     'development',
-    'production refuses to start without a key and prints no tokens',
+    'production does not start without a key, and prints no tokens',
   ),
   PORT: withDefault(integer(0, 65_535), '8090', 'TCP port; 0 takes a free one'),
   HOST: withDefault(filled, '0.0.0.0', 'address to listen on'),
   PUBLIC_URL: optional(
     z
       .string()
-      .refine(isPublicUrl, 'expected https://HOST or https://HOST/PATH, without user, query and fragment')
+      .refine(isPublicUrl, 'must be https://HOST or https://HOST/PATH, without user, query or fragment')
       .transform(toLinkBase),
-    'https://HOST/PATH under which clients reach the service, for links; as the request says when not set',
+    'https://HOST/PATH under which clients reach the service, for links; taken from the request when not set',
   ),
   TRUST_PROXY: optional(
     z.string().superRefine((text, context) => {
       const parsed = parseTrust(text);
       if (typeof parsed === 'string') context.addIssue({ code: 'custom', message: parsed });
     }),
-    'proxies whose Forwarded or X-Forwarded-… headers are believed: a number of hops, or addresses and subnets, comma separated; none when not set',
+    'proxies whose Forwarded or X-Forwarded-… headers are trusted: a number of hops, or addresses and subnets separated by commas; none when not set',
   ),
   KEEP_ALIVE_TIMEOUT_MS: withDefault(
     integer(100, MAX_INTERVAL_MS),
     '70000',
-    'time after which an idle HTTP connection is closed; longer than the idle time of the balancer before it',
+    'time after which an idle HTTP connection is closed; keep it longer than the idle timeout of the load balancer in front',
   ),
-  JWT_SECRET: optional(filled, 'secret of HS256 tokens, in production at least 32 bytes'),
-  JWT_PUBLIC_KEY: optional(filled, 'PEM of the public key of RS256 or ES256 tokens; line ends may be written as \\n'),
+  JWT_SECRET: optional(filled, 'secret for HS256 tokens; at least 32 bytes in production'),
+  JWT_PUBLIC_KEY: optional(
+    filled,
+    'PEM of the public key for RS256 or ES256 tokens; line breaks may be written as \\n',
+  ),
   JWT_JWKS_URL: optional(
-    z.string().refine(isKeySetUrl, 'expected https://HOST/PATH, or http:// on this machine, without user and password'),
-    'https address of the key set (JWKS) of the issuer, for RS256 and ES256 tokens; its keys may change at any time',
+    z.string().refine(isKeySetUrl, 'must be https://HOST/PATH, or http:// on this machine, without user and password'),
+    'https URL of the issuer’s key set (JWKS), for RS256 and ES256 tokens; its keys may change at any time',
   ),
   JWT_ISSUER: optional(filled, 'required value of `iss`'),
   JWT_AUDIENCE: optional(filled, 'required value of `aud`'),
@@ -131,104 +137,120 @@ const variables = z.object({
   JWT_USER_CLAIM: withDefault(
     filled,
     'sub',
-    'claim that names the user; a path with dots (user.id) leads into an object, a name that has dots itself is found too',
+    'claim that names the user; dots lead into objects (user.id), and claims whose own name contains dots work, too',
   ),
   JWT_SCOPE_CLAIM: optional(
     filled,
-    'claim that has the scopes, as text or a list: realm_access.roles, permissions; scope and scopes when not set',
+    'claim that holds the scopes, as a string or an array, for example realm_access.roles or permissions; scope and scopes when not set',
   ),
   JWT_SCOPE_PREFIX: optional(
     filled,
-    'what scopes for this service begin with: with tidings: the scope tidings:send is send, and bare words are nothing',
+    'prefix of the scopes for this service: with tidings: the scope tidings:send means send, and scopes without the prefix are ignored',
   ),
   STORE_URL: optional(
-    z.string().regex(/^(lmdb:.+|mongodb(\+srv)?:\/\/.+)$/, 'expected lmdb:DIRECTORY or mongodb://HOST/DATABASE'),
-    'lmdb:DIRECTORY, the embedded store, or mongodb://HOST/DATABASE, for several nodes; lmdb:DATA_DIR when not set',
+    z.string().regex(/^(lmdb:.+|mongodb(\+srv)?:\/\/.+)$/, 'must be lmdb:DIRECTORY or mongodb://HOST/DATABASE'),
+    'lmdb:DIRECTORY for the embedded store, or mongodb://HOST/DATABASE for several nodes; lmdb:DATA_DIR when not set',
   ),
   REDIS_URL: optional(
     z
       .string()
-      .refine(isRedisUrl, 'expected redis://HOST or rediss://HOST, with at most /NUMBER of a database behind it'),
-    'redis://HOST, through which nodes tell each other of messages; needs a mongodb store',
+      .refine(isRedisUrl, 'must be redis://HOST or rediss://HOST, optionally followed by /NUMBER of a database'),
+    'redis://HOST through which nodes notify each other of messages; needs a mongodb store',
   ),
   CLUSTER_SECRET: optional(
     z
       .string()
-      .refine((text) => Buffer.byteLength(text) >= MIN_SECRET_BYTES, `expected at least ${MIN_SECRET_BYTES} bytes`)
+      .refine((text) => Buffer.byteLength(text) >= MIN_SECRET_BYTES, `must have at least ${MIN_SECRET_BYTES} bytes`)
       .transform((text) => createSecretKey(Buffer.from(text, 'utf8'))),
-    'secret of all nodes, with which they sign what they tell each other through Redis, at least 32 bytes; unsigned when not set',
+    'secret with which all nodes sign what they send each other through Redis, at least 32 bytes; unsigned when not set',
   ),
-  REDIS_REQUIRED: withDefault(flag, 'true', 'must Redis be there at start? Else the node starts without it, degraded'),
+  REDIS_REQUIRED: withDefault(
+    flag,
+    'true',
+    'whether a node refuses to start without Redis; with false it starts degraded',
+  ),
   CORS_ORIGIN: optional(
     filled,
-    'origins that browsers may call from, comma separated: https://app.example.com, https://*.example.com, ' +
+    'origins from which browsers may call, separated by commas: https://app.example.com, https://*.example.com, ' +
       'capacitor://localhost; or *. When not set: * in development, none in production',
   ),
   RATE_LIMIT_PER_MINUTE: withDefault(integer(1, 1e9), '600', 'HTTP requests per caller and minute'),
   RATE_LIMIT_SERVICE_PER_MINUTE: withDefault(integer(1, 1e9), '60000', 'the same for callers with scope send'),
-  SOCKET_EVENTS_PER_SECOND: withDefault(integer(1, 1e6), '50', 'events per socket and second, with a burst of 4 times'),
-  HANDSHAKES_PER_SECOND: withDefault(integer(1, 1e6), '500', 'new connections per second, all addresses together'),
-  MAX_CONNECTIONS: withDefault(integer(1, 1e7), '50000', 'open connections in all'),
+  SOCKET_EVENTS_PER_SECOND: withDefault(
+    integer(1, 1e6),
+    '50',
+    'events per connection and second, with bursts of 4 times as many',
+  ),
+  HANDSHAKES_PER_SECOND: withDefault(integer(1, 1e6), '500', 'new connections per second, from all addresses together'),
+  MAX_CONNECTIONS: withDefault(integer(1, 1e7), '50000', 'open connections in total'),
   MAX_CONNECTIONS_PER_USER: withDefault(integer(1, 1e6), '20', 'open connections of one user'),
   MAX_CONNECTIONS_PER_ADDRESS: withDefault(integer(1, 1e7), '10000', 'open connections from one address'),
   TOO_MANY: withDefault(
-    z.enum(['refuse', 'close-oldest'], 'expected refuse or close-oldest'),
+    z.enum(['refuse', 'close-oldest'], 'must be refuse or close-oldest'),
     'refuse',
     'what happens beyond MAX_CONNECTIONS_PER_USER',
   ),
   MAX_DEVICES_PER_USER: withDefault(
     integer(1, 1_000),
     '50',
-    'devices of one user whose places are kept; beyond, the one that has acknowledged longest ago is forgotten',
+    'devices of one user whose cursors are kept; beyond that, the one that acknowledged least recently is forgotten',
   ),
   MAX_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that one user may create and join'),
-  MAX_INVITED_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics to which others may add one user'),
+  MAX_INVITED_TOPICS_PER_USER: withDefault(integer(1, 1e6), '1000', 'topics that others may add one user to'),
   MAX_SCHEDULED_PER_USER: withDefault(
     integer(1, 1e6),
     '1000',
-    'messages that may wait for their time, of one user without scope `send`',
+    'scheduled messages that one user without scope `send` may have',
   ),
   PING_INTERVAL_MS: withDefault(integer(100, MAX_INTERVAL_MS), '25000', 'time between heartbeats'),
-  PING_TIMEOUT_MS: withDefault(integer(100, MAX_INTERVAL_MS), '20000', 'silence after a heartbeat that closes'),
-  MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'HTTP body or socket frame'),
-  MAX_MESSAGE_BYTES: withDefault(integer(1, 1e9), '65536', '`data` of one message as JSON, UTF-8'),
-  MAX_BUFFERED_BYTES: withDefault(integer(1024, 1e9), '1048576', 'unsent bytes per socket; beyond it is cut'),
+  PING_TIMEOUT_MS: withDefault(
+    integer(100, MAX_INTERVAL_MS),
+    '20000',
+    'silence after a heartbeat that closes the connection',
+  ),
+  MAX_BODY_BYTES: withDefault(integer(1024, 1e9), '1048576', 'largest HTTP body or socket frame'),
+  MAX_MESSAGE_BYTES: withDefault(integer(1, 1e9), '65536', 'largest `data` of one message, as JSON in UTF-8'),
+  MAX_BUFFERED_BYTES: withDefault(
+    integer(1024, 1e9),
+    '1048576',
+    'unsent bytes per connection; beyond that it is closed',
+  ),
   RETENTION_DAYS: withDefault(
     integer(1, 36_500),
     '60',
-    'days for which messages are kept, and devices that do not connect',
+    'days for which messages are kept, and the cursors of devices that do not connect',
   ),
   AUDIT_RETENTION_DAYS: withDefault(
     integer(0, 36_500),
     '90',
-    'days for which entries of the audit log are kept; 0 records nothing and removes what there is',
+    'days for which entries of the audit log are kept; 0 records nothing and removes existing entries',
   ),
   AUTHORIZATION: withDefault(
-    z.enum(['scopes', 'open'], 'expected scopes or open'),
+    z.enum(['scopes', 'open'], 'must be scopes or open'),
     'scopes',
     'open turns scopes off; refused in production',
   ),
-  AUTH_ERROR_EVENT: withDefault(flag, 'false', 'tell refused sockets by the event `error` instead of connect_error'),
-  DIRECT_MESSAGES: openUntilProduction('may users write to each other? Else only with scope send'),
-  TOPIC_CREATION: openUntilProduction('may users create topics? Else only with scope send'),
+  AUTH_ERROR_EVENT: withDefault(
+    flag,
+    'false',
+    'refuse Socket.IO connections with the event `error` instead of connect_error',
+  ),
+  DIRECT_MESSAGES: openUntilProduction('whether users may send messages to each other; otherwise only with scope send'),
+  TOPIC_CREATION: openUntilProduction('whether users may create topics; otherwise only with scope send'),
   PRESENCE_PUBLIC: openUntilProduction(
-    'may every user see who is online, and watch the lobby? Else only with scope presence',
+    'whether every user may see and watch who is online; otherwise only with scope presence',
   ),
   PRESENCE_GRACE_MS: withDefault(
     integer(0, MAX_INTERVAL_MS),
     '3000',
-    'time without a connection after which a user has left the lobby',
+    'time without a connection after which a user counts as offline for those who watch',
   ),
-  SHUTDOWN_TIMEOUT_MS: withDefault(integer(100, 10 * MINUTE_MS), '10000', 'longest time that stopping may take'),
-  LOG_LEVEL: withDefault(
-    z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], 'expected a level such as info or debug'),
-    'info',
-    'least severe level that is logged',
-  ),
+  SHUTDOWN_TIMEOUT_MS: withDefault(integer(100, 10 * MINUTE_MS), '10000', 'longest time that a stop may take'),
+  LOG_LEVEL: withDefault(z.enum(LOG_LEVELS), 'info', 'least severe level that is logged'),
   DATA_DIR: withDefault(filled, './data', 'directory of the embedded store and of the development secret'),
   NODE_ID: optional(
-    z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits, . _ -'),
-    'name in the log; random',
+    z.string().regex(/^[\w.-]{1,64}$/, 'must have 1 to 64 letters, digits or . _ -'),
+    'name of the node in the log; random when not set',
   ),
 });
 
@@ -263,7 +285,7 @@ export type Config = Readonly<
   readonly PRESENCE_PUBLIC: boolean;
 };
 
-/** Every fault of the environment at once, a line each: `VARIABLE: what is expected`. Values are never shown. */
+/** Every fault of the environment at once, a line each: `VARIABLE must be …`. Values are never shown. */
 export class ConfigError extends Error {
   constructor(readonly problems: readonly string[]) {
     super(`The configuration is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
@@ -283,11 +305,11 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   const corsOrigins = parseOrigins(given, problems);
   refuseLonelyStores(given, problems);
   if (given['NODE_ENV'] === 'production' && given['AUTHORIZATION'] === 'open') {
-    problems.push('AUTHORIZATION: open is refused in production, expected scopes');
+    problems.push('AUTHORIZATION must be scopes in production, not open');
   }
   const debugNames = findPrinting(given['DEBUG']);
   if (given['NODE_ENV'] === 'production' && debugNames.length > 0) {
-    problems.push('DEBUG: expected no names of libraries in production, since they print requests with their tokens');
+    problems.push('DEBUG must not name libraries in production: they print requests together with their tokens');
   }
   if (parsed === undefined || tokenKey === undefined || problems.length > 0) throw new ConfigError(problems);
   const { STORE_URL, JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL, REDIS_URL, CORS_ORIGIN, ...rest } = parsed;
@@ -312,9 +334,9 @@ function locateStore(url: string | undefined, dataDirectory: string): StoreLocat
 type Environment = Readonly<Record<string, string | undefined>>;
 
 function parseVariables(environment: Environment, problems: string[]): Variables | undefined {
-  const result = variables.safeParse(environment);
+  const result = variables.safeParse(environment, inputSentences);
   if (result.success) return result.data;
-  for (const issue of result.error.issues) problems.push(`${issue.path.join('.')}: ${issue.message}`);
+  for (const issue of result.error.issues) problems.push(`${issue.path.join('.')} ${issue.message}`);
   return undefined;
 }
 
@@ -325,44 +347,44 @@ function chooseTokenKey(environment: Environment, problems: string[]): TokenKey 
   const isProduction = NODE_ENV === 'production';
   const given = KEY_VARIABLES.filter((name) => environment[name] !== undefined);
   if (given.length > 1) {
-    problems.push(`${given.join(', ')}: expected one of them, not several: tokens are trusted for one reason`);
+    problems.push(`${given.join(', ')} exclude each other: keep one, and unset the others`);
     return undefined;
   }
   if (secret !== undefined) return secretKey(secret, isProduction, problems);
   if (pem !== undefined) return publicKey(pem, problems);
   if (url !== undefined) return { kind: 'key-set', url };
   if (!isProduction) return { kind: 'development-secret' };
-  problems.push('JWT_SECRET: expected a secret of at least 32 bytes (or JWT_PUBLIC_KEY, JWT_JWKS_URL) in production');
+  problems.push('JWT_SECRET is required in production, with at least 32 bytes (or JWT_PUBLIC_KEY or JWT_JWKS_URL)');
   return undefined;
 }
 
 function secretKey(secret: string, isProduction: boolean, problems: string[]): TokenKey | undefined {
   if (secret.includes('-----BEGIN')) {
-    problems.push('JWT_SECRET: this is a PEM, expected a secret (a public key belongs in JWT_PUBLIC_KEY)');
+    problems.push('JWT_SECRET must be a secret, not a PEM: a public key belongs in JWT_PUBLIC_KEY');
     return undefined;
   }
   if (isProduction && Buffer.byteLength(secret) < MIN_SECRET_BYTES) {
-    problems.push(`JWT_SECRET: expected at least ${MIN_SECRET_BYTES} bytes in production`);
+    problems.push(`JWT_SECRET must have at least ${MIN_SECRET_BYTES} bytes in production`);
     return undefined;
   }
   return { kind: 'secret', key: createSecretKey(Buffer.from(secret, 'utf8')), algorithm: 'HS256' };
 }
 
 function publicKey(text: string, problems: string[]): TokenKey | undefined {
-  const form = 'expected the PEM of an RSA (2048 bits or more) or P-256 public key';
+  const form = 'must be the PEM of an RSA public key (2048 bits or more) or of a P-256 public key';
   const pem = text.replaceAll('\\n', '\n');
   if (!pem.includes('-----BEGIN PUBLIC KEY-----') && !pem.includes('-----BEGIN RSA PUBLIC KEY-----')) {
-    problems.push(`JWT_PUBLIC_KEY: ${form}`);
+    problems.push(`JWT_PUBLIC_KEY ${form}`);
     return undefined;
   }
   try {
     const key = createPublicKey(pem);
     const algorithm = algorithmOf(key);
     if (algorithm !== undefined) return { kind: 'public-key', key, algorithm };
-    problems.push(`JWT_PUBLIC_KEY: ${form}`);
+    problems.push(`JWT_PUBLIC_KEY ${form}`);
   } catch {
     // The parser's message can quote the key: the sentence names the variable only.
-    problems.push(`JWT_PUBLIC_KEY: cannot be read, ${form}`);
+    problems.push(`JWT_PUBLIC_KEY cannot be read: it ${form}`);
   }
   return undefined;
 }
@@ -375,18 +397,18 @@ function parseOrigins(environment: Environment, problems: string[]): '*' | reado
   const origins = entries.filter((entry) => entry !== undefined);
   if (origins.length < entries.length) {
     problems.push(
-      'CORS_ORIGIN: expected * or origins as browsers send them, comma separated: https://app.example.com or ' +
-        'https://*.example.com, in lower case, without a path; capacitor://localhost',
+      'CORS_ORIGIN must be *, or origins as browsers send them, separated by commas: https://app.example.com, ' +
+        'https://*.example.com or capacitor://localhost, in lower case and without a path',
     );
   }
   return origins;
 }
 
-/** Nodes that tell each other of messages, each with a store of its own, would be a service that forgets. */
+/** Nodes that notify each other of messages, each with its own store, would lose messages. */
 function refuseLonelyStores(environment: Environment, problems: string[]): void {
   const { REDIS_URL, STORE_URL = 'lmdb:' } = environment;
   if (REDIS_URL !== undefined && STORE_URL.startsWith('lmdb:')) {
-    problems.push('REDIS_URL: several nodes need one store, expected STORE_URL=mongodb://HOST/DATABASE beside it');
+    problems.push('REDIS_URL needs STORE_URL=mongodb://HOST/DATABASE beside it: several nodes share one store');
   }
 }
 
@@ -408,7 +430,7 @@ export function renderEnvExample(): string {
   const blocks = describeVariables().map(({ name, about, standard }) => `# ${about}\n# ${name}=${standard ?? ''}\n`);
   const head = [
     '# Copy to .env and uncomment what you change. An empty value counts as not set.',
-    '# A # begins a comment, also within a value: put a value that has one in quotes, as in JWT_SECRET="se#cret".',
+    '# A # begins a comment, even inside a value: quote a value that contains one, as in JWT_SECRET="se#cret".',
     '# Save the file as UTF-8 without a byte order mark.',
   ];
   return `${head.join('\n')}\n\n${blocks.join('\n')}`;

@@ -23,10 +23,10 @@ export function findContradictions({
   const largest = Math.min(MAX_BODY_BYTES, MAX_MESSAGE_BYTES);
   return [
     ...(MAX_MESSAGE_BYTES > MAX_BODY_BYTES
-      ? ['MAX_MESSAGE_BYTES is above MAX_BODY_BYTES: no message is larger than the body that it comes in.']
+      ? ['MAX_MESSAGE_BYTES is above MAX_BODY_BYTES: a message cannot be larger than the body that carries it.']
       : []),
     ...(MAX_BUFFERED_BYTES < largest
-      ? ['MAX_BUFFERED_BYTES is less than one message may have: whoever is sent a larger one is cut.']
+      ? ['MAX_BUFFERED_BYTES is less than one message may have: a larger one closes the connection of its recipient.']
       : []),
   ];
 }
@@ -52,7 +52,7 @@ function describeUnknown(
   isGiven: (name: string) => boolean,
 ): string | undefined {
   if (name.startsWith(BYTE_ORDER_MARK)) {
-    return `${name.slice(1)} is not read: its file begins with a byte order mark. Save it as UTF-8 without one.`;
+    return `${name.slice(1)} is ignored: its file begins with a byte order mark. Save the file as UTF-8 without one.`;
   }
   if (!/^\w+$/.test(name)) return undefined;
   const nearest = nearestName(name, known);
@@ -66,8 +66,6 @@ function findCutValues({ path, text }: EnvironmentFile, environment: Environment
   return text.split('\n').flatMap((line) => {
     const [, name = '', value = ''] = LINE.exec(line) ?? [];
     const isCut = known.includes(name) && /\S$/.test(value) && environment[name] === value.trim();
-    return isCut
-      ? [`${name} in ${path} is read up to its #. If that is part of the value, put the value in quotes.`]
-      : [];
+    return isCut ? [`${name} in ${path} is cut off at its #. Quote the value if the # belongs to it.`] : [];
   });
 }

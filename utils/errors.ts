@@ -27,24 +27,24 @@ export const ERROR_KINDS = {
   bad_request: { status: 400, title: 'The request is not valid' },
   invalid_json: { status: 400, title: 'The body is not valid JSON' },
   unknown_event: { status: 400, title: 'There is no such event' },
-  ambiguous_name: { status: 400, title: 'The name is that of a topic and of a user' },
+  ambiguous_name: { status: 400, title: 'The name is both a topic and a user' },
   unauthorized: { status: 401, title: 'A valid token is required' },
   token_expired: { status: 401, title: 'The token has expired' },
   token_revoked: { status: 401, title: 'The token was revoked' },
   insufficient_scope: { status: 403, title: 'The token lacks a scope' },
-  direct_messages_off: { status: 403, title: 'Users cannot write to each other here' },
+  direct_messages_off: { status: 403, title: 'Users cannot send messages to each other here' },
   topic_creation_off: { status: 403, title: 'Users cannot create topics here' },
   invitee_full: { status: 403, title: 'The user has been added to too many topics' },
-  forbidden: { status: 403, title: 'This is not allowed' },
+  forbidden: { status: 403, title: 'The caller may not do this' },
   not_a_member: { status: 403, title: 'Only members may do this' },
   too_many_topics: { status: 403, title: 'The user is in too many topics' },
   too_many_scheduled: { status: 403, title: 'The user has scheduled too many messages' },
   origin_not_allowed: { status: 403, title: 'This origin may not connect' },
-  not_found: { status: 404, title: 'There is nothing here' },
+  not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
   request_timeout: { status: 408, title: 'The request took too long to arrive', retryAfterSeconds: AT_ONCE },
-  topic_taken: { status: 409, title: 'There is a topic of this name' },
-  name_taken: { status: 409, title: 'The name is that of a user' },
+  topic_taken: { status: 409, title: 'A topic has this name already' },
+  name_taken: { status: 409, title: 'A user has this name already' },
   owner_cannot_leave: { status: 409, title: 'The owner cannot leave a topic' },
   request_in_progress: { status: 409, title: 'The first request is still running', retryAfterSeconds: AT_ONCE },
   ambiguous_id: { status: 409, title: 'Several messages have this id' },
@@ -52,7 +52,7 @@ export const ERROR_KINDS = {
   batch_too_large: { status: 413, title: 'The batch has too many items' },
   message_too_large: { status: 413, title: 'The message is too large' },
   unsupported_media_type: { status: 415, title: 'The body has an unsupported type' },
-  idempotency_conflict: { status: 422, title: 'This id or key was used for something else' },
+  idempotency_conflict: { status: 422, title: 'This id or key was already used for something else' },
   rate_limited: { status: 429, title: 'Too many requests', retryAfterSeconds: AT_ONCE },
   too_many_connections: { status: 429, title: 'Too many connections', retryAfterSeconds: SOON },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
@@ -142,12 +142,28 @@ export function retryHeader({ retryAfterSeconds }: AppError): Readonly<Record<st
 /** Turns whatever was thrown into an AppError; what was not thrown on purpose becomes `internal` without details. */
 export function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
-  return new AppError('internal', 'The service failed to handle this; the fault is logged.', { cause: thrown });
+  return new AppError('internal', 'The service failed to handle this, and has logged why.', { cause: thrown });
 }
 
-/** A refusal of one field or header. */
-export function refuseField(code: ErrorCode, path: string, message: string): AppError {
-  return new AppError(code, `${path}: ${message}`, { errors: [{ path, message }] });
+/** A refusal of one field or header. @param detail the whole sentence, where the message alone does not make one. */
+export function refuseField(code: ErrorCode, path: string, message: string, detail?: string): AppError {
+  const errors = [{ path, message }];
+  return new AppError(code, detail ?? sentenceOf(errors), { errors });
+}
+
+/** A refusal of several fields at once: `type is required; data must be an object.` */
+export function refuseFields(errors: readonly FieldError[]): AppError {
+  return new AppError('bad_request', sentenceOf(errors), { errors });
+}
+
+/** Messages are what follows the name of the field: `is required`, `must be a string`. */
+function sentenceOf(errors: readonly FieldError[]): string {
+  return `${errors.map(({ path, message }) => `${path === '' ? 'The input' : path} ${message}`).join('; ')}.`;
+}
+
+/** Also said of a private topic to those who are not in it. @param path the field that names the topic. */
+export function noTopic(path: string): AppError {
+  return refuseField('not_found', path, 'there is no such topic', 'There is no such topic, or it is private.');
 }
 
 /**
@@ -158,7 +174,7 @@ export function renameFields(thrown: unknown, names: ReadonlyMap<string, string>
   if (!(thrown instanceof AppError) || thrown.errors === undefined) return thrown;
   const { code, errors, retryAfterSeconds } = thrown;
   const renamed = errors.map(({ path, message }) => ({ path: names.get(path) ?? path, message }));
-  const detail = renamed.map(({ path, message }) => `${path}: ${message}`).join('; ');
+  const detail = thrown.message === sentenceOf(errors) ? sentenceOf(renamed) : thrown.message;
   return new AppError(code, detail, {
     errors: renamed,
     ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
@@ -172,5 +188,5 @@ export function badField(path: string, message: string): AppError {
 
 /** Several senders have used an id, and the caller may mean any of them. */
 export function ambiguousId(): AppError {
-  return refuseField('ambiguous_id', 'id', 'several senders have used it, say which by ?from=<userId>');
+  return refuseField('ambiguous_id', 'id', 'was used by several senders: say whose you mean with ?from=<userId>');
 }

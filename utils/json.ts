@@ -1,8 +1,8 @@
 /** JSON as clients send it, whose numbers are kept or refused: a double would round some of them in silence. */
-import { AppError } from './errors';
+import { type AppError, badField } from './errors';
 
 const MAX_PATH_LENGTH = 64;
-const MESSAGE = 'is a number that cannot be kept exactly: send it as text';
+const MESSAGE = 'is a number that cannot be kept exactly: send it as a string';
 
 /**
  * Parses a JSON text.
@@ -22,9 +22,7 @@ function assertExactNumbers(text: string): void {
 
 export function inexactNumber(path: readonly string[]): AppError {
   const name = path.slice(0, MAX_PATH_LENGTH).join('.');
-  return new AppError('bad_request', `${name === '' ? 'The body' : `${name}:`} ${MESSAGE}.`, {
-    errors: [{ path: name, message: MESSAGE }],
-  });
+  return badField(name, MESSAGE);
 }
 
 /**

@@ -30,7 +30,7 @@ export function readPageToken<Schema extends z.ZodType>(list: string, schema: Sc
   const parsed = schema.safeParse(position);
   // Decoding is lenient: only what encodes to the same text again was made here.
   if (foundList !== list || !parsed.success || writePageToken(list, position) !== token) {
-    throw badField('cursor', 'must be a cursor that an earlier answer gave');
+    throw badField('cursor', 'must be the nextCursor of an earlier answer');
   }
   return parsed.data;
 }

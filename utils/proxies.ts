@@ -17,7 +17,7 @@ const MIN_PREFIX = { ipv4: 8, ipv6: 7 } as const;
 
 /**
  * Reads TRUST_PROXY: a number of hops, or addresses and subnets.
- * @returns the rule, or what is wrong in words.
+ * @returns the rule, or what is wrong as it follows the variable: `must be …`.
  */
 export function parseTrust(text: string): Trust | string {
   if (/^\d+$/.test(text)) return trustHops(Number(text));
@@ -30,10 +30,10 @@ export function parseTrust(text: string): Trust | string {
 }
 
 function trustHops(hops: number): Trust | string {
-  return hops <= MAX_HOPS ? (_address, hop) => hop < hops : `expected at most ${MAX_HOPS} hops`;
+  return hops <= MAX_HOPS ? (_address, hop) => hop < hops : `must be at most ${MAX_HOPS} hops`;
 }
 
-const FORM = 'expected a number of hops, or addresses and subnets like 10.0.0.0/8, loopback, uniquelocal';
+const FORM = 'must be a number of hops, or addresses and subnets such as 10.0.0.0/8, loopback or uniquelocal';
 
 function addTo(list: BlockList, entry: string): string | undefined {
   const [address = '', prefix, ...rest] = entry.split('/');
@@ -45,7 +45,7 @@ function addTo(list: BlockList, entry: string): string | undefined {
   }
   const bits = isIPv4(prefix) && family === 'ipv4' ? bitsOfMask(prefix) : readBits(prefix);
   if (bits === undefined || bits > (family === 'ipv4' ? 32 : 128)) return FORM;
-  if (bits < MIN_PREFIX[family]) return 'a subnet of this size is everybody: expected those of the proxies';
+  if (bits < MIN_PREFIX[family]) return 'must name only the subnets of the proxies: one this large trusts everybody';
   list.addSubnet(address, bits, family);
   return undefined;
 }
@@ -93,7 +93,7 @@ export function createClients(
   onContradiction: () => void = () => {},
 ): Clients {
   const parsed = TRUST_PROXY === undefined ? () => false : parseTrust(TRUST_PROXY);
-  if (typeof parsed === 'string') throw new Error(`TRUST_PROXY: ${parsed}`);
+  if (typeof parsed === 'string') throw new Error(`TRUST_PROXY ${parsed}`);
   const publicHost = PUBLIC_URL === undefined ? undefined : new URL(PUBLIC_URL).host;
   let isContradictionTold = false;
   const tellOnce = () => {

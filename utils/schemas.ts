@@ -4,7 +4,8 @@
  */
 import { z } from 'zod';
 import { AUDIT_ACTIONS } from './audit';
-import { AppError, badField, type FieldError, refuseField } from './errors';
+import { type AppError, badField, refuseField, refuseFields } from './errors';
+import { inputSentences } from './input-sentences';
 import { isReservedEvent, REQUESTED_STATES, RESERVED_EVENTS } from './protocol';
 import { DOT_SEGMENTS, isDotSegment, NAMED_TOPIC, ownerOfPersonalTopic } from './topic-names';
 
@@ -29,15 +30,15 @@ function isPlainText(text: string): boolean {
   return text.isWellFormed() && WITHOUT_CONTROL_CHARACTERS.test(text);
 }
 
-const PLAIN_TEXT = 'must not contain control characters or lone surrogates';
+const PLAIN_TEXT = 'must not contain control characters or unpaired surrogates';
 
-const NO_DOT_SEGMENT = 'must not be . or .., which no URL can carry';
+const NO_DOT_SEGMENT = 'must not be . or ..: no URL can carry them';
 
 function shortText(maxLength: number) {
   return z
     .string()
-    .min(1, 'must not be empty')
-    .max(maxLength, `must have at most ${maxLength} characters`)
+    .min(1)
+    .max(maxLength)
     .refine(isPlainText, PLAIN_TEXT)
     .meta({ pattern: WITHOUT_CONTROL_CHARACTERS.source });
 }
@@ -60,7 +61,7 @@ const typeSchema = shortText(MAX_NAME_LENGTH).meta({
 });
 const idSchema = pathText(MAX_ID_LENGTH);
 const eventSchema = shortText(MAX_EVENT_LENGTH)
-  .refine((name) => !isReservedEvent(name), 'is a reserved event name')
+  .refine((name) => !isReservedEvent(name), 'is reserved for the service: choose another name')
   .meta({
     id: 'EventName',
     not: { enum: [...RESERVED_EVENTS] },
@@ -112,7 +113,7 @@ function seconds(minimum: number) {
   return z.int(form).min(minimum, form).max(MAX_SCHEDULE_AHEAD_SECONDS, form);
 }
 
-const timeSchema = z.iso.datetime({ offset: true, error: 'must be a time as in 2030-01-31T12:00:00Z' });
+const timeSchema = z.iso.datetime({ offset: true, error: 'must be a time like 2030-01-31T12:00:00Z' });
 
 const options = {
   id: idSchema
@@ -179,10 +180,7 @@ function withOptions<Shape extends z.ZodRawShape>(shape: Shape) {
 
 const content = { type: typeSchema, data: dataSchema };
 
-const recipients = z
-  .array(userIdSchema)
-  .min(1, 'must not be empty')
-  .max(MAX_RECIPIENTS, `must have at most ${MAX_RECIPIENTS} entries`);
+const recipients = z.array(userIdSchema).min(1).max(MAX_RECIPIENTS);
 
 export const messageToUserSchema = withOptions({ userId: userIdSchema, ...content });
 export const messageToUsersSchema = withOptions({ userIds: recipients, ...content });
@@ -190,7 +188,7 @@ export const messageToUsersSchema = withOptions({ userIds: recipients, ...conten
 export const contentSchema = withOptions(content);
 export const notificationSchema = withOptions({
   userId: userIdSchema,
-  title: z.string().min(1, 'must not be empty').max(MAX_TEXT_LENGTH),
+  title: z.string().min(1).max(MAX_TEXT_LENGTH),
   body: z.string().max(MAX_TEXT_LENGTH),
   data: dataSchema.refine(isRecord, 'must be an object').meta({ type: 'object' }).optional(),
 });
@@ -203,20 +201,20 @@ export const gatewaySendManySchema = z.object({ userIds: recipients, ...gatewayC
 /** Items of one batch. More are 413 `batch_too_large`, and not a refused field. */
 export const MAX_BATCH_ITEMS = 1_000;
 /** Items of a batch are checked one by one: each fails alone. */
-export const batchSchema = z.object({ messages: z.array(z.unknown()).min(1, 'must not be empty') });
+export const batchSchema = z.object({ messages: z.array(z.unknown()).min(1) });
 const TARGETS = ['userId', 'topic', 'broadcast'] as const;
 export const batchItemSchema = z
   .object({ userId: z.unknown().optional(), topic: z.unknown().optional(), broadcast: z.literal(true).optional() })
   .refine((item) => TARGETS.filter((name) => item[name] !== undefined).length === 1, {
     path: ['userId'],
-    message: 'exactly one of userId, topic and broadcast: true is required',
+    message: 'is required, unless topic or broadcast: true is given (exactly one of them)',
   });
 
 export const updateMessageSchema = z.object({ data: dataSchema });
 
 export const topicNameSchema = z
   .string()
-  .regex(NAMED_TOPIC, 'must be 1 to 64 letters, digits, _ . : - and begin with a letter or digit');
+  .regex(NAMED_TOPIC, 'must have 1 to 64 letters, digits or _ . : - and begin with a letter or digit');
 
 export const createTopicSchema = z.object({ name: topicNameSchema, isPrivate: z.boolean().optional() });
 export const topicSchema = z.object({ name: topicNameSchema });
@@ -225,11 +223,7 @@ const MAX_INVITED = 1_000;
 export const addMemberSchema = z
   .object({
     userId: userIdSchema.optional(),
-    userIds: z
-      .array(userIdSchema)
-      .min(1, 'must not be empty')
-      .max(MAX_INVITED, `must have at most ${MAX_INVITED} entries`)
-      .optional(),
+    userIds: z.array(userIdSchema).min(1).max(MAX_INVITED).optional(),
   })
   .refine(({ userId, userIds }) => userId === undefined || userIds === undefined, {
     path: ['userIds'],
@@ -240,8 +234,8 @@ export const addMemberSchema = z
 /** A topic as clients name it: `@<userId>`, `*`, or a named one. */
 export const anyTopicSchema = z
   .string()
-  .min(1, 'must not be empty')
-  .max(MAX_NAME_LENGTH + 1, 'is too long')
+  .min(1)
+  .max(MAX_NAME_LENGTH + 1)
   .refine((topic) => !isDotSegment(ownerOfPersonalTopic(topic) ?? topic), NO_DOT_SEGMENT)
   .meta({ not: { enum: DOT_SEGMENTS.flatMap((segment) => [segment, `@${segment}`]) } });
 
@@ -254,7 +248,7 @@ const MAX_CURSOR_LENGTH = 1_024;
 const cursorSchema = z
   .string()
   .max(MAX_CURSOR_LENGTH)
-  .regex(/^[\w-]+$/, 'must be a cursor that an earlier answer gave');
+  .regex(/^[\w-]+$/, 'must be the nextCursor of an earlier answer');
 
 export const ackSchema = z.object({ topic: anyTopicSchema, seq: z.int().min(0) });
 export const historySchema = z.object({
@@ -266,7 +260,7 @@ export const historySchema = z.object({
 });
 
 const MAX_STATE_IDS = 1_000;
-const stateSchema = z.enum(REQUESTED_STATES, `must be one of ${REQUESTED_STATES.join(', ')}`);
+const stateSchema = z.enum(REQUESTED_STATES);
 const SELECTORS = ['ids', 'topic', 'all'] as const;
 
 /** A change of state for one message, which is named elsewhere. */
@@ -274,22 +268,18 @@ export const oneStateSchema = z.object({ state: stateSchema });
 export const changeStatesSchema = z
   .object({
     state: stateSchema,
-    ids: z
-      .array(idSchema)
-      .min(1, 'must not be empty')
-      .max(MAX_STATE_IDS, `must have at most ${MAX_STATE_IDS} entries`)
-      .optional(),
+    ids: z.array(idSchema).min(1).max(MAX_STATE_IDS).optional(),
     topic: anyTopicSchema.optional(),
     upTo: z.int().min(1).optional(),
-    all: z.literal(true, 'must be true').optional(),
+    all: z.literal(true).optional(),
   })
   .refine((change) => SELECTORS.filter((name) => change[name] !== undefined).length === 1, {
     path: ['ids'],
-    message: 'exactly one of ids, topic and all is required',
+    message: 'is required, unless topic or all is given (exactly one of them)',
   })
   .refine(({ topic, upTo }) => upTo === undefined || topic !== undefined, {
     path: ['upTo'],
-    message: 'needs a topic',
+    message: 'needs topic beside it',
   })
   .meta({ oneOf: SELECTORS.map((name) => ({ required: [name] })), dependentRequired: { upTo: ['topic'] } });
 
@@ -304,8 +294,8 @@ function isRecord(value: unknown): value is Record<string, unknown> {
  * @throws AppError `bad_request` with one entry for each refused field.
  */
 export function parseInput<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
-  if (!isRecord(input)) throw new AppError('bad_request', 'Expected a JSON object.', { errors: wholeInput });
-  const result = schema.safeParse(input);
+  if (!isRecord(input)) throw badField('', 'must be a JSON object');
+  const result = schema.safeParse(input, inputSentences);
   if (!result.success) throw refusal(result.error.issues);
   return result.data;
 }
@@ -315,17 +305,13 @@ export function parseInput<Schema extends z.ZodType>(schema: Schema, input: unkn
  * @throws AppError `bad_request` naming `path`.
  */
 export function parseField<Schema extends z.ZodType>(path: string, schema: Schema, value: unknown): z.output<Schema> {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, inputSentences);
   if (result.success) return result.data;
   throw badField(path, result.error.issues[0]?.message ?? 'is not valid');
 }
 
-const wholeInput: readonly FieldError[] = [{ path: '', message: 'expected a JSON object' }];
-
 function refusal(issues: readonly z.core.$ZodIssue[]): AppError {
-  const errors = issues.map(({ path, message }) => ({ path: path.join('.'), message }));
-  const detail = errors.map(({ path, message }) => `${path}: ${message}`).join('; ');
-  return new AppError('bad_request', detail, { errors });
+  return refuseFields(issues.map(({ path, message }) => ({ path: path.join('.'), message })));
 }
 
 /**
@@ -335,10 +321,14 @@ function refusal(issues: readonly z.core.$ZodIssue[]): AppError {
 export function assertMessageSize(path: string, data: unknown, maxBytes: number): void {
   const bytes = Buffer.byteLength(JSON.stringify(data));
   if (bytes <= maxBytes) return;
-  throw refuseField('message_too_large', path, `has ${bytes} bytes as JSON, at most ${maxBytes} are allowed`);
+  throw refuseField(
+    'message_too_large',
+    path,
+    `has ${bytes} bytes as JSON, but at most ${maxBytes} are allowed (MAX_MESSAGE_BYTES)`,
+  );
 }
 
-/** Frames of the plain endpoint, in the words of the ancestors. */
+/** Frames of the plain endpoint, in the words of the compatible services. */
 export const plainTopicSchema = z.object({ topic_name: topicNameSchema });
 export const plainCreateSchema = z.object({ topic_name: topicNameSchema, is_private: z.boolean().optional() });
 export const plainInviteSchema = z.object({ topic_name: topicNameSchema, username: userIdSchema });
@@ -350,9 +340,9 @@ export const plainMessageSchema = z
   })
   .meta({ anyOf: [{ required: ['content'] }, { required: ['data'] }] });
 export const plainPresenceSchema = z.object({ on: z.boolean().optional() });
-export const refreshSchema = z.object({ token: z.string().min(1, 'must not be empty') });
+export const refreshSchema = z.object({ token: z.string().min(1) });
 
-const REVOCATION_TIME = 'must be Unix seconds, or a time as in 2030-01-31T12:00:00Z';
+const REVOCATION_TIME = 'must be Unix seconds, or a time like 2030-01-31T12:00:00Z';
 export const revokeSchema = z
   .object({
     issuedBefore: z
@@ -371,7 +361,7 @@ export const revokeSchema = z
 function queryInteger(minimum: number, maximum: number) {
   const form = `must be a whole number from ${minimum} to ${maximum}`;
   const parsed = z
-    .string()
+    .string(form)
     .regex(/^\d{1,16}$/, form)
     .transform(Number)
     .refine((value) => value >= minimum && value <= maximum, form);
@@ -405,7 +395,7 @@ const LISTED_STATES = ['unread', 'read', 'archived'] as const;
 export const inboxQuerySchema = z.object({
   ...pageQuery,
   limit: queryInteger(1, MAX_HISTORY_LIMIT).default(STANDARD_HISTORY_LIMIT),
-  state: z.enum(LISTED_STATES, `must be one of ${LISTED_STATES.join(', ')}`).optional(),
+  state: z.enum(LISTED_STATES).optional(),
   type: typeSchema.optional(),
   topic: anyTopicSchema.optional(),
 });
@@ -418,14 +408,14 @@ export const receiptsQuerySchema = z.object({ ...pageQuery, from: userIdSchema.o
 export const auditQuerySchema = z.object({
   ...pageQuery,
   actor: userIdSchema.meta({ description: 'The `sub` of the token.' }).optional(),
-  action: z.enum(AUDIT_ACTIONS, `must be one of ${AUDIT_ACTIONS.join(', ')}`).optional(),
+  action: z.enum(AUDIT_ACTIONS).optional(),
   since: timeSchema.meta({ description: 'Only entries of this time or later.' }).optional(),
 });
 
 /** The header Idempotency-Key: visible ASCII, as header values are. */
 export const idempotencyKeySchema = z
   .string()
-  .min(1, 'must not be empty')
+  .min(1)
   .max(MAX_KEY_LENGTH, `must have at most ${MAX_KEY_LENGTH} characters`)
   .regex(/^[\u0020-\u007e]+$/, 'must be visible ASCII characters')
   // Blanks at its ends are no part of a header's value.

@@ -8,7 +8,8 @@ import { setCaller } from '../request';
 export function authenticate(tokens: Tokens): RequestHandler {
   return async (request, _response, next) => {
     const header = readAuthorization(request.rawHeaders);
-    if (header === undefined) throw new AppError('unauthorized', 'Expected `Authorization: Bearer <token>`.');
+    if (header === undefined)
+      throw new AppError('unauthorized', 'A token is required: send it as `Authorization: Bearer <token>`.');
     const token = readBearer(header);
     await tokens.prepare(token);
     setCaller(request, tokens.verify(token));

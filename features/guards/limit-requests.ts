@@ -46,8 +46,8 @@ export function limitRequests({ limits, cluster, metrics, clients }: LimitParts)
     metrics.rateLimited.requests.inc();
     const variable = variableOf(request);
     const isAddress = knownCallerOf(request) === undefined;
-    const what = isAddress ? 'address has used up its refused tokens' : 'caller has used up its requests';
-    const detail = `This ${what} of this minute: ${variable} allows ${limits[variable]}.`;
+    const what = isAddress ? 'address has sent too many refused tokens' : 'caller has sent too many requests';
+    const detail = `This ${what} this minute: ${variable} allows ${limits[variable]}.`;
     return new AppError('rate_limited', detail, { retryAfterSeconds });
   }
 

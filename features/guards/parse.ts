@@ -46,10 +46,10 @@ const decodeOptionalBody: RequestHandler = (request, response, next) => {
 };
 
 const decodeBody: RequestHandler = (request, _response, next) => {
-  if (isEmpty(request)) throw invalidJson('Expected a JSON body.', 'expected a JSON body');
+  if (isEmpty(request)) throw invalidJson('The body is empty: send JSON.', 'must be JSON, but is empty');
   const bytes: unknown = request.body;
   if (!Buffer.isBuffer(bytes) || !isJson(request)) {
-    throw new AppError('unsupported_media_type', `Expected Content-Type: ${JSON_TYPE}.`);
+    throw new AppError('unsupported_media_type', `The Content-Type of the body must be ${JSON_TYPE}.`);
   }
   if (request.headers['idempotency-key'] !== undefined) setBodyBytes(request, bytes);
   request.body = parse(bytes);
@@ -68,7 +68,7 @@ function parse(bytes: Buffer): unknown {
   } catch (error) {
     if (error instanceof AppError) throw error;
     // The parser's own words quote the body, and bodies never reach a log.
-    throw invalidJson('The body is not JSON in valid UTF-8.', 'expected JSON in UTF-8');
+    throw invalidJson('The body is not valid JSON in UTF-8.', 'must be valid JSON in UTF-8');
   }
 }
 

@@ -106,6 +106,6 @@ function serveAsset(): RequestHandler {
     const serve = own.get(file);
     if (serve !== undefined) void serve(request, response, next);
     else if (ofSwagger.has(file)) response.sendFile(join(swaggerFiles, file), { maxAge: MAX_AGE_MS });
-    else throw new AppError('not_found', 'There is no such path.');
+    else throw new AppError('not_found', 'There is no such file.');
   };
 }

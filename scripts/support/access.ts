@@ -42,11 +42,11 @@ export function readAccess(given: Given, env: Environment, standard: Standard): 
   const token = readGivenToken(given, env);
   if (token !== undefined) return { origin, isTokenLocal: false, token: () => token };
   const { sub = standard.sub } = given;
-  if (sub === undefined) throw new UsageError('Say whose messages: --sub USER, or --token TOKEN; --help has more.');
+  if (sub === undefined) throw new UsageError('Name the user: --sub USER, or --token TOKEN. --help shows all options.');
   const config = parseConfig(env);
   const checking = checkingVariable(config.tokenKey);
   if (checking !== undefined) {
-    throw new UsageError(`${checking} only checks tokens: get one from your issuer, and give it with --token.`);
+    throw new UsageError(`${checking} only verifies tokens: get one from your issuer, and give it with --token.`);
   }
   const makeToken = () => makeLocalToken(config, { sub, scope: standard.scope, lifetimeSeconds: DAY_SECONDS });
   // What is wrong with the user is told before anything is asked.
@@ -59,15 +59,15 @@ export function readOrigin({ url }: Pick<Given, 'url'>, env: Environment): strin
   if (url === undefined) return originHere(parseConfig(env));
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed === undefined || !['http:', 'https:'].includes(parsed.protocol)) {
-    throw new UsageError('--url: expected http:// or https:// with host and port, as in http://localhost:8090.');
+    throw new UsageError('--url must be http:// or https:// with host and port, for example http://localhost:8090.');
   }
   if (parsed.href === `${parsed.origin}/`) return parsed.origin;
-  throw new UsageError('--url: expected scheme, host and port only, as in http://localhost:8090.');
+  throw new UsageError('--url must be scheme, host and port only, for example http://localhost:8090.');
 }
 
 function originHere({ PORT }: Config): string {
   if (PORT !== 0) return `http://localhost:${PORT}`;
-  throw new UsageError('PORT is 0, so the service took a free one: say with --url where it listens.');
+  throw new UsageError('PORT is 0, so the service chose a free port: give its address with --url.');
 }
 
 /**
@@ -76,7 +76,7 @@ function originHere({ PORT }: Config): string {
  */
 export function readGivenToken({ token, sub }: Given, { TIDINGS_TOKEN }: Environment): string | undefined {
   if (token !== undefined && sub !== undefined) {
-    throw new UsageError('--sub and --token: expected one of them, a token says itself whose it is.');
+    throw new UsageError('--sub and --token exclude each other: the token already names its user.');
   }
   if (token !== undefined) return checkForm('--token', token);
   return sub !== undefined || !TIDINGS_TOKEN ? undefined : checkForm('TIDINGS_TOKEN', TIDINGS_TOKEN);
@@ -84,5 +84,5 @@ export function readGivenToken({ token, sub }: Given, { TIDINGS_TOKEN }: Environ
 
 function checkForm(name: string, token: string): string {
   if (TOKEN_FORM.test(token)) return token;
-  throw new UsageError(`${name}: this is no token, expected three parts with dots between, as npm run token prints.`);
+  throw new UsageError(`${name} must be a token: three parts with dots between them, as npm run token prints.`);
 }

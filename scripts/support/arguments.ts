@@ -1,4 +1,4 @@
-/** Reads what was typed behind the name of a command. */
+/** Reads what was typed after the name of a command. */
 import { UsageError } from '../../utils/command-line';
 import { AppError } from '../../utils/errors';
 import { parseJson } from '../../utils/json';
@@ -22,13 +22,14 @@ const UNIT_SECONDS = new Map([
 export function readCount(name: string, text: string, { minimum, maximum }: { minimum: number; maximum: number }) {
   const count = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (count >= minimum && count <= maximum) return count;
-  throw new UsageError(`${name}: expected a whole number from ${minimum} to ${maximum}.`);
+  throw new UsageError(`${name} must be a whole number from ${minimum} to ${maximum}.`);
 }
 
 /** Seconds of `90`, `90s`, `15m`, `12h` or `1d`. */
 export function readSeconds(name: string, text: string): number {
   const seconds = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
-  if (seconds === undefined) throw new UsageError(`${name}: expected seconds, or a time as in 90s, 15m, 12h or 1d.`);
+  if (seconds === undefined)
+    throw new UsageError(`${name} must be a number of seconds, or a time like 90s, 15m, 12h or 1d.`);
   return seconds;
 }
 
@@ -46,6 +47,6 @@ export function readJson(name: string, text: string): unknown {
   } catch (error) {
     if (error instanceof AppError) throw new UsageError(`${name}: ${error.message}`);
     // What the parser says quotes the text: the sentence shows the form instead.
-    throw new UsageError(`${name}: expected JSON, for example '{"text":"Hello"}'.`);
+    throw new UsageError(`${name} must be JSON, for example '{"text":"Hello"}'.`);
   }
 }

@@ -5,16 +5,16 @@ import { SCENARIOS } from '../../tests/chaos/scenarios/index';
 import { MONGODB_URL } from '../../tests/support/cluster';
 import { readCommandLine, UsageError } from '../../utils/command-line';
 
-const USAGE = `Makes faults happen, scenario by scenario, and looks whether anything is lost.
+const USAGE = `Injects faults, scenario by scenario, and checks that nothing is lost.
 
 Usage:
   npm run chaos -- --minutes N [--only FAULTS] [--keep DIRECTORY] [--write]
   npm run chaos -- --rounds N  [--only FAULTS] [--keep DIRECTORY] [--write]
-    --minutes  how long: the scenarios take turns, and the round that has begun is finished
-    --rounds   how often each scenario, instead of a time
-    --only     some of them, by fault: --only F1,F6
-    --keep     writes what is known of each round with a violation to this directory
-    --write    puts the table into docs/operations/reliability.md`;
+    --minutes  how long: scenarios take turns, and the current one is finished
+    --rounds   how often each scenario runs, instead of a time
+    --only     only scenarios of these faults: --only F1,F6
+    --keep     write what is known of each violation to this directory
+    --write    write the table to docs/evidence/reliability.md`;
 
 const MINUTE_MS = 60_000;
 const MONGODB_PATIENCE_MS = 3_000;
@@ -42,7 +42,7 @@ export function readOptions(args: readonly string[]): Options | string {
   if (help) return USAGE;
   if ((minutes === undefined) === (rounds === undefined)) throw new UsageError(USAGE);
   if (write && only !== undefined)
-    throw new UsageError('--write: the table holds all scenarios, so --only is not possible');
+    throw new UsageError('--write and --only exclude each other: the table holds all scenarios');
   return { goesOn: readEnd(minutes, rounds), scenarios: choose(only), keep, isWriting: write };
 }
 
@@ -57,7 +57,7 @@ function readEnd(minutes: string | undefined, rounds: string | undefined): Optio
 
 function readAmount(name: string, text: string): number {
   const amount = /^\d{1,6}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
-  if (amount === 0) throw new UsageError(`${name}: expected a number above 0, for example 5`);
+  if (amount === 0) throw new UsageError(`${name} must be a number above 0, for example 5`);
   return amount;
 }
 
@@ -66,7 +66,7 @@ function choose(only: string | undefined): readonly Scenario[] {
   if (only === undefined) return SCENARIOS;
   const names = only.split(',');
   const unknown = names.find((name) => !SCENARIOS.some(({ id }) => id.split(' ').includes(name)));
-  if (unknown !== undefined) throw new UsageError(`--only: there is no scenario of the fault ${unknown}`);
+  if (unknown !== undefined) throw new UsageError(`--only names a fault without a scenario: ${unknown}`);
   return SCENARIOS.filter(({ id }) => names.some((name) => id.split(' ').includes(name)));
 }
 
@@ -77,7 +77,9 @@ function choose(only: string | undefined): readonly Scenario[] {
 export async function assertNeeds(scenarios: readonly Scenario[]): Promise<void> {
   const missing = new Map(scenarios.flatMap((scenario) => missingNeeds(scenario).map((need) => [need, scenario.id])));
   for (const [need, id] of missing) {
-    throw new UsageError(`${id} needs ${need}, which was not found. Choose others with --only, or install it.`);
+    throw new UsageError(
+      `${id} needs ${need}, which was not found: install it, or choose other scenarios with --only.`,
+    );
   }
   if (scenarios.some(({ needs }) => needs.includes('mongodb'))) await assertMongoDb(MONGODB_URL ?? '');
 }
@@ -87,6 +89,8 @@ async function assertMongoDb(url: string): Promise<void> {
     const client = await MongoClient.connect(url, { serverSelectionTimeoutMS: MONGODB_PATIENCE_MS });
     await client.close();
   } catch (error) {
-    throw new UsageError(`TEST_MONGODB_URL: no MongoDB answers there. ${error instanceof Error ? error.message : ''}`);
+    throw new UsageError(
+      `TEST_MONGODB_URL names a MongoDB that does not answer. ${error instanceof Error ? error.message : ''}`,
+    );
   }
 }

@@ -10,16 +10,14 @@ const EXPLANATIONS: ReadonlyMap<string, Explain> = new Map<string, Explain>([
     'token_expired',
     () => 'The token has expired: make a new one with npm run token -- --sub NAME, or get one from its issuer.',
   ],
-  [
-    'token_revoked',
-    () => 'The token was revoked: get one that was issued later, with npm run token or from its issuer.',
-  ],
+  ['token_revoked', () => 'The token was revoked: get a newer one, with npm run token or from its issuer.'],
   ['unauthorized', explainRefusedToken],
   ['insufficient_scope', explainMissingScope],
-  ['message_too_large', ({ detail }) => `The message is too large, MAX_MESSAGE_BYTES sets the limit: ${detail}.`],
+  ['message_too_large', ({ detail }) => `The message is too large: ${detail}`],
   [
     'body_too_large',
-    () => 'The message is too large, MAX_BODY_BYTES and MAX_MESSAGE_BYTES set the limits: send a reference instead.',
+    () =>
+      'The message is too large, MAX_BODY_BYTES and MAX_MESSAGE_BYTES set the limits: send a reference to the content instead.',
   ],
   ['bad_request', explainBadInput],
   ['not_found', explainNothingThere],
@@ -27,10 +25,7 @@ const EXPLANATIONS: ReadonlyMap<string, Explain> = new Map<string, Explain>([
   ['too_many_connections', explainTooMany],
   ['going_away', () => 'The service is stopping or starting: try again in a few seconds.'],
   ['overloaded', () => 'The service is short of memory: try again in a few seconds.'],
-  [
-    'not_a_member',
-    ({ detail }) => `${detail} Or send with a token that has scope send, which may write to every topic.`,
-  ],
+  ['not_a_member', ({ detail }) => `${detail} Or send with a token that has scope send: it may write to every topic.`],
 ]);
 
 /** A refusal of the service. */
@@ -46,18 +41,18 @@ function explainOther({ code, detail, requestId, status }: Problem): string {
 
 function explainRefusedToken({ detail }: Problem, { isTokenLocal }: Pick<Access, 'isTokenLocal'>): string {
   return isTokenLocal
-    ? `${detail} It was made with the secret found here, and the service has another: use its JWT_SECRET or DATA_DIR, or give --token.`
+    ? `${detail} It was made with the secret found here, and the service uses another: set its JWT_SECRET or DATA_DIR, or give --token.`
     : `${detail} Make one with npm run token where the service runs, or get one from its issuer.`;
 }
 
 function explainMissingScope({ detail }: Problem): string {
-  const scope = /`(\w+)`/.exec(detail)?.[1] ?? 'admin';
-  return `The token lacks the scope ${scope}: make one that has it with npm run token -- --sub NAME --scope ${scope}.`;
+  const scope = /scope `(\w+)`/.exec(detail)?.[1] ?? 'admin';
+  return `The token lacks the scope ${scope}: make one with npm run token -- --sub NAME --scope ${scope}.`;
 }
 
 function explainNothingThere(problem: Problem): string {
-  if (!problem.detail.startsWith('name:')) return explainOther(problem);
-  return 'There is no such topic, or it is private and the token is of no member: check --topic, or create it with POST /topics.';
+  if (problem.errors?.[0]?.path !== 'name') return explainOther(problem);
+  return 'There is no such topic, or it is private and the sender is not a member: check --topic, or create it with POST /topics.';
 }
 
 /** Fields of a request whose option has another name. */
@@ -91,13 +86,10 @@ function explainTooMany({ detail }: Problem): string {
 
 /** A handshake that was refused before there was a token to look at. */
 const HANDSHAKE_REFUSALS: ReadonlyMap<string, string> = new Map([
-  [
-    'rate_limited',
-    'The service gets more new connections per second than HANDSHAKES_PER_SECOND allows: try again, or raise it.',
-  ],
+  ['rate_limited', 'Too many new connections per second (HANDSHAKES_PER_SECOND): try again, or raise the limit.'],
   [
     'too_many_connections',
-    'The service has as many connections as MAX_CONNECTIONS or MAX_CONNECTIONS_PER_ADDRESS allows: close some, or raise it.',
+    'Too many open connections (MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS): close some, or raise the limit.',
   ],
   ['going_away', 'The service is stopping or starting: try again in a few seconds.'],
   ['overloaded', 'The service is short of memory: try again in a few seconds.'],
@@ -111,14 +103,14 @@ export function explainHandshakeRefusal(code: string): string {
 const ENDINGS: ReadonlyMap<string, string> = new Map([
   ['token_expired', 'The token has expired: make a new one with npm run token -- --sub NAME.'],
   ['revoked', 'The token was revoked: get a new one.'],
-  ['disconnected', 'An administrator has closed the connection.'],
-  ['logged_out', 'The user has logged out on this device.'],
-  ['rate_limited', 'The service has closed the connection: too many events (SOCKET_EVENTS_PER_SECOND).'],
-  ['too_many_connections', 'The user has as many connections as MAX_CONNECTIONS_PER_USER allows: close some.'],
+  ['disconnected', 'An administrator closed the connection.'],
+  ['logged_out', 'The user logged out on this device.'],
+  ['rate_limited', 'The service closed the connection: too many events per second (SOCKET_EVENTS_PER_SECOND).'],
+  ['too_many_connections', 'The user has too many open connections (MAX_CONNECTIONS_PER_USER): close some.'],
 ]);
 
 export function explainEnding(code: string, reason: string): string {
-  return ENDINGS.get(code) ?? printable(`The service has closed the connection for good (${code}): ${reason}`);
+  return ENDINGS.get(code) ?? printable(`The service closed the connection (${code}): ${reason}`);
 }
 
 const UNTRUSTED = new Set([
@@ -133,11 +125,11 @@ const UNTRUSTED = new Set([
 const FAULTS: ReadonlyMap<string, (origin: string) => string> = new Map<string, (origin: string) => string>([
   [
     'ECONNREFUSED',
-    (origin) => `Nothing listens at ${origin}: start the service with npm start, or say with --url where it is.`,
+    (origin) => `Nothing listens at ${origin}: start the service with npm start, or give its address with --url.`,
   ],
   ['ENOTFOUND', explainUnknownHost],
   ['EAI_AGAIN', explainUnknownHost],
-  ['ETIMEDOUT', (origin) => `${origin} does not answer: check --url, and whether the service is well.`],
+  ['ETIMEDOUT', (origin) => `${origin} does not answer: check --url, and that the service is running.`],
   ['ECONNRESET', explainNoAnswer],
   ['EPIPE', explainNoAnswer],
   ['EPROTO', (origin) => `${origin} does not speak https: try http:// in --url.`],
@@ -145,11 +137,11 @@ const FAULTS: ReadonlyMap<string, (origin: string) => string> = new Map<string, 
 ]);
 
 function explainUnknownHost(origin: string): string {
-  return `The host of ${origin} is not known: check --url.`;
+  return `The host of ${origin} cannot be resolved: check --url.`;
 }
 
 function explainNoAnswer(origin: string): string {
-  return `${origin} closed the connection without an answer: check --url, its scheme too, and whether it is the service.`;
+  return `${origin} closed the connection without an answer: check --url with its scheme, and that the service listens there.`;
 }
 
 /** A request or connection that did not come to an answer. */
@@ -157,7 +149,7 @@ export function explainFault(fault: unknown, origin: string): string {
   const code = faultCodeOf(fault);
   const explain = FAULTS.get(code);
   if (explain !== undefined) return explain(origin);
-  if (code.startsWith('HPE_')) return explainStranger(origin, 'no HTTP');
+  if (code.startsWith('HPE_')) return explainStranger(origin, 'it does not speak HTTP');
   if (code.startsWith('ERR_SSL')) return `${origin} does not speak https: try http:// in --url.`;
   if (UNTRUSTED.has(code)) {
     return `The certificate of ${origin} is not trusted (${code}): NODE_EXTRA_CA_CERTS=FILE adds an authority.`;

@@ -47,7 +47,7 @@ class PlainListener implements Listener {
     socket.on('message', (data: Buffer) => {
       const frame = parseFrame(data);
       if (frame === undefined) {
-        this.#end(explainStranger(access.origin, 'it sends frames of another kind'));
+        this.#end(explainStranger(access.origin, 'it sends unknown frames'));
         return;
       }
       last = frame;

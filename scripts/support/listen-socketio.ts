@@ -39,7 +39,7 @@ function watch(socket: Socket, { access, onFrame, onLost, onEnd }: ListenOptions
   };
   const explainEnd = () => {
     if (closing !== undefined) return explainEnding(String(closing['code']), String(closing['reason']));
-    return hasBeenIn ? 'The service has closed the connection.' : REFUSED;
+    return hasBeenIn ? 'The service closed the connection.' : REFUSED;
   };
   socket.onAny((event: string, ...args: unknown[]) => {
     const frame = toFrame(event, args);

@@ -5,6 +5,7 @@ import { signToken } from '../../services/tokens/tokens';
 import { claimRulesOf } from '../../utils/claims';
 import { UsageError } from '../../utils/command-line';
 import type { Config } from '../../utils/config';
+import { inputSentences } from '../../utils/input-sentences';
 import { userIdSchema } from '../../utils/schemas';
 
 export interface TokenWish {
@@ -16,7 +17,7 @@ export interface TokenWish {
 
 /** @throws UsageError when the service only checks tokens, or the user cannot have one. */
 export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: TokenWish): string {
-  const subject = userIdSchema.safeParse(sub);
+  const subject = userIdSchema.safeParse(sub, inputSentences);
   if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}.`);
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = config;
   return signToken(localKey(config), {
@@ -39,5 +40,5 @@ export function checkingVariable({ kind }: Config['tokenKey']): string | undefin
 export function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
   if (tokenKey.kind === 'development-secret') return developmentSecret(DATA_DIR);
   if (tokenKey.kind === 'secret') return tokenKey.key;
-  throw new UsageError(`${checkingVariable(tokenKey)} only checks tokens: get one from your issuer.`);
+  throw new UsageError(`${checkingVariable(tokenKey)} only verifies tokens: get one from your issuer.`);
 }

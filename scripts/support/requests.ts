@@ -9,7 +9,7 @@ import { Failure } from './terminal';
 
 const STANDARD_PATIENCE_MS = 15_000;
 const INTERRUPTED = 'Interrupted.';
-const OPEN_OUTCOME = 'The message may have been sent all the same: with --id a repeat does no harm.';
+const OPEN_OUTCOME = 'The message may have been sent anyway: with --id, repeating it is safe.';
 /** The connection was there when these happened: so may the request have been. */
 const LATE_FAULTS = new Set(['ETIMEDOUT', 'ECONNRESET', 'EPIPE', 'ABORT_ERR']);
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
@@ -126,8 +126,7 @@ export function explainForeignAnswer(origin: string, { status, contentType, head
   if (status >= 300 && status < 400 && headers.location !== undefined) {
     return explainStranger(origin, `it answers ${status} and points to ${headers.location}`);
   }
-  if (status >= 502 && status <= 504)
-    return `A proxy answers at ${origin}, and it does not reach the service (${status}).`;
+  if (status >= 502 && status <= 504) return `A proxy answers at ${origin}, but cannot reach the service (${status}).`;
   return explainStranger(origin, `it answers ${status} with ${contentType === '' ? 'no type' : contentType}`);
 }
 
@@ -136,7 +135,7 @@ export async function explainNoConnection(origin: string): Promise<string> {
   try {
     const answer = await exchange(origin, { method: 'GET', path: '/socket.io/?EIO=4&transport=polling' });
     if (answer.status === 200 && answer.text.startsWith('0{')) {
-      return `${origin} answers, but no WebSocket came about: try again. A proxy in between has to let Upgrade pass.`;
+      return `${origin} answers, but the WebSocket upgrade failed: try again. A proxy in between must pass on Upgrade headers.`;
     }
     const refusal = answer.status === 403 ? parseObject(answer)?.['message'] : undefined;
     return typeof refusal === 'string' ? explainHandshakeRefusal(refusal) : explainForeignAnswer(origin, answer);

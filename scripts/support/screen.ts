@@ -45,7 +45,7 @@ export class Screen {
       access,
       device,
       onFrame: (frame, acknowledge) => this.#take(frame, acknowledge),
-      onLost: () => this.#notify('The connection is lost: connecting again.'),
+      onLost: () => this.#notify('Connection lost, reconnecting.'),
       onEnd: (reason) => this.#finish(new Failure(reason)),
     });
     await this.#done;

@@ -1,4 +1,4 @@
-/** What `npm run simulate` is told at the terminal. */
+/** The options of `npm run simulate`. */
 
 import { ACTS } from '../../tests/model/acts';
 import type { Simulation } from '../../tests/model/simulate';
@@ -8,12 +8,12 @@ const USAGE = `Plays random commands against the service and its model, in this 
 
 Usage:
   npm run simulate -- [--seed N] [--steps M] [--engine lmdb|mongodb] [--nodes 1|2] [--only COMMANDS] [--path PATH]
-    --seed    the same seed plays the same commands; another one each time when left out
-    --steps   about so many commands: 10000 when left out
-    --engine  lmdb when left out; mongodb needs TEST_MONGODB_URL
-    --nodes   two share the store, and tell each other what can get lost: 1 when left out
-    --only    commands by name, such as send,connect,reset: all when left out
-    --path    where a failure is, as it was printed: only that is played`;
+    --seed    the same seed plays the same commands; default: a new one each time
+    --steps   about how many commands; default: 10000
+    --engine  default: lmdb; mongodb needs TEST_MONGODB_URL
+    --nodes   2 share one store, and what they send each other can get lost; default: 1
+    --only    commands by name, such as send,connect,reset; default: all
+    --path    the place of a failure, as it was printed: play only that`;
 
 const OPTIONS = {
   seed: { type: 'string' },
@@ -41,12 +41,12 @@ export function readSimulation(args: readonly string[]): Simulation | string {
 }
 
 function readNumber(name: string, text: string): number {
-  if (!/^\d{1,10}$/.test(text)) throw new UsageError(`${name}: expected a whole number, for example 1`);
+  if (!/^\d{1,10}$/.test(text)) throw new UsageError(`${name} must be a whole number, for example 1`);
   return Number(text);
 }
 
 function readEngine(text: string): Simulation['engine'] {
-  if (text !== 'lmdb' && text !== 'mongodb') throw new UsageError('--engine: expected lmdb or mongodb');
+  if (text !== 'lmdb' && text !== 'mongodb') throw new UsageError('--engine must be lmdb or mongodb');
   if (text === 'mongodb' && process.env['TEST_MONGODB_URL'] === undefined)
     throw new UsageError('--engine mongodb needs TEST_MONGODB_URL');
   return text;
@@ -55,11 +55,11 @@ function readEngine(text: string): Simulation['engine'] {
 function readOnly(text: string | undefined): readonly string[] | undefined {
   const names = text?.split(',');
   const unknown = names?.find((name) => !Object.hasOwn(ACTS, name));
-  if (unknown !== undefined) throw new UsageError(`--only: there is no command ${unknown}`);
+  if (unknown !== undefined) throw new UsageError(`--only names a command that does not exist: ${unknown}`);
   return names;
 }
 
 function readNodes(text: string): number {
-  if (text !== '1' && text !== '2') throw new UsageError('--nodes: expected 1 or 2');
+  if (text !== '1' && text !== '2') throw new UsageError('--nodes must be 1 or 2');
   return Number(text);
 }

@@ -42,7 +42,7 @@ export class Backlog {
     if (untaken === 0 || !this.#isFull(userId, untaken)) return;
     throw new AppError(
       'rate_limited',
-      `Answers to this caller wait to be read: more than ${CONNECTIONS_OF_A_USER} times MAX_BUFFERED_BYTES, ${this.#perUser} bytes.`,
+      `This caller does not read its answers: more than ${this.#perUser} bytes are waiting (${CONNECTIONS_OF_A_USER} times MAX_BUFFERED_BYTES).`,
     );
   }
 

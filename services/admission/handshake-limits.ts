@@ -120,7 +120,7 @@ export class HandshakeLimits implements Lender {
     if (!this.#isOpen) return goingAway();
     if (this.parts.heap.isShort()) return overloaded();
     if (!this.#isOriginAllowed(request)) {
-      return new AppError('origin_not_allowed', 'CORS_ORIGIN does not list the origin of this page.');
+      return new AppError('origin_not_allowed', 'The origin of this page is not in CORS_ORIGIN.');
     }
     return undefined;
   }
@@ -153,11 +153,11 @@ export class HandshakeLimits implements Lender {
     if ((this.#byAddress.get(address) ?? 0) >= perAddress) {
       return full(
         'address',
-        `This address has as many connections as MAX_CONNECTIONS_PER_ADDRESS allows: ${perAddress}.`,
+        `This address has reached the limit of open connections (MAX_CONNECTIONS_PER_ADDRESS: ${perAddress}).`,
       );
     }
     if (this.#taken >= all)
-      return full('all', `The service has as many connections as MAX_CONNECTIONS allows: ${all}.`);
+      return full('all', `The service has reached the limit of open connections (MAX_CONNECTIONS: ${all}).`);
     return undefined;
   }
 
@@ -167,8 +167,8 @@ export class HandshakeLimits implements Lender {
     const isShare = verdict === 'beyond-share';
     this.parts.metrics.rateLimited[isShare ? 'handshakes_per_address' : 'handshakes'].inc();
     const detail = isShare
-      ? `More new connections from one address than half of HANDSHAKES_PER_SECOND, ${rate.share}, while others connect.`
-      : `More new connections per second than HANDSHAKES_PER_SECOND allows: ${this.parts.config.HANDSHAKES_PER_SECOND}.`;
+      ? `This address opens too many new connections per second (half of HANDSHAKES_PER_SECOND: ${rate.share}).`
+      : `Too many new connections per second (HANDSHAKES_PER_SECOND: ${this.parts.config.HANDSHAKES_PER_SECOND}).`;
     return new AppError('rate_limited', detail);
   }
 
@@ -192,5 +192,5 @@ export class HandshakeLimits implements Lender {
 }
 
 function goingAway(): AppError {
-  return new AppError('going_away', 'The service is stopping, or has not opened yet.');
+  return new AppError('going_away', 'The service is starting or stopping.');
 }

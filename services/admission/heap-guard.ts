@@ -164,7 +164,7 @@ export class HeapGuard implements Lender {
 }
 
 export function overloaded(): AppError {
-  return new AppError('overloaded', 'The service is short of memory; nothing was sent.');
+  return new AppError('overloaded', 'The service is short of memory, so nothing was done.');
 }
 
 /**

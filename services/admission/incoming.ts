@@ -87,7 +87,10 @@ export class Incoming implements Lender {
 
   /** The refusal for a caller beyond the rate. */
   refusal(): AppError {
-    return new AppError('rate_limited', `More than ${this.#perSecond} bytes a second, or what counts as them.`);
+    return new AppError(
+      'rate_limited',
+      `This caller sends too much: ${this.#perSecond} bytes per second are allowed, and expensive changes count as bytes.`,
+    );
   }
 
   /**
@@ -100,7 +103,10 @@ export class Incoming implements Lender {
     const bound = this.#boundOf(source);
     if (held > bound) {
       this.parts.metrics.rateLimited.bytes.inc();
-      throw new AppError('rate_limited', `What this caller has sent and waits, or is on its way, is ${bound} bytes.`);
+      throw new AppError(
+        'rate_limited',
+        `This caller has too much under way: at most ${bound} bytes may be arriving or waiting.`,
+      );
     }
     if (bytes > 0) this.#held.set(userId, held);
     return once(() => this.#giveBack(userId, bytes));

@@ -95,7 +95,7 @@ export class ReadTurns implements Lender {
     this.#ofConnections.set(connection, turn);
     try {
       // Once a connection is cut, nothing that its client had asked for ahead is read.
-      if (!(await turn.begun) || !connection.isOpen) throw new AppError('going_away', 'The connection has ended.');
+      if (!(await turn.begun) || !connection.isOpen) throw new AppError('going_away', 'The connection closed before this was handled.');
       return await read();
     } finally {
       turn.end();
@@ -111,7 +111,7 @@ export class ReadTurns implements Lender {
     this.metrics.rateLimited.reads.inc();
     return new AppError(
       'rate_limited',
-      `This caller has ${READS_AT_ONCE} reads under way, and ${MAX_READS_WAITING} that wait for their turn.`,
+      `This caller already has ${READS_AT_ONCE} reads running and ${MAX_READS_WAITING} waiting: wait for one to finish.`,
     );
   }
 

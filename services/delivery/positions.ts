@@ -106,7 +106,7 @@ export class Positions implements EmissionRecorder {
       throw badField('topic', 'is not followed by this connection');
     }
     const sent = positionOf(subscription);
-    if (seq > sent) throw badField('seq', `is ahead of the last message sent (${sent})`);
+    if (seq > sent) throw badField('seq', `is greater than the last seq sent on this connection (${sent})`);
     this.#measure(subscription, seq);
     this.advance(connection, topic, attachment.window.acknowledge(topic, seq));
   }

@@ -123,7 +123,7 @@ export class EngineDoor implements UpgradeTaker {
     if (session === undefined || (session.transport.name === 'polling' && !this.#changing.has(session)))
       return undefined;
     this.parts.metrics.refusals.inc({ code: 'bad_request' });
-    return new AppError('bad_request', 'This session has another connection, or is about to.');
+    return new AppError('bad_request', 'This Socket.IO session already has another connection.');
   }
 
   /** Cuts an upgrade with its session, and when it probes more than once. */

@@ -100,7 +100,7 @@ export class EventGate {
 
   /** Counts a frame that is no event, such as a ping, and ends a connection that floods. */
   countEvent(connection: Connection): void {
-    if (this.#judge(connection) === 'abusive') this.parts.end(connection, 'rate_limited', 'Too many frames.');
+    if (this.#judge(connection) === 'abusive') this.parts.end(connection, 'rate_limited', 'This connection sends too many frames.');
   }
 
   #isWithinFree(connection: Connection): boolean {
@@ -118,7 +118,7 @@ export class EventGate {
     const verdict = this.#judge(connection, price);
     if (verdict === 'accepted') return;
     const { SOCKET_EVENTS_PER_SECOND: perSecond } = this.parts.config;
-    const reason = `More events per second than SOCKET_EVENTS_PER_SECOND allows: ${perSecond}.`;
+    const reason = `This connection sends too many events (SOCKET_EVENTS_PER_SECOND: ${perSecond}).`;
     if (verdict === 'abusive') this.parts.end(connection, 'rate_limited', reason);
     throw new AppError('rate_limited', reason);
   }

@@ -151,7 +151,10 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
     if (token !== undefined) this.#authenticate(peer, token, peer.device);
     else
       peer.authTimer = this.parts.clock.after(AUTH_TIMEOUT_MS, () =>
-        this.#refuse(peer, new AppError('unauthorized', 'No `auth` frame came in time.')),
+        this.#refuse(
+          peer,
+          new AppError('unauthorized', 'No `auth` frame arrived in time: send {"action":"auth","token":"…"} first.'),
+        ),
       );
   }
 
@@ -288,9 +291,9 @@ export class PlainWebSocketService implements UpgradeTaker, Lender {
 
   #run(connection: PlainConnection, { frame, fault }: Received): object | Promise<object> {
     if (fault !== undefined) throw fault;
-    if (frame === undefined) throw new AppError('invalid_json', 'Expected a text frame with a JSON object.');
-    if (typeof frame['action'] !== 'string') throw badField('action', 'expected a string');
-    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not open.');
+    if (frame === undefined) throw new AppError('invalid_json', 'A frame must be text that contains a JSON object.');
+    if (typeof frame['action'] !== 'string') throw badField('action', 'must be a string');
+    if (this.#operations === undefined) throw new AppError('going_away', 'The service is not ready yet.');
     return this.#operations.dispatch(connection, frame['action'], frame);
   }
 

@@ -74,13 +74,14 @@ export class Sessions implements Lender {
   makeRoom(userId: string): void {
     const { config, connections, metrics } = this.parts;
     if (connections.countOf(userId) < config.MAX_CONNECTIONS_PER_USER) return;
-    const reason = `The user has as many connections as MAX_CONNECTIONS_PER_USER allows: ${config.MAX_CONNECTIONS_PER_USER}.`;
+    const reason = `This user has reached the limit of open connections (MAX_CONNECTIONS_PER_USER: ${config.MAX_CONNECTIONS_PER_USER}).`;
     if (config.TOO_MANY === 'refuse') {
       metrics.connectionsRefused.user.inc();
       throw new AppError('too_many_connections', reason);
     }
     const [oldest] = connections.ofUser(userId);
-    if (oldest !== undefined) this.end(oldest, 'too_many_connections', `${reason} A newer one took this place.`);
+    if (oldest !== undefined)
+      this.end(oldest, 'too_many_connections', `${reason} A newer connection replaced this one.`);
   }
 
   /** Lists a connection, greets it and brings it up to date; closes it instead when the user has no place left. */
@@ -184,7 +185,8 @@ export class Sessions implements Lender {
    * @throws AppError `forbidden` for a token of another user.
    */
   refresh(connection: Connection, caller: Caller): void {
-    if (caller.userId !== connection.userId) throw refuseField('forbidden', 'token', 'belongs to another user');
+    if (caller.userId !== connection.userId)
+      throw refuseField('forbidden', 'token', 'belongs to another user: reconnect to change users');
     connection.caller = caller;
     this.#warned.delete(connection);
   }

@@ -29,5 +29,5 @@ function makeSecret(): string {
 }
 
 function refused(path: string, fault: string): ConfigError {
-  return new ConfigError([`DATA_DIR: ${path} ${fault}`]);
+  return new ConfigError([`DATA_DIR cannot be used: ${path} ${fault}`]);
 }

@@ -90,7 +90,7 @@ export function createTokens(rules: TokenRules, clock: Clock): Tokens {
       return keys.seek(readHeader(token));
     },
     verify(token) {
-      if (token.length > MAX_TOKEN_BYTES) throw refused(`the token is longer than ${MAX_TOKEN_BYTES} bytes`);
+      if (token.length > MAX_TOKEN_BYTES) throw refused(`it is longer than ${MAX_TOKEN_BYTES} bytes`);
       forgetOldKeys();
       const key = hash('sha256', token, 'base64');
       const known = verified.get(key);
@@ -116,15 +116,19 @@ function nameOf(userId: string, jti: string): string {
 
 function checkToken(token: string, rules: TokenRules): { key: KeyObject; claims: Claims } {
   const found = rules.keys.find(readHeader(token));
-  if (found === undefined) throw refused('no key that is known here fits its `kid` and `alg`');
+  if (found === undefined) throw refused('this service has no key for its `kid` and `alg`');
   const { header, payload } = checkSignature(token, found, rules);
-  if ('crit' in header) throw refused('the token has a `crit` header, which is not understood here');
+  if ('crit' in header) throw refused('it has a `crit` header, which this service does not support');
   try {
     return { key: found.key, claims: readClaims(payload, rules.claims ?? STANDARD_CLAIMS) };
   } catch (error) {
-    if (error instanceof z.ZodError) throw refused(z.prettifyError(error).replaceAll('\n', ' '));
+    if (error instanceof z.ZodError) throw refused(claimFaults(error));
     throw error;
   }
+}
+
+function claimFaults({ issues }: z.ZodError): string {
+  return issues.map(({ path, message }) => `its claim ${path.join('.')} ${message}`).join('; ');
 }
 
 function checkSignature(token: string, { key, algorithm }: VerificationKey, rules: TokenRules): jwt.Jwt {
@@ -139,8 +143,23 @@ function checkSignature(token: string, { key, algorithm }: VerificationKey, rule
       ...(rules.audience === undefined ? {} : { audience: rules.audience }),
     });
   } catch (error) {
-    throw refused(error instanceof jwt.JsonWebTokenError ? error.message : 'the token cannot be read');
+    throw refused(error instanceof jwt.JsonWebTokenError ? reasonOf(error.message) : NOT_A_JWT);
   }
+}
+
+const NOT_A_JWT = 'it is not a well-formed JWT';
+
+/** The messages of jsonwebtoken, in words that name what to check. */
+const REASONS: readonly [message: RegExp, reason: string][] = [
+  [/^(jwt malformed|invalid token)/, NOT_A_JWT],
+  [/^jwt signature is required/, 'it has no signature'],
+  [/^invalid algorithm/, 'its `alg` is not the one that this service accepts'],
+  [/^jwt audience invalid/, 'its `aud` is not JWT_AUDIENCE'],
+  [/^jwt issuer invalid/, 'its `iss` is not JWT_ISSUER'],
+];
+
+function reasonOf(message: string): string {
+  return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
 }
 
 /** The header, whether the token is valid or not: jsonwebtoken refuses an unreadable header later. */
@@ -157,7 +176,7 @@ function readHeader(token: string): TokenHeader {
 const NO_HEADER: TokenHeader = { alg: undefined, kid: undefined };
 
 function toCaller(claims: Claims, rules: TokenRules): Caller {
-  if (rules.isExpRequired && claims.exp === undefined) throw refused('the token has no `exp`, which is required here');
+  if (rules.isExpRequired && claims.exp === undefined) throw refused('it has no `exp`, which is required here');
   return {
     userId: claims.userId,
     scopes: claims.scopes,
@@ -171,8 +190,8 @@ function toCaller(claims: Claims, rules: TokenRules): Caller {
 function assertCurrent({ expiresAt, notBefore, issuedAt }: Caller, nowSeconds: number): void {
   if (expiresAt !== undefined && nowSeconds >= expiresAt) throw new AppError('token_expired', 'The token has expired.');
   const latest = nowSeconds + CLOCK_TOLERANCE_SECONDS;
-  if (notBefore !== undefined && notBefore > latest) throw refused('the token is not valid yet (`nbf`)');
-  if (issuedAt !== undefined && issuedAt > latest) throw refused('the token was issued in the future (`iat`)');
+  if (notBefore !== undefined && notBefore > latest) throw refused('it is not valid yet (`nbf`)');
+  if (issuedAt !== undefined && issuedAt > latest) throw refused('it was issued in the future (`iat`)');
 }
 
 function refused(reason: string): AppError {

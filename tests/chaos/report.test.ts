@@ -1,11 +1,11 @@
-/** The table of docs/operations/reliability.md, and the scenarios it is about. */
+/** The table of docs/evidence/reliability.md, and the scenarios it is about. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeOutcomes, describeScenario, renderTable, replaceTable } from './report';
 import type { Outcome, Scenario } from './scenario';
 import { SCENARIOS } from './scenarios/index';
 
-const PAGE = readFileSync(join(__dirname, '../../docs/operations/reliability.md'), 'utf8');
+const PAGE = readFileSync(join(__dirname, '../../docs/evidence/reliability.md'), 'utf8');
 /** F34 is no fault of the list. */
 const FAULTS = Array.from({ length: 36 }, (_, index) => `F${index + 1}`).filter((name) => name !== 'F34');
 

@@ -1,4 +1,4 @@
-/** What many rounds of scenarios have come to, as the table of docs/operations/reliability.md. */
+/** What many rounds of scenarios have come to, as the table of docs/evidence/reliability.md. */
 import type { Outcome, Scenario } from './scenario';
 
 export interface Results {

@@ -7,7 +7,7 @@ import { CAN_ATTACH } from './strace';
 export interface Scenario {
   /** `F1`, `F2` …; those that come together have a word. */
   readonly id: string;
-  /** What happens, in a few words. The table in docs/operations/reliability.md has these three sentences. */
+  /** What happens, in a few words. The table in docs/evidence/reliability.md has these three sentences. */
   readonly fault: string;
   /** How it is made to happen. */
   readonly injected: string;

@@ -81,7 +81,7 @@ it('sends, and is told what was refused', async () => {
   const env = { ...process.env, TOKEN: service.token('user123', 'send') };
   const { stdout } = await shell(process.execPath, ['send.mjs'], { cwd: directory, env });
   expect(stdout.trim().split('\n').sort()).toEqual([
-    'not_found 404 topic: there is no such topic',
+    'not_found 404 There is no such topic, or it is private.',
     'order 7 was paid, says user123',
     'stored at 1',
   ]);

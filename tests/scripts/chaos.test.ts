@@ -17,8 +17,8 @@ describe('what it cannot do', () => {
   it.each<[string, readonly string[], string]>([
     ['without a time', [], 'Usage:'],
     ['with a time and a number of rounds', ['--minutes', '1', '--rounds', '1'], 'Usage:'],
-    ['with a time that is none', ['--minutes', 'ten'], '--minutes: expected a number'],
-    ['with an unknown fault', ['--rounds', '1', '--only', 'F1,F99'], '--only: there is no scenario of the fault F99'],
+    ['with a time that is none', ['--minutes', 'ten'], '--minutes must be a number'],
+    ['with an unknown fault', ['--rounds', '1', '--only', 'F1,F99'], '--only names a fault without a scenario: F99'],
     ['with a table of some only', ['--rounds', '1', '--only', 'F1', '--write'], '--write: the table holds all'],
   ])('is refused %s', (_name, args, words) => {
     const read = () => readOptions(args);
@@ -28,7 +28,7 @@ describe('what it cannot do', () => {
   });
 
   it.each([
-    ['a mistake', ['--rounds', 'ten'], {}, '--rounds: expected a number'],
+    ['a mistake', ['--rounds', 'ten'], {}, '--rounds must be a number'],
     ['an option that is unknown', ['--hours', '1'], {}, '--hours'],
     ['no MongoDB', ['--minutes', '1'], { TEST_MONGODB_URL: '' }, 'needs MongoDB (TEST_MONGODB_URL)'],
     ['no redis-server', ['--minutes', '1', '--only', 'F20'], { PATH: '' }, 'needs redis-server'],

@@ -150,7 +150,10 @@ describe.each([
     const service = await startService({ env: { MAX_CONNECTIONS: '1' } });
     await service.connect('bo');
     const { code, stderr } = await start(service, []).finished;
-    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('as many connections as MAX_CONN') });
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('too many open connections (MAX_CONN'),
+    });
   });
 
   it('says that something else listens there, or nothing', async () => {
@@ -282,10 +285,10 @@ it('ends when nobody reads what it prints any more', async () => {
 });
 
 it.each([
-  ['nobody', [], 'Say whose messages: --sub USER, or --token TOKEN'],
-  ['a user and a token', ['--sub', 'a', '--token', 'a.b.c'], '--sub and --token: expected one of them'],
+  ['nobody', [], 'Name the user: --sub USER, or --token TOKEN'],
+  ['a user and a token', ['--sub', 'a', '--token', 'a.b.c'], '--sub and --token exclude each other'],
   ['a user without a name', ['--sub', ''], '--sub must not be empty.'],
-  ['a count that is none', ['--sub', 'a', '--count', '0'], '--count: expected a whole number from 1 to'],
+  ['a count that is none', ['--sub', 'a', '--count', '0'], '--count must be a whole number from 1 to'],
   ['a device without a name', ['--sub', 'a', '--device', ''], '--device must not be empty.'],
 ])('says what is wrong with %s', async (_name, args, words) => {
   const { code, stdout, stderr } = await runToEnd(listen, args);

@@ -102,13 +102,17 @@ describe('against the service', () => {
 });
 
 it.each<[string, readonly string[], string, Surroundings?]>([
-  ['another machine without --yes', ['--url', 'http://10.0.0.1'], 'http://10.0.0.1 is another machine: --yes says'],
+  [
+    'another machine without --yes',
+    ['--url', 'http://10.0.0.1'],
+    'http://10.0.0.1 is another machine: confirm with --yes',
+  ],
   ['a name that only looks like this machine', ['--url', 'http://127.0.0.1.example.org'], 'is another machine'],
-  ['a service that only checks tokens', [], 'JWT_PUBLIC_KEY only checks them', { env: PUBLIC_KEY_ENV }],
-  ['no users', ['--users', '0'], '--users: expected a whole number from 1 to'],
-  ['fewer connections than users', ['--users', '5', '--connections', '4'], '--connections: expected a whole number'],
-  ['a rate that is none', ['--rate', 'fast'], '--rate: expected a whole number from 1 to'],
-  ['a duration that is none', ['--duration', '0s'], '--duration: expected a time from 1s to 1d.'],
+  ['a service that only checks tokens', [], 'JWT_PUBLIC_KEY only verifies tokens', { env: PUBLIC_KEY_ENV }],
+  ['no users', ['--users', '0'], '--users must be a whole number from 1 to'],
+  ['fewer connections than users', ['--users', '5', '--connections', '4'], '--connections must be a whole number'],
+  ['a rate that is none', ['--rate', 'fast'], '--rate must be a whole number from 1 to'],
+  ['a duration that is none', ['--duration', '0s'], '--duration must be a time from 1s to 1d.'],
   ['more than can be checked', ['--rate', '100000', '--duration', '1d'], 'more than can be checked at the end'],
 ])('says what is wrong with %s', async (_name, args, words, around = {}) => {
   const { code, stdout, stderr } = await runToEnd(load, args, around);

@@ -38,14 +38,14 @@ it('shows its usage', () => {
 });
 
 it.each([
-  ['--seed x', '--seed: expected a whole number, for example 1'],
-  ['--seed=-1', '--seed: expected a whole number, for example 1'],
-  ['--steps 1.5', '--steps: expected a whole number, for example 1'],
-  ['--steps 99999999999', '--steps: expected a whole number, for example 1'],
-  ['--engine sqlite', '--engine: expected lmdb or mongodb'],
-  ['--nodes 3', '--nodes: expected 1 or 2'],
-  ['--only send,dance', '--only: there is no command dance'],
-  ['--only constructor', '--only: there is no command constructor'],
+  ['--seed x', '--seed must be a whole number, for example 1'],
+  ['--seed=-1', '--seed must be a whole number, for example 1'],
+  ['--steps 1.5', '--steps must be a whole number, for example 1'],
+  ['--steps 99999999999', '--steps must be a whole number, for example 1'],
+  ['--engine sqlite', '--engine must be lmdb or mongodb'],
+  ['--nodes 3', '--nodes must be 1 or 2'],
+  ['--only send,dance', '--only names a command that does not exist: dance'],
+  ['--only constructor', '--only names a command that does not exist: constructor'],
 ])('refuses %s in one sentence', (typed, sentence) => {
   expect(() => readSimulation(typed.split(' '))).toThrow(new UsageError(sentence));
 });
@@ -64,5 +64,5 @@ it('ends with the code for what was typed wrong, and plays nothing', async () =>
   const script = join(__dirname, '../../scripts/simulate.ts');
   const program = run(process.execPath, ['--import', 'tsx', script, '--nodes', '3'], {});
   const { code } = await program.end('SIGCONT');
-  expect({ code, lines: program.lines }).toEqual({ code: EXIT_USAGE, lines: ['--nodes: expected 1 or 2'] });
+  expect({ code, lines: program.lines }).toEqual({ code: EXIT_USAGE, lines: ['--nodes must be 1 or 2'] });
 });

@@ -200,10 +200,10 @@ describe('a run', () => {
 
   it.each([
     [[], '--minutes is required'],
-    [['--minutes', 'ten'], '--minutes: expected a number'],
-    [['--minutes', '0'], '--minutes: expected a number'],
-    [['--minutes', '1', '--users', '3'], '--users: expected a whole number from 20'],
-    [['--minutes', '1', '--rate', '0'], '--rate: expected a whole number from 1'],
+    [['--minutes', 'ten'], '--minutes must be a number'],
+    [['--minutes', '0'], '--minutes must be a number'],
+    [['--minutes', '1', '--users', '3'], '--users must be a whole number from 20'],
+    [['--minutes', '1', '--rate', '0'], '--rate must be a whole number from 1'],
   ])('says what is wrong with %j', async (args, words) => {
     const { code, stdout, stderr } = await runToEnd(soak, args);
     expect({ code, stdout, stderr }).toEqual({ code: 2, stdout: '', stderr: expect.stringContaining(words) });

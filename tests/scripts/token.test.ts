@@ -41,7 +41,7 @@ it('makes a day of tokens for the four sample users, ready for wscat', async () 
 it.each([
   ['nothing', [], 'Usage:'],
   ['an unknown option', ['--who', 'x'], '--who'],
-  ['an unknown scope', ['--sub', 'a', '--scope', 'sned'], 'unknown sned'],
+  ['an unknown scope', ['--sub', 'a', '--scope', 'sned'], 'there is no scope sned'],
   ['a lifetime without unit', ['--sub', 'a', '--expires', '10'], '--expires'],
   ['an empty user', ['--sub', ''], '--sub'],
 ])('says what is wrong with %s', async (_name, args, words) => {

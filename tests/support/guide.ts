@@ -1,9 +1,9 @@
 /**
  * A guide, followed by a reader who does what it says and nothing else:
  * - a block below "Save this as `NAME`" becomes that file;
- * - a block of `sh` is typed in the terminal, where it has to succeed; below a paragraph that speaks of "a terminal of
- *   its own" it is started there, and goes on until a paragraph mentions Ctrl-C;
- * - a block of `text` or `json` is what is printed: by the last command, else by what runs in the terminal of its own.
+ * - a block of `sh` is typed in the terminal, where it has to succeed; below a paragraph that says "a separate
+ *   terminal" it is started there, and runs until a paragraph mentions Ctrl-C;
+ * - a block of `text` or `json` is what is printed: by the last command, otherwise by what runs in the separate terminal.
  *   Lines that begin with `> ` are typed there. Ids and times differ, `…` stands for anything, and blanks between the
  *   parts of JSON do not matter.
  * The address of the service is the one thing that is changed: its port. A token is made once for all guides.
@@ -91,7 +91,7 @@ export async function openGuideOfProgram(page: string): Promise<Guide> {
 export class Guide {
   readonly #blocks: readonly Block[];
   readonly #terminal: Terminal;
-  /** The terminal of its own, while something runs there. */
+  /** The separate terminal, while something runs there. */
   #own: Terminal | undefined;
   /** What the last command printed and the guide has not shown yet. */
   printed = '';
@@ -146,7 +146,7 @@ export class Guide {
     this.#assertNoProblem();
     if (BY_HAND.test(text)) return;
     const command = await this.#withTokens(this.#here(text));
-    if (!lead.includes('terminal of its own')) {
+    if (!lead.includes('separate terminal')) {
       this.printed = await this.#terminal.run(command);
       return;
     }

@@ -63,18 +63,18 @@ describe('parseConfig', () => {
       LOG_LEVEL: 'loud',
     });
     expect(problems).toEqual([
-      'PORT: expected a whole number from 0 to 65535',
-      'JWT_REQUIRE_EXP: expected true or false',
-      'TOO_MANY: expected refuse or close-oldest',
-      'RETENTION_DAYS: expected a whole number from 1 to 36500',
-      'LOG_LEVEL: expected a level such as info or debug',
+      'PORT must be a whole number from 0 to 65535',
+      'JWT_REQUIRE_EXP must be true or false',
+      'TOO_MANY must be refuse or close-oldest',
+      'RETENTION_DAYS must be a whole number from 1 to 36500',
+      'LOG_LEVEL must be one of silent, fatal, error, warn, info, debug, trace',
     ]);
   });
 
   it.each(['', ' 1', '1e3', '0x10', '1.5', '99999', '-1', 'Infinity'])('refuses the port %j', (port) => {
     const problems = problemsOf({ PORT: port });
     // An empty value counts as not set.
-    expect(problems).toEqual(port === '' ? [] : ['PORT: expected a whole number from 0 to 65535']);
+    expect(problems).toEqual(port === '' ? [] : ['PORT must be a whole number from 0 to 65535']);
   });
 
   it.each([

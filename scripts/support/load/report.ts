@@ -110,7 +110,9 @@ function describeBreaks({ brokenConnections, closings }: Report): string {
 }
 
 function busyHint({ busyShare }: Report): string {
-  return busyShare < BUSY_SHARE ? '.' : ': the figures tell of it as well as of the service. Use a lower --rate.';
+  return busyShare < BUSY_SHARE
+    ? '.'
+    : ': the figures describe this program as much as the service. Use a lower --rate.';
 }
 
 function latencyOf(histogram: RecordableHistogram): Latency {

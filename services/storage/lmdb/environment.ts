@@ -115,7 +115,7 @@ function refuseWithoutRoom(directory: string): void {
   // A file system that is no disk has no blocks at all: what it takes shows when it is written to.
   if (blocks === 0 || bavail * bsize >= ROOM_TO_OPEN_BYTES) return;
   throw new StoreOpenError(
-    `The disk of the store in ${directory} is full: make room, or choose another directory with DATA_DIR, or STORE_URL where that names it.`,
+    `The disk of the store in ${directory} is full: make room, or choose another directory with DATA_DIR (or STORE_URL, if that names it).`,
   );
 }
 
@@ -152,7 +152,7 @@ function prepareLayout(root: RootDatabase, { meta, removals }: Trees, directory:
   if (version === LAYOUT_VERSION) return;
   if (version !== undefined && !READABLE_LAYOUTS.includes(version)) {
     throw new StoreOpenError(
-      `The store in ${directory} has layout ${version}, this version reads ${READABLE_LAYOUTS.join(' and ')}: start the version that wrote it.`,
+      `The store in ${directory} has layout ${version}, and this version reads ${READABLE_LAYOUTS.join(' and ')}: start the version that wrote it.`,
     );
   }
   root.transactionSync(() => {

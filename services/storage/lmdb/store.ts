@@ -97,7 +97,7 @@ export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushLis
   } catch (error) {
     if (error instanceof StoreOpenError) throw error;
     throw new StoreOpenError(
-      `The store in ${directory} cannot be opened: ${messageOf(error)}. Check DATA_DIR, or STORE_URL where that names it.`,
+      `The store in ${directory} cannot be opened: ${messageOf(error)}. Check DATA_DIR, or STORE_URL if that names the directory.`,
       error,
     );
   }
@@ -107,7 +107,7 @@ function pathOf(directory: string): string {
   const fault = prepareDirectory(directory);
   if (fault === undefined) return realpathSync(directory);
   throw new StoreOpenError(
-    `The directory of the store, ${directory}, ${fault}. Check DATA_DIR, or STORE_URL where that names it.`,
+    `The directory of the store, ${directory}, ${fault}. Check DATA_DIR, or STORE_URL if that names the directory.`,
   );
 }
 

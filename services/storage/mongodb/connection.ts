@@ -102,7 +102,7 @@ async function openLayout({ meta, removals }: Collections): Promise<string> {
   const { version, identity } = (await meta.findOne({ _id: 'layout' })) ?? {};
   if (version === LAYOUT_VERSION && identity !== undefined) return identity;
   throw new StoreOpenError(
-    `The database of STORE_URL has layout ${version}, this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
+    `The database of STORE_URL has layout ${version}, and this version reads ${LAYOUT_VERSION}: start the version that wrote it.`,
   );
 }
 

@@ -1,4 +1,4 @@
-/** All scenarios, in the order of the table in docs/operations/reliability.md. */
+/** All scenarios, in the order of the table in docs/evidence/reliability.md. */
 import type { Scenario } from '../scenario';
 import { CLIENTS } from './clients';
 import { HOSTILE } from './clients/hostile';
