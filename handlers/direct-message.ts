@@ -77,7 +77,8 @@ function createMessageUsers({ sending, roster }: Pick<DirectMessageParts, 'sendi
     input: unknown,
   ): Promise<Sent<{ success: true; message: string; results: RecipientResult[] }>> {
     const { userIds, ...content } = parseInput(messageToUsersSchema, input);
-    if (content.id !== undefined) throw badField('id', 'cannot be used with several recipients: an id names one message');
+    if (content.id !== undefined)
+      throw badField('id', 'cannot be used with several recipients: an id names one message');
     assertSize('data', content.data);
     const recipients = [...new Set(userIds)];
     // What is wrong for one is wrong for all.

@@ -33,7 +33,8 @@ export function createFindMessage(store: Store) {
     if (!isNamedTopic(name) || holdsScope(caller, 'send')) return;
     const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
     if (isMember && topic !== undefined) return;
-    if (topic?.isPrivate === false) throw new AppError('not_a_member', `Only members of ${name} may do this: join it first.`);
+    if (topic?.isPrivate === false)
+      throw new AppError('not_a_member', `Only members of ${name} may do this: join it first.`);
     throw noMessage();
   }
 

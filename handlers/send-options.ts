@@ -36,7 +36,8 @@ export function timesOf(content: Content, now: number): { sendAt: number; expire
   if (content.expiresAt === undefined) return { sendAt, expiresAt: undefined };
   const expiresAt = fromIsoTime(content.expiresAt);
   if (expiresAt <= Math.max(now, sendAt)) throw badField('expiresAt', 'must be after the time of sending');
-  if (expiresAt > sendAt + MAX_AHEAD_MS) throw badField('expiresAt', 'must be at most a year after the time of sending');
+  if (expiresAt > sendAt + MAX_AHEAD_MS)
+    throw badField('expiresAt', 'must be at most a year after the time of sending');
   return { sendAt, expiresAt };
 }
 
@@ -51,6 +52,8 @@ function sendAtOf({ sendAt, delay }: Content, now: number): number {
 
 export function assertOptionsFit(topic: string, { collapseKey, exceptUserId }: Content): void {
   const isPersonal = ownerOfPersonalTopic(topic) !== undefined;
-  if (collapseKey !== undefined && !isPersonal) throw badField('collapseKey', 'is allowed only for messages to one user');
-  if (exceptUserId !== undefined && isPersonal) throw badField('exceptUserId', 'is allowed only for topics and broadcasts');
+  if (collapseKey !== undefined && !isPersonal)
+    throw badField('collapseKey', 'is allowed only for messages to one user');
+  if (exceptUserId !== undefined && isPersonal)
+    throw badField('exceptUserId', 'is allowed only for topics and broadcasts');
 }

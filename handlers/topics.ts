@@ -65,7 +65,8 @@ function createCreateTopic({ store, clock, rights, access, admit, maxTopicsPerUs
     const { name, isPrivate = false } = parseInput(createTopicSchema, input);
     rights.assertMayCreateTopics(caller);
     // What is said to a person under this name must not reach the topic.
-    if (await access.isKnownUser(name)) throw refuseField('name_taken', 'name', 'is already the name of a user: choose another');
+    if (await access.isKnownUser(name))
+      throw refuseField('name_taken', 'name', 'is already the name of a user: choose another');
     const topic = { name, isPrivate, owner: caller.userId, createdAt: toIsoTime(clock.now()) };
     const created = await store.createTopic(topic, maxTopicsPerUser);
     if (created.outcome === 'taken')

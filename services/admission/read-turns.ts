@@ -95,7 +95,8 @@ export class ReadTurns implements Lender {
     this.#ofConnections.set(connection, turn);
     try {
       // Once a connection is cut, nothing that its client had asked for ahead is read.
-      if (!(await turn.begun) || !connection.isOpen) throw new AppError('going_away', 'The connection closed before this was handled.');
+      if (!(await turn.begun) || !connection.isOpen)
+        throw new AppError('going_away', 'The connection closed before this was handled.');
       return await read();
     } finally {
       turn.end();

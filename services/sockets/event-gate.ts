@@ -100,7 +100,8 @@ export class EventGate {
 
   /** Counts a frame that is no event, such as a ping, and ends a connection that floods. */
   countEvent(connection: Connection): void {
-    if (this.#judge(connection) === 'abusive') this.parts.end(connection, 'rate_limited', 'This connection sends too many frames.');
+    if (this.#judge(connection) === 'abusive')
+      this.parts.end(connection, 'rate_limited', 'This connection sends too many frames.');
   }
 
   #isWithinFree(connection: Connection): boolean {

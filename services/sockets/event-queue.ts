@@ -45,7 +45,8 @@ export class EventQueue {
     const before = this.#running.get(connection);
     // What a client sent before it left is done.
     const begin = () => {
-      if (this.#ended.has(connection)) throw new AppError('going_away', 'The connection closed before this was handled.');
+      if (this.#ended.has(connection))
+        throw new AppError('going_away', 'The connection closed before this was handled.');
       return operation();
     };
     const mine = before === undefined ? startNow(operation) : before.then(begin, begin);
@@ -64,7 +65,10 @@ export class EventQueue {
     const bound = Math.max(MIN_WAITING_EVENTS, config.SOCKET_EVENTS_PER_SECOND * BURST_SECONDS);
     if (count >= bound) {
       metrics.rateLimited.events.inc();
-      throw new AppError('rate_limited', `${bound} events of this connection are still unanswered: wait for answers before sending more.`);
+      throw new AppError(
+        'rate_limited',
+        `${bound} events of this connection are still unanswered: wait for answers before sending more.`,
+      );
     }
     const release = incoming.take(connection.caller, bytes);
     this.#counts.set(connection, count + 1);

@@ -14,7 +14,10 @@ export function readToken(socket: Socket): string {
   if (header !== undefined) return readBearer(header);
   const token: unknown = named === undefined ? query['token'] : named;
   if (typeof token === 'string' && token !== '') return token.startsWith('Bearer ') ? readBearer(token) : token;
-  throw new AppError('unauthorized', 'A token is required: send it as auth.token, in an Authorization header or as ?token=.');
+  throw new AppError(
+    'unauthorized',
+    'A token is required: send it as auth.token, in an Authorization header or as ?token=.',
+  );
 }
 
 /** Device from `auth.device`, else `?device=`, else the default device. */
