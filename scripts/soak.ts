@@ -65,7 +65,7 @@ function readMinutes(text: string | undefined): number {
   if (text === undefined) throw new UsageError('--minutes is required, for example --minutes 30.');
   const minutes = /^\d{1,5}(\.\d{1,2})?$/.test(text) ? Number(text) : 0;
   if (minutes > 0 && minutes <= MAX_MINUTES) return minutes;
-  throw new UsageError(`--minutes: expected a number above 0 and up to ${MAX_MINUTES}.`);
+  throw new UsageError(`--minutes must be a number above 0 and up to ${MAX_MINUTES}.`);
 }
 
 function keep(report: string): void {

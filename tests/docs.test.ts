@@ -244,10 +244,9 @@ describe('docs/reference/events.md', () => {
     const table = [...clientEvents(nothing), ...clientActions(nothing)];
     // What may be cheaper is documented by its greatest price.
     const prices = table.map(([name, { price }]) => [name, typeof price === 'number' ? price : price({})] as const);
-    const [row = ''] = /^\| events per socket.*$/m.exec(section(page, 'Limits')) ?? [];
-    const [sentence = ''] = row.replace('with `all` or `topic`', '').split(' | ');
-    const documented = Array.from(sentence.matchAll(/((?:(?!\bas \d).)+)\bas (\d+)/g)).flatMap(
-      ([, names = '', price]) => inBackticks(names).map((name) => [name, Number(price)] as const),
+    const documented = Array.from(section(page, 'Limits').matchAll(/^\| (`.+) \| (\d+) \|$/gm)).flatMap(
+      ([, names = '', price]) =>
+        inBackticks(names.split(', with')[0] ?? '').map((name) => [name, Number(price)] as const),
     );
     const free = headings(section(page, 'Client to server'), 3).filter((name) =>
       (page.split(`\n### ${name}\n`)[1] ?? '').split('\n### ')[0]?.includes('It does not count as an event'),

@@ -64,6 +64,6 @@ export function parseOptions(argv: readonly string[]): BenchOptions | string {
 
 function parseScenario(text: string): ScenarioName {
   const name = SCENARIO_NAMES.find((known) => known === text);
-  if (name === undefined) throw new UsageError(`--only: expected one of ${SCENARIO_NAMES.join(', ')}`);
+  if (name === undefined) throw new UsageError(`--only must be one of ${SCENARIO_NAMES.join(', ')}`);
   return name;
 }

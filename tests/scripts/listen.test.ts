@@ -93,7 +93,7 @@ describe.each([
     await service.send('anna', [1]);
     await listening.line(/"n":1/);
     proxy.cut();
-    await listening.line(/^The connection is lost: connecting again\.$/);
+    await listening.line(/^Connection lost, reconnecting\.$/);
     await service.send('anna', [2]);
     proxy.restore();
     await listening.line(/"n":2/);
@@ -108,7 +108,7 @@ describe.each([
     const { code, stderr } = await listening.finished;
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /\nThe service closes the connection \(disconnected\): .*\nAn administrator has closed the connection\.\n$/,
+      /\nThe service closes the connection \(disconnected\): .*\nAn administrator closed the connection\.\n$/,
     );
   });
 
@@ -126,7 +126,7 @@ describe.each([
   });
 
   it.each<[string, readonly string[], string, Surroundings?]>([
-    ['a token of another secret', [], 'use its JWT_SECRET or DATA_DIR', { env: { JWT_SECRET: 'another' } }],
+    ['a token of another secret', [], 'set its JWT_SECRET or DATA_DIR', { env: { JWT_SECRET: 'another' } }],
     ['a device that cannot be', ['--device', 'a\nb'], '--device must not contain control characters'],
   ])('says what to do about %s', async (_name, args, words, around = {}) => {
     const { code, stdout, stderr } = await start(await startService(), args, around).finished;
@@ -142,7 +142,7 @@ describe.each([
     const { code, stderr } = await start(service, []).finished;
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringContaining('MAX_CONNECTIONS_PER_USER allows: 1. Close some'),
+      stderr: expect.stringContaining('MAX_CONNECTIONS_PER_USER: 1). Close some'),
     });
   });
 
@@ -152,7 +152,7 @@ describe.each([
     const { code, stderr } = await start(service, []).finished;
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringContaining('too many open connections (MAX_CONN'),
+      stderr: expect.stringMatching(/open connections \(MAX_CONN/),
     });
   });
 
@@ -200,7 +200,7 @@ describe('at a service that does what the real one seldom does', () => {
       socket.disconnect();
     });
     const { code, stderr } = await runToEnd(listen, ['--url', url, '--sub', 'anna']);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: 'The service has closed the connection.\n' });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'The service closed the connection.\n' });
   });
 
   it('prints once what comes again on the next connection, and acknowledges it again', async () => {
@@ -239,7 +239,7 @@ describe('at a service that does what the real one seldom does', () => {
     server.on('connection', (socket) => socket.send('hello'));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const { code, stderr } = await runToEnd(listen, ['--url', url, '--sub', 'anna', '--plain']);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('it sends frames of another kind') });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('it sends unknown frames') });
   });
 });
 

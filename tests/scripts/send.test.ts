@@ -156,7 +156,7 @@ describe('mistakes', () => {
     ['an empty title', [...TO, '--title', ''], '--title must not be empty.'],
     ['data that is no JSON', [...TO, '--data', 'secret{'], "--data must be JSON, for example '{"],
     ['data beside a title that is no object', [...MESSAGE, '--data', '1'], '--data must be a JSON object'],
-    ['two things on standard input', [...MESSAGE, '--body', '-', '--data', '-'], 'only one can come from standard'],
+    ['two things on standard input', [...MESSAGE, '--body', '-', '--data', '-'], 'cannot both come from standard'],
     ['a time without a form', [...MESSAGE, '--ttl', 'soon'], '--ttl must be a number of seconds, or a time like 90s'],
     ['an unknown option', [...MESSAGE, '--titel', 'A'], 'There is no option --titel; did you mean --title?'],
     ['an option without a value', ['--to'], '--to needs a value'],
@@ -168,7 +168,7 @@ describe('mistakes', () => {
     ['a URL with a path', [...MESSAGE, '--url', 'http://localhost/x'], '--url must be scheme, host and port only'],
     ['a URL with a password', [...MESSAGE, '--url', 'http://a:b@c'], '--url must be scheme, host and port only'],
     ['a token that is none', [...MESSAGE, '--token', 's3cret'], '--token must be a token: three parts'],
-    ['a token that is empty', [...MESSAGE, '--token', ''], '--token: this is no token'],
+    ['a token that is empty', [...MESSAGE, '--token', ''], '--token must be a token'],
     ['a token and a user', [...MESSAGE, '--token', 'a.b.c', '--sub', 'a'], '--sub and --token exclude each other'],
     ['a sender without a name', [...MESSAGE, '--sub', ''], '--sub must not be empty.'],
     [
@@ -193,24 +193,24 @@ describe('mistakes', () => {
 
   it('PORT=0 says nothing about where the service is', async () => {
     const { code, stderr } = await runToEnd(send, MESSAGE, { env: { PORT: '0' } });
-    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('say with --url where it listens') });
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('give its address with --url') });
   });
 
   it.each<[string, () => readonly string[], string, Surroundings?]>([
-    ['a token of another secret', () => [], 'use its JWT_SECRET or DATA_DIR', { env: { JWT_SECRET: 'another' } }],
+    ['a token of another secret', () => [], 'set its JWT_SECRET or DATA_DIR', { env: { JWT_SECRET: 'another' } }],
     ['a given token of another secret', () => token(`${testToken('a').slice(0, -4)}AAAA`), 'npm run token where the'],
     ['a token that has expired', () => token(testToken('a', { lifetimeSeconds: -1 })), 'The token has expired: make'],
-    ['a token without scope', () => token(testToken('a')), 'lacks the scope send: make one that has it with npm run'],
+    ['a token without scope', () => token(testToken('a')), 'lacks the scope send: make one with npm run'],
     [
       'a token without the scope for everyone',
       () => [...token(testToken('a', { scope: 'send' })), '--broadcast'],
-      'lacks the scope broadcast: make one that has it with npm run token -- --sub NAME --scope broadcast.',
+      'lacks the scope broadcast: make one with npm run token -- --sub NAME --scope broadcast.',
     ],
-    ['a message that is too large', () => ['--body', 'b'.repeat(300)], 'MAX_MESSAGE_BYTES sets the limit: data: has'],
+    ['a message that is too large', () => ['--body', 'b'.repeat(300)], 'The message is too large: data has'],
     ['a body that is too large', () => ['--body', 'b'.repeat(3_000)], 'MAX_BODY_BYTES'],
-    ['a time that is none', () => ['--send-at', 'noon'], '--send-at must be a time as in 2030'],
+    ['a time that is none', () => ['--send-at', 'noon'], '--send-at must be a time like 2030'],
     ['options that contradict', () => ['--ttl', '9', '--live-only'], '--ttl cannot be combined with persist: false'],
-    ['a reserved event', () => ['--event', 'ack'], '--event is a reserved event name.'],
+    ['a reserved event', () => ['--event', 'ack'], '--event is reserved for the service: choose another name.'],
     ['a key that is too long', () => ['--idempotency-key', 'k'.repeat(300)], '--idempotency-key must have at most'],
   ])('that the service finds are told with what to do: %s', async (_name, args, words, around = {}) => {
     const given = args();
@@ -256,7 +256,7 @@ describe('what is not the service', () => {
     const { code, stderr } = await runToEnd(send, ['--url', url, '--to', 'a', '--title', 'A', '--timeout', '1s']);
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: `${url} does not answer: check --url, and whether the service is well. The message may have been sent all the same: with --id a repeat does no harm.\n`,
+      stderr: `${url} does not answer: check --url, and that the service is running. The message may have been sent anyway: with --id, repeating it is safe.\n`,
     });
   });
 
@@ -276,7 +276,7 @@ describe('what is not the service', () => {
     const { code, stderr } = await runToEnd(send, ['--to', 'a', '--title', 'A'], { env: { PORT: String(port) } });
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: `Nothing listens at http://localhost:${port}: start the service with npm start, or say with --url where it is.\n`,
+      stderr: `Nothing listens at http://localhost:${port}: start the service with npm start, or give its address with --url.\n`,
     });
   });
 
