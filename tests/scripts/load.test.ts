@@ -113,7 +113,11 @@ it.each<[string, readonly string[], string, Surroundings?]>([
   ['fewer connections than users', ['--users', '5', '--connections', '4'], '--connections must be a whole number'],
   ['a rate that is none', ['--rate', 'fast'], '--rate must be a whole number from 1 to'],
   ['a duration that is none', ['--duration', '0s'], '--duration must be a time from 1s to 1d.'],
-  ['more than can be checked', ['--rate', '100000', '--duration', '1d'], 'is too long to check every message at the end'],
+  [
+    'more than can be checked',
+    ['--rate', '100000', '--duration', '1d'],
+    'is too long to check every message at the end',
+  ],
 ])('says what is wrong with %s', async (_name, args, words, around = {}) => {
   const { code, stdout, stderr } = await runToEnd(load, args, around);
   expect({ code, stdout, stderr }).toEqual({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
