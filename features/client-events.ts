@@ -1,6 +1,6 @@
 /** What clients may ask for over Socket.IO: event → operation on its payload, and its price. */
 import type { Connection } from '../services/delivery/connections';
-import { AppError, badField } from '../utils/errors';
+import { badField } from '../utils/errors';
 import { fieldOf, hasField } from '../utils/fields';
 import { listSchema, parseInput } from '../utils/schemas';
 import { echo } from './compatibility/echo';
