@@ -11,6 +11,7 @@ import type { HealthParts } from './features/health';
 import { createHttpApplication } from './features/index';
 import { clientActions } from './features/plain-actions';
 import { refuseTarget, refuseUnreadable } from './features/render-error';
+import { HTTP_CHECK } from './features/self-check';
 import { byTable } from './features/socket-operations';
 import { createAuditOperations } from './handlers/audit';
 import { createSendBatch } from './handlers/batch';
@@ -34,7 +35,7 @@ import { createSendOperations } from './handlers/send';
 import { createTopicOperations } from './handlers/topics';
 import { Backlog } from './services/admission/backlog';
 import { HandshakeLimits } from './services/admission/handshake-limits';
-import { HeapGuard } from './services/admission/heap-guard';
+import { COLLECTOR_CHECK, HeapGuard } from './services/admission/heap-guard';
 import { watchLoad } from './services/admission/http-load';
 import { inTurn } from './services/admission/http-turns';
 import { Incoming } from './services/admission/incoming';
@@ -48,8 +49,9 @@ import { deliverFrames } from './services/cluster/frames';
 import { Connections } from './services/delivery/connections';
 import { Cursors } from './services/delivery/cursors';
 import { Delivery } from './services/delivery/delivery';
+import { checkInternals } from './services/internals';
 import { closeServer, listen } from './services/listen';
-import { createLogger, type Logger } from './services/observability/logger';
+import { createLogger, LOG_CHECK, type Logger } from './services/observability/logger';
 import { createMetrics, type Gauges, registerGauges } from './services/observability/metrics';
 import { MemberLookup } from './services/presence/member-lookup';
 import { Presence } from './services/presence/presence';
@@ -57,6 +59,7 @@ import { Roster } from './services/presence/roster';
 import { Typing } from './services/presence/typing';
 import { PlainWebSocketService } from './services/sockets/plain-websocket';
 import { isPoll } from './services/sockets/polls';
+import { SOCKETS_CHECK } from './services/sockets/self-check';
 import { Sessions } from './services/sockets/sessions';
 import { Upgrades } from './services/sockets/upgrades';
 import { UserSessions } from './services/sockets/user-sessions';
@@ -124,7 +127,7 @@ export interface Application {
 
 /**
  * Builds the service.
- * @throws StoreOpenError when the store cannot be opened, KeySetOpenError when the keys of tokens cannot be fetched.
+ * @throws InternalsError when a package is not as this service needs it, StoreOpenError when the store cannot be opened, KeySetOpenError when the keys of tokens cannot be fetched.
  */
 export async function createApplication(config: Config, overrides: Overrides = {}): Promise<Application> {
   const services = await buildServices(config, overrides);
@@ -189,6 +192,7 @@ async function openBase(config: Config, overrides: Overrides) {
   /** For calls to other machines, which have their own time. */
   const machineClock = new CountingClock(systemClock);
   const logger = overrides.logger ?? createLogger(config);
+  await checkInternals([LOG_CHECK, COLLECTOR_CHECK, HTTP_CHECK, SOCKETS_CHECK], logger);
   const { debugNames } = config;
   if (debugNames.length > 0)
     logger.warn({ names: debugNames }, 'DEBUG makes libraries print requests with their tokens');

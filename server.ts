@@ -4,6 +4,7 @@ import closeWithGrace from 'close-with-grace';
 import { createApplication } from './application';
 import { renderBanner } from './features/banner';
 import { ClusterOpenError } from './services/cluster/contract';
+import { InternalsError } from './services/internals';
 import { ListenError } from './services/listen';
 import { StoreOpenError } from './services/storage/contract';
 import { checkStore } from './services/storage/engines';
@@ -73,7 +74,15 @@ function readEnvironmentFiles(): EnvironmentFile[] {
   });
 }
 
-const EXPECTED = [UsageError, ConfigError, StoreOpenError, ClusterOpenError, KeySetOpenError, ListenError];
+const EXPECTED = [
+  UsageError,
+  ConfigError,
+  InternalsError,
+  StoreOpenError,
+  ClusterOpenError,
+  KeySetOpenError,
+  ListenError,
+];
 
 main().catch((error: unknown) => {
   const isExpected = error instanceof Error && EXPECTED.some((kind) => error instanceof kind);

@@ -76,9 +76,10 @@ function sorted(names: Iterable<string>): string[] {
 /** What the code hands to a function as its first text: names of events and codes that it sends. */
 function namesInSources(pattern: RegExp): string[] {
   const sources = ['features', 'handlers', 'services'].flatMap((directory) => filesBelow(directory, '.ts'));
-  // The specifications have examples, which nobody sends; the driver of MongoDB is woken by an event of a socket.
+  // The specifications have examples, which nobody sends; the driver of MongoDB is woken by an event of a
+  // socket, and a server that is looked at by one of a connection.
   const others =
-    /^(features\/(specifications\/|compatibility\/gateway-specification)|services\/storage\/mongodb\/driver)/;
+    /^(features\/(specifications\/|self-check|compatibility\/gateway-specification)|services\/storage\/mongodb\/driver)/;
   const sending = sources.filter((path) => !others.test(path));
   return sending.flatMap((path) => Array.from(read(path).matchAll(pattern), ([, name = '']) => name));
 }

@@ -10,6 +10,7 @@ import { runInNewContext } from 'node:vm';
 import type { Balance, Lender } from '../../utils/balance';
 import { type Clock, systemClock } from '../../utils/clock';
 import { AppError } from '../../utils/errors';
+import type { SelfCheck } from '../internals';
 import type { Logger } from '../observability/logger';
 
 /**
@@ -203,8 +204,17 @@ function readAnonymousBytes(): number | undefined {
 
 /** V8's own function: Node exposes it only to programs started with the flag. */
 function findCollector(): () => void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  setFlagsFromString('--no-expose-gc');
-  return collect;
+  return lookForCollector() ?? (() => undefined);
 }
+
+function lookForCollector(): (() => void) | undefined {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('globalThis.gc');
+  setFlagsFromString('--no-expose-gc');
+  return typeof collect === 'function' ? (collect as () => void) : undefined;
+}
+
+export const COLLECTOR_CHECK: SelfCheck = {
+  names: ['node: gc'],
+  run: () => (lookForCollector() === undefined ? [] : ['node: gc']),
+};

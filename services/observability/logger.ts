@@ -3,6 +3,7 @@ import pino, { type Logger } from 'pino';
 import { isColorSupported, prettyFactory } from 'pino-pretty';
 import { systemClock } from '../../utils/clock';
 import type { Config } from '../../utils/config';
+import type { SelfCheck } from '../internals';
 
 export type { Logger } from 'pino';
 
@@ -68,8 +69,10 @@ function openOutput(): Output {
  */
 function endWith(output: Output, isLate: () => boolean): void {
   let descriptor = (output as unknown as { readonly fd: number }).fd;
+  let isLookedUp = false;
   Object.defineProperty(output, 'fd', {
     get: () => {
+      isLookedUp = true;
       if (isLate()) throw Object.assign(new Error('the log cannot be written'), { code: 'EAGAIN' });
       return descriptor;
     },
@@ -77,7 +80,17 @@ function endWith(output: Output, isLate: () => boolean): void {
       descriptor = fd;
     },
   });
+  output.flushSync();
+  isDescriptorLookedUp &&= isLookedUp;
 }
+
+/** Of every output that was opened so far. */
+let isDescriptorLookedUp = true;
+
+export const LOG_CHECK: SelfCheck = {
+  names: ['sonic-boom: fd'],
+  run: () => (isDescriptorLookedUp ? ['sonic-boom: fd'] : []),
+};
 
 /** The same as lines for people. Made here rather than by a thread, whose end the service would have to wait for. */
 function readable(output: Output): pino.DestinationStream & Pick<Output, 'flushSync'> {

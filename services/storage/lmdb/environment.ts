@@ -5,8 +5,9 @@
 import { existsSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
+import { describeMissing } from '../../internals';
 import { StoreError, StoreOpenError } from '../contract';
-import { checkHeaders, checkPages, dataFilePath } from './file';
+import { checkHeaders, checkPages, dataFilePath, readMetaOf } from './file';
 import { DATABASES, LAYOUT_VERSION, LISTING, openTrees, READABLE_LAYOUTS, type Trees } from './layout';
 
 export class Environment {
@@ -93,6 +94,7 @@ export class Environment {
     const root = this.#root;
     try {
       refuseOtherProcess(root, this.directory);
+      refuseMovedEngine(root, this.directory);
       check();
       const trees = openTrees(root);
       prepareLayout(root, trees, this.directory);
@@ -133,10 +135,23 @@ function openRoot(path: string): RootDatabase {
 function refuseOtherProcess(root: RootDatabase, directory: string): void {
   root.getStats();
   root.readerCheck();
-  const rows = root.readerList().split('\n').slice(1);
-  const processes = rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
-  const other = processes.find((pid) => pid !== process.pid);
+  const other = readersOf(root).find((pid) => pid !== process.pid);
   if (other !== undefined) throw inUse(directory, `process ${other}`);
+}
+
+/** Of a list for people: a line for each, which begins with the number of the process. */
+function readersOf(root: RootDatabase): number[] {
+  const rows = root.readerList().split('\n').slice(1);
+  return rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
+}
+
+/** An engine that wrote another file than is read here, or listed its readers in another way, would do so unnoticed. */
+function refuseMovedEngine(root: RootDatabase, directory: string): void {
+  const stats = root.getStats() as Partial<Record<string, unknown>>;
+  const meta = readMetaOf(directory);
+  const isFileAsRead = meta?.pageSize === stats['pageSize'] && meta?.mainTree.depth === stats['treeDepth'];
+  if (!isFileAsRead) throw new StoreOpenError(describeMissing('lmdb: data file'));
+  if (!readersOf(root).includes(process.pid)) throw new StoreOpenError(describeMissing('lmdb: reader list'));
 }
 
 export function inUse(directory: string, user: string): StoreOpenError {

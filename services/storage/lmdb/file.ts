@@ -88,6 +88,19 @@ export function checkPages(directory: string): void {
   });
 }
 
+/** The newer of the two headers; `undefined` where there is no file, or none that can be read. */
+export function readMetaOf(directory: string): Meta | undefined {
+  let meta: Meta | undefined;
+  try {
+    withDataFile(directory, (file, path) => {
+      meta = readNewestMeta(file, path);
+    });
+  } catch (error) {
+    if (!(error instanceof StoreOpenError)) throw error;
+  }
+  return meta;
+}
+
 function withDataFile(directory: string, work: (file: number, path: string) => void): void {
   if (!hasDataFile(directory)) return;
   const path = dataFilePath(directory);

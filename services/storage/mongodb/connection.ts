@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConcern, ReadPreference } from 'mongodb';
 import { hideCredentials } from '../../../utils/hide-credentials';
 import { StoreOpenError } from '../contract';
-import { WITH_ENDING_COMMANDS } from './driver';
+import { withEndingCommands } from './driver';
 import { ignoringDuplicates, messageOf } from './errors';
 import { type Collections, collectionsOf, EARLIER_LAYOUT, INDEXES, LAYOUT_VERSION, removalId } from './layout';
 
@@ -26,7 +26,6 @@ const CONSISTENCY: DbOptions = {
 };
 
 const OPTIONS: MongoClientOptions = {
-  ...WITH_ENDING_COMMANDS,
   appName: 'tidings',
   serverSelectionTimeoutMS: SELECTION_TIMEOUT_MS,
   connectTimeoutMS: SELECTION_TIMEOUT_MS,
@@ -78,7 +77,7 @@ export function checkAddress(url: string): void {
 function makeClient(url: string): MongoClient {
   // What stands here comes before the options of the address, and then the driver does not look at those.
   void new MongoClient(url);
-  return new MongoClient(url, OPTIONS);
+  return new MongoClient(url, { ...OPTIONS, ...withEndingCommands() });
 }
 
 function refuseWithoutDatabase(url: string): void {

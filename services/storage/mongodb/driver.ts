@@ -4,20 +4,60 @@
  * server, that server is never found again. See docs/decisions/0021-commands-end-with-their-connection.md.
  */
 import type { Duplex } from 'node:stream';
-import type { MongoClientOptions } from 'mongodb';
+import { MongoClient, type MongoClientOptions } from 'mongodb';
+import { describeMissing } from '../../internals';
+import { StoreOpenError } from '../contract';
 
 type ConnectionClass = new (stream: Duplex, options: object) => object;
+type WithConnectionType = { readonly connectionType?: ConnectionClass };
 
-/** The package exports only the type of it. */
-const { Connection } = require('mongodb/lib/cmap/connection') as { readonly Connection: ConnectionClass };
-
-class EndingConnection extends Connection {
-  constructor(stream: Duplex, options: object) {
-    super(stream, options);
-    // The connection has noted by then that it is closed: whoever waits wakes up, and fails with that.
-    stream.once('close', () => stream.emit('drain'));
+/** The package exports only the type of it. `undefined`: it is no longer where it was. */
+function findConnection(): ConnectionClass | undefined {
+  try {
+    const { Connection } = require('mongodb/lib/cmap/connection') as { readonly Connection?: ConnectionClass };
+    return Connection;
+  } catch {
+    // Said by whoever asks for it.
+    return undefined;
   }
 }
 
-/** Commands end when their connection does. The option is not part of the driver's public types. */
-export const WITH_ENDING_COMMANDS = { connectionType: EndingConnection } as MongoClientOptions;
+function endingCommands(Connection: ConnectionClass): MongoClientOptions {
+  class EndingConnection extends Connection {
+    constructor(stream: Duplex, options: object) {
+      super(stream, options);
+      // The connection has noted by then that it is closed: whoever waits wakes up, and fails with that.
+      stream.once('close', () => stream.emit('drain'));
+    }
+  }
+  // The option is not part of the driver's public types.
+  return { connectionType: EndingConnection } as MongoClientOptions;
+}
+
+let options: MongoClientOptions | undefined;
+
+/**
+ * Commands end when their connection does.
+ * @throws StoreOpenError when the driver has moved.
+ */
+export function withEndingCommands(): MongoClientOptions {
+  options ??= lookForOptions();
+  return options;
+}
+
+function lookForOptions(): MongoClientOptions {
+  const Connection = findConnection();
+  const found = Connection === undefined ? undefined : endingCommands(Connection);
+  if (found === undefined || !isHeeded(found)) throw new StoreOpenError(describeMissing('mongodb: connection type'));
+  return found;
+}
+
+function isHeeded(wanted: MongoClientOptions): boolean {
+  try {
+    const read = new MongoClient('mongodb://localhost/', wanted).options as WithConnectionType;
+    return read.connectionType === (wanted as WithConnectionType).connectionType;
+  } catch {
+    // It refuses options that it does not know.
+    return false;
+  }
+}
