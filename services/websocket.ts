@@ -16,7 +16,7 @@ import type { Connection } from './delivery/connections';
 import { describeFailure } from './observability/describe-failure';
 import type { Metrics } from './observability/metrics';
 import type { Roster } from './presence/roster';
-import { type EngineConnection, type EngineServer, engineOf } from './sockets/engine';
+import { type EngineConnection, engineOf, engineServerOf } from './sockets/engine';
 import { EngineDoor, SOCKET_IO_PATH } from './sockets/engine-door';
 import { ENGINE_CUT, EnginePackets, withMessage } from './sockets/engine-packets';
 import { pollInTurn } from './sockets/polls';
@@ -78,7 +78,7 @@ export class WebSocketService implements Lender {
     // Socket.IO needs a server to listen to. This one is never called: requests for Socket.IO come through the door.
     const uncalled = createServer();
     this.#io = this.#createServer(uncalled);
-    const engine = this.#io.engine as unknown as EngineServer;
+    const engine = engineServerOf(this.#io);
     const [serveFile] = uncalled.listeners('request') as [RequestListener];
     this.door = new EngineDoor({ engine, serveFile, clock, limits, metrics });
     const service = this;
@@ -110,8 +110,9 @@ export class WebSocketService implements Lender {
       cors: { ...corsOptionsOf(config.corsOrigins), exposedHeaders: ['Retry-After'] },
       allowRequest: (request, answer) => this.door.allow(request, answer),
     });
-    this.#packets.watch(io.engine as unknown as EngineServer & typeof io.engine);
-    io.engine.use(pollInTurn(io.engine as unknown as EngineServer));
+    const engine = engineServerOf(io);
+    this.#packets.watch(engine);
+    engine.use(pollInTurn(engine));
     io.use((socket, next) => void this.#admit(socket as TidingsSocket, next));
     io.on('connection', (socket) => this.#welcome(socket as TidingsSocket));
     return io;
@@ -129,7 +130,7 @@ export class WebSocketService implements Lender {
   }
 
   get #engines(): readonly EngineConnection[] {
-    return Object.values((this.#io.engine as unknown as { clients: Record<string, EngineConnection> }).clients);
+    return Object.values(engineServerOf(this.#io).clients);
   }
 
   /** Wires in the operations, and makes this the service that getWebSocketService() returns. */

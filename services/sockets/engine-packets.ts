@@ -7,9 +7,8 @@ import type { Config } from '../../utils/config';
 import type { ErrorCode, Problem } from '../../utils/errors';
 import { type Incoming, STRANGERS_BYTES } from '../admission/incoming';
 import type { Metrics } from '../observability/metrics';
-import type { EngineConnection, EngineServer } from './engine';
+import { type EngineConnection, type EngineServer, limitTransport } from './engine';
 import { refusePolling } from './engine-refusal';
-import { limitTransport } from './frame-limit';
 import { engineOfRequest } from './polls';
 import type { Sessions } from './sessions';
 import { boundClose, type SocketConnection } from './socket-connection';
@@ -44,8 +43,8 @@ export class EnginePackets {
   constructor(private readonly parts: EnginePacketParts) {}
 
   /** Judges what comes through an Engine.IO server from now on. */
-  watch(engines: EngineServer & { use(middleware: unknown): void }): void {
-    engines.use((request: IncomingMessage, response: unknown, next: () => void) => {
+  watch(engines: EngineServer): void {
+    engines.use((request, response, next) => {
       // For an upgrade Engine.IO passes a stand-in response, whatever the method.
       if (request.method !== 'POST' || !(response instanceof ServerResponse)) next();
       else if (this.#expectBody(engines, request, response)) {

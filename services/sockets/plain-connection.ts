@@ -17,6 +17,7 @@ import { textFrame } from '../../utils/websocket-frame';
 import type { Backlog } from '../admission/backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from '../delivery/connections';
 import { OPEN, whenAnswered } from './signs-of-life';
+import { tcpSocketOf } from './web-socket-server';
 
 export interface PlainConnectionParts {
   readonly id: string;
@@ -137,11 +138,6 @@ const plainTransport: Transport = {
 };
 
 const NORMAL_CLOSURE = 1000;
-
-/** The TCP connection of an open WebSocket. */
-function tcpSocketOf(webSocket: WebSocket): TcpSocket {
-  return (webSocket as unknown as { readonly _socket: TcpSocket })._socket;
-}
 
 /** A frame of the plain endpoint: the name of the event next to the fields of its payload. */
 export function encodeFrame(event: string, payload: unknown): string {

@@ -22,11 +22,10 @@ import { CLOSE_TIMEOUT_MS, type Connection } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
 import type { Tokens } from '../tokens/tokens';
 import type { EventReply } from './event-gate';
-import { limitWebSocket } from './frame-limit';
 import { encodeFrame, PlainConnection } from './plain-connection';
 import type { Sessions } from './sessions';
 import type { Upgrade, UpgradeTaker } from './upgrades';
-import { WebSocketServer } from './web-socket-server';
+import { limitWebSocket, WebSocketServer } from './web-socket-server';
 
 /** Without a token in the request, the first frame must bring one within this time. */
 const AUTH_TIMEOUT_MS = 5_000;

@@ -2,7 +2,7 @@
  * Looks whether Socket.IO, Engine.IO and ws are inside as this service takes them to be: one session of each transport,
  * in memory, in which each internal has to do what it is used for.
  */
-import { type EventEmitter, once } from 'node:events';
+import { once } from 'node:events';
 import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Socket as TcpSocket } from 'node:net';
 import { Duplex } from 'node:stream';
@@ -11,9 +11,14 @@ import { withDeadline } from '../../utils/deadline';
 import { textFrame } from '../../utils/websocket-frame';
 import type { InternalName, SelfCheck } from '../internals';
 import { answerUnderWay } from './answer-under-way';
-import type { EngineRequest, EngineServer } from './engine-door';
-import { limitTransport } from './frame-limit';
-import type { EngineConnection } from './socket-connection';
+import {
+  type EngineConnection,
+  type EngineRequest,
+  type EngineServer,
+  engineServerOf,
+  insideOf,
+  limitTransport,
+} from './engine';
 import { WebSocketServer } from './web-socket-server';
 
 /** All of it takes some milliseconds; what has not come by then does not come. */
@@ -89,7 +94,7 @@ function createBench(): Bench {
     maxHttpBufferSize: MAX_BYTES,
     allowRequest: (request, answer) => answer(undefined, 'res' in request === (request.headers.upgrade === undefined)),
   });
-  const engine = io.engine as unknown as EngineServer;
+  const engine = engineServerOf(io);
   return { io, engine, requestListeners: httpServer.listenerCount('request'), wires: [] };
 }
 
@@ -153,11 +158,10 @@ async function lookAtFrames(bench: Bench, note: Note): Promise<void> {
 async function lookAtPackets(bench: Bench, note: Note): Promise<void> {
   const { wire } = await openWebSocket(bench);
   const socket = await socketOf(bench.io, wire);
-  const { client } = socket as unknown as { readonly client: { readonly decoder?: EventEmitter } };
-  const inside = socket as unknown as { _onpacket(packet: object): void; ack(id: number): (reply: object) => void };
+  const inside = insideOf(socket);
   const decoded: unknown[] = [];
   const read: unknown[] = [];
-  client.decoder?.on('decoded', (packet) => decoded.push(packet));
+  inside.client.decoder.on('decoded', (packet) => decoded.push(packet));
   const readPacket = inside._onpacket;
   inside._onpacket = (packet) => {
     read.push(packet);

@@ -19,14 +19,9 @@ import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import { textFrame } from '../../utils/websocket-frame';
 import type { Backlog } from '../admission/backlog';
 import { CLOSE_TIMEOUT_MS, type Connection, type Transport } from '../delivery/connections';
-import { type EngineConnection, engineOf } from './engine';
+import { type EngineConnection, engineOf, insideOf } from './engine';
 import { untakenBytesOfPoll } from './polls';
 import { OPEN, whenAnswered } from './signs-of-life';
-
-/** How Socket.IO creates the callback of an event. */
-interface Acknowledging {
-  ack(id: number): (reply: object) => void;
-}
 
 export interface SocketConnectionParts {
   readonly socket: Socket;
@@ -113,7 +108,7 @@ export class SocketConnection implements Connection {
   /** Answers an event that was not parsed: through its callback if it has one, else as an `error` event. */
   answerUnread(id: number | undefined, error: Problem): void {
     if (id === undefined) this.send('error', error);
-    else this.reply((this.#socket as unknown as Acknowledging).ack(id), { ok: false, error });
+    else this.reply(insideOf(this.#socket).ack(id), { ok: false, error });
   }
 
   /** A single packet may have any size: a backlog begins after it. */

@@ -2,10 +2,9 @@
  * Packets of Socket.IO beside its own reading of them: the text each came as, since JSON numbers may be rounded when
  * they are read, and a bound for the arguments of an event.
  */
-import type { EventEmitter } from 'node:events';
 import { Socket } from 'socket.io';
 import { findInexactNumber, inexactNumber } from '../../utils/json';
-import { engineOf } from './engine';
+import { engineOf, insideOf, type SocketInside } from './engine';
 
 const MAX_EVENT_ARGUMENTS = 64;
 
@@ -14,17 +13,12 @@ interface Decoded {
   readonly data?: unknown;
 }
 
-interface PacketReader {
-  readonly conn: { close(): void };
-  _onpacket(packet: Decoded): void;
-}
-
-const { _onpacket: readPacket } = Socket.prototype as unknown as PacketReader;
+const { _onpacket: readPacket } = insideOf(Socket.prototype);
 
 /**
  * Socket.IO spreads the arguments of an event into a call: hundreds of thousands would overflow the stack, uncaught.
  */
-function readBoundedPacket(this: PacketReader, packet: Decoded): void {
+function readBoundedPacket(this: SocketInside, packet: Decoded): void {
   const arrived = texts.get(packet) ?? NOTHING;
   beingRead.set(this.conn, arrived);
   if (Array.isArray(packet.data) && packet.data.length > MAX_EVENT_ARGUMENTS) this.conn.close();
@@ -62,11 +56,10 @@ export function keepText(engine: object, data: Packet): void {
 
 /** Applies these bounds to the packets of a socket from now on. */
 export function boundPackets(socket: Socket): void {
-  (socket as unknown as PacketReader)._onpacket = readBoundedPacket;
-
-  const { client } = socket as unknown as { readonly client: { readonly decoder: EventEmitter } };
+  const inside = insideOf(socket);
+  inside._onpacket = readBoundedPacket;
   const engine = engineOf(socket);
-  client.decoder.on('decoded', (packet: Decoded) => {
+  inside.client.decoder.on('decoded', (packet: Decoded) => {
     const arrived = arriving.get(engine);
     arriving.delete(engine);
     if (arrived !== undefined) texts.set(packet, arrived);
