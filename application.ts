@@ -160,7 +160,7 @@ async function buildServices(config: Config, overrides: Overrides) {
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
   const roster = new Roster({ connections, cluster, presence, cursors, clock });
   const typing = new Typing(delivery, cluster, clock);
-  const members = new MemberLookup({ delivery, cluster, store, roster, clock, logger });
+  const members = new MemberLookup({ delivery, cluster, topics: store.topics, roster, clock, logger });
   const revocations = new RevokedTokens({ store, cluster, roster, clock, logger });
   const isRevoked = (caller: Caller) => revocations.isRevoked(caller);
   const tokens = createTokens({ keys, ...tokenRulesOf(config), isRevoked }, clock);
@@ -249,7 +249,7 @@ function wireOperations(config: Config, services: Services) {
     reads,
     messages: createMessageOperations({ sending, roster, members, mistyped, live, rights }),
     sendBatch: createSendBatch({ sending, topics, mistyped }),
-    runOnce: createRunOnce(store, logger),
+    runOnce: createRunOnce(store.keys, logger),
     mayBeSent: rights.mayBeSent,
     schedule: createScheduleOperations(store, audit),
     changes: createMessageChangeOperations({ store, delivery, assertSize, audit, rights, find }),

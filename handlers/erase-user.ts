@@ -39,7 +39,7 @@ export function createEraseUser({ store, cursors, userSessions, audit }: EraseUs
     return userSessions.renew(userId, async () => {
       // What is still to be written of the user must not come back after the erasure.
       await cursors.flush();
-      return store.erase(userId);
+      return store.users.erase(userId);
     });
   }
 }

@@ -16,8 +16,8 @@ export function createFindMessage(store: Store) {
   async function sentBy(caller: Caller, id: string, from: string | undefined): Promise<Message> {
     parseField('id', messageIdSchema, id);
     const isOwn = from === undefined || from === caller.userId;
-    const own = isOwn ? await store.find(id, caller.userId) : [];
-    const ofSender = own.length > 0 ? own : await store.find(id, from);
+    const own = isOwn ? await store.log.find(id, caller.userId) : [];
+    const ofSender = own.length > 0 ? own : await store.log.find(id, from);
     const candidates = own.length === 0 && holdsScope(caller, 'admin') ? ofSender : own;
     const [message] = candidates;
     if (candidates.length > 1) throw ambiguousId();
@@ -31,7 +31,7 @@ export function createFindMessage(store: Store) {
   /** What people have said in a topic is out of their hands once they are not in it; they may only take it back. */
   async function assertStillThere(caller: Caller, { topic: name }: Message): Promise<void> {
     if (!isNamedTopic(name) || holdsScope(caller, 'send')) return;
-    const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
+    const [topic, isMember] = await Promise.all([store.topics.get(name), store.topics.isMember(name, caller.userId)]);
     if (isMember && topic !== undefined) return;
     if (topic?.isPrivate === false)
       throw new AppError('not_a_member', `Only members of ${name} may do this: join it first.`);
@@ -42,7 +42,7 @@ export function createFindMessage(store: Store) {
   async function mayRead({ userId }: Caller, { topic, exceptUserId }: Message): Promise<boolean> {
     if (userId === exceptUserId) return false;
     if (topic === BROADCAST_TOPIC || topic === personalTopic(userId)) return true;
-    return store.isMember(topic, userId);
+    return store.topics.isMember(topic, userId);
   }
 
   return { sentBy, assertStillThere };

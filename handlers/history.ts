@@ -29,7 +29,7 @@ export async function readHistory(
   { cursor, limit, ...asked }: HistoryQuery,
 ): Promise<HistoryAnswer> {
   const { after, before } = cursor === undefined ? asked : readPageToken(LIST, rangeSchema, cursor);
-  const { messages, next } = await store.history(topic, { after, before, limit, userId });
+  const { messages, next } = await store.log.history(topic, { after, before, limit, userId });
   const listed = messages.map(toListedMessage);
   if (next === undefined) return { messages: listed };
   const rest = after === undefined ? { before: next } : { after: next, before };

@@ -33,7 +33,7 @@ export interface WrittenAnswer {
 
 export type RunOnce = ReturnType<typeof createRunOnce>;
 
-export function createRunOnce(store: KeyStore, logger: Pick<Logger, 'warn'>) {
+export function createRunOnce(keys: KeyStore, logger: Pick<Logger, 'warn'>) {
   /**
    * Carries a request out, once under its key. A request that fails gives the key free; what it has stored before it
    * failed is found again under the ids that come from the key, and so it is when the answer could not be kept.
@@ -51,10 +51,10 @@ export function createRunOnce(store: KeyStore, logger: Pick<Logger, 'warn'>) {
     if (claim.outcome === 'answered') return { ...claim.answer, isRepeated: true };
     try {
       const answer = written(await work({ ...caller, underKey: `${claim.claimedAt} ${key}` }));
-      await attempt(store.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body }));
+      await attempt(keys.keepAnswer(name, fingerprint, { status: answer.status, body: answer.body }));
       return answer;
     } finally {
-      await attempt(store.releaseKey(name));
+      await attempt(keys.release(name));
     }
   };
 
@@ -64,10 +64,10 @@ export function createRunOnce(store: KeyStore, logger: Pick<Logger, 'warn'>) {
     request: SendRequest,
   ): Promise<{ readonly claim: Claim; readonly fingerprint: string }> {
     const fingerprint = fingerprintOf(request);
-    const claim = await store.claimKey(name, fingerprint);
+    const claim = await keys.claim(name, fingerprint);
     const earlier = claim.outcome === 'conflict' ? earlierFingerprintOf(request) : undefined;
     if (earlier === undefined) return { claim, fingerprint };
-    return { claim: await store.claimKey(name, earlier), fingerprint: earlier };
+    return { claim: await keys.claim(name, earlier), fingerprint: earlier };
   }
 
   /** What was done is answered as done, whatever becomes of its key. */

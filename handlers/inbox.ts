@@ -49,15 +49,15 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     const { cursor, ...wanted } = parseInput(inboxQuerySchema, query);
     const after = cursor === undefined ? undefined : readPageToken(LIST, positionSchema, cursor);
     const [{ items, next }, counts] = await Promise.all([
-      store.inbox(userId, { ...wanted, after }),
-      store.counts(userId),
+      store.inbox.list(userId, { ...wanted, after }),
+      store.inbox.counts(userId),
     ]);
     const nextCursor = next === undefined ? null : writePageToken(LIST, next);
     return { items: items.map(toListedItem), nextCursor, counts };
   }
 
   async function counts({ userId }: Caller): Promise<Counts> {
-    return store.counts(userId);
+    return store.inbox.counts(userId);
   }
 
   /**
@@ -90,7 +90,7 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     state: RequestedState,
   ): Promise<StateAnswer> {
     const { userId } = caller;
-    const outcome = await store.changeStates(userId, selection, state);
+    const outcome = await store.inbox.changeStates(userId, selection, state);
     if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
     if (outcome.outcome === 'ahead')
       throw badField('upTo', `is greater than the last seq of the topic (${outcome.head})`);

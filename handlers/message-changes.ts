@@ -53,14 +53,18 @@ export function createMessageChangeOperations(parts: MessageChangeParts) {
     return announce(requester, {
       action: 'update',
       message,
-      entries: await store.update(message, data, requester.userId),
+      entries: await store.log.update(message, data, requester.userId),
     });
   }
 
   /** Takes a message back. Who is away never sees it. For the sender, or scope `admin`. */
   async function retract(requester: Requester, id: string, query: unknown): Promise<MessageAnswer> {
     const message = await find.sentBy(requester, id, parseInput(messageQuerySchema, query).from);
-    return announce(requester, { action: 'retract', message, entries: await store.retract(message, requester.userId) });
+    return announce(requester, {
+      action: 'retract',
+      message,
+      entries: await store.log.retract(message, requester.userId),
+    });
   }
 
   async function announce(requester: Requester, { action, message, entries }: Change): Promise<MessageAnswer> {

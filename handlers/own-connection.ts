@@ -43,7 +43,8 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
     const { topic, ...query } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
     if (isStateTopic(topic)) throw noTopic('topic');
-    const mayRead = isOwn || holdsScope(connection.caller, 'admin') || (await store.isMember(topic, connection.userId));
+    const mayRead =
+      isOwn || holdsScope(connection.caller, 'admin') || (await store.topics.isMember(topic, connection.userId));
     if (!mayRead) throw noTopic('topic');
     return { topic, ...(await readHistory(store, { topic, userId: connection.userId }, query)) };
   }

@@ -14,7 +14,7 @@ export interface PresenceParts {
   readonly presence: Presence;
   readonly typing: Typing;
   readonly delivery: Delivery;
-  readonly store: Pick<Store, 'topic' | 'isMember'>;
+  readonly store: Pick<Store, 'topics'>;
   readonly rights: Pick<Rights, 'mayWatch' | 'assertMayWriteTo'>;
 }
 
@@ -54,7 +54,7 @@ export function createPresenceOperations({ presence, typing, delivery, store, ri
 
   /** A private topic is not there for who is not in it. */
   async function assertMember(name: string, userId: string): Promise<void> {
-    const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, userId)]);
+    const [topic, isMember] = await Promise.all([store.topics.get(name), store.topics.isMember(name, userId)]);
     if (isMember && topic !== undefined) return;
     if (topic?.isPrivate === false) throw refuseField('not_a_member', 'topic', 'is a topic that you have not joined');
     throw noTopic('topic');

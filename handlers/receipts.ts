@@ -42,7 +42,7 @@ export function createReadReceipts({ store, delivery, cursors, find }: ReceiptPa
     // What was acknowledged a moment ago is still in memory.
     delivery.collectPositions();
     await cursors.flush();
-    const { sentAt, acknowledged, seen, read, totals, next } = await store.receipts(message, { limit, after });
+    const { sentAt, acknowledged, seen, read, totals, next } = await store.receipts.of(message, { limit, after });
     return {
       id,
       stored: message.timestamp,

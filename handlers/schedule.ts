@@ -36,7 +36,7 @@ export function createScheduleOperations(store: Store, audit: Pick<AuditLog, 'no
   ): Promise<{ items: readonly ScheduledAnswer[]; nextCursor: string | null }> {
     const { limit = STANDARD_LIMIT, cursor } = parseInput(listQuerySchema, query);
     const after = cursor === undefined ? undefined : readPageToken(LIST, positionSchema, cursor);
-    const found = await store.scheduled({ from: ownOnly(caller), limit: limit + 1, after });
+    const found = await store.schedule.list({ from: ownOnly(caller), limit: limit + 1, after });
     const { page, nextCursor } = cutPage(found, limit, (last) => writePageToken(LIST, positionOf(last)));
     return { items: page.map(toScheduledAnswer), nextCursor };
   }
@@ -48,9 +48,9 @@ export function createScheduleOperations(store: Store, audit: Pick<AuditLog, 'no
   async function cancel(requester: Requester, id: string, query: unknown): Promise<{ success: true; id: string }> {
     parseField('id', messageIdSchema, id);
     const { from } = parseInput(messageQuerySchema, query);
-    const senders = await store.sendersOfScheduled(id);
+    const senders = await store.schedule.sendersOf(id);
     const sender = chooseSender(requester, from === undefined ? senders : senders.filter((one) => one === from));
-    if (sender === undefined || !(await store.cancelScheduled(id, sender))) throw nothingWaits();
+    if (sender === undefined || !(await store.schedule.cancel(id, sender))) throw nothingWaits();
     audit.note(requester, { action: 'cancel', messageId: id, count: 1 });
     return { success: true, id };
   }

@@ -113,7 +113,7 @@ function createKeepUntil({ store, maxScheduledPerUser }: Pick<SendParts, 'store'
   return async function keepUntil(sender: Sender, { draft, sendAt }: Scheduled, content: Content): Promise<SendResult> {
     const isOfService = holdsScope(sender, 'send');
     const waiting = { draft, sendAt, standing: standingOf(sender), ...(isOfService ? { isOfService } : {}) };
-    const scheduled = await store.schedule(waiting, isOfService ? undefined : maxScheduledPerUser);
+    const scheduled = await store.schedule.add(waiting, isOfService ? undefined : maxScheduledPerUser);
     if (scheduled.outcome === 'conflict') throw conflict(content);
     if (scheduled.outcome === 'too_many') throw tooManyScheduled(maxScheduledPerUser);
     const isRepeated = scheduled.outcome === 'repeated';

@@ -16,23 +16,23 @@ export function createTopicAccess(store: Store) {
 
   /** Asks the same, and takes as long, whether there is such a topic or not. */
   async function look(caller: Caller, name: string): Promise<{ topic: Topic | undefined; isMember: boolean }> {
-    const [topic, isMember] = await Promise.all([store.topic(name), store.isMember(name, caller.userId)]);
+    const [topic, isMember] = await Promise.all([store.topics.get(name), store.topics.isMember(name, caller.userId)]);
     return { topic, isMember: topic !== undefined && isMember };
   }
 
   /** Has a user of this name ever connected? */
   async function isKnownUser(name: string): Promise<boolean> {
-    return (await store.user(name)) !== undefined;
+    return (await store.users.get(name)) !== undefined;
   }
 
   async function assertMember(caller: Caller, name: string): Promise<void> {
-    if (!(await store.isMember(name, caller.userId))) throw notAMember(name);
+    if (!(await store.topics.isMember(name, caller.userId))) throw notAMember(name);
   }
 
   /** @throws AppError unless the caller may write to this topic: members, and services where `send` is asked for. */
   async function assertMayWrite(caller: Caller, name: string, options: { isServiceAllowed: boolean }): Promise<void> {
     if (options.isServiceAllowed && holdsScope(caller, 'send')) {
-      if ((await store.topic(parseName(name))) === undefined) throw noTopic('name');
+      if ((await store.topics.get(parseName(name))) === undefined) throw noTopic('name');
       return;
     }
     await visible(caller, name);

@@ -39,7 +39,7 @@ export function createTopicMemberOperations(parts: TopicMemberParts) {
   async function members(caller: Caller, name: string, query: unknown): Promise<MembersAnswer> {
     const wanted = readPage('members', parseInput(listQuerySchema, query), STANDARD_LIST_LIMIT);
     await access.visible(caller, name);
-    const { members: items, next } = await store.members(name, wanted);
+    const { members: items, next } = await store.topics.members(name, wanted);
     const { page, nextCursor } = fitPage('members', { items, next }, ({ userId }) => userId);
     return { members: page, nextCursor };
   }
@@ -80,9 +80,9 @@ function createEnter({ store, clock, admit, maxTopicsPerUser, maxInvitedTopicsPe
   /** @param by who has added the user; absent: the user did. */
   return async function enter({ name, isPrivate }: Topic, userId: string, by?: string): Promise<JoinedAnswer> {
     const member = { userId, joinedAt: toIsoTime(clock.now()) };
-    if (by === undefined) admit(userId, name, await store.addMember(name, member, maxTopicsPerUser));
+    if (by === undefined) admit(userId, name, await store.topics.addMember(name, member, maxTopicsPerUser));
     else {
-      const invited = await store.addMember(name, { ...member, isInvited: true }, maxInvitedTopicsPerUser);
+      const invited = await store.topics.addMember(name, { ...member, isInvited: true }, maxInvitedTopicsPerUser);
       if (invited.outcome === 'too_many') throw inviteeFull(maxInvitedTopicsPerUser);
       admit(userId, name, invited, { isPrivate, by });
     }
@@ -109,7 +109,7 @@ function createLeaving({ store, access, unfollow }: TopicMemberParts) {
     if (userId === topic.owner) {
       throw new AppError('owner_cannot_leave', 'The owner cannot leave a topic: delete it instead.');
     }
-    if (!(await store.removeMember(name, userId)))
+    if (!(await store.topics.removeMember(name, userId)))
       throw refuseField('not_found', 'userId', 'is not a member of this topic');
     unfollow(userId, name);
     return { success: true, name, userId };

@@ -68,7 +68,7 @@ function createCreateTopic({ store, clock, rights, access, admit, maxTopicsPerUs
     if (await access.isKnownUser(name))
       throw refuseField('name_taken', 'name', 'is already the name of a user: choose another');
     const topic = { name, isPrivate, owner: caller.userId, createdAt: toIsoTime(clock.now()) };
-    const created = await store.createTopic(topic, maxTopicsPerUser);
+    const created = await store.topics.create(topic, maxTopicsPerUser);
     if (created.outcome === 'taken')
       throw refuseField('topic_taken', 'name', 'is already the name of a topic: choose another');
     admit(caller.userId, name, created);
@@ -82,7 +82,7 @@ function createReadTopic({ store, access }: OwnParts) {
   }
 
   async function describe(caller: Caller, topic: Topic): Promise<TopicAnswer> {
-    return { ...topic, isMember: await store.isMember(topic.name, caller.userId) };
+    return { ...topic, isMember: await store.topics.isMember(topic.name, caller.userId) };
   }
 
   /** What was said in a topic; for members. */
@@ -100,7 +100,7 @@ function createListTopics(store: Store) {
   /** The caller's topics and all public ones. `query`: as HTTP has it, or as sockets do. */
   return async function list(caller: Caller, query: ListQuery): Promise<TopicsAnswer> {
     const wanted = readPage('topics', query, STANDARD_LIST_LIMIT);
-    const { topics, next } = await store.visibleTopics(caller.userId, wanted);
+    const { topics, next } = await store.topics.visibleTo(caller.userId, wanted);
     const { page, nextCursor } = fitPage('topics', { items: topics, next }, ({ name }) => name);
     return { topics: page, nextCursor };
   };
@@ -125,7 +125,7 @@ function createRemoveTopic({ store, access, audit, unfollowAll }: OwnParts) {
 
   /** @returns how many members it had. */
   async function removeNow(name: string): Promise<number> {
-    const members = await store.deleteTopic(name);
+    const members = await store.topics.delete(name);
     if (members !== undefined) unfollowAll(name);
     return members ?? 0;
   }

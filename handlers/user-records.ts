@@ -20,7 +20,7 @@ const DEVICES_PER_PAGE = 1;
 export async function* recordsOf(parts: RecordParts, userId: string): AsyncGenerator<object> {
   const { store, cursors, clock } = parts;
   await cursors.flush();
-  const user = await store.user(userId);
+  const user = await store.users.get(userId);
   const lastSeen = await cursors.lastSeen(userId);
   yield {
     kind: 'user',
@@ -38,7 +38,7 @@ export async function* recordsOf(parts: RecordParts, userId: string): AsyncGener
 async function* membershipsOf({ store }: RecordParts, userId: string): AsyncGenerator<object> {
   let after: string | undefined;
   do {
-    const { memberships, next } = await store.memberships(userId, { after, limit: PAGE_SIZE });
+    const { memberships, next } = await store.topics.memberships(userId, { after, limit: PAGE_SIZE });
     for (const membership of memberships) yield { kind: 'membership', ...membership };
     after = next;
   } while (after !== undefined);
@@ -47,7 +47,7 @@ async function* membershipsOf({ store }: RecordParts, userId: string): AsyncGene
 async function* devicesOf({ store }: RecordParts, userId: string): AsyncGenerator<object> {
   let after: string | undefined;
   do {
-    const { devices, next } = await store.devices(userId, { after, limit: DEVICES_PER_PAGE });
+    const { devices, next } = await store.devices.list(userId, { after, limit: DEVICES_PER_PAGE });
     for (const { device, cursors: seqs } of devices) {
       yield { kind: 'device', device, cursors: Array.from(seqs, ([topic, seq]) => ({ topic, seq })) };
     }
@@ -58,7 +58,7 @@ async function* devicesOf({ store }: RecordParts, userId: string): AsyncGenerato
 async function* messagesOf({ store }: RecordParts, userId: string): AsyncGenerator<object> {
   let after: InboxPosition | undefined;
   do {
-    const { items, next } = await store.inbox(userId, { state: 'any', limit: PAGE_SIZE, after });
+    const { items, next } = await store.inbox.list(userId, { state: 'any', limit: PAGE_SIZE, after });
     for (const item of items) yield { kind: 'message', ...toListedItem(item) };
     after = next;
   } while (after !== undefined);
@@ -68,7 +68,7 @@ async function* scheduledOf({ store }: RecordParts, userId: string): AsyncGenera
   let after: ScheduledPosition | undefined;
   let page: readonly Scheduled[];
   do {
-    page = await store.scheduled({ from: userId, limit: PAGE_SIZE, after });
+    page = await store.schedule.list({ from: userId, limit: PAGE_SIZE, after });
     for (const scheduled of page) yield { kind: 'scheduled', ...toScheduledAnswer(scheduled) };
     const last = page.at(-1);
     if (last !== undefined) after = { sendAt: last.sendAt, id: last.draft.id, from: last.draft.from };

@@ -103,7 +103,7 @@ export class AuditLog implements Lender {
   /** The same in two steps. @throws StoreError */
   async begin(requester: Requester, act: Act<AdminAction>): Promise<AuditEntry> {
     const entry = this.#entry(requester, act, 'begun');
-    if (!this.#isOff) await this.parts.store.saveAudit([entry]);
+    if (!this.#isOff) await this.parts.store.audit.save([entry]);
     return entry;
   }
 
@@ -124,7 +124,7 @@ export class AuditLog implements Lender {
     this.#pending = new Map();
     this.#ended = new Map();
     try {
-      await this.parts.store.saveAudit([...[...pending.values()].flat(), ...ended.values()]);
+      await this.parts.store.audit.save([...[...pending.values()].flat(), ...ended.values()]);
     } catch (error) {
       this.parts.logger.error({ err: error }, 'the audit log could not be written, what is new stays in memory');
       // After the older ones, within the same bounds.
@@ -138,13 +138,13 @@ export class AuditLog implements Lender {
   /** Matching entries, newest first; those of other nodes may be missing for a second. */
   async list(query: AuditQuery): Promise<readonly AuditEntry[]> {
     await this.flush();
-    return this.parts.store.audit(query);
+    return this.parts.store.audit.list(query);
   }
 
   /** Removes what is older than the retention, at most `limit` entries. @returns how many. */
   prune(limit: number): Promise<number> {
     const { store, clock, retentionDays } = this.parts;
-    return store.pruneAudit(clock.now() - retentionDays * DAY_MS, limit);
+    return store.audit.prune(clock.now() - retentionDays * DAY_MS, limit);
   }
 }
 

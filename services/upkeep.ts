@@ -8,7 +8,7 @@ import { type Cursors, WRITE_BEHIND_INTERVAL_MS } from './delivery/cursors';
 import type { Delivery } from './delivery/delivery';
 import type { Logger } from './observability/logger';
 import type { Metrics } from './observability/metrics';
-import { isShared, type MayBeSent, type Store } from './storage/contract';
+import type { MayBeSent, Store } from './storage/contract';
 
 const DAY_MS = 86_400_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
@@ -103,7 +103,7 @@ export class Upkeep {
   }
 
   async #sendDue(): Promise<number> {
-    const { taken, entries, refused } = await this.parts.store.appendDue(DUE_CHUNK, this.parts.mayBeSent);
+    const { taken, entries, refused } = await this.parts.store.schedule.appendDue(DUE_CHUNK, this.parts.mayBeSent);
     for (const { draft } of refused) this.parts.audit.noteDropped(draft);
     for (const { ref, topic, scheduledFor } of entries) {
       if (ref !== undefined || scheduledFor === undefined) continue;
@@ -116,7 +116,7 @@ export class Upkeep {
   }
 
   async #expire(): Promise<number> {
-    const { taken, expired } = await this.parts.store.expire(DUE_CHUNK);
+    const { taken, expired } = await this.parts.store.log.expire(DUE_CHUNK);
     await this.parts.delivery.emitExpired(expired);
     return taken;
   }
@@ -129,10 +129,10 @@ export class Upkeep {
   async #compareOnce(): Promise<void> {
     const { store, clock, delivery, logger } = this.parts;
     // Also on a single node: it may have stored what it could not emit, and another node may join at any time.
-    if (!isShared(store)) return;
+    if (!store.isShared) return;
     const now = clock.now();
     try {
-      delivery.catchUpTo(await store.recentHeads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
+      delivery.catchUpTo(await store.recent.heads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
       this.#comparedAt = now;
     } catch (error) {
       logger.error({ err: error }, 'heads could not be compared, it is tried again');
@@ -146,11 +146,11 @@ export class Upkeep {
 
   async #checkOnce(): Promise<void> {
     const { store, clock, delivery, logger } = this.parts;
-    if (!isShared(store)) return;
+    if (!store.isShared) return;
     const now = clock.now();
     try {
       const since = Math.min(now, this.#membershipsComparedAt) - COMPARE_OVERLAP_MS;
-      delivery.compareMemberships(await store.recentMemberships(since));
+      delivery.compareMemberships(await store.recent.memberships(since));
       this.#membershipsComparedAt = now;
       await delivery.checkFollowing();
     } catch (error) {
@@ -173,9 +173,7 @@ export class Upkeep {
     const { store, audit } = this.parts;
     const before = this.parts.clock.now() - this.parts.retentionDays * DAY_MS;
     await this.#attempt('old messages could not be removed', () => this.#prune(before));
-    await this.#attempt('old answers could not be forgotten', () =>
-      this.#inChunks(() => store.forgetAnswers(DUE_CHUNK)),
-    );
+    await this.#attempt('old answers could not be forgotten', () => this.#inChunks(() => store.keys.forget(DUE_CHUNK)));
     await this.#attempt('silent devices could not be forgotten', () => this.#forgetDevices(before));
     await this.#attempt('the audit log could not be shortened', () => this.#inChunks(() => audit.prune(DUE_CHUNK)));
   }
@@ -184,7 +182,7 @@ export class Upkeep {
     let total = 0;
     let removed = SWEEP_CHUNK;
     while (removed === SWEEP_CHUNK && !this.#isStopped) {
-      removed = await this.parts.store.prune(before, SWEEP_CHUNK);
+      removed = await this.parts.store.log.prune(before, SWEEP_CHUNK);
       total += removed;
     }
     if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
@@ -200,7 +198,7 @@ export class Upkeep {
       if (marked % MARKED_PER_TURN === 0) await cursors.flush();
     }
     await cursors.flush();
-    await this.#inChunks(() => store.forgetDevices(before, DUE_CHUNK));
+    await this.#inChunks(() => store.devices.forgetSilent(before, DUE_CHUNK));
   }
 
   /** Removes what deleted topics, forgotten devices and interrupted erasures have left behind; one run at a time. */
@@ -210,7 +208,7 @@ export class Upkeep {
 
   async #removeOnce(): Promise<void> {
     try {
-      while (!this.#isStopped && (await this.parts.store.removeDeleted()));
+      while (!this.#isStopped && (await this.parts.store.removals.advance()));
     } catch (error) {
       this.parts.logger.error({ err: error }, 'what was deleted could not be removed yet, it is tried again');
     }

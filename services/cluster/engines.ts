@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../utils/clock';
 import type { Config } from '../../utils/config';
 import type { Logger } from '../observability/logger';
-import { isShared, type Store } from '../storage/contract';
+import type { Store } from '../storage/contract';
 import { type Cluster, createSingleNode } from './contract';
 
 export async function createCluster(
@@ -13,7 +13,7 @@ export async function createCluster(
 ): Promise<Cluster> {
   const { redisUrl, REDIS_REQUIRED, NODE_ID, CLUSTER_SECRET: secret } = config;
   const nodeId = NODE_ID ?? randomUUID();
-  if (redisUrl === undefined || !isShared(store)) return createSingleNode(nodeId);
+  if (redisUrl === undefined || !store.isShared) return createSingleNode(nodeId);
   // Loading the Redis client takes a fifth of the whole start-up: a single node does without.
   const { RedisCluster } = await import('./redis.ts');
   return new RedisCluster({

@@ -17,7 +17,7 @@ export function createCountsFor(store: Store, logger: Logger): CountsFor {
     if (userId === undefined) return undefined;
     const late = () => new Error(`the store did not count within ${COUNTS_TIMEOUT_MS} ms`);
     try {
-      return await withDeadline(store.counts(userId), COUNTS_TIMEOUT_MS, late);
+      return await withDeadline(store.inbox.counts(userId), COUNTS_TIMEOUT_MS, late);
     } catch (error) {
       logger.warn({ err: error, topic }, 'a message is sent without counts');
       return undefined;

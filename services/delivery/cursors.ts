@@ -91,7 +91,7 @@ export class Cursors implements Lender {
   /** When the user's last connection ended; `undefined` when none has ended yet. */
   async lastSeen(userId: string): Promise<number | undefined> {
     const known = this.#lastSeen.get(userId) ?? this.#lastSeenWriting.get(userId);
-    return known ?? (await this.store.user(userId))?.lastSeenAt;
+    return known ?? (await this.store.users.get(userId))?.lastSeenAt;
   }
 
   /** Records that a device is connected. */
@@ -105,7 +105,7 @@ export class Cursors implements Lender {
     const opening = this.#beginOpening(userId, device);
     try {
       const limit = { maxDevices: this.devices.max, connected: this.devices.connectedOf(userId) };
-      const opened = await this.store.openDevice(userId, device, limit);
+      const opened = await this.store.devices.open(userId, device, limit);
       const positions = new Map(opened);
       for (const cursor of opening.written) raise(positions, cursor);
       for (const topic of positions.keys()) {
@@ -136,7 +136,7 @@ export class Cursors implements Lender {
   /** Rows per call: calls of the store have a deadline, and a crowd moves any number of cursors in one interval. */
   async #saveInParts(cursors: readonly Cursor[]): Promise<void> {
     for (let first = 0; first < cursors.length; first += CURSORS_PER_CALL) {
-      await this.store.saveCursors(cursors.slice(first, first + CURSORS_PER_CALL));
+      await this.store.devices.saveCursors(cursors.slice(first, first + CURSORS_PER_CALL));
     }
   }
 
@@ -154,9 +154,9 @@ export class Cursors implements Lender {
     try {
       await Promise.all([
         this.#saveInParts([...cursors.values()]),
-        this.store.saveSent([...sent.values()]),
-        this.store.saveLastSeen(lastSeen),
-        this.store.saveSeen([...seen.values()]),
+        this.store.devices.saveSent([...sent.values()]),
+        this.store.users.saveLastSeen(lastSeen),
+        this.store.devices.saveSeen([...seen.values()]),
       ]);
       this.#noteWritten(cursors.values());
     } catch (error) {

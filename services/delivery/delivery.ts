@@ -86,7 +86,7 @@ export class Delivery implements Lender {
    * @throws StoreError; the message may then be sent again under the same id.
    */
   async publish(draft: Draft): Promise<Appended> {
-    const appended = await inSpan('tidings.append', () => this.parts.store.append(draft));
+    const appended = await inSpan('tidings.append', () => this.parts.store.log.append(draft));
     if (appended.outcome === 'stored') {
       this.parts.metrics.sends[destinationOf(draft.topic)].inc();
       await inSpan('tidings.deliver', (describe) => {

@@ -13,7 +13,7 @@ export interface TopicReader {
 export function createTopicReader(store: Store, maxBufferedBytes: number): TopicReader {
   const maxBytes = Math.min(MAX_PAGE_BYTES, maxBufferedBytes);
   return {
-    head: (topic) => store.head(topic),
-    read: (topic, options) => store.read(topic, { ...options, maxBytes }),
+    head: (topic) => store.log.head(topic),
+    read: (topic, options) => store.log.read(topic, { ...options, maxBytes }),
   };
 }

@@ -65,7 +65,7 @@ export class Subscriptions {
       attachment.pending.delete(topic);
       await this.#catchUp(connection, attachment, topic, position);
     }
-    const counts = await store.counts(connection.userId);
+    const counts = await store.inbox.counts(connection.userId);
     if (!connection.isOpen) return;
     this.#measureCatchUp(attachment, clock.steady() - startedAt);
     describe({

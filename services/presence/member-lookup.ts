@@ -21,7 +21,7 @@ interface Answer {
 export interface MemberLookupParts {
   readonly delivery: Pick<Delivery, 'hasFollowers'>;
   readonly cluster: Pick<Cluster, 'isShared'>;
-  readonly store: Pick<TopicStore, 'members'>;
+  readonly topics: Pick<TopicStore, 'members'>;
   readonly roster: Pick<Roster, 'isOnline'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -50,11 +50,11 @@ export class MemberLookup {
   }
 
   async #look(topic: string): Promise<boolean> {
-    const { store, roster, logger } = this.parts;
+    const { topics, roster, logger } = this.parts;
     let after: string | undefined;
     try {
       for (let looked = 0; looked < MAX_LOOKED_AT; looked += MEMBERS_PER_PAGE) {
-        const { members, next } = await store.members(topic, { after, limit: MEMBERS_PER_PAGE });
+        const { members, next } = await topics.members(topic, { after, limit: MEMBERS_PER_PAGE });
         if (members.some(({ userId }) => roster.isOnline(userId))) return true;
         if (next === undefined) return false;
         after = next;

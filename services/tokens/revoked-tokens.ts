@@ -13,7 +13,7 @@ import type { Cluster } from '../cluster/contract';
 import type { FrameFor } from '../cluster/frames';
 import type { Logger } from '../observability/logger';
 import type { Roster } from '../presence/roster';
-import { isShared, REVOCATION_MARGIN_MS, type Revocation, type Store, StoreOpenError } from '../storage/contract';
+import { REVOCATION_MARGIN_MS, type Revocation, type Store, StoreOpenError } from '../storage/contract';
 
 /** Delay on a node that missed the frame; together with the look itself well below a second. */
 const COMPARE_INTERVAL_MS = 250;
@@ -99,7 +99,7 @@ export class RevokedTokens implements Lender {
   async #load(): Promise<void> {
     let page: readonly Revocation[] = [];
     do {
-      page = await this.parts.store.revocations({ limit: PAGE_SIZE, after: page.at(-1) });
+      page = await this.parts.store.revocations.list({ limit: PAGE_SIZE, after: page.at(-1) });
       for (const revocation of page) this.#note(revocation);
     } while (page.length === PAGE_SIZE);
   }
@@ -154,7 +154,7 @@ export class RevokedTokens implements Lender {
     const { store, cluster, roster } = this.parts;
     // Asked first: other nodes may find it in the store before the frame arrives.
     const isElsewhere = cluster.live === 'ok' && roster.countElsewhere(revocation.userId) > 0;
-    await store.revoke(revocation);
+    await store.revocations.keep(revocation);
     this.#take(revocation);
     const here = this.#close(revocation);
     if (isElsewhere) return here + (await this.#ask(revocation));
@@ -221,7 +221,7 @@ export class RevokedTokens implements Lender {
 
   async #writeLearned(): Promise<void> {
     for (const [key, revocation] of this.#learned) {
-      await this.parts.store.revoke(revocation);
+      await this.parts.store.revocations.keep(revocation);
       if (this.#learned.get(key) === revocation) this.#learned.delete(key);
     }
   }
@@ -229,9 +229,9 @@ export class RevokedTokens implements Lender {
   /** Finds revocations by other nodes whose frames were lost. */
   async #compare(): Promise<void> {
     const { store, clock } = this.parts;
-    if (!isShared(store)) return;
+    if (!store.isShared) return;
     const now = clock.now();
-    const recent = await store.recentRevocations(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS);
+    const recent = await store.recent.revocations(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS);
     this.#comparedAt = now;
     for (const revocation of recent) {
       if (!this.#take(revocation)) continue;
@@ -243,7 +243,7 @@ export class RevokedTokens implements Lender {
   async #forgetOnce(): Promise<void> {
     this.#forgetHere();
     try {
-      while (!this.#isClosed && (await this.parts.store.forgetRevocations(FORGET_CHUNK)) === FORGET_CHUNK);
+      while (!this.#isClosed && (await this.parts.store.revocations.forget(FORGET_CHUNK)) === FORGET_CHUNK);
     } catch (error) {
       this.parts.logger.error(
         { err: error },

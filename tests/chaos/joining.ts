@@ -20,7 +20,7 @@ async function judge(desk: Desk, { connection, start }: Attached): Promise<strin
   const sentences: string[] = [];
   for (const [topic, { seq: from }] of await start) {
     const seqs = connection.received(topic);
-    const to = connection.isOpen ? await desk.store.head(topic) : from + seqs.length;
+    const to = connection.isOpen ? await desk.store.log.head(topic) : from + seqs.length;
     const expected = range(from + 1, to);
     if (seqs.join(' ') === expected.join(' ')) continue;
     sentences.push(
@@ -94,7 +94,7 @@ export async function runJoining(random: Random, rounds: number, areOthersHere: 
   for (let round = 0; round < rounds; round += 1) {
     const said = await playRound(scene, `user ${round % USERS}`, async (topic) => {
       published += 1;
-      if (areOthersHere && random.integer(0, 1) === 0) await store.append(draftOf(topic));
+      if (areOthersHere && random.integer(0, 1) === 0) await store.log.append(draftOf(topic));
       return delivery.publish(draftOf(topic));
     });
     violations.push(...said);

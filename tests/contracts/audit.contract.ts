@@ -24,7 +24,7 @@ async function all(store: Store, query: Partial<AuditQuery> = {}): Promise<Audit
   const { limit = 1_000 } = query;
   const found: AuditEntry[] = [];
   for (;;) {
-    const page = await store.audit({ ...query, limit, after: found.at(-1) });
+    const page = await store.audit.list({ ...query, limit, after: found.at(-1) });
     expect(page.length).toBeLessThanOrEqual(limit);
     found.push(...page);
     if (page.length < limit) return found;
@@ -39,15 +39,15 @@ function describeKeeping({ open }: Stage): void {
   it('is empty at first', async () => {
     const store = await open();
     expect(await all(store)).toEqual([]);
-    await store.saveAudit([]);
-    expect(await store.pruneAudit(milliseconds(1_000), 10)).toBe(0);
+    await store.audit.save([]);
+    expect(await store.audit.prune(milliseconds(1_000), 10)).toBe(0);
   });
 
   it('keeps every field, also when the store is opened again', async () => {
     const full = { target: '@anna', messageId: 'order-1', count: 0, requests: 7, requestId: 'request-1' };
     const entries = [entry(1), entry(2, full), entry(3, { outcome: 'begun', action: 'erase' })];
     const store = await open();
-    await store.saveAudit(entries);
+    await store.audit.save(entries);
     expect(await all(store)).toEqual(newestFirst(entries));
     await store.close();
     expect(await all(await open())).toEqual(newestFirst(entries));
@@ -57,9 +57,9 @@ function describeKeeping({ open }: Stage): void {
     const store = await open();
     const begun = entry(1, { action: 'erase', outcome: 'begun', target: '@anna' });
     const done = { ...begun, outcome: 'done', count: 3 } as const;
-    await store.saveAudit([begun]);
+    await store.audit.save([begun]);
     for (const _each of [1, 2]) {
-      await store.saveAudit([done]);
+      await store.audit.save([done]);
       for (const query of [{}, { actor: 'service' }, { action: 'erase' }] as const) {
         expect(await all(store, query)).toEqual([done]);
       }
@@ -69,16 +69,16 @@ function describeKeeping({ open }: Stage): void {
   it('takes many entries, and many batches at once', async () => {
     const store = await open();
     const entries = range(1, 1_200).map((n) => entry(n));
-    await Promise.all([0, 400, 800].map((from) => store.saveAudit(entries.slice(from, from + 400))));
+    await Promise.all([0, 400, 800].map((from) => store.audit.save(entries.slice(from, from + 400))));
     expect(await all(store, { limit: 500 })).toEqual(newestFirst(entries));
   });
 
   it('stays when a user is erased that it names', async () => {
     const store = await open();
     const entries = [entry(1, { target: '@anna' }), entry(2, { actor: 'anna' })];
-    await store.saveAudit(entries);
-    await store.openDevice('anna', 'phone');
-    await store.erase('anna');
+    await store.audit.save(entries);
+    await store.devices.open('anna', 'phone');
+    await store.users.erase('anna');
     expect(await all(store)).toEqual(newestFirst(entries));
   });
 }
@@ -93,13 +93,13 @@ function describeLooking({ open }: Stage): void {
 
   it.each([1, 3, 7, 100])('lists by time, newest first, in pages of %i', async (limit) => {
     const store = await open();
-    await store.saveAudit(ENTRIES);
+    await store.audit.save(ENTRIES);
     expect(await all(store, { limit })).toEqual(newestFirst(ENTRIES));
   });
 
   it('finds what one actor did, one action, and both', async () => {
     const store = await open();
-    await store.saveAudit(ENTRIES);
+    await store.audit.save(ENTRIES);
     for (const actor of [...ACTORS, 'nobody', 'servic', 'service 2 ']) {
       const own = ENTRIES.filter((one) => one.actor === actor);
       expect(await all(store, { actor, limit: 2 })).toEqual(newestFirst(own));
@@ -113,7 +113,7 @@ function describeLooking({ open }: Stage): void {
 
   it('finds what was done since a time, that time included', async () => {
     const store = await open();
-    await store.saveAudit(ENTRIES);
+    await store.audit.save(ENTRIES);
     for (const since of [
       0,
       milliseconds(0),
@@ -132,7 +132,7 @@ function describeLooking({ open }: Stage): void {
   it('orders entries of one time by id', async () => {
     const store = await open();
     const entries = ['b', 'a', 'd', 'c', 'B', 'aa'].map((id) => entry(1, { id }));
-    await store.saveAudit(entries);
+    await store.audit.save(entries);
     for (const limit of [1, 2, 10]) expect(await all(store, { limit })).toEqual(newestFirst(entries));
   });
 }
@@ -141,12 +141,12 @@ function describePruning({ open }: Stage): void {
   it('removes what is older than a time, oldest first, at most `limit` at once', async () => {
     const store = await open();
     const entries = range(1, 10).map((n) => entry(n, { action: n % 2 === 0 ? 'send' : 'erase' }));
-    await store.saveAudit(entries);
-    expect(await store.pruneAudit(milliseconds(1), 10)).toBe(0);
-    expect(await store.pruneAudit(milliseconds(6), 3)).toBe(3);
+    await store.audit.save(entries);
+    expect(await store.audit.prune(milliseconds(1), 10)).toBe(0);
+    expect(await store.audit.prune(milliseconds(6), 3)).toBe(3);
     expect(await all(store)).toEqual(newestFirst(entries.slice(3)));
-    expect(await store.pruneAudit(milliseconds(6), 3)).toBe(2);
-    expect(await store.pruneAudit(milliseconds(6), 3)).toBe(0);
+    expect(await store.audit.prune(milliseconds(6), 3)).toBe(2);
+    expect(await store.audit.prune(milliseconds(6), 3)).toBe(0);
     const left = newestFirst(entries.slice(5));
     for (const query of [{}, { actor: 'service' }]) expect(await all(store, query)).toEqual(left);
     for (const action of ['send', 'erase'] as const) {
@@ -159,10 +159,10 @@ function describePruning({ open }: Stage): void {
 
 function describeFailures({ open }: Stage): void {
   const CALLS: [string, (store: Store) => Promise<unknown>][] = [
-    ['saveAudit', (store) => store.saveAudit([entry(1)])],
-    ['saveAudit of nothing', (store) => store.saveAudit([])],
-    ['audit', (store) => store.audit({ limit: 1 })],
-    ['pruneAudit', (store) => store.pruneAudit(0, 1)],
+    ['saveAudit', (store) => store.audit.save([entry(1)])],
+    ['saveAudit of nothing', (store) => store.audit.save([])],
+    ['audit', (store) => store.audit.list({ limit: 1 })],
+    ['pruneAudit', (store) => store.audit.prune(0, 1)],
   ];
   it.each(CALLS)('throws StoreError once the store is closed: %s', async (_name, call) => {
     const store = await open();
@@ -173,7 +173,7 @@ function describeFailures({ open }: Stage): void {
   it('names that do not fit are refused by StoreError, and nothing has changed', async () => {
     const store = await open();
     const entries = [entry(1), entry(2, { actor: 'x'.repeat(3_000) })];
-    await expect(store.saveAudit(entries)).rejects.toBeInstanceOf(StoreError);
+    await expect(store.audit.save(entries)).rejects.toBeInstanceOf(StoreError);
     expect(await all(store)).toEqual([]);
   });
 }

@@ -66,29 +66,29 @@ function describeSchedule(stage: Stage): void {
     it('is appended when its time has come, with the time it was planned for', async () => {
       const store = await open();
       const scheduled = at(10, { event: 'alert', collapseKey: 'k' });
-      expect(await store.schedule(scheduled)).toStrictEqual({ outcome: 'stored' });
+      expect(await store.schedule.add(scheduled)).toStrictEqual({ outcome: 'stored' });
       stage.clock.set(milliseconds(10) - 1);
-      expect(await store.appendDue(10)).toStrictEqual({ taken: 0, entries: [], refused: [] });
-      expect(await store.head(ANNA)).toBe(0);
+      expect(await store.schedule.appendDue(10)).toStrictEqual({ taken: 0, entries: [], refused: [] });
+      expect(await store.log.head(ANNA)).toBe(0);
       stage.clock.set(milliseconds(12));
       const { isClientId, ...content } = scheduled.draft;
       const message = { ...content, seq: 1, timestamp: second(12), scheduledFor: second(10) };
-      expect(await store.appendDue(10)).toStrictEqual({ taken: 1, entries: [message], refused: [] });
+      expect(await store.schedule.appendDue(10)).toStrictEqual({ taken: 1, entries: [message], refused: [] });
       expect(await readAll(store)).toStrictEqual([message]);
-      expect(await store.find(message.id)).toStrictEqual([message]);
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
-      expect(await store.appendDue(10)).toStrictEqual({ taken: 0, entries: [], refused: [] });
+      expect(await store.log.find(message.id)).toStrictEqual([message]);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.schedule.appendDue(10)).toStrictEqual({ taken: 0, entries: [], refused: [] });
     });
 
     it('comes oldest first, at most `limit` at once', async () => {
       const store = await open();
       const times = [7, 3, 9, 1, 5, 8, 2, 6, 4, 11];
-      for (const n of times) await store.schedule(at(n, { data: n, topic: n % 2 === 0 ? ANNA : '@ben' }));
+      for (const n of times) await store.schedule.add(at(n, { data: n, topic: n % 2 === 0 ? ANNA : '@ben' }));
       stage.clock.set(milliseconds(10));
       const taken: number[] = [];
       const found: unknown[] = [];
       for (let count = 4; count > 0; taken.push(count)) {
-        const due = await store.appendDue(4);
+        const due = await store.schedule.appendDue(4);
         count = due.taken;
         found.push(...dataOf(due.entries));
       }
@@ -99,61 +99,65 @@ function describeSchedule(stage: Stage): void {
 
     it('comes exactly once, whatever is asked for at once, and when the store is closed between', async () => {
       const first = await open();
-      await Promise.all(range(1, 60).map((n) => first.schedule(at(n % 5, { data: n }))));
+      await Promise.all(range(1, 60).map((n) => first.schedule.add(at(n % 5, { data: n }))));
       stage.clock.set(milliseconds(2));
-      const some = await Promise.all([first.appendDue(20), first.appendDue(20), first.appendDue(20)]);
+      const some = await Promise.all([
+        first.schedule.appendDue(20),
+        first.schedule.appendDue(20),
+        first.schedule.appendDue(20),
+      ]);
       expect(some.reduce((total, { taken }) => total + taken, 0)).toBe(36);
-      const late = first.appendDue(20);
+      const late = first.schedule.appendDue(20);
       await first.close();
       await late.catch((error: unknown) => expect(error).toBeInstanceOf(StoreError));
       stage.clock.set(milliseconds(100));
       const store = await open();
-      while ((await store.appendDue(100)).taken > 0);
+      while ((await store.schedule.appendDue(100)).taken > 0);
       expect(dataOf(await readAll(store)).toSorted((a, b) => Number(a) - Number(b))).toEqual(range(1, 60));
-      expect(await store.appendDue(100)).toMatchObject({ taken: 0 });
+      expect(await store.schedule.appendDue(100)).toMatchObject({ taken: 0 });
     });
 
     it('is dropped when it has expired meanwhile', async () => {
       const store = await open();
-      await store.schedule(at(5, { expiresAt: milliseconds(8) }));
-      await store.schedule(at(6, { expiresAt: milliseconds(9) }));
+      await store.schedule.add(at(5, { expiresAt: milliseconds(8) }));
+      await store.schedule.add(at(6, { expiresAt: milliseconds(9) }));
       stage.clock.set(milliseconds(8));
-      expect(await store.appendDue(10)).toMatchObject({ taken: 2, entries: [{ seq: 1 }] });
-      expect(await store.scheduled({ limit: 10 })).toEqual([]);
+      expect(await store.schedule.appendDue(10)).toMatchObject({ taken: 2, entries: [{ seq: 1 }] });
+      expect(await store.schedule.list({ limit: 10 })).toEqual([]);
     });
 
     it('is dropped when its topic is gone', async () => {
       const store = await open();
       await createTopic(store, 'sea');
-      await store.schedule(at(5, { topic: 'sea' }));
-      await store.schedule(at(5, { topic: BROADCAST_TOPIC }));
-      await store.deleteTopic('sea');
+      await store.schedule.add(at(5, { topic: 'sea' }));
+      await store.schedule.add(at(5, { topic: BROADCAST_TOPIC }));
+      await store.topics.delete('sea');
       stage.clock.set(milliseconds(5));
-      const { taken, entries } = await store.appendDue(10);
+      const { taken, entries } = await store.schedule.appendDue(10);
       expect(taken).toBe(2);
       expect(entries.map(({ topic }) => topic)).toEqual([BROADCAST_TOPIC]);
-      expect(await store.head('sea')).toBe(0);
-      expect(await store.scheduled({ limit: 10 })).toEqual([]);
+      expect(await store.log.head('sea')).toBe(0);
+      expect(await store.schedule.list({ limit: 10 })).toEqual([]);
     });
 
     it('is dropped when it may not be sent, and its id is free', async () => {
       const store = await open();
       await createTopic(store, 'sea');
-      await store.addMember('sea', member('ben'), PLENTY);
+      await store.topics.addMember('sea', member('ben'), PLENTY);
       const standing = { scopes: ['send', 'presence'], issuedAt: 1_700_000_000, tokenId: 'one' };
       const kept: Scheduled[] = [
         { ...at(1, { topic: 'sea', from: 'ben', id: 'of-a-member', isClientId: true }), standing },
         { ...at(2, { topic: 'sea', from: 'carl', id: 'of-a-stranger', isClientId: true }), standing },
         at(3, { topic: ANNA, from: 'ben', id: 'of-an-earlier-version' }),
       ];
-      for (const scheduled of kept) expect(await store.schedule(scheduled)).toStrictEqual({ outcome: 'stored' });
+      for (const scheduled of kept) expect(await store.schedule.add(scheduled)).toStrictEqual({ outcome: 'stored' });
       const asked: [Scheduled, boolean][] = [];
       const onlyToPeople = (scheduled: Scheduled, isMember: boolean) => {
         asked.push([scheduled, isMember]);
         return scheduled.draft.topic === ANNA;
       };
       stage.clock.set(milliseconds(3));
-      const { taken, entries, refused } = await store.appendDue(10, onlyToPeople);
+      const { taken, entries, refused } = await store.schedule.appendDue(10, onlyToPeople);
       expect({ taken, entries: entries.map(({ id }) => id), refused }).toEqual({
         taken: 3,
         entries: ['of-an-earlier-version'],
@@ -164,11 +168,11 @@ function describeSchedule(stage: Stage): void {
         [kept[1], false],
         [kept[2], false],
       ]);
-      expect(await store.scheduled({ limit: 10 })).toEqual([]);
-      expect(await store.appendDue(10)).toMatchObject({ taken: 0 });
-      expect(await store.head('sea')).toBe(0);
+      expect(await store.schedule.list({ limit: 10 })).toEqual([]);
+      expect(await store.schedule.appendDue(10)).toMatchObject({ taken: 0 });
+      expect(await store.log.head('sea')).toBe(0);
       const again = draft({ topic: 'sea', from: 'ben', id: 'of-a-member', isClientId: true, data: 'other' });
-      expect(await store.append(again)).toMatchObject({ outcome: 'stored' });
+      expect(await store.log.append(again)).toMatchObject({ outcome: 'stored' });
     });
 
     it('stands on the token by which it was scheduled last', async () => {
@@ -178,40 +182,41 @@ function describeSchedule(stage: Stage): void {
         { scopes: [], tokenId: 'first' },
         { scopes: ['send'], tokenId: 'last' },
       ];
-      await store.schedule({ ...scheduled, standing: first });
-      expect(await store.schedule({ ...scheduled, standing: last })).toMatchObject({ outcome: 'repeated' });
+      await store.schedule.add({ ...scheduled, standing: first });
+      expect(await store.schedule.add({ ...scheduled, standing: last })).toMatchObject({ outcome: 'repeated' });
       const other = { ...at(5, { id: 'own', isClientId: true, data: 'other' }), standing: first };
-      expect(await store.schedule(other)).toEqual({ outcome: 'conflict' });
-      expect(await store.scheduled({ limit: 10 })).toMatchObject([{ standing: last }]);
+      expect(await store.schedule.add(other)).toEqual({ outcome: 'conflict' });
+      expect(await store.schedule.list({ limit: 10 })).toMatchObject([{ standing: last }]);
       stage.clock.set(milliseconds(5));
       const standings: unknown[] = [];
-      await store.appendDue(10, ({ standing }) => standings.push(standing) > 0);
+      await store.schedule.appendDue(10, ({ standing }) => standings.push(standing) > 0);
       expect(standings).toEqual([last]);
     });
 
     it('replaces, excludes and expires like one that was sent at once', async () => {
       const store = await open();
       const earlier = await append(store, draft({ collapseKey: 'k' }));
-      await store.schedule(at(5, { collapseKey: 'k', expiresAt: milliseconds(9) }));
-      await store.schedule(at(6, { topic: BROADCAST_TOPIC, exceptUserId: 'anna' }));
-      await store.openDevice('anna', 'phone');
+      await store.schedule.add(at(5, { collapseKey: 'k', expiresAt: milliseconds(9) }));
+      await store.schedule.add(at(6, { topic: BROADCAST_TOPIC, exceptUserId: 'anna' }));
+      await store.devices.open('anna', 'phone');
       stage.clock.set(milliseconds(6));
-      const { entries } = await store.appendDue(10);
+      const { entries } = await store.schedule.appendDue(10);
       expect(entries).toMatchObject([{ ref: earlier.id, reason: 'replaced' }, { seq: 3 }, { topic: BROADCAST_TOPIC }]);
       expect(await caughtUp(store, 'anna', 'phone', BROADCAST_TOPIC)).toEqual([]);
       stage.clock.set(milliseconds(9));
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      expect((await store.expire(10)).expired).toHaveLength(1);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect((await store.log.expire(10)).expired).toHaveLength(1);
     });
 
     it('of a service does not wait behind what people have scheduled before, nor keeps it from being sent', async () => {
       const store = await open();
-      for (const n of range(1, 20)) await store.schedule(at(n, { data: n, from: 'carl' }));
-      for (const n of range(21, 30)) await store.schedule({ ...at(n, { data: n, from: 'shop' }), isOfService: true });
+      for (const n of range(1, 20)) await store.schedule.add(at(n, { data: n, from: 'carl' }));
+      for (const n of range(21, 30))
+        await store.schedule.add({ ...at(n, { data: n, from: 'shop' }), isOfService: true });
       stage.clock.set(milliseconds(30));
       const sent: unknown[] = [];
       for (let count = 4; count > 0; ) {
-        const { taken, entries } = await store.appendDue(4);
+        const { taken, entries } = await store.schedule.appendDue(4);
         count = taken;
         sent.push(...dataOf(entries));
       }
@@ -226,13 +231,13 @@ function describeSchedule(stage: Stage): void {
     it('is refused beyond what may wait of its sender, and its id is free', async () => {
       const store = await open();
       const waiting = (n: number) => at(5, { id: `of ${n}`, isClientId: true, from: 'carl', data: n });
-      for (const n of [1, 2]) expect(await store.schedule(waiting(n), 2)).toEqual({ outcome: 'stored' });
-      expect(await store.schedule(waiting(3), 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.schedule(at(5, { from: 'carl' }), 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.schedule(waiting(2), 2)).toMatchObject({ outcome: 'repeated' });
-      expect(await store.schedule(at(5, { from: 'ben' }), 2)).toEqual({ outcome: 'stored' });
-      await store.cancelScheduled('of 1', 'carl');
-      expect(await store.schedule({ ...waiting(3), sendAt: milliseconds(6) }, 2)).toEqual({ outcome: 'stored' });
+      for (const n of [1, 2]) expect(await store.schedule.add(waiting(n), 2)).toEqual({ outcome: 'stored' });
+      expect(await store.schedule.add(waiting(3), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.schedule.add(at(5, { from: 'carl' }), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.schedule.add(waiting(2), 2)).toMatchObject({ outcome: 'repeated' });
+      expect(await store.schedule.add(at(5, { from: 'ben' }), 2)).toEqual({ outcome: 'stored' });
+      await store.schedule.cancel('of 1', 'carl');
+      expect(await store.schedule.add({ ...waiting(3), sendAt: milliseconds(6) }, 2)).toEqual({ outcome: 'stored' });
     });
 
     it('that replaces very many is sent once, whatever is stopped in between', async () => {
@@ -240,48 +245,48 @@ function describeSchedule(stage: Stage): void {
       const before = [];
       for (const n of range(1, 250)) {
         before.push(await append(first, draft({ collapseKey: 'k', data: n })));
-        await first.changeStates('anna', { topic: ANNA }, 'read');
+        await first.inbox.changeStates('anna', { topic: ANNA }, 'read');
       }
-      await first.changeStates('anna', { topic: ANNA }, 'unread');
-      await first.schedule(at(5, { collapseKey: 'k', data: 'new', id: 'new', isClientId: true }));
+      await first.inbox.changeStates('anna', { topic: ANNA }, 'unread');
+      await first.schedule.add(at(5, { collapseKey: 'k', data: 'new', id: 'new', isClientId: true }));
       stage.clock.set(milliseconds(5));
-      const entries: Message[] = [...(await first.appendDue(10)).entries];
+      const entries: Message[] = [...(await first.schedule.appendDue(10)).entries];
       await first.close();
       const store = await open();
       stage.clock.set(milliseconds(60));
       for (let taken = 1; taken > 0; ) {
-        const due = await store.appendDue(10);
+        const due = await store.schedule.appendDue(10);
         taken = due.taken;
         entries.push(...due.entries);
       }
       const replaced = entries.flatMap(({ ref }) => ref ?? []);
       expect(replaced.toSorted()).toEqual(before.map(({ id }) => id).toSorted());
       expect(dataOf(entries.filter(({ ref }) => ref === undefined))).toEqual(['new']);
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     }, 60_000);
 
     it('is cancelled by its id, once, for its sender', async () => {
       const store = await open();
       const scheduled = range(1, 4).map((n) => at(5, { from: n === 1 ? 'ben' : 'carl', data: n }));
-      for (const one of scheduled) await store.schedule(one);
+      for (const one of scheduled) await store.schedule.add(one);
       const [first, second_, third] = scheduled.map((one) => one.draft.id);
-      expect(await store.cancelScheduled(first ?? '', 'carl')).toBe(false);
-      expect(await store.cancelScheduled(first ?? '', 'ben')).toBe(true);
-      expect(await store.cancelScheduled(first ?? '', 'ben')).toBe(false);
-      expect(await store.cancelScheduled(second_ ?? '', 'carl')).toBe(true);
-      expect(await store.cancelScheduled('nothing', 'ben')).toBe(false);
+      expect(await store.schedule.cancel(first ?? '', 'carl')).toBe(false);
+      expect(await store.schedule.cancel(first ?? '', 'ben')).toBe(true);
+      expect(await store.schedule.cancel(first ?? '', 'ben')).toBe(false);
+      expect(await store.schedule.cancel(second_ ?? '', 'carl')).toBe(true);
+      expect(await store.schedule.cancel('nothing', 'ben')).toBe(false);
       stage.clock.set(milliseconds(5));
-      expect(dataOf((await store.appendDue(10)).entries)).toEqual([3, 4]);
-      expect(await store.cancelScheduled(third ?? '', 'carl')).toBe(false);
+      expect(dataOf((await store.schedule.appendDue(10)).entries)).toEqual([3, 4]);
+      expect(await store.schedule.cancel(third ?? '', 'carl')).toBe(false);
     });
 
     it('tells who has scheduled something under an id', async () => {
       const store = await open();
-      for (const from of ['ben', 'carl']) await store.schedule(at(5, { id: 'same', isClientId: true, from }));
-      expect(await store.sendersOfScheduled('same')).toEqual(['ben', 'carl']);
-      await store.cancelScheduled('same', 'ben');
-      expect(await store.sendersOfScheduled('same')).toEqual(['carl']);
-      expect(await store.sendersOfScheduled('sam')).toEqual([]);
+      for (const from of ['ben', 'carl']) await store.schedule.add(at(5, { id: 'same', isClientId: true, from }));
+      expect(await store.schedule.sendersOf('same')).toEqual(['ben', 'carl']);
+      await store.schedule.cancel('same', 'ben');
+      expect(await store.schedule.sendersOf('same')).toEqual(['carl']);
+      expect(await store.schedule.sendersOf('sam')).toEqual([]);
     });
   });
 }
@@ -296,70 +301,70 @@ function describeScheduledIds(stage: Stage): void {
 
     it('is idempotent, waiting and sent', async () => {
       const first = await open();
-      expect(await first.schedule(waiting('x', 5))).toEqual({ outcome: 'stored' });
+      expect(await first.schedule.add(waiting('x', 5))).toEqual({ outcome: 'stored' });
       const repeated = { outcome: 'repeated', scheduledFor: second(5) };
-      expect(await first.schedule(waiting('x', 7))).toEqual(repeated);
+      expect(await first.schedule.add(waiting('x', 7))).toEqual(repeated);
       await first.close();
       const store = await open();
-      expect(await store.schedule(waiting('x', 5))).toEqual(repeated);
-      expect(await store.schedule(waiting('x', 5, { data: 'other' }))).toEqual({ outcome: 'conflict' });
+      expect(await store.schedule.add(waiting('x', 5))).toEqual(repeated);
+      expect(await store.schedule.add(waiting('x', 5, { data: 'other' }))).toEqual({ outcome: 'conflict' });
       stage.clock.set(milliseconds(6));
-      expect((await store.appendDue(10)).entries).toHaveLength(1);
-      expect(await store.schedule(waiting('x', 9))).toEqual(repeated);
-      expect(await store.schedule(waiting('x', 9, { data: 'other' }))).toEqual({ outcome: 'conflict' });
+      expect((await store.schedule.appendDue(10)).entries).toHaveLength(1);
+      expect(await store.schedule.add(waiting('x', 9))).toEqual(repeated);
+      expect(await store.schedule.add(waiting('x', 9, { data: 'other' }))).toEqual({ outcome: 'conflict' });
       stage.clock.set(milliseconds(20));
-      expect(await store.appendDue(10)).toMatchObject({ taken: 0 });
+      expect(await store.schedule.appendDue(10)).toMatchObject({ taken: 0 });
       expect(await readAll(store)).toHaveLength(1);
     });
 
     it('belongs to its sender', async () => {
       const store = await open();
       for (const from of ['a', 'b'])
-        expect(await store.schedule(waiting('x', 5, { from }))).toEqual({ outcome: 'stored' });
-      expect(await store.cancelScheduled('x', 'b')).toBe(true);
+        expect(await store.schedule.add(waiting('x', 5, { from }))).toEqual({ outcome: 'stored' });
+      expect(await store.schedule.cancel('x', 'b')).toBe(true);
       stage.clock.set(milliseconds(5));
-      expect((await store.appendDue(10)).entries.map(({ from }) => from)).toEqual(['a']);
+      expect((await store.schedule.appendDue(10)).entries.map(({ from }) => from)).toEqual(['a']);
     });
 
     it('makes one message of many at once', async () => {
       const store = await open();
-      const answers = await Promise.all(range(1, 30).map((n) => store.schedule(waiting('x', n))));
+      const answers = await Promise.all(range(1, 30).map((n) => store.schedule.add(waiting('x', n))));
       expect(answers.filter(({ outcome }) => outcome === 'stored')).toHaveLength(1);
       expect(answers.filter(({ outcome }) => outcome === 'repeated')).toHaveLength(29);
       stage.clock.set(milliseconds(30));
-      expect(await store.appendDue(100)).toMatchObject({ taken: 1 });
+      expect(await store.schedule.appendDue(100)).toMatchObject({ taken: 1 });
     });
 
     it('is not taken a second time by a message that is sent at once, nor the other way round', async () => {
       const store = await open();
-      await store.schedule(waiting('x', 5));
+      await store.schedule.add(waiting('x', 5));
       await append(store, owned('y'));
-      expect((await store.append(owned('x', { data: 'other' }))).outcome).toBe('conflict');
-      expect((await store.schedule(waiting('y', 5, { data: 'other' }))).outcome).toBe('conflict');
-      expect(await store.append(owned('x'))).not.toMatchObject({ outcome: 'stored' });
-      expect(await store.schedule(waiting('y', 5))).not.toEqual({ outcome: 'stored' });
+      expect((await store.log.append(owned('x', { data: 'other' }))).outcome).toBe('conflict');
+      expect((await store.schedule.add(waiting('y', 5, { data: 'other' }))).outcome).toBe('conflict');
+      expect(await store.log.append(owned('x'))).not.toMatchObject({ outcome: 'stored' });
+      expect(await store.schedule.add(waiting('y', 5))).not.toEqual({ outcome: 'stored' });
       stage.clock.set(milliseconds(5));
-      await store.appendDue(10);
+      await store.schedule.appendDue(10);
       expect((await readAll(store)).map(({ id }) => id)).toEqual(['y', 'x']);
     });
 
     it('is free again when it was cancelled', async () => {
       const store = await open();
-      await store.schedule(waiting('x', 5));
-      await store.cancelScheduled('x', draft().from);
-      expect(await store.schedule(waiting('x', 6, { data: 'other' }))).toEqual({ outcome: 'stored' });
-      await store.cancelScheduled('x', draft().from);
+      await store.schedule.add(waiting('x', 5));
+      await store.schedule.cancel('x', draft().from);
+      expect(await store.schedule.add(waiting('x', 6, { data: 'other' }))).toEqual({ outcome: 'stored' });
+      await store.schedule.cancel('x', draft().from);
       expect((await append(store, owned('x'))).seq).toBe(1);
     });
 
     it('stays taken when the message was retracted', async () => {
       const store = await open();
-      await store.schedule(waiting('x', 5));
+      await store.schedule.add(waiting('x', 5));
       stage.clock.set(milliseconds(5));
-      const [message] = (await store.appendDue(10)).entries;
+      const [message] = (await store.schedule.appendDue(10)).entries;
       if (message === undefined) throw new Error('not appended');
-      await store.retract(message, 'service');
-      expect(await store.schedule(waiting('x', 9))).toEqual({ outcome: 'repeated', scheduledFor: second(5) });
+      await store.log.retract(message, 'service');
+      expect(await store.schedule.add(waiting('x', 9))).toEqual({ outcome: 'repeated', scheduledFor: second(5) });
     });
   });
 }
@@ -369,13 +374,13 @@ function describeScheduledList({ open }: Stage): void {
     it('is by time, for one sender or all, page by page', async () => {
       const store = await open();
       const all = range(1, 30).map((n) => at((n * 7) % 10, { from: n % 3 === 0 ? 'ben' : 'benn', data: n }));
-      for (const one of all) await store.schedule(one);
+      for (const one of all) await store.schedule.add(one);
       const listed = async (from: string | undefined, limit: number) => {
         const found: Scheduled[] = [];
         let page: readonly Scheduled[];
         let after: ScheduledPosition | undefined;
         do {
-          page = await store.scheduled({ from, limit, after });
+          page = await store.schedule.list({ from, limit, after });
           found.push(...page);
           const last = page.at(-1);
           after = last && { sendAt: last.sendAt, id: last.draft.id, from: last.draft.from };
@@ -397,16 +402,16 @@ function describeScheduledList({ open }: Stage): void {
     it('tells what was given, and keeps it', async () => {
       const first = await open();
       const one = at(5, { event: 'alert', exceptUserId: 'ben', expiresAt: milliseconds(9), collapseKey: 'k' });
-      await first.schedule(one);
+      await first.schedule.add(one);
       await first.close();
-      expect(await (await open()).scheduled({ from: 'service', limit: 5 })).toStrictEqual([one]);
+      expect(await (await open()).schedule.list({ from: 'service', limit: 5 })).toStrictEqual([one]);
     });
 
     it('is not in any log or inbox', async () => {
       const store = await open();
-      await store.schedule(at(5));
+      await store.schedule.add(at(5));
       expect(await readAll(store)).toEqual([]);
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
     });
   });
 }
@@ -419,55 +424,55 @@ function describeKeys(stage: Stage): void {
   describe('a key', () => {
     it('is claimed by one, until it is answered or released', async () => {
       const store = await open();
-      expect(await store.claimKey(key, 'print')).toMatchObject({ outcome: 'claimed' });
-      expect(await store.claimKey(key, 'print')).toStrictEqual({ outcome: 'running' });
-      await store.releaseKey(key);
-      expect(await store.claimKey(key, 'print')).toMatchObject({ outcome: 'claimed' });
-      await store.keepAnswer(key, 'print', answer);
-      await store.releaseKey(key);
+      expect(await store.keys.claim(key, 'print')).toMatchObject({ outcome: 'claimed' });
+      expect(await store.keys.claim(key, 'print')).toStrictEqual({ outcome: 'running' });
+      await store.keys.release(key);
+      expect(await store.keys.claim(key, 'print')).toMatchObject({ outcome: 'claimed' });
+      await store.keys.keepAnswer(key, 'print', answer);
+      await store.keys.release(key);
       for (let n = 0; n < 2; n += 1) {
-        expect(await store.claimKey(key, 'print')).toStrictEqual({ outcome: 'answered', answer });
+        expect(await store.keys.claim(key, 'print')).toStrictEqual({ outcome: 'answered', answer });
       }
     });
 
     it('is claimed by one of many at once', async () => {
       const store = await open();
-      const claims = await Promise.all(range(1, 50).map(() => store.claimKey(key, 'print')));
+      const claims = await Promise.all(range(1, 50).map(() => store.keys.claim(key, 'print')));
       expect(claims.filter(({ outcome }) => outcome === 'claimed')).toHaveLength(1);
       expect(claims.filter(({ outcome }) => outcome === 'running')).toHaveLength(49);
     });
 
     it('is for one request: another one conflicts, running or answered', async () => {
       const store = await open();
-      await store.claimKey(key, 'print');
-      expect(await store.claimKey(key, 'other')).toStrictEqual({ outcome: 'conflict' });
-      await store.keepAnswer(key, 'print', answer);
-      await store.releaseKey(key);
-      expect(await store.claimKey(key, 'other')).toStrictEqual({ outcome: 'conflict' });
-      expect(await store.claimKey(key, 'print')).toStrictEqual({ outcome: 'answered', answer });
+      await store.keys.claim(key, 'print');
+      expect(await store.keys.claim(key, 'other')).toStrictEqual({ outcome: 'conflict' });
+      await store.keys.keepAnswer(key, 'print', answer);
+      await store.keys.release(key);
+      expect(await store.keys.claim(key, 'other')).toStrictEqual({ outcome: 'conflict' });
+      expect(await store.keys.claim(key, 'print')).toStrictEqual({ outcome: 'answered', answer });
     });
 
     it('that was released without an answer is free for any request', async () => {
       const store = await open();
-      await store.claimKey(key, 'print');
-      await store.releaseKey(key);
-      expect(await store.claimKey(key, 'other')).toMatchObject({ outcome: 'claimed' });
-      await store.releaseKey({ caller: 'anna', key: 'unknown' });
+      await store.keys.claim(key, 'print');
+      await store.keys.release(key);
+      expect(await store.keys.claim(key, 'other')).toMatchObject({ outcome: 'claimed' });
+      await store.keys.release({ caller: 'anna', key: 'unknown' });
     });
 
     it('tells when it was first claimed, whatever failed since, for 24 hours', async () => {
       const first = await open();
       const claimedAt = stage.clock.now();
-      expect(await first.claimKey(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt });
-      await first.releaseKey(key);
+      expect(await first.keys.claim(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt });
+      await first.keys.release(key);
       stage.clock.pass(1_000);
-      expect(await first.claimKey(key, 'other')).toStrictEqual({ outcome: 'claimed', claimedAt });
+      expect(await first.keys.claim(key, 'other')).toStrictEqual({ outcome: 'claimed', claimedAt });
       await first.close();
       const store = await open();
-      expect(await store.claimKey(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt });
-      await store.releaseKey(key);
+      expect(await store.keys.claim(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt });
+      await store.keys.release(key);
       stage.clock.pass(ANSWER_LIFETIME_MS);
-      expect(await store.claimKey(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt: stage.clock.now() });
+      expect(await store.keys.claim(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt: stage.clock.now() });
     });
 
     it('belongs to its caller', async () => {
@@ -479,53 +484,55 @@ function describeKeys(stage: Stage): void {
         { caller: 'anna', key: 'kk' },
         { caller: 'anna', key: 'K' },
       ];
-      await store.claimKey(key, 'print');
-      await store.keepAnswer(key, 'print', answer);
-      for (const other of others) expect(await store.claimKey(other, 'other')).toMatchObject({ outcome: 'claimed' });
-      for (const other of others) await store.keepAnswer(other, 'other', { status: 500, body: '' });
-      expect(await store.claimKey(key, 'print')).toMatchObject({ answer });
+      await store.keys.claim(key, 'print');
+      await store.keys.keepAnswer(key, 'print', answer);
+      for (const other of others) expect(await store.keys.claim(other, 'other')).toMatchObject({ outcome: 'claimed' });
+      for (const other of others) await store.keys.keepAnswer(other, 'other', { status: 500, body: '' });
+      expect(await store.keys.claim(key, 'print')).toMatchObject({ answer });
     });
 
     it('keeps its answer and loses its claim when the store is closed and opened', async () => {
       const first = await open();
       const running = { caller: 'anna', key: 'running' };
-      await first.claimKey(key, 'print');
-      await first.claimKey(running, 'print');
-      await first.keepAnswer(key, 'print', answer);
+      await first.keys.claim(key, 'print');
+      await first.keys.claim(running, 'print');
+      await first.keys.keepAnswer(key, 'print', answer);
       await first.close();
       const store = await open();
-      expect(await store.claimKey(key, 'print')).toStrictEqual({ outcome: 'answered', answer });
-      expect(await store.claimKey(key, 'other')).toStrictEqual({ outcome: 'conflict' });
-      expect(await store.claimKey(running, 'other')).toMatchObject({ outcome: 'claimed' });
+      expect(await store.keys.claim(key, 'print')).toStrictEqual({ outcome: 'answered', answer });
+      expect(await store.keys.claim(key, 'other')).toStrictEqual({ outcome: 'conflict' });
+      expect(await store.keys.claim(running, 'other')).toMatchObject({ outcome: 'claimed' });
     });
 
     it('forgets its answer after 24 hours, also before it was removed', async () => {
       const store = await open();
-      await store.claimKey(key, 'print');
-      await store.keepAnswer(key, 'print', answer);
-      await store.releaseKey(key);
+      await store.keys.claim(key, 'print');
+      await store.keys.keepAnswer(key, 'print', answer);
+      await store.keys.release(key);
       stage.clock.pass(ANSWER_LIFETIME_MS - 1);
-      expect(await store.forgetAnswers(10)).toBe(0);
-      expect(await store.claimKey(key, 'print')).toMatchObject({ outcome: 'answered' });
+      expect(await store.keys.forget(10)).toBe(0);
+      expect(await store.keys.claim(key, 'print')).toMatchObject({ outcome: 'answered' });
       stage.clock.pass(2);
-      expect(await store.claimKey(key, 'other')).toMatchObject({ outcome: 'claimed' });
-      await store.keepAnswer(key, 'other', { status: 200, body: 'new' });
-      await store.releaseKey(key);
-      expect(await store.forgetAnswers(10)).toBe(0);
-      expect(await store.claimKey(key, 'other')).toMatchObject({ answer: { body: 'new' } });
+      expect(await store.keys.claim(key, 'other')).toMatchObject({ outcome: 'claimed' });
+      await store.keys.keepAnswer(key, 'other', { status: 200, body: 'new' });
+      await store.keys.release(key);
+      expect(await store.keys.forget(10)).toBe(0);
+      expect(await store.keys.claim(key, 'other')).toMatchObject({ answer: { body: 'new' } });
     });
 
     it('answers that are forgotten go at most `limit` at once', async () => {
       const store = await open();
-      await Promise.all(range(1, 10).map((n) => store.keepAnswer({ caller: 'anna', key: `${n}` }, 'print', answer)));
+      await Promise.all(
+        range(1, 10).map((n) => store.keys.keepAnswer({ caller: 'anna', key: `${n}` }, 'print', answer)),
+      );
       stage.clock.pass(1_000);
-      await store.keepAnswer(key, 'print', answer);
+      await store.keys.keepAnswer(key, 'print', answer);
       stage.clock.pass(ANSWER_LIFETIME_MS - 500);
-      expect(await store.forgetAnswers(4)).toBe(4);
-      expect(await store.forgetAnswers(4)).toBe(4);
-      expect(await store.forgetAnswers(4)).toBe(2);
-      expect(await store.forgetAnswers(4)).toBe(0);
-      expect(await store.claimKey(key, 'print')).toMatchObject({ outcome: 'answered' });
+      expect(await store.keys.forget(4)).toBe(4);
+      expect(await store.keys.forget(4)).toBe(4);
+      expect(await store.keys.forget(4)).toBe(2);
+      expect(await store.keys.forget(4)).toBe(0);
+      expect(await store.keys.claim(key, 'print')).toMatchObject({ outcome: 'answered' });
     });
   });
 }
@@ -536,23 +543,23 @@ async function openWithUsers(open: Stage['open']): Promise<Store> {
   await createTopic(store, 'sea', { owner: 'owner' });
   await createTopic(store, 'land', { owner: 'owner' });
   for (const userId of ['anna', 'ann', 'annb']) {
-    for (const device of ['phone', 'laptop']) await store.openDevice(userId, device);
-    for (const name of ['sea', 'land']) await store.addMember(name, member(userId), PLENTY);
+    for (const device of ['phone', 'laptop']) await store.devices.open(userId, device);
+    for (const name of ['sea', 'land']) await store.topics.addMember(name, member(userId), PLENTY);
     await appendAll(store, draftsOf(5, { topic: personalTopic(userId) }));
-    await store.schedule(at(5, { topic: personalTopic(userId), from: 'service' }));
-    await store.schedule(at(5, { topic: BROADCAST_TOPIC, from: userId }));
-    await store.schedule(at(5, { topic: personalTopic('zoe'), from: userId }));
-    await store.keepAnswer({ caller: userId, key: 'k' }, 'print', { status: 200, body: userId });
+    await store.schedule.add(at(5, { topic: personalTopic(userId), from: 'service' }));
+    await store.schedule.add(at(5, { topic: BROADCAST_TOPIC, from: userId }));
+    await store.schedule.add(at(5, { topic: personalTopic('zoe'), from: userId }));
+    await store.keys.keepAnswer({ caller: userId, key: 'k' }, 'print', { status: 200, body: userId });
   }
   await appendAll(store, [draft({ topic: 'sea', from: 'anna' }), draft({ topic: BROADCAST_TOPIC, from: 'anna' })]);
   for (const userId of ['anna', 'ann', 'annb']) {
-    await store.saveCursors([
+    await store.devices.saveCursors([
       { userId, device: 'phone', topic: 'sea', seq: 1, at: 1 },
       { userId, device: 'phone', topic: BROADCAST_TOPIC, seq: 1, at: 1 },
       { userId, device: 'phone', topic: personalTopic(userId), seq: 3, at: 1 },
     ]);
-    await store.changeStates(userId, { all: true }, 'read');
-    await store.saveLastSeen(new Map([[userId, 7]]));
+    await store.inbox.changeStates(userId, { all: true }, 'read');
+    await store.users.saveLastSeen(new Map([[userId, 7]]));
   }
   return store;
 }
@@ -560,16 +567,16 @@ async function openWithUsers(open: Stage['open']): Promise<Store> {
 /** All that is known of a user. */
 async function knownOf(store: Store, userId: string): Promise<unknown> {
   return {
-    user: await store.user(userId),
+    user: await store.users.get(userId),
     devices: await devicesOf(store, userId),
     memberships: (await membershipsOf(store, userId)).map(({ topic }) => topic),
     log: await readAll(store, personalTopic(userId)),
-    inbox: (await store.inbox(userId, { limit: 100, state: 'any' })).items,
-    counts: await store.counts(userId),
-    scheduled: (await store.scheduled({ limit: 100 })).filter(
+    inbox: (await store.inbox.list(userId, { limit: 100, state: 'any' })).items,
+    counts: await store.inbox.counts(userId),
+    scheduled: (await store.schedule.list({ limit: 100 })).filter(
       (one) => one.draft.from === userId || one.draft.topic === personalTopic(userId),
     ),
-    members: await Promise.all(['sea', 'land'].map((name) => store.isMember(name, userId))),
+    members: await Promise.all(['sea', 'land'].map((name) => store.topics.isMember(name, userId))),
   };
 }
 
@@ -589,10 +596,10 @@ function describeErase(stage: Stage): void {
   describe('erase', () => {
     it('takes all that is of a user, and counts it', async () => {
       const store = await openWithUsers(open);
-      expect(await store.erase('anna')).toEqual({ messages: 5, devices: 2, memberships: 2, scheduled: 3 });
+      expect(await store.users.erase('anna')).toEqual({ messages: 5, devices: 2, memberships: 2, scheduled: 3 });
       expect(await knownOf(store, 'anna')).toEqual(NOBODY);
-      expect(await store.claimKey({ caller: 'anna', key: 'k' }, 'other')).toMatchObject({ outcome: 'claimed' });
-      expect(await store.erase('anna')).toEqual({ messages: 0, devices: 0, memberships: 0, scheduled: 0 });
+      expect(await store.keys.claim({ caller: 'anna', key: 'k' }, 'other')).toMatchObject({ outcome: 'claimed' });
+      expect(await store.users.erase('anna')).toEqual({ messages: 0, devices: 0, memberships: 0, scheduled: 0 });
       expect(await knownOf(store, 'anna')).toEqual(NOBODY);
     });
 
@@ -602,19 +609,19 @@ function describeErase(stage: Stage): void {
       const before = await Promise.all(others.map((userId) => knownOf(store, userId)));
       const logs = () => Promise.all(['sea', BROADCAST_TOPIC].map((topic) => readAll(store, topic)));
       const said = await logs();
-      await store.erase('anna');
+      await store.users.erase('anna');
       expect(await Promise.all(others.map((userId) => knownOf(store, userId)))).toEqual(before);
       expect(await logs()).toStrictEqual(said);
-      expect(await store.claimKey({ caller: 'ann', key: 'k' }, 'print')).toMatchObject({ answer: { body: 'ann' } });
+      expect(await store.keys.claim({ caller: 'ann', key: 'k' }, 'print')).toMatchObject({ answer: { body: 'ann' } });
       stage.clock.set(milliseconds(9));
-      const { entries } = await store.appendDue(100);
+      const { entries } = await store.schedule.appendDue(100);
       expect(entries).toHaveLength(6);
       expect(entries.filter(({ from, topic }) => from === 'anna' || topic === ANNA)).toEqual([]);
     });
 
     it('stays done when the store is closed and opened', async () => {
       const first = await openWithUsers(open);
-      await first.erase('anna');
+      await first.users.erase('anna');
       await first.close();
       expect(await knownOf(await open(), 'anna')).toEqual(NOBODY);
     });
@@ -622,94 +629,102 @@ function describeErase(stage: Stage): void {
     it('keeps the seq of the personal topic and the mark of its erasure', async () => {
       const first = await open();
       await appendAll(first, draftsOf(5));
-      await first.erase('anna');
+      await first.users.erase('anna');
       const mark_ = { head: 5, prunedUpTo: 5, erasedUpTo: 5 };
-      expect(await first.read(ANNA, { after: 0, limit: 10 })).toStrictEqual({ messages: [], position: 5, ...mark_ });
-      expect(await first.head(ANNA)).toBe(5);
+      expect(await first.log.read(ANNA, { after: 0, limit: 10 })).toStrictEqual({
+        messages: [],
+        position: 5,
+        ...mark_,
+      });
+      expect(await first.log.head(ANNA)).toBe(5);
       const message = await append(first, draft());
       expect(message.seq).toBe(6);
       await first.close();
       const store = await open();
       const page = { messages: [message], position: 6, ...mark_, head: 6 };
-      expect(await store.read(ANNA, { after: 0, limit: 10 })).toStrictEqual(page);
+      expect(await store.log.read(ANNA, { after: 0, limit: 10 })).toStrictEqual(page);
       expect(await historyOf(store, ANNA, { limit: 10 })).toStrictEqual([message]);
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('is told apart from what retention has removed', async () => {
       const store = await open();
       await appendAll(store, draftsOf(2));
-      await store.erase('anna');
+      await store.users.erase('anna');
       await appendAll(store, [...draftsOf(2), draft({ timestamp: second(9) })]);
-      await store.prune(milliseconds(5), 10);
-      expect(await store.read(ANNA, { after: 0, limit: 10 })).toMatchObject({ prunedUpTo: 4, erasedUpTo: 2 });
-      await store.erase('anna');
-      expect(await store.read(ANNA, { after: 0, limit: 10 })).toMatchObject({ prunedUpTo: 5, erasedUpTo: 5 });
+      await store.log.prune(milliseconds(5), 10);
+      expect(await store.log.read(ANNA, { after: 0, limit: 10 })).toMatchObject({ prunedUpTo: 4, erasedUpTo: 2 });
+      await store.users.erase('anna');
+      expect(await store.log.read(ANNA, { after: 0, limit: 10 })).toMatchObject({ prunedUpTo: 5, erasedUpTo: 5 });
     });
 
     it('lets the first device and a further one begin before the mark', async () => {
       const store = await openWithUsers(open);
-      await store.erase('anna');
+      await store.users.erase('anna');
       await appendAll(store, [...draftsOf(2), draft({ topic: BROADCAST_TOPIC })]);
-      const first = await store.openDevice('anna', 'phone');
+      const first = await store.devices.open('anna', 'phone');
       expect(first.get(ANNA)).toEqual({ seq: 0, unreadUpTo: 0 });
       expect(first.get(BROADCAST_TOPIC)?.seq).toBe(2);
-      const further = await store.openDevice('anna', 'new');
+      const further = await store.devices.open('anna', 'new');
       expect(further.get(ANNA)?.seq).toBeLessThan(5);
       expect(seqsOf(await caughtUp(store, 'anna', 'phone', ANNA))).toEqual([6, 7]);
       expect(seqsOf(await caughtUp(store, 'anna', 'new', ANNA))).toEqual([6, 7]);
-      await store.changeStates('anna', { all: true }, 'read');
-      expect((await store.openDevice('anna', 'newest')).get(ANNA)?.seq).toBeLessThan(5);
+      await store.inbox.changeStates('anna', { all: true }, 'read');
+      expect((await store.devices.open('anna', 'newest')).get(ANNA)?.seq).toBeLessThan(5);
       expect(await caughtUp(store, 'anna', 'newest', ANNA)).toEqual([]);
       expect([...first.keys()].toSorted()).toEqual(Object.keys(places('anna', 0, 0)).toSorted());
       // Who was told stands behind it.
-      await store.saveCursors([{ userId: 'anna', device: 'newest', topic: ANNA, seq: 7, at: 1 }]);
+      await store.devices.saveCursors([{ userId: 'anna', device: 'newest', topic: ANNA, seq: 7, at: 1 }]);
       expect((await placesOf(store, 'anna', 'newest'))[ANNA]).toBe(7);
     });
 
     it('frees the ids of what was sent to the user', async () => {
       const store = await open();
       await append(store, owned('x'));
-      await store.erase('anna');
+      await store.users.erase('anna');
       expect((await append(store, owned('x', { data: 'other' }))).seq).toBe(2);
     });
 
     it('lets a message with the same key come alone', async () => {
       const store = await open();
       await append(store, draft({ collapseKey: 'k', expiresAt: milliseconds(5) }));
-      await store.erase('anna');
-      const appended = await store.append(draft({ collapseKey: 'k' }));
+      await store.users.erase('anna');
+      const appended = await store.log.append(draft({ collapseKey: 'k' }));
       expect(appended).toMatchObject({ outcome: 'stored', entries: [{ seq: 2 }] });
       stage.clock.set(milliseconds(6));
-      expect((await store.expire(10)).expired).toEqual([]);
+      expect((await store.log.expire(10)).expired).toEqual([]);
     });
 
     it('of a user of whom nothing is known takes nothing', async () => {
       const store = await open();
-      expect(await store.erase('anna')).toEqual({ messages: 0, devices: 0, memberships: 0, scheduled: 0 });
-      expect(await store.read(ANNA, { after: 0, limit: 1 })).toMatchObject({ head: 0, prunedUpTo: 0, erasedUpTo: 0 });
+      expect(await store.users.erase('anna')).toEqual({ messages: 0, devices: 0, memberships: 0, scheduled: 0 });
+      expect(await store.log.read(ANNA, { after: 0, limit: 1 })).toMatchObject({
+        head: 0,
+        prunedUpTo: 0,
+        erasedUpTo: 0,
+      });
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
     });
 
     it('takes thousands of messages while appends go on, and counts only those before it', async () => {
       const store = await open();
       await appendAll(store, draftsOf(2_200));
-      const erasing = store.erase('anna');
+      const erasing = store.users.erase('anna');
       const appending = appendAll(store, draftsOf(50));
       expect(await erasing).toMatchObject({ messages: 2_200 });
       await appending;
       expect(seqsOf(await readAll(store))).toEqual(range(2_201, 2_250));
-      expect(await store.counts('anna')).toEqual({ unseen: 50, unread: 50 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 50, unread: 50 });
     });
 
     it('counts messages, not what tells of changes of them, nor what was gone already', async () => {
       const store = await open();
       const [, changed, gone, client] = await appendAll(store, [draft(), draft(), draft(), owned('x')]);
       if (changed === undefined || gone === undefined || client === undefined) throw new Error('not appended');
-      await store.update(changed, 'new', 'service');
-      await store.retract(gone, 'service');
-      await store.retract(client, 'service');
-      expect(await store.erase('anna')).toMatchObject({ messages: 2 });
+      await store.log.update(changed, 'new', 'service');
+      await store.log.retract(gone, 'service');
+      await store.log.retract(client, 'service');
+      expect(await store.users.erase('anna')).toMatchObject({ messages: 2 });
     });
   });
 }
@@ -718,19 +733,19 @@ function describeEraseTrace({ open }: Stage): void {
   describe('of a user who was erased', () => {
     it('no receipt is left, and a new beginning is a new one', async () => {
       const store = await open();
-      for (const userId of ['anna', 'ben']) await store.openDevice(userId, 'phone');
+      for (const userId of ['anna', 'ben']) await store.devices.open(userId, 'phone');
       const message = await append(store, draft({ topic: BROADCAST_TOPIC }));
       for (const userId of ['anna', 'ben']) {
-        await store.saveCursors([{ userId, device: 'phone', topic: BROADCAST_TOPIC, seq: 1, at: 1 }]);
+        await store.devices.saveCursors([{ userId, device: 'phone', topic: BROADCAST_TOPIC, seq: 1, at: 1 }]);
         await mark(store, userId, 'read', message);
       }
-      await store.erase('anna');
-      const { acknowledged, seen, read, totals } = await store.receipts(message, { limit: 10 });
+      await store.users.erase('anna');
+      const { acknowledged, seen, read, totals } = await store.receipts.of(message, { limit: 10 });
       for (const list of [acknowledged, seen, read]) expect(list.map(({ userId }) => userId)).toEqual(['ben']);
       expect(totals).toEqual({ recipients: 1, acknowledged: 1, seen: 1, read: 1 });
-      await store.openDevice('anna', 'phone');
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      await store.createTopic({ name: 'sea', isPrivate: false, owner: 'anna', createdAt: second(0) }, PLENTY);
+      await store.devices.open('anna', 'phone');
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      await store.topics.create({ name: 'sea', isPrivate: false, owner: 'anna', createdAt: second(0) }, PLENTY);
       expect((await membershipsOf(store, 'anna')).map(({ topic }) => topic)).toEqual(['sea']);
     });
   });
@@ -740,41 +755,44 @@ function describeEraseTrace({ open }: Stage): void {
 const LONG_NAMES = [100_000, 1_500, 1_000, 700].map((length) => 'n'.repeat(length));
 
 const LONG_CALLS: [string, (store: Store, long: string) => Promise<unknown>][] = [
-  ['openDevice', (store, long) => store.openDevice(long, 'phone')],
-  ['openDevice of a device', (store, long) => store.openDevice('carl', long)],
-  ['append with collapseKey', (store, long) => store.append(draft({ collapseKey: long }))],
-  ['append with exceptUserId', (store, long) => store.append(draft({ exceptUserId: long }))],
-  ['append from a sender', (store, long) => store.append(draft({ from: long, id: 'long' }))],
-  ['append to a topic', (store, long) => store.append(draft({ topic: personalTopic(long), from: long }))],
-  ['schedule from a sender', (store, long) => store.schedule(at(5, { from: long, id: 'long' }))],
-  ['schedule to a topic', (store, long) => store.schedule(at(5, { topic: personalTopic(long) }))],
-  ['schedule with an id', (store, long) => store.schedule(at(5, { id: long, from: long }))],
-  ['cancelScheduled', (store, long) => store.cancelScheduled(long, long)],
-  ['scheduled', (store, long) => store.scheduled({ from: long, limit: 5 })],
-  ['claimKey', (store, long) => store.claimKey({ caller: 'anna', key: long }, 'print')],
-  ['keepAnswer', (store, long) => store.keepAnswer({ caller: long, key: 'k' }, 'print', { status: 200, body: '' })],
+  ['openDevice', (store, long) => store.devices.open(long, 'phone')],
+  ['openDevice of a device', (store, long) => store.devices.open('carl', long)],
+  ['append with collapseKey', (store, long) => store.log.append(draft({ collapseKey: long }))],
+  ['append with exceptUserId', (store, long) => store.log.append(draft({ exceptUserId: long }))],
+  ['append from a sender', (store, long) => store.log.append(draft({ from: long, id: 'long' }))],
+  ['append to a topic', (store, long) => store.log.append(draft({ topic: personalTopic(long), from: long }))],
+  ['schedule from a sender', (store, long) => store.schedule.add(at(5, { from: long, id: 'long' }))],
+  ['schedule to a topic', (store, long) => store.schedule.add(at(5, { topic: personalTopic(long) }))],
+  ['schedule with an id', (store, long) => store.schedule.add(at(5, { id: long, from: long }))],
+  ['cancelScheduled', (store, long) => store.schedule.cancel(long, long)],
+  ['scheduled', (store, long) => store.schedule.list({ from: long, limit: 5 })],
+  ['claimKey', (store, long) => store.keys.claim({ caller: 'anna', key: long }, 'print')],
+  [
+    'keepAnswer',
+    (store, long) => store.keys.keepAnswer({ caller: long, key: 'k' }, 'print', { status: 200, body: '' }),
+  ],
   [
     'saveSent',
     (store, long) =>
-      store.saveSent([
+      store.devices.saveSent([
         { topic: ANNA, from: 1, upTo: 1, at: 1 },
         { topic: long, from: 1, upTo: 1, at: 1 },
       ]),
   ],
-  ['inbox', (store, long) => store.inbox(long, { limit: 5 })],
-  ['counts', (store, long) => store.counts(long)],
-  ['changeStates of a user', (store, long) => store.changeStates(long, { all: true }, 'read')],
-  ['changeStates of ids', (store, long) => store.changeStates('anna', { ids: ['first', long] }, 'read')],
-  ['changeStates of a topic', (store, long) => store.changeStates('anna', { topic: long }, 'read')],
-  ['find', (store, long) => store.find(long)],
-  ['update', (store, long) => store.update({ topic: long, seq: 1 }, 'new', 'service')],
-  ['retract', (store, long) => store.retract({ topic: long, seq: 1 }, 'service')],
+  ['inbox', (store, long) => store.inbox.list(long, { limit: 5 })],
+  ['counts', (store, long) => store.inbox.counts(long)],
+  ['changeStates of a user', (store, long) => store.inbox.changeStates(long, { all: true }, 'read')],
+  ['changeStates of ids', (store, long) => store.inbox.changeStates('anna', { ids: ['first', long] }, 'read')],
+  ['changeStates of a topic', (store, long) => store.inbox.changeStates('anna', { topic: long }, 'read')],
+  ['find', (store, long) => store.log.find(long)],
+  ['update', (store, long) => store.log.update({ topic: long, seq: 1 }, 'new', 'service')],
+  ['retract', (store, long) => store.log.retract({ topic: long, seq: 1 }, 'service')],
   [
     'createTopic',
-    (store, long) => store.createTopic({ name: long, isPrivate: true, owner: long, createdAt: second(0) }, 9),
+    (store, long) => store.topics.create({ name: long, isPrivate: true, owner: long, createdAt: second(0) }, 9),
   ],
-  ['addMember', (store, long) => store.addMember('land', member(long), PLENTY)],
-  ['erase', (store, long) => store.erase(long)],
+  ['addMember', (store, long) => store.topics.addMember('land', member(long), PLENTY)],
+  ['erase', (store, long) => store.users.erase(long)],
 ];
 
 function describeFailures(stage: Stage): void {
@@ -783,18 +801,18 @@ function describeFailures(stage: Stage): void {
       const store = await stage.open();
       const first = await append(store, owned('first'));
       await createTopic(store, 'land');
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       for (const long of LONG_NAMES) {
         const look = async () => ({
           log: await readAll(store),
           land: await membersOf(store, 'land'),
           topics: await topicsOf(store, 'anna'),
           anna: await knownOf(store, 'anna'),
-          carl: await store.user('carl'),
-          long: await store.user(long).catch(() => undefined),
-          own: await store.head(personalTopic(long)).catch(() => 0),
-          waiting: await store.scheduled({ limit: 10 }),
-          sent: (await store.receipts(first, { limit: 1 })).sentAt,
+          carl: await store.users.get('carl'),
+          long: await store.users.get(long).catch(() => undefined),
+          own: await store.log.head(personalTopic(long)).catch(() => 0),
+          waiting: await store.schedule.list({ limit: 10 }),
+          sent: (await store.receipts.of(first, { limit: 1 })).sentAt,
         });
         const before = await look();
         const outcome = await call(store, long).then(
@@ -811,27 +829,27 @@ function describeFailures(stage: Stage): void {
 }
 
 const CALLS: [string, (store: Store) => Promise<unknown>][] = [
-  ['find', (store) => store.find('x')],
-  ['update', (store) => store.update({ topic: ANNA, seq: 1 }, 1, 'service')],
-  ['retract', (store) => store.retract({ topic: ANNA, seq: 1 }, 'service')],
-  ['expire', (store) => store.expire(1)],
-  ['saveSent', (store) => store.saveSent([{ topic: ANNA, from: 1, upTo: 1, at: 1 }])],
-  ['saveSent of none', (store) => store.saveSent([])],
+  ['find', (store) => store.log.find('x')],
+  ['update', (store) => store.log.update({ topic: ANNA, seq: 1 }, 1, 'service')],
+  ['retract', (store) => store.log.retract({ topic: ANNA, seq: 1 }, 'service')],
+  ['expire', (store) => store.log.expire(1)],
+  ['saveSent', (store) => store.devices.saveSent([{ topic: ANNA, from: 1, upTo: 1, at: 1 }])],
+  ['saveSent of none', (store) => store.devices.saveSent([])],
   ['devices', (store) => devicesOf(store, 'anna')],
   ['memberships', (store) => membershipsOf(store, 'anna')],
-  ['inbox', (store) => store.inbox('anna', { limit: 1 })],
-  ['counts', (store) => store.counts('anna')],
-  ['changeStates', (store) => store.changeStates('anna', { all: true }, 'read')],
-  ['receipts', (store) => store.receipts({ ...draft(), seq: 1 }, { limit: 1 })],
-  ['schedule', (store) => store.schedule(at(5))],
-  ['appendDue', (store) => store.appendDue(1)],
-  ['scheduled', (store) => store.scheduled({ limit: 1 })],
-  ['cancelScheduled', (store) => store.cancelScheduled('x', 'x')],
-  ['claimKey', (store) => store.claimKey({ caller: 'anna', key: 'k' }, 'print')],
-  ['keepAnswer', (store) => store.keepAnswer({ caller: 'anna', key: 'k' }, 'print', { status: 200, body: '' })],
-  ['releaseKey', (store) => store.releaseKey({ caller: 'anna', key: 'k' })],
-  ['forgetAnswers', (store) => store.forgetAnswers(1)],
-  ['erase', (store) => store.erase('anna')],
+  ['inbox', (store) => store.inbox.list('anna', { limit: 1 })],
+  ['counts', (store) => store.inbox.counts('anna')],
+  ['changeStates', (store) => store.inbox.changeStates('anna', { all: true }, 'read')],
+  ['receipts', (store) => store.receipts.of({ ...draft(), seq: 1 }, { limit: 1 })],
+  ['schedule', (store) => store.schedule.add(at(5))],
+  ['appendDue', (store) => store.schedule.appendDue(1)],
+  ['scheduled', (store) => store.schedule.list({ limit: 1 })],
+  ['cancelScheduled', (store) => store.schedule.cancel('x', 'x')],
+  ['claimKey', (store) => store.keys.claim({ caller: 'anna', key: 'k' }, 'print')],
+  ['keepAnswer', (store) => store.keys.keepAnswer({ caller: 'anna', key: 'k' }, 'print', { status: 200, body: '' })],
+  ['releaseKey', (store) => store.keys.release({ caller: 'anna', key: 'k' })],
+  ['forgetAnswers', (store) => store.keys.forget(1)],
+  ['erase', (store) => store.users.erase('anna')],
 ];
 
 function describeClosed({ open }: Stage): void {

@@ -53,7 +53,7 @@ function describePages(stage: Stage, { many }: Scale): void {
         store,
         Array.from({ length: 9 }, (_value, n) => large(n + 1)),
       );
-      const { messages, next } = await store.history(ANNA, { ...range, limit: 9 });
+      const { messages, next } = await store.log.history(ANNA, { ...range, limit: 9 });
       expect(Buffer.byteLength(JSON.stringify(messages))).toBeLessThan(MAX_PAGE_BYTES + 1_000);
       expect(messages).toHaveLength(4);
       expect(next).toBe('after' in range ? 4 : 6);
@@ -64,16 +64,16 @@ function describePages(stage: Stage, { many }: Scale): void {
       const store = await stage.open();
       await append(store, draft({ data: 'x'.repeat(MAX_PAGE_BYTES + 1) }));
       await append(store, draft());
-      expect(seqsOf((await store.history(ANNA, { after: 0, limit: 9 })).messages)).toEqual([1]);
-      expect((await store.history(ANNA, { after: 0, limit: 9 })).next).toBe(1);
+      expect(seqsOf((await store.log.history(ANNA, { after: 0, limit: 9 })).messages)).toEqual([1]);
+      expect((await store.log.history(ANNA, { after: 0, limit: 9 })).next).toBe(1);
     });
 
     it('that is full, or the last, says nothing of more', async () => {
       const store = await stage.open();
       await appendAll(store, draftsOf(5));
-      expect((await store.history(ANNA, { limit: 5 })).next).toBeUndefined();
-      expect((await store.history(ANNA, { limit: 3 })).next).toBeUndefined();
-      expect((await store.history(ANNA, { limit: 9 })).next).toBeUndefined();
+      expect((await store.log.history(ANNA, { limit: 5 })).next).toBeUndefined();
+      expect((await store.log.history(ANNA, { limit: 3 })).next).toBeUndefined();
+      expect((await store.log.history(ANNA, { limit: 9 })).next).toBeUndefined();
     });
 
     it('of an inbox ends before it has too many bytes', async () => {
@@ -82,7 +82,7 @@ function describePages(stage: Stage, { many }: Scale): void {
         store,
         Array.from({ length: 9 }, (_value, n) => large(n + 1)),
       );
-      const { items, next } = await store.inbox('anna', { limit: 9 });
+      const { items, next } = await store.inbox.list('anna', { limit: 9 });
       expect(items).toHaveLength(4);
       expect(await allOf(store)).toEqual([9, 8, 7, 6, 5, 4, 3, 2, 1]);
       expect(next).toMatchObject({ seq: 6 });
@@ -91,8 +91,8 @@ function describePages(stage: Stage, { many }: Scale): void {
     it('of an inbox passes over what does not fit the query, and reads on where it ended', async () => {
       const store = await stage.open();
       await appendAll(store, [draft({ type: 'rare' }), ...draftsOf(many), draft({ type: 'rare' })]);
-      await store.changeStates('anna', { topic: ANNA, upTo: many }, 'archived');
-      const first = await store.inbox('anna', { type: 'rare', state: 'any', limit: 9 });
+      await store.inbox.changeStates('anna', { topic: ANNA, upTo: many }, 'archived');
+      const first = await store.inbox.list('anna', { type: 'rare', state: 'any', limit: 9 });
       expect(first.items.length).toBeLessThan(many > 2_000 ? 2 : 3);
       expect(await allOf(store, { type: 'rare', state: 'any' })).toEqual([many + 2, 1]);
       expect(await allOf(store)).toEqual([many + 2, many + 1]);
@@ -114,9 +114,9 @@ function describePages(stage: Stage, { many }: Scale): void {
 /** The places of anna's inbox, over all its pages. */
 async function allOf(store: Store, query: object = {}): Promise<number[]> {
   const seqs: number[] = [];
-  let after: Awaited<ReturnType<Store['inbox']>>['next'];
+  let after: Awaited<ReturnType<Store['inbox']['list']>>['next'];
   do {
-    const page = await store.inbox('anna', { ...query, limit: 9, after });
+    const page = await store.inbox.list('anna', { ...query, limit: 9, after });
     seqs.push(...page.items.map(({ message }) => message.seq));
     after = page.next;
   } while (after !== undefined);
@@ -140,10 +140,14 @@ function describeHolds(stage: Stage, { many, atOnce }: Scale): void {
         await append(store, draft());
         await appendAll(store, draftsOf(many, { expiresAt: milliseconds(5) }));
         stage.clock.set(milliseconds(9));
-        while ((await store.expire(500)).taken > 0);
-        await expectShort(() => Promise.all(Array.from({ length: atOnce }, () => store.history(ANNA, { limit: 10 }))));
-        await expectShort(() => Promise.all(Array.from({ length: atOnce }, () => store.inbox('anna', { limit: 10 }))));
-        await expectShort(() => Promise.all(Array.from({ length: atOnce }, () => store.counts('anna'))));
+        while ((await store.log.expire(500)).taken > 0);
+        await expectShort(() =>
+          Promise.all(Array.from({ length: atOnce }, () => store.log.history(ANNA, { limit: 10 }))),
+        );
+        await expectShort(() =>
+          Promise.all(Array.from({ length: atOnce }, () => store.inbox.list('anna', { limit: 10 }))),
+        );
+        await expectShort(() => Promise.all(Array.from({ length: atOnce }, () => store.inbox.counts('anna'))));
       },
       LONG_MS,
     );
@@ -155,8 +159,8 @@ function describeHolds(stage: Stage, { many, atOnce }: Scale): void {
         await appendAll(store, draftsOf(many, { timestamp: second(1) }));
         await expectShort(() => allOf(store));
         await expectShort(async () => {
-          await store.changeStates('anna', { all: true }, 'read');
-          await store.changeStates('anna', { all: true }, 'unread');
+          await store.inbox.changeStates('anna', { all: true }, 'read');
+          await store.inbox.changeStates('anna', { all: true }, 'unread');
         });
       },
       LONG_MS,

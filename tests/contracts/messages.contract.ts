@@ -47,7 +47,7 @@ const dataOf = (messages: readonly Message[]) => messages.map(({ data }) => data
 
 /** What every way of looking gives of a topic of anna's. */
 async function seen(store: Store, topic = ANNA): Promise<Record<string, readonly number[]>> {
-  const { items } = await store.inbox('anna', { state: 'any', topic, limit: 1_000 });
+  const { items } = await store.inbox.list('anna', { state: 'any', topic, limit: 1_000 });
   return {
     read: seqsOf((await readAll(store, topic)).filter(({ ref }) => ref === undefined)),
     history: seqsOf(await historyOf(store, topic, { limit: 1_000 })),
@@ -69,7 +69,7 @@ function describeCollapse({ open }: Stage): void {
     it('takes the place of the one before it: an entry message:removed comes first', async () => {
       const store = await open();
       const first = await append(store, keyed(1));
-      const entries = entriesOf(await store.append(keyed(2)));
+      const entries = entriesOf(await store.log.append(keyed(2)));
       expect(entries).toHaveLength(2);
       expect(entries[0]).toMatchObject({
         topic: ANNA,
@@ -82,14 +82,14 @@ function describeCollapse({ open }: Stage): void {
       expect(entries[1]).toMatchObject({ seq: 3, data: 2, collapseKey: 'k' });
       expect(await readAll(store)).toStrictEqual(entries);
       expect(await seen(store)).toEqual(everywhere(3));
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
-      expect(await store.find(first.id)).toEqual([]);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.log.find(first.id)).toEqual([]);
     });
 
     it('replaces one that was seen', async () => {
       const store = await open();
       await mark(store, 'anna', 'seen', await append(store, keyed(1)));
-      expect(entriesOf(await store.append(keyed(2)))).toHaveLength(2);
+      expect(entriesOf(await store.log.append(keyed(2)))).toHaveLength(2);
       expect(await seen(store)).toEqual(everywhere(3));
     });
 
@@ -99,13 +99,13 @@ function describeCollapse({ open }: Stage): void {
         const store = await open();
         const first = await append(store, keyed(1));
         await mark(store, 'anna', state, first);
-        expect(entriesOf(await store.append(keyed(2)))).toHaveLength(1);
+        expect(entriesOf(await store.log.append(keyed(2)))).toHaveLength(1);
         expect(await seen(store)).toEqual(everywhere(1, 2));
-        expect(entriesOf(await store.append(keyed(3)))).toHaveLength(2);
+        expect(entriesOf(await store.log.append(keyed(3)))).toHaveLength(2);
         expect(await seen(store)).toEqual(everywhere(1, 4));
         await mark(store, 'anna', 'unread', first);
         // All that are unread, and not the newest one before it only.
-        expect(dataOf(entriesOf(await store.append(keyed(4))))).toEqual([null, null, 4]);
+        expect(dataOf(entriesOf(await store.log.append(keyed(4))))).toEqual([null, null, 4]);
         expect(await seen(store)).toEqual(everywhere(7));
       },
     );
@@ -116,8 +116,8 @@ function describeCollapse({ open }: Stage): void {
       await append(store, keyed(2, { collapseKey: 'kk' }));
       await append(store, keyed(3, { topic: '@ben' }));
       await append(store, draft());
-      expect(entriesOf(await store.append(keyed(4, { topic: '@be' })))).toHaveLength(1);
-      expect(entriesOf(await store.append(keyed(5)))[0]).toMatchObject({ reason: 'replaced' });
+      expect(entriesOf(await store.log.append(keyed(4, { topic: '@be' })))).toHaveLength(1);
+      expect(entriesOf(await store.log.append(keyed(5)))[0]).toMatchObject({ reason: 'replaced' });
       expect(await seen(store)).toEqual(everywhere(2, 3, 5));
       expect(seqsOf(await readAll(store, '@ben'))).toEqual([1]);
     });
@@ -127,27 +127,27 @@ function describeCollapse({ open }: Stage): void {
       await append(first, keyed(1));
       await first.close();
       const store = await open();
-      const all = await Promise.all(range(2, 20).map((n) => store.append(keyed(n))));
+      const all = await Promise.all(range(2, 20).map((n) => store.log.append(keyed(n))));
       expect(all.map((appended) => entriesOf(appended).length)).toEqual(range(2, 20).map(() => 2));
       const left = (await readAll(store)).filter(({ ref }) => ref === undefined);
       expect(dataOf(left)).toEqual([20]);
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('keeps the id of a client that was replaced', async () => {
       const store = await open();
       const first = await append(store, owned('x', { collapseKey: 'k' }));
       await append(store, keyed(2));
-      const again = await store.append(owned('x', { collapseKey: 'k' }));
+      const again = await store.log.append(owned('x', { collapseKey: 'k' }));
       expect(again).toMatchObject({ outcome: 'repeated', message: { id: 'x', seq: first.seq, data: null } });
-      expect(await store.head(ANNA)).toBe(3);
+      expect(await store.log.head(ANNA)).toBe(3);
     });
 
     it('replaces nothing when it is a repetition', async () => {
       const store = await open();
       await append(store, owned('x', { collapseKey: 'k' }));
-      expect(await store.append(owned('x', { collapseKey: 'k' }))).toMatchObject({ outcome: 'repeated' });
-      expect(await store.append(owned('x', { collapseKey: 'k', data: 'other' }))).toEqual({ outcome: 'conflict' });
+      expect(await store.log.append(owned('x', { collapseKey: 'k' }))).toMatchObject({ outcome: 'repeated' });
+      expect(await store.log.append(owned('x', { collapseKey: 'k', data: 'other' }))).toEqual({ outcome: 'conflict' });
       expect(await seen(store)).toEqual(everywhere(1));
     });
 
@@ -160,11 +160,11 @@ function describeCollapse({ open }: Stage): void {
       const first = await append(store, keyed(1));
       await mark(store, 'anna', 'read', first);
       const second_ = await append(store, keyed(2));
-      await store.retract(second_, 'service');
-      await store.changeStates('anna', which(first), 'unread');
-      expect(dataOf(entriesOf(await store.append(keyed(3))))).toEqual([null, 3]);
+      await store.log.retract(second_, 'service');
+      await store.inbox.changeStates('anna', which(first), 'unread');
+      expect(dataOf(entriesOf(await store.log.append(keyed(3))))).toEqual([null, 3]);
       expect(await seen(store)).toEqual(everywhere(5));
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('replaces those of its own sender only, whatever the names', async () => {
@@ -172,34 +172,34 @@ function describeCollapse({ open }: Stage): void {
       await append(store, keyed(1, { from: 'shop' }));
       await append(store, keyed(2, { from: 'shopk', collapseKey: 'k' }));
       await append(store, keyed(3, { from: 'shop', collapseKey: 'kk' }));
-      expect(entriesOf(await store.append(keyed(4, { from: 'sho', collapseKey: 'pk' })))).toHaveLength(1);
-      expect(entriesOf(await store.append(keyed(5, { from: 'stranger' })))).toHaveLength(1);
-      expect(entriesOf(await store.append(keyed(6, { from: 'shop' })))[0]).toMatchObject({ reason: 'replaced' });
+      expect(entriesOf(await store.log.append(keyed(4, { from: 'sho', collapseKey: 'pk' })))).toHaveLength(1);
+      expect(entriesOf(await store.log.append(keyed(5, { from: 'stranger' })))).toHaveLength(1);
+      expect(entriesOf(await store.log.append(keyed(6, { from: 'shop' })))[0]).toMatchObject({ reason: 'replaced' });
       expect(await seen(store)).toEqual(everywhere(2, 3, 4, 5, 7));
     });
 
     it('leaves what one has sent to oneself: it counts as read', async () => {
       const store = await open();
       await append(store, keyed(1, { from: 'anna' }));
-      expect(entriesOf(await store.append(keyed(2, { from: 'anna' })))).toHaveLength(1);
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(entriesOf(await store.log.append(keyed(2, { from: 'anna' })))).toHaveLength(1);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
     });
 
     it('replaces more than one write holds', async () => {
       const store = await open();
       for (const n of range(1, 210)) await mark(store, 'anna', 'read', await append(store, keyed(n)));
-      await store.changeStates('anna', { all: true }, 'unread');
-      const entries = entriesOf(await store.append(keyed(211)));
+      await store.inbox.changeStates('anna', { all: true }, 'unread');
+      const entries = entriesOf(await store.log.append(keyed(211)));
       expect(seqsOf(entries)).toEqual(range(211, 421));
       expect(await seen(store)).toEqual(everywhere(421));
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     }, 60_000);
 
     it('does not replace what is gone already', async () => {
       const store = await open();
       const first = await append(store, keyed(1));
-      await store.retract(first, 'service');
-      expect(entriesOf(await store.append(keyed(2)))).toHaveLength(1);
+      await store.log.retract(first, 'service');
+      expect(entriesOf(await store.log.append(keyed(2)))).toHaveLength(1);
     });
   });
 }
@@ -209,7 +209,7 @@ function describeUpdate({ open }: Stage): void {
     it('gives the message other data at its place, and appends an entry that tells of it', async () => {
       const store = await open();
       const [first, second_] = await appendAll(store, [owned('x', { event: 'alert' }), draft()]);
-      const entries = await store.update({ topic: ANNA, seq: 1 }, { new: true }, 'ben');
+      const entries = await store.log.update({ topic: ANNA, seq: 1 }, { new: true }, 'ben');
       expect(entries).toHaveLength(1);
       expect(entries?.[0]).toMatchObject({
         topic: ANNA,
@@ -222,16 +222,16 @@ function describeUpdate({ open }: Stage): void {
       expect(entries?.[0]).not.toHaveProperty('reason');
       expect(await readAll(store)).toStrictEqual([{ ...first, data: { new: true } }, second_, ...(entries ?? [])]);
       expect(await historyOf(store, ANNA, { limit: 9 })).toStrictEqual([{ ...first, data: { new: true } }, second_]);
-      expect(await store.find('x')).toStrictEqual([{ ...first, data: { new: true } }]);
+      expect(await store.log.find('x')).toStrictEqual([{ ...first, data: { new: true } }]);
     });
 
     it('is no message of the inbox, and leaves the state of the message', async () => {
       const store = await open();
       const message = await append(store, draft());
       await mark(store, 'anna', 'read', message);
-      await store.update(message, 'new', 'service');
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      expect((await store.inbox('anna', { limit: 9 })).items).toStrictEqual([
+      await store.log.update(message, 'new', 'service');
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect((await store.inbox.list('anna', { limit: 9 })).items).toStrictEqual([
         { message: { ...message, data: 'new' }, state: 'read' },
       ]);
     });
@@ -239,69 +239,70 @@ function describeUpdate({ open }: Stage): void {
     it('once more lets the entry before it vanish', async () => {
       const first = await open();
       const message = await append(first, draft());
-      await first.update(message, 'second', 'service');
+      await first.log.update(message, 'second', 'service');
       await first.close();
       const store = await open();
-      const entries = await store.update(message, 'third', 'service');
+      const entries = await store.log.update(message, 'third', 'service');
       expect(seqsOf(entries ?? [])).toEqual([3]);
       expect(await readAll(store)).toStrictEqual([{ ...message, data: 'third' }, ...(entries ?? [])]);
-      expect(await store.head(ANNA)).toBe(3);
+      expect(await store.log.head(ANNA)).toBe(3);
     });
 
     it('to the same data changes nothing', async () => {
       const store = await open();
       const message = await append(store, draft({ data: { a: [1, null], b: 'x' } }));
-      expect(await store.update(message, { a: [1, null], b: 'x' }, 'service')).toEqual([]);
+      expect(await store.log.update(message, { a: [1, null], b: 'x' }, 'service')).toEqual([]);
       expect(await readAll(store)).toStrictEqual([message]);
-      const [entry] = (await store.update(message, { a: [1] }, 'service')) ?? [];
-      expect(await store.update(message, { a: [1] }, 'service')).toEqual([]);
+      const [entry] = (await store.log.update(message, { a: [1] }, 'service')) ?? [];
+      expect(await store.log.update(message, { a: [1] }, 'service')).toEqual([]);
       expect(await readAll(store)).toStrictEqual([{ ...message, data: { a: [1] } }, entry]);
     });
 
     it('of what is not there, or is gone, is nothing', async () => {
       const { store, clock } = { store: await open(), clock: milliseconds(0) };
       const [kept, retracted, expired] = await appendAll(store, [draft(), draft(), draft({ expiresAt: clock })]);
-      await store.retract(retracted ?? { topic: ANNA, seq: 2 }, 'service');
-      const head = await store.head(ANNA);
-      for (const seq of [0, 2, 3, 99]) expect(await store.update({ topic: ANNA, seq }, 1, 'service')).toBeUndefined();
-      expect(await store.update({ topic: '@ben', seq: 1 }, 1, 'service')).toBeUndefined();
+      await store.log.retract(retracted ?? { topic: ANNA, seq: 2 }, 'service');
+      const head = await store.log.head(ANNA);
+      for (const seq of [0, 2, 3, 99])
+        expect(await store.log.update({ topic: ANNA, seq }, 1, 'service')).toBeUndefined();
+      expect(await store.log.update({ topic: '@ben', seq: 1 }, 1, 'service')).toBeUndefined();
       expect(expired?.seq).toBe(3);
-      expect(await store.head(ANNA)).toBe(head);
+      expect(await store.log.head(ANNA)).toBe(head);
       expect((await readAll(store))[0]).toStrictEqual(kept);
     });
 
     it('of a pruned or hidden message is nothing', async () => {
       const store = await open();
       await appendAll(store, [draft(), draft({ timestamp: second(9) })]);
-      await store.prune(milliseconds(5), 10);
-      expect(await store.update({ topic: ANNA, seq: 1 }, 1, 'service')).toBeUndefined();
+      await store.log.prune(milliseconds(5), 10);
+      expect(await store.log.update({ topic: ANNA, seq: 1 }, 1, 'service')).toBeUndefined();
       await createTopic(store, 'sea');
       const message = await append(store, draft({ topic: 'sea' }));
-      await store.deleteTopic('sea');
-      expect(await store.update(message, 1, 'service')).toBeUndefined();
+      await store.topics.delete('sea');
+      expect(await store.log.update(message, 1, 'service')).toBeUndefined();
     });
 
     it('leaves the id of a client taken by what was sent under it', async () => {
       const store = await open();
       const message = await append(store, owned('x'));
-      await store.update(message, 'new', 'service');
+      await store.log.update(message, 'new', 'service');
       // Who repeats a send whose answer was lost says what was said then.
-      expect(await store.append(owned('x'))).toMatchObject({ outcome: 'repeated', message: { id: 'x', seq: 1 } });
-      expect(await store.append(owned('x', { data: 'another' }))).toEqual({ outcome: 'conflict' });
+      expect(await store.log.append(owned('x'))).toMatchObject({ outcome: 'repeated', message: { id: 'x', seq: 1 } });
+      expect(await store.log.append(owned('x', { data: 'another' }))).toEqual({ outcome: 'conflict' });
     });
 
     it('by many at once leaves one entry, and the data of the last', async () => {
       const store = await open();
       const message = await append(store, draft());
-      await Promise.all(range(1, 20).map((n) => store.update(message, n, 'service')));
+      await Promise.all(range(1, 20).map((n) => store.log.update(message, n, 'service')));
       expect(dataOf(await readAll(store))).toEqual([20, 20]);
-      expect(await store.head(ANNA)).toBe(21);
+      expect(await store.log.head(ANNA)).toBe(21);
     });
 
     it('is not told to whom the message is not for', async () => {
       const store = await open();
       const message = await append(store, draft({ topic: BROADCAST_TOPIC, exceptUserId: 'ben' }));
-      await store.update(message, 'new', 'service');
+      await store.log.update(message, 'new', 'service');
       expect(dataOf(await readFor(store, BROADCAST_TOPIC, { userId: 'anna' }))).toEqual(['new', 'new']);
       expect(await readFor(store, BROADCAST_TOPIC, { userId: 'ben' })).toEqual([]);
     });
@@ -309,7 +310,7 @@ function describeUpdate({ open }: Stage): void {
     it.each<[string, unknown]>([['a BigInt', 1n]])('with %s throws and changes nothing', async (_name, data) => {
       const store = await open();
       const message = await append(store, draft());
-      await expect(store.update(message, data, 'service')).rejects.toThrow();
+      await expect(store.log.update(message, data, 'service')).rejects.toThrow();
       expect(await readAll(store)).toStrictEqual([message]);
     });
   });
@@ -320,7 +321,7 @@ function describeRetract({ open }: Stage): void {
     it('takes a message out for ever, and appends an entry that tells of it', async () => {
       const first = await open();
       const [kept, gone] = await appendAll(first, [draft(), draft({ event: 'alert' })]);
-      const entries = await first.retract({ topic: ANNA, seq: 2 }, 'ben');
+      const entries = await first.log.retract({ topic: ANNA, seq: 2 }, 'ben');
       expect(entries).toHaveLength(1);
       expect(entries?.[0]).toMatchObject({
         topic: ANNA,
@@ -335,17 +336,17 @@ function describeRetract({ open }: Stage): void {
       const store = await open();
       expect(await readAll(store)).toStrictEqual([kept, ...(entries ?? [])]);
       expect(await seen(store)).toEqual(everywhere(1));
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
-      expect(await store.find(gone?.id ?? '')).toEqual([]);
-      expect(await store.retract({ topic: ANNA, seq: 2 }, 'ben')).toBeUndefined();
-      expect(await store.head(ANNA)).toBe(3);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.log.find(gone?.id ?? '')).toEqual([]);
+      expect(await store.log.retract({ topic: ANNA, seq: 2 }, 'ben')).toBeUndefined();
+      expect(await store.log.head(ANNA)).toBe(3);
     });
 
     it('takes the entry of an earlier update with it', async () => {
       const store = await open();
       const message = await append(store, draft());
-      await store.update(message, 'secret', 'service');
-      await store.retract(message, 'service');
+      await store.log.update(message, 'secret', 'service');
+      await store.log.retract(message, 'service');
       expect(eventsOf(await readAll(store))).toEqual(['message:removed']);
       expect(JSON.stringify(await readAll(store))).not.toContain('secret');
     });
@@ -353,12 +354,12 @@ function describeRetract({ open }: Stage): void {
     it('leaves the id taken that a client made: what is repeated has no data', async () => {
       const first = await open();
       const message = await append(first, owned('x', { event: 'alert', exceptUserId: 'ben' }));
-      await first.retract(message, 'service');
+      await first.log.retract(message, 'service');
       const expectTaken = async (store: Store) => {
-        const again = await store.append(owned('x', { event: 'alert', exceptUserId: 'ben' }));
+        const again = await store.log.append(owned('x', { event: 'alert', exceptUserId: 'ben' }));
         expect(again).toMatchObject({ outcome: 'repeated', message: { id: 'x', topic: ANNA, seq: 1, data: null } });
-        expect(await store.head(ANNA)).toBe(2);
-        expect(await store.find('x')).toEqual([]);
+        expect(await store.log.head(ANNA)).toBe(2);
+        expect(await store.log.find('x')).toEqual([]);
       };
       await expectTaken(first);
       await first.close();
@@ -367,26 +368,26 @@ function describeRetract({ open }: Stage): void {
 
     it('of what is not there is nothing', async () => {
       const store = await open();
-      expect(await store.retract({ topic: ANNA, seq: 1 }, 'service')).toBeUndefined();
+      expect(await store.log.retract({ topic: ANNA, seq: 1 }, 'service')).toBeUndefined();
       await append(store, draft());
-      for (const seq of [0, 2, -1]) expect(await store.retract({ topic: ANNA, seq }, 'service')).toBeUndefined();
-      expect(await store.head(ANNA)).toBe(1);
+      for (const seq of [0, 2, -1]) expect(await store.log.retract({ topic: ANNA, seq }, 'service')).toBeUndefined();
+      expect(await store.log.head(ANNA)).toBe(1);
     });
 
     it('by many at once is done once', async () => {
       const store = await open();
       const message = await append(store, draft());
-      const answers = await Promise.all(range(1, 10).map(() => store.retract(message, 'service')));
+      const answers = await Promise.all(range(1, 10).map(() => store.log.retract(message, 'service')));
       expect(answers.filter((answer) => answer !== undefined)).toHaveLength(1);
-      expect(await store.head(ANNA)).toBe(2);
+      expect(await store.log.head(ANNA)).toBe(2);
     });
 
     it('goes before an update that comes later, whatever the id is', async () => {
       const store = await open();
       for (const given of [draft(), owned('x')]) {
         const message = await append(store, given);
-        await store.retract(message, 'service');
-        expect(await store.update(message, 'late', 'service')).toBeUndefined();
+        await store.log.retract(message, 'service');
+        expect(await store.log.update(message, 'late', 'service')).toBeUndefined();
       }
       expect(JSON.stringify(await readAll(store))).not.toContain('late');
     });
@@ -399,8 +400,8 @@ function describeExcept({ open }: Stage): void {
       const store = await open();
       await createTopic(store, 'sea');
       for (const userId of ['ben', 'carl']) {
-        await store.openDevice(userId, 'phone');
-        await store.addMember('sea', member(userId), PLENTY);
+        await store.devices.open(userId, 'phone');
+        await store.topics.addMember('sea', member(userId), PLENTY);
       }
       const [, left] = await appendAll(store, [
         draft({ topic }),
@@ -412,26 +413,26 @@ function describeExcept({ open }: Stage): void {
         expect(seqsOf(await caughtUp(store, userId, 'phone', topic))).toEqual(seqs);
         expect(seqsOf(await historyOf(store, topic, { limit: 9, userId }))).toEqual(seqs);
         expect(seqsOf(await historyOf(store, topic, { limit: 2, after: 0, userId }))).toEqual(seqs.slice(0, 2));
-        expect(await store.counts(userId)).toEqual({ unseen: seqs.length, unread: seqs.length });
-        const { items } = await store.inbox(userId, { limit: 9, state: 'any' });
+        expect(await store.inbox.counts(userId)).toEqual({ unseen: seqs.length, unread: seqs.length });
+        const { items } = await store.inbox.list(userId, { limit: 9, state: 'any' });
         expect(seqsOf(items.map(({ message }) => message))).toEqual(seqs.toReversed());
       };
       await expectFor('ben', 1, 3);
       await expectFor('carl', 1, 2, 3);
       expect(seqsOf(await historyOf(store, topic, { limit: 9 }))).toEqual([1, 2, 3]);
       expect(seqsOf(await readAll(store, topic))).toEqual([1, 2, 3]);
-      expect(await store.changeStates('ben', { ids: [left?.id ?? ''] }, 'read')).toEqual({
+      expect(await store.inbox.changeStates('ben', { ids: [left?.id ?? ''] }, 'read')).toEqual({
         outcome: 'not_found',
         path: 'ids.0',
       });
-      expect(await store.changeStates('ben', { topic }, 'read')).toMatchObject({ changed: 2 });
+      expect(await store.inbox.changeStates('ben', { topic }, 'read')).toMatchObject({ changed: 2 });
       await expectFor('carl', 1, 2, 3);
       expect(seqsOf(await readFor(store, topic, { userId: 'ben' }))).toEqual([1, 2, 3].filter((seq) => seq !== 2));
     });
 
     it('is not counted among the last unread ones of a further device', async () => {
       const store = await open();
-      await store.openDevice('ben', 'phone');
+      await store.devices.open('ben', 'phone');
       await appendAll(store, draftsOf(30, { topic: BROADCAST_TOPIC }));
       await appendAll(store, draftsOf(99, { topic: BROADCAST_TOPIC, exceptUserId: 'ben' }));
       await appendAll(store, draftsOf(80, { topic: BROADCAST_TOPIC }));
@@ -451,16 +452,16 @@ function describeExpiry(stage: Stage): void {
       const [first, second_] = await appendAll(store, [until(5), until(10), draft()]);
       stage.clock.set(milliseconds(5) - 1);
       expect(await seen(store)).toEqual(everywhere(1, 2, 3));
-      expect(await store.counts('anna')).toEqual({ unseen: 3, unread: 3 });
-      expect(await store.find(first?.id ?? '')).toStrictEqual([first]);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 3 });
+      expect(await store.log.find(first?.id ?? '')).toStrictEqual([first]);
       stage.clock.set(milliseconds(5));
       expect(await seen(store)).toEqual(everywhere(2, 3));
-      expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
-      expect(await store.find(first?.id ?? '')).toEqual([]);
-      expect(await store.find(second_?.id ?? '')).toStrictEqual([second_]);
-      expect(await store.update({ topic: ANNA, seq: 1 }, 'new', 'service')).toBeUndefined();
-      expect(await store.retract({ topic: ANNA, seq: 1 }, 'service')).toBeUndefined();
-      expect(await store.changeStates('anna', { ids: [first?.id ?? ''] }, 'read')).toEqual({
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+      expect(await store.log.find(first?.id ?? '')).toEqual([]);
+      expect(await store.log.find(second_?.id ?? '')).toStrictEqual([second_]);
+      expect(await store.log.update({ topic: ANNA, seq: 1 }, 'new', 'service')).toBeUndefined();
+      expect(await store.log.retract({ topic: ANNA, seq: 1 }, 'service')).toBeUndefined();
+      expect(await store.inbox.changeStates('anna', { ids: [first?.id ?? ''] }, 'read')).toEqual({
         outcome: 'not_found',
         path: 'ids.0',
       });
@@ -474,21 +475,24 @@ function describeExpiry(stage: Stage): void {
       await mark(store, 'anna', 'read', read);
       await mark(store, 'anna', 'archived', archived);
       await mark(store, 'anna', 'seen', seenOne);
-      expect(await store.counts('anna')).toEqual({ unseen: 3, unread: 4 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 4 });
       stage.clock.set(milliseconds(5));
-      expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
-      await store.expire(100);
-      expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+      await store.log.expire(100);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
     });
 
     it('is nothing that a change of states could change, removed or not', async () => {
       const store = await open();
       await appendAll(store, [until(5), draft()]);
       stage.clock.set(milliseconds(5));
-      expect(await store.changeStates('anna', { all: true }, 'read')).toMatchObject({ outcome: 'changed', changed: 1 });
+      expect(await store.inbox.changeStates('anna', { all: true }, 'read')).toMatchObject({
+        outcome: 'changed',
+        changed: 1,
+      });
       await append(store, until(6));
       stage.clock.set(milliseconds(6));
-      expect(await store.changeStates('anna', { topic: ANNA }, 'read')).toEqual({
+      expect(await store.inbox.changeStates('anna', { topic: ANNA }, 'read')).toEqual({
         outcome: 'changed',
         changed: 0,
         entries: [],
@@ -497,7 +501,7 @@ function describeExpiry(stage: Stage): void {
 
     it('does not take the place of another one among the last unread of a further device', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(70));
       await appendAll(
         store,
@@ -520,53 +524,53 @@ function describeExpiry(stage: Stage): void {
       const store = await open();
       const drafts = [until(3), until(1, { topic: '@ben' }), until(2, { topic: '*', exceptUserId: 'ben' }), until(9)];
       const [third, first, second_] = (await appendAll(store, drafts)).map(({ topic, id }) => ({ topic, id }));
-      expect(await store.expire(10)).toEqual({ taken: 0, expired: [] });
+      expect(await store.log.expire(10)).toEqual({ taken: 0, expired: [] });
       stage.clock.set(milliseconds(3));
-      expect(await store.expire(2)).toEqual({ taken: 2, expired: [first, { ...second_, exceptUserId: 'ben' }] });
-      expect(await store.expire(2)).toEqual({ taken: 1, expired: [third] });
-      expect(await store.expire(2)).toEqual({ taken: 0, expired: [] });
+      expect(await store.log.expire(2)).toEqual({ taken: 2, expired: [first, { ...second_, exceptUserId: 'ben' }] });
+      expect(await store.log.expire(2)).toEqual({ taken: 1, expired: [third] });
+      expect(await store.log.expire(2)).toEqual({ taken: 0, expired: [] });
       expect(seqsOf(await readAll(store))).toEqual([2]);
       expect(await readAll(store, '@ben')).toEqual([]);
-      expect(await store.head(ANNA)).toBe(2);
+      expect(await store.log.head(ANNA)).toBe(2);
     });
 
     it('is told once when it is asked for by two at once, and after the store was closed', async () => {
       const first = await open();
       await appendAll(first, [until(1), until(1), until(2)]);
       stage.clock.set(milliseconds(1));
-      const both = await Promise.all([first.expire(10), first.expire(10)]);
+      const both = await Promise.all([first.log.expire(10), first.log.expire(10)]);
       expect(both.flatMap(({ expired }) => expired)).toHaveLength(2);
       await first.close();
       stage.clock.set(milliseconds(2));
       const store = await open();
-      expect((await store.expire(10)).expired).toHaveLength(1);
+      expect((await store.log.expire(10)).expired).toHaveLength(1);
       expect(await readAll(store)).toEqual([]);
     });
 
     it('takes the news of its new data with it', async () => {
       const store = await open();
       const message = await append(store, until(5));
-      await store.update(message, 'secret', 'service');
+      await store.log.update(message, 'secret', 'service');
       expect(await readAll(store)).toHaveLength(2);
       stage.clock.set(milliseconds(5));
       expect(await readAll(store)).toEqual([]);
-      const { expired } = await store.expire(100);
+      const { expired } = await store.log.expire(100);
       expect(expired).toEqual([{ topic: ANNA, id: message.id }]);
-      expect(await store.expire(100)).toEqual({ taken: 0, expired: [] });
+      expect(await store.log.expire(100)).toEqual({ taken: 0, expired: [] });
       expect(await readAll(store)).toEqual([]);
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
     });
 
     it('keeps the id that the client made', async () => {
       const store = await open();
       await append(store, owned('x', { expiresAt: milliseconds(5) }));
       stage.clock.set(milliseconds(5));
-      await store.expire(10);
-      expect(await store.append(owned('x'))).toMatchObject({
+      await store.log.expire(10);
+      expect(await store.log.append(owned('x'))).toMatchObject({
         outcome: 'repeated',
         message: { id: 'x', seq: 1, data: null },
       });
-      expect(await store.head(ANNA)).toBe(1);
+      expect(await store.log.head(ANNA)).toBe(1);
     });
 
     it('is not told when it was retracted, replaced or pruned before', async () => {
@@ -575,17 +579,17 @@ function describeExpiry(stage: Stage): void {
       await append(store, until(5, { collapseKey: 'k' }));
       await append(store, draft({ collapseKey: 'k' }));
       await append(store, until(5, { topic: '@ben' }));
-      await store.retract(retracted, 'service');
-      await store.prune(milliseconds(1), 100);
+      await store.log.retract(retracted, 'service');
+      await store.log.prune(milliseconds(1), 100);
       stage.clock.set(milliseconds(6));
-      expect((await store.expire(100)).expired).toEqual([]);
+      expect((await store.log.expire(100)).expired).toEqual([]);
     });
 
     it('is not replaced: a message with its key comes alone', async () => {
       const store = await open();
       await append(store, until(5, { collapseKey: 'k' }));
       stage.clock.set(milliseconds(5));
-      expect(entriesOf(await store.append(draft({ collapseKey: 'k' })))).toHaveLength(1);
+      expect(entriesOf(await store.log.append(draft({ collapseKey: 'k' })))).toHaveLength(1);
     });
 
     it('that is over when it comes is stored, and never there', async () => {
@@ -593,7 +597,7 @@ function describeExpiry(stage: Stage): void {
       stage.clock.set(milliseconds(9));
       expect((await append(store, until(5))).seq).toBe(1);
       expect(await seen(store)).toEqual(everywhere());
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
       expect((await append(store, draft())).seq).toBe(2);
     });
   });
@@ -603,16 +607,16 @@ function describeUnreadOnly({ open }: Stage): void {
   describe('a further device', () => {
     it('gets of what was there only what is unread, and everything that comes later', async () => {
       const first = await open();
-      await first.openDevice('anna', 'phone');
+      await first.devices.open('anna', 'phone');
       const messages = await appendAll(first, draftsOf(6));
       const [, two, three, four] = messages;
       if (two === undefined || three === undefined || four === undefined) throw new Error('not appended');
       await mark(first, 'anna', 'read', two);
       await mark(first, 'anna', 'seen', three);
       await mark(first, 'anna', 'archived', four);
-      await first.update(three, 'new', 'service');
+      await first.log.update(three, 'new', 'service');
       expect(await placesOf(first, 'anna', 'laptop')).toMatchObject({ [ANNA]: [0, 7] });
-      await first.update(messages[4] ?? three, 'newer', 'service');
+      await first.log.update(messages[4] ?? three, 'newer', 'service');
       await first.close();
       const store = await open();
       const later = await append(store, draft());
@@ -624,9 +628,9 @@ function describeUnreadOnly({ open }: Stage): void {
 
     it('skips what is read before it comes to it', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       const [one, two] = await appendAll(store, draftsOf(3));
-      await store.openDevice('anna', 'laptop');
+      await store.devices.open('anna', 'laptop');
       if (one === undefined || two === undefined) throw new Error('not appended');
       await mark(store, 'anna', 'read', one);
       expect(seqsOf(await caughtUp(store, 'anna', 'laptop', ANNA))).toEqual([2, 3]);
@@ -636,9 +640,9 @@ function describeUnreadOnly({ open }: Stage): void {
 
     it('starts before the oldest of the last 100 unread, wherever it is', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       const messages = await appendAll(store, draftsOf(300));
-      await store.changeStates('anna', { topic: ANNA, upTo: 250 }, 'read');
+      await store.inbox.changeStates('anna', { topic: ANNA, upTo: 250 }, 'read');
       await mark(store, 'anna', 'unread', ...messages.slice(9, 19));
       expect((await placesOf(store, 'anna', 'laptop'))[ANNA]).toEqual([9, 300]);
       expect(seqsOf(await caughtUp(store, 'anna', 'laptop', ANNA))).toEqual([...range(10, 19), ...range(251, 300)]);
@@ -648,9 +652,9 @@ function describeUnreadOnly({ open }: Stage): void {
 
     it('starts at the head when everything is read, and has nothing to skip later', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(20));
-      await store.changeStates('anna', { all: true }, 'read');
+      await store.inbox.changeStates('anna', { all: true }, 'read');
       expect((await placesOf(store, 'anna', 'laptop'))[ANNA]).toBe(20);
       const next = await append(store, draft());
       await mark(store, 'anna', 'read', next);
@@ -659,19 +663,19 @@ function describeUnreadOnly({ open }: Stage): void {
 
     it('keeps up to where it skips until its cursor is there', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(10));
-      await store.openDevice('anna', 'laptop');
+      await store.devices.open('anna', 'laptop');
       const at = (seq: number) => ({ userId: 'anna', device: 'laptop', topic: ANNA, seq, at: 1 });
-      await store.saveCursors([at(4)]);
+      await store.devices.saveCursors([at(4)]);
       expect((await placesOf(store, 'anna', 'laptop'))[ANNA]).toEqual([4, 10]);
-      await store.saveCursors([at(10)]);
+      await store.devices.saveCursors([at(10)]);
       expect((await placesOf(store, 'anna', 'laptop'))[ANNA]).toBe(10);
     });
 
     it('starts the log of states at its head', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       const message = await append(store, draft());
       await mark(store, 'anna', 'seen', message);
       await mark(store, 'anna', 'read', message);
@@ -683,13 +687,13 @@ function describeUnreadOnly({ open }: Stage): void {
   describe('a page', () => {
     it('may be empty without being the last one, and says where to read on', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(3_000));
-      await store.changeStates('anna', { topic: ANNA, upTo: 2_999 }, 'read');
+      await store.inbox.changeStates('anna', { topic: ANNA, upTo: 2_999 }, 'read');
       const reader = { userId: 'anna', unreadUpTo: 3_000 };
       const found: number[] = [];
       for (let after = 0; after < 3_000; ) {
-        const page = await store.read(ANNA, { after, limit: 10, reader });
+        const page = await store.log.read(ANNA, { after, limit: 10, reader });
         expect(page.position).toBeGreaterThan(after);
         found.push(...seqsOf(page.messages));
         after = page.position;
@@ -706,25 +710,25 @@ function describeFind({ open }: Stage): void {
       const [a, b] = await appendAll(store, [owned('x', { from: 'a' }), owned('x', { from: 'b', topic: 'sea' })]);
       await append(store, owned('xx', { from: 'a' }));
       await append(store, owned('x ', { from: 'a' }));
-      expect(await store.find('x')).toStrictEqual([a, b]);
-      expect(await store.find('nothing')).toEqual([]);
-      expect(await store.find('')).toEqual([]);
+      expect(await store.log.find('x')).toStrictEqual([a, b]);
+      expect(await store.log.find('nothing')).toEqual([]);
+      expect(await store.log.find('')).toEqual([]);
     });
 
     it('gives what the store was not told the id of by a client, too', async () => {
       const store = await open();
       const message = await append(store, draft());
-      expect(await store.find(message.id)).toStrictEqual([message]);
+      expect(await store.log.find(message.id)).toStrictEqual([message]);
     });
 
     it('gives nothing of what was pruned, or was said in a topic that is gone', async () => {
       const store = await open();
       const pruned = await append(store, draft());
-      await store.prune(milliseconds(5), 10);
+      await store.log.prune(milliseconds(5), 10);
       await createTopic(store, 'sea');
       const hidden = await append(store, draft({ topic: 'sea' }));
-      await store.deleteTopic('sea');
-      for (const { id } of [pruned, hidden]) expect(await store.find(id)).toEqual([]);
+      await store.topics.delete('sea');
+      for (const { id } of [pruned, hidden]) expect(await store.log.find(id)).toEqual([]);
     });
   });
 }

@@ -32,7 +32,7 @@ export function describeReceiptContract(name: string, makeHarness: () => StoreHa
   });
 }
 
-const receiptsOf = (store: Store, message: Message) => store.receipts(message, { limit: 1_000 });
+const receiptsOf = (store: Store, message: Message) => store.receipts.of(message, { limit: 1_000 });
 
 function ack(device: string, topic: string, upTo: number, about: Partial<Cursor> = {}): Cursor {
   return { userId: 'anna', device, topic, seq: upTo, at: milliseconds(50), ...about };
@@ -55,8 +55,8 @@ function describeSent({ open }: Stage): void {
       const times = async (store: Store) =>
         Promise.all(messages.map(async (message) => (await receiptsOf(store, message)).sentAt));
       expect(await times(first)).toEqual([undefined, undefined, undefined, undefined]);
-      await first.saveSent([{ topic: ANNA, from: 2, upTo: 3, at: 1_000 }]);
-      await first.saveSent([
+      await first.devices.saveSent([{ topic: ANNA, from: 2, upTo: 3, at: 1_000 }]);
+      await first.devices.saveSent([
         { topic: ANNA, from: 1, upTo: 3, at: 2_000 },
         { topic: '@ben', from: 4, upTo: 4, at: 3_000 },
       ]);
@@ -68,8 +68,8 @@ function describeSent({ open }: Stage): void {
     it('is told over more messages than one row of anything holds, and takes an empty list', async () => {
       const store = await open();
       const messages = await appendAll(store, draftsOf(700));
-      await store.saveSent([]);
-      await store.saveSent([{ topic: ANNA, from: 100, upTo: 650, at: milliseconds(9) }]);
+      await store.devices.saveSent([]);
+      await store.devices.saveSent([{ topic: ANNA, from: 100, upTo: 650, at: milliseconds(9) }]);
       const times = await Promise.all(messages.map(async (message) => (await receiptsOf(store, message)).sentAt));
       expect(times).toEqual(range(1, 700).map((seq) => (seq >= 100 && seq <= 650 ? milliseconds(9) : undefined)));
     });
@@ -77,7 +77,7 @@ function describeSent({ open }: Stage): void {
     it('is nobody’s acknowledgement', async () => {
       const store = await open();
       const message = await append(store, draft());
-      await store.saveSent([{ topic: ANNA, from: 1, upTo: 1, at: 7 }]);
+      await store.devices.saveSent([{ topic: ANNA, from: 1, upTo: 1, at: 7 }]);
       expect(await receiptsOf(store, message)).toStrictEqual({ ...NOTHING, sentAt: 7 });
     });
   });
@@ -87,12 +87,12 @@ function describeAcknowledged({ open }: Stage): void {
   describe('acknowledgements', () => {
     it('tell the device and the time, for all that lies between', async () => {
       const first = await open();
-      for (const device of ['phone', 'laptop']) await first.openDevice('anna', device);
+      for (const device of ['phone', 'laptop']) await first.devices.open('anna', device);
       const messages = await appendAll(first, draftsOf(5));
-      await first.saveCursors([ack('phone', ANNA, 2, { at: 1_000 })]);
-      await first.saveCursors([ack('phone', ANNA, 4, { at: 2_000 }), ack('laptop', ANNA, 1, { at: 3_000 })]);
+      await first.devices.saveCursors([ack('phone', ANNA, 2, { at: 1_000 })]);
+      await first.devices.saveCursors([ack('phone', ANNA, 4, { at: 2_000 }), ack('laptop', ANNA, 1, { at: 3_000 })]);
       // One that goes back acknowledges nothing anew.
-      await first.saveCursors([ack('phone', ANNA, 3, { at: 9_000 }), ack('phone', ANNA, 4, { at: 9_000 })]);
+      await first.devices.saveCursors([ack('phone', ANNA, 3, { at: 9_000 }), ack('phone', ANNA, 4, { at: 9_000 })]);
       await first.close();
       const store = await open();
       const phone = (at: number) => ({ userId: 'anna', device: 'phone', at });
@@ -108,30 +108,30 @@ function describeAcknowledged({ open }: Stage): void {
 
     it('are none of the shared device, nor of devices that are unknown', async () => {
       const store = await open();
-      await store.openDevice('anna', DEFAULT_DEVICE);
+      await store.devices.open('anna', DEFAULT_DEVICE);
       const message = await append(store, draft());
-      await store.saveCursors([ack(DEFAULT_DEVICE, ANNA, 1), ack('phone', ANNA, 1)]);
+      await store.devices.saveCursors([ack(DEFAULT_DEVICE, ANNA, 1), ack('phone', ANNA, 1)]);
       expect(await receiptsOf(store, message)).toStrictEqual(NOTHING);
     });
 
     it('of a further device are none of what it was not sent', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       const messages = await appendAll(store, draftsOf(4));
       const [one, two] = messages;
       if (one === undefined || two === undefined) throw new Error('not appended');
       await mark(store, 'anna', 'read', two);
-      await store.openDevice('anna', 'laptop');
-      await store.saveCursors([ack('laptop', ANNA, 4)]);
+      await store.devices.open('anna', 'laptop');
+      await store.devices.saveCursors([ack('laptop', ANNA, 4)]);
       expect((await receiptsOf(store, one)).acknowledged).toMatchObject([{ device: 'laptop' }]);
       expect((await receiptsOf(store, two)).acknowledged).toEqual([]);
     });
 
     it('count a user once, whatever the devices', async () => {
       const store = await open();
-      for (const device of ['a', 'b', 'c']) await store.openDevice('anna', device);
+      for (const device of ['a', 'b', 'c']) await store.devices.open('anna', device);
       const message = await append(store, draft());
-      await store.saveCursors(['a', 'b', 'c'].map((device) => ack(device, ANNA, 1)));
+      await store.devices.saveCursors(['a', 'b', 'c'].map((device) => ack(device, ANNA, 1)));
       const { acknowledged, totals } = await receiptsOf(store, message);
       expect(acknowledged.map(({ device }) => device).toSorted()).toEqual(['a', 'b', 'c']);
       expect(totals.acknowledged).toBe(1);
@@ -139,10 +139,10 @@ function describeAcknowledged({ open }: Stage): void {
 
     it('are told of one topic and one user alone', async () => {
       const store = await open();
-      for (const userId of ['anna', 'ann', 'ann ']) await store.openDevice(userId, 'phone');
+      for (const userId of ['anna', 'ann', 'ann ']) await store.devices.open(userId, 'phone');
       const [broadcast, personal] = await appendAll(store, [draft({ topic: BROADCAST_TOPIC }), draft()]);
       if (broadcast === undefined || personal === undefined) throw new Error('not appended');
-      await store.saveCursors([ack('phone', BROADCAST_TOPIC, 1, { userId: 'ann' })]);
+      await store.devices.saveCursors([ack('phone', BROADCAST_TOPIC, 1, { userId: 'ann' })]);
       expect((await receiptsOf(store, broadcast)).acknowledged.map(({ userId }) => userId)).toEqual(['ann']);
       expect(await receiptsOf(store, personal)).toStrictEqual(NOTHING);
     });
@@ -203,7 +203,7 @@ function describeStates(stage: Stage): void {
       const own = messages[149];
       if (own !== undefined) await mark(store, 'anna', 'archived', own);
       stage.clock.set(milliseconds(6));
-      await store.changeStates('anna', { topic: ANNA, upTo: 290 }, 'read');
+      await store.inbox.changeStates('anna', { topic: ANNA, upTo: 290 }, 'read');
       const read = await Promise.all(messages.map(async (message) => (await receiptsOf(store, message)).read.length));
       expect(read).toEqual(range(1, 300).map((seq) => (seq <= 290 && seq !== 150 ? 1 : 0)));
     });
@@ -224,8 +224,8 @@ function describeAudience({ open }: Stage): void {
         const store = await open();
         await createTopic(store, 'sea', { owner: 'ben' });
         const come = async (userId: string) => {
-          await store.openDevice(userId, 'phone');
-          await store.addMember('sea', member(userId), PLENTY);
+          await store.devices.open(userId, 'phone');
+          await store.topics.addMember('sea', member(userId), PLENTY);
         };
         for (const userId of ['ben', 'anna', 'carl', 'dora']) await come(userId);
         const [toAll, left, service] = await appendAll(store, [
@@ -236,8 +236,8 @@ function describeAudience({ open }: Stage): void {
         await come('late');
         if (toAll === undefined || left === undefined || service === undefined) throw new Error('not appended');
         for (const userId of ['anna', 'ben', 'carl', 'late']) {
-          await store.saveCursors([ack('phone', topic, 3, { userId })]);
-          await store.changeStates(userId, { topic }, 'read');
+          await store.devices.saveCursors([ack('phone', topic, 3, { userId })]);
+          await store.inbox.changeStates(userId, { topic }, 'read');
         }
         const whoOf = async (message: Message) => {
           const { acknowledged, seen, read, totals } = await receiptsOf(store, message);
@@ -256,15 +256,15 @@ function describeAudience({ open }: Stage): void {
       const store = await open();
       await createTopic(store, 'sea', { owner: 'ben' });
       for (const userId of ['anna', 'carl']) {
-        await store.openDevice(userId, 'phone');
-        await store.addMember('sea', member(userId), PLENTY);
+        await store.devices.open(userId, 'phone');
+        await store.topics.addMember('sea', member(userId), PLENTY);
       }
       const message = await append(store, draft({ topic: 'sea', from: 'ben' }));
       for (const userId of ['anna', 'carl']) {
-        await store.saveCursors([ack('phone', 'sea', 1, { userId })]);
+        await store.devices.saveCursors([ack('phone', 'sea', 1, { userId })]);
         await mark(store, userId, 'read', message);
       }
-      await store.removeMember('sea', 'carl');
+      await store.topics.removeMember('sea', 'carl');
       const at = { userId: 'anna', at: milliseconds(0) };
       const expected = {
         acknowledged: [{ userId: 'anna', device: 'phone', at: milliseconds(50) }],
@@ -274,10 +274,10 @@ function describeAudience({ open }: Stage): void {
       };
       expect(await receiptsOf(store, message)).toMatchObject(expected);
       const meanwhile = await append(store, draft({ topic: 'sea', from: 'ben' }));
-      await store.addMember('sea', member('carl'), PLENTY);
+      await store.topics.addMember('sea', member('carl'), PLENTY);
       // Who comes back was there when it was said; and not when the other was.
       expect((await receiptsOf(store, message)).totals).toEqual({ recipients: 2, acknowledged: 2, seen: 2, read: 2 });
-      for (const userId of ['anna', 'carl']) await store.saveCursors([ack('phone', 'sea', 2, { userId })]);
+      for (const userId of ['anna', 'carl']) await store.devices.saveCursors([ack('phone', 'sea', 2, { userId })]);
       expect((await receiptsOf(store, meanwhile)).totals).toMatchObject({ recipients: 1, acknowledged: 1 });
     });
   });
@@ -289,7 +289,7 @@ function describePages({ open }: Stage): void {
       const pages: ReceiptPage[] = [];
       let after: string | undefined;
       do {
-        const page = await store.receipts(message, { limit, after });
+        const page = await store.receipts.of(message, { limit, after });
         pages.push(page);
         after = page.next;
       } while (after !== undefined);
@@ -304,13 +304,13 @@ function describePages({ open }: Stage): void {
       const crowd = range(1, size).map((n) => `user ${String(n).padStart(4, '0')}`);
       const store = await open();
       await createTopic(store, 'sea', { owner: 'owner' });
-      await forMany(crowd, (userId) => store.openDevice(userId, 'phone'));
-      await forMany(crowd, (userId) => store.addMember('sea', member(userId), PLENTY));
+      await forMany(crowd, (userId) => store.devices.open(userId, 'phone'));
+      await forMany(crowd, (userId) => store.topics.addMember('sea', member(userId), PLENTY));
       const [message, other] = await appendAll(store, draftsOf(2, { topic }));
       if (message === undefined || other === undefined) throw new Error('not appended');
       const readers = crowd.filter((_userId, index) => index % 5 === 0);
-      await forMany(crowd, (userId) => store.saveCursors([ack('phone', topic, 1, { userId })]));
-      await forMany(readers, (userId) => store.changeStates(userId, { ids: [message.id] }, 'read'));
+      await forMany(crowd, (userId) => store.devices.saveCursors([ack('phone', topic, 1, { userId })]));
+      await forMany(readers, (userId) => store.inbox.changeStates(userId, { ids: [message.id] }, 'read'));
       const recipients = topic === 'sea' ? crowd.length + 1 : crowd.length;
       const totals = {
         recipients,
@@ -338,13 +338,13 @@ function describePages({ open }: Stage): void {
       const store = await open();
       const devices = range(1, 12).map((n) => `device ${n}`);
       for (const userId of ['anna', 'ben', 'carl']) {
-        for (const device of devices) await store.openDevice(userId, device);
+        for (const device of devices) await store.devices.open(userId, device);
       }
       const message = await append(store, draft({ topic: BROADCAST_TOPIC }));
       const all = ['anna', 'ben', 'carl'].flatMap((userId) =>
         devices.map((device) => ack(device, BROADCAST_TOPIC, 1, { userId })),
       );
-      await store.saveCursors(all);
+      await store.devices.saveCursors(all);
       const pages = await pagesOf(store, message, 5);
       expect(pages.map(({ acknowledged }) => [...new Set(acknowledged.map(({ userId }) => userId))])).toEqual([
         ['anna'],
@@ -359,9 +359,9 @@ function describePages({ open }: Stage): void {
     it('goes on behind names of every kind', async () => {
       const store = await open();
       const names = ['a', 'a!', 'a ', 'aa', 'é', 'z', '\uffff', '😀', '日本', '0', '__proto__', 'n'.repeat(128)];
-      for (const name of names) await store.openDevice(name, 'phone');
+      for (const name of names) await store.devices.open(name, 'phone');
       const message = await append(store, draft({ topic: BROADCAST_TOPIC }));
-      await store.saveCursors(names.map((userId) => ack('phone', BROADCAST_TOPIC, 1, { userId })));
+      await store.devices.saveCursors(names.map((userId) => ack('phone', BROADCAST_TOPIC, 1, { userId })));
       for (const limit of [1, 2, 5]) {
         const found = (await pagesOf(store, message, limit)).flatMap(({ acknowledged }) => acknowledged);
         expect(found).toHaveLength(names.length);

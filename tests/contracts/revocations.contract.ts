@@ -16,7 +16,7 @@ export function describeRevocationContract(name: string, makeHarness: () => Stor
 async function all(store: Store, limit = 1_000): Promise<Revocation[]> {
   const found: Revocation[] = [];
   for (;;) {
-    const page = await store.revocations({ limit, after: found.at(-1) });
+    const page = await store.revocations.list({ limit, after: found.at(-1) });
     expect(page.length).toBeLessThanOrEqual(limit);
     found.push(...page);
     if (page.length < limit) return found;
@@ -33,7 +33,7 @@ function describeKeeping({ open }: Stage): void {
   it('there are none at first', async () => {
     const store = await open();
     await expectKept(store, []);
-    expect(await store.forgetRevocations(10)).toBe(0);
+    expect(await store.revocations.forget(10)).toBe(0);
   });
 
   it('are kept by user and by token, also when the store is opened again', async () => {
@@ -45,7 +45,7 @@ function describeKeeping({ open }: Stage): void {
       { userId: 'cem', jti: 'one' },
     ];
     const store = await open();
-    for (const one of kept) await store.revoke(one);
+    for (const one of kept) await store.revocations.keep(one);
     await expectKept(store, kept);
     await store.close();
     await expectKept(await open(), kept);
@@ -53,24 +53,26 @@ function describeKeeping({ open }: Stage): void {
 
   it('the time of a user only grows', async () => {
     const store = await open();
-    for (const issuedBefore of [100, 50, 200, 200, 150]) await store.revoke({ userId: 'anna', issuedBefore });
+    for (const issuedBefore of [100, 50, 200, 200, 150]) await store.revocations.keep({ userId: 'anna', issuedBefore });
     await expectKept(store, [{ userId: 'anna', issuedBefore: 200 }]);
   });
 
   it('the end of a token may be told later, and only grows', async () => {
     const store = await open();
     const token = { userId: 'anna', jti: 'one' };
-    await store.revoke(token);
-    await store.revoke({ ...token, expiresAt: 300 });
-    for (const one of [{ ...token, expiresAt: 200 }, token]) await store.revoke(one);
+    await store.revocations.keep(token);
+    await store.revocations.keep({ ...token, expiresAt: 300 });
+    for (const one of [{ ...token, expiresAt: 200 }, token]) await store.revocations.keep(one);
     await expectKept(store, [{ ...token, expiresAt: 300 }]);
-    await store.revoke({ ...token, expiresAt: 400 });
+    await store.revocations.keep({ ...token, expiresAt: 400 });
     await expectKept(store, [{ ...token, expiresAt: 400 }]);
   });
 
   it('of one user at once: the greatest stays', async () => {
     const store = await open();
-    await Promise.all(range(1, 50).map((n) => store.revoke({ userId: 'anna', issuedBefore: ((n * 37) % 50) + 1 })));
+    await Promise.all(
+      range(1, 50).map((n) => store.revocations.keep({ userId: 'anna', issuedBefore: ((n * 37) % 50) + 1 })),
+    );
     await expectKept(store, [{ userId: 'anna', issuedBefore: 50 }]);
   });
 
@@ -83,7 +85,7 @@ function describeKeeping({ open }: Stage): void {
       { userId, jti: '$x.y' },
       { userId, jti: '漢字', expiresAt: 9 },
     ]);
-    for (const one of kept) await store.revoke(one);
+    for (const one of kept) await store.revocations.keep(one);
     for (const limit of [1, 3, 4, 100]) expect(ordered(await all(store, limit))).toEqual(ordered(kept));
   });
 
@@ -93,9 +95,9 @@ function describeKeeping({ open }: Stage): void {
       { userId: 'anna', issuedBefore: 7 },
       { userId: 'anna', jti: 'a', expiresAt: 9 },
     ];
-    await store.openDevice('anna', 'phone');
-    for (const one of kept) await store.revoke(one);
-    await store.erase('anna');
+    await store.devices.open('anna', 'phone');
+    for (const one of kept) await store.revocations.keep(one);
+    await store.users.erase('anna');
     await expectKept(store, kept);
   });
 }
@@ -112,37 +114,37 @@ function describeForgetting(stage: Stage): void {
       { userId: 'anna', jti: 'later', expiresAt: unix(20) },
     ];
     const go = range(1, 5).map((n): Revocation => ({ userId: 'anna', jti: `token ${n}`, expiresAt: unix(10) }));
-    for (const one of [...stay, ...go]) await store.revoke(one);
+    for (const one of [...stay, ...go]) await store.revocations.keep(one);
     stage.clock.set(milliseconds(10) + REVOCATION_MARGIN_MS - 1);
-    expect(await store.forgetRevocations(10)).toBe(0);
+    expect(await store.revocations.forget(10)).toBe(0);
     await expectKept(store, [...stay, ...go]);
     stage.clock.set(milliseconds(10) + REVOCATION_MARGIN_MS);
-    expect(await store.forgetRevocations(3)).toBe(3);
-    expect(await store.forgetRevocations(3)).toBe(2);
-    expect(await store.forgetRevocations(3)).toBe(0);
+    expect(await store.revocations.forget(3)).toBe(3);
+    expect(await store.revocations.forget(3)).toBe(2);
+    expect(await store.revocations.forget(3)).toBe(0);
     await expectKept(store, stay);
   });
 
   it('a token whose end was moved is forgotten after the later one', async () => {
     const store = await stage.open();
     const token = { userId: 'anna', jti: 'one' };
-    for (const n of [10, 30]) await store.revoke({ ...token, expiresAt: unix(n) });
+    for (const n of [10, 30]) await store.revocations.keep({ ...token, expiresAt: unix(n) });
     stage.clock.set(milliseconds(20) + REVOCATION_MARGIN_MS);
-    expect(await store.forgetRevocations(10)).toBe(0);
+    expect(await store.revocations.forget(10)).toBe(0);
     await expectKept(store, [{ ...token, expiresAt: unix(30) }]);
     stage.clock.set(milliseconds(30) + REVOCATION_MARGIN_MS);
-    expect(await store.forgetRevocations(10)).toBe(1);
+    expect(await store.revocations.forget(10)).toBe(1);
     await expectKept(store, []);
-    await store.revoke(token);
+    await store.revocations.keep(token);
     await expectKept(store, [token]);
   });
 }
 
 function describeFailures({ open }: Stage): void {
   const CALLS: [string, (store: Store) => Promise<unknown>][] = [
-    ['revoke', (store) => store.revoke({ userId: 'anna', issuedBefore: 1 })],
-    ['revocations', (store) => store.revocations({ limit: 1 })],
-    ['forgetRevocations', (store) => store.forgetRevocations(1)],
+    ['revoke', (store) => store.revocations.keep({ userId: 'anna', issuedBefore: 1 })],
+    ['revocations', (store) => store.revocations.list({ limit: 1 })],
+    ['forgetRevocations', (store) => store.revocations.forget(1)],
   ];
   it.each(CALLS)('throws StoreError once the store is closed: %s', async (_name, call) => {
     const store = await open();
@@ -152,7 +154,7 @@ function describeFailures({ open }: Stage): void {
 
   it('names that do not fit are refused by StoreError, and nothing has changed', async () => {
     const store = await open();
-    await expect(store.revoke({ userId: 'anna', jti: 'x'.repeat(3_000) })).rejects.toBeInstanceOf(StoreError);
+    await expect(store.revocations.keep({ userId: 'anna', jti: 'x'.repeat(3_000) })).rejects.toBeInstanceOf(StoreError);
     await expectKept(store, []);
   });
 }

@@ -70,7 +70,7 @@ const ENDLESS = 'n'.repeat(100_000);
 /** Removes in chunks until nothing is left to remove; how many each chunk removed. */
 async function pruneAll(store: Store, before: number, limit: number): Promise<number[]> {
   const chunks: number[] = [];
-  for (let removed = limit; removed === limit; chunks.push(removed)) removed = await store.prune(before, limit);
+  for (let removed = limit; removed === limit; chunks.push(removed)) removed = await store.log.prune(before, limit);
   return chunks;
 }
 
@@ -98,8 +98,8 @@ function describeAppend(open: Open): void {
       const store = await open();
       const expected = toMessage(1, given);
       const entries = [expected];
-      expect(await store.append(given)).toStrictEqual({ outcome: 'stored', message: expected, entries });
-      expect((await store.read(ANNA, { after: 0, limit: 1 })).messages).toStrictEqual([expected]);
+      expect(await store.log.append(given)).toStrictEqual({ outcome: 'stored', message: expected, entries });
+      expect((await store.log.read(ANNA, { after: 0, limit: 1 })).messages).toStrictEqual([expected]);
     });
 
     it('gives seq in the order of the calls, and resolves in that order', async () => {
@@ -155,7 +155,7 @@ function describeClientIds(open: Open): void {
     it('makes the append idempotent: the first message is the answer', async () => {
       const store = await open();
       const message = await append(store, owned('x', { timestamp: second(1) }));
-      const again = await store.append(owned('x', { timestamp: second(2) }));
+      const again = await store.log.append(owned('x', { timestamp: second(2) }));
       expect(again).toStrictEqual({ outcome: 'repeated', message });
       expect(await readAll(store)).toStrictEqual([message]);
     });
@@ -164,7 +164,7 @@ function describeClientIds(open: Open): void {
       const first = await open();
       const message = await append(first, owned('x'));
       await first.close();
-      expect(await (await open()).append(owned('x'))).toStrictEqual({ outcome: 'repeated', message });
+      expect(await (await open()).log.append(owned('x'))).toStrictEqual({ outcome: 'repeated', message });
     });
 
     it.each<[string, Partial<Draft>]>([
@@ -175,17 +175,17 @@ function describeClientIds(open: Open): void {
     ])('conflicts with other content: %s', async (_name, other) => {
       const store = await open();
       const message = await append(store, owned('x'));
-      expect(await store.append(owned('x', other))).toStrictEqual({ outcome: 'conflict' });
+      expect(await store.log.append(owned('x', other))).toStrictEqual({ outcome: 'conflict' });
       expect(await readAll(store)).toStrictEqual([message]);
-      expect(await store.head('@ben')).toBe(0);
-      expect(await store.append(owned('x'))).toStrictEqual({ outcome: 'repeated', message });
+      expect(await store.log.head('@ben')).toBe(0);
+      expect(await store.log.append(owned('x'))).toStrictEqual({ outcome: 'repeated', message });
     });
 
     it('belongs to its sender', async () => {
       const store = await open();
       const messages = await appendAll(store, [owned('x', { from: 'a' }), owned('x', { from: 'b', data: 'other' })]);
       expect(seqsOf(messages)).toEqual([1, 2]);
-      expect(await store.append(owned('x', { from: 'a' }))).toStrictEqual({
+      expect(await store.log.append(owned('x', { from: 'a' }))).toStrictEqual({
         outcome: 'repeated',
         message: messages[0],
       });
@@ -202,12 +202,14 @@ function describeClientIds(open: Open): void {
       const store = await open();
       const [first, second, third] = [draft({ id: 'x' }), draft({ id: 'x' }), owned('x')];
       expect(seqsOf(await appendAll(store, [first, second, third, draft({ id: 'x' })]))).toEqual([1, 2, 3, 4]);
-      expect(await store.append(owned('x'))).toStrictEqual({ outcome: 'repeated', message: toMessage(3, third) });
+      expect(await store.log.append(owned('x'))).toStrictEqual({ outcome: 'repeated', message: toMessage(3, third) });
     });
 
     it('makes one message of 100 at once', async () => {
       const store = await open();
-      const answers = await Promise.all(range(1, 100).map((n) => store.append(owned('x', { timestamp: second(n) }))));
+      const answers = await Promise.all(
+        range(1, 100).map((n) => store.log.append(owned('x', { timestamp: second(n) }))),
+      );
       const stored = answers.filter(({ outcome }) => outcome === 'stored');
       expect(stored).toHaveLength(1);
       expect(answers.filter(({ outcome }) => outcome === 'repeated')).toHaveLength(99);
@@ -218,17 +220,17 @@ function describeClientIds(open: Open): void {
 
     it('makes one message of 100 at once with two contents, and refuses the other content', async () => {
       const store = await open();
-      const answers = await Promise.all(range(1, 100).map((n) => store.append(owned('x', { data: n % 2 }))));
+      const answers = await Promise.all(range(1, 100).map((n) => store.log.append(owned('x', { data: n % 2 }))));
       const [message] = await readAll(store);
       const expected = range(1, 100).map((n) => (n % 2 === message?.data ? expect.anything() : undefined));
       expect(answers.map(messageOf)).toEqual(expected);
-      expect(await store.head(ANNA)).toBe(1);
+      expect(await store.log.head(ANNA)).toBe(1);
     });
 
     it('makes one message each of many ids in a mixed crowd', async () => {
       const store = await open();
       const crowd = range(0, 299).map((n) => owned(`id ${n % 30}`, { from: `sender ${n % 2}` }));
-      const answers = await Promise.all(crowd.map((one) => store.append(one)));
+      const answers = await Promise.all(crowd.map((one) => store.log.append(one)));
       expect(answers.filter(({ outcome }) => outcome === 'stored')).toHaveLength(30);
       expect(answers.filter(({ outcome }) => outcome === 'conflict')).toHaveLength(0);
       const found = await readAll(store);
@@ -267,7 +269,7 @@ function describeNames(open: Open): void {
         expect(await readAll(store, message.topic)).toStrictEqual([message]);
         expect(await historyOf(store, message.topic, { limit: 10 })).toStrictEqual([message]);
       }
-      const again = await Promise.all(all.map((one) => store.append(one)));
+      const again = await Promise.all(all.map((one) => store.log.append(one)));
       expect(again).toStrictEqual(messages.map((message) => ({ outcome: 'repeated', message })));
     });
 
@@ -277,14 +279,14 @@ function describeNames(open: Open): void {
         { userId: name, device: 'phone' },
         { userId: 'anna', device: name },
       ]);
-      for (const { userId, device } of devices) await store.openDevice(userId, device);
+      for (const { userId, device } of devices) await store.devices.open(userId, device);
       const cursors = devices.map((place, index) => ({ ...place, topic: BROADCAST_TOPIC, seq: index + 1, at: 1 }));
-      await store.saveCursors(cursors);
-      await store.saveLastSeen(new Map(NAMES.map((name, index) => [name, index])));
+      await store.devices.saveCursors(cursors);
+      await store.users.saveLastSeen(new Map(NAMES.map((name, index) => [name, index])));
       for (const { userId, device, seq } of cursors) {
         expect(await placesOf(store, userId, device)).toEqual(places(userId, 0, seq));
       }
-      for (const [index, name] of NAMES.entries()) expect((await store.user(name))?.lastSeenAt).toBe(index);
+      for (const [index, name] of NAMES.entries()) expect((await store.users.get(name))?.lastSeenAt).toBe(index);
     });
 
     it('survive closing and opening', async () => {
@@ -345,9 +347,9 @@ function describeData(open: Open): void {
     it.each(DATA)('is recognized as the same content: %s', async (_name, data) => {
       const store = await open();
       await append(store, owned('x', { data }));
-      const again = await store.append(owned('x', { data: JSON.parse(JSON.stringify(data)) }));
+      const again = await store.log.append(owned('x', { data: JSON.parse(JSON.stringify(data)) }));
       expect(again.outcome).toBe('repeated');
-      expect((await store.append(owned('x', { data: [data] }))).outcome).toBe('conflict');
+      expect((await store.log.append(owned('x', { data: [data] }))).outcome).toBe('conflict');
     });
 
     it('of messages side by side comes back after closing and opening', async () => {
@@ -378,8 +380,8 @@ function describeRead(open: Open): void {
     it('of a topic without messages gives an empty page', async () => {
       const { store } = await openWithMessages(open, 0);
       const empty = { messages: [], position: 0, head: 0, prunedUpTo: 0, erasedUpTo: 0 };
-      expect(await store.read(ANNA, { after: 0, limit: 10 })).toStrictEqual(empty);
-      expect(await store.head(ANNA)).toBe(0);
+      expect(await store.log.read(ANNA, { after: 0, limit: 10 })).toStrictEqual(empty);
+      expect(await store.log.head(ANNA)).toBe(0);
     });
 
     it('gives at most `limit` messages after `after`, and says where to read on', async () => {
@@ -387,7 +389,7 @@ function describeRead(open: Open): void {
       for (const after of range(0, 12)) {
         for (const limit of range(1, 13)) {
           const expected = messages.slice(after, after + limit);
-          const page = await store.read(ANNA, { after, limit });
+          const page = await store.log.read(ANNA, { after, limit });
           expect(page).toStrictEqual({
             messages: expected,
             position: expected.at(-1)?.seq ?? 12,
@@ -401,12 +403,12 @@ function describeRead(open: Open): void {
 
     it('behind the head gives nothing', async () => {
       const { store } = await openWithMessages(open, 3);
-      expect(await store.read(ANNA, { after: 9, limit: 10 })).toMatchObject({ messages: [], position: 3, head: 3 });
+      expect(await store.log.read(ANNA, { after: 9, limit: 10 })).toMatchObject({ messages: [], position: 3, head: 3 });
     });
 
     it('of no messages has looked at none', async () => {
       const { store } = await openWithMessages(open, 3);
-      expect(await store.read(ANNA, { after: 1, limit: 0 })).toMatchObject({ messages: [], position: 1, head: 3 });
+      expect(await store.log.read(ANNA, { after: 1, limit: 0 })).toMatchObject({ messages: [], position: 1, head: 3 });
     });
 
     it('stops before `maxBytes` of JSON are exceeded, and always gives the first message', async () => {
@@ -421,7 +423,7 @@ function describeRead(open: Open): void {
       for (const maxBytes of [1, 200, 700, 1_500, 2_500, 6_500, 100_000]) {
         const found: Message[] = [];
         for (let after = 0; after < sizes.length; ) {
-          const page = await store.read(ANNA, { after, limit: 100, maxBytes });
+          const page = await store.log.read(ANNA, { after, limit: 100, maxBytes });
           const next = messages[page.position];
           expect(page.messages.length).toBeGreaterThan(0);
           expect(page.messages.length === 1 || bytesOf(page.messages) <= maxBytes).toBe(true);
@@ -435,7 +437,7 @@ function describeRead(open: Open): void {
 
     it('keeps to `limit` where `maxBytes` would allow more', async () => {
       const { store } = await openWithMessages(open, 5);
-      const page = await store.read(ANNA, { after: 1, limit: 2, maxBytes: 1e9 });
+      const page = await store.log.read(ANNA, { after: 1, limit: 2, maxBytes: 1e9 });
       expect(seqsOf(page.messages)).toEqual([2, 3]);
       expect(page.position).toBe(3);
     });
@@ -444,10 +446,10 @@ function describeRead(open: Open): void {
       const store = await open();
       const appendAndRead = async () => {
         const message = await append(store, draft());
-        const { messages, head } = await store.read(ANNA, { after: message.seq - 1, limit: 1 });
+        const { messages, head } = await store.log.read(ANNA, { after: message.seq - 1, limit: 1 });
         expect(messages).toStrictEqual([message]);
         expect(head).toBeGreaterThanOrEqual(message.seq);
-        expect(await store.head(ANNA)).toBeGreaterThanOrEqual(message.seq);
+        expect(await store.log.head(ANNA)).toBeGreaterThanOrEqual(message.seq);
       };
       for (let n = 0; n < 50; n += 1) await appendAndRead();
       await Promise.all(range(1, 300).map(appendAndRead));
@@ -460,7 +462,7 @@ function describeRead(open: Open): void {
       const seen: number[] = [];
       while (seen.length < total) {
         const after = seen.at(-1) ?? 0;
-        const { messages, position, head } = await store.read(ANNA, { after, limit: 50 });
+        const { messages, position, head } = await store.log.read(ANNA, { after, limit: 50 });
         expect(seqsOf(messages)).toEqual(range(after + 1, position));
         expect(position).toBeLessThanOrEqual(head);
         seen.push(...seqsOf(messages));
@@ -507,7 +509,7 @@ function describeHistory(open: Open): void {
         store,
         range(1, 10).map((n) => draft({ timestamp: second(n) })),
       );
-      await store.prune(milliseconds(5), 100);
+      await store.log.prune(milliseconds(5), 100);
       expect(seqsOf(await historyOf(store, ANNA, { limit: 100 }))).toEqual(range(5, 10));
       expect(seqsOf(await historyOf(store, ANNA, { limit: 3, after: 0 }))).toEqual(range(5, 7));
       expect(seqsOf(await historyOf(store, ANNA, { limit: 100, before: 7 }))).toEqual([5, 6]);
@@ -540,7 +542,7 @@ function describeDevices(open: Open): void {
     it('starts a further device at most 100 unread messages before the heads', async () => {
       const store = await open();
       await appendWaiting(store, { personal: 50, broadcast: 20 });
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       expect(await placesOf(store, 'anna', 'second')).toEqual(places('anna', [0, 50], 20));
       await appendWaiting(store, { personal: FURTHER_DEVICE_MESSAGES, broadcast: FURTHER_DEVICE_MESSAGES + 1 });
       expect(await placesOf(store, 'anna', 'third')).toEqual(places('anna', [50, 150], [21, 121]));
@@ -549,31 +551,31 @@ function describeDevices(open: Open): void {
     it('gives no broadcast to a further device from before its user was first seen', async () => {
       const store = await open();
       await appendWaiting(store, { broadcast: 90 });
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await appendWaiting(store, { broadcast: 5 });
       expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', 0, [90, 95]));
     });
 
     it('gives a device that is known its own cursors', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
-      await store.openDevice('anna', 'laptop');
+      await store.devices.open('anna', 'phone');
+      await store.devices.open('anna', 'laptop');
       await appendWaiting(store, { personal: 300, broadcast: 300 });
-      await store.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 7, at: 1 }]);
+      await store.devices.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 7, at: 1 }]);
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 7, 0));
       expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', 0, 0));
     });
 
     it('remembers the device after the store was closed and opened', async () => {
       const first = await open();
-      await first.openDevice('anna', 'phone');
+      await first.devices.open('anna', 'phone');
       await appendWaiting(first, { personal: 300, broadcast: 10 });
-      const laptop = await first.openDevice('anna', 'laptop');
+      const laptop = await first.devices.open('anna', 'laptop');
       await first.close();
       const second = await open();
       await appendWaiting(second, { personal: 300, broadcast: 300 });
       expect(await placesOf(second, 'anna', 'phone')).toEqual(places('anna', 0, 0));
-      expect(await second.openDevice('anna', 'laptop')).toEqual(laptop);
+      expect(await second.devices.open('anna', 'laptop')).toEqual(laptop);
     });
 
     it('enters one device once, however many callers ask at once', async () => {
@@ -582,7 +584,7 @@ function describeDevices(open: Open): void {
       const answers = await Promise.all(
         range(1, 60).map(async (n) => {
           if (n % 3 === 0) await appendWaiting(store, { personal: 1, broadcast: 1 });
-          return store.openDevice('anna', 'phone');
+          return store.devices.open('anna', 'phone');
         }),
       );
       const [first] = answers;
@@ -619,9 +621,9 @@ function describeCursors(open: Open): void {
 
     it('moves each cursor by itself, and keeps it', async () => {
       const first = await open();
-      for (const device of ['phone', 'laptop']) await first.openDevice('anna', device);
-      await first.openDevice('ben', 'phone');
-      await first.saveCursors([
+      for (const device of ['phone', 'laptop']) await first.devices.open('anna', device);
+      await first.devices.open('ben', 'phone');
+      await first.devices.saveCursors([
         at(3),
         at(4, { topic: BROADCAST_TOPIC }),
         at(5, { device: 'laptop' }),
@@ -639,29 +641,29 @@ function describeCursors(open: Open): void {
 
     it('leaves one that would go back where it is', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       for (const seq of [5, 4, 5, 0]) {
-        await store.saveCursors([at(seq)]);
-        expect((await store.openDevice('anna', 'phone')).get(ANNA)?.seq).toBe(5);
+        await store.devices.saveCursors([at(seq)]);
+        expect((await store.devices.open('anna', 'phone')).get(ANNA)?.seq).toBe(5);
       }
-      await store.saveCursors([at(8), at(6), at(7)]);
-      expect((await store.openDevice('anna', 'phone')).get(ANNA)?.seq).toBe(8);
+      await store.devices.saveCursors([at(8), at(6), at(7)]);
+      expect((await store.devices.open('anna', 'phone')).get(ANNA)?.seq).toBe(8);
     });
 
     it('ends at the highest of many that come at once in any order', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       // 7 and 101 have no common factor: every number from 0 to 100 once, in disorder.
-      await Promise.all(range(0, 100).map((n) => store.saveCursors([at((n * 7) % 101)])));
-      expect((await store.openDevice('anna', 'phone')).get(ANNA)?.seq).toBe(100);
+      await Promise.all(range(0, 100).map((n) => store.devices.saveCursors([at((n * 7) % 101)])));
+      expect((await store.devices.open('anna', 'phone')).get(ANNA)?.seq).toBe(100);
     });
 
     it('ignores unknown devices, and does not make them known', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await appendWaiting(store, { personal: 150 });
-      await store.saveCursors([at(9, { device: 'laptop' }), at(9, { userId: 'ben', topic: '@ben' }), at(2)]);
-      expect(await store.user('ben')).toBeUndefined();
+      await store.devices.saveCursors([at(9, { device: 'laptop' }), at(9, { userId: 'ben', topic: '@ben' }), at(2)]);
+      expect(await store.users.get('ben')).toBeUndefined();
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 2, 0));
       expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', [50, 150], 0));
       expect(await placesOf(store, 'ben', 'phone')).toEqual(places('ben', 0, 0));
@@ -669,7 +671,7 @@ function describeCursors(open: Open): void {
 
     it('takes an empty list', async () => {
       const store = await open();
-      await expect(store.saveCursors([])).resolves.toBeUndefined();
+      await expect(store.devices.saveCursors([])).resolves.toBeUndefined();
     });
   });
 }
@@ -678,47 +680,47 @@ function describeUsers(open: Open): void {
   describe('users', () => {
     it('are unknown until they connect, and keep where broadcasts began for them', async () => {
       const store = await open();
-      expect(await store.user('anna')).toBeUndefined();
+      expect(await store.users.get('anna')).toBeUndefined();
       await appendWaiting(store, { broadcast: 4 });
-      await store.openDevice('anna', 'phone');
-      expect(await store.user('anna')).toEqual({ broadcastStart: 4 });
+      await store.devices.open('anna', 'phone');
+      expect(await store.users.get('anna')).toEqual({ broadcastStart: 4 });
       await appendWaiting(store, { broadcast: 200 });
-      await store.openDevice('anna', 'laptop');
-      expect(await store.user('anna')).toEqual({ broadcastStart: 4 });
+      await store.devices.open('anna', 'laptop');
+      expect(await store.users.get('anna')).toEqual({ broadcastStart: 4 });
     });
 
     it('have a time at which they were last seen', async () => {
       const first = await open();
       await appendWaiting(first, { broadcast: 4 });
-      for (const user of ['anna', 'ben', 'carl']) await first.openDevice(user, 'phone');
-      await first.saveLastSeen(
+      for (const user of ['anna', 'ben', 'carl']) await first.devices.open(user, 'phone');
+      await first.users.saveLastSeen(
         new Map([
           ['anna', 1_000],
           ['ben', 2_000],
         ]),
       );
-      await first.saveLastSeen(new Map([['anna', 3_000]]));
+      await first.users.saveLastSeen(new Map([['anna', 3_000]]));
       await first.close();
       const second = await open();
-      expect(await second.user('anna')).toEqual({ broadcastStart: 4, lastSeenAt: 3_000 });
-      expect(await second.user('ben')).toEqual({ broadcastStart: 4, lastSeenAt: 2_000 });
-      expect(await second.user('carl')).toEqual({ broadcastStart: 4 });
+      expect(await second.users.get('anna')).toEqual({ broadcastStart: 4, lastSeenAt: 3_000 });
+      expect(await second.users.get('ben')).toEqual({ broadcastStart: 4, lastSeenAt: 2_000 });
+      expect(await second.users.get('carl')).toEqual({ broadcastStart: 4 });
     });
 
     it('that are unknown are ignored when last-seen times are saved', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
-      await store.saveLastSeen(
+      await store.devices.open('anna', 'phone');
+      await store.users.saveLastSeen(
         new Map([
           ['nobody', 1],
           ['anna', 2],
           ['__proto__', 3],
         ]),
       );
-      expect(await store.user('anna')).toEqual({ broadcastStart: 0, lastSeenAt: 2 });
-      expect(await store.user('nobody')).toBeUndefined();
-      expect(await store.user('__proto__')).toBeUndefined();
-      await expect(store.saveLastSeen(new Map())).resolves.toBeUndefined();
+      expect(await store.users.get('anna')).toEqual({ broadcastStart: 0, lastSeenAt: 2 });
+      expect(await store.users.get('nobody')).toBeUndefined();
+      expect(await store.users.get('__proto__')).toBeUndefined();
+      await expect(store.users.saveLastSeen(new Map())).resolves.toBeUndefined();
     });
   });
 }
@@ -731,13 +733,13 @@ function describeTopics(open: Open): void {
       const first = await open();
       const topics = [topicOf('sea', { isPrivate: true }), topicOf('land', { owner: 'ben' })];
       for (const topic of topics) {
-        expect(await first.topic(topic.name)).toBeUndefined();
-        expect(await first.createTopic(topic, PLENTY)).toStrictEqual({ outcome: 'joined', start: 0 });
+        expect(await first.topics.get(topic.name)).toBeUndefined();
+        expect(await first.topics.create(topic, PLENTY)).toStrictEqual({ outcome: 'joined', start: 0 });
       }
       await first.close();
       const second = await open();
       for (const topic of topics) {
-        expect(await second.topic(topic.name)).toStrictEqual(topic);
+        expect(await second.topics.get(topic.name)).toStrictEqual(topic);
         expect(await membersOf(second, topic.name)).toStrictEqual([{ userId: topic.owner, joinedAt: topic.createdAt }]);
       }
     });
@@ -746,40 +748,40 @@ function describeTopics(open: Open): void {
       const store = await open();
       const topic = await createTopic(store, 'sea');
       const other = topicOf('sea', { owner: 'ben', isPrivate: true });
-      expect(await store.createTopic(other, PLENTY)).toStrictEqual({ outcome: 'taken' });
-      expect(await store.topic('sea')).toStrictEqual(topic);
-      expect(await store.isMember('sea', 'ben')).toBe(false);
+      expect(await store.topics.create(other, PLENTY)).toStrictEqual({ outcome: 'taken' });
+      expect(await store.topics.get('sea')).toStrictEqual(topic);
+      expect(await store.topics.isMember('sea', 'ben')).toBe(false);
     });
 
     it('are created once by many at once', async () => {
       const store = await open();
       const owners = range(1, 40).map((n) => `owner ${n}`);
-      const answers = await Promise.all(owners.map((owner) => store.createTopic(topicOf('sea', { owner }), PLENTY)));
+      const answers = await Promise.all(owners.map((owner) => store.topics.create(topicOf('sea', { owner }), PLENTY)));
       const outcomes = answers.map(({ outcome }) => outcome);
       expect(outcomes.filter((outcome) => outcome === 'joined')).toHaveLength(1);
       expect(outcomes.filter((outcome) => outcome === 'taken')).toHaveLength(39);
       const owner = owners[outcomes.indexOf('joined')];
-      expect((await store.topic('sea'))?.owner).toBe(owner);
+      expect((await store.topics.get('sea'))?.owner).toBe(owner);
       expect((await membersOf(store, 'sea')).map(({ userId }) => userId)).toEqual([owner]);
     });
 
     it('are refused to a user who is in as many as allowed, also of many at once', async () => {
       const store = await open();
-      const answers = await Promise.all(range(1, 10).map((n) => store.createTopic(topicOf(`topic ${n}`), 3)));
+      const answers = await Promise.all(range(1, 10).map((n) => store.topics.create(topicOf(`topic ${n}`), 3)));
       expect(answers.map(({ outcome }) => outcome)).toEqual([
         ...['joined', 'joined', 'joined'],
         ...range(4, 10).map(() => 'too_many'),
       ]);
       expect(namesOf(await topicsOf(store, 'ben'))).toEqual(['topic 1', 'topic 2', 'topic 3']);
-      expect(await store.topic('topic 4')).toBeUndefined();
-      expect(await store.createTopic(topicOf('topic 4', { owner: 'ben' }), 3)).toMatchObject({ outcome: 'joined' });
+      expect(await store.topics.get('topic 4')).toBeUndefined();
+      expect(await store.topics.create(topicOf('topic 4', { owner: 'ben' }), 3)).toMatchObject({ outcome: 'joined' });
     });
 
     it('are visible to their members, and public ones to all, by name', async () => {
       const store = await open();
       for (const name of ['sea', 'air', 'land']) await createTopic(store, name, { owner: 'carl' });
       for (const name of ['secret', 'cave']) await createTopic(store, name, { isPrivate: true });
-      await store.addMember('cave', member('ben'), PLENTY);
+      await store.topics.addMember('cave', member('ben'), PLENTY);
       expect(namesOf(await topicsOf(store, 'anna'))).toEqual(['air', 'cave', 'land', 'sea', 'secret']);
       expect(namesOf(await topicsOf(store, 'ben'))).toEqual(['air', 'cave', 'land', 'sea']);
       expect(namesOf(await topicsOf(store, 'nobody'))).toEqual(['air', 'land', 'sea']);
@@ -787,23 +789,28 @@ function describeTopics(open: Open): void {
 
     it('are removed with their memberships and cursors', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await createTopic(store, 'sea', { isPrivate: true });
-      await store.addMember('sea', member('ben'), PLENTY);
+      await store.topics.addMember('sea', member('ben'), PLENTY);
       await createTopic(store, 'land');
-      expect(await store.deleteTopic('sea')).toBe(2);
-      expect(await store.topic('sea')).toBeUndefined();
+      expect(await store.topics.delete('sea')).toBe(2);
+      expect(await store.topics.get('sea')).toBeUndefined();
       expect(await membersOf(store, 'sea')).toEqual([]);
-      expect(await store.isMember('sea', 'ben')).toBe(false);
+      expect(await store.topics.isMember('sea', 'ben')).toBe(false);
       expect(namesOf(await topicsOf(store, 'anna'))).toEqual(['land']);
-      expect([...(await store.openDevice('anna', 'phone')).keys()].toSorted()).toEqual(['*', '@anna', 'land', '~anna']);
-      expect(await store.deleteTopic('sea')).toBeUndefined();
+      expect([...(await store.devices.open('anna', 'phone')).keys()].toSorted()).toEqual([
+        '*',
+        '@anna',
+        'land',
+        '~anna',
+      ]);
+      expect(await store.topics.delete('sea')).toBeUndefined();
     });
 
     it('are removed for one of many callers at once', async () => {
       const store = await open();
       await createTopic(store, 'sea');
-      const answers = await Promise.all(range(1, 20).map(() => store.deleteTopic('sea')));
+      const answers = await Promise.all(range(1, 20).map(() => store.topics.delete('sea')));
       expect(answers.filter((answer) => answer !== undefined)).toEqual([1]);
     });
 
@@ -811,14 +818,14 @@ function describeTopics(open: Open): void {
       const first = await open();
       await createTopic(first, 'sea');
       await appendAll(first, draftsOf(3, { topic: 'sea' }));
-      await first.deleteTopic('sea');
+      await first.topics.delete('sea');
       const again = topicOf('sea', { owner: 'ben' });
-      expect(await first.createTopic(again, PLENTY)).toStrictEqual({ outcome: 'joined', start: 3 });
+      expect(await first.topics.create(again, PLENTY)).toStrictEqual({ outcome: 'joined', start: 3 });
       const message = await append(first, draft({ topic: 'sea' }));
       expect(message.seq).toBe(4);
       const expectNew = async (store: Store) => {
         const page = { messages: [message], position: 4, head: 4, prunedUpTo: 3, erasedUpTo: 0 };
-        expect(await store.read('sea', { after: 0, limit: 10 })).toStrictEqual(page);
+        expect(await store.log.read('sea', { after: 0, limit: 10 })).toStrictEqual(page);
         expect(await historyOf(store, 'sea', { limit: 10 })).toStrictEqual([message]);
         expect(await historyOf(store, 'sea', { after: 0, limit: 10 })).toStrictEqual([message]);
         expect(await historyOf(store, 'sea', { before: 4, limit: 10 })).toEqual([]);
@@ -842,7 +849,10 @@ function describeMembers(open: Open): void {
         ['anna', 2],
         ['ben', 3],
       ] as const) {
-        expect(await store.addMember('sea', member(userId, n), PLENTY)).toStrictEqual({ outcome: 'joined', start: 0 });
+        expect(await store.topics.addMember('sea', member(userId, n), PLENTY)).toStrictEqual({
+          outcome: 'joined',
+          start: 0,
+        });
       }
       const expected = [member('anna', 2), member('ben', 3), member('mia', 0), member('zoe', 1)];
       expect(await membersOf(store, 'sea')).toStrictEqual(expected);
@@ -852,36 +862,41 @@ function describeMembers(open: Open): void {
     it('join once', async () => {
       const store = await open();
       await createTopic(store, 'sea');
-      await store.addMember('sea', member('ben', 1), PLENTY);
-      await store.openDevice('ben', 'phone');
+      await store.topics.addMember('sea', member('ben', 1), PLENTY);
+      await store.devices.open('ben', 'phone');
       await appendAll(store, draftsOf(5, { topic: 'sea' }));
-      expect(await store.addMember('sea', member('ben', 9), PLENTY)).toStrictEqual({ outcome: 'member' });
+      expect(await store.topics.addMember('sea', member('ben', 9), PLENTY)).toStrictEqual({ outcome: 'member' });
       expect(await membersOf(store, 'sea')).toStrictEqual([member('anna', 0), member('ben', 1)]);
-      expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(0);
-      const answers = await Promise.all(range(1, 20).map((n) => store.addMember('sea', member('carl', n), PLENTY)));
+      expect((await store.devices.open('ben', 'phone')).get('sea')?.seq).toBe(0);
+      const answers = await Promise.all(
+        range(1, 20).map((n) => store.topics.addMember('sea', member('carl', n), PLENTY)),
+      );
       expect(answers.filter(({ outcome }) => outcome === 'joined')).toEqual([{ outcome: 'joined', start: 5 }]);
     });
 
     it('join no topic that is not there, and not more than allowed', async () => {
       const store = await open();
-      expect(await store.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'no_topic' });
-      expect(await store.isMember('sea', 'ben')).toBe(false);
+      expect(await store.topics.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'no_topic' });
+      expect(await store.topics.isMember('sea', 'ben')).toBe(false);
       for (const n of range(1, 9)) await createTopic(store, `topic ${n}`);
-      const answers = await Promise.all(range(1, 9).map((n) => store.addMember(`topic ${n}`, member('ben'), 4)));
+      const answers = await Promise.all(range(1, 9).map((n) => store.topics.addMember(`topic ${n}`, member('ben'), 4)));
       expect(answers.filter(({ outcome }) => outcome === 'joined')).toHaveLength(4);
       expect(answers.filter(({ outcome }) => outcome === 'too_many')).toHaveLength(5);
-      const isMember = await Promise.all(range(1, 9).map((n) => store.isMember(`topic ${n}`, 'ben')));
+      const isMember = await Promise.all(range(1, 9).map((n) => store.topics.isMember(`topic ${n}`, 'ben')));
       expect(isMember).toEqual(answers.map(({ outcome }) => outcome === 'joined'));
       const [known] = range(1, 9).filter((n) => isMember[n - 1]);
-      expect(await store.addMember(`topic ${known}`, member('ben'), 4)).toStrictEqual({ outcome: 'member' });
+      expect(await store.topics.addMember(`topic ${known}`, member('ben'), 4)).toStrictEqual({ outcome: 'member' });
     });
 
     it('have all their cursors at the head when they join', async () => {
       const store = await open();
-      for (const device of ['phone', 'laptop']) await store.openDevice('ben', device);
+      for (const device of ['phone', 'laptop']) await store.devices.open('ben', device);
       await createTopic(store, 'sea');
       await appendAll(store, draftsOf(150, { topic: 'sea' }));
-      expect(await store.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'joined', start: 150 });
+      expect(await store.topics.addMember('sea', member('ben'), PLENTY)).toStrictEqual({
+        outcome: 'joined',
+        start: 150,
+      });
       for (const device of ['phone', 'laptop']) {
         expect(await placesOf(store, 'ben', device)).toEqual({ ...places('ben', 0, 0), sea: 150 });
       }
@@ -891,42 +906,42 @@ function describeMembers(open: Open): void {
       const store = await open();
       await createTopic(store, 'sea');
       await appendAll(store, draftsOf(10, { topic: 'sea' }));
-      await store.addMember('sea', member('ben'), PLENTY);
+      await store.topics.addMember('sea', member('ben'), PLENTY);
       await appendAll(store, draftsOf(150, { topic: 'sea' }));
-      expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(10);
-      expect((await store.openDevice('ben', 'laptop')).get('sea')?.seq).toBe(60);
-      await store.addMember('sea', member('carl'), PLENTY);
+      expect((await store.devices.open('ben', 'phone')).get('sea')?.seq).toBe(10);
+      expect((await store.devices.open('ben', 'laptop')).get('sea')?.seq).toBe(60);
+      await store.topics.addMember('sea', member('carl'), PLENTY);
       await appendAll(store, draftsOf(20, { topic: 'sea' }));
-      expect((await store.openDevice('carl', 'phone')).get('sea')?.seq).toBe(160);
-      expect((await store.openDevice('carl', 'laptop')).get('sea')?.seq).toBe(160);
+      expect((await store.devices.open('carl', 'phone')).get('sea')?.seq).toBe(160);
+      expect((await store.devices.open('carl', 'laptop')).get('sea')?.seq).toBe(160);
     });
 
     it('move their cursors in the topic as in any other', async () => {
       const first = await open();
       await createTopic(first, 'sea');
-      await first.openDevice('anna', 'phone');
-      await first.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 7, at: 1 }]);
-      await first.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 6, at: 2 }]);
+      await first.devices.open('anna', 'phone');
+      await first.devices.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 7, at: 1 }]);
+      await first.devices.saveCursors([{ userId: 'anna', device: 'phone', topic: 'sea', seq: 6, at: 2 }]);
       await first.close();
-      expect((await (await open()).openDevice('anna', 'phone')).get('sea')?.seq).toBe(7);
+      expect((await (await open()).devices.open('anna', 'phone')).get('sea')?.seq).toBe(7);
     });
 
     it('begin at the head when they come back and nothing was said while they were there', async () => {
       const store = await open();
       await createTopic(store, 'sea');
-      await store.openDevice('ben', 'phone');
-      await store.addMember('sea', member('ben'), PLENTY);
-      expect(await store.removeMember('sea', 'ben')).toBe(true);
-      expect(await store.removeMember('sea', 'ben')).toBe(false);
-      expect(await store.removeMember('nowhere', 'ben')).toBe(false);
-      expect(await store.isMember('sea', 'ben')).toBe(false);
-      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 9, at: 1 }]);
+      await store.devices.open('ben', 'phone');
+      await store.topics.addMember('sea', member('ben'), PLENTY);
+      expect(await store.topics.removeMember('sea', 'ben')).toBe(true);
+      expect(await store.topics.removeMember('sea', 'ben')).toBe(false);
+      expect(await store.topics.removeMember('nowhere', 'ben')).toBe(false);
+      expect(await store.topics.isMember('sea', 'ben')).toBe(false);
+      await store.devices.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 9, at: 1 }]);
       expect(await placesOf(store, 'ben', 'phone')).toEqual(places('ben', 0, 0));
       expect(await placesOf(store, 'ben', 'laptop')).toEqual(places('ben', 0, 0));
       await appendAll(store, draftsOf(5, { topic: 'sea' }));
-      expect(await store.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'joined', start: 5 });
-      expect((await store.openDevice('ben', 'phone')).get('sea')?.seq).toBe(5);
-      expect(await store.isMember('sea', 'anna')).toBe(true);
+      expect(await store.topics.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'joined', start: 5 });
+      expect((await store.devices.open('ben', 'phone')).get('sea')?.seq).toBe(5);
+      expect(await store.topics.isMember('sea', 'anna')).toBe(true);
     });
 
     it('may have any name, and none is taken for another', async () => {
@@ -934,19 +949,20 @@ function describeMembers(open: Open): void {
       await createTopic(store, 'all', { owner: '__proto__' });
       for (const [index, name] of NAMES.entries()) {
         await createTopic(store, `topic-${index}`, { isPrivate: true, owner: name });
-        if (name !== '__proto__') await store.addMember('all', member(name), PLENTY);
+        if (name !== '__proto__') await store.topics.addMember('all', member(name), PLENTY);
       }
       expect((await membersOf(store, 'all')).map(({ userId }) => userId).toSorted()).toEqual(NAMES.toSorted());
       for (const [index, name] of NAMES.entries()) {
         expect((await membersOf(store, `topic-${index}`)).map(({ userId }) => userId)).toEqual([name]);
         expect(namesOf(await topicsOf(store, name))).toEqual(['all', `topic-${index}`]);
-        expect([...(await store.openDevice(name, name)).keys()].toSorted()).toEqual(
+        expect([...(await store.devices.open(name, name)).keys()].toSorted()).toEqual(
           ['*', personalTopic(name), stateTopic(name), 'all', `topic-${index}`].toSorted(),
         );
       }
-      for (const name of NAMES) expect(await store.removeMember('all', name)).toBe(true);
+      for (const name of NAMES) expect(await store.topics.removeMember('all', name)).toBe(true);
       expect(await membersOf(store, 'all')).toEqual([]);
-      for (const [index, name] of NAMES.entries()) expect(await store.isMember(`topic-${index}`, name)).toBe(true);
+      for (const [index, name] of NAMES.entries())
+        expect(await store.topics.isMember(`topic-${index}`, name)).toBe(true);
     });
   });
 }
@@ -966,7 +982,7 @@ function describePrune(open: Open): void {
       await appendAtSeconds(store, [1, 2, 9, 3, 9]);
       await appendAtSeconds(store, [9, 1], '@ben');
       await appendAtSeconds(store, [3, 4, 4.999, 5], '@carl');
-      expect(await store.prune(milliseconds(5), 100)).toBe(5);
+      expect(await store.log.prune(milliseconds(5), 100)).toBe(5);
       expect(seqsOf(await readAll(store))).toEqual([3, 4, 5]);
       expect(seqsOf(await readAll(store, '@ben'))).toEqual([1, 2]);
       expect(seqsOf(await readAll(store, '@carl'))).toEqual([4]);
@@ -975,18 +991,18 @@ function describePrune(open: Open): void {
     it('tells readers up to where messages are gone', async () => {
       const store = await open();
       await appendAtSeconds(store, [1, 2, 3, 9, 9]);
-      await store.prune(milliseconds(5), 100);
-      const page = await store.read(ANNA, { after: 0, limit: 1 });
+      await store.log.prune(milliseconds(5), 100);
+      const page = await store.log.read(ANNA, { after: 0, limit: 1 });
       expect(page).toMatchObject({ position: 4, head: 5, prunedUpTo: 3 });
       expect(seqsOf(page.messages)).toEqual([4]);
     });
 
     it('removes nothing where nothing is old', async () => {
       const store = await open();
-      expect(await store.prune(milliseconds(5), 100)).toBe(0);
+      expect(await store.log.prune(milliseconds(5), 100)).toBe(0);
       await appendAtSeconds(store, [5, 6]);
-      expect(await store.prune(milliseconds(5), 100)).toBe(0);
-      expect(await store.read(ANNA, { after: 0, limit: 5 })).toMatchObject({ head: 2, prunedUpTo: 0 });
+      expect(await store.log.prune(milliseconds(5), 100)).toBe(0);
+      expect(await store.log.read(ANNA, { after: 0, limit: 5 })).toMatchObject({ head: 2, prunedUpTo: 0 });
     });
 
     it('removes at most `limit`, and fewer only when nothing is left to remove', async () => {
@@ -994,7 +1010,7 @@ function describePrune(open: Open): void {
       for (const topic of [ANNA, '@ben', '@carl']) await appendAtSeconds(store, [1, 1, 1, 1, 1, 1, 1, 9], topic);
       expect(await pruneAll(store, milliseconds(5), 4)).toEqual([4, 4, 4, 4, 4, 1]);
       for (const topic of [ANNA, '@ben', '@carl']) expect(seqsOf(await readAll(store, topic))).toEqual([8]);
-      expect(await store.prune(milliseconds(5), 4)).toBe(0);
+      expect(await store.log.prune(milliseconds(5), 4)).toBe(0);
     });
 
     it('reaches every one of many topics', async () => {
@@ -1008,16 +1024,16 @@ function describePrune(open: Open): void {
     it('reaches every topic although an earlier removal was not finished', async () => {
       const store = await open();
       for (const topic of ['@a', '@b', '@c']) await appendAtSeconds(store, [1, 1, 3, 9], topic);
-      expect(await store.prune(milliseconds(2), 3)).toBe(3);
+      expect(await store.log.prune(milliseconds(2), 3)).toBe(3);
       // Later the bound is another one: @a, which was done for the first bound, has something to remove again.
-      expect(await store.prune(milliseconds(5), 100)).toBe(6);
+      expect(await store.log.prune(milliseconds(5), 100)).toBe(6);
       for (const topic of ['@a', '@b', '@c']) expect(seqsOf(await readAll(store, topic))).toEqual([4]);
     });
 
     it('counts each message once when it is called by two at once', async () => {
       const store = await open();
       for (const topic of ['@a', '@b', '@c']) await appendAtSeconds(store, [1, 1, 1, 9], topic);
-      const removed = await Promise.all([store.prune(milliseconds(5), 100), store.prune(milliseconds(5), 100)]);
+      const removed = await Promise.all([store.log.prune(milliseconds(5), 100), store.log.prune(milliseconds(5), 100)]);
       expect(sum(removed)).toBe(9);
     });
 
@@ -1038,27 +1054,31 @@ function describePrune(open: Open): void {
     it('never has a seq given again, also after everything was removed', async () => {
       const first = await open();
       await appendAtSeconds(first, [1, 2, 3]);
-      expect(await first.prune(milliseconds(5), 100)).toBe(3);
+      expect(await first.log.prune(milliseconds(5), 100)).toBe(3);
       const empty = { messages: [], position: 3, head: 3, prunedUpTo: 3, erasedUpTo: 0 };
-      expect(await first.read(ANNA, { after: 0, limit: 5 })).toStrictEqual(empty);
-      expect(await first.head(ANNA)).toBe(3);
+      expect(await first.log.read(ANNA, { after: 0, limit: 5 })).toStrictEqual(empty);
+      expect(await first.log.head(ANNA)).toBe(3);
       expect((await append(first, draft({ timestamp: second(4) }))).seq).toBe(4);
-      await first.prune(milliseconds(5), 100);
+      await first.log.prune(milliseconds(5), 100);
       await first.close();
       const second_ = await open();
       expect((await append(second_, draft())).seq).toBe(5);
-      expect(await second_.read(ANNA, { after: 0, limit: 5 })).toMatchObject({ position: 5, head: 5, prunedUpTo: 4 });
+      expect(await second_.log.read(ANNA, { after: 0, limit: 5 })).toMatchObject({
+        position: 5,
+        head: 5,
+        prunedUpTo: 4,
+      });
     });
 
     it('frees the ids of clients with their messages, and no other', async () => {
       const store = await open();
       const owners = [owned('gone', { timestamp: second(1) }), owned('kept', { timestamp: second(9) })];
       const [, kept] = await appendAll(store, owners);
-      await store.prune(milliseconds(5), 100);
-      expect(await store.append(owned('kept'))).toStrictEqual({ outcome: 'repeated', message: kept });
+      await store.log.prune(milliseconds(5), 100);
+      expect(await store.log.append(owned('kept'))).toStrictEqual({ outcome: 'repeated', message: kept });
       const again = await append(store, owned('gone', { data: 'other', timestamp: second(9) }));
       expect(again.seq).toBe(3);
-      expect(await store.append(owned('gone', { data: 'other' }))).toStrictEqual({
+      expect(await store.log.append(owned('gone', { data: 'other' }))).toStrictEqual({
         outcome: 'repeated',
         message: again,
       });
@@ -1069,16 +1089,19 @@ function describePrune(open: Open): void {
       const kept = await append(store, owned('x', { topic: '@ben', timestamp: second(9) }));
       await append(store, draft({ id: 'x', timestamp: second(1) }));
       await append(store, owned('x', { from: 'other', timestamp: second(1) }));
-      expect(await store.prune(milliseconds(5), 100)).toBe(2);
-      expect(await store.append(owned('x', { topic: '@ben' }))).toStrictEqual({ outcome: 'repeated', message: kept });
+      expect(await store.log.prune(milliseconds(5), 100)).toBe(2);
+      expect(await store.log.append(owned('x', { topic: '@ben' }))).toStrictEqual({
+        outcome: 'repeated',
+        message: kept,
+      });
     });
 
     it('leaves cursors and users as they are', async () => {
       const store = await open();
       await appendAtSeconds(store, [1, 1, 1]);
-      await store.openDevice('anna', 'phone');
-      await store.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 1, at: 1 }]);
-      await store.prune(milliseconds(5), 100);
+      await store.devices.open('anna', 'phone');
+      await store.devices.saveCursors([{ userId: 'anna', device: 'phone', topic: ANNA, seq: 1, at: 1 }]);
+      await store.log.prune(milliseconds(5), 100);
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 1, 0));
     });
   });
@@ -1086,25 +1109,25 @@ function describePrune(open: Open): void {
 
 /** Calls that every engine may refuse, and must refuse in one way. */
 const ENDLESS_CALLS: [string, (store: Store) => Promise<unknown>][] = [
-  ['append to a topic', (store) => store.append(draft({ topic: personalTopic(ENDLESS) }))],
-  ['append with an id of the client', (store) => store.append(owned(ENDLESS))],
-  ['append from a sender', (store) => store.append(owned('x', { from: ENDLESS }))],
-  ['read', (store) => store.read(ENDLESS, { after: 0, limit: 1 })],
-  ['history', (store) => store.history(ENDLESS, { limit: 1 })],
-  ['head', (store) => store.head(ENDLESS)],
-  ['openDevice of a user', (store) => store.openDevice(ENDLESS, 'phone')],
-  ['openDevice', (store) => store.openDevice('carl', ENDLESS)],
-  ['saveCursors', (store) => store.saveCursors([cursorOfPhone(9), { ...cursorOfPhone(9), device: ENDLESS }])],
-  ['user', (store) => store.user(ENDLESS)],
-  ['saveLastSeen', (store) => store.saveLastSeen(new Map([...lastSeenOfAnna, [ENDLESS, 1]]))],
-  ['createTopic', (store) => store.createTopic(topicOf(ENDLESS), PLENTY)],
-  ['createTopic of a user', (store) => store.createTopic(topicOf('sea', { owner: ENDLESS }), PLENTY)],
-  ['topic', (store) => store.topic(ENDLESS)],
+  ['append to a topic', (store) => store.log.append(draft({ topic: personalTopic(ENDLESS) }))],
+  ['append with an id of the client', (store) => store.log.append(owned(ENDLESS))],
+  ['append from a sender', (store) => store.log.append(owned('x', { from: ENDLESS }))],
+  ['read', (store) => store.log.read(ENDLESS, { after: 0, limit: 1 })],
+  ['history', (store) => store.log.history(ENDLESS, { limit: 1 })],
+  ['head', (store) => store.log.head(ENDLESS)],
+  ['openDevice of a user', (store) => store.devices.open(ENDLESS, 'phone')],
+  ['openDevice', (store) => store.devices.open('carl', ENDLESS)],
+  ['saveCursors', (store) => store.devices.saveCursors([cursorOfPhone(9), { ...cursorOfPhone(9), device: ENDLESS }])],
+  ['user', (store) => store.users.get(ENDLESS)],
+  ['saveLastSeen', (store) => store.users.saveLastSeen(new Map([...lastSeenOfAnna, [ENDLESS, 1]]))],
+  ['createTopic', (store) => store.topics.create(topicOf(ENDLESS), PLENTY)],
+  ['createTopic of a user', (store) => store.topics.create(topicOf('sea', { owner: ENDLESS }), PLENTY)],
+  ['topic', (store) => store.topics.get(ENDLESS)],
   ['visibleTopics', (store) => topicsOf(store, ENDLESS)],
-  ['deleteTopic', (store) => store.deleteTopic(ENDLESS)],
-  ['addMember', (store) => store.addMember('land', member(ENDLESS), PLENTY)],
-  ['removeMember', (store) => store.removeMember('land', ENDLESS)],
-  ['isMember', (store) => store.isMember('land', ENDLESS)],
+  ['deleteTopic', (store) => store.topics.delete(ENDLESS)],
+  ['addMember', (store) => store.topics.addMember('land', member(ENDLESS), PLENTY)],
+  ['removeMember', (store) => store.topics.removeMember('land', ENDLESS)],
+  ['isMember', (store) => store.topics.isMember('land', ENDLESS)],
   ['members', (store) => membersOf(store, ENDLESS)],
 ];
 
@@ -1124,15 +1147,15 @@ function describeFailures(open: Open): void {
       ['a circle', circular],
     ])('throws StoreError and stores nothing: data with %s', async (_name, data) => {
       const store = await open();
-      await expect(store.append(owned('x', { data }))).rejects.toBeInstanceOf(StoreError);
-      expect(await store.read(ANNA, { after: 0, limit: 5 })).toMatchObject({ messages: [], head: 0 });
+      await expect(store.log.append(owned('x', { data }))).rejects.toBeInstanceOf(StoreError);
+      expect(await store.log.read(ANNA, { after: 0, limit: 5 })).toMatchObject({ messages: [], head: 0 });
       expect((await append(store, owned('x'))).seq).toBe(1);
     });
 
     it('takes no other with it that runs at the same time', async () => {
       const store = await open();
       const all = range(1, 30).map((n) => draft({ data: n % 3 === 0 ? BigInt(n) : n }));
-      const answers = await Promise.allSettled(all.map((one) => store.append(one)));
+      const answers = await Promise.allSettled(all.map((one) => store.log.append(one)));
       expect(answers.filter(({ status }) => status === 'rejected')).toHaveLength(10);
       const kept = all.filter(({ data }) => typeof data === 'number');
       expect(await readAll(store)).toStrictEqual(kept.map((one, index) => toMessage(index + 1, one)));
@@ -1144,11 +1167,11 @@ function describeFailures(open: Open): void {
         const store = await open();
         const { seq } = await append(store, draft());
         await createTopic(store, 'land');
-        await store.openDevice('anna', 'phone');
+        await store.devices.open('anna', 'phone');
         const look = async () => [
           await readAll(store),
-          await store.openDevice('anna', 'phone'),
-          await Promise.all(['anna', 'carl'].map((user) => store.user(user))),
+          await store.devices.open('anna', 'phone'),
+          await Promise.all(['anna', 'carl'].map((user) => store.users.get(user))),
           await topicsOf(store, 'anna'),
           await membersOf(store, 'land'),
         ];
@@ -1168,26 +1191,26 @@ function describeFailures(open: Open): void {
 }
 
 const CALLS: [string, (store: Store) => Promise<unknown>][] = [
-  ['append', (store) => store.append(draft())],
-  ['read', (store) => store.read(ANNA, { after: 0, limit: 1 })],
-  ['history', (store) => store.history(ANNA, { limit: 1 })],
-  ['head', (store) => store.head(ANNA)],
-  ['openDevice of a new device', (store) => store.openDevice('anna', 'laptop')],
-  ['openDevice of a known device', (store) => store.openDevice('anna', 'phone')],
-  ['saveCursors', (store) => store.saveCursors([cursorOfPhone(1)])],
-  ['saveCursors of none', (store) => store.saveCursors([])],
-  ['user', (store) => store.user('anna')],
-  ['saveLastSeen', (store) => store.saveLastSeen(lastSeenOfAnna)],
-  ['saveLastSeen of none', (store) => store.saveLastSeen(new Map())],
-  ['createTopic', (store) => store.createTopic(topicOf('sea'), PLENTY)],
-  ['topic', (store) => store.topic('land')],
+  ['append', (store) => store.log.append(draft())],
+  ['read', (store) => store.log.read(ANNA, { after: 0, limit: 1 })],
+  ['history', (store) => store.log.history(ANNA, { limit: 1 })],
+  ['head', (store) => store.log.head(ANNA)],
+  ['openDevice of a new device', (store) => store.devices.open('anna', 'laptop')],
+  ['openDevice of a known device', (store) => store.devices.open('anna', 'phone')],
+  ['saveCursors', (store) => store.devices.saveCursors([cursorOfPhone(1)])],
+  ['saveCursors of none', (store) => store.devices.saveCursors([])],
+  ['user', (store) => store.users.get('anna')],
+  ['saveLastSeen', (store) => store.users.saveLastSeen(lastSeenOfAnna)],
+  ['saveLastSeen of none', (store) => store.users.saveLastSeen(new Map())],
+  ['createTopic', (store) => store.topics.create(topicOf('sea'), PLENTY)],
+  ['topic', (store) => store.topics.get('land')],
   ['visibleTopics', (store) => topicsOf(store, 'anna')],
-  ['deleteTopic', (store) => store.deleteTopic('land')],
-  ['addMember', (store) => store.addMember('land', member('ben'), PLENTY)],
-  ['removeMember', (store) => store.removeMember('land', 'anna')],
-  ['isMember', (store) => store.isMember('land', 'anna')],
+  ['deleteTopic', (store) => store.topics.delete('land')],
+  ['addMember', (store) => store.topics.addMember('land', member('ben'), PLENTY)],
+  ['removeMember', (store) => store.topics.removeMember('land', 'anna')],
+  ['isMember', (store) => store.topics.isMember('land', 'anna')],
   ['members', (store) => membersOf(store, 'land')],
-  ['prune', (store) => store.prune(milliseconds(5), 10)],
+  ['prune', (store) => store.log.prune(milliseconds(5), 10)],
   ['probe', (store) => store.probe()],
 ];
 
@@ -1197,7 +1220,7 @@ function describeClose(open: Open): void {
       const store = await open();
       await appendAtSeconds(store, [1]);
       await createTopic(store, 'land');
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await store.close();
       await expect(call(store)).rejects.toBeInstanceOf(StoreError);
     });
@@ -1221,24 +1244,24 @@ function describeClose(open: Open): void {
       const first = await open();
       // More than an engine is likely to write at once.
       const appending = Promise.all(draftsOf(2_500).map((one) => append(first, one)));
-      const opening = first.openDevice('anna', 'phone');
+      const opening = first.devices.open('anna', 'phone');
       await first.close();
       const second = await open();
       expect(await readAll(second)).toStrictEqual(await appending);
-      expect(await second.openDevice('anna', 'phone')).toEqual(await opening);
+      expect(await second.devices.open('anna', 'phone')).toEqual(await opening);
     });
 
     it('during a removal leaves a store that is whole', async () => {
       const first = await open();
       const topics = range(1, 30).map((n) => `@user ${n}`);
       await forMany(topics, (topic) => appendAtSeconds(first, [1, 1, 1, 9], topic));
-      const removal = first.prune(milliseconds(5), 1_000).catch((error: unknown) => error);
+      const removal = first.log.prune(milliseconds(5), 1_000).catch((error: unknown) => error);
       await first.close();
       const outcome = await removal;
       if (typeof outcome !== 'number') expect(outcome).toBeInstanceOf(StoreError);
       const second = await open();
       for (const topic of topics) {
-        const { messages, prunedUpTo } = await second.read(topic, { after: 0, limit: 10 });
+        const { messages, prunedUpTo } = await second.log.read(topic, { after: 0, limit: 10 });
         expect(seqsOf(messages)).toEqual(range(prunedUpTo + 1, 4));
       }
       await pruneAll(second, milliseconds(5), 7);

@@ -114,7 +114,7 @@ export function toMessage(seq: number, { isClientId, ...content }: Draft): Messa
 export const seqsOf = (messages: readonly Message[]) => messages.map(({ seq }) => seq);
 
 export async function append(store: Store, given: Draft): Promise<Message> {
-  const appended = await store.append(given);
+  const appended = await store.log.append(given);
   if (appended.outcome !== 'stored') throw new Error(`expected a new message, got ${appended.outcome}`);
   return appended.message;
 }
@@ -154,7 +154,7 @@ export async function readFor(
     userId === undefined ? {} : { reader: { userId, gaps, ...(unreadUpTo === undefined ? {} : { unreadUpTo }) } };
   const found: Message[] = [];
   for (let after = options.after ?? 0; ; ) {
-    const { messages, position, head } = await store.read(topic, { after, limit, ...reader });
+    const { messages, position, head } = await store.log.read(topic, { after, limit, ...reader });
     found.push(...messages);
     if (position === head) return found;
     expect(position).toBeGreaterThan(after);
@@ -164,7 +164,7 @@ export async function readFor(
 
 /** What a device gets that connects now and has never acknowledged anything. */
 export async function caughtUp(store: Store, userId: string, device: string, topic: string): Promise<Message[]> {
-  const position = (await store.openDevice(userId, device)).get(topic);
+  const position = (await store.devices.open(userId, device)).get(topic);
   if (position === undefined) throw new Error(`${device} does not follow ${topic}`);
   const { seq: after, unreadUpTo, gaps } = position;
   return readFor(store, topic, { userId, after, unreadUpTo, gaps });
@@ -174,7 +174,7 @@ export async function caughtUp(store: Store, userId: string, device: string, top
 export type Place = number | readonly [seq: number, unreadUpTo: number];
 
 export async function placesOf(store: Store, userId: string, device: string): Promise<Record<string, Place>> {
-  const positions = await store.openDevice(userId, device);
+  const positions = await store.devices.open(userId, device);
   return Object.fromEntries(
     Array.from(positions, ([topic, { seq, unreadUpTo }]) => [topic, unreadUpTo > seq ? [seq, unreadUpTo] : seq]),
   );
@@ -196,7 +196,7 @@ export const member = (userId: string, n = 1) => ({ userId, joinedAt: second(n) 
 
 export async function createTopic(store: Store, name: string, fields: Partial<Topic> = {}): Promise<Topic> {
   const topic = topicOf(name, fields);
-  expect(await store.createTopic(topic, PLENTY)).toMatchObject({ outcome: 'joined' });
+  expect(await store.topics.create(topic, PLENTY)).toMatchObject({ outcome: 'joined' });
   return topic;
 }
 
@@ -208,7 +208,7 @@ export async function mark(
   ...messages: readonly Message[]
 ): Promise<void> {
   const ids = messages.map(({ id }) => id);
-  expect(await store.changeStates(userId, { ids }, state)).toMatchObject({ outcome: 'changed' });
+  expect(await store.inbox.changeStates(userId, { ids }, state)).toMatchObject({ outcome: 'changed' });
 }
 
 /** All of a list, page by page. */
@@ -229,7 +229,7 @@ async function allOf<Item, Page extends { readonly next: string | undefined }>(
 
 export function membersOf(store: Store, name: string, limit?: number): Promise<Member[]> {
   return allOf(
-    (page) => store.members(name, page),
+    (page) => store.topics.members(name, page),
     ({ members }) => members,
     limit,
   );
@@ -237,7 +237,7 @@ export function membersOf(store: Store, name: string, limit?: number): Promise<M
 
 export function membershipsOf(store: Store, userId: string, limit?: number): Promise<Membership[]> {
   return allOf(
-    (page) => store.memberships(userId, page),
+    (page) => store.topics.memberships(userId, page),
     ({ memberships }) => memberships,
     limit,
   );
@@ -245,7 +245,7 @@ export function membershipsOf(store: Store, userId: string, limit?: number): Pro
 
 export function topicsOf(store: Store, userId: string, limit?: number): Promise<VisibleTopic[]> {
   return allOf(
-    (page) => store.visibleTopics(userId, page),
+    (page) => store.topics.visibleTo(userId, page),
     ({ topics }) => topics,
     limit,
   );
@@ -253,7 +253,7 @@ export function topicsOf(store: Store, userId: string, limit?: number): Promise<
 
 export function devicesOf(store: Store, userId: string, limit?: number): Promise<Device[]> {
   return allOf(
-    (page) => store.devices(userId, page),
+    (page) => store.devices.list(userId, page),
     ({ devices }) => devices,
     limit,
   );
@@ -261,7 +261,7 @@ export function devicesOf(store: Store, userId: string, limit?: number): Promise
 
 /** Removes all that is out of sight already. */
 export async function removeAll(store: Store): Promise<void> {
-  while (await store.removeDeleted());
+  while (await store.removals.advance());
 }
 
 /** As many messages as were asked for, over as many pages as that takes. */
@@ -270,7 +270,7 @@ export async function historyOf(store: Store, topic: string, options: HistoryOpt
   const isForward = options.after !== undefined;
   let range: HistoryOptions | undefined = options;
   while (range !== undefined && found.length < options.limit) {
-    const { messages, next } = await store.history(topic, { ...range, limit: options.limit - found.length });
+    const { messages, next } = await store.log.history(topic, { ...range, limit: options.limit - found.length });
     found.splice(isForward ? found.length : 0, 0, ...messages);
     const rest: Partial<HistoryOptions> = isForward ? { after: next } : { before: next };
     range = next === undefined ? undefined : { ...options, ...rest };

@@ -29,7 +29,7 @@ function topicOf(name: string, fields: Partial<Topic> = {}): Topic {
 const member = (userId: string) => ({ userId, joinedAt: JOINED_AT });
 
 async function say(store: Store, topic: string, n: number): Promise<number> {
-  const appended = await store.append({
+  const appended = await store.log.append({
     id: `message ${n}`,
     isClientId: false,
     topic,
@@ -68,25 +68,25 @@ function describeInvitations(open: Open): void {
     it('counts memberships that others have made by themselves, also of deleted topics and those that were left', async () => {
       const store = await open();
       const invited = { ...member('ben'), isInvited: true };
-      for (let n = 1; n < 7; n += 1) await store.createTopic(topicOf(`topic-${n}`, { owner: `owner ${n}` }), PLENTY);
+      for (let n = 1; n < 7; n += 1) await store.topics.create(topicOf(`topic-${n}`, { owner: `owner ${n}` }), PLENTY);
       for (const n of [1, 2]) {
-        expect(await store.addMember(`topic-${n}`, invited, 2)).toMatchObject({ outcome: 'joined' });
+        expect(await store.topics.addMember(`topic-${n}`, invited, 2)).toMatchObject({ outcome: 'joined' });
       }
-      expect(await store.addMember('topic-3', invited, 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.addMember('topic-1', invited, 2)).toEqual({ outcome: 'member' });
+      expect(await store.topics.addMember('topic-3', invited, 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.topics.addMember('topic-1', invited, 2)).toEqual({ outcome: 'member' });
       for (const n of [4, 5]) {
-        expect(await store.addMember(`topic-${n}`, member('ben'), 2)).toMatchObject({ outcome: 'joined' });
+        expect(await store.topics.addMember(`topic-${n}`, member('ben'), 2)).toMatchObject({ outcome: 'joined' });
       }
-      expect(await store.addMember('topic-6', member('ben'), 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.createTopic(topicOf('own', { owner: 'ben' }), 2)).toEqual({ outcome: 'too_many' });
-      await store.deleteTopic('topic-1');
-      await store.createTopic(topicOf('topic-1', { owner: 'owner 1' }), PLENTY);
-      expect(await store.addMember('topic-6', member('ben'), 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.addMember('topic-3', invited, 2)).toMatchObject({ outcome: 'joined' });
-      expect(await store.addMember('topic-1', invited, 2)).toEqual({ outcome: 'too_many' });
-      await store.removeMember('topic-4', 'ben');
-      expect(await store.addMember('topic-1', invited, 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.addMember('topic-4', member('ben'), 2)).toMatchObject({ outcome: 'joined' });
+      expect(await store.topics.addMember('topic-6', member('ben'), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.topics.create(topicOf('own', { owner: 'ben' }), 2)).toEqual({ outcome: 'too_many' });
+      await store.topics.delete('topic-1');
+      await store.topics.create(topicOf('topic-1', { owner: 'owner 1' }), PLENTY);
+      expect(await store.topics.addMember('topic-6', member('ben'), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.topics.addMember('topic-3', invited, 2)).toMatchObject({ outcome: 'joined' });
+      expect(await store.topics.addMember('topic-1', invited, 2)).toEqual({ outcome: 'too_many' });
+      await store.topics.removeMember('topic-4', 'ben');
+      expect(await store.topics.addMember('topic-1', invited, 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.topics.addMember('topic-4', member('ben'), 2)).toMatchObject({ outcome: 'joined' });
     });
   });
 }
@@ -100,57 +100,57 @@ function describeLengths(open: Open): void {
 
     it('a topic lists its members, and loses them when it is deleted', async () => {
       const store = await open();
-      await store.createTopic(topicOf(long), PLENTY);
-      await store.addMember(long, member('anna'), PLENTY);
-      await store.openDevice('anna', 'phone');
+      await store.topics.create(topicOf(long), PLENTY);
+      await store.topics.addMember(long, member('anna'), PLENTY);
+      await store.devices.open('anna', 'phone');
       expect(await userIdsOf(store, long)).toEqual(['anna', 'owner']);
-      expect(await store.deleteTopic(long)).toBe(2);
-      expect(await store.isMember(long, 'anna')).toBe(false);
+      expect(await store.topics.delete(long)).toBe(2);
+      expect(await store.topics.isMember(long, 'anna')).toBe(false);
       expect(await userIdsOf(store, long)).toEqual([]);
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
-      await store.createTopic(topicOf(long), PLENTY);
+      await store.topics.create(topicOf(long), PLENTY);
       expect(await userIdsOf(store, long)).toEqual(['owner']);
     });
 
     it('a user sees the own private topics, and is in no more than allowed', async () => {
       const store = await open();
-      for (const name of ['one', 'two', 'three']) await store.createTopic(topicOf(name), PLENTY);
+      for (const name of ['one', 'two', 'three']) await store.topics.create(topicOf(name), PLENTY);
       for (const name of ['one', 'two']) {
-        expect(await store.addMember(name, member(long), 2)).toMatchObject({ outcome: 'joined' });
+        expect(await store.topics.addMember(name, member(long), 2)).toMatchObject({ outcome: 'joined' });
       }
       expect((await topicsOf(store, long)).map(({ name }) => name)).toEqual(['one', 'two']);
-      expect(await store.addMember('three', member(long), 2)).toEqual({ outcome: 'too_many' });
-      expect(await store.createTopic(topicOf('four', { owner: long }), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.topics.addMember('three', member(long), 2)).toEqual({ outcome: 'too_many' });
+      expect(await store.topics.create(topicOf('four', { owner: long }), 2)).toEqual({ outcome: 'too_many' });
     });
 
     it.each(['phone', long])('a device of a user follows what the user is in, and nothing else: %s', async (device) => {
       const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.topics.create(topicOf('sea'), PLENTY);
       for (const n of [1, 2, 3]) await say(store, 'sea', n);
       const alone = places(long, 0, 0);
       expect(await placesOf(store, long, device)).toEqual(alone);
-      expect(await store.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
+      expect(await store.topics.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
       expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 3 });
       // Who has left hears nothing any more.
-      expect(await store.removeMember('sea', long)).toBe(true);
+      expect(await store.topics.removeMember('sea', long)).toBe(true);
       expect(await placesOf(store, long, device)).toEqual(alone);
       await say(store, 'sea', 4);
-      await store.addMember('sea', member(long), PLENTY);
+      await store.topics.addMember('sea', member(long), PLENTY);
       expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
       await say(store, 'sea', 5);
-      await store.removeMember('sea', long);
+      await store.topics.removeMember('sea', long);
       await say(store, 'sea', 6);
-      await store.addMember('sea', member(long), PLENTY);
+      await store.topics.addMember('sea', member(long), PLENTY);
       expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
-      await store.deleteTopic('sea');
+      await store.topics.delete('sea');
       expect(await placesOf(store, long, device)).toEqual(alone);
     });
 
     it('the first device of a user who was invited before gets what was said since', async () => {
       const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.topics.create(topicOf('sea'), PLENTY);
       await say(store, 'sea', 1);
-      await store.addMember('sea', member(long), PLENTY);
+      await store.topics.addMember('sea', member(long), PLENTY);
       await say(store, 'sea', 2);
       expect(await placesOf(store, long, 'phone')).toEqual({ ...places(long, 0, 0), sea: 1 });
     });
@@ -159,17 +159,17 @@ function describeLengths(open: Open): void {
       const store = await open();
       const relatives = [long, `${long}!`, `${long} `, `${long}n`, `${long}é`, `${long}\uffff`];
       for (const name of relatives) {
-        await store.createTopic(topicOf(name, { owner: `owner of ${name}` }), PLENTY);
-        await store.addMember(name, member(name), PLENTY);
-        await store.openDevice(name, name);
+        await store.topics.create(topicOf(name, { owner: `owner of ${name}` }), PLENTY);
+        await store.topics.addMember(name, member(name), PLENTY);
+        await store.devices.open(name, name);
       }
       for (const name of relatives) {
         expect((await userIdsOf(store, name)).toSorted()).toEqual([name, `owner of ${name}`].toSorted());
         expect((await topicsOf(store, name)).map((topic) => topic.name)).toEqual([name]);
       }
-      expect(await store.removeMember(long, long)).toBe(true);
+      expect(await store.topics.removeMember(long, long)).toBe(true);
       for (const name of relatives.slice(1)) {
-        expect(await store.isMember(name, name)).toBe(true);
+        expect(await store.topics.isMember(name, name)).toBe(true);
         expect(await placesOf(store, name, name)).toEqual({ ...places(name, 0, 0), [name]: 0 });
       }
     });
@@ -180,12 +180,12 @@ function describeReuse(open: Open): void {
   describe('a name that was used before', () => {
     it('shows nothing of what came in late, when the topic had been deleted already', async () => {
       const store = await open();
-      await store.createTopic(topicOf('sea'), PLENTY);
+      await store.topics.create(topicOf('sea'), PLENTY);
       await say(store, 'sea', 1);
-      await store.deleteTopic('sea');
+      await store.topics.delete('sea');
       // Its sender was let in while the topic was there, and stored afterwards.
       expect(await say(store, 'sea', 2)).toBe(2);
-      expect(await store.createTopic(topicOf('sea', { owner: 'ben' }), PLENTY)).toEqual({
+      expect(await store.topics.create(topicOf('sea', { owner: 'ben' }), PLENTY)).toEqual({
         outcome: 'joined',
         start: 2,
       });
@@ -198,15 +198,15 @@ function describeReuse(open: Open): void {
     it('shows nothing of any of the earlier topics, however many there were', async () => {
       const first = await open();
       for (const n of [1, 2, 3]) {
-        expect(await first.createTopic(topicOf('sea'), PLENTY)).toEqual({ outcome: 'joined', start: n - 1 });
+        expect(await first.topics.create(topicOf('sea'), PLENTY)).toEqual({ outcome: 'joined', start: n - 1 });
         expect(await dataOf(first, 'sea')).toEqual([]);
         expect(await say(first, 'sea', n)).toBe(n);
         expect(await dataOf(first, 'sea')).toEqual([n]);
-        await first.deleteTopic('sea');
+        await first.topics.delete('sea');
       }
       await first.close();
       const second = await open();
-      expect(await second.createTopic(topicOf('sea'), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
+      expect(await second.topics.create(topicOf('sea'), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
       expect(await dataOf(second, 'sea')).toEqual([]);
     });
   });
@@ -218,9 +218,9 @@ function describeReturning(stage: Stage): void {
   /** A topic that ben is in, with a phone. */
   async function openWithMember(): Promise<Store> {
     const store = await open();
-    await store.createTopic(topicOf('sea'), PLENTY);
-    await store.openDevice('ben', 'phone');
-    await store.addMember('sea', member('ben'), PLENTY);
+    await store.topics.create(topicOf('sea'), PLENTY);
+    await store.devices.open('ben', 'phone');
+    await store.topics.addMember('sea', member('ben'), PLENTY);
     return store;
   }
 
@@ -228,29 +228,29 @@ function describeReturning(stage: Stage): void {
     it('who comes back gets what the device had not got before, and nothing that was said in between', async () => {
       const store = await openWithMember();
       await say(store, 'sea', 1);
-      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 1, at: 1 }]);
+      await store.devices.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 1, at: 1 }]);
       await say(store, 'sea', 2);
       for (const n of [3, 5, 7]) {
-        await store.removeMember('sea', 'ben');
+        await store.topics.removeMember('sea', 'ben');
         await say(store, 'sea', n);
-        await store.addMember('sea', member('ben'), PLENTY);
+        await store.topics.addMember('sea', member('ben'), PLENTY);
         await say(store, 'sea', n + 1);
       }
       const got = async (device: string) => (await caughtUp(store, 'ben', device, 'sea')).map(({ seq }) => seq);
       expect(await got('phone')).toEqual([2, 4, 6, 8]);
       expect(await got('laptop')).toEqual([1, 2, 4, 6, 8]);
-      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 4, at: 1 }]);
+      await store.devices.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 4, at: 1 }]);
       expect(await got('phone')).toEqual([6, 8]);
     });
 
     it('what was acknowledged just before leaving does not come again, and more cannot be acknowledged then', async () => {
       const store = await openWithMember();
       for (const n of [1, 2, 3]) await say(store, 'sea', n);
-      await store.removeMember('sea', 'ben');
+      await store.topics.removeMember('sea', 'ben');
       await say(store, 'sea', 4);
-      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 2, at: 1 }]);
-      await store.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 4, at: 1 }]);
-      await store.addMember('sea', member('ben'), PLENTY);
+      await store.devices.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 2, at: 1 }]);
+      await store.devices.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 4, at: 1 }]);
+      await store.topics.addMember('sea', member('ben'), PLENTY);
       await say(store, 'sea', 5);
       expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([3, 5]);
     });
@@ -258,10 +258,10 @@ function describeReturning(stage: Stage): void {
     it('a device that is new while its user is away begins after what was said before', async () => {
       const store = await openWithMember();
       await say(store, 'sea', 1);
-      await store.removeMember('sea', 'ben');
-      await store.openDevice('ben', 'laptop');
+      await store.topics.removeMember('sea', 'ben');
+      await store.devices.open('ben', 'laptop');
       await say(store, 'sea', 2);
-      await store.addMember('sea', member('ben'), PLENTY);
+      await store.topics.addMember('sea', member('ben'), PLENTY);
       await say(store, 'sea', 3);
       expect((await caughtUp(store, 'ben', 'laptop', 'sea')).map(({ seq }) => seq)).toEqual([3]);
       expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([1, 3]);
@@ -270,9 +270,9 @@ function describeReturning(stage: Stage): void {
     it('a topic that was left, deleted and made again is a new one to a device that is new', async () => {
       const store = await openWithMember();
       await say(store, 'sea', 1);
-      await store.removeMember('sea', 'ben');
-      await store.deleteTopic('sea');
-      await store.createTopic(topicOf('sea', { owner: 'ben' }), PLENTY);
+      await store.topics.removeMember('sea', 'ben');
+      await store.topics.delete('sea');
+      await store.topics.create(topicOf('sea', { owner: 'ben' }), PLENTY);
       await say(store, 'sea', 2);
       // A further device: what is unread up to here.
       expect((await placesOf(store, 'ben', 'laptop'))['sea']).toEqual([1, 2]);
@@ -280,23 +280,23 @@ function describeReturning(stage: Stage): void {
 
     it('topics that were left are remembered up to a bound, the oldest first, and none after an erasure', async () => {
       const store = await open();
-      await store.openDevice('ben', 'phone');
+      await store.devices.open('ben', 'phone');
       const names = range(0, MAX_LEFT_TOPICS).map((n) => `topic-${n}`);
       const joinAll = async (some: readonly string[]) => {
-        for (const name of some) await store.addMember(name, member('ben'), PLENTY);
+        for (const name of some) await store.topics.addMember(name, member('ben'), PLENTY);
       };
-      for (const name of names) await store.createTopic(topicOf(name), PLENTY);
+      for (const name of names) await store.topics.create(topicOf(name), PLENTY);
       await joinAll(names);
       for (const [index, name] of names.entries()) {
         await say(store, name, index);
         stage.clock.pass(1);
-        await store.removeMember(name, 'ben');
+        await store.topics.removeMember(name, 'ben');
       }
       await joinAll([names[0] ?? '', names[1] ?? '']);
       const places = await placesOf(store, 'ben', 'phone');
       expect([places['topic-0'], places['topic-1']]).toEqual([1, 0]);
-      await store.erase('ben');
-      await store.openDevice('ben', 'phone');
+      await store.users.erase('ben');
+      await store.devices.open('ben', 'phone');
       await joinAll([names[2] ?? '']);
       expect((await placesOf(store, 'ben', 'phone'))['topic-2']).toBe(1);
     });
@@ -431,7 +431,7 @@ async function takeStep(store: Store, model: Model, random: Random, nextNumber: 
   if (choice <= 3) await create(store, model, { name, userId, isPrivate: choice === 1 });
   else if (choice === 4) await remove(store, model, name);
   else if (choice <= 9) await join(store, model, { name, userId });
-  else if (choice <= 12) expect(await store.removeMember(name, userId)).toBe(model.leave(name, userId));
+  else if (choice <= 12) expect(await store.topics.removeMember(name, userId)).toBe(model.leave(name, userId));
   else if (choice <= 15) {
     model.openDevice(userId, device);
     expect(await placesOf(store, userId, device)).toEqual(model.placesOf(userId, device));
@@ -453,7 +453,7 @@ interface Place {
 
 async function create(store: Store, model: Model, { name, userId, isPrivate }: Place & { isPrivate: boolean }) {
   const topic = topicOf(name, { isPrivate, owner: userId });
-  const created = await store.createTopic(topic, MAX_TOPICS);
+  const created = await store.topics.create(topic, MAX_TOPICS);
   if (model.topics.has(name)) {
     expect(created).toEqual({ outcome: 'taken' });
   } else if (model.membershipsOf(userId).length >= MAX_TOPICS) {
@@ -468,7 +468,7 @@ async function create(store: Store, model: Model, { name, userId, isPrivate }: P
 
 async function remove(store: Store, model: Model, name: string): Promise<void> {
   const users = model.members.get(name);
-  const removed = await store.deleteTopic(name);
+  const removed = await store.topics.delete(name);
   expect(removed).toBe(users?.size);
   model.forget(name);
   model.topics.delete(name);
@@ -477,7 +477,7 @@ async function remove(store: Store, model: Model, name: string): Promise<void> {
 }
 
 async function join(store: Store, model: Model, { name, userId }: Place): Promise<void> {
-  const joined = await store.addMember(name, member(userId), MAX_TOPICS);
+  const joined = await store.topics.addMember(name, member(userId), MAX_TOPICS);
   if (!model.topics.has(name)) expect(joined).toEqual({ outcome: 'no_topic' });
   else if (model.members.get(name)?.has(userId)) expect(joined).toEqual({ outcome: 'member' });
   else if (model.membershipsOf(userId).length >= MAX_TOPICS) expect(joined).toEqual({ outcome: 'too_many' });
@@ -487,7 +487,7 @@ async function join(store: Store, model: Model, { name, userId }: Place): Promis
 async function moveCursor(store: Store, model: Model, random: Random, place: Place & { device: string }) {
   const { name, userId, device } = place;
   const seq = random.integer(0, model.head(name));
-  await store.saveCursors([{ userId, device, topic: name, seq, at: 1 }]);
+  await store.devices.saveCursors([{ userId, device, topic: name, seq, at: 1 }]);
   const cursors = model.devices.get(userId)?.get(device);
   const known = cursors?.get(name);
   const { leftAt = 0 } = model.away.get(name)?.get(userId) ?? {};
@@ -497,9 +497,9 @@ async function moveCursor(store: Store, model: Model, random: Random, place: Pla
 
 async function expectAll(store: Store, model: Model): Promise<void> {
   for (const name of TOPICS) {
-    expect(await store.topic(name)).toEqual(model.topics.get(name));
+    expect(await store.topics.get(name)).toEqual(model.topics.get(name));
     expect((await userIdsOf(store, name)).toSorted()).toEqual([...(model.members.get(name)?.keys() ?? [])].toSorted());
-    expect(await store.head(name)).toBe(model.head(name));
+    expect(await store.log.head(name)).toBe(model.head(name));
     if (model.topics.has(name)) expect(await dataOf(store, name)).toEqual(model.said.get(name));
   }
   for (const userId of USERS) {
@@ -507,7 +507,7 @@ async function expectAll(store: Store, model: Model): Promise<void> {
     const visible = [...model.topics.values()].filter(({ name, isPrivate }) => !isPrivate || own.includes(name));
     const names = (await topicsOf(store, userId)).map(({ name }) => name);
     expect(names.toSorted()).toEqual(visible.map(({ name }) => name).toSorted());
-    for (const name of TOPICS) expect(await store.isMember(name, userId)).toBe(own.includes(name));
+    for (const name of TOPICS) expect(await store.topics.isMember(name, userId)).toBe(own.includes(name));
     for (const device of model.devices.get(userId)?.keys() ?? []) {
       expect(await placesOf(store, userId, device)).toEqual(model.placesOf(userId, device));
     }

@@ -251,7 +251,7 @@ async function behindTheBackOf({ url }: TestService, topic: string): Promise<voi
     ...{ id: newId(now), isClientId: false, topic, type: 'test' },
     ...{ data: 1, timestamp: new Date(now).toISOString(), from: 'ben' },
   };
-  await store.append(draft);
+  await store.log.append(draft);
 }
 
 /** Takes no more bytes from the connection. */

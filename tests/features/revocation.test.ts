@@ -318,7 +318,7 @@ it('the end of a token that was seen before is kept with its revocation', async 
   await service.stop();
   const store = openLmdbStore(service.directory, systemClock);
   onTestEnd(() => store.close());
-  expect(await store.revocations({ limit: 10 })).toEqual([
+  expect(await store.revocations.list({ limit: 10 })).toEqual([
     { userId: 'anna', jti: 'never seen' },
     { userId: 'anna', jti: 'one', expiresAt: exp },
   ]);

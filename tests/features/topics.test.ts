@@ -766,10 +766,10 @@ describe('sending to a topic', () => {
     const directory = temporaryDirectory();
     const store = openLmdbStore(directory, systemClock);
     const createdAt = new Date().toISOString();
-    await store.createTopic({ name: 'crowd', isPrivate: true, owner: 'anna', createdAt }, 10);
+    await store.topics.create({ name: 'crowd', isPrivate: true, owner: 'anna', createdAt }, 10);
     const userIds = range(1, 10_000).map((n) => `member${n}`);
     const added = await Promise.all(
-      userIds.map((userId) => store.addMember('crowd', { userId, joinedAt: createdAt }, 10)),
+      userIds.map((userId) => store.topics.addMember('crowd', { userId, joinedAt: createdAt }, 10)),
     );
     expect(added.filter(({ outcome }) => outcome === 'joined')).toHaveLength(10_000);
     await store.close();

@@ -20,11 +20,11 @@ function openStore(): Store {
 }
 
 describe('a request under a key', () => {
-  it.each(['keepAnswer', 'releaseKey'] as const)('is answered when %s fails', async (method) => {
+  it.each(['keepAnswer', 'release'] as const)('is answered when %s fails', async (method) => {
     const store = openStore();
-    store[method] = fail;
+    store.keys[method] = fail;
     const { logger, lines } = captureLog();
-    const runOnce = createRunOnce(store, logger);
+    const runOnce = createRunOnce(store.keys, logger);
     const request = { caller: anna, key: 'key', target: 'POST /x', body: { bytes: Buffer.from('{}'), value: {} } };
     const answer = await runOnce(request, async () => ({
       answer: { id: 'x' },
@@ -48,7 +48,7 @@ describe('a change of states whose counts cannot be read', () => {
       delivery: desk.delivery,
       incoming: { assertMayChangeWhole: () => undefined },
     });
-    desk.store.counts = fail;
+    desk.store.inbox.counts = fail;
     await expect(inbox.change(anna, { ids: [id], state: 'read' }, connection)).rejects.toBeInstanceOf(StoreError);
     expect(connection.received('~anna')).toEqual([1]);
   });

@@ -19,10 +19,10 @@ it.each(['{"a":1,"b":"ü"}', '{ "a": 1, "b": "\\u00fc" }'])('give their answers 
   onTestEnd(() => store.close());
   const earlier = createHash('sha256').update(`${target}\n{"a":1,"b":"ü"}`).digest('base64url');
   const name = { caller: 'anna', key: 'key' };
-  await store.claimKey(name, earlier);
-  await store.keepAnswer(name, earlier, { status: 200, body: '{"id":"x"}' });
-  await store.releaseKey(name);
-  const runOnce = createRunOnce(store, captureLog().logger);
+  await store.keys.claim(name, earlier);
+  await store.keys.keepAnswer(name, earlier, { status: 200, body: '{"id":"x"}' });
+  await store.keys.release(name);
+  const runOnce = createRunOnce(store.keys, captureLog().logger);
   expect(await runOnce(requestOf(text), never)).toEqual({ status: 200, body: '{"id":"x"}', isRepeated: true });
   await expect(runOnce(requestOf('{"a":2}'), never)).rejects.toMatchObject({ code: 'idempotency_conflict' });
 });

@@ -46,7 +46,7 @@ const MAX_PAGES = 5_000;
 const STATES: readonly RequestedState[] = ['seen', 'read', 'unread', 'archived'];
 
 async function stateOf(store: Store, { id }: Message, userId = 'anna'): Promise<MessageState | undefined> {
-  const { items } = await store.inbox(userId, { state: 'any', limit: 1_000 });
+  const { items } = await store.inbox.list(userId, { state: 'any', limit: 1_000 });
   return items.find(({ message }) => message.id === id)?.state;
 }
 
@@ -56,7 +56,7 @@ async function listAll(store: Store, query: Partial<InboxQuery> = {}, userId = '
   let after: InboxPosition | undefined;
   let pages = 0;
   do {
-    const page = await store.inbox(userId, { limit: 1_000, ...query, after });
+    const page = await store.inbox.list(userId, { limit: 1_000, ...query, after });
     found.push(...page.items.map(({ message }) => message));
     after = page.next;
     pages += 1;
@@ -69,9 +69,9 @@ async function listAll(store: Store, query: Partial<InboxQuery> = {}, userId = '
 /** Somebody who has a device and is in a topic. */
 async function openWithMember(open: Open): Promise<Store> {
   const store = await open();
-  await store.openDevice('anna', 'phone');
+  await store.devices.open('anna', 'phone');
   await createTopic(store, 'sea', { owner: 'ben' });
-  await store.addMember('sea', member('anna'), PLENTY);
+  await store.topics.addMember('sea', member('anna'), PLENTY);
   return store;
 }
 
@@ -107,10 +107,10 @@ function describeStates({ open }: Stage): void {
       const store = await openWithMember(open);
       const messages = await appendAll(store, [draft(), draft({ topic: BROADCAST_TOPIC }), draft({ topic: 'sea' })]);
       for (const message of messages) {
-        const before = await store.counts('anna');
+        const before = await store.inbox.counts('anna');
         for (const request of requests) await mark(store, 'anna', request, message);
         expect(await stateOf(store, message)).toBe(expected);
-        const { unseen, unread } = await store.counts('anna');
+        const { unseen, unread } = await store.inbox.counts('anna');
         const own = { unseen: unseen - before.unseen + 1, unread: unread - before.unread + 1 };
         expect(own).toEqual(COUNTS[expected]);
       }
@@ -124,36 +124,40 @@ function describeStates({ open }: Stage): void {
       const store = await open();
       const states = await Promise.all(messages.map((message) => stateOf(store, message)));
       expect(states).toEqual(['seen', 'read', 'unseen', 'archived']);
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 2 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 2 });
     });
 
     it('belongs to one user', async () => {
       const store = await open();
-      await store.openDevice('anna', 'phone');
-      await store.openDevice('ann', 'phone');
+      await store.devices.open('anna', 'phone');
+      await store.devices.open('ann', 'phone');
       const message = await append(store, draft({ topic: BROADCAST_TOPIC }));
       await mark(store, 'anna', 'read', message);
       expect(await stateOf(store, message, 'anna')).toBe('read');
       expect(await stateOf(store, message, 'ann')).toBe('unseen');
-      expect(await store.counts('ann')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('ann')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('goes with the membership, and comes back with it', async () => {
       const store = await openWithMember(open);
       const message = await append(store, draft({ topic: 'sea' }));
       await mark(store, 'anna', 'read', message);
-      await store.removeMember('sea', 'anna');
+      await store.topics.removeMember('sea', 'anna');
       expect(await listAll(store, { state: 'any' })).toEqual([]);
       const meanwhile = await append(store, draft({ topic: 'sea' }));
-      expect(await store.changeStates('anna', { ids: [message.id] }, 'unread')).toMatchObject({ outcome: 'not_found' });
-      await store.addMember('sea', member('anna'), PLENTY);
+      expect(await store.inbox.changeStates('anna', { ids: [message.id] }, 'unread')).toMatchObject({
+        outcome: 'not_found',
+      });
+      await store.topics.addMember('sea', member('anna'), PLENTY);
       expect(await listAll(store, { state: 'any' })).toEqual([message]);
       expect(await stateOf(store, message)).toBe('read');
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
       // What was said in between is in no list, and has no state.
-      expect(await store.changeStates('anna', { ids: [meanwhile.id] }, 'read')).toMatchObject({ outcome: 'not_found' });
-      expect(await store.changeStates('anna', { topic: 'sea' }, 'unread')).toMatchObject({ changed: 1 });
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 1 });
+      expect(await store.inbox.changeStates('anna', { ids: [meanwhile.id] }, 'read')).toMatchObject({
+        outcome: 'not_found',
+      });
+      expect(await store.inbox.changeStates('anna', { topic: 'sea' }, 'unread')).toMatchObject({ changed: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 1 });
       const next = await append(store, draft({ topic: 'sea' }));
       expect(await stateOf(store, next)).toBe('unseen');
     });
@@ -169,27 +173,27 @@ function describeSelections(stage: Stage): void {
       const store = await open();
       const [one, two] = await appendAll(store, draftsOf(3));
       const ids = [two?.id ?? '', one?.id ?? ''];
-      const changed = await store.changeStates('anna', { ids }, 'read');
+      const changed = await store.inbox.changeStates('anna', { ids }, 'read');
       expect(changed).toMatchObject({ outcome: 'changed', changed: 2 });
       const log = await statesOf(store);
       expect(log).toMatchObject([{ topic: '~anna', seq: 1, event: 'state', data: { ids, state: 'read' } }]);
       expect(changed).toMatchObject({ entries: log });
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('appends nothing when every message had the state already', async () => {
       const store = await openWithMember(open);
       const [one] = await appendAll(store, draftsOf(2));
       const nothing = { outcome: 'changed', changed: 0, entries: [] };
-      expect(await store.changeStates('anna', { ids: [one?.id ?? ''] }, 'unread')).toEqual(nothing);
-      expect(await store.changeStates('anna', { all: true }, 'unread')).toEqual(nothing);
-      expect(await store.changeStates('anna', { topic: ANNA, upTo: 0 }, 'read')).toEqual(nothing);
-      expect(await store.changeStates('anna', { topic: 'sea' }, 'read')).toEqual(nothing);
-      expect(await store.changeStates('anna', { topic: BROADCAST_TOPIC }, 'read')).toEqual(nothing);
-      expect(await store.changeStates('anna', { ids: [] }, 'read')).toEqual(nothing);
-      await store.changeStates('anna', { all: true }, 'read');
-      expect(await store.changeStates('anna', { all: true }, 'read')).toEqual(nothing);
-      expect(await store.changeStates('anna', { all: true }, 'seen')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { ids: [one?.id ?? ''] }, 'unread')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { all: true }, 'unread')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { topic: ANNA, upTo: 0 }, 'read')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { topic: 'sea' }, 'read')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { topic: BROADCAST_TOPIC }, 'read')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { ids: [] }, 'read')).toEqual(nothing);
+      await store.inbox.changeStates('anna', { all: true }, 'read');
+      expect(await store.inbox.changeStates('anna', { all: true }, 'read')).toEqual(nothing);
+      expect(await store.inbox.changeStates('anna', { all: true }, 'seen')).toEqual(nothing);
       expect(await statesOf(store)).toHaveLength(1);
     });
 
@@ -199,23 +203,26 @@ function describeSelections(stage: Stage): void {
       const [, stranger] = [one, await append(store, draft({ topic: '@ben' }))];
       for (const missing of ['nothing', stranger.id, '']) {
         const ids = [one?.id ?? '', missing, 'nor this'];
-        expect(await store.changeStates('anna', { ids }, 'read')).toEqual({ outcome: 'not_found', path: 'ids.1' });
+        expect(await store.inbox.changeStates('anna', { ids }, 'read')).toEqual({
+          outcome: 'not_found',
+          path: 'ids.1',
+        });
       }
-      expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
       expect(await statesOf(store)).toEqual([]);
     });
 
     it('by ids finds nothing of before the user came, nor what is about other messages', async () => {
       const store = await open();
       const broadcast = await append(store, draft({ topic: BROADCAST_TOPIC }));
-      await store.openDevice('anna', 'phone');
+      await store.devices.open('anna', 'phone');
       await createTopic(store, 'sea', { owner: 'ben' });
       const before = await append(store, draft({ topic: 'sea' }));
-      await store.addMember('sea', member('anna'), PLENTY);
+      await store.topics.addMember('sea', member('anna'), PLENTY);
       const message = await append(store, draft());
-      const [entry] = (await store.update(message, 'new', 'service')) ?? [];
+      const [entry] = (await store.log.update(message, 'new', 'service')) ?? [];
       for (const { id } of [broadcast, before, ...(entry === undefined ? [] : [entry])]) {
-        expect(await store.changeStates('anna', { ids: [id] }, 'read')).toEqual({
+        expect(await store.inbox.changeStates('anna', { ids: [id] }, 'read')).toEqual({
           outcome: 'not_found',
           path: 'ids.0',
         });
@@ -225,7 +232,7 @@ function describeSelections(stage: Stage): void {
     it('by an id that two senders used changes both, and counts one that is named twice once', async () => {
       const store = await open();
       const messages = await appendAll(store, [owned('x', { from: 'a' }), owned('x', { from: 'b' })]);
-      expect(await store.changeStates('anna', { ids: ['x', 'x'] }, 'read')).toMatchObject({ changed: 2 });
+      expect(await store.inbox.changeStates('anna', { ids: ['x', 'x'] }, 'read')).toMatchObject({ changed: 2 });
       for (const message of messages) expect(await stateOf(store, message)).toBe('read');
     });
 
@@ -235,13 +242,13 @@ function describeSelections(stage: Stage): void {
       const others = await appendAll(store, [draft({ topic: 'sea' }), draft({ topic: BROADCAST_TOPIC })]);
       const second_ = messages[1];
       if (second_ !== undefined) await mark(store, 'anna', 'archived', second_);
-      const changed = await store.changeStates('anna', { topic: ANNA, upTo: 3 }, 'read');
+      const changed = await store.inbox.changeStates('anna', { topic: ANNA, upTo: 3 }, 'read');
       expect(changed).toMatchObject({ changed: 2, entries: [{ data: { topic: ANNA, upTo: 3, state: 'read' } }] });
       const states = () => Promise.all(messages.map((message) => stateOf(store, message)));
       expect(await states()).toEqual(['read', 'archived', 'read', 'unseen', 'unseen']);
-      expect(await store.changeStates('anna', { topic: ANNA }, 'unread')).toMatchObject({ changed: 2 });
+      expect(await store.inbox.changeStates('anna', { topic: ANNA }, 'unread')).toMatchObject({ changed: 2 });
       expect(await states()).toEqual(['seen', 'archived', 'seen', 'unseen', 'unseen']);
-      expect(await store.changeStates('anna', { topic: ANNA }, 'seen')).toMatchObject({ changed: 2 });
+      expect(await store.inbox.changeStates('anna', { topic: ANNA }, 'seen')).toMatchObject({ changed: 2 });
       for (const message of others) expect(await stateOf(store, message)).toBe('unseen');
     });
 
@@ -253,13 +260,13 @@ function describeSelections(stage: Stage): void {
       );
       const [first] = messages;
       if (first !== undefined) await mark(store, 'anna', 'archived', first);
-      const changed = await store.changeStates('anna', { all: true }, 'read');
+      const changed = await store.inbox.changeStates('anna', { all: true }, 'read');
       const cursors = { [ANNA]: 2, [BROADCAST_TOPIC]: 2, sea: 2 };
       expect(changed).toMatchObject({ changed: 5, entries: [{ data: { all: true, cursors, state: 'read' } }] });
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      expect(await store.changeStates('anna', { all: true }, 'archived')).toMatchObject({ changed: 5 });
-      expect(await store.changeStates('anna', { all: true }, 'unread')).toMatchObject({ changed: 0 });
-      expect(await store.counts('ben')).toEqual({ unseen: 4, unread: 4 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(await store.inbox.changeStates('anna', { all: true }, 'archived')).toMatchObject({ changed: 5 });
+      expect(await store.inbox.changeStates('anna', { all: true }, 'unread')).toMatchObject({ changed: 0 });
+      expect(await store.inbox.counts('ben')).toEqual({ unseen: 4, unread: 4 });
     });
 
     it.each<[string, number]>([
@@ -270,8 +277,8 @@ function describeSelections(stage: Stage): void {
       const store = await openWithMember(open);
       await appendAll(store, [...draftsOf(3), ...draftsOf(2, { topic: BROADCAST_TOPIC })]);
       const ahead = { outcome: 'ahead', head };
-      expect(await store.changeStates('anna', { topic, upTo: head + 1 }, 'read')).toEqual(ahead);
-      expect(await store.counts('anna')).toEqual({ unseen: 5, unread: 5 });
+      expect(await store.inbox.changeStates('anna', { topic, upTo: head + 1 }, 'read')).toEqual(ahead);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 5, unread: 5 });
       expect(await statesOf(store)).toEqual([]);
     });
 
@@ -282,8 +289,11 @@ function describeSelections(stage: Stage): void {
         await createTopic(store, 'land', { owner: 'ben' });
         await appendAll(store, [draft(), draft({ topic: '@ben' }), draft({ topic: 'land' })]);
         await mark(store, 'anna', 'seen', ...(await listAll(store)));
-        expect(await store.changeStates('anna', { topic }, 'read')).toEqual({ outcome: 'not_found', path: 'topic' });
-        expect(await store.changeStates('anna', { topic, upTo: 1 }, 'read')).toEqual({
+        expect(await store.inbox.changeStates('anna', { topic }, 'read')).toEqual({
+          outcome: 'not_found',
+          path: 'topic',
+        });
+        expect(await store.inbox.changeStates('anna', { topic, upTo: 1 }, 'read')).toEqual({
           outcome: 'not_found',
           path: 'topic',
         });
@@ -294,20 +304,22 @@ function describeSelections(stage: Stage): void {
       const store = await open();
       await append(store, draft({ topic: BROADCAST_TOPIC }));
       const refused = { outcome: 'not_found', path: 'topic' };
-      expect(await store.changeStates('anna', { topic: BROADCAST_TOPIC }, 'read')).toEqual(refused);
+      expect(await store.inbox.changeStates('anna', { topic: BROADCAST_TOPIC }, 'read')).toEqual(refused);
       await append(store, draft());
-      expect(await store.changeStates('anna', { topic: ANNA }, 'read')).toMatchObject({ changed: 1 });
+      expect(await store.inbox.changeStates('anna', { topic: ANNA }, 'read')).toMatchObject({ changed: 1 });
     });
 
     it('covers more messages than one row of anything holds', async () => {
       const store = await open();
       await appendAll(store, draftsOf(2_100));
-      expect(await store.changeStates('anna', { topic: ANNA, upTo: 2_050 }, 'read')).toMatchObject({ changed: 2_050 });
-      expect(await store.counts('anna')).toEqual({ unseen: 50, unread: 50 });
-      expect(await store.changeStates('anna', { topic: ANNA, upTo: 1_030 }, 'unread')).toMatchObject({
+      expect(await store.inbox.changeStates('anna', { topic: ANNA, upTo: 2_050 }, 'read')).toMatchObject({
+        changed: 2_050,
+      });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 50, unread: 50 });
+      expect(await store.inbox.changeStates('anna', { topic: ANNA, upTo: 1_030 }, 'unread')).toMatchObject({
         changed: 1_030,
       });
-      expect(await store.counts('anna')).toEqual({ unseen: 50, unread: 1_080 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 50, unread: 1_080 });
     });
 
     it('comes in the order of the calls, whatever each has to look up', async () => {
@@ -316,20 +328,22 @@ function describeSelections(stage: Stage): void {
       const ids = messages.map(({ id }) => id);
       const [first = ''] = ids;
       const changes = await Promise.all([
-        store.changeStates('anna', { ids }, 'read'),
-        store.changeStates('anna', { ids: [first] }, 'unread'),
-        store.changeStates('anna', { all: true }, 'seen'),
-        store.changeStates('anna', { ids: [first] }, 'archived'),
+        store.inbox.changeStates('anna', { ids }, 'read'),
+        store.inbox.changeStates('anna', { ids: [first] }, 'unread'),
+        store.inbox.changeStates('anna', { all: true }, 'seen'),
+        store.inbox.changeStates('anna', { ids: [first] }, 'archived'),
       ]);
       expect(changes.map((change) => 'changed' in change && change.changed)).toEqual([20, 1, 0, 1]);
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      expect((await store.inbox('anna', { state: 'archived', limit: 9 })).items).toHaveLength(1);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect((await store.inbox.list('anna', { state: 'archived', limit: 9 })).items).toHaveLength(1);
     });
 
     it('asked for by many at once is made once', async () => {
       const store = await open();
       await appendAll(store, draftsOf(10));
-      const answers = await Promise.all(range(1, 20).map(() => store.changeStates('anna', { all: true }, 'read')));
+      const answers = await Promise.all(
+        range(1, 20).map(() => store.inbox.changeStates('anna', { all: true }, 'read')),
+      );
       expect(answers.filter((answer) => answer.outcome === 'changed' && answer.changed === 10)).toHaveLength(1);
       expect(await statesOf(store)).toHaveLength(1);
     });
@@ -353,19 +367,19 @@ function describeCounts({ open }: Stage): void {
         store,
         [ANNA, BROADCAST_TOPIC, 'sea'].flatMap((topic) => draftsOf(3, { topic })),
       );
-      expect(await store.counts('anna')).toEqual({ unseen: 3, unread: 3 });
-      await store.openDevice('anna', 'phone');
-      await store.addMember('sea', member('anna'), PLENTY);
-      expect(await store.counts('anna')).toEqual({ unseen: 3, unread: 3 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 3 });
+      await store.devices.open('anna', 'phone');
+      await store.topics.addMember('sea', member('anna'), PLENTY);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 3 });
       await appendAll(
         store,
         [ANNA, BROADCAST_TOPIC, 'sea', '@ben', 'land'].map((topic) => draft({ topic })),
       );
-      expect(await store.counts('anna')).toEqual({ unseen: 6, unread: 6 });
-      await store.removeMember('sea', 'anna');
-      expect(await store.counts('anna')).toEqual({ unseen: 5, unread: 5 });
-      await store.deleteTopic('sea');
-      expect(await store.counts('ben')).toEqual({ unseen: 1, unread: 1 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 6, unread: 6 });
+      await store.topics.removeMember('sea', 'anna');
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 5, unread: 5 });
+      await store.topics.delete('sea');
+      expect(await store.inbox.counts('ben')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('take what one has said oneself as read, whatever is asked for', async () => {
@@ -375,14 +389,14 @@ function describeCounts({ open }: Stage): void {
         store,
         topics.map((topic) => draft({ topic, from: 'anna' })),
       );
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      await store.changeStates('anna', { ids: messages.map(({ id }) => id) }, 'archived');
-      await store.changeStates('anna', { ids: messages.map(({ id }) => id) }, 'unread');
-      expect(await store.changeStates('anna', { all: true }, 'unread')).toMatchObject({ changed: 0 });
-      expect(await store.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+      await store.inbox.changeStates('anna', { ids: messages.map(({ id }) => id) }, 'archived');
+      await store.inbox.changeStates('anna', { ids: messages.map(({ id }) => id) }, 'unread');
+      expect(await store.inbox.changeStates('anna', { all: true }, 'unread')).toMatchObject({ changed: 0 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
       for (const message of messages) expect(await stateOf(store, message)).toBe('read');
-      await store.openDevice('ben', 'phone');
-      expect(await store.counts('ben')).toEqual({ unseen: 1, unread: 1 });
+      await store.devices.open('ben', 'phone');
+      expect(await store.inbox.counts('ben')).toEqual({ unseen: 1, unread: 1 });
     });
 
     it('leave out what is pruned, retracted or replaced', async () => {
@@ -391,15 +405,15 @@ function describeCounts({ open }: Stage): void {
       const [, , message] = await appendAll(store, draftsOf(3, { timestamp: second(9) }));
       await append(store, draft({ collapseKey: 'k', timestamp: second(9) }));
       await append(store, draft({ collapseKey: 'k', timestamp: second(9) }));
-      expect(await store.counts('anna')).toEqual({ unseen: 7, unread: 7 });
-      if (message !== undefined) await store.retract(message, 'service');
-      expect(await store.counts('anna')).toEqual({ unseen: 6, unread: 6 });
-      await store.prune(milliseconds(5), old.length);
-      expect(await store.counts('anna')).toEqual({ unseen: 3, unread: 3 });
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 7, unread: 7 });
+      if (message !== undefined) await store.log.retract(message, 'service');
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 6, unread: 6 });
+      await store.log.prune(milliseconds(5), old.length);
+      expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 3 });
     });
 
     it('of nobody are nothing', async () => {
-      expect(await (await open()).counts('nobody')).toEqual({ unseen: 0, unread: 0 });
+      expect(await (await open()).inbox.counts('nobody')).toEqual({ unseen: 0, unread: 0 });
     });
   });
 }
@@ -418,7 +432,7 @@ function describeList({ open }: Stage): void {
   describe('the inbox', () => {
     it('is newest first over all topics', async () => {
       const { store, messages } = await openWithInbox(open);
-      const { items, next } = await store.inbox('anna', { limit: 100 });
+      const { items, next } = await store.inbox.list('anna', { limit: 100 });
       expect(items).toStrictEqual(messages.toReversed().map((message) => ({ message, state: 'unseen' })));
       expect(next).toBeUndefined();
     });
@@ -474,7 +488,7 @@ function describePaging({ open }: Stage): void {
         const found: Message[] = [];
         let after: InboxPosition | undefined;
         do {
-          const page = await store.inbox('anna', { limit, after });
+          const page = await store.inbox.list('anna', { limit, after });
           found.push(...page.items.map(({ message }) => message));
           pages.push(page.items.length);
           after = page.next;
@@ -515,7 +529,7 @@ function describePaging({ open }: Stage): void {
       const found: Message[] = [];
       let after: InboxPosition | undefined;
       do {
-        const page = await store.inbox('anna', { limit: random.integer(1, 6), after });
+        const page = await store.inbox.list('anna', { limit: random.integer(1, 6), after });
         found.push(...page.items.map(({ message }) => message));
         after = page.next;
         await say();
@@ -533,7 +547,7 @@ function describePaging({ open }: Stage): void {
         await append(store, owned(`own ${index + 1}`, { timestamp: second(n) }));
       }
       for (const n of [100, 701]) await append(store, draft({ topic: 'sea', timestamp: second(n) }));
-      await store.retract({ topic: ANNA, seq: 3 }, 'service');
+      await store.log.retract({ topic: ANNA, seq: 3 }, 'service');
       const all = await listAll(store);
       expect(all.map(({ topic, seq }) => `${topic} ${seq}`)).toEqual([
         '@anna 4',
@@ -549,7 +563,7 @@ function describePaging({ open }: Stage): void {
       const store = await open();
       await appendAll(store, [draft({ type: 'rare' }), ...draftsOf(4_500), draft({ type: 'rare' })]);
       expect(seqsOf(await listAll(store, { type: 'rare', limit: 5 }))).toEqual([4_502, 1]);
-      await store.changeStates('anna', { topic: ANNA, upTo: 4_000 }, 'archived');
+      await store.inbox.changeStates('anna', { topic: ANNA, upTo: 4_000 }, 'archived');
       expect((await listAll(store, { limit: 100 })).length).toBe(502);
     });
   });
@@ -642,7 +656,7 @@ function describeModel(stage: Stage): void {
     for (let step = 1; step <= 900; step += 1) {
       const scene = { store, model, random, clock: stage.clock };
       await takeStep(scene);
-      expect([step, await store.counts('anna')]).toEqual([step, model.counts()]);
+      expect([step, await store.inbox.counts('anna')]).toEqual([step, model.counts()]);
       if (step % 30 === 0) await expectList(scene);
       if (step % 300 !== 0) continue;
       await store.close();
@@ -665,14 +679,14 @@ async function takeStep(scene: Scene): Promise<void> {
   else if (choice === 15) await retractOne(scene);
   else if (choice === 16) await updateOne(scene);
   else if (choice <= 18) clock.pass(random.integer(1, 5_000));
-  else if (choice === 19) await store.expire(random.integer(1, 50));
+  else if (choice === 19) await store.log.expire(random.integer(1, 50));
   else if (choice === 20) await joinOrLeave(scene);
   else if (choice === 21 && !model.starts.has(BROADCAST_TOPIC)) {
-    await store.openDevice('anna', 'phone');
+    await store.devices.open('anna', 'phone');
     model.starts.set(BROADCAST_TOPIC, model.head(BROADCAST_TOPIC));
   } else if (choice === 22) {
     const before = clock.now() - random.integer(0, 60_000);
-    await store.prune(before, 1_000);
+    await store.log.prune(before, 1_000);
     prune(model, before);
   }
 }
@@ -706,7 +720,7 @@ async function say(scene: Scene): Promise<void> {
   const isKeyed = given.topic === ANNA && random.integer(1, 2) === 1;
   const { exceptUserId, ...toAll } = given;
   const own = given.topic === ANNA ? toAll : given;
-  const appended = await store.append(isKeyed ? { ...own, collapseKey: 'k' } : own);
+  const appended = await store.log.append(isKeyed ? { ...own, collapseKey: 'k' } : own);
   if (appended.outcome !== 'stored') throw new Error(appended.outcome);
   const { message } = appended;
   const keyed = model.known.filter((one) => isKeyed && one.message.collapseKey === 'k' && model.isThere(one));
@@ -727,33 +741,33 @@ async function changeSome({ store, model, random }: Scene): Promise<void> {
   );
   const state = pick(random, STATES) ?? 'read';
   const ids = chosen.map(({ message }) => message.id);
-  const changed = await store.changeStates('anna', { ids }, state);
+  const changed = await store.inbox.changeStates('anna', { ids }, state);
   await expectChanged({ store, model }, changed, model.change(chosen, state));
 }
 
 async function changeMany({ store, model, random }: Scene): Promise<void> {
   // Some steps sweep first: what has expired is in nobody's inbox.
-  await store.expire(10_000);
+  await store.log.expire(10_000);
   const state = pick(random, STATES) ?? 'read';
   const topic = pick(random, [...model.starts.keys()]) ?? ANNA;
   const isAll = random.integer(1, 4) === 1;
   const upTo = random.integer(0, model.head(topic));
   const open = model.inbox().filter(({ isArchived }) => !isArchived);
   const within = open.filter(({ message }) => isAll || (message.topic === topic && message.seq <= upTo));
-  const changed = await store.changeStates('anna', isAll ? { all: true } : { topic, upTo }, state);
+  const changed = await store.inbox.changeStates('anna', isAll ? { all: true } : { topic, upTo }, state);
   await expectChanged({ store, model }, changed, model.change(within, state));
 }
 
 async function expectChanged({ store, model }: Pick<Scene, 'store' | 'model'>, changed: object, count: number) {
   expect(changed).toMatchObject({ outcome: 'changed', changed: count });
   if (count > 0) model.states += 1;
-  expect(await store.head('~anna')).toBe(model.states);
+  expect(await store.log.head('~anna')).toBe(model.states);
 }
 
 async function retractOne({ store, model, random }: Scene): Promise<void> {
   const one = pick(random, model.known);
   if (one === undefined) return;
-  const entries = await store.retract(one.message, 'service');
+  const entries = await store.log.retract(one.message, 'service');
   expect(entries?.length).toBe(model.isThere(one) ? 1 : undefined);
   one.isGone = true;
   for (const { topic, seq } of entries ?? []) model.heads.set(topic, seq);
@@ -762,7 +776,7 @@ async function retractOne({ store, model, random }: Scene): Promise<void> {
 async function updateOne({ store, model, random }: Scene): Promise<void> {
   const one = pick(random, model.known);
   if (one === undefined) return;
-  const entries = await store.update(one.message, { changed: random.integer(0, 2 ** 30) }, 'service');
+  const entries = await store.log.update(one.message, { changed: random.integer(0, 2 ** 30) }, 'service');
   expect(entries?.length).toBe(model.isThere(one) ? 1 : undefined);
   for (const { topic, seq } of entries ?? []) model.heads.set(topic, seq);
 }
@@ -771,11 +785,11 @@ async function joinOrLeave({ store, model, random }: Scene): Promise<void> {
   const name = pick(random, ['sea', 'land']) ?? 'sea';
   const start = model.starts.get(name);
   if (start !== undefined) {
-    await store.removeMember(name, 'anna');
+    await store.topics.removeMember(name, 'anna');
     model.starts.delete(name);
     model.left.set(name, start);
   } else {
-    await store.addMember(name, member('anna'), PLENTY);
+    await store.topics.addMember(name, member('anna'), PLENTY);
     model.starts.set(name, model.left.get(name) ?? model.head(name));
     model.left.delete(name);
   }

@@ -4,14 +4,14 @@ import type { Call } from './faulty-store';
 import type { Scene } from './scene';
 
 const FAILING = [
-  'read',
-  'openDevice',
-  'head',
-  'counts',
-  'saveCursors',
-  'append',
-  'changeStates',
-  'saveLastSeen',
+  'log.read',
+  'devices.open',
+  'log.head',
+  'inbox.counts',
+  'devices.saveCursors',
+  'log.append',
+  'inbox.changeStates',
+  'users.saveLastSeen',
 ] as const;
 const PASSING_MS = [0, 300, 1_100, 3_500, 11_000, 61_000] as const;
 const WEATHERS = ['losing', 'late', 'down'] as const;
@@ -51,7 +51,7 @@ function lose(scene: Scene): Promise<void> | undefined {
   const { nodes, options, faults } = scene.world;
   if (nodes.length === 1 && options.engine === 'lmdb') return undefined;
   scene.disturb();
-  faults.lose('append');
+  faults.lose('log.append');
   return Promise.resolve();
 }
 
@@ -68,7 +68,7 @@ function leaveInFlush(scene: Scene, a: number): Promise<void> | undefined {
   const device = scene.take(a, ({ link }) => link !== undefined);
   if (device === undefined) return undefined;
   return (async () => {
-    scene.world.faults.hold('saveLastSeen');
+    scene.world.faults.hold('users.saveLastSeen');
     await scene.world.pass(1_100);
     await scene.attendance.end(device, 'abruptly');
     await scene.attendance.noticed();

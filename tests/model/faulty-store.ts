@@ -2,12 +2,25 @@
  * A real store with switches: a call fails, its answer gets lost, or it waits until the test lets it go. Over the
  * embedded engine it also tells heads as a shared store does, so that several nodes in one process can use it.
  */
-import type { MembershipChange, Revocation, SharedStore, Store } from '../../services/storage/contract';
-import { isShared, StoreError } from '../../services/storage/contract';
+import {
+  type MembershipChange,
+  type RecentStore,
+  type SharedStore,
+  type Store,
+  StoreError,
+} from '../../services/storage/contract';
 import type { Message } from '../../utils/protocol';
 import type { Fields } from './link';
 
-export type Call = Exclude<keyof SharedStore, 'queuedWrites' | 'heldClaims' | 'identity'>;
+const PARTS = [
+  ...(['log', 'devices', 'users', 'topics', 'inbox', 'receipts', 'schedule'] as const),
+  ...(['keys', 'revocations', 'audit', 'removals', 'recent'] as const),
+] as const;
+
+type PartName = (typeof PARTS)[number];
+
+/** A call of a part. */
+export type Call = { [Part in PartName]: `${Part}.${keyof SharedStore[Part] & string}` }[PartName];
 
 export class Faults {
   readonly #failing = new Map<Call, number>();
@@ -78,11 +91,12 @@ class RecentMemberships {
 
   constructor(private readonly now: () => number) {}
 
-  note(call: string | symbol, [name, second]: readonly unknown[]): void {
+  note(call: Call, [name, second]: readonly unknown[]): void {
     const topic = String(name);
-    if (call === 'deleteTopic') this.#enter({ topic, isMember: false });
-    if (call === 'addMember') this.#enter({ topic, userId: String((second as Fields)['userId']), isMember: true });
-    if (call === 'removeMember') this.#enter({ topic, userId: String(second), isMember: false });
+    if (call === 'topics.delete') this.#enter({ topic, isMember: false });
+    if (call === 'topics.addMember')
+      this.#enter({ topic, userId: String((second as Fields)['userId']), isMember: true });
+    if (call === 'topics.removeMember') this.#enter({ topic, userId: String(second), isMember: false });
   }
 
   #enter(change: MembershipChange): void {
@@ -96,7 +110,7 @@ class RecentMemberships {
   }
 }
 
-/** @param makeShared for the embedded engine: nodes beside this one use it too. */
+/** @param isSharedHere for the embedded engine: nodes beside this one use it too. */
 export function withFaults(
   store: Store,
   faults: Faults,
@@ -104,37 +118,46 @@ export function withFaults(
 ): Store {
   const heads = new RecentHeads(now);
   const memberships = new RecentMemberships(now);
-  const beside: Partial<Record<string | symbol, unknown>> =
-    isSharedHere && !isShared(store)
+  const recent: RecentStore = {
+    heads: async (since) => heads.since(since),
+    memberships: async (since) => memberships.since(since),
+    revocations: () => store.revocations.list({ limit: 1_000 }),
+  };
+  const beside =
+    isSharedHere && !store.isShared
       ? {
-          identity: 'shared-in-process',
-          recentHeads: async (since: number) => heads.since(since),
-          recentMemberships: async (since: number) => memberships.since(since),
-          recentRevocations: () => revocationsOf(store),
+          ...{ isShared: true, identity: 'shared-in-process', recent },
           // Nodes that stop leave it to the others; the directory goes with the world.
           close: async () => {},
         }
       : {};
-  return new Proxy(store, {
-    has: (target, name) => name in beside || name in target,
-    get: (target, name) => {
-      const value = beside[name] ?? Reflect.get(target, name, target);
-      if (typeof value !== 'function') return value;
-      return async (...args: unknown[]) => {
-        // Only what came from the engine is kept from the callers; the calls themselves are its own.
-        return faults.pass(name as Call, async () => {
-          const result: unknown = await value.apply(target, args);
-          heads.note(entriesOf(result));
-          memberships.note(name, args);
-          return result;
-        });
-      };
-    },
-  });
+  const note = (call: Call, args: readonly unknown[], result: unknown) => {
+    heads.note(entriesOf(result));
+    memberships.note(call, args);
+  };
+  const whole: Store = Object.assign(Object.create(store), beside);
+  const parts = PARTS.filter((name) => name in whole).map((name) => [name, faultyPart(whole, name, { faults, note })]);
+  return Object.assign(Object.create(whole), Object.fromEntries(parts));
 }
 
-function revocationsOf(store: Store): Promise<readonly Revocation[]> {
-  return store.revocations({ limit: 1_000 });
+/** A part whose calls are kept from their callers: the engine's own calls of it are not. */
+function faultyPart(
+  store: Store,
+  name: PartName,
+  { faults, note }: { faults: Faults; note: (call: Call, args: readonly unknown[], result: unknown) => void },
+): object {
+  const part = (store as SharedStore)[name] as object as Record<string, (...args: unknown[]) => Promise<unknown>>;
+  const calls = Object.entries(part).map(([method, work]) => {
+    const call = `${name}.${method}` as Call;
+    const faulty = (...args: unknown[]) =>
+      faults.pass(call, async () => {
+        const result = await work(...args);
+        note(call, args, result);
+        return result;
+      });
+    return [method, faulty] as const;
+  });
+  return Object.fromEntries(calls);
 }
 
 /** What a call has appended, as far as its answer tells. */

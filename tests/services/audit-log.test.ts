@@ -1,6 +1,6 @@
 /** The audit log on its way to the store: what is written when, how much of it, and what becomes of it in a fault. */
 import { AuditLog, ENTRIES_PER_BATCH, type Requester } from '../../services/audit-log';
-import { type AuditEntry, type AuditQuery, type Store, StoreError } from '../../services/storage/contract';
+import { type AuditEntry, type Store, StoreError } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { captureLog } from '../support/captured-log';
 import { ShiftedClock } from '../support/clock';
@@ -20,18 +20,14 @@ class FaultyStore {
   readonly store: Store;
 
   constructor(private readonly real: Store) {
-    const saveAudit = (entries: readonly AuditEntry[]) => this.#save(entries);
-    this.store = Object.assign(Object.create(real) as Store, {
-      saveAudit,
-      audit: (query: AuditQuery) => real.audit(query),
-      pruneAudit: (before: number, limit: number) => real.pruneAudit(before, limit),
-    });
+    const save = (entries: readonly AuditEntry[]) => this.#save(entries);
+    this.store = { ...real, audit: { ...real.audit, save } };
   }
 
   async #save(entries: readonly AuditEntry[]): Promise<void> {
     if (this.isFailing) throw new StoreError('told to fail');
     this.saved.push(entries);
-    await this.real.saveAudit(entries);
+    await this.real.audit.save(entries);
   }
 }
 

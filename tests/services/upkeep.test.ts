@@ -18,11 +18,10 @@ function start(failing: Method) {
       return nothing;
     };
   const store = {
-    appendDue: answer('appendDue', { taken: 0, entries: [], refused: [] }),
-    expire: answer('expire', { taken: 0, expired: [] }),
-    prune: answer('prune', 0),
-    forgetAnswers: answer('forgetAnswers', 0),
-    forgetDevices: answer('forgetDevices', 0),
+    schedule: { appendDue: answer('appendDue', { taken: 0, entries: [], refused: [] }) },
+    log: { expire: answer('expire', { taken: 0, expired: [] }), prune: answer('prune', 0) },
+    keys: { forget: answer('forgetAnswers', 0) },
+    devices: { forgetSilent: answer('forgetDevices', 0) },
   } as unknown as Store;
   const log = captureLog();
   const parts = {
@@ -49,7 +48,7 @@ it('what has expired goes while sends are under way', async () => {
   const { upkeep, asked, store } = start('expire');
   let isSent = false;
   const sent = new Promise<void>((resolve) => {
-    store.appendDue = async () => {
+    store.schedule.appendDue = async () => {
       await eventually(
         async () => asked,
         () => asked.includes('expire'),

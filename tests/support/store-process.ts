@@ -27,7 +27,7 @@ interface LogReport {
 
 async function hold(directory: string): Promise<void> {
   const store = openLmdbStore(directory, systemClock);
-  await store.append(draftOf('held'));
+  await store.log.append(draftOf('held'));
   console.log('holding');
   setInterval(() => void store.probe(), PROBE_INTERVAL_MS);
 }
@@ -41,7 +41,7 @@ async function look(directory: string): Promise<StoreReport> {
   }
   try {
     const log = await logOf(store);
-    const append = await store.append(draftOf('appended')).then(
+    const append = await store.log.append(draftOf('appended')).then(
       ({ outcome }) => outcome,
       (error: unknown) => describeError(error).error,
     );
@@ -57,7 +57,7 @@ async function logOf(store: Store): Promise<LogReport> {
   const hash = createHash('sha256');
   let count = 0;
   for (const topic of TOPICS) {
-    for (const message of (await store.read(topic, { after: 0, limit: 10_000 })).messages) {
+    for (const message of (await store.log.read(topic, { after: 0, limit: 10_000 })).messages) {
       if (message.id === 'appended') continue;
       hash.update(JSON.stringify(message));
       count += 1;

@@ -1,9 +1,13 @@
 /** The audit log: entries by time, and four ways to look for them, so that no query has to read what it leaves out. */
 import type { AuditEntry, AuditQuery } from '../contract';
+import type { Access } from './access';
 import { type AuditKey, assertFitsKey, type Trees } from './layout';
 
 export class Audit {
-  constructor(private readonly trees: Trees) {}
+  constructor(
+    private readonly trees: Trees,
+    private readonly access: Access,
+  ) {}
 
   save(entries: readonly AuditEntry[]): void {
     for (const { actor, action, id } of entries) assertFitsKey(actor, action, id);
@@ -24,11 +28,14 @@ export class Audit {
     return keys.flatMap(([, at, id]) => this.trees.audit.get([at, id]) ?? []);
   }
 
-  hasOlder(before: number): boolean {
-    return this.trees.audit.getKeysCount({ ...olderThan(before), limit: 1 }) > 0;
+  async prune(before: number, limit: number): Promise<number> {
+    const hasOlder = await this.access.reading(
+      () => this.trees.audit.getKeysCount({ ...olderThan(before), limit: 1 }) > 0,
+    );
+    return hasOlder ? this.access.write(() => this.#prune(before, limit)) : 0;
   }
 
-  prune(before: number, limit: number): number {
+  #prune(before: number, limit: number): number {
     const old = Array.from(this.trees.audit.getRange({ ...olderThan(before), limit }));
     for (const { key, value } of old) {
       this.trees.audit.remove(key);

@@ -26,6 +26,7 @@ import {
 import { isInGap } from '../rules/gaps';
 import { devicesToForget, Opened, withGaps } from '../rules/opened-device';
 import { isUnread } from '../rules/states';
+import type { Access } from './access';
 import type { Inbox } from './inbox';
 import {
   assertFitsKey,
@@ -53,6 +54,7 @@ export interface DeviceParts {
   readonly marks: Marks;
   readonly inbox: Inbox;
   readonly memberships: Memberships;
+  readonly access: Access;
   readonly clock: Clock;
 }
 
@@ -109,7 +111,7 @@ export class Devices {
     const wasForgotten = this.#wasForgotten(userId, device);
     this.#makeRoom(userId, device, limit);
     if (isEntered) {
-      this.list(userId, device);
+      this.enlist(userId, device);
       return new Opened(this.#cursorsOf(userId, device));
     }
     const entered =
@@ -117,7 +119,7 @@ export class Devices {
     entered.set(stateTopic(userId), { seq: this.parts.log.state(stateTopic(userId)).head, unreadUpTo: 0 });
     for (const [topic, position] of entered) this.trees.cursors.put([userId, device, topic], rowOf(position));
     this.#passLeft(userId, device);
-    this.list(userId, device);
+    this.enlist(userId, device);
     return new Opened(withGaps(entered, this.parts.memberships.allGapsOf(userId)), wasForgotten);
   }
 
@@ -147,7 +149,7 @@ export class Devices {
   }
 
   /** Writes the row of a device that is known from now on, or that has none yet. */
-  list(userId: string, device: string): void {
+  enlist(userId: string, device: string): void {
     const now = this.parts.clock.now();
     this.trees.devices.put([userId, device], { ackedAt: now, seenAt: now });
     this.trees.due.put(['device', now, userId, device], true);
@@ -182,7 +184,12 @@ export class Devices {
     }
   }
 
-  forgetSilent(before: number, limit: number): number {
+  async forgetSilent(before: number, limit: number): Promise<number> {
+    const { access } = this.parts;
+    return (await access.isDue('device', before - 1)) ? access.write(() => this.#forgetSilent(before, limit)) : 0;
+  }
+
+  #forgetSilent(before: number, limit: number): number {
     const range = { ...numberedFrom<DueDevice>('device', 0, before - 1), limit };
     const silent = Array.from(this.trees.due.getKeys(range)) as unknown as DueDevice[];
     for (const [kind, at, userId, device] of silent) {
@@ -286,7 +293,7 @@ export class Devices {
     for (const { topic, at, ...span } of sendings) this.parts.marks.stampSent(topic, span, at);
   }
 
-  page(userId: string, { after, limit }: NamePage): DevicesPage {
+  list(userId: string, { after, limit }: NamePage): DevicesPage {
     const range = startingWith<[string, string]>(userId);
     const start: [string, string] = [userId, after ?? OTHERS];
     const devices: Device[] = [];

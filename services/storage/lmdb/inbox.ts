@@ -4,7 +4,6 @@ import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
-import { partsOf } from '../mongodb/turns';
 import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, blocksOf, type Span } from '../rules/slot-row';
@@ -22,6 +21,8 @@ import {
   stateOf,
   TRANSITIONS,
 } from '../rules/states';
+import { partsOf, Turns } from '../turns';
+import type { Access } from './access';
 import type { Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
@@ -63,7 +64,7 @@ interface Change extends Span {
 }
 
 /** What one transaction changes. */
-export interface ChangePart {
+interface ChangePart {
   readonly changes: readonly Change[];
   readonly transition: (flags: number) => number;
   /** @param cursors up to where, in the topics in which something has changed. */
@@ -72,12 +73,21 @@ export interface ChangePart {
 
 type Refused = Exclude<StateChanged, { outcome: 'changed' }>;
 
+interface InboxParts {
+  readonly log: Log;
+  readonly marks: Marks;
+  readonly access: Access;
+  readonly clock: Clock;
+}
+
 export class Inbox {
+  /** One change of a user at a time. */
+  readonly #turns = new Turns();
   readonly #memberships: Memberships;
 
   constructor(
     private readonly trees: Trees,
-    private readonly parts: { readonly log: Log; readonly marks: Marks; readonly clock: Clock },
+    private readonly parts: InboxParts,
   ) {
     this.#memberships = new Memberships(trees);
   }
@@ -238,8 +248,29 @@ export class Inbox {
     return found === undefined ? undefined : this.parts.log.stored(...found)?.order;
   }
 
+  /**
+   * In the order of the calls. What it is for is looked up first, then it is changed in parts, each with the entry about
+   * it: whatever is stopped in between, readers are notified of what has happened.
+   */
+  async changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
+    const { access } = this.parts;
+    const turn = await this.#turns.take(userId, async () => {
+      const parts = await access.walking(() => this.#planChange(userId, selection, state));
+      if ('outcome' in parts) return { refused: parts, done: [], last: undefined };
+      const writes = parts.map((part) => () => access.write(() => this.#changePart(userId, part)));
+      const done = [];
+      for (const write of writes.slice(0, -1)) done.push(await write());
+      // Has its place among the writes: the next change need not wait for the disk.
+      return { refused: undefined, done, last: writes.at(-1)?.() };
+    });
+    if (turn.refused !== undefined) return turn.refused;
+    const all = [...turn.done, ...(turn.last === undefined ? [] : [await turn.last])];
+    const changed = all.reduce((sum, part) => sum + part.changed, 0);
+    return { outcome: 'changed', changed, entries: all.flatMap(({ entries }) => entries) };
+  }
+
   /** What a change of states has to do, in parts for one transaction each; looked up in slices. */
-  planChange(userId: string, selection: Selection, state: RequestedState): Promise<readonly ChangePart[] | Refused> {
+  #planChange(userId: string, selection: Selection, state: RequestedState): Promise<readonly ChangePart[] | Refused> {
     return 'ids' in selection
       ? this.#partsOfSome(userId, selection.ids, state)
       : this.#partsOf(userId, selection, state);
@@ -326,7 +357,7 @@ export class Inbox {
   }
 
   /** Changes one part, and appends the entry that tells of it. */
-  changePart(userId: string, { changes, transition, told }: ChangePart): { changed: number; entries: Message[] } {
+  #changePart(userId: string, { changes, transition, told }: ChangePart): { changed: number; entries: Message[] } {
     const cursors: Record<string, number> = Object.create(null) as Record<string, number>;
     let changed = 0;
     for (const change of changes) {

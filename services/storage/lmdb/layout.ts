@@ -35,7 +35,7 @@ type DatabaseName = (typeof DATABASES)[number]['name'];
 /** Grows with every change of the layout that older code cannot read. */
 export const LAYOUT_VERSION = 3;
 
-/** What this version opens: 2 has no rows of devices, see Devices.list. */
+/** What this version opens: 2 has no rows of devices, see Devices.enlist. */
 export const READABLE_LAYOUTS: readonly number[] = [2, LAYOUT_VERSION];
 
 export interface TopicState {
@@ -154,7 +154,7 @@ export interface Trees {
   /** A number, in Unix seconds: `issuedBefore` of a user, whose `jti` is `''`; else `expiresAt`, 0 while it is not known. */
   readonly revocations: Database<number, [userId: string, jti: string]>;
   readonly audit: Database<AuditEntry, AuditKey>;
-  /** The same entries by what they are looked for by, see lmdb-audit.ts. */
+  /** The same entries by what they are looked for by, see audit.ts. */
   readonly auditIndex: Database<true, [facet: string, ...key: AuditKey]>;
   readonly meta: Database<number, string>;
 }

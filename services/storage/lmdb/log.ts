@@ -24,6 +24,7 @@ import { isInGap } from '../rules/gaps';
 import { PageRoom } from '../rules/page-room';
 import { emptySlots, type Span } from '../rules/slot-row';
 import { EXCLUDED, FLAGS, isUnread, OWN } from '../rules/states';
+import type { Access } from './access';
 import { Collapse } from './collapse';
 import { assertFitsKey, type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './layout';
 import type { Marks } from './marks';
@@ -52,14 +53,19 @@ interface Row {
   readonly value: string;
 }
 
+interface LogParts {
+  readonly marks: Marks;
+  readonly access: Access;
+  readonly clock: Clock;
+}
+
 export class Log {
   readonly #memberships: Memberships;
   readonly collapse: Collapse;
 
   constructor(
     private readonly trees: Trees,
-    private readonly marks: Marks,
-    private readonly clock: Clock,
+    private readonly parts: LogParts,
   ) {
     this.#memberships = new Memberships(trees);
     this.collapse = new Collapse(trees);
@@ -67,6 +73,10 @@ export class Log {
 
   state(topic: string): TopicState {
     return this.trees.topics.get(topic) ?? EMPTY_TOPIC;
+  }
+
+  head(topic: string): number {
+    return this.state(topic).head;
   }
 
   /** What can be read at a place: `undefined` for what is gone, expired, or out of sight. */
@@ -85,11 +95,22 @@ export class Log {
   }
 
   #isThere({ message, isGone }: StoredMessage): boolean {
-    return !isGone && (message.expiresAt === undefined || message.expiresAt > this.clock.now());
+    return !isGone && (message.expiresAt === undefined || message.expiresAt > this.parts.clock.now());
+  }
+
+  async append(draft: Draft): Promise<Appended> {
+    const { access } = this.parts;
+    const entries: Message[] = [];
+    for (;;) {
+      const appended = await access.write(() => this.#append(draft));
+      if (appended.outcome === 'repeated' || appended.outcome === 'conflict') return appended;
+      entries.push(...appended.entries);
+      if (appended.outcome === 'stored') return { ...appended, entries };
+    }
   }
 
   /** With very many to replace it takes several transactions: `partly` says that it is to be asked for again. */
-  append(draft: Draft): Appended | Partly {
+  #append(draft: Draft): Appended | Partly {
     assertFitsKey(draft.topic, draft.id, draft.from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
     const earlier = draft.isClientId ? this.#appendedBefore(draft) : undefined;
     return earlier ?? this.appendNew(draft);
@@ -122,14 +143,14 @@ export class Log {
     this.trees.ids.put([id, from, isClientId ? 'client' : 'store'], [topic, seq, fingerprint]);
     this.collapse.add(message);
     this.#indexExpiry(message);
-    if (exceptUserId !== undefined) this.marks.set(message, exceptUserId, EXCLUDED);
+    if (exceptUserId !== undefined) this.parts.marks.set(message, exceptUserId, EXCLUDED);
     this.markOwn(message);
     return { outcome: 'stored', message, entries: [...entries, message] };
   }
 
   /** What one has said oneself is read. */
   markOwn(message: Message): void {
-    if (this.#isInInboxOf(message.from, message.topic)) this.marks.set(message, message.from, OWN);
+    if (this.#isInInboxOf(message.from, message.topic)) this.parts.marks.set(message, message.from, OWN);
   }
 
   #isInInboxOf(userId: string, topic: string): boolean {
@@ -146,7 +167,7 @@ export class Log {
     const replaced = seqs.flatMap((seq) => {
       const message = this.message(topic, seq);
       if (message === undefined) this.collapse.forget({ ...draft, seq });
-      else if (isUnread(this.marks.get(message, owner))) return [message];
+      else if (isUnread(this.parts.marks.get(message, owner))) return [message];
       else this.collapse.putAside(message);
       return [];
     });
@@ -165,7 +186,7 @@ export class Log {
 
   /** Appends what is no message of an inbox. */
   appendEntry(entry: Omit<Message, 'id' | 'seq' | 'timestamp'>): Message {
-    const now = this.clock.now();
+    const now = this.parts.clock.now();
     const message = this.#put({ id: newId(now), timestamp: toIsoTime(now), ...entry });
     this.#markHole(message);
     return message;
@@ -173,7 +194,7 @@ export class Log {
 
   #markHole(place: Place): void {
     this.#markPatchy(place.topic);
-    this.marks.markHole(place);
+    this.parts.marks.markHole(place);
   }
 
   #markPatchy(topic: string): void {
@@ -282,8 +303,13 @@ export class Log {
     this.collapse.forget(message);
   }
 
-  expire(limit: number): { taken: number; expired: readonly Expired[] } {
-    const range = { ...numberedFrom<DueExpiry>('expiry', 0, this.clock.now()), limit };
+  async expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
+    const { access } = this.parts;
+    return (await access.isDue('expiry')) ? access.write(() => this.#expire(limit)) : { taken: 0, expired: [] };
+  }
+
+  #expire(limit: number): { taken: number; expired: readonly Expired[] } {
+    const range = { ...numberedFrom<DueExpiry>('expiry', 0, this.parts.clock.now()), limit };
     const due = Array.from(this.trees.due.getKeys(range)) as DueExpiry[];
     const expired: Expired[] = [];
     const slice = new Slice();
@@ -311,7 +337,7 @@ export class Log {
   /** What of a topic has expired and is still there. */
   async expiredOf(topic: string): Promise<ReadonlySet<number>> {
     const expired = new Set<number>();
-    const now = this.clock.now();
+    const now = this.parts.clock.now();
     let keys: [topic: string, at: number, seq: number][];
     let start: (typeof keys)[number] = [topic, 0, 0];
     do {
@@ -385,7 +411,7 @@ export class Log {
     if (reader === undefined) return true;
     if (message.exceptUserId === reader.userId || isInGap(reader.gaps ?? [], message.seq)) return false;
     if (message.seq > (reader.unreadUpTo ?? 0)) return true;
-    return message.ref === undefined && isUnread(this.marks.get(message, reader.userId));
+    return message.ref === undefined && isUnread(this.parts.marks.get(message, reader.userId));
   }
 
   async history(topic: string, { after, before, limit, userId }: HistoryOptions): Promise<HistoryPage> {
@@ -399,7 +425,7 @@ export class Log {
       messages: isForward ? found : found.reverse(),
       next: found.length === limit ? undefined : here,
     });
-    for (const [holes, part] of this.marks.holeRows(topic, span, { isPatchy, isForward })) {
+    for (const [holes, part] of this.parts.marks.holeRows(topic, span, { isPatchy, isForward })) {
       for (const seq of emptySlots(FLAGS, holes, { ...part, isForward })) {
         if (isSliceOver()) await nextSlice();
         const message = this.#listed(topic, seq, { userId, room });
@@ -438,7 +464,7 @@ export class Log {
 
   /** How many messages of a span are not gone. */
   countMessages(topic: string, { from, upTo }: Span): number {
-    const isHole = this.marks.holeReader(topic);
+    const isHole = this.parts.marks.holeReader(topic);
     let count = 0;
     for (let seq = from; seq <= upTo; seq += 1) if (!isHole(seq)) count += 1;
     return count;
@@ -478,7 +504,7 @@ export class Log {
 
   /** Forgets what users did with messages that are gone, at most `limit` rows. @returns how many. */
   removeOldMarks(topic: string, limit: number): number {
-    return this.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
+    return this.parts.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
   }
 }
 

@@ -1,5 +1,4 @@
 /** What users have done with messages, and when; and which places of a log hold no message of an inbox. */
-
 import type { Slice } from '../../../utils/slices';
 import type { Place } from '../contract';
 import type { Stamp } from '../rules/receipt-page';

@@ -2,7 +2,6 @@
  * Every write of the embedded store goes through one queue; what has gathered while a transaction was being flushed
  * goes into the next one, so the number of flushes does not grow with the load (group commit).
  */
-
 import { statfsSync } from 'node:fs';
 import { nextTurn, systemClock } from '../../../utils/clock';
 import { Slice } from '../../../utils/slices';

@@ -5,9 +5,9 @@ import { isSliceOver, nextSlice } from '../../../utils/slices';
 
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../../../utils/topic-names';
 
-import type { ReceiptPage } from '../contract';
+import type { ReceiptOptions, ReceiptPage } from '../contract';
 import { isInGap } from '../rules/gaps';
-import { groupedByUser, isRecipient, type ReceiptOptions, type Stamp, toReceiptPage } from '../rules/receipt-page';
+import { groupedByUser, isRecipient, type Stamp, toReceiptPage } from '../rules/receipt-page';
 import { NOBODY } from '../rules/states';
 import { startingWith, type Trees } from './layout';
 import type { Marks } from './marks';

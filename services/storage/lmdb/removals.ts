@@ -5,13 +5,14 @@
 import { Slice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import type { Devices } from './devices';
-import type { Later } from './later';
+import type { Keys } from './keys';
 import { type RemovalKey, type RemovalRow, startingWith, type Trees, walk } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
-import type { Members } from './members';
 import { generationIn, type Memberships, startIn } from './memberships';
 import { parseMessage } from './record';
+import type { Schedule } from './schedule';
+import type { Topics } from './topics';
 
 const MESSAGES_PER_SLICE = 200;
 const MARKS_PER_SLICE = 200;
@@ -35,8 +36,9 @@ export interface RemovalParts {
   readonly marks: Marks;
   readonly memberships: Memberships;
   readonly devices: Devices;
-  readonly members: Members;
-  readonly later: Later;
+  readonly topics: Topics;
+  readonly schedule: Schedule;
+  readonly keys: Keys;
   readonly now: () => number;
 }
 
@@ -99,7 +101,7 @@ export class Removals {
       const [, userId] = key;
       if (generationIn(value) <= generation) {
         this.parts.memberships.remove(name, userId);
-        this.parts.members.removeCursors(name, userId);
+        this.parts.topics.removeCursors(name, userId);
       }
       if (slice.isOver) return [userId];
     }
@@ -127,12 +129,12 @@ export class Removals {
 
   #userSteps(userId: string, { from = 0, upTo }: RemovalRow, tally: Tally): readonly Step[] {
     const own = personalTopic(userId);
-    const { later } = this.parts;
+    const { schedule, keys } = this.parts;
     const ofBroadcasts = { userId, topic: BROADCAST_TOPIC, from: from + 1, upTo };
     return [
-      (_after, slice) => counted(tally, 'scheduled', later.cancelFrom(userId, slice)),
+      (_after, slice) => counted(tally, 'scheduled', schedule.cancelFrom(userId, slice)),
       (after, slice) => this.#cancelTo(own, { after, slice, tally }),
-      (_after, slice) => again(later.forgetOf(userId, slice)),
+      (_after, slice) => again(keys.forgetOf(userId, slice)),
       (after, slice) => this.#leaveAll(userId, { after, slice, tally }),
       (after, slice) => this.#forgetLeft(userId, after, slice),
       (_after, slice) => this.#removeDevices(userId, slice, tally),
@@ -155,7 +157,7 @@ export class Removals {
 
   #cancelTo(own: string, { after, slice, tally }: { after: Position | undefined; slice: Slice; tally: Tally }) {
     const key = after as [string, string] | undefined;
-    const { cancelled, next } = this.parts.later.cancelTo(own, key, slice);
+    const { cancelled, next } = this.parts.schedule.cancelTo(own, key, slice);
     tally.scheduled += cancelled;
     return next;
   }
@@ -164,7 +166,7 @@ export class Removals {
     userId: string,
     { after, slice, tally }: { after: Position | undefined; slice: Slice; tally: Tally },
   ): Position | undefined {
-    const { memberships, members, log } = this.parts;
+    const { memberships, topics, log } = this.parts;
     const [done, seq] = after ?? [];
     const start: [string, string] = [userId, String(done ?? '')];
     const range = { ...startingWith<[string, string]>(userId), start, exclusiveStart: seq === undefined };
@@ -175,7 +177,7 @@ export class Removals {
       if (rest !== undefined) return [topic, ...rest];
       if (memberships.isMember(topic, userId)) tally.memberships += 1;
       memberships.remove(topic, userId);
-      members.removeCursors(topic, userId);
+      topics.removeCursors(topic, userId);
       if (slice.isOver) return [topic];
     }
     return undefined;
@@ -221,7 +223,6 @@ export class Removals {
     return undefined;
   }
 
-  /** Writes the rows that layout 2 did not have: its devices are those with a cursor in the log of states. */
   /** The version before counted what one has said oneself as seen only. */
   #markOwn(after: Position | undefined, slice: Slice): Position | undefined {
     const start = after as [string, number] | undefined;
@@ -234,6 +235,7 @@ export class Removals {
     return undefined;
   }
 
+  /** Writes the rows that layout 2 did not have: its devices are those with a cursor in the log of states. */
   #listDevices(after: Position | undefined, slice: Slice): Position | undefined {
     let key = after as [string, string, string] | undefined;
     for (;;) {
@@ -242,7 +244,7 @@ export class Removals {
       if (key === undefined) return undefined;
       const [userId, device] = key;
       const isEntered = this.trees.cursors.doesExist([userId, device, stateTopic(userId)]);
-      if (isEntered && !this.trees.devices.doesExist([userId, device])) this.parts.devices.list(userId, device);
+      if (isEntered && !this.trees.devices.doesExist([userId, device])) this.parts.devices.enlist(userId, device);
       key = [userId, device, '\uffff'];
       if (slice.isOver) return key;
     }

@@ -1,6 +1,7 @@
 /** Tokens that are refused before their time. */
 import type { Clock } from '../../../utils/clock';
-import { REVOCATION_MARGIN_MS, type Revocation } from '../contract';
+import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
+import type { Access } from './access';
 import { assertFitsKey, type DueKey, numberedFrom, type Trees } from './layout';
 
 /** The row of a user's tokens, in place of the id of one. */
@@ -11,7 +12,7 @@ type Key = [userId: string, jti: string];
 export class Revocations {
   constructor(
     private readonly trees: Trees,
-    private readonly clock: Clock,
+    private readonly parts: { readonly access: Access; readonly clock: Clock },
   ) {}
 
   keep(revocation: Revocation): void {
@@ -26,13 +27,18 @@ export class Revocations {
     if (time > 0) this.trees.due.put(dueOf(key, time), true);
   }
 
-  list({ limit, after }: { limit: number; after?: Revocation | undefined }): Revocation[] {
+  list({ limit, after }: RevocationQuery): Revocation[] {
     const range = after === undefined ? {} : { start: keyOf(after), exclusiveStart: true };
     return Array.from(this.trees.revocations.getRange({ ...range, limit }), ({ key, value }) => fromRow(key, value));
   }
 
-  forget(limit: number): number {
-    const range = { ...numberedFrom<DueKey>('revocation', 0, this.clock.now()), limit };
+  async forget(limit: number): Promise<number> {
+    const { access } = this.parts;
+    return (await access.isDue('revocation')) ? access.write(() => this.#forget(limit)) : 0;
+  }
+
+  #forget(limit: number): number {
+    const range = { ...numberedFrom<DueKey>('revocation', 0, this.parts.clock.now()), limit };
     const due = Array.from(this.trees.due.getKeys(range));
     for (const key of due) {
       const [, , userId, jti] = key;

@@ -1,8 +1,8 @@
 /** The audit log. */
 import type { AuditEntry, AuditPosition, AuditQuery } from '../contract';
+import { partsOf } from '../turns';
 import { retryingDuplicates } from './errors';
 import { type AuditDoc, assertFitsKey, type Collections } from './layout';
-import { partsOf } from './turns';
 
 /** Entries that are written by one command. */
 const ENTRIES_AT_ONCE = 500;

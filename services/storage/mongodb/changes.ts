@@ -10,6 +10,7 @@ import { ownerOfPersonalTopic } from '../../../utils/topic-names';
 import { type Expired, type Place, StoreError } from '../contract';
 import { blockOf, readSlot } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
+import { pauseBefore, type Turns } from '../turns';
 import type { Facts } from './facts';
 import {
   COLLAPSED,
@@ -24,7 +25,6 @@ import {
 import type { Log } from './log';
 import type { Marks, TopicSpan } from './marks';
 import { type Content, entryKey, toMessage, toText } from './record';
-import { pauseBefore } from './turns';
 import { GRACE_MS, type Replaced, type Replacing, type Writer } from './writer';
 
 const MAX_ATTEMPTS = 30;
@@ -129,12 +129,13 @@ export class Changes {
       readonly writer: Writer;
       readonly graves: Graves;
       readonly collapse: Collapse;
+      readonly turns: Turns;
     },
   ) {}
 
   async update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
     const text = toText(data);
-    return this.#change(place, (doc) => {
+    return this.#inOrder(place, (doc) => {
       if (doc.data === text) return undefined;
       const owes = owedBy(doc, { event: 'message:updated', by });
       const { owed, revision } = owes;
@@ -143,7 +144,7 @@ export class Changes {
   }
 
   async retract(place: Place, by: string): Promise<readonly Message[] | undefined> {
-    return this.#change(place, (doc) => {
+    return this.#inOrder(place, (doc) => {
       const owes = owedBy(doc, { event: 'message:removed', by, reason: 'retracted' });
       const gone = toPlace({ keeping: ['owes', 'revision', 'dueAt'] });
       const $set = { ...gone.$set, revision: owes.revision, owes: owes.owed, dueAt: this.#dueAt({}) };
@@ -153,6 +154,11 @@ export class Changes {
 
   #dueAt({ expiresAt = Number.POSITIVE_INFINITY }: Pick<MessageDoc, 'expiresAt'>): number {
     return Math.min(expiresAt, this.parts.clock.now() + GRACE_MS);
+  }
+
+  /** Changes of one message are made in the order of the calls. */
+  #inOrder(place: Place, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
+    return this.parts.turns.take(`message ${place.seq} ${place.topic}`, () => this.#change(place, plan));
   }
 
   /** @returns the entries; none when there is nothing to change, `undefined` when the message is gone. */
@@ -219,7 +225,11 @@ export class Changes {
    * Several nodes may do this at once: each message is told of by at least one of them, and may be by more. A place
    * that is found again after a crash is told of again.
    */
-  async expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
+  expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
+    return this.parts.turns.take('expire', () => this.#expire(limit));
+  }
+
+  async #expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
     const now = this.parts.clock.now();
     const query = this.collections.messages.find({ dueAt: { $lte: now } });
     const due = await query.sort({ dueAt: 1 }).limit(limit).toArray();

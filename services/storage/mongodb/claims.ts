@@ -2,11 +2,10 @@
  * Ids that clients make are unique per sender over all topics: a document for each of them says which topic has it.
  * It comes before the message; inside the topic the unique index of the messages decides.
  */
-
+import { partsOf } from '../turns';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, retryingLost } from './errors';
 import type { Collections } from './layout';
-import { partsOf } from './turns';
 
 export interface Claimed {
   /** Taken in another topic, or by something that waits for its time. */

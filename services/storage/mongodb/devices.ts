@@ -14,12 +14,12 @@ import {
   SEEN_PRECISION_MS,
   type SeenDevice,
   type Sending,
-  type User,
 } from '../contract';
 import { isInGap } from '../rules/gaps';
 import { devicesToForget, Opened, withGaps } from '../rules/opened-device';
 import type { Span } from '../rules/slot-row';
 import { isUnread, NOBODY } from '../rules/states';
+import { partsOf, type Turns } from '../turns';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
 import type { Inbox } from './inbox';
 import {
@@ -35,7 +35,6 @@ import {
 import type { Log } from './log';
 import type { Marks, Stamping } from './marks';
 import type { Memberships } from './memberships';
-import { partsOf, type Turns } from './turns';
 
 const CURSORS_AT_ONCE = 500;
 /** No device: says that more were forgotten than documents are kept for. */
@@ -61,7 +60,7 @@ export class Devices {
     private readonly parts: DeviceParts,
   ) {}
 
-  async open(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
+  async open(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice> {
     const known = await this.#find(userId, device);
     if (known !== undefined) return known;
     return this.parts.turns.take(`user ${userId}`, () => this.#enter(userId, device, limit));
@@ -110,7 +109,7 @@ export class Devices {
     if (wasForgotten) await this.#removeCursors(userId, device);
     const known = await this.#positionsOf(userId, device);
     const positions = known ?? (await this.#enterNew(userId, device, { wasForgotten }));
-    await this.#list(userId, device);
+    await this.#enlist(userId, device);
     return new Opened(positions, wasForgotten && known === undefined);
   }
 
@@ -119,7 +118,7 @@ export class Devices {
   }
 
   /** Writes the document of a device that is known from now on, or that has none yet. */
-  async #list(userId: string, device: string): Promise<void> {
+  async #enlist(userId: string, device: string): Promise<void> {
     const now = this.parts.clock.now();
     const update = { $set: { userId, device, ackedAt: now, seenAt: now }, $unset: { forgottenAt: '' } } as const;
     await retryingDuplicates(() =>
@@ -260,11 +259,9 @@ export class Devices {
     await ignoringDuplicates(this.collections.cursors.insertMany(cursors, { ordered: false }));
   }
 
-  /** Forgets a user with all devices. @returns how many there were. */
-  async forgetUser(userId: string): Promise<void> {
+  async forgetAll(userId: string): Promise<void> {
     await this.collections.cursors.deleteMany({ _id: startingWith(userId) });
     await this.collections.devices.deleteMany({ _id: startingWith(userId) });
-    await this.collections.users.deleteOne({ _id: userId });
   }
 
   async count(userId: string): Promise<number> {
@@ -272,7 +269,7 @@ export class Devices {
     return this.collections.cursors.countDocuments(entered);
   }
 
-  async page(userId: string, { after, limit }: NamePage): Promise<DevicesPage> {
+  async list(userId: string, { after, limit }: NamePage): Promise<DevicesPage> {
     const range = startingWith(userId);
     const _id = { $gt: keyOf(userId, after ?? OTHERS), $lt: range.$lt };
     const query = this.collections.devices.find({ _id, forgottenAt: null } as object).sort({ _id: 1 });
@@ -372,22 +369,6 @@ export class Devices {
   async saveSent(sendings: readonly Sending[]): Promise<void> {
     const stampings = sendings.map((sending) => ({ ...sending, userId: NOBODY, kind: 'sent' }) as const);
     await this.parts.marks.stampFirst(stampings);
-  }
-
-  async user(userId: string): Promise<User | undefined> {
-    const found = await this.collections.users.findOne({ _id: userId });
-    if (found === null) return undefined;
-    const { broadcastStart, lastSeenAt } = found;
-    return { broadcastStart, ...(lastSeenAt === undefined ? {} : { lastSeenAt }) };
-  }
-
-  async saveLastSeen(times: ReadonlyMap<string, number>): Promise<void> {
-    const operations = Array.from(times, ([_id, lastSeenAt]) => ({
-      updateOne: { filter: { _id }, update: { $max: { lastSeenAt } } },
-    }));
-    for (const part of partsOf(operations, CURSORS_AT_ONCE)) {
-      await this.collections.users.bulkWrite(part, { ordered: false });
-    }
   }
 }
 

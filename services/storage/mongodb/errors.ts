@@ -10,7 +10,7 @@ import {
 } from 'mongodb';
 import { systemClock } from '../../../utils/clock';
 import { StoreError } from '../contract';
-import { pauseBefore } from './turns';
+import { pauseBefore } from '../turns';
 
 const DUPLICATE_KEY = 11_000;
 const OUT_OF_DISK_SPACE = 14_031;

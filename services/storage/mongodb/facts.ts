@@ -8,10 +8,10 @@ import type { Clock } from '../../../utils/clock';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { blockOf, blocksOf } from '../rules/slot-row';
 import { EXCLUDED, FLAGS, OWN } from '../rules/states';
+import { partsOf } from '../turns';
 import { type Collections, exceptTag, fromTag, HOLE, isHole, type MessageDoc } from './layout';
 import type { Marks, TopicSpan } from './marks';
 import type { SlotChange } from './rows';
-import { partsOf } from './turns';
 
 /** What is known of the places of one block, in the form of rows. */
 export interface Overlay {

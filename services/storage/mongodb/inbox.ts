@@ -9,6 +9,7 @@ import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic
 import { type InboxPage, type InboxQuery, type Selection, type StateChanged, StoreError } from '../contract';
 import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
 import { bulkTransition, countUnread, EXCLUDED, FLAGS, READ, SEEN, TRANSITIONS } from '../rules/states';
+import { partsOf, pauseBefore, type Turns } from '../turns';
 import type { Facts, Overlay, Overlays } from './facts';
 import {
   COLLAPSED,
@@ -25,7 +26,6 @@ import type { Marks, TopicSpan } from './marks';
 import type { Memberships } from './memberships';
 import { toMessage } from './record';
 import type { ChangedRow, SlotChange } from './rows';
-import { partsOf, pauseBefore, type Turns } from './turns';
 import type { Writer } from './writer';
 
 const MAX_ATTEMPTS = 30;

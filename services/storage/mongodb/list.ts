@@ -4,12 +4,12 @@ import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, emptySlots, readSlot } from '../rules/slot-row';
 import { FLAGS, isListed, OWN, stateOf } from '../rules/states';
+import { partsOf } from '../turns';
 import type { Facts } from './facts';
 import { isHole, type MessageDoc } from './layout';
 import type { Log } from './log';
 import type { Marks, TopicSpan } from './marks';
 import { bytesOf, toMessage } from './record';
-import { partsOf } from './turns';
 
 /** Topics that are looked into at once. */
 const STREAMS_AT_ONCE = 50;

@@ -12,11 +12,11 @@ import { isInGap } from '../rules/gaps';
 import { PageRoom } from '../rules/page-room';
 import { blocksOf, emptySlots } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
+import { partsOf } from '../turns';
 import type { Facts } from './facts';
 import { type Collections, isHole, type LogDoc, type MessageDoc } from './layout';
 import type { Marks, TopicSpan } from './marks';
 import { bytesOf, toMessage } from './record';
-import { partsOf } from './turns';
 
 export interface LogState {
   readonly head: number;
@@ -55,6 +55,10 @@ export class Log {
   async state(topic: string): Promise<LogState> {
     const last = await this.last(topic);
     return stateOf(last, await this.floor(topic));
+  }
+
+  async head(topic: string): Promise<number> {
+    return (await this.state(topic)).head;
   }
 
   /** The last document of a topic. Looked for from the one that was the last: a `seq` is never given again. */
@@ -111,15 +115,6 @@ export class Log {
       if (isSliceOver()) await nextSlice();
       lasts.set(_id, last);
     }
-  }
-
-  /** Both stages are answered from one index. */
-  async recentHeads(since: number): Promise<ReadonlyMap<string, number>> {
-    const heads = this.collections.messages.aggregate<{ _id: string; head: number }>([
-      { $match: { order: { $gte: since } } },
-      { $group: { _id: '$topic', head: { $max: '$seq' } } },
-    ]);
-    return new Map((await heads.toArray()).map(({ _id, head }) => [_id, head]));
   }
 
   async floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {

@@ -2,7 +2,7 @@
  * Who is in which named topic, as documents. A topic that is deleted takes its memberships with it at once, though
  * their documents are removed later: one counts only in the generation of the topic in which it was written.
  */
-import type { Joining, MembershipChange, MembershipsPage, MembersPage, NamePage } from '../contract';
+import type { Joining, MembershipsPage, MembersPage, NamePage } from '../contract';
 import { MAX_LEFT_TOPICS } from '../rules/gaps';
 import { retryingDuplicates } from './errors';
 import { type AbsenceDoc, type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './layout';
@@ -49,23 +49,6 @@ export class Memberships {
     const surplus = others.slice(0, Math.max(0, others.length + 1 - MAX_LEFT_TOPICS)).map(({ _id }) => _id);
     if (surplus.length > 0) await absences.deleteMany({ _id: { $in: surplus } });
     await retryingDuplicates(() => absences.replaceOne({ _id: doc._id }, doc, { upsert: true }));
-  }
-
-  /** What was written since a time: what is a member now is said by the membership, whatever was before. */
-  async recent(since: number): Promise<MembershipChange[]> {
-    const { members, absences, logs } = this.collections;
-    const projection = { _id: 0, topic: 1, userId: 1 };
-    const recently = { changedAt: { $gte: since } };
-    const [joined, left, deleted] = await Promise.all([
-      members.find<Place>(recently, { projection }).toArray(),
-      absences.find<Place>(recently, { projection }).toArray(),
-      logs.find({ deletedAt: { $gte: since } }, { projection: { _id: 1 } }).toArray(),
-    ]);
-    return [
-      ...deleted.map(({ _id: topic }) => ({ topic, isMember: false })),
-      ...left.map((place) => ({ ...place, isMember: false })),
-      ...joined.map((place) => ({ ...place, isMember: true })),
-    ];
   }
 
   /** Those of some members that are there, by id. */

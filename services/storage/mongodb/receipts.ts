@@ -1,9 +1,9 @@
 /** Who got a message and what they did with it: one walk over the stamps of its place. */
 import type { Message } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../../../utils/topic-names';
-import type { ReceiptPage } from '../contract';
+import type { ReceiptOptions, ReceiptPage } from '../contract';
 import { isInGap } from '../rules/gaps';
-import { groupedByUser, type OfUser, type ReceiptOptions, toReceiptPage } from '../rules/receipt-page';
+import { groupedByUser, type OfUser, toReceiptPage } from '../rules/receipt-page';
 import { NOBODY } from '../rules/states';
 import { type Collections, keyOf, startingWith } from './layout';
 import type { Marks } from './marks';

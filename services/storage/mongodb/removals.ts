@@ -7,18 +7,17 @@ import { isStateTopic } from '../../../utils/topic-names';
 import { ignoringDuplicates } from './errors';
 import { type Collections, keyOf, type RemovalDoc, removalId, startingWith } from './layout';
 import type { Marks } from './marks';
-import type { Members } from './members';
 import type { Sweeps } from './sweeps';
+import type { Topics } from './topics';
 
 const DOCS_AT_ONCE = 500;
 /** What a node has begun, and died, is done by another after this time. */
 const WORKING_MS = 30_000;
 
 export interface RemovalParts {
-  readonly members: Members;
+  readonly topics: Topics;
   readonly marks: Marks;
   readonly sweeps: Sweeps;
-  readonly erase: (userId: string) => Promise<void>;
   readonly now: () => number;
 }
 
@@ -28,12 +27,15 @@ export class Removals {
     private readonly parts: RemovalParts,
   ) {}
 
-  /** A part of one removal. @returns false when there is none, or others work on all of them. */
-  async advance(): Promise<boolean> {
+  /**
+   * A part of one removal. @returns false when there is none, or others work on all of them.
+   * @param erase ends the erasure of a user.
+   */
+  async advance(erase: (userId: string) => Promise<unknown>): Promise<boolean> {
     const removal = await this.#take();
     if (removal === undefined) return false;
     const { _id } = removal;
-    const isDone = await this.#work(removal);
+    const isDone = await this.#work(removal, erase);
     if (isDone) await this.collections.removals.deleteOne({ _id });
     else await this.collections.removals.updateOne({ _id }, { $set: { freeAt: 0 } });
     return true;
@@ -48,10 +50,10 @@ export class Removals {
     return found;
   }
 
-  async #work(removal: RemovalDoc): Promise<boolean> {
+  async #work(removal: RemovalDoc, erase: (userId: string) => Promise<unknown>): Promise<boolean> {
     if (removal.kind === 'topic') return this.#removeTopic(removal);
     if (removal.kind === 'listing') return this.#listDevices(removal);
-    await this.parts.erase(removal.name);
+    await erase(removal.name);
     return true;
   }
 
@@ -70,7 +72,7 @@ export class Removals {
   /** @returns whether nothing is left. */
   async #removeTopic(removal: RemovalDoc): Promise<boolean> {
     const { name, generation, upTo } = removal;
-    if (!(await this.parts.members.resumeDeletion(removal))) return true;
+    if (!(await this.parts.topics.resumeDeletion(removal))) return true;
     const { marks, sweeps } = this.parts;
     if ((await this.#removeMembers(name, generation)) > 0) return false;
     if ((await this.#removeCursors(name, upTo)) > 0) return false;

@@ -1,6 +1,6 @@
 /** Tokens that are refused before their time. */
 import type { Clock } from '../../../utils/clock';
-import { REVOCATION_MARGIN_MS, type Revocation } from '../contract';
+import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
 import { retryingDuplicates } from './errors';
 import { assertFitsKey, type Collections, keyOf, type RevocationDoc } from './layout';
 
@@ -22,14 +22,10 @@ export class Revocations {
     await retryingDuplicates(() => this.collections.revocations.updateOne({ _id }, update, { upsert: true }));
   }
 
-  async list({ limit, after }: { limit: number; after?: Revocation | undefined }): Promise<Revocation[]> {
-    const behind = after === undefined ? {} : { _id: { $gt: idOf(after) } };
-    const found = await this.collections.revocations.find(behind).sort({ _id: 1 }).limit(limit).toArray();
-    return found.map(fromDoc);
-  }
-
-  async recent(since: number): Promise<Revocation[]> {
-    return (await this.collections.revocations.find({ keptAt: { $gte: since } }).toArray()).map(fromDoc);
+  async list({ limit, after }: RevocationQuery): Promise<Revocation[]> {
+    const later = after === undefined ? {} : { _id: { $gt: idOf(after) } };
+    const found = await this.collections.revocations.find(later).sort({ _id: 1 }).limit(limit).toArray();
+    return found.map(toRevocation);
   }
 
   async forget(limit: number): Promise<number> {
@@ -45,7 +41,7 @@ function idOf({ userId, jti }: Revocation): string {
   return jti === undefined ? userId : keyOf(userId, jti);
 }
 
-function fromDoc({ userId, jti, issuedBefore = 0, expiresAt }: RevocationDoc): Revocation {
+export function toRevocation({ userId, jti, issuedBefore = 0, expiresAt }: RevocationDoc): Revocation {
   if (jti === undefined) return { userId, issuedBefore };
   return { userId, jti, ...(expiresAt === undefined ? {} : { expiresAt }) };
 }

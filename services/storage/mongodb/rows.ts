@@ -5,9 +5,9 @@
 import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
 import { StoreError } from '../contract';
 import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
+import { partsOf, pauseBefore } from '../turns';
 import { isDuplicate } from './errors';
 import { keyOf, type RowDoc, startingWith } from './layout';
-import { partsOf, pauseBefore } from './turns';
 
 /** Rows that are read, and written, by one command. */
 const ROWS_AT_ONCE = 200;

@@ -1,11 +1,11 @@
 /** What leaves the logs for good: by retention, with a deleted topic, or with an erased user. */
+import { partsOf, type Turns } from '../turns';
 import { Claims } from './claims';
 import { retryingDuplicates } from './errors';
 import type { Collections, LogDoc, MessageDoc } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import { isClientKey } from './record';
-import { partsOf } from './turns';
 
 type Old = Pick<MessageDoc, 'topic' | 'seq' | 'key'>;
 
@@ -24,7 +24,7 @@ export class Sweeps {
 
   constructor(
     private readonly collections: Collections,
-    private readonly parts: { readonly log: Log; readonly marks: Marks },
+    private readonly parts: { readonly log: Log; readonly marks: Marks; readonly turns: Turns },
   ) {
     this.#claims = new Claims(collections);
   }
@@ -48,8 +48,13 @@ export class Sweeps {
     await retryingDuplicates(() => this.collections.logs.updateOne({ _id: topic }, update, { upsert: true }));
   }
 
+  /** One at a time: two would find the same messages old, and count them twice. */
+  prune(before: number, limit: number): Promise<number> {
+    return this.parts.turns.take('prune', () => this.#prune(before, limit));
+  }
+
   /** Order never falls within a topic: what is less than `before` is its beginning, up to the first younger one. */
-  async prune(before: number, limit: number): Promise<number> {
+  async #prune(before: number, limit: number): Promise<number> {
     let removed = await this.#removeHidden(limit);
     while (removed < limit) {
       const wanted = limit - removed;

@@ -8,13 +8,13 @@ import { ObjectId } from 'mongodb';
 import { type Clock, fromIsoTime, nextTurn, systemClock, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import { type FlushListener, StoreError } from '../contract';
+import { pauseBefore } from '../turns';
 import { Claims } from './claims';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, isLost, retryingUntil, toStoreError } from './errors';
 import type { Collections, MessageDoc } from './layout';
 import type { Log } from './log';
 import { type Content, entryKey, type Line, toDoc } from './record';
-import { pauseBefore } from './turns';
 
 /** How a line came to its place. */
 export type Placed =

@@ -13,11 +13,6 @@ export interface Stamp {
   readonly at: number;
 }
 
-export interface ReceiptOptions {
-  readonly limit: number;
-  readonly after?: string | undefined;
-}
-
 /** What one user has done with a message; `isListed`: behind where the page begins. */
 export interface OfUser {
   readonly userId: string;

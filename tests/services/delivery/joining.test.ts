@@ -66,7 +66,7 @@ describe('a gap in what this node has emitted', () => {
     const desk = await openWithMember(new Gate());
     const second = attach(desk, 'anna', 'phone');
     await second.done;
-    await desk.store.append(draftOf(ANNA));
+    await desk.store.log.append(draftOf(ANNA));
     await desk.delivery.publish(draftOf(ANNA));
     await desk.activity.end();
     for (const { connection } of [desk.member, second]) expect(connection.received(ANNA)).toEqual([1, 2]);
@@ -74,7 +74,7 @@ describe('a gap in what this node has emitted', () => {
 
   it('is filled, however long it is', async () => {
     const desk = await openWithMember(new Gate());
-    await Promise.all(range(1, 1_000).map(() => desk.store.append(draftOf(ANNA))));
+    await Promise.all(range(1, 1_000).map(() => desk.store.log.append(draftOf(ANNA))));
     await desk.delivery.publish(draftOf(ANNA));
     await desk.activity.end();
     expect(desk.member.connection.received(ANNA)).toEqual(range(1, 1_001));
@@ -83,12 +83,12 @@ describe('a gap in what this node has emitted', () => {
   it('is filled when it shows while another one is being filled', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
-    await desk.store.append(draftOf(ANNA));
+    await desk.store.log.append(draftOf(ANNA));
     const reading = gate.hold('read', 'after');
     await desk.delivery.publish(draftOf(ANNA));
     await reading.arrived;
     // The store was read up to 2, and the page is on its way; 3 comes from another node.
-    await desk.store.append(draftOf(ANNA));
+    await desk.store.log.append(draftOf(ANNA));
     await desk.delivery.publish(draftOf(ANNA));
     reading.open();
     await desk.activity.end();
@@ -98,7 +98,7 @@ describe('a gap in what this node has emitted', () => {
   it.each(range(0, 12))('is filled when it shows %i steps after the store was read', async (steps) => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
-    const foreign = () => desk.store.append(draftOf(BROADCAST_TOPIC));
+    const foreign = () => desk.store.log.append(draftOf(BROADCAST_TOPIC));
     await foreign();
     const reading = gate.hold('read', 'after');
     await desk.delivery.publish(draftOf(BROADCAST_TOPIC));
@@ -115,7 +115,7 @@ describe('a gap in what this node has emitted', () => {
   it('is filled once, for who came meanwhile too', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
-    await desk.store.append(draftOf(ANNA));
+    await desk.store.log.append(draftOf(ANNA));
     const reading = gate.hold('read', 'before');
     await desk.delivery.publish(draftOf(ANNA));
     await reading.arrived;
@@ -129,7 +129,7 @@ describe('a gap in what this node has emitted', () => {
   it('is nobody else’s business when those who saw it have gone', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
-    await desk.store.append(draftOf(ANNA));
+    await desk.store.log.append(draftOf(ANNA));
     const reading = gate.hold('read', 'after');
     await desk.delivery.publish(draftOf(ANNA));
     await reading.arrived;
@@ -145,8 +145,8 @@ describe('a gap in what this node has emitted', () => {
 
 /** A topic that these users are in. */
 async function createSea({ store }: Pick<Desk, 'store'>, ...userIds: readonly string[]): Promise<void> {
-  await store.createTopic({ name: 'sea', isPrivate: false, owner: 'owner', createdAt: '' }, 10);
-  for (const userId of userIds) await store.addMember('sea', { userId, joinedAt: '' }, 10);
+  await store.topics.create({ name: 'sea', isPrivate: false, owner: 'owner', createdAt: '' }, 10);
+  for (const userId of userIds) await store.topics.addMember('sea', { userId, joinedAt: '' }, 10);
 }
 
 /** Steps that fail, each once for each time it is named. */
@@ -194,7 +194,7 @@ describe('a store that fails', () => {
 
   it('to read a gap is asked again when its time has come, and later each time', async () => {
     const { delivery, store, faults, member, clock, activity } = await open();
-    await store.append(draftOf(ANNA));
+    await store.log.append(draftOf(ANNA));
     faults.next('read', 'read');
     await delivery.publish(draftOf(ANNA));
     await activity.end();
@@ -230,7 +230,7 @@ describe('a store that fails', () => {
     async (step) => {
       const { store, delivery, faults, member, activity } = await open();
       await createSea({ store }, 'anna');
-      await store.append(draftOf('sea'));
+      await store.log.append(draftOf('sea'));
       faults.next(step);
       delivery.compareMemberships([ANNA_IN, { ...ANNA_IN, userId: 'nobody' }]);
       const check = delivery.checkFollowing();
@@ -243,7 +243,7 @@ describe('a store that fails', () => {
       expect(member.received('sea')).toEqual([1]);
       delivery.compareMemberships([ANNA_IN]);
       expect(delivery.balance).toMatchObject({ doubtedUsers: 0 });
-      await store.removeMember('sea', 'anna');
+      await store.topics.removeMember('sea', 'anna');
       delivery.compareMemberships([{ ...ANNA_IN, isMember: false }]);
       await delivery.checkFollowing();
       expect(delivery.isFollowing(member, 'sea')).toBe(false);
@@ -264,7 +264,7 @@ describe('memberships that change while they are compared', () => {
     const check = delivery.checkFollowing();
     await opening.arrived;
     // What was read does not know of it.
-    await store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+    await store.topics.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
     await delivery.follow(connection, 'sea');
     opening.open();
     await check;
@@ -275,12 +275,12 @@ describe('memberships that change while they are compared', () => {
     const gate = new Gate();
     const desk = openDesk(gate.pause);
     const { delivery, store } = desk;
-    await store.openDevice('anna', 'phone');
+    await store.devices.open('anna', 'phone');
     await createSea({ store }, 'anna');
     const opening = gate.hold('openDevice', 'after');
     const { connection, done } = attach(desk, 'anna', 'phone');
     await opening.arrived;
-    await store.removeMember('sea', 'anna');
+    await store.topics.removeMember('sea', 'anna');
     delivery.unfollow(connection, 'sea');
     opening.open();
     await done;
@@ -296,7 +296,7 @@ describe('a topic that is left and joined again', () => {
     const other = attach(desk, 'ben', 'phone');
     await other.done;
     await createSea(desk, 'anna', 'ben');
-    await Promise.all(range(1, 3).map(() => desk.store.append(draftOf('sea'))));
+    await Promise.all(range(1, 3).map(() => desk.store.log.append(draftOf('sea'))));
     // Somebody else keeps the topic alive on this node.
     await delivery.follow(other.connection, 'sea');
     const { connection } = desk.member;
@@ -318,10 +318,10 @@ describe('a topic that is left and joined again', () => {
     await createSea(desk, 'anna');
     await desk.delivery.follow(connection, 'sea');
     await desk.delivery.publish(draftOf('sea'));
-    await desk.store.removeMember('sea', 'anna');
+    await desk.store.topics.removeMember('sea', 'anna');
     desk.delivery.unfollow(connection, 'sea');
     await desk.delivery.publish(draftOf('sea'));
-    await desk.store.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
+    await desk.store.topics.addMember('sea', { userId: 'anna', joinedAt: '' }, 10);
     await desk.delivery.follow(connection, 'sea');
     await desk.delivery.publish(draftOf('sea'));
     await desk.activity.end();
@@ -348,22 +348,22 @@ describe('the place of a device', () => {
   it('is not lost by a write that fails', async () => {
     const desk = await openWithMember(new Gate());
     const cursor: Cursor = { userId: 'anna', device: DEFAULT_DEVICE, topic: ANNA, seq: 2, at: 1 };
-    await Promise.all(range(1, 3).map(() => desk.store.append(draftOf(ANNA))));
+    await Promise.all(range(1, 3).map(() => desk.store.log.append(draftOf(ANNA))));
     desk.member.connection.close();
     desk.cursors.advance(cursor);
-    const { saveCursors } = desk.store;
-    desk.store.saveCursors = () => Promise.reject(new Error('refused on purpose'));
+    const { saveCursors } = desk.store.devices;
+    desk.store.devices.saveCursors = () => Promise.reject(new Error('refused on purpose'));
     await desk.cursors.flush();
-    desk.store.saveCursors = saveCursors;
+    desk.store.devices.saveCursors = saveCursors;
     expect((await desk.cursors.open('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
     await desk.cursors.flush();
-    expect((await desk.store.openDevice('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
+    expect((await desk.store.devices.open('anna', DEFAULT_DEVICE)).get(ANNA)?.seq).toBe(2);
   });
 
   it('is found in time, however often others are written meanwhile', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
-    await Promise.all(range(1, 3).map(() => desk.store.append(draftOf(ANNA))));
+    await Promise.all(range(1, 3).map(() => desk.store.log.append(draftOf(ANNA))));
     const opening = gate.hold('openDevice', 'after');
     const opened = desk.cursors.open('anna', DEFAULT_DEVICE);
     await opening.arrived;
@@ -379,16 +379,16 @@ describe('the place of a device', () => {
 describe('when the last connection of a user ended', () => {
   it('is kept of those who leave while others are written', async () => {
     const desk = await openWithMember(new Gate());
-    await desk.store.openDevice('ben', DEFAULT_DEVICE);
+    await desk.store.devices.open('ben', DEFAULT_DEVICE);
     let open: () => void = () => undefined;
     const opened = new Promise<void>((resolve) => {
       open = resolve;
     });
-    const { saveLastSeen } = desk.store;
-    desk.store.saveLastSeen = async (times) => {
+    const { saveLastSeen } = desk.store.users;
+    desk.store.users.saveLastSeen = async (times) => {
       const asked = new Map(times);
       await opened;
-      await saveLastSeen.call(desk.store, asked);
+      await saveLastSeen(asked);
     };
     desk.cursors.sawLast('anna', 1);
     const first = desk.cursors.flush();
@@ -399,8 +399,8 @@ describe('when the last connection of a user ended', () => {
     open();
     await first;
     await desk.cursors.flush();
-    expect((await desk.store.user('ben'))?.lastSeenAt).toBe(2);
-    expect((await desk.store.user('anna'))?.lastSeenAt).toBe(3);
+    expect((await desk.store.users.get('ben'))?.lastSeenAt).toBe(2);
+    expect((await desk.store.users.get('anna'))?.lastSeenAt).toBe(3);
   });
 });
 

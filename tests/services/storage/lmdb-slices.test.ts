@@ -49,17 +49,17 @@ describe('what one transaction does', () => {
     onTestEnd(() => store.close());
     for (const n of range(1, 450)) {
       await append(store, draft({ collapseKey: 'k', data: n }));
-      await store.changeStates('anna', { topic: ANNA }, 'read');
+      await store.inbox.changeStates('anna', { topic: ANNA }, 'read');
     }
     flushes.length = 0;
-    const opened = await store.changeStates('anna', { topic: ANNA }, 'unread');
+    const opened = await store.inbox.changeStates('anna', { topic: ANNA }, 'unread');
     // Two of 200, and the rest.
     expect(opened).toMatchObject({ outcome: 'changed', changed: 450 });
     expect('entries' in opened && opened.entries).toHaveLength(3);
-    await store.schedule({ draft: draft({ collapseKey: 'k' }), sendAt: milliseconds(5) });
+    await store.schedule.add({ draft: draft({ collapseKey: 'k' }), sendAt: milliseconds(5) });
     clock.set(milliseconds(5));
     const sent: number[] = [];
-    for (let taken = 1; taken > 0; sent.push(taken)) taken = (await store.appendDue(100)).taken;
+    for (let taken = 1; taken > 0; sent.push(taken)) taken = (await store.schedule.appendDue(100)).taken;
     expect(sent).toEqual([1, 1, 1, 1, 1, 0]);
   }, 60_000);
 
@@ -81,40 +81,44 @@ describe('nobody waits long for', () => {
     const users = range(1, 600).map((n) => `user ${n}`);
     await createTopic(store, 'sea');
     await forAll(users, async (userId) => {
-      await store.openDevice(userId, 'phone');
-      await store.addMember('sea', member(userId), PLENTY);
+      await store.devices.open(userId, 'phone');
+      await store.topics.addMember('sea', member(userId), PLENTY);
     });
     await appendAll(store, draftsOf(1_500, { topic: 'sea' }));
-    await store.saveCursors(users.map((userId) => ({ userId, device: 'phone', topic: 'sea', seq: 1_500, at: 1 })));
-    expect(await longestTurn(() => store.deleteTopic('sea'))).toBeLessThan(MAX_TURN_MS);
+    await store.devices.saveCursors(
+      users.map((userId) => ({ userId, device: 'phone', topic: 'sea', seq: 1_500, at: 1 })),
+    );
+    expect(await longestTurn(() => store.topics.delete('sea'))).toBeLessThan(MAX_TURN_MS);
     expect(await longestTurn(() => removeAll(store))).toBeLessThan(MAX_TURN_MS);
-    expect(await store.removeDeleted()).toBe(false);
+    expect(await store.removals.advance()).toBe(false);
   }, 120_000);
 
   it('a page of many topics, and a join of a user with many devices', async () => {
     const store = open();
     await forAll(range(1, 4_000), (n) => createTopic(store, `topic-${n}`, { owner: `owner ${n}` }));
-    await forAll(range(1, 500), (n) => store.openDevice('anna', `device ${n}`));
-    expect(await longestTurn(() => store.visibleTopics('anna', { limit: 1_000 }))).toBeLessThan(MAX_TURN_MS);
+    await forAll(range(1, 500), (n) => store.devices.open('anna', `device ${n}`));
+    expect(await longestTurn(() => store.topics.visibleTo('anna', { limit: 1_000 }))).toBeLessThan(MAX_TURN_MS);
     expect(await longestTurn(() => topicsOf(store, 'anna', 1_000))).toBeLessThan(MAX_TURN_MS);
-    expect(await longestTurn(() => store.addMember('topic-1', member('anna'), PLENTY))).toBeLessThan(MAX_TURN_MS);
-    expect(await longestTurn(() => store.removeMember('topic-1', 'anna'))).toBeLessThan(MAX_TURN_MS);
+    expect(await longestTurn(() => store.topics.addMember('topic-1', member('anna'), PLENTY))).toBeLessThan(
+      MAX_TURN_MS,
+    );
+    expect(await longestTurn(() => store.topics.removeMember('topic-1', 'anna'))).toBeLessThan(MAX_TURN_MS);
   }, 120_000);
 
   it('the erasure of a user with many messages and topics, and for what retention removes', async () => {
     const store = open();
     await forAll(range(1, 200), async (n) => {
       await createTopic(store, `topic-${n}`, { owner: 'owner' });
-      await store.addMember(`topic-${n}`, member('anna'), PLENTY);
+      await store.topics.addMember(`topic-${n}`, member('anna'), PLENTY);
     });
-    await store.openDevice('anna', 'phone');
+    await store.devices.open('anna', 'phone');
     await appendAll(store, draftsOf(6_000));
     await appendAll(store, draftsOf(6_000, { topic: '@ben', timestamp: second(-10) }));
-    expect(await longestTurn(() => store.erase('anna'))).toBeLessThan(MAX_TURN_MS);
+    expect(await longestTurn(() => store.users.erase('anna'))).toBeLessThan(MAX_TURN_MS);
     const prune = async () => {
-      while ((await store.prune(milliseconds(-5), 500)) === 500);
+      while ((await store.log.prune(milliseconds(-5), 500)) === 500);
     };
     expect(await longestTurn(prune)).toBeLessThan(MAX_TURN_MS);
-    expect(await store.read('@ben', { after: 0, limit: 1 })).toMatchObject({ messages: [], prunedUpTo: 6_000 });
+    expect(await store.log.read('@ben', { after: 0, limit: 1 })).toMatchObject({ messages: [], prunedUpTo: 6_000 });
   }, 120_000);
 });

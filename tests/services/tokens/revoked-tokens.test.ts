@@ -4,6 +4,7 @@ import { createSingleNode } from '../../../services/cluster/contract';
 import {
   REVOCATION_MARGIN_MS,
   type Revocation,
+  type RevocationStore,
   type Store,
   StoreError,
   StoreOpenError,
@@ -40,15 +41,9 @@ function openStore(): Store {
   return store;
 }
 
-/** A store that does another thing instead in one method. */
-function withFault(store: Store, method: keyof Store, fault: () => Promise<never>): Store {
-  return new Proxy(store, {
-    get: (target, name) => {
-      const value: unknown = Reflect.get(target, name);
-      if (name === method) return fault;
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+/** A store that does another thing instead in one method of its revocations. */
+function withFault(store: Store, method: keyof RevocationStore, fault: () => Promise<never>): Store {
+  return { ...store, revocations: { ...store.revocations, [method]: fault } };
 }
 
 const seconds = (fromNow: number) => Math.floor(clock.now() / 1000) + fromNow;
@@ -58,7 +53,7 @@ const callerOf = (fields: Partial<Caller>): Caller => ({ userId: 'anna', scopes:
 /** In a later turn of the event loop: reads of this store give none back. */
 async function kept(store: Store): Promise<readonly Revocation[]> {
   await nextTurn();
-  return store.revocations({ limit: 100 });
+  return store.revocations.list({ limit: 100 });
 }
 
 const untilKept = (store: Store, expected: readonly Revocation[]) =>
@@ -102,19 +97,19 @@ it('what was learned just before a stop is written', async () => {
 
 it('all are read at the start, however many', async () => {
   const store = openStore();
-  await Promise.all(range(1, 2_100).map((n) => store.revoke({ userId: `user ${n}`, issuedBefore: 100 })));
+  await Promise.all(range(1, 2_100).map((n) => store.revocations.keep({ userId: `user ${n}`, issuedBefore: 100 })));
   const revocations = await open(store);
   for (const n of range(1, 2_100)) expect(revocations.isRevoked(callerOf({ userId: `user ${n}` }))).toBe(true);
   expect(revocations.isRevoked(callerOf({ userId: 'user 2101' }))).toBe(false);
 });
 
 it('a start is refused when they cannot be read', async () => {
-  const store = withFault(openStore(), 'revocations', () => Promise.reject(new StoreError('the disk is gone')));
+  const store = withFault(openStore(), 'list', () => Promise.reject(new StoreError('the disk is gone')));
   await expect(open(store)).rejects.toThrow(StoreOpenError);
 });
 
 it('nothing is refused that could not be kept', async () => {
-  const store = withFault(openStore(), 'revoke', () => Promise.reject(new StoreError('the disk is full')));
+  const store = withFault(openStore(), 'keep', () => Promise.reject(new StoreError('the disk is full')));
   const revocations = await open(store);
   await expect(revocations.revoke({ userId: 'anna', issuedBefore: 100 })).rejects.toThrow(StoreError);
   expect(revocations.isRevoked(callerOf({}))).toBe(false);
@@ -124,8 +119,8 @@ it('an end that cannot be written is told once, and written later', async () => 
   const store = openStore();
   let isBroken = false;
   let refusals = 0;
-  const revoke = store.revoke.bind(store);
-  store.revoke = (revocation) => {
+  const revoke = store.revocations.keep.bind(store);
+  store.revocations.keep = (revocation) => {
     if (!isBroken) return revoke(revocation);
     refusals += 1;
     return Promise.reject(new StoreError('away'));

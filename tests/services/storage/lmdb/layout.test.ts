@@ -51,16 +51,16 @@ describe('a store of layout 2', () => {
     const store = openLmdbStore(path, new SettableClock());
     const stood = { ...places('anna', 0, 0), sea: 5 };
     expect(await placesOf(store, 'anna', 'phone')).toEqual(stood);
-    expect((await store.openDevice('anna', 'phone')).wasForgotten).toBe(false);
+    expect((await store.devices.open('anna', 'phone')).wasForgotten).toBe(false);
     expect(await membersOf(store, 'sea')).toEqual([{ userId: 'anna', joinedAt: '2026-01-01T00:00:00.000Z' }]);
     expect((await membershipsOf(store, 'anna')).map(({ topic }) => topic)).toEqual(['sea']);
-    await store.saveCursors([{ userId: 'anna', device: 'laptop', topic: 'sea', seq: 5, at: 1 }]);
+    await store.devices.saveCursors([{ userId: 'anna', device: 'laptop', topic: 'sea', seq: 5, at: 1 }]);
     await removeAll(store);
     expect((await devicesOf(store, 'anna')).map(({ device }) => device)).toEqual(['laptop', 'phone']);
     expect(await placesOf(store, 'anna', 'laptop')).toEqual({ ...stood, sea: [5, 6] });
-    expect(await store.deleteTopic('sea')).toBe(1);
+    expect(await store.topics.delete('sea')).toBe(1);
     expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
-    expect((await store.append(draft({ topic: 'sea' }))).outcome).toBe('stored');
+    expect((await store.log.append(draft({ topic: 'sea' }))).outcome).toBe('stored');
     await store.close();
   });
 
@@ -70,14 +70,14 @@ describe('a store of layout 2', () => {
     const clock = new SettableClock();
     const first = openLmdbStore(path, clock);
     expect(await devicesOf(first, 'user 299')).toEqual([]);
-    await first.removeDeleted();
+    await first.removals.advance();
     await first.close();
     const store = openLmdbStore(path, clock);
     await removeAll(store);
     for (const n of [0, 150, USERS - 1]) expect(await devicesOf(store, `user ${n}`)).toHaveLength(1);
     clock.pass(1);
     let forgotten = 0;
-    for (let count = 1; count > 0; forgotten += count) count = await store.forgetDevices(clock.now(), 100);
+    for (let count = 1; count > 0; forgotten += count) count = await store.devices.forgetSilent(clock.now(), 100);
     expect(forgotten).toBe(USERS + 2);
     await store.close();
   });

@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { type Key, open as openEnvironment } from 'lmdb';
 import { type Draft, type Store, StoreOpenError } from '../../../../services/storage/contract';
 import { checkHeaders } from '../../../../services/storage/lmdb/file';
+import type * as layout from '../../../../services/storage/lmdb/layout';
 import { DATABASES, type Trees } from '../../../../services/storage/lmdb/layout';
 import { openLmdbStore } from '../../../../services/storage/lmdb/store';
 import { systemClock } from '../../../../utils/clock';
@@ -16,6 +17,19 @@ import { type Random, seededRandom } from '../../../support/random';
 import type { StoreReport } from '../../../support/store-process';
 import { onTestEnd, temporaryDirectory } from '../../../support/temporary';
 import { collectUncaught } from '../../../support/uncaught';
+
+const mockTrees: Trees[] = [];
+
+// What a range of the engine shows can only be changed in its trees.
+jest.mock('../../../../services/storage/lmdb/layout', () => {
+  const actual = jest.requireActual<typeof layout>('../../../../services/storage/lmdb/layout');
+  const openTrees: typeof layout.openTrees = (root) => {
+    const trees = actual.openTrees(root);
+    mockTrees.push(trees);
+    return trees;
+  };
+  return { ...actual, openTrees };
+});
 
 const SCRIPT = join(__dirname, '../../../support/store-process.ts');
 const PAGE_BYTES = 4_096;
@@ -40,7 +54,7 @@ function openStore(directory: string): Store {
 
 async function makeStore(directory: string): Promise<void> {
   const store = openStore(directory);
-  await store.append(draftOf(1));
+  await store.log.append(draftOf(1));
   await store.close();
 }
 
@@ -65,8 +79,8 @@ describe('a range that ends before its log does', () => {
 
   async function openWithThree(): Promise<{ store: Store; range: jest.SpyInstance }> {
     const store = openStore(temporaryDirectory());
-    for (const n of [1, 2, 4]) await store.append(draftOf(n));
-    const range = jest.spyOn((store as unknown as { trees: Trees }).trees.messages, 'getRange');
+    for (const n of [1, 2, 4]) await store.log.append(draftOf(n));
+    const range = jest.spyOn((mockTrees.at(-1) as Trees).messages, 'getRange');
     onTestEnd(() => range.mockRestore());
     return { store, range };
   }
@@ -74,13 +88,13 @@ describe('a range that ends before its log does', () => {
   it('is not the end of the log', async () => {
     const { store, range } = await openWithThree();
     range.mockImplementationOnce(empty).mockImplementationOnce(empty);
-    expect(await store.read('@anna', { after: 1, limit: 10 })).toMatchObject({ position: 3, messages: [{}, {}] });
+    expect(await store.log.read('@anna', { after: 1, limit: 10 })).toMatchObject({ position: 3, messages: [{}, {}] });
   });
 
   it('again and again is a fault', async () => {
     const { store, range } = await openWithThree();
     range.mockImplementation(empty);
-    await expect(store.read('@anna', { after: 1, limit: 10 })).rejects.toThrow('reaches 3');
+    await expect(store.log.read('@anna', { after: 1, limit: 10 })).rejects.toThrow('reaches 3');
   });
 });
 
@@ -88,9 +102,9 @@ describe('a directory', () => {
   it('is made when it is missing', async () => {
     const directory = join(temporaryDirectory(), 'some/where');
     const store = openStore(directory);
-    await store.append(draftOf(1));
+    await store.log.append(draftOf(1));
     await store.close();
-    expect(await openStore(directory).head('@anna')).toBe(1);
+    expect(await openStore(directory).log.head('@anna')).toBe(1);
   });
 
   it('may be left as soon as it was opened', async () => {
@@ -98,22 +112,26 @@ describe('a directory', () => {
     // In a process of its own: what hangs there would hang all tests here.
     const [code] = (await once(runStoreProcess(['touch', directory]).child, 'close')) as [number | null];
     expect(code).toBe(0);
-    expect(await openStore(directory).head('@anna')).toBe(0);
+    expect(await openStore(directory).log.head('@anna')).toBe(0);
   });
 
   it('that is away while the store is open refuses what waits, and is used again when it is back', async () => {
     const uncaught = collectUncaught();
     const directory = join(temporaryDirectory(), 'store');
     const store = openStore(directory);
-    await store.append(draftOf(1));
+    await store.log.append(draftOf(1));
     renameSync(directory, `${directory}-away`);
-    const refused = await Promise.allSettled([store.append(draftOf(2)), store.probe(), store.append(draftOf(4))]);
+    const refused = await Promise.allSettled([
+      store.log.append(draftOf(2)),
+      store.probe(),
+      store.log.append(draftOf(4)),
+    ]);
     for (const one of refused) {
       expect(one).toMatchObject({ status: 'rejected', reason: { name: 'StoreError', isFull: false } });
     }
     expect(store.queuedWrites).toBe(0);
     renameSync(`${directory}-away`, directory);
-    expect(await store.append(draftOf(5))).toMatchObject({ outcome: 'stored', message: { seq: 2 } });
+    expect(await store.log.append(draftOf(5))).toMatchObject({ outcome: 'stored', message: { seq: 2 } });
     expect(uncaught).toEqual([]);
   });
 
@@ -121,7 +139,7 @@ describe('a directory', () => {
     const directory = temporaryDirectory();
     await openEnvironment({ path: directory, noSubdir: false, maxDbs: 6 }).close();
     const store = openStore(directory);
-    expect((await store.append(draftOf(1))).outcome).toBe('stored');
+    expect((await store.log.append(draftOf(1))).outcome).toBe('stored');
   });
 
   it('that is a file is refused', () => {
@@ -151,8 +169,8 @@ describe('a directory', () => {
   it('of the layout before is brought over: own messages are read, and keys replace those of their sender', async () => {
     const directory = temporaryDirectory();
     const first = openStore(directory);
-    await first.openDevice('anna', 'phone');
-    await first.createTopic({ name: 'sea', isPrivate: false, owner: 'anna', createdAt: second(0) }, 9);
+    await first.devices.open('anna', 'phone');
+    await first.topics.create({ name: 'sea', isPrivate: false, owner: 'anna', createdAt: second(0) }, 9);
     for (const topic of ['@anna', '*', 'sea']) await append(first, draft({ topic, from: 'anna' }));
     await append(first, draft({ from: 'shop', collapseKey: 'k' }));
     await first.close();
@@ -165,14 +183,14 @@ describe('a directory', () => {
     await root.openDB({ name: 'meta', encoding: 'json' }).put('layoutVersion', 2);
     await root.close();
     const store = openStore(directory);
-    expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 4 });
-    while (await store.removeDeleted());
-    expect(await store.counts('anna')).toEqual({ unseen: 1, unread: 1 });
-    expect(await store.append(draft({ from: 'other', collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 3 }] });
-    expect(await store.append(draft({ from: 'shop', collapseKey: 'k' }))).toMatchObject({
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 4 });
+    while (await store.removals.advance());
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+    expect(await store.log.append(draft({ from: 'other', collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 3 }] });
+    expect(await store.log.append(draft({ from: 'shop', collapseKey: 'k' }))).toMatchObject({
       entries: [{ seq: 4, reason: 'replaced' }, { seq: 5 }],
     });
-    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
   });
 
   describe('without permission', () => {
@@ -219,9 +237,9 @@ describe('a second opening', () => {
       const { message } = openError(path);
       expect(message).toContain(`The store in ${path} is in use by this process (${process.pid})`);
     }
-    await store.append(draftOf(1));
+    await store.log.append(draftOf(1));
     await store.close();
-    expect(await openStore(link).head('@anna')).toBe(1);
+    expect(await openStore(link).log.head('@anna')).toBe(1);
   });
 
   it('by another process is refused, naming directory and process, and allowed at once after kill -9', async () => {
@@ -234,7 +252,7 @@ describe('a second opening', () => {
       expect(message).toMatch(/stop the other one, or give this one another directory/);
     }
     expect(await holder.end('SIGKILL')).toEqual({ code: null, signal: 'SIGKILL' });
-    const { messages } = await openStore(directory).read('@anna', { after: 0, limit: 10 });
+    const { messages } = await openStore(directory).log.read('@anna', { after: 0, limit: 10 });
     expect(messages.map(({ data, id }) => [id, data])).toEqual([['held', null]]);
   });
 
@@ -248,7 +266,7 @@ describe('a second opening', () => {
     });
     let seq = 0;
     while (report === undefined && other.child.exitCode === null) {
-      await store.append({ ...draftOf(1), isClientId: false });
+      await store.log.append({ ...draftOf(1), isClientId: false });
       seq += 1;
     }
     expect(JSON.parse(await other.line(/^\{/))).toMatchObject({
@@ -256,7 +274,7 @@ describe('a second opening', () => {
       error: 'StoreOpenError',
       message: expect.stringContaining(`is in use by process ${process.pid}`),
     });
-    expect(await store.head('@anna')).toBe(seq);
+    expect(await store.log.head('@anna')).toBe(seq);
   });
 
   it('of a file that grows while it is looked at is not told of damage', async () => {
@@ -264,7 +282,7 @@ describe('a second opening', () => {
     const file = join(directory, 'data.mdb');
     const store = openLmdbStore(directory, new SettableClock());
     const before = readFileSync(file);
-    await store.append(draftOf(1, 'x'.repeat(10 * PAGE_BYTES)));
+    await store.log.append(draftOf(1, 'x'.repeat(10 * PAGE_BYTES)));
     await store.close();
     const after = readFileSync(file);
     expect(after.length).toBeGreaterThan(before.length);
@@ -289,7 +307,7 @@ describe('a second opening', () => {
     await makeStore(directory);
     const none = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 0, bsize: PAGE_BYTES, blocks: 16 } as StatsFs);
     onTestEnd(() => none.mockRestore());
-    expect(await openStore(directory).head('@anna')).toBe(1);
+    expect(await openStore(directory).log.head('@anna')).toBe(1);
   });
 
   it('at the same moment leaves at most one process with the store', async () => {
@@ -344,16 +362,16 @@ describe('what is removed', () => {
     const store = openLmdbStore(directory, clock);
     const expiresAt = clock.now() + 1;
     for (let n = 1; n <= 9; n += 1) {
-      const appended = await store.append({
+      const appended = await store.log.append({
         ...draftOf(n, 'secret'),
         isClientId: false,
         expiresAt,
         collapseKey: `k${n}`,
       });
-      if (appended.outcome === 'stored') await store.update(appended.message, `secret ${n}`, 'test');
+      if (appended.outcome === 'stored') await store.log.update(appended.message, `secret ${n}`, 'test');
     }
     clock.pass(1);
-    while ((await store.expire(5)).taken === 5);
+    while ((await store.log.expire(5)).taken === 5);
     await store.close();
     const rows = await rowsOf(directory);
     expect(
@@ -364,15 +382,15 @@ describe('what is removed', () => {
   it('by retention leaves no row behind, however many users there are to each message', async () => {
     const directory = temporaryDirectory();
     const store = openLmdbStore(directory, new SettableClock());
-    for (const userId of users) await store.openDevice(userId, 'phone');
+    for (const userId of users) await store.devices.open(userId, 'phone');
     // More than a row of times holds, so that the first one of each user is over; and more rows than messages.
     const drafts = Array.from({ length: 130 }, (_value, index) => ({ ...draftOf(index + 1), topic: '*' }));
-    await Promise.all(drafts.map((draft) => store.append(draft)));
+    await Promise.all(drafts.map((draft) => store.log.append(draft)));
     for (const userId of users) {
-      await store.saveCursors([{ userId, device: 'phone', topic: '*', seq: 100, at: 1 }]);
-      await store.changeStates(userId, { topic: '*', upTo: 100 }, 'read');
+      await store.devices.saveCursors([{ userId, device: 'phone', topic: '*', seq: 100, at: 1 }]);
+      await store.inbox.changeStates(userId, { topic: '*', upTo: 100 }, 'read');
     }
-    while ((await store.prune(Date.parse('2027-01-01T00:00:00.000Z'), 500)) === 500);
+    while ((await store.log.prune(Date.parse('2027-01-01T00:00:00.000Z'), 500)) === 500);
     await store.close();
     const rows = await rowsOf(directory);
     expect(rows.filter((row) => /^(messages \["\*"|ids |stamps \["\*",0,)/.test(row))).toEqual([]);
@@ -381,13 +399,15 @@ describe('what is removed', () => {
   it('by an erasure leaves no row that tells of the user', async () => {
     const directory = temporaryDirectory();
     const store = openLmdbStore(directory, new SettableClock());
-    await store.openDevice('anna', 'phone');
-    await store.append({ ...draftOf(1), topic: '*', isClientId: false });
+    await store.devices.open('anna', 'phone');
+    await store.log.append({ ...draftOf(1), topic: '*', isClientId: false });
     // One message, and a log of states that is longer than what one transaction takes of it.
     const states = Array.from({ length: 1_300 }, (_value, index) => (index % 2 === 0 ? 'read' : 'unread'));
-    await Promise.all(states.map((state) => store.changeStates('anna', { all: true }, state as 'read' | 'unread')));
-    await store.append({ ...draftOf(2), collapseKey: 'k', expiresAt: Date.parse('2030-01-01T00:00:00.000Z') });
-    await store.erase('anna');
+    await Promise.all(
+      states.map((state) => store.inbox.changeStates('anna', { all: true }, state as 'read' | 'unread')),
+    );
+    await store.log.append({ ...draftOf(2), collapseKey: 'k', expiresAt: Date.parse('2030-01-01T00:00:00.000Z') });
+    await store.users.erase('anna');
     await store.close();
     const told = (await rowsOf(directory)).filter((row) => row.includes('anna'));
     // The heads of the two logs are what keeps their seq from being given again, and the mark of the erasure.
@@ -408,11 +428,11 @@ describe('a damaged store', () => {
   beforeAll(async () => {
     const directory = temporaryDirectory();
     const store = openLmdbStore(directory, systemClock);
-    await store.openDevice('anna', 'phone');
+    await store.devices.open('anna', 'phone');
     // Several transactions leave free pages; long values have pages of their own.
     for (let n = 1; n <= total; n += 12) {
       const some = Array.from({ length: 12 }, (_value, index) => n + index);
-      await Promise.all(some.map((m) => store.append(draftOf(m, 'x'.repeat(m % 9 === 0 ? 9_000 : m * 10)))));
+      await Promise.all(some.map((m) => store.log.append(draftOf(m, 'x'.repeat(m % 9 === 0 ? 9_000 : m * 10)))));
     }
     await store.close();
     intact = readFileSync(join(directory, 'data.mdb'));
@@ -568,6 +588,6 @@ describe('a damaged store', () => {
     writeFileSync(join(directory, 'data.mdb'), intact.subarray(0, 5 * PAGE_BYTES));
     for (let attempt = 0; attempt < 2; attempt += 1) expect(openError(directory).message).toMatch(/damaged/);
     writeFileSync(join(directory, 'data.mdb'), intact);
-    expect(await openStore(directory).head('@anna')).toBe(24);
+    expect(await openStore(directory).log.head('@anna')).toBe(24);
   });
 });

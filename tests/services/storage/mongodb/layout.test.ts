@@ -53,7 +53,7 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('a database of l
     await removeAll(store);
     expect((await devicesOf(store, 'anna')).map(({ device }) => device)).toEqual(['laptop', 'phone']);
     expect(await placesOf(store, 'anna', 'laptop')).toEqual(stood);
-    expect(await store.deleteTopic('sea')).toBe(1);
+    expect(await store.topics.delete('sea')).toBe(1);
     await removeAll(store);
     expect(await placesOf(store, 'anna', 'laptop')).toEqual(places('anna', 0, 0));
   });

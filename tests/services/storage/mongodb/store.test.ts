@@ -11,8 +11,8 @@ import {
   StoreOpenError,
 } from '../../../../services/storage/contract';
 import { openMongoStore } from '../../../../services/storage/mongodb/store';
-import { partsOf } from '../../../../services/storage/mongodb/turns';
 import { stateOf, TRANSITIONS } from '../../../../services/storage/rules/states';
+import { partsOf } from '../../../../services/storage/turns';
 import { type Message, type MessageState, REQUESTED_STATES, type RequestedState } from '../../../../utils/protocol';
 import { BROADCAST_TOPIC, stateTopic } from '../../../../utils/topic-names';
 import { describeStoreContract } from '../../../contracts/store.contract';
@@ -130,22 +130,22 @@ function describeTwoNodes(): void {
     const [one, other] = await openTwo();
     await appendAll(one, draftsOf(3));
     await appendAll(other, draftsOf(3));
-    await other.erase('anna');
+    await other.users.erase('anna');
     expect(await append(one, draft())).toMatchObject({ seq: 7 });
     expect(seqsOf(await readAll(other))).toEqual([7]);
     await createTopic(one, 'sea');
     await append(one, draft({ topic: 'sea' }));
     await append(other, draft({ topic: 'sea' }));
-    await other.deleteTopic('sea');
-    await other.createTopic(topicOf('sea'), PLENTY);
-    await other.prune(milliseconds(-1), PLENTY);
+    await other.topics.delete('sea');
+    await other.topics.create(topicOf('sea'), PLENTY);
+    await other.log.prune(milliseconds(-1), PLENTY);
     expect(await append(one, draft({ topic: 'sea' }))).toMatchObject({ seq: 3 });
     expect(seqsOf(await readAll(other, 'sea'))).toEqual([3]);
   });
 
   it('make one message of 100 at once under one id', async () => {
     const stores = await openTwo();
-    const appended = await Promise.all(range(1, 50).flatMap(() => stores.map((store) => store.append(owned('x')))));
+    const appended = await Promise.all(range(1, 50).flatMap(() => stores.map((store) => store.log.append(owned('x')))));
     const [message] = storedOf(appended);
     expect(storedOf(appended)).toHaveLength(1);
     const repeated = appended.filter(({ outcome }) => outcome === 'repeated');
@@ -157,10 +157,10 @@ function describeTwoNodes(): void {
   it('give an id to one of several topics and times', async () => {
     const [one, other] = await openTwo();
     const outcomes = await Promise.all([
-      one.append(owned('x')),
-      other.append(owned('x', { topic: '@ben' })),
-      one.append(owned('x', { topic: BROADCAST_TOPIC })),
-      other.schedule({ draft: owned('x', { topic: '@carl' }), sendAt: milliseconds(5) }),
+      one.log.append(owned('x')),
+      other.log.append(owned('x', { topic: '@ben' })),
+      one.log.append(owned('x', { topic: BROADCAST_TOPIC })),
+      other.schedule.add({ draft: owned('x', { topic: '@carl' }), sendAt: milliseconds(5) }),
     ]);
     expect(outcomes.filter(({ outcome }) => outcome === 'stored')).toHaveLength(1);
     expect(outcomes.filter(({ outcome }) => outcome === 'conflict')).toHaveLength(3);
@@ -170,7 +170,7 @@ function describeTwoNodes(): void {
     const clock = new SettableClock();
     const stores = await openTwo(clock);
     const all = range(1, 60);
-    await Promise.all(all.map((n) => stores[0].schedule({ draft: draft({ data: n }), sendAt: milliseconds(n) })));
+    await Promise.all(all.map((n) => stores[0].schedule.add({ draft: draft({ data: n }), sendAt: milliseconds(n) })));
     clock.set(milliseconds(100));
     const sent = await Promise.all(stores.map((store) => sendAll(store)));
     const numbers = sent.flat().map(({ data }) => Number(data));
@@ -184,25 +184,25 @@ function describeTwoNodes(): void {
     const clock = new SettableClock();
     const database = databaseUrl();
     const store = await openAt(database, clock);
-    await store.schedule({ draft: draft({ data: 'taken' }), sendAt: milliseconds(1) });
+    await store.schedule.add({ draft: draft({ data: 'taken' }), sendAt: milliseconds(1) });
     clock.set(milliseconds(2));
     // As a node leaves it that dies between taking and sending.
     await withDatabase(database, (db) =>
       db.collection('scheduled').updateMany({}, { $set: { freeAt: milliseconds(12) } }),
     );
-    expect(await store.appendDue(10)).toMatchObject({ taken: 0 });
+    expect(await store.schedule.appendDue(10)).toMatchObject({ taken: 0 });
     clock.set(milliseconds(13));
-    expect(await store.appendDue(10)).toMatchObject({ taken: 1, entries: [{ data: 'taken' }] });
+    expect(await store.schedule.appendDue(10)).toMatchObject({ taken: 1, entries: [{ data: 'taken' }] });
   });
 
   it('change states at once, and none undoes what the other did', async () => {
     const [one, other] = await openTwo();
     const messages = await appendAll(one, draftsOf(60));
     await Promise.all(
-      messages.map(({ id, seq }) => (seq % 2 ? one : other).changeStates('anna', { ids: [id] }, 'read')),
+      messages.map(({ id, seq }) => (seq % 2 ? one : other).inbox.changeStates('anna', { ids: [id] }, 'read')),
     );
-    expect(await other.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-    const { items } = await one.inbox('anna', { limit: PLENTY });
+    expect(await other.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
+    const { items } = await one.inbox.list('anna', { limit: PLENTY });
     expect(items.map(({ state }) => state)).toEqual(messages.map(() => 'read'));
     expect(seqsOf(await readAll(other, '~anna'))).toEqual(range(1, 60));
   });
@@ -210,7 +210,7 @@ function describeTwoNodes(): void {
   it('update one message at once: one entry is left, and it tells of what the message says', async () => {
     const stores = await openTwo();
     const message = await append(stores[0], draft());
-    await Promise.all(range(1, 10).map((n) => stores[n % 2]?.update(message, n, 'service')));
+    await Promise.all(range(1, 10).map((n) => stores[n % 2]?.log.update(message, n, 'service')));
     const [changed, entry, ...others] = await readAll(stores[1]);
     expect(entry).toMatchObject({ event: 'message:updated', ref: message.id, data: changed?.data });
     expect(others).toEqual([]);
@@ -224,9 +224,9 @@ function describeTwoNodes(): void {
       const works = range(1, 6).map((n) => async (): Promise<readonly Message[]> => {
         const store = stores[random.integer(0, 1)] as SharedStore;
         const choice = random.integer(1, 10);
-        if (choice <= 6) return (await store.update(first, { round, n }, 'service')) ?? [];
-        if (choice === 7) return (await store.retract(first, 'service')) ?? [];
-        const appended = await store.append(draft({ collapseKey: 'key' }));
+        if (choice <= 6) return (await store.log.update(first, { round, n }, 'service')) ?? [];
+        if (choice === 7) return (await store.log.retract(first, 'service')) ?? [];
+        const appended = await store.log.append(draft({ collapseKey: 'key' }));
         return appended.outcome === 'stored' ? appended.entries : [];
       });
       const told = (await Promise.all(works.map((work) => work()))).flat();
@@ -240,18 +240,18 @@ function describeTwoNodes(): void {
   it('change states at once: what was told last is what is so', async () => {
     const stores = await openTwo();
     const random = seededRandom('states of two nodes');
-    await stores[0].openDevice('anna', 'phone');
+    await stores[0].devices.open('anna', 'phone');
     const [message, other] = await appendAll(stores[0], draftsOf(2));
     if (message === undefined || other === undefined) throw new Error('not appended');
     for (const _round of range(1, 30)) {
       const states = range(1, 4).map(() => REQUESTED_STATES[random.integer(0, 3)] ?? 'read');
       const ids = random.integer(0, 1) === 0 ? [message.id] : [message.id, other.id];
       const changes = states.map((state, index) =>
-        (stores[index % 2] as SharedStore).changeStates('anna', { ids }, state),
+        (stores[index % 2] as SharedStore).inbox.changeStates('anna', { ids }, state),
       );
       await Promise.all(changes);
       const told = await readAll(stores[0], stateTopic('anna'));
-      const { items } = await stores[1].inbox('anna', { state: 'any', limit: 10 });
+      const { items } = await stores[1].inbox.list('anna', { state: 'any', limit: 10 });
       for (const { message: listed, state } of items)
         expect([listed.id, foldStates(told, listed.id)]).toEqual([listed.id, state]);
     }
@@ -261,16 +261,19 @@ function describeTwoNodes(): void {
     const [one, other] = await openTwo();
     const key = { caller: 'anna', key: 'k' };
     const claims = await Promise.all(
-      range(1, 20).flatMap(() => [one.claimKey(key, 'print'), other.claimKey(key, 'print')]),
+      range(1, 20).flatMap(() => [one.keys.claim(key, 'print'), other.keys.claim(key, 'print')]),
     );
     expect(claims.filter(({ outcome }) => outcome === 'claimed')).toHaveLength(1);
     expect(claims.filter(({ outcome }) => outcome === 'running')).toHaveLength(39);
     const isOwn = claims.findIndex(({ outcome }) => outcome === 'claimed') % 2 === 0;
     const [owner, rival] = isOwn ? [one, other] : [other, one];
-    expect(await rival.claimKey(key, 'other')).toEqual({ outcome: 'conflict' });
-    await owner.keepAnswer(key, 'print', { status: 201, body: 'done' });
-    await owner.releaseKey(key);
-    expect(await rival.claimKey(key, 'print')).toEqual({ outcome: 'answered', answer: { status: 201, body: 'done' } });
+    expect(await rival.keys.claim(key, 'other')).toEqual({ outcome: 'conflict' });
+    await owner.keys.keepAnswer(key, 'print', { status: 201, body: 'done' });
+    await owner.keys.release(key);
+    expect(await rival.keys.claim(key, 'print')).toEqual({
+      outcome: 'answered',
+      answer: { status: 201, body: 'done' },
+    });
   });
 
   it('take over the key of a node that is gone, which then does not answer for it any more', async () => {
@@ -278,29 +281,29 @@ function describeTwoNodes(): void {
     const [gone, other] = await openTwo(clock);
     const key = { caller: 'anna', key: 'k' };
     const claimedAt = clock.now();
-    await gone.claimKey(key, 'print');
+    await gone.keys.claim(key, 'print');
     clock.pass(59_000);
-    expect(await other.claimKey(key, 'print')).toEqual({ outcome: 'running' });
+    expect(await other.keys.claim(key, 'print')).toEqual({ outcome: 'running' });
     clock.pass(2_000);
-    expect(await other.claimKey(key, 'print')).toEqual({ outcome: 'claimed', claimedAt });
-    await gone.keepAnswer(key, 'print', { status: 500, body: 'late' });
-    await gone.releaseKey(key);
-    expect(await gone.claimKey(key, 'print')).toEqual({ outcome: 'running' });
-    await other.keepAnswer(key, 'print', { status: 201, body: 'done' });
-    expect(await gone.claimKey(key, 'print')).toMatchObject({ answer: { body: 'done' } });
+    expect(await other.keys.claim(key, 'print')).toEqual({ outcome: 'claimed', claimedAt });
+    await gone.keys.keepAnswer(key, 'print', { status: 500, body: 'late' });
+    await gone.keys.release(key);
+    expect(await gone.keys.claim(key, 'print')).toEqual({ outcome: 'running' });
+    await other.keys.keepAnswer(key, 'print', { status: 201, body: 'done' });
+    expect(await gone.keys.claim(key, 'print')).toMatchObject({ answer: { body: 'done' } });
   });
 
   it('give a name to one topic, and a user no more topics than allowed', async () => {
     const [one, other] = await openTwo();
     const created = await Promise.all(
-      range(1, 10).map((n) => (n % 2 ? one : other).createTopic(topicOf('sea', { owner: `owner ${n}` }), PLENTY)),
+      range(1, 10).map((n) => (n % 2 ? one : other).topics.create(topicOf('sea', { owner: `owner ${n}` }), PLENTY)),
     );
     expect(created.filter(({ outcome }) => outcome === 'joined')).toHaveLength(1);
     expect(created.filter(({ outcome }) => outcome === 'taken')).toHaveLength(9);
     await Promise.all(range(1, 8).map((n) => createTopic(one, `topic-${n}`)));
     const joinedAt = new Date(milliseconds(1)).toISOString();
     await Promise.all(
-      range(1, 8).map((n) => (n % 2 ? one : other).addMember(`topic-${n}`, { userId: 'ben', joinedAt }, 4)),
+      range(1, 8).map((n) => (n % 2 ? one : other).topics.addMember(`topic-${n}`, { userId: 'ben', joinedAt }, 4)),
     );
     expect((await membershipsOf(one, 'ben')).length).toBeLessThanOrEqual(4);
   });
@@ -314,18 +317,18 @@ function describeTwoNodes(): void {
   it('replace all that is unread with a collapseKey', async () => {
     const [one, other] = await openTwo();
     const earlier = await append(one, draft({ collapseKey: 'k' }));
-    await one.changeStates('anna', { ids: [earlier.id] }, 'read');
+    await one.inbox.changeStates('anna', { ids: [earlier.id] }, 'read');
     const last = await append(other, draft({ collapseKey: 'k' }));
-    await one.changeStates('anna', { ids: [earlier.id] }, 'unread');
-    await other.retract(last, 'service');
-    expect(await one.append(draft({ collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 4 }, { seq: 5 }] });
+    await one.inbox.changeStates('anna', { ids: [earlier.id] }, 'unread');
+    await other.log.retract(last, 'service');
+    expect(await one.log.append(draft({ collapseKey: 'k' }))).toMatchObject({ entries: [{ seq: 4 }, { seq: 5 }] });
     expect(seqsOf(await readAll(one))).toEqual([3, 4, 5]);
   });
 
   it('enter one device at once at the same place', async () => {
     const [one, other] = await openTwo();
     await appendAll(one, draftsOf(3));
-    const positions = await Promise.all(range(1, 10).map((n) => (n % 2 ? one : other).openDevice('anna', 'phone')));
+    const positions = await Promise.all(range(1, 10).map((n) => (n % 2 ? one : other).devices.open('anna', 'phone')));
     for (const each of positions) expect(each.get(ANNA)).toEqual({ seq: 0, unreadUpTo: 0 });
     expect(await devicesOf(other, 'anna')).toHaveLength(1);
   });
@@ -334,7 +337,7 @@ function describeTwoNodes(): void {
 async function sendAll(store: Store): Promise<Message[]> {
   const sent: Message[] = [];
   for (;;) {
-    const { taken, entries } = await store.appendDue(7);
+    const { taken, entries } = await store.schedule.appendDue(7);
     sent.push(...entries);
     if (taken === 0) return sent;
   }
@@ -348,13 +351,13 @@ function describeRecentHeads(): void {
     await appendAll(one, draftsOf(2, { timestamp: at(9) }));
     await appendAll(other, draftsOf(4, { topic: BROADCAST_TOPIC, timestamp: at(10) }));
     await append(other, draft({ timestamp: at(11) }));
-    expect(await one.recentHeads(milliseconds(10))).toEqual(
+    expect(await one.recent.heads(milliseconds(10))).toEqual(
       new Map([
         [ANNA, 3],
         [BROADCAST_TOPIC, 4],
       ]),
     );
-    expect(await other.recentHeads(milliseconds(12))).toEqual(new Map());
+    expect(await other.recent.heads(milliseconds(12))).toEqual(new Map());
   });
 
   it('are of changes and states, too', async () => {
@@ -362,9 +365,9 @@ function describeRecentHeads(): void {
     const [one, other] = await openTwo(clock);
     const message = await append(one, draft());
     clock.set(milliseconds(5));
-    await one.update(message, 'new', 'service');
-    await one.changeStates('anna', { ids: [message.id] }, 'read');
-    expect(await other.recentHeads(milliseconds(5))).toEqual(
+    await one.log.update(message, 'new', 'service');
+    await one.inbox.changeStates('anna', { ids: [message.id] }, 'read');
+    expect(await other.recent.heads(milliseconds(5))).toEqual(
       new Map([
         [ANNA, 2],
         ['~anna', 1],
@@ -378,20 +381,20 @@ function describeRecentMemberships(): void {
     const clock = new SettableClock();
     const [one, other] = await openTwo(clock);
     const since = async (seconds: number) => {
-      const changes = await other.recentMemberships(milliseconds(seconds));
+      const changes = await other.recent.memberships(milliseconds(seconds));
       return changes.map(({ topic, userId = 'all', isMember }) => `${topic} ${userId} ${isMember}`).toSorted();
     };
     await createTopic(one, 'sea');
     await createTopic(one, 'land');
     clock.set(milliseconds(10));
-    await one.addMember('sea', { userId: 'ben', joinedAt: '' }, PLENTY);
+    await one.topics.addMember('sea', { userId: 'ben', joinedAt: '' }, PLENTY);
     expect(await since(5)).toEqual(['sea ben true']);
     clock.set(milliseconds(20));
-    await one.removeMember('sea', 'ben');
-    await one.deleteTopic('land');
+    await one.topics.removeMember('sea', 'ben');
+    await one.topics.delete('land');
     expect(await since(15)).toEqual(['land all false', 'sea ben false']);
     clock.set(milliseconds(30));
-    await one.addMember('sea', { userId: 'ben', joinedAt: '' }, PLENTY);
+    await one.topics.addMember('sea', { userId: 'ben', joinedAt: '' }, PLENTY);
     expect(await since(25)).toEqual(['sea ben true']);
     expect(await since(31)).toEqual([]);
   });
@@ -402,16 +405,16 @@ function describeRecentRevocations(): void {
     const clock = new SettableClock();
     const [one, other] = await openTwo(clock);
     const anna = { userId: 'anna', issuedBefore: 100 };
-    await one.revoke(anna);
-    await one.revoke({ userId: 'ben', jti: 'token' });
+    await one.revocations.keep(anna);
+    await one.revocations.keep({ userId: 'ben', jti: 'token' });
     clock.set(milliseconds(5));
-    await other.revoke({ userId: 'cem', issuedBefore: 7 });
-    expect(await one.recentRevocations(milliseconds(5))).toEqual([{ userId: 'cem', issuedBefore: 7 }]);
-    expect(await other.recentRevocations(milliseconds(0))).toHaveLength(3);
+    await other.revocations.keep({ userId: 'cem', issuedBefore: 7 });
+    expect(await one.recent.revocations(milliseconds(5))).toEqual([{ userId: 'cem', issuedBefore: 7 }]);
+    expect(await other.recent.revocations(milliseconds(0))).toHaveLength(3);
     clock.set(milliseconds(9));
-    await one.revoke({ userId: 'ben', jti: 'token', expiresAt: 50 });
-    expect(await other.recentRevocations(milliseconds(9))).toEqual([{ userId: 'ben', jti: 'token', expiresAt: 50 }]);
-    expect(await other.recentRevocations(milliseconds(10))).toEqual([]);
+    await one.revocations.keep({ userId: 'ben', jti: 'token', expiresAt: 50 });
+    expect(await other.recent.revocations(milliseconds(9))).toEqual([{ userId: 'ben', jti: 'token', expiresAt: 50 }]);
+    expect(await other.recent.revocations(milliseconds(10))).toEqual([]);
   });
 }
 
@@ -432,28 +435,28 @@ function describeData(): void {
       given.map((data) => JSON.stringify(data)),
     );
     if (first === undefined) throw new Error('not appended');
-    await store.update(first, { $unset: hostile }, 'service');
+    await store.log.update(first, { $unset: hostile }, 'service');
     expect(JSON.stringify((await readAll(store))[0]?.data)).toBe(JSON.stringify({ $unset: hostile }));
-    expect(await store.head(ANNA)).toBe(6);
+    expect(await store.log.head(ANNA)).toBe(6);
   });
 
   it('that is scheduled is, too', async () => {
     const clock = new SettableClock();
     const store = await openAt(databaseUrl(), clock);
-    await store.schedule({ draft: draft({ data: hostile }), sendAt: milliseconds(1) });
+    await store.schedule.add({ draft: draft({ data: hostile }), sendAt: milliseconds(1) });
     clock.set(milliseconds(1));
-    const { entries } = await store.appendDue(10);
+    const { entries } = await store.schedule.appendDue(10);
     expect(JSON.stringify(entries[0]?.data)).toBe(JSON.stringify(hostile));
   });
 
   it('of names is no operator either', async () => {
     const store = await openAt(databaseUrl());
     for (const name of ['$where', 'a.b', '__proto__', '$$ROOT', 'constructor']) {
-      await store.openDevice(name, name);
+      await store.devices.open(name, name);
       const message = await append(store, owned(name, { topic: `@${name}`, from: name, collapseKey: name }));
-      expect(await store.find(name)).toEqual([message]);
-      expect(await store.changeStates(name, { ids: [name] }, 'archived')).toMatchObject({ changed: 1 });
-      expect((await store.inbox(name, { state: 'archived', limit: 10 })).items).toHaveLength(1);
+      expect(await store.log.find(name)).toEqual([message]);
+      expect(await store.inbox.changeStates(name, { ids: [name] }, 'archived')).toMatchObject({ changed: 1 });
+      expect((await store.inbox.list(name, { state: 'archived', limit: 10 })).items).toHaveLength(1);
     }
   });
 }
@@ -467,26 +470,27 @@ function describeFacts(): void {
   it('is looked at by few counts: of many that are gone, one’s own, or not for oneself', async () => {
     const database = databaseUrl();
     const store = await openAt(database);
-    await store.openDevice('anna', 'phone');
+    await store.devices.open('anna', 'phone');
     const gone = await appendAll(store, draftsOf(MANY));
     await appendAll(store, draftsOf(MANY, { topic: BROADCAST_TOPIC, from: 'anna' }));
     await appendAll(store, draftsOf(MANY, { topic: BROADCAST_TOPIC, exceptUserId: 'anna' }));
     await appendAll(store, draftsOf(2));
-    for (const part of partsOf(gone, 20)) await Promise.all(part.map((message) => store.retract(message, 'service')));
+    for (const part of partsOf(gone, 20))
+      await Promise.all(part.map((message) => store.log.retract(message, 'service')));
     const tags = ['hole', 'from:anna', 'except:anna'];
     await withDatabase(database, async (db) => {
       for (const tag of tags) expect(await tagged(db, tag)).toBeGreaterThanOrEqual(MANY);
       await eventually(
         async () => {
-          expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+          expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
           return Promise.all(tags.map((tag) => tagged(db, tag)));
         },
         (left) => left.every((count) => count === 0),
       );
     });
-    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
-    expect((await store.inbox('anna', { state: 'any', limit: 1_000 })).items).toHaveLength(MANY + 2);
-    expect((await store.inbox('anna', { state: 'read', topic: BROADCAST_TOPIC, limit: 7 })).items).toHaveLength(7);
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    expect((await store.inbox.list('anna', { state: 'any', limit: 1_000 })).items).toHaveLength(MANY + 2);
+    expect((await store.inbox.list('anna', { state: 'read', topic: BROADCAST_TOPIC, limit: 7 })).items).toHaveLength(7);
   });
 
   it('needs no look when it has expired', async () => {
@@ -495,11 +499,11 @@ function describeFacts(): void {
     const store = await openAt(database, clock);
     await appendAll(store, [...draftsOf(5, { expiresAt: milliseconds(5) }), ...draftsOf(2)]);
     clock.set(milliseconds(5));
-    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
-    await store.expire(100);
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    await store.log.expire(100);
     await withDatabase(database, async (db) => expect(await tagged(db, 'hole')).toBe(0));
-    expect(await store.counts('anna')).toEqual({ unseen: 2, unread: 2 });
-    expect(seqsOf((await store.history(ANNA, { limit: 9 })).messages)).toEqual([6, 7]);
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
+    expect(seqsOf((await store.log.history(ANNA, { limit: 9 })).messages)).toEqual([6, 7]);
   });
 
   it('is known of what the version before wrote, and keys replace those of their sender', async () => {
@@ -513,10 +517,10 @@ function describeFacts(): void {
         await db.collection('messages').updateOne({ topic: ANNA, seq }, { $set: { tags } });
       }
     });
-    expect(await store.append(draft({ from: 'shop', collapseKey: 'k' }))).toMatchObject({
+    expect(await store.log.append(draft({ from: 'shop', collapseKey: 'k' }))).toMatchObject({
       entries: [{ seq: 3, ref: old.id, reason: 'replaced' }, { seq: 4 }],
     });
-    expect(await store.append(draft({ from: 'stranger', collapseKey: 'k' }))).toMatchObject({
+    expect(await store.log.append(draft({ from: 'stranger', collapseKey: 'k' }))).toMatchObject({
       entries: [{ seq: 5, ref: other.id }, { seq: 6 }],
     });
   });
@@ -614,7 +618,7 @@ function describeOutage(): void {
   async function appendAgain(store: Store, id: string): Promise<Appended> {
     for (;;) {
       try {
-        return await store.append(owned(id));
+        return await store.log.append(owned(id));
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
       }
@@ -624,7 +628,7 @@ function describeOutage(): void {
   const KEY = { caller: 'service', key: 'key' };
 
   function tryToClaim(store: Store) {
-    return store.claimKey(KEY, 'body').catch(() => undefined);
+    return store.keys.claim(KEY, 'body').catch(() => undefined);
   }
 
   it('that is gone fails calls with StoreError in time, and is found again by itself', async () => {
@@ -633,11 +637,11 @@ function describeOutage(): void {
     proxy.cut();
     const begun = performance.now();
     const failed = await Promise.allSettled([
-      store.append(draft({ data: SECRET })),
-      store.append(owned('client', { data: SECRET })),
-      store.read(ANNA, { after: 0, limit: 1 }),
+      store.log.append(draft({ data: SECRET })),
+      store.log.append(owned('client', { data: SECRET })),
+      store.log.read(ANNA, { after: 0, limit: 1 }),
       store.probe(),
-      store.schedule({ draft: draft({ data: SECRET }), sendAt: 1 }),
+      store.schedule.add({ draft: draft({ data: SECRET }), sendAt: 1 }),
     ]);
     expect(performance.now() - begun).toBeLessThan(CALL_MS);
     for (const one of failed) {
@@ -656,13 +660,13 @@ function describeOutage(): void {
     await append(store, draft({ topic: '@ben' }));
     proxy.loseAnswers();
     // First, on the connection that is there.
-    const stored = store.append(draft({ topic: '@ben' }));
+    const stored = store.log.append(draft({ topic: '@ben' }));
     await eventually(
-      () => direct.head('@ben'),
+      () => direct.log.head('@ben'),
       (head) => head === 2,
     );
-    const sends = [stored, store.append(owned('client'))];
-    const claim = store.claimKey({ caller: 'service', key: 'key' }, 'body');
+    const sends = [stored, store.log.append(owned('client'))];
+    const claim = store.keys.claim({ caller: 'service', key: 'key' }, 'body');
     proxy.restore();
     for (const send of sends) expect(await send).toMatchObject({ outcome: 'stored' });
     expect(await claim).toMatchObject({ outcome: 'claimed' });
@@ -687,7 +691,7 @@ function describeOutage(): void {
       return Promise.reject(new MongoServerError({ message: 'interrupted', code: 11_601 }));
     });
     onTestEnd(() => void jest.restoreAllMocks());
-    const sent = await Promise.all(numbers.map(() => store.append(draft())));
+    const sent = await Promise.all(numbers.map(() => store.log.append(draft())));
     expect(failures).toBe(3);
     expect(storedOf(sent).map(({ seq }) => seq)).toEqual(numbers.map((n) => n + 1));
     expect(seqsOf(await readAll(store))).toEqual(range(1, numbers.length + 1));
@@ -717,8 +721,8 @@ function describeOutage(): void {
       proxy[fault]();
       const begun = performance.now();
       // The first, on the connection that is there: a new one would get no further than its greeting.
-      const plain = store.append(draft({ topic: '@ben', data: fault })).catch((error: unknown) => error);
-      const failed = await Promise.allSettled(range(1, 3).map((n) => store.append(owned(`${n}`))));
+      const plain = store.log.append(draft({ topic: '@ben', data: fault })).catch((error: unknown) => error);
+      const failed = await Promise.allSettled(range(1, 3).map((n) => store.log.append(owned(`${n}`))));
       expect(performance.now() - begun).toBeLessThan(CALL_MS);
       for (const one of failed) expect(one).toMatchObject({ status: 'rejected', reason: expect.any(StoreError) });
       expect(await plain).toBeInstanceOf(StoreError);
@@ -739,7 +743,7 @@ function describeOutage(): void {
     const claim = () => tryToClaim(store);
     expect(await claim()).toMatchObject({ outcome: 'claimed' });
     proxy.cut();
-    await store.releaseKey(KEY);
+    await store.keys.release(KEY);
     proxy.restore();
     await eventually(claim, (again) => again?.outcome === 'claimed');
   });
@@ -775,9 +779,9 @@ function describeOutage(): void {
     const { store } = await openBehindProxy();
     await store.close();
     await store.close();
-    await expect(store.head(ANNA)).rejects.toThrow(StoreError);
-    await expect(store.recentHeads(0)).rejects.toThrow(StoreError);
-    await expect(store.recentRevocations(0)).rejects.toThrow(StoreError);
-    await expect(store.sendersOfScheduled('x')).rejects.toThrow(StoreError);
+    await expect(store.log.head(ANNA)).rejects.toThrow(StoreError);
+    await expect(store.recent.heads(0)).rejects.toThrow(StoreError);
+    await expect(store.recent.revocations(0)).rejects.toThrow(StoreError);
+    await expect(store.schedule.sendersOf('x')).rejects.toThrow(StoreError);
   });
 }

@@ -1,6 +1,8 @@
 /** Named topics and their members. */
+import { nextTurn } from '../../../utils/clock';
 import type { Joined, Joining, NamePage, Topic, TopicsPage, VisibleTopic } from '../contract';
 import { EXCLUDED } from '../rules/states';
+import type { Access } from './access';
 import type { Devices } from './devices';
 import { assertFitsKey, type Trees } from './layout';
 import type { Log } from './log';
@@ -9,19 +11,21 @@ import type { Memberships } from './memberships';
 
 /** Topics that one page looks at: private ones of others show nothing. */
 const MAX_LOOKED_AT = 1_000;
+const MEMBERS_PER_TURN = 500;
 
-export interface MemberParts {
+export interface TopicParts {
   readonly log: Log;
   readonly marks: Marks;
   readonly memberships: Memberships;
   readonly devices: Devices;
+  readonly access: Access;
   readonly now: () => number;
 }
 
-export class Members {
+export class Topics {
   constructor(
     private readonly trees: Trees,
-    private readonly parts: MemberParts,
+    private readonly parts: TopicParts,
   ) {}
 
   create(topic: Topic, maxTopics: number): Joined | { readonly outcome: 'taken' } {
@@ -34,7 +38,11 @@ export class Members {
     return this.#join(topic.name, { userId: topic.owner, joinedAt: topic.createdAt });
   }
 
-  visibleTopics(userId: string, { after, limit }: NamePage): TopicsPage {
+  get(name: string): Topic | undefined {
+    return this.trees.named.get(name);
+  }
+
+  visibleTo(userId: string, { after, limit }: NamePage): TopicsPage {
     const range = after === undefined ? {} : { start: after, exclusiveStart: true };
     const topics: VisibleTopic[] = [];
     let looked = 0;
@@ -49,8 +57,26 @@ export class Members {
     return { topics, next: undefined };
   }
 
+  async delete(name: string): Promise<number | undefined> {
+    const members = await this.#countMembers(name);
+    return (await this.parts.access.write(() => this.#delete(name))) ? members : undefined;
+  }
+
+  async #countMembers(name: string): Promise<number> {
+    const { access, memberships } = this.parts;
+    let count = 0;
+    let after: string | undefined;
+    do {
+      const page = await access.reading(() => memberships.members(name, { after, limit: MEMBERS_PER_TURN }));
+      count += page.members.length;
+      after = page.next;
+      if (after !== undefined) await nextTurn();
+    } while (after !== undefined);
+    return count;
+  }
+
   /** From this write on the topic is not there, and none of its memberships counts: see Memberships. */
-  delete(name: string): boolean {
+  #delete(name: string): boolean {
     const { named, removals, topics } = this.trees;
     const { log, memberships, now } = this.parts;
     if (!named.doesExist(name)) return false;
@@ -63,7 +89,7 @@ export class Members {
     return true;
   }
 
-  add(name: string, member: Joining, maxTopics: number): Joined {
+  addMember(name: string, member: Joining, maxTopics: number): Joined {
     const { memberships } = this.parts;
     if (!this.trees.named.doesExist(name)) return { outcome: 'no_topic' };
     if (memberships.isMember(name, member.userId)) return { outcome: 'member' };
@@ -81,7 +107,7 @@ export class Members {
     return { outcome: 'joined', start: this.parts.log.state(name).head };
   }
 
-  remove(name: string, userId: string): boolean {
+  removeMember(name: string, userId: string): boolean {
     const { memberships, now } = this.parts;
     if (memberships.startOf(userId, name) === undefined) return false;
     memberships.leave(name, userId, now());

@@ -1,4 +1,4 @@
-import { delay, systemClock } from '../../../utils/clock';
+import { delay, systemClock } from '../../utils/clock';
 
 /** Lets what is for one key happen one after the other in this process; other nodes are held off by the database. */
 export class Turns {

@@ -6,10 +6,11 @@ import { ObjectId } from 'mongodb';
 import type { Clock, Timer } from '../../../utils/clock';
 import { FollowingFlight } from '../../../utils/single-flight';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from '../contract';
+import { pauseBefore } from '../turns';
+import { type Calls, inTime } from './calls';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, retryingDuplicates, retryingLost } from './errors';
 import { type AnswerDoc, assertFitsKey, type Collections, keyOf, startingWith } from './layout';
-import { pauseBefore } from './turns';
 
 /** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
 const LEASE_MS = 60_000;
@@ -26,7 +27,7 @@ interface Returned extends Claimed {
   readonly endsAt: number;
 }
 
-export class Answers {
+export class Keys {
   /** What this process is working on. Another one may have taken over what was not renewed in time. */
   readonly #held = new Map<string, ObjectId>();
   /** What the server has not been told of yet. */
@@ -40,6 +41,7 @@ export class Answers {
   constructor(
     private readonly collections: Collections,
     private readonly clock: Clock,
+    private readonly calls: Calls,
   ) {}
 
   get heldClaims(): number {
@@ -47,6 +49,20 @@ export class Answers {
   }
 
   async claim(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
+    const claiming = this.calls.sweep(() => this.#claimOrGiveBack(key, fingerprint));
+    try {
+      return await inTime(claiming);
+    } catch (error) {
+      // Nobody waits for it any more, and nobody would give it back.
+      void claiming.then(
+        ({ outcome }) => (outcome === 'claimed' ? this.release(key) : undefined),
+        () => undefined,
+      );
+      throw error;
+    }
+  }
+
+  async #claimOrGiveBack(key: IdempotencyKey, fingerprint: string): Promise<Claim> {
     assertFitsKey(key.caller, key.key);
     const nonce = new ObjectId();
     try {
@@ -136,7 +152,7 @@ export class Answers {
     return this.#find(doc._id);
   }
 
-  async keep(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void> {
+  async keepAnswer(key: IdempotencyKey, fingerprint: string, answer: KeptAnswer): Promise<void> {
     const _id = idOf(key);
     const nonce = this.#held.get(_id);
     if (nonce === undefined) return this.#keepUnclaimed(_id, fingerprint, answer);

@@ -9,11 +9,13 @@ import {
   type MayBeSent,
   type Scheduled,
   type ScheduledPosition,
+  type ScheduledQuery,
   type ScheduleOutcome,
   type Standing,
   StoreError,
 } from '../contract';
 import { fingerprintOf } from '../rules/fingerprint';
+import type { Turns } from '../turns';
 import { Claims } from './claims';
 import { ignoringDuplicates, isDuplicate } from './errors';
 import { assertFitsKey, type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './layout';
@@ -24,29 +26,24 @@ import type { Writer } from './writer';
 /** What a node has begun to send, and died, is sent by another after this time. */
 const SENDING_MS = 10_000;
 
-interface LaterParts {
+interface ScheduleParts {
   readonly memberships: Memberships;
   readonly writer: Writer;
+  readonly turns: Turns;
   readonly clock: Clock;
 }
 
-interface ScheduledOptions {
-  readonly from?: string | undefined;
-  readonly limit: number;
-  readonly after?: ScheduledPosition | undefined;
-}
-
-export class Later {
+export class Schedule {
   readonly #claims: Claims;
 
   constructor(
     private readonly collections: Collections,
-    private readonly parts: LaterParts,
+    private readonly parts: ScheduleParts,
   ) {
     this.#claims = new Claims(collections);
   }
 
-  async schedule(scheduled: Scheduled, maxWaiting: number): Promise<ScheduleOutcome> {
+  async add(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): Promise<ScheduleOutcome> {
     const { topic, id, from, collapseKey = '', exceptUserId = '' } = scheduled.draft;
     assertFitsKey(topic, id, from, collapseKey, exceptUserId);
     const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
@@ -113,7 +110,12 @@ export class Later {
    * Takes what is due, so that it is neither cancelled nor sent by others meanwhile, appends it, and only then forgets
    * it. The key makes it come once when it is taken again after a crash.
    */
-  async appendDue(limit: number, mayBeSent: MayBeSent): Promise<DueSent> {
+  async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
+    // One at a time: two would find the same messages due, and the second take nothing where something is left.
+    return this.parts.turns.take('due', () => this.#appendDue(limit, mayBeSent));
+  }
+
+  async #appendDue(limit: number, mayBeSent: MayBeSent): Promise<DueSent> {
     const takenBy = new ObjectId();
     const due = await this.#takeDue(limit, takenBy);
     if (due.length === 0) return { taken: 0, entries: [], refused: [] };
@@ -156,7 +158,7 @@ export class Later {
     };
     const oldest = await find(isDue, limit);
     if (oldest.length === 0) return [];
-    // What services have scheduled never waits behind what people have.
+    // What services have scheduled never waits for what people have.
     const ofServices = oldest.length < limit ? [] : await find({ ...isDue, isOfService: true }, Math.ceil(limit / 2));
     const ids = [...new Set([...ofServices, ...oldest])].slice(0, limit);
     const update = { $set: { freeAt: now + SENDING_MS, takenBy } };
@@ -196,7 +198,7 @@ export class Later {
     return new Map(living.map(({ _id, nonce }) => [_id, nonce]));
   }
 
-  async scheduled({ from, limit, after }: ScheduledOptions): Promise<Scheduled[]> {
+  async list({ from, limit, after }: ScheduledQuery): Promise<Scheduled[]> {
     const filter = { ...(from === undefined ? {} : { from }), ...(after === undefined ? {} : behind(after)) };
     const found = await this.collections.scheduled
       .find(filter as Filter<ScheduledDoc>)

@@ -7,6 +7,7 @@ import type { Joined, Joining, NamePage, Topic, TopicsPage } from '../contract';
 import { rejoined } from '../rules/gaps';
 import type { Span } from '../rules/slot-row';
 import { EXCLUDED } from '../rules/states';
+import type { Turns } from '../turns';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
 import {
   assertFitsKey,
@@ -23,7 +24,6 @@ import type { Log } from './log';
 import type { Marks } from './marks';
 import { isOfKind, type Memberships } from './memberships';
 import type { Sweeps } from './sweeps';
-import type { Turns } from './turns';
 
 type Created = Joined | { readonly outcome: 'taken' };
 
@@ -32,7 +32,7 @@ const MAX_LOOKED_AT = 1_000;
 /** A node that has said that it deletes a topic has so long to mark it. */
 const MARKING_MS = 60_000;
 
-interface MemberParts {
+interface TopicParts {
   readonly now: () => number;
   readonly memberships: Memberships;
   readonly log: Log;
@@ -41,10 +41,10 @@ interface MemberParts {
   readonly turns: Turns;
 }
 
-export class Members {
+export class Topics {
   constructor(
     private readonly collections: Collections,
-    private readonly parts: MemberParts,
+    private readonly parts: TopicParts,
   ) {}
 
   create(topic: Topic, maxTopics: number): Promise<Created> {
@@ -96,12 +96,12 @@ export class Members {
     return found === null || found.deletedBy !== undefined ? undefined : found;
   }
 
-  async topic(name: string): Promise<Topic | undefined> {
+  async get(name: string): Promise<Topic | undefined> {
     const found = await this.#living(name);
     return found === undefined ? undefined : toTopic(found);
   }
 
-  async visibleTopics(userId: string, { after, limit }: NamePage): Promise<TopicsPage> {
+  async visibleTo(userId: string, { after, limit }: NamePage): Promise<TopicsPage> {
     const size = Math.min(limit, MAX_LOOKED_AT);
     const filter = after === undefined ? {} : { _id: { $gt: after } };
     const query = this.collections.topics.find(filter).sort({ _id: 1 });
@@ -171,7 +171,7 @@ export class Members {
     return true;
   }
 
-  add(name: string, member: Joining, maxTopics: number): Promise<Joined> {
+  addMember(name: string, member: Joining, maxTopics: number): Promise<Joined> {
     return this.parts.turns.take(`user ${member.userId}`, () => this.#add(name, member, maxTopics));
   }
 
@@ -245,7 +245,7 @@ export class Members {
     return (await this.#living(name))?.nonce.equals(nonce) ?? false;
   }
 
-  remove(name: string, userId: string): Promise<boolean> {
+  removeMember(name: string, userId: string): Promise<boolean> {
     return this.parts.turns.take(`user ${userId}`, () => this.#leave(name, userId));
   }
 
@@ -263,7 +263,12 @@ export class Members {
   }
 
   /** Forgets what a user was in, and has done there. */
-  async forget({ _id, topic, userId, start }: Pick<MemberDoc, '_id' | 'topic' | 'userId' | 'start'>): Promise<void> {
+  async forgetMember({
+    _id,
+    topic,
+    userId,
+    start,
+  }: Pick<MemberDoc, '_id' | 'topic' | 'userId' | 'start'>): Promise<void> {
     const { members, absences } = this.collections;
     await Promise.all([members.deleteOne({ _id }), absences.deleteOne({ _id })]);
     const { head } = await this.parts.log.state(topic);

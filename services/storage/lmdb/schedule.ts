@@ -1,32 +1,16 @@
-/** What waits for its time: scheduled messages, and answers that are kept under a key until they are forgotten. */
-
+/** Messages that wait for their time. */
 import { type Clock, toIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { SLICE_MS, Slice } from '../../../utils/slices';
 import { isNamedTopic } from '../../../utils/topic-names';
-import {
-  ANSWER_LIFETIME_MS,
-  type Claim,
-  type DueSent,
-  type IdempotencyKey,
-  type KeptAnswer,
-  type MayBeSent,
-  type Scheduled,
-  type ScheduledPosition,
-  type ScheduleOutcome,
-} from '../contract';
+import type { DueSent, MayBeSent, Scheduled, ScheduledQuery, ScheduleOutcome } from '../contract';
 import { fingerprintOf } from '../rules/fingerprint';
-import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees, walk } from './layout';
+import type { Access } from './access';
+import { assertFitsKey, numberedFrom, startingWith, type Trees, walk } from './layout';
 import type { Log } from './log';
 import { Memberships } from './memberships';
 
 const CANCELLED_AT_ONCE = 100;
-
-interface KeyRow {
-  readonly fingerprint: string;
-  readonly claimedAt: number;
-  readonly answer?: KeptAnswer;
-}
 
 interface ScheduledRow extends Scheduled {
   /** When the named topic was created that it is for. */
@@ -46,15 +30,12 @@ type DueSend = [kind: string, at: number, id: string, from: string];
 /** All that waits, what one sender has scheduled, and what services have: the second list is for the sender alone. */
 const kindsOf = (from: string) => ['send', `send:${from}`, 'service'];
 
-export class Later {
-  /** Being carried out ends with the process: whoever was not answered may ask again under the same key. */
-  readonly #running = new Set<string>();
+export class Schedule {
   readonly #memberships: Memberships;
 
   constructor(
     private readonly trees: Trees,
-    private readonly log: Log,
-    private readonly clock: Clock,
+    private readonly parts: { readonly log: Log; readonly access: Access; readonly clock: Clock },
   ) {
     this.#memberships = new Memberships(trees);
   }
@@ -63,7 +44,7 @@ export class Later {
     return this.trees.scheduled.get([id, from]) as ScheduledRow | undefined;
   }
 
-  schedule(scheduled: Scheduled, maxWaiting: number): ScheduleOutcome {
+  add(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): ScheduleOutcome {
     const { draft } = scheduled;
     const { topic, id, from } = draft;
     assertFitsKey(topic, id, from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
@@ -74,6 +55,7 @@ export class Later {
     this.#keep(scheduled);
     return { outcome: 'stored' };
   }
+
   #keep(scheduled: Scheduled): void {
     const { draft, sendAt } = scheduled;
     const { topic, id, from } = draft;
@@ -97,7 +79,7 @@ export class Later {
       this.trees.scheduled.put([draft.id, draft.from], standing === undefined ? waiting : { ...waiting, standing });
       return { outcome: 'repeated', scheduledFor };
     }
-    const sent = this.log.findOf(draft);
+    const sent = this.parts.log.findOf(draft);
     if (sent === undefined) return undefined;
     const { scheduledFor } = sent.message;
     const isSame = scheduledFor !== undefined && sent.fingerprint === fingerprintOf(draft);
@@ -109,8 +91,14 @@ export class Later {
     return this.trees.named.get(topic)?.createdAt;
   }
 
-  appendDue(limit: number, mayBeSent: MayBeSent): DueSent {
-    const now = this.clock.now();
+  async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
+    const { access } = this.parts;
+    if (!(await access.isDue('send'))) return { taken: 0, entries: [], refused: [] };
+    return access.write(() => this.#appendDue(limit, mayBeSent));
+  }
+
+  #appendDue(limit: number, mayBeSent: MayBeSent): DueSent {
+    const now = this.parts.clock.now();
     const entries: Message[] = [];
     const refused: Scheduled[] = [];
     // What one of them replaces may be as much as a transaction takes.
@@ -125,7 +113,7 @@ export class Later {
     return { taken, entries, refused };
   }
 
-  /** Oldest first; before each of them the oldest of a service, which never waits behind what people have scheduled. */
+  /** Oldest first; before each of them the oldest of a service, which never waits for what people have scheduled. */
   *#dueInTurn(now: number, limit: number): Generator<ScheduledRow> {
     const dueOf = (kind: string) =>
       Array.from(this.trees.due.getKeys({ ...numberedFrom<DueSend>(kind, 0, now), limit })) as DueSend[];
@@ -155,7 +143,7 @@ export class Later {
       return true;
     }
     const { draft, sendAt } = scheduled;
-    const appended = this.log.appendNew({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
+    const appended = this.parts.log.appendNew({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
     if ('entries' in appended) entries.push(...appended.entries);
     return appended.outcome !== 'partly';
   }
@@ -173,8 +161,7 @@ export class Later {
     for (const kind of kindsOf(from)) this.trees.due.remove([kind, sendAt, id, from]);
   }
 
-  scheduled(options: { from?: string | undefined; limit: number; after?: ScheduledPosition | undefined }): Scheduled[] {
-    const { from, limit, after } = options;
+  list({ from, limit, after }: ScheduledQuery): Scheduled[] {
     const kind = from === undefined ? 'send' : `send:${from}`;
     const start = after === undefined ? [kind, 0] : [kind, after.sendAt, after.id, after.from];
     const end = [kind, Number.MAX_SAFE_INTEGER];
@@ -225,79 +212,8 @@ export class Later {
     }
     return { cancelled, next: undefined };
   }
-
-  get heldClaims(): number {
-    return this.#running.size;
-  }
-
-  claim(name: IdempotencyKey, fingerprint: string): Claim {
-    assertFitsKey(name.caller, name.key);
-    const known = this.#row(name);
-    const isTaken = known?.answer !== undefined || this.#running.has(nameOf(name));
-    if (isTaken && known?.fingerprint !== fingerprint) return { outcome: 'conflict' };
-    if (known?.answer !== undefined) return { outcome: 'answered', answer: known.answer };
-    if (isTaken) return { outcome: 'running' };
-    const claimedAt = known?.claimedAt ?? this.clock.now();
-    this.#put(name, { fingerprint, claimedAt });
-    this.#running.add(nameOf(name));
-    return { outcome: 'claimed', claimedAt };
-  }
-
-  #row({ caller, key }: IdempotencyKey): KeyRow | undefined {
-    const row = this.trees.answers.get([caller, key]) as KeyRow | undefined;
-    return row !== undefined && row.claimedAt + ANSWER_LIFETIME_MS > this.clock.now() ? row : undefined;
-  }
-
-  #put(name: IdempotencyKey, row: KeyRow): void {
-    this.#forget(name);
-    this.trees.answers.put([name.caller, name.key], row);
-    this.trees.due.put(dueOf(name, row), true);
-  }
-
-  keep(name: IdempotencyKey, fingerprint: string, answer: KeptAnswer): void {
-    const claimedAt = this.#row(name)?.claimedAt ?? this.clock.now();
-    this.#put(name, { fingerprint, claimedAt, answer });
-  }
-
-  release(key: IdempotencyKey): void {
-    this.#running.delete(nameOf(key));
-  }
-
-  forget(limit: number): number {
-    const range = { ...numberedFrom<DueKey>('answer', 0, this.clock.now()), limit };
-    const due = Array.from(this.trees.due.getKeys(range));
-    for (const [, , caller, key] of due) this.#forget({ caller, key: String(key) });
-    return due.length;
-  }
-
-  /** Forgets answers that a caller got, for a slice. @returns how many. */
-  forgetOf(caller: string, slice: Slice): number {
-    let forgotten = 0;
-    for (const { key } of walk(this.trees.answers, startingWith<[string, string]>(caller))) {
-      this.#forget({ caller, key: key[1] });
-      forgotten += 1;
-      if (slice.isOver) break;
-    }
-    return forgotten;
-  }
-
-  #forget({ caller, key }: IdempotencyKey): void {
-    const row = this.trees.answers.get([caller, key]) as KeyRow | undefined;
-    if (row === undefined) return;
-    this.trees.answers.remove([caller, key]);
-    this.trees.due.remove(dueOf({ caller, key }, row));
-  }
 }
 
 function toScheduled({ draft, sendAt, standing }: ScheduledRow): Scheduled {
   return { draft, sendAt, ...(standing === undefined ? {} : { standing }) };
-}
-
-function dueOf({ caller, key }: IdempotencyKey, { claimedAt }: KeyRow): DueKey {
-  return ['answer', claimedAt + ANSWER_LIFETIME_MS, caller, key];
-}
-
-/** No user id and no header value contains a control character. */
-function nameOf({ caller, key }: IdempotencyKey): string {
-  return `${caller}\u0000${key}`;
 }

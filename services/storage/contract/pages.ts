@@ -1,0 +1,7 @@
+/** A part of a list whose entries have names, in the order of the store. */
+export interface NamePage {
+  /** Only what comes after this name. */
+  readonly after?: string | undefined;
+  /** At most so many. A page looks at a bounded number of rows, and may be short, or empty, without being the last. */
+  readonly limit: number;
+}

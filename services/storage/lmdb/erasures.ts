@@ -1,0 +1,107 @@
+/** Erasures, and everything else that is out of sight at once and whose rows follow in parts that hold nobody up. */
+import { nextTurn } from '../../../utils/clock';
+import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
+import type { Erased } from '../contract';
+import type { Span } from '../rules/slot-row';
+import { Turns } from '../turns';
+import type { Access } from './access';
+import type { RemovalKey, Trees } from './layout';
+import type { Log } from './log';
+import type { Removals, Tally } from './removals';
+
+/** Places of a log that are counted before other work gets its turn. */
+const PLACES_PER_TURN = 50_000;
+
+export interface ErasureParts {
+  readonly log: Log;
+  readonly removals: Removals;
+  readonly access: Access;
+  readonly now: () => number;
+}
+
+export class Erasures {
+  /** One erasure of a user at a time, and what it has taken so far. */
+  readonly #turns = new Turns();
+  readonly #tallies = new Map<string, Tally>();
+
+  constructor(
+    private readonly trees: Trees,
+    private readonly parts: ErasureParts,
+  ) {}
+
+  async advance(): Promise<boolean> {
+    const { access, removals } = this.parts;
+    const isHeld = ([kind, name]: RemovalKey) => kind === 'user' && this.#tallies.has(name);
+    const key = await access.reading(() => removals.next(isHeld));
+    if (key !== undefined) await access.write(() => removals.advance(key));
+    return key !== undefined;
+  }
+
+  async erase(userId: string): Promise<Erased> {
+    const key = keyOf(userId);
+    // Has its place among the appends at once: what is said from now on is not erased.
+    const hiding = this.parts.access.write(() => this.#begin(key));
+    const [erased] = await Promise.all([this.#turns.take(userId, async () => this.#erase(key, await hiding)), hiding]);
+    return erased;
+  }
+
+  /** Is the user being erased? */
+  isUnderWay(userId: string): boolean {
+    return this.parts.removals.isUnderWay(keyOf(userId));
+  }
+
+  /** Ends an erasure that is under way: nothing of the user is left. */
+  async end(userId: string): Promise<void> {
+    await this.#removeAll(keyOf(userId));
+  }
+
+  /** @returns the part of the personal topic that is out of sight from now on. */
+  #begin(key: RemovalKey): Span {
+    const { log, now } = this.parts;
+    const [, userId] = key;
+    const own = personalTopic(userId);
+    const { users, removals } = this.trees;
+    const { prunedUpTo, head } = log.state(own);
+    const { head: upTo } = log.state(BROADCAST_TOPIC);
+    // One that was interrupted knew where the broadcasts of this user began.
+    const from = Math.min(users.get(userId)?.broadcastStart ?? upTo, removals.get(key)?.from ?? upTo);
+    removals.put(key, { at: now(), step: 0, from, upTo });
+    users.remove(userId);
+    log.hide(own, { isErased: true });
+    log.hide(stateTopic(userId));
+    return { from: prunedUpTo + 1, upTo: head };
+  }
+
+  async #erase(key: RemovalKey, hidden: Span): Promise<Erased> {
+    const [, userId] = key;
+    const tally: Tally = { devices: 0, memberships: 0, scheduled: 0 };
+    this.#tallies.set(userId, tally);
+    try {
+      const messages = await this.#countMessages(personalTopic(userId), hidden);
+      await this.#removeAll(key);
+      return { messages, ...tally };
+    } finally {
+      this.#tallies.delete(userId);
+    }
+  }
+
+  async #countMessages(topic: string, { from, upTo }: Span): Promise<number> {
+    const { access, log } = this.parts;
+    let count = 0;
+    for (let start = from; start <= upTo; start += PLACES_PER_TURN) {
+      const part = { from: start, upTo: Math.min(upTo, start + PLACES_PER_TURN - 1) };
+      count += await access.reading(() => log.countMessages(topic, part));
+      if (part.upTo < upTo) await nextTurn();
+    }
+    return count;
+  }
+
+  async #removeAll(key: RemovalKey): Promise<void> {
+    const { access, removals } = this.parts;
+    while (await access.write(() => removals.advance(key, this.#tallies.get(key[1]))));
+  }
+}
+
+function keyOf(userId: string): RemovalKey {
+  return ['user', userId, ''];
+}

@@ -1,0 +1,99 @@
+/** Erases users: out of sight at once, then row by row. */
+import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
+import type { Erased } from '../contract';
+import type { Turns } from '../turns';
+import type { Devices } from './devices';
+import type { Keys } from './keys';
+import type { Collections } from './layout';
+import type { Log } from './log';
+import type { Marks } from './marks';
+import type { Memberships } from './memberships';
+import type { Removals } from './removals';
+import type { Schedule } from './schedule';
+import type { Sweeps } from './sweeps';
+import type { Topics } from './topics';
+import type { Users } from './users';
+import type { Writer } from './writer';
+
+/** Messages of an erased user that go with one command. */
+const ERASED_AT_ONCE = 500;
+
+interface ErasureParts {
+  readonly log: Log;
+  readonly marks: Marks;
+  readonly writer: Writer;
+  readonly sweeps: Sweeps;
+  readonly users: Users;
+  readonly devices: Devices;
+  readonly topics: Topics;
+  readonly memberships: Memberships;
+  readonly schedule: Schedule;
+  readonly keys: Keys;
+  readonly removals: Removals;
+  readonly turns: Turns;
+}
+
+export class Erasures {
+  constructor(
+    private readonly collections: Collections,
+    private readonly parts: ErasureParts,
+  ) {}
+
+  async advance(): Promise<boolean> {
+    const { removals, turns } = this.parts;
+    return turns.take('removals', () => removals.advance((userId) => this.#eraseRows(userId)));
+  }
+
+  async erase(userId: string): Promise<Erased> {
+    const { removals, turns, writer } = this.parts;
+    const own = personalTopic(userId);
+    // Has its place among the appends at once: what is said from now on is not erased.
+    const hiding = writer.between(own, () => this.#hideAll(own));
+    const erasing = turns.take(`user ${userId}`, async () => {
+      await removals.beginErasure(userId);
+      const messages = await hiding;
+      const erased = await this.#eraseRows(userId);
+      await removals.endErasure(userId);
+      return { messages, ...erased };
+    });
+    const [erased] = await Promise.all([erasing, hiding]);
+    return erased;
+  }
+
+  /** @returns how many messages were there. */
+  async #hideAll(topic: string): Promise<number> {
+    const { log, sweeps } = this.parts;
+    const { head, prunedUpTo } = await log.state(topic);
+    const filter = { topic, seq: { $gt: prunedUpTo, $lte: head }, isGone: { $exists: false }, ref: { $exists: false } };
+    const count = await this.collections.messages.countDocuments(filter);
+    await sweeps.hideUpTo(topic, head, { isErased: true });
+    return count;
+  }
+
+  /** In an order that can be begun again after a crash: what names the rest goes last. */
+  async #eraseRows(userId: string): Promise<Omit<Erased, 'messages'>> {
+    const { sweeps, schedule, keys, memberships, topics, devices, users } = this.parts;
+    const own = personalTopic(userId);
+    await sweeps.hide(stateTopic(userId));
+    const scheduled = await schedule.cancelOf(userId, own);
+    await keys.forgetOf(userId);
+    const joined = await memberships.ofUser(userId);
+    const left = await memberships.allLeftOf(userId);
+    for (const membership of [...joined, ...left]) await topics.forgetMember(membership);
+    const count = await devices.count(userId);
+    await this.#forgetStates(userId);
+    for (const topic of [own, stateTopic(userId)]) await sweeps.removeHiddenOf(topic, ERASED_AT_ONCE);
+    await devices.forgetAll(userId);
+    await users.forget(userId);
+    return { devices: count, memberships: joined.length, scheduled };
+  }
+
+  async #forgetStates(userId: string): Promise<void> {
+    const { users, marks, log } = this.parts;
+    const start = (await users.get(userId))?.broadcastStart;
+    await marks.removeTopic(personalTopic(userId));
+    if (start === undefined) return;
+    const { head } = await log.state(BROADCAST_TOPIC);
+    await marks.removeUser(userId, { topic: BROADCAST_TOPIC, from: start + 1, upTo: head });
+  }
+}

@@ -1,0 +1,40 @@
+/** What any node has done since a time. */
+import type { MembershipChange, Revocation } from '../contract';
+import type { Collections, MemberDoc } from './layout';
+import { toRevocation } from './revocations';
+
+type Place = Pick<MemberDoc, 'topic' | 'userId'>;
+
+export class Recent {
+  constructor(private readonly collections: Collections) {}
+
+  /** Both stages are answered from one index. */
+  async heads(since: number): Promise<ReadonlyMap<string, number>> {
+    const heads = this.collections.messages.aggregate<{ _id: string; head: number }>([
+      { $match: { order: { $gte: since } } },
+      { $group: { _id: '$topic', head: { $max: '$seq' } } },
+    ]);
+    return new Map((await heads.toArray()).map(({ _id, head }) => [_id, head]));
+  }
+
+  /** What was written since a time: what is a member now is said by the membership, whatever was before. */
+  async memberships(since: number): Promise<MembershipChange[]> {
+    const { members, absences, logs } = this.collections;
+    const projection = { _id: 0, topic: 1, userId: 1 };
+    const recently = { changedAt: { $gte: since } };
+    const [joined, left, deleted] = await Promise.all([
+      members.find<Place>(recently, { projection }).toArray(),
+      absences.find<Place>(recently, { projection }).toArray(),
+      logs.find({ deletedAt: { $gte: since } }, { projection: { _id: 1 } }).toArray(),
+    ]);
+    return [
+      ...deleted.map(({ _id: topic }) => ({ topic, isMember: false })),
+      ...left.map((place) => ({ ...place, isMember: false })),
+      ...joined.map((place) => ({ ...place, isMember: true })),
+    ];
+  }
+
+  async revocations(since: number): Promise<Revocation[]> {
+    return (await this.collections.revocations.find({ keptAt: { $gte: since } }).toArray()).map(toRevocation);
+  }
+}
