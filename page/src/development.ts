@@ -21,7 +21,7 @@ export function offerDevelopmentTokens(): void {
   byId('development').hidden = !isOffered;
   detailsOf('settings').open = !isOffered;
   const buttons = DEVELOPMENT_USERS.map((user) =>
-    h('button', { type: 'button', class: 'primary', click: () => void connectAs(user) }, user),
+    h('button', { type: 'button', class: 'soft', click: () => void connectAs(user) }, user),
   );
   byId('development-users').append(...buttons);
   showPrimary();

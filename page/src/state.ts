@@ -1,7 +1,7 @@
 /** The state of the connection, where it is shown: beside the buttons, in the bar, and on the buttons themselves. */
 
 import { DEVELOPMENT_USERS } from './development-users.ts';
-import { buttonOf, byId, detailsOf, inputOf } from './dom.ts';
+import { buttonOf, byId, childrenOf, detailsOf, inputOf } from './dom.ts';
 import { bareToken } from './fields.ts';
 import { hideTokens } from './secrets.ts';
 import { currentSession, shownUser } from './session.ts';
@@ -72,6 +72,9 @@ export function showPrimary(): void {
   const isConnected = shownState() === 'connected';
   const isOffered = DEVELOPMENT_USERS.length > 0 && !detailsOf('settings').open;
   byId('connect').classList.toggle('primary', !isConnected && !isOffered);
+  for (const button of childrenOf(byId('development-users'))) {
+    button.classList.toggle('primary', !isConnected && isOffered);
+  }
 }
 
 /** A token that was pasted while connected can be used at once. */

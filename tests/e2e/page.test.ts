@@ -17,10 +17,12 @@ import { shareService } from '../support/shared-service';
 import { onTestEnd } from '../support/temporary';
 import { chromiumPath, openIn, shareBrowser } from './browser';
 
-const shell = promisify(execFile);
+const run = promisify(execFile);
 const ALL_SCOPES = 'send broadcast presence admin';
 const ROOT = join(__dirname, '../..');
 const FILE = `file://${ROOT}/websocket-client.html`;
+/** Runs the program that is its first argument. */
+const GO_RUN = 'dir=$(mktemp -d) && printf %s "$1" > "$dir/main.go" && go run "$dir/main.go"; rm -rf "$dir"';
 const CLIPBOARD = { permissions: ['clipboard-read', 'clipboard-write'] };
 
 /** An empty secret counts as none: the service makes its own, as on a first start. */
@@ -133,6 +135,99 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
     const markup = html.replace(/<script>[\s\S]*<\/script>/, '');
     expect(markup).not.toMatch(/\son\w+=|javascript:|\sstyle=/i);
     expect(html.match(/https?:\/\/(?!localhost)[\w.-]+/g)).toBeNull();
+  });
+
+  describe('at a glance', () => {
+    it('offers development users first, and keeps server and tokens out of the way', async () => {
+      const fresh = await startService(FIRST_START);
+      const { page } = await open(fresh.url);
+      expect(await page.locator('#settings').getAttribute('open')).toBeNull();
+      expect(await page.locator('button.primary:visible').allTextContents()).toEqual([
+        ...['user123', 'user456', 'user789'],
+        'Send',
+      ]);
+      await page.locator('#settings summary').click();
+      await page.locator('#connect.primary').waitFor();
+      const other = await open(service.url);
+      expect(await other.page.locator('#settings').getAttribute('open')).toBe('');
+    });
+
+    it.each([
+      [1_280, 900],
+      [900, 900],
+    ])('shows the newest event beside what caused it, in a window of %d by %d', async (width, height) => {
+      const page = await openAs('paula', { viewport: { width, height } });
+      await page.click('#send-submit');
+      await hasText(page.locator('#answer-status'), '200 OK');
+      const newest = page.locator('.event').last();
+      await page.waitForFunction('document.querySelector("#log").scrollTop > 0');
+      const [box, button] = [await newest.boundingBox(), await page.locator('#send-submit').boundingBox()];
+      for (const place of [box, button]) {
+        expect(place?.y).toBeGreaterThan(0);
+        expect((place?.y ?? height) + (place?.height ?? 0)).toBeLessThanOrEqual(height);
+      }
+      await page.click('#fold-log');
+      expect(await page.locator('#log').isVisible()).toBe(false);
+      expect(await page.locator('#fold-log').getAttribute('aria-expanded')).toBe('false');
+    });
+
+    it('shows the reason of a failed connect beside the button', async () => {
+      const { page } = await open(service.url, { viewport: { width: 1_280, height: 900 } });
+      await page.fill('#token', testToken('quentin', { lifetimeSeconds: -90 }));
+      await page.click('#connect');
+      await hasText(page.locator('#state[data-state=refused]'), 'The token has expired');
+      const [button, reason] = [
+        await page.locator('#connect').boundingBox(),
+        await page.locator('#state').boundingBox(),
+      ];
+      expect((reason?.y ?? 0) - (button?.y ?? 0) - (button?.height ?? 0)).toBeLessThan(20);
+    });
+
+    it('numbers messages and says how old they are', async () => {
+      const page = await openAs('rita');
+      for (const title of ['One', 'Two']) await send(page, 'notification', { userId: 'rita', title });
+      await hasText(page.locator('.item').first(), /#2 · (?:just now|\d+ (?:s|min) ago)/);
+      expect(await page.locator('.item time').first().getAttribute('title')).toMatch(/\d\d:\d\d/);
+    });
+
+    it('leads to the documents of the service, wherever it is itself', async () => {
+      const proxy = await startReverseProxy(service.url, { prefix: '/notify' });
+      const { page } = await open(FILE);
+      await page.fill('#server-url', proxy.url);
+      const links = page.locator('.links a');
+      expect(await links.evaluateAll((all) => all.map((link) => link.getAttribute('href')))).toEqual([
+        `${proxy.url}/docs`,
+        `${proxy.url}/docs/errors`,
+      ]);
+    });
+
+    it('has tabs in a narrow window: one part at a time, which axe finds nothing wrong with', async () => {
+      const { page } = await open(service.url, { viewport: { width: 390, height: 800 }, reducedMotion: 'reduce' });
+      await page.evaluate(axe.source);
+      const panels = page.locator('[data-tab-panel]:visible');
+      const shown = () => panels.evaluateAll((all) => all.map(({ id }) => id));
+      expect(await shown()).toEqual(['connection-panel', 'online-users-panel']);
+      await page.fill('#token', testToken('sven'));
+      await page.click('#connect');
+      await hasText(page.locator('#pill'), 'Connected as sven');
+      await page.locator('#inbox').waitFor();
+      expect(await shown()).toEqual(['inbox']);
+      for (const [tab, expected] of [
+        ['Topics', 'topics-panel'],
+        ['Send', 'send-panel'],
+        ['Events', 'log-panel'],
+        ['Inbox', 'inbox'],
+      ] as const) {
+        await page.getByRole('link', { name: tab }).last().click();
+        expect(await shown()).toEqual([expected]);
+        expect(await page.locator('nav [aria-current]').textContent()).toContain(tab);
+        const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults;
+        expect(violations.map(({ id, nodes }) => [id, nodes[0]?.html])).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
+      }
+      await page.setViewportSize({ width: 1_280, height: 900 });
+      expect(await panels.count()).toBe(6);
+    });
   });
 
   describe('live', () => {
@@ -276,7 +371,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
         await page.click('#copy-request');
         await hasText(page.locator('#copy-result'), 'Copied');
         const line = (await page.evaluate('navigator.clipboard.readText()')) as string;
-        return JSON.parse((await shell('sh', ['-c', line])).stdout) as unknown;
+        return JSON.parse((await run('sh', ['-c', line])).stdout) as unknown;
       };
       const awkward = `it's $HOME \`id\` "x" \\ !`;
       const { id } = (await curl('notification', { userId: `o'hara "x"`, title: awkward })) as { id: string };
@@ -285,6 +380,31 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       expect(await curl('status', { userId: `x y/z?'` })).toMatchObject({ userId: `x y/z?'`, connected: false });
       expect(await curl('inbox', { limit: '3' })).toMatchObject({ items: [], nextCursor: null });
       expect(await curl('livez')).toEqual({ status: 'ok' });
+    });
+
+    it.each([
+      ['fetch', 'node', ['--input-type=module', '-e']],
+      ['Python', 'python3', ['-c']],
+      // Compiles its library first, which takes half a minute.
+      ...(process.env['TEST_GO'] === 'true' ? [['Go', 'sh', ['-c', GO_RUN, 'go-run']] as const] : []),
+    ] as const)('copies programs for %s that run', async (language, program, options) => {
+      const { page } = await open(service.url, CLIPBOARD);
+      const userId = `${language} "o'hara" \\ $HOME`;
+      await page.fill('#token', testToken('gina'));
+      await page.fill('#service-token', testToken('shop', { scope: ALL_SCOPES }));
+      await page.getByText(language, { exact: true }).click();
+      const answerTo = async (operation: string, fields: Record<string, string>) => {
+        await choose(page, operation, fields);
+        await hasText(page.locator('#request'), '$TOKEN');
+        await page.click('#copy-request');
+        await hasText(page.locator('#copy-result'), 'Copied');
+        const text = (await page.evaluate('navigator.clipboard.readText()')) as string;
+        return JSON.parse((await run(program, [...options, text])).stdout) as unknown;
+      };
+      const data = '{"yes": true, "no": null, "list": [1, {"deep": "ü\\n"}]}';
+      expect(await answerTo('user', { userId, data })).toMatchObject({ success: true, seq: 1 });
+      expect(await service.stored(`@${userId}`)).toMatchObject([{ data: JSON.parse(data) as unknown }]);
+      expect(await answerTo('status', { userId })).toMatchObject({ userId, connected: false });
     });
 
     it('shows answers with status and time, over REST and the socket', async () => {
@@ -456,6 +576,17 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       expect(await page.locator('#send-field-userId:focus').getAttribute('aria-invalid')).toBe('true');
       await send(page, 'status', { userId: '' });
       await hasText(page.locator('#answer-sentence'), 'User id is empty: the address of the request needs it.');
+    });
+
+    it('users who may not see who is online, and a service that refuses as older ones do', async () => {
+      const strict = await startService({ env: { PRESENCE_PUBLIC: 'false', AUTH_ERROR_EVENT: 'true' } });
+      const { page } = await open(strict.url);
+      await connectAs(page, 'tom');
+      await hasText(page.locator('#online-users-result'), /\(403 insufficient_scope\)/);
+      await page.click('#disconnect');
+      await page.fill('#token', testToken('tom', { lifetimeSeconds: -90 }));
+      await page.click('#connect');
+      await hasText(page.locator('#state[data-state=refused]'), 'Paste a valid token');
     });
 
     it('being disconnected, and actions without a connection', async () => {
