@@ -1,6 +1,12 @@
-/** Links to the documents of the service that the page talks to. */
+/** Links to the documents of the service that the page talks to, which may not be the one that it comes from. */
+import { byId, h } from './dom.ts';
 import { isServed, ownBase, readServer } from './fields.ts';
 import { PageError } from './page-error.ts';
+
+const DOCUMENTS = [
+  ['docs', 'API'],
+  ['docs/errors', 'Errors'],
+] as const;
 
 function base(): string | undefined {
   try {
@@ -13,8 +19,6 @@ function base(): string | undefined {
 
 export function showLinks(): void {
   const service = base();
-  for (const link of document.querySelectorAll<HTMLElement>('[data-path]')) {
-    if (service === undefined) link.removeAttribute('href');
-    else link.setAttribute('href', `${service}/${link.dataset['path']}`);
-  }
+  const links = DOCUMENTS.map(([path, name]) => h('a', { href: `${service}/${path}` }, name));
+  byId('links').replaceChildren(...(service === undefined ? [] : links));
 }
