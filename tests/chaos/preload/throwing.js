@@ -4,7 +4,7 @@ const { join } = require('node:path');
 const HANDLERS = join(__dirname, '../../../dist/handlers');
 const MAKERS = {
   inbox: 'createInboxOperations',
-  websocket: 'createMessageOperations',
+  messages: 'createMessageOperations',
   topics: 'createTopicOperations',
 };
 
