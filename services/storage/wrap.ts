@@ -2,7 +2,7 @@
 export type Around = (work: () => unknown) => Promise<unknown>;
 
 /** Some methods of an object, each of which promises what the method gives. */
-export type Wrapped<Source, Name extends keyof Source> = {
+type Wrapped<Source, Name extends keyof Source> = {
   readonly [One in Name]: Source[One] extends (...args: infer Args) => infer Result
     ? (...args: Args) => Promise<Awaited<Result>>
     : never;
@@ -11,8 +11,8 @@ export type Wrapped<Source, Name extends keyof Source> = {
 /** Makes the same methods, whose work is done within `around`. */
 export function wrap<Source extends object, Name extends keyof Source & string>(
   source: Source,
-  names: readonly Name[],
   around: Around,
+  ...names: Name[]
 ): Wrapped<Source, Name> {
   const wrapped = names.map((name) => {
     const method = source[name] as (...args: unknown[]) => unknown;

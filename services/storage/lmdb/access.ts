@@ -1,11 +1,10 @@
 /** The ways in which calls reach the environment: every read and every write of the store takes one of them. */
 import type { Clock } from '../../../utils/clock';
-import { type Wrapped, wrap } from '../wrap';
 import type { Environment } from './environment';
 import type { DueKey, RangeOf } from './layout';
 import { closedError, toStoreError, type WriteQueue } from './queue';
 
-export type DueKind = 'expiry' | 'send' | 'answer' | 'revocation' | 'device';
+type DueKind = 'expiry' | 'send' | 'answer' | 'revocation' | 'device';
 
 /** Something of which there may be none. */
 type Several = { readonly length: number } | { readonly size: number };
@@ -18,38 +17,6 @@ export class Access {
     private readonly queue: WriteQueue,
     private readonly clock: Clock,
   ) {}
-
-  /** Methods that run inside a transaction: they check first and write last. */
-  writes<Source extends object, Name extends keyof Source & string>(
-    source: Source,
-    ...names: Name[]
-  ): Wrapped<Source, Name> {
-    return wrap(source, names, (work) => this.write(work));
-  }
-
-  /** Methods that read at once. */
-  reads<Source extends object, Name extends keyof Source & string>(
-    source: Source,
-    ...names: Name[]
-  ): Wrapped<Source, Name> {
-    return wrap(source, names, (work) => this.reading(work));
-  }
-
-  /** Methods that read in slices. */
-  walks<Source extends object, Name extends keyof Source & string>(
-    source: Source,
-    ...names: Name[]
-  ): Wrapped<Source, Name> {
-    return wrap(source, names, (work) => this.walking(async () => work()));
-  }
-
-  /** Methods that take these ways themselves. */
-  composes<Source extends object, Name extends keyof Source & string>(
-    source: Source,
-    ...names: Name[]
-  ): Wrapped<Source, Name> {
-    return wrap(source, names, async (work) => work());
-  }
 
   /** A write that is none where there is nothing to save. */
   saving<Items extends Several>(save: (items: Items) => void): (items: Items) => Promise<void> {

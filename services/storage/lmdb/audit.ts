@@ -1,7 +1,8 @@
 /** The audit log: entries by time, and four ways to look for them, so that no query has to read what it leaves out. */
 import type { AuditEntry, AuditQuery } from '../contract';
+import { assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';
-import { type AuditKey, assertFitsKey, type Trees } from './layout';
+import type { AuditKey, Trees } from './layout';
 
 export class Audit {
   constructor(

@@ -11,7 +11,6 @@ import {
 } from '../../../utils/topic-names';
 import {
   type Cursor,
-  type Device,
   type DeviceLimit,
   type DevicesPage,
   FURTHER_DEVICE_MESSAGES,
@@ -19,27 +18,32 @@ import {
   type NamePage,
   type OpenedDevice,
   type Position,
-  SEEN_PRECISION_MS,
   type SeenDevice,
   type Sending,
 } from '../contract';
-import { isInGap } from '../rules/gaps';
-import { devicesToForget, Opened, withGaps } from '../rules/opened-device';
+import { assertFitsKey } from '../rules/key-size';
+import {
+  devicesToForget,
+  furtherPosition,
+  highestOf,
+  isAcknowledged,
+  isNews,
+  latestOf,
+  Opened,
+  positionFrom,
+  positionsFrom,
+  startAt,
+  toDevice,
+  withGaps,
+} from '../rules/opened-device';
 import { isUnread } from '../rules/states';
 import type { Access } from './access';
 import type { Inbox } from './inbox';
-import {
-  assertFitsKey,
-  type CursorRow,
-  type DeviceRow,
-  numberedFrom,
-  type RangeOf,
-  startingWith,
-  type Trees,
-} from './layout';
+import { type CursorRow, type DeviceRow, numberedFrom, type RangeOf, startingWith, type Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
+import { pageOf } from './name-page';
 
 /** Sorts behind every topic (their names begin with an ASCII character), and behind every text but the rarest. */
 const AFTER_ALL_TOPICS = '\uffff';
@@ -84,17 +88,11 @@ export class Devices {
     return this.trees.cursors.doesExist([userId, device, stateTopic(userId)]);
   }
 
-  /** A named topic counts while the user is in it; without a cursor it begins where the user joined. */
   #cursorsOf(userId: string, device: string): Map<string, Position> {
     const { memberships } = this.parts;
-    const positions = new Map<string, Position>();
-    const starts = new Map(memberships.startsOf(userId));
-    for (const { key, value } of this.trees.cursors.getRange(cursorsOf(userId, device))) {
-      const [, , topic] = key;
-      const start = isOfMembers(topic) ? starts.get(topic) : 0;
-      if (start !== undefined) positions.set(topic, positionOf(value, start));
-    }
-    for (const [topic, seq] of starts) if (!positions.has(topic)) positions.set(topic, { seq, unreadUpTo: 0 });
+    const rows = this.trees.cursors.getRange(cursorsOf(userId, device));
+    const cursors = Array.from(rows, ({ key: [, , topic], value }) => [topic, cursorIn(value)] as const);
+    const positions = positionsFrom(cursors, new Map(memberships.startsOf(userId)));
     return withGaps(positions, memberships.allGapsOf(userId));
   }
 
@@ -116,7 +114,7 @@ export class Devices {
     }
     const entered =
       further !== undefined && this.isKnown(userId) ? this.#asNow(userId, further) : this.#firstDevice(userId);
-    entered.set(stateTopic(userId), { seq: this.parts.log.state(stateTopic(userId)).head, unreadUpTo: 0 });
+    entered.set(stateTopic(userId), startAt(this.parts.log.head(stateTopic(userId))));
     for (const [topic, position] of entered) this.trees.cursors.put([userId, device, topic], rowOf(position));
     this.#passLeft(userId, device);
     this.enlist(userId, device);
@@ -139,7 +137,7 @@ export class Devices {
     const starts = new Map(this.parts.memberships.startsOf(userId));
     const now = new Map(positions);
     for (const topic of positions.keys()) if (isOfMembers(topic) && !starts.has(topic)) now.delete(topic);
-    for (const [topic, seq] of starts) if (!now.has(topic)) now.set(topic, { seq, unreadUpTo: 0 });
+    for (const [topic, seq] of starts) if (!now.has(topic)) now.set(topic, startAt(seq));
     return now;
   }
 
@@ -203,7 +201,7 @@ export class Devices {
   unseen(seen: readonly SeenDevice[]): SeenDevice[] {
     return seen.filter(({ userId, device, at }) => {
       const row = this.trees.devices.get([userId, device]);
-      return row !== undefined && row.forgottenAt === undefined && row.seenAt + SEEN_PRECISION_MS <= at;
+      return row !== undefined && row.forgottenAt === undefined && isNews(row.seenAt, at);
     });
   }
 
@@ -225,7 +223,7 @@ export class Devices {
       [BROADCAST_TOPIC, broadcastStart],
       ...this.parts.memberships.startsOf(userId),
     ];
-    return new Map(starts.map(([topic, seq]) => [topic, { seq, unreadUpTo: 0 }]));
+    return new Map(starts.map(([topic, seq]) => [topic, startAt(seq)]));
   }
 
   /** Where a further device begins, in slices: what is appended meanwhile it gets, read or not. */
@@ -236,56 +234,43 @@ export class Devices {
     for (const [topic, section] of sections) {
       if (isSliceOver()) await nextSlice();
       const oldest = await inbox.lastUnread(userId, section, FURTHER_DEVICE_MESSAGES);
-      const { erasedUpTo = 0 } = log.state(topic);
-      // Before the mark of an erasure, so that the device is told of it.
-      const start = Math.min(oldest ?? section.upTo + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
-      positions.set(topic, { seq: start - 1, unreadUpTo: section.upTo });
+      positions.set(topic, furtherPosition({ ...log.state(topic), head: section.upTo }, oldest));
     }
     return positions;
   }
 
   saveCursors(saved: readonly Cursor[]): void {
-    const ahead = saved.filter((cursor) => cursor.seq > (this.#standsAt(cursor)?.seq ?? Number.POSITIVE_INFINITY));
-    // Several of one batch may be for the same place: the highest stays.
-    for (const cursor of ahead.toSorted((one, other) => one.seq - other.seq)) this.#move(cursor);
-    this.#saveAcknowledged(ahead);
+    const ahead = highestOf(saved).filter(
+      (cursor) => cursor.seq > (this.#standsAt(cursor)?.seq ?? Number.POSITIVE_INFINITY),
+    );
+    for (const cursor of ahead) this.#move(cursor);
+    for (const { userId, device, at } of latestOf(ahead)) {
+      const row = this.trees.devices.get([userId, device]);
+      if (row !== undefined && at > row.ackedAt) this.trees.devices.put([userId, device], { ...row, ackedAt: at });
+    }
   }
 
   /** `undefined` for what does not follow the topic; a topic that was left is followed up to there. */
   #standsAt({ userId, device, topic, seq }: Omit<Cursor, 'at'>): Position | undefined {
     if (!this.#isEntered(userId, device)) return undefined;
     const row = this.trees.cursors.get([userId, device, topic]);
-    if (!isOfMembers(topic)) return row === undefined ? undefined : positionOf(row, 0);
+    if (!isOfMembers(topic)) return row === undefined ? undefined : cursorIn(row);
     const { memberships } = this.parts;
     const left = memberships.leftOf(userId, topic);
     const start = memberships.startOf(userId, topic) ?? (left && seq <= left.leftAt ? left.start : undefined);
-    return start === undefined ? undefined : positionOf(row ?? start, start);
+    return start === undefined ? undefined : positionFrom(cursorIn(row ?? start), start);
   }
 
   #move(cursor: Cursor): void {
     const { userId, device, topic, seq, at } = cursor;
-    const before = this.#standsAt(cursor) ?? { seq: 0, unreadUpTo: 0 };
-    const unreadUpTo = seq < before.unreadUpTo ? before.unreadUpTo : 0;
-    this.trees.cursors.put([userId, device, topic], rowOf({ seq, unreadUpTo }));
+    const before = this.#standsAt(cursor) ?? startAt(0);
+    this.trees.cursors.put([userId, device, topic], rowOf(positionFrom(before, seq)));
     if (device === DEFAULT_DEVICE || isStateTopic(topic)) return;
     const { marks, memberships } = this.parts;
     const gaps = isOfMembers(topic) ? memberships.gapsOf(userId, topic) : [];
-    // Neither has what was read elsewhere before the device was new been sent to it, nor what was said meanwhile.
-    const isMeant = (place: number) => place > before.unreadUpTo || isUnread(marks.get({ topic, seq: place }, userId));
-    const wasSent = (place: number) => isMeant(place) && !isInGap(gaps, place);
+    const isUnreadAt = (place: number) => isUnread(marks.get({ topic, seq: place }, userId));
+    const wasSent = (place: number) => isAcknowledged(place, { ...before, gaps }, isUnreadAt);
     marks.stamp(topic, { from: before.seq + 1, upTo: seq }, { userId, kind: `ack:${device}`, at }, wasSent);
-  }
-
-  #saveAcknowledged(cursors: readonly Cursor[]): void {
-    const latest = new Map<string, Cursor>();
-    for (const cursor of cursors) {
-      const name = `${cursor.userId}\u0000${cursor.device}`;
-      if (cursor.at > (latest.get(name)?.at ?? 0)) latest.set(name, cursor);
-    }
-    for (const { userId, device, at } of latest.values()) {
-      const row = this.trees.devices.get([userId, device]);
-      if (row !== undefined && at > row.ackedAt) this.trees.devices.put([userId, device], { ...row, ackedAt: at });
-    }
   }
 
   saveSent(sendings: readonly Sending[]): void {
@@ -296,20 +281,11 @@ export class Devices {
   list(userId: string, { after, limit }: NamePage): DevicesPage {
     const range = startingWith<[string, string]>(userId);
     const start: [string, string] = [userId, after ?? OTHERS];
-    const devices: Device[] = [];
-    let last: string | undefined;
-    for (const { key, value } of this.trees.devices.getRange({ ...range, start, exclusiveStart: true })) {
-      if (devices.length === limit) return { devices, next: last };
-      last = key[1];
-      if (value.forgottenAt === undefined) devices.push(this.#device(userId, last));
-    }
-    return { devices, next: undefined };
-  }
-
-  #device(userId: string, device: string): Device {
-    const positions = this.#cursorsOf(userId, device);
-    positions.delete(stateTopic(userId));
-    return { device, cursors: new Map(Array.from(positions, ([topic, { seq }]) => [topic, seq])) };
+    const rows = this.trees.devices.getRange({ ...range, start, exclusiveStart: true });
+    const { items: devices, next } = pageOf(rows, limit, (device, { forgottenAt }) =>
+      forgottenAt === undefined ? toDevice(userId, device, this.#cursorsOf(userId, device)) : undefined,
+    );
+    return { devices, next };
   }
 }
 
@@ -317,9 +293,9 @@ function cursorsOf(userId: string, device: string): RangeOf<CursorKey> {
   return { start: [userId, device, ''], end: [userId, device, AFTER_ALL_TOPICS] };
 }
 
-function positionOf(row: CursorRow, start: number): Position {
+function cursorIn(row: CursorRow): Position {
   const [seq, unreadUpTo] = typeof row === 'number' ? [row, 0] : row;
-  return { seq: Math.max(seq, start), unreadUpTo };
+  return { seq, unreadUpTo };
 }
 
 function rowOf({ seq, unreadUpTo }: Position): CursorRow {

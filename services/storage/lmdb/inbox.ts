@@ -2,22 +2,31 @@
 import type { Clock } from '../../../utils/clock';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
+import { BROADCAST_TOPIC, personalTopic } from '../../../utils/topic-names';
 import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
+import { stateEntry } from '../rules/entries';
 import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, blocksOf, type Span } from '../rules/slot-row';
+import {
+  type FlagChange,
+  isHeld,
+  isReopened,
+  type Refused,
+  sectionOf,
+  stampsOf,
+  startsOf,
+  told,
+  type Section as WholeSection,
+} from '../rules/state-change';
 import {
   bulkTransition,
   countPlaces,
   countUnread,
   EXCLUDED,
   FLAGS,
-  isUnread,
   listedPlaces,
-  READ,
   type Rows,
-  SEEN,
   stateOf,
   TRANSITIONS,
 } from '../rules/states';
@@ -29,12 +38,10 @@ import type { Marks } from './marks';
 import { Memberships } from './memberships';
 import type { StoredMessage } from './record';
 
-/** The part of a topic that belongs to an inbox. */
-interface Section extends Span {
-  readonly topic: string;
+interface Section extends Omit<WholeSection, 'order'> {
   /** Is something in it gone, or can it expire? */
   readonly isPatchy: boolean;
-  /** Nothing in it comes later in the order of lists. */
+  /** The version before did not keep it. */
   readonly order: number | undefined;
 }
 
@@ -71,8 +78,6 @@ interface ChangePart {
   readonly told: (cursors: Readonly<Record<string, number>>) => object;
 }
 
-type Refused = Exclude<StateChanged, { outcome: 'changed' }>;
-
 interface InboxParts {
   readonly log: Log;
   readonly marks: Marks;
@@ -99,19 +104,17 @@ export class Inbox {
 
   /** The same with empty ones: each up to the head of its topic. */
   async allSections(userId: string): Promise<Section[]> {
-    const user = this.trees.users.get(userId);
-    const sections = [this.#section(personalTopic(userId), 0)];
-    if (user !== undefined) sections.push(this.#section(BROADCAST_TOPIC, user.broadcastStart));
-    for (const [topic, start] of Array.from(this.#memberships.startsOf(userId))) {
+    const sections: Section[] = [];
+    for (const [topic, start] of this.#starts(userId)) {
       if (isSliceOver()) await nextSlice();
-      sections.push(this.#section(topic, start));
+      const state = this.parts.log.state(topic);
+      sections.push({ ...sectionOf(topic, start, state), isPatchy: state.isPatchy ?? false, order: state.order });
     }
     return sections;
   }
 
-  #section(topic: string, start: number): Section {
-    const { head, prunedUpTo, isPatchy = false, order } = this.parts.log.state(topic);
-    return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head, isPatchy, order };
+  #starts(userId: string): Map<string, number> {
+    return startsOf(userId, this.trees.users.get(userId), this.#memberships.startsOf(userId));
   }
 
   /** A large inbox is counted in slices: what changes meanwhile is counted, or not. */
@@ -277,11 +280,11 @@ export class Inbox {
   }
 
   async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<ChangePart[] | Refused> {
-    const sections = await this.sections(userId);
+    const starts = this.#starts(userId);
     const places: { id: string; changes: Change[] }[] = [];
     for (const [index, id] of ids.entries()) {
       if (isSliceOver()) await nextSlice();
-      const found = (await this.parts.log.find(id)).filter((message) => this.#isHeld(sections, userId, message));
+      const found = (await this.parts.log.find(id)).filter((message) => this.#isHeld(starts, userId, message));
       if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
       const changes = found.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq, expired: NONE }));
       places.push({ id, changes });
@@ -289,7 +292,11 @@ export class Inbox {
     return Array.from(partsOf(places, IDS_PER_PART), (part) => ({
       changes: part.flatMap(({ changes }) => changes),
       transition: TRANSITIONS[state],
-      told: () => ({ ids: [...new Set(part.map(({ id }) => id))], state }),
+      told: () =>
+        told.some(
+          part.map(({ id }) => id),
+          state,
+        ),
     }));
   }
 
@@ -301,9 +308,8 @@ export class Inbox {
     const transition = bulkTransition(state);
     const sections = await this.sections(userId);
     if ('all' in selection) {
-      // A device that hears of it later must know what came afterwards.
-      const told = (cursors: object) => ({ all: true, cursors, state });
-      return (await this.#cut(sections, state)).map((changes) => ({ changes, transition, told }));
+      const parts = await this.#cut(sections, state);
+      return parts.map((changes) => ({ changes, transition, told: (cursors) => told.all(cursors, state) }));
     }
     const { topic } = selection;
     const { head } = this.parts.log.state(topic);
@@ -314,7 +320,7 @@ export class Inbox {
     return (await this.#cut(meant, state)).map((changes) => ({
       changes,
       transition,
-      told: () => ({ topic, upTo: changes.at(-1)?.upTo, state }),
+      told: () => told.topic(topic, changes.at(-1)?.upTo, state),
     }));
   }
 
@@ -368,43 +374,31 @@ export class Inbox {
       if (count > 0) cursors[change.topic] = change.upTo;
     }
     if (changed === 0) return { changed, entries: [] };
-    const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data: told(cursors), from: userId };
-    return { changed, entries: [this.parts.log.appendEntry(entry)] };
+    return { changed, entries: [this.parts.log.appendEntry(stateEntry(userId, told(cursors)))] };
   }
 
-  #isHeld(sections: readonly Section[], userId: string, message: Message): boolean {
-    return isIn(sections, userId, message) && (this.parts.marks.get(message, userId) & EXCLUDED) === 0;
+  #isHeld(starts: ReadonlyMap<string, number>, userId: string, message: Message): boolean {
+    return isHeld(starts, userId, message) && (this.parts.marks.get(message, userId) & EXCLUDED) === 0;
   }
 
   #change(userId: string, { topic, expired, ...span }: Change, transition: (flags: number) => number): number {
     const { marks, clock, log } = this.parts;
-    const seen = new Set<number>();
-    const read = new Set<number>();
-    const unread = new Set<number>();
-    const reopened = new Set<number>();
+    const changes: FlagChange[] = [];
     const isHole = marks.holeReader(topic);
-    let changed = 0;
-    marks.flags.update(
-      topic,
-      span,
-      (before, seq) => {
-        const after = before & EXCLUDED || isHole(seq) || expired.has(seq) ? before : transition(before);
-        if (after === before) return before;
-        changed += 1;
-        if (after & SEEN & ~before) seen.add(seq);
-        if (after & READ & ~before) read.add(seq);
-        if (before & READ & ~after) unread.add(seq);
-        if (!isUnread(before) && isUnread(after)) reopened.add(seq);
-        return after;
-      },
-      userId,
-    );
+    const change = (before: number, seq: number): number => {
+      if (before & EXCLUDED || isHole(seq) || expired.has(seq)) return before;
+      const after = transition(before);
+      if (after !== before) changes.push({ seq, before, after });
+      return after;
+    };
+    marks.flags.update(topic, span, change, userId);
+    const reopened = new Set(changes.filter(isReopened).map(({ seq }) => seq));
     if (reopened.size > 0) log.collapse.takeBack(topic, span, (seq) => reopened.has(seq));
-    const at = clock.now();
-    if (seen.size > 0) marks.stamp(topic, span, { userId, kind: 'seen', at }, (seq) => seen.has(seq));
-    if (read.size > 0) marks.stamp(topic, span, { userId, kind: 'read', at }, (seq) => read.has(seq));
-    if (unread.size > 0) marks.stamp(topic, span, { userId, kind: 'read', at: 0 }, (seq) => unread.has(seq));
-    return changed;
+    for (const { kind, at, changes: stamped } of stampsOf(changes, clock.now())) {
+      const places = new Set(stamped.map(({ seq }) => seq));
+      marks.stamp(topic, span, { userId, kind, at }, (seq) => places.has(seq));
+    }
+    return changes.length;
   }
 }
 
@@ -419,10 +413,4 @@ function byBlock(seqs: ReadonlySet<number>): ReadonlyMap<number, number[]> {
     else known.push(seq);
   }
   return blocks;
-}
-
-/** Is this message in an inbox of these sections? */
-function isIn(sections: readonly Section[], userId: string, { topic, seq, exceptUserId }: Message): boolean {
-  if (exceptUserId === userId) return false;
-  return sections.some((section) => section.topic === topic && section.from <= seq);
 }

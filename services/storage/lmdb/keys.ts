@@ -2,8 +2,10 @@
 import type { Clock } from '../../../utils/clock';
 import type { Slice } from '../../../utils/slices';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer } from '../contract';
+import { refusedClaim } from '../rules/claims';
+import { assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';
-import { assertFitsKey, type DueKey, numberedFrom, startingWith, type Trees, walk } from './layout';
+import { type DueKey, numberedFrom, startingWith, type Trees, walk } from './layout';
 
 interface KeyRow {
   readonly fingerprint: string;
@@ -41,10 +43,9 @@ export class Keys {
   #claim(name: IdempotencyKey, fingerprint: string): Claim {
     assertFitsKey(name.caller, name.key);
     const known = this.#row(name);
-    const isTaken = known?.answer !== undefined || this.#running.has(nameOf(name));
-    if (isTaken && known?.fingerprint !== fingerprint) return { outcome: 'conflict' };
-    if (known?.answer !== undefined) return { outcome: 'answered', answer: known.answer };
-    if (isTaken) return { outcome: 'running' };
+    const isRunning = this.#running.has(nameOf(name));
+    const refused = refusedClaim({ fingerprint: '', ...known, isRunning }, fingerprint);
+    if (refused !== undefined) return refused;
     const claimedAt = known?.claimedAt ?? this.parts.clock.now();
     this.#put(name, { fingerprint, claimedAt });
     this.#running.add(nameOf(name));

@@ -1,6 +1,6 @@
 /** The trees of the embedded store, in one environment, and what their keys and values are. */
 import type { Database, Key as LmdbKey, RootDatabase } from 'lmdb';
-import { type AuditEntry, StoreError, type Topic, type User } from '../contract';
+import type { AuditEntry, Topic, User } from '../contract';
 import type { Span } from '../rules/slot-row';
 
 export const DATABASES = [
@@ -205,17 +205,4 @@ export function numberedFrom<Key extends [string, ...unknown[]]>(
   upTo: number,
 ): RangeOf<Key> {
   return { start: [first, from] as unknown as Key, end: [first, upTo + 1] as unknown as Key };
-}
-
-/** LMDB takes keys of up to 1,978 bytes; what separates and types the parts needs some of them. */
-const MAX_KEY_TEXT_BYTES = 1_900;
-
-/**
- * Refuses texts that do not fit a key together, before anything is written.
- * @throws StoreError
- */
-export function assertFitsKey(...texts: readonly string[]): void {
-  let bytes = 0;
-  for (const text of texts) bytes += Buffer.byteLength(text);
-  if (bytes > MAX_KEY_TEXT_BYTES) throw new StoreError(`names of ${bytes} bytes do not fit a key of the store`);
 }

@@ -19,28 +19,25 @@ import {
   type ReadOptions,
   StoreError,
 } from '../contract';
+import { type About, type Entry, entryAbout, toExpired } from '../rules/entries';
 import { fingerprintOf } from '../rules/fingerprint';
-import { isInGap } from '../rules/gaps';
-import { PageRoom } from '../rules/page-room';
+import { assertDraftFits } from '../rules/key-size';
+import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDERS_PER_ID } from '../rules/log-page';
 import { emptySlots, type Span } from '../rules/slot-row';
-import { EXCLUDED, FLAGS, isUnread, OWN } from '../rules/states';
+import { EXCLUDED, FLAGS, isUnread, NOBODY, OWN } from '../rules/states';
 import type { Access } from './access';
 import { Collapse } from './collapse';
-import { assertFitsKey, type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './layout';
+import { type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './layout';
 import type { Marks } from './marks';
 import { Memberships } from './memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './record';
 
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
-/** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
-const MAX_PLACES_PER_READ = 1_000;
 /** Messages that one range fetches: between two of them other work may have its turn. */
 const ROWS_PER_FETCH = 50;
 const KEYS_PER_FETCH = 500;
 /** Snapshots that may show less of a log than its head before a read is given up. */
 const MAX_EARLY_ENDS = 100;
-/** Senders who have used one id: who looks for more of them names the sender. */
-const SENDERS_PER_ID = 1_000;
 
 export interface Partly {
   readonly outcome: 'partly';
@@ -95,7 +92,7 @@ export class Log {
   }
 
   #isThere({ message, isGone }: StoredMessage): boolean {
-    return !isGone && (message.expiresAt === undefined || message.expiresAt > this.parts.clock.now());
+    return !isGone && isThere(message, this.parts.clock.now());
   }
 
   async append(draft: Draft): Promise<Appended> {
@@ -111,7 +108,7 @@ export class Log {
 
   /** With very many to replace it takes several transactions: `partly` says that it is to be asked for again. */
   #append(draft: Draft): Appended | Partly {
-    assertFitsKey(draft.topic, draft.id, draft.from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
+    assertDraftFits(draft);
     const earlier = draft.isClientId ? this.#appendedBefore(draft) : undefined;
     return earlier ?? this.appendNew(draft);
   }
@@ -185,7 +182,7 @@ export class Log {
   }
 
   /** Appends what is no message of an inbox. */
-  appendEntry(entry: Omit<Message, 'id' | 'seq' | 'timestamp'>): Message {
+  appendEntry(entry: Entry): Message {
     const now = this.parts.clock.now();
     const message = this.#put({ id: newId(now), timestamp: toIsoTime(now), ...entry });
     this.#markHole(message);
@@ -252,17 +249,8 @@ export class Log {
     return this.#appendAbout(message, { event: 'message:removed', data: null, reason, from: by });
   }
 
-  /** Who never got a message is not told of it either. */
-  #appendAbout(
-    { topic, id, exceptUserId, expiresAt }: Message,
-    about: Pick<Message, 'data' | 'from' | 'reason'> & { event: string },
-  ): Message {
-    const limits = {
-      ...(exceptUserId === undefined ? {} : { exceptUserId }),
-      // The new data is not to outlive the message.
-      ...(expiresAt === undefined || about.reason !== undefined ? {} : { expiresAt }),
-    };
-    const entry = this.appendEntry({ topic, type: about.event, ref: id, ...limits, ...about });
+  #appendAbout(message: Message, about: About): Message {
+    const entry = this.appendEntry(entryAbout(message, about));
     this.#indexExpiry(entry);
     return entry;
   }
@@ -329,9 +317,8 @@ export class Log {
     if (stored === undefined || stored.isGone) return [];
     const { message } = stored;
     this.#forget(stored);
-    const { id, exceptUserId } = message;
-    const isTold = message.ref === undefined && seq > this.state(topic).prunedUpTo;
-    return isTold ? [{ topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) }] : [];
+    const isVisible = message.ref === undefined && seq > this.state(topic).prunedUpTo;
+    return isVisible ? [toExpired(message)] : [];
   }
 
   /** What of a topic has expired and is still there. */
@@ -351,12 +338,11 @@ export class Log {
   }
 
   /** What is appended meanwhile is left to the next page; what retention takes meanwhile is told with this one. */
-  async read(topic: string, { after, limit, maxBytes = Number.POSITIVE_INFINITY, reader }: ReadOptions): Promise<Page> {
+  async read(topic: string, options: ReadOptions): Promise<Page> {
     const { head, prunedUpTo } = this.state(topic);
-    const messages: Message[] = [];
-    let position = Math.max(after, prunedUpTo);
-    const end = (): Page => this.#pageOf(topic, { messages, position, head });
-    let bytes = 0;
+    const page = new ReadPage(options);
+    let position = Math.max(options.after, prunedUpTo);
+    const end = (): Page => this.#pageOf(topic, { messages: page.messages, position, head });
     let places = 0;
     let rows: Row[];
     do {
@@ -366,11 +352,8 @@ export class Log {
         if (isSliceOver()) await nextSlice();
         places += 1;
         const stored = parseMessage(key, value);
-        if (this.#isThere(stored) && this.#isFor(stored.message, reader)) {
-          bytes += stored.bytes;
-          if (messages.length === limit || (bytes > maxBytes && messages.length > 0)) return end();
-          messages.push(stored.message);
-        }
+        const isMeant = this.#isThere(stored) && this.#isFor(stored.message, options.reader);
+        if (isMeant && !page.take(stored.message, () => stored.bytes)) return end();
         position = stored.message.seq;
       }
     } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
@@ -408,50 +391,36 @@ export class Log {
   }
 
   #isFor(message: Message, reader: Reader | undefined): boolean {
-    if (reader === undefined) return true;
-    if (message.exceptUserId === reader.userId || isInGap(reader.gaps ?? [], message.seq)) return false;
-    if (message.seq > (reader.unreadUpTo ?? 0)) return true;
-    return message.ref === undefined && isUnread(this.parts.marks.get(message, reader.userId));
+    return isForReader(message, reader, () => isUnread(this.parts.marks.get(message, reader?.userId ?? NOBODY)));
   }
 
-  async history(topic: string, { after, before, limit, userId }: HistoryOptions): Promise<HistoryPage> {
-    const { head, prunedUpTo, isPatchy = false } = this.state(topic);
-    const isForward = after !== undefined;
-    const upTo = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
-    const span = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo };
-    const room = new PageRoom(limit);
-    const found: Message[] = [];
-    const end = (here?: number): HistoryPage => ({
-      messages: isForward ? found : found.reverse(),
-      next: found.length === limit ? undefined : here,
-    });
-    for (const [holes, part] of this.parts.marks.holeRows(topic, span, { isPatchy, isForward })) {
+  async history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
+    const state = this.state(topic);
+    const page = new ListedPage(options, state);
+    const { room, span, isForward } = page;
+    for (const [holes, part] of this.parts.marks.holeRows(topic, span, {
+      isPatchy: state.isPatchy ?? false,
+      isForward,
+    })) {
       for (const seq of emptySlots(FLAGS, holes, { ...part, isForward })) {
         if (isSliceOver()) await nextSlice();
-        const message = this.#listed(topic, seq, { userId, room });
-        if (message === 'full') return end(isForward ? seq - 1 : seq + 1);
-        if (message !== undefined) found.push(message);
+        if (room.isFull || room.isSpent || !this.#list(topic, seq, page)) return page.endBefore(seq);
       }
       room.lookInVain();
-      if (room.isSpent) return end(isForward ? part.upTo : part.from);
+      if (room.isSpent) return page.end(isForward ? part.upTo : part.from);
       if (isSliceOver()) await nextSlice();
     }
-    return end();
+    return page.end();
   }
 
-  /** What a history shows of a place; `full` when the page has no room for it. */
-  #listed(
-    topic: string,
-    seq: number,
-    { userId, room }: { userId: string | undefined; room: PageRoom },
-  ): Message | 'full' | undefined {
-    if (room.isFull || room.isSpent) return 'full';
+  /** Shows what is at a place. @returns false when the page has no room for it. */
+  #list(topic: string, seq: number, page: ListedPage): boolean {
     const stored = this.stored(topic, seq);
-    if (stored !== undefined && this.#isThere(stored) && isFor(stored.message, userId)) {
-      return room.take(stored.bytes) ? stored.message : 'full';
+    if (stored !== undefined && this.#isThere(stored) && page.isListed(stored.message)) {
+      return page.take(stored.message, stored.bytes);
     }
-    room.lookInVain();
-    return undefined;
+    page.room.lookInVain();
+    return true;
   }
 
   /** What was said so far is out of sight from now on; the next sweep removes it. */
@@ -506,10 +475,6 @@ export class Log {
   removeOldMarks(topic: string, limit: number): number {
     return this.parts.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
   }
-}
-
-function isFor({ ref, exceptUserId }: Message, userId: string | undefined): boolean {
-  return ref === undefined && (exceptUserId === undefined || exceptUserId !== userId);
 }
 
 const MAKERS = ['client', 'store'] as const;

@@ -30,11 +30,7 @@ export class Marks {
     this.holes.set(topic, seq, 1);
   }
 
-  isHole({ topic, seq }: Place): boolean {
-    return this.holes.get(topic, seq) === 1;
-  }
-
-  /** The same for many places in a row: each row is fetched once. */
+  /** Does a place hold no message of an inbox? For many in a row: each row is fetched once. */
   holeReader(topic: string): (seq: number) => boolean {
     let fetched: number | undefined;
     let row: Buffer | undefined;

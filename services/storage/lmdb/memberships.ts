@@ -2,13 +2,11 @@
  * Who is in which named topic, as rows. A topic that is deleted takes its memberships with it at once, though their
  * rows are removed later: a row counts only in the generation of the topic in which it was written.
  */
-import type { Joining, Member, Membership, MembershipsPage, MembersPage, NamePage } from '../contract';
+import type { Joining, MembershipsPage, MembersPage, NamePage } from '../contract';
 import { type Left, MAX_LEFT_TOPICS, rejoined } from '../rules/gaps';
 import type { Span } from '../rules/slot-row';
 import { type AbsenceRow, type MemberRow, type MembershipRow, startingWith, type Trees } from './layout';
-
-/** Rows that one page looks at: those of deleted topics show nothing. */
-const MAX_LOOKED_AT = 1_000;
+import { pageOf } from './name-page';
 
 export class Memberships {
   constructor(private readonly trees: Trees) {}
@@ -126,31 +124,21 @@ export class Memberships {
 
   members(topic: string, { after, limit }: NamePage): MembersPage {
     const generation = this.generationOf(topic);
-    const found: Member[] = [];
-    let looked = 0;
-    let last: string | undefined;
-    for (const { key, value } of this.trees.members.getRange(rangeAfter(topic, after))) {
-      if (found.length === limit || looked === MAX_LOOKED_AT) return { members: found, next: last };
-      looked += 1;
-      last = key[1];
-      if (generationIn(value) === generation) found.push({ userId: last, joinedAt: joinedIn(value) });
-    }
-    return { members: found, next: undefined };
+    const rows = this.trees.members.getRange(rangeAfter(topic, after));
+    const { items: members, next } = pageOf(rows, limit, (userId, row) =>
+      generationIn(row) === generation ? { userId, joinedAt: joinedIn(row) } : undefined,
+    );
+    return { members, next };
   }
 
   memberships(userId: string, { after, limit }: NamePage): MembershipsPage {
-    const found: Membership[] = [];
-    let looked = 0;
-    let last: string | undefined;
-    for (const { key, value } of this.trees.memberships.getRange(rangeAfter(userId, after))) {
-      if (found.length === limit || looked === MAX_LOOKED_AT) return { memberships: found, next: last };
-      looked += 1;
-      last = key[1];
-      if (generationIn(value) !== this.generationOf(last)) continue;
-      const member = this.trees.members.get([last, userId]);
-      found.push({ topic: last, joinedAt: member === undefined ? '' : joinedIn(member) });
-    }
-    return { memberships: found, next: undefined };
+    const rows = this.trees.memberships.getRange(rangeAfter(userId, after));
+    const { items: memberships, next } = pageOf(rows, limit, (topic, row) => {
+      if (generationIn(row) !== this.generationOf(topic)) return undefined;
+      const member = this.trees.members.get([topic, userId]);
+      return { topic, joinedAt: member === undefined ? '' : joinedIn(member) };
+    });
+    return { memberships, next };
   }
 }
 

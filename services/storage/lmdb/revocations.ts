@@ -1,8 +1,9 @@
 /** Tokens that are refused before their time. */
 import type { Clock } from '../../../utils/clock';
 import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
+import { assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';
-import { assertFitsKey, type DueKey, numberedFrom, type Trees } from './layout';
+import { type DueKey, numberedFrom, type Trees } from './layout';
 
 /** The row of a user's tokens, in place of the id of one. */
 const ALL = '';

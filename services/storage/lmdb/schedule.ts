@@ -5,8 +5,9 @@ import { SLICE_MS, Slice } from '../../../utils/slices';
 import { isNamedTopic } from '../../../utils/topic-names';
 import type { DueSent, MayBeSent, Scheduled, ScheduledQuery, ScheduleOutcome } from '../contract';
 import { fingerprintOf } from '../rules/fingerprint';
+import { assertDraftFits, assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';
-import { assertFitsKey, numberedFrom, startingWith, type Trees, walk } from './layout';
+import { numberedFrom, startingWith, type Trees, walk } from './layout';
 import type { Log } from './log';
 import { Memberships } from './memberships';
 
@@ -46,8 +47,8 @@ export class Schedule {
 
   add(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): ScheduleOutcome {
     const { draft } = scheduled;
-    const { topic, id, from } = draft;
-    assertFitsKey(topic, id, from, draft.collapseKey ?? '', draft.exceptUserId ?? '');
+    const { id, from } = draft;
+    assertDraftFits(draft);
     assertFitsKey(...kindsOf(from), id, from);
     const earlier = draft.isClientId ? this.#scheduledBefore(scheduled) : undefined;
     if (earlier !== undefined) return earlier;

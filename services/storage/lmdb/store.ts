@@ -8,6 +8,7 @@ import { realpathSync } from 'node:fs';
 import type { Clock } from '../../../utils/clock';
 import { type FlushListener, type OwnStore, StoreOpenError } from '../contract';
 import { prepareDirectory } from '../directory';
+import { type Around, wrap } from '../wrap';
 import { Access } from './access';
 import { Audit } from './audit';
 import { Devices } from './devices';
@@ -75,56 +76,60 @@ function storeIn(environment: Environment, { clock, path, onFlush, onClose }: St
     clock,
   });
   const { receipts, schedule, keys, revocations, audit, erasures } = parts;
+  const write: Around = (work) => access.write(work);
+  const read: Around = (work) => access.reading(work);
+  const walk: Around = (work) => access.walking(async () => work());
+  const compose: Around = async (work) => work();
   return {
     isShared: false,
     log: {
-      ...access.composes(log, 'append', 'expire'),
-      ...access.composes(pruning, 'prune'),
-      ...access.walks(log, 'read', 'history', 'find'),
-      ...access.reads(log, 'head'),
-      ...access.writes(log, 'update', 'retract'),
+      ...wrap(log, compose, 'append', 'expire'),
+      ...wrap(pruning, compose, 'prune'),
+      ...wrap(log, walk, 'read', 'history', 'find'),
+      ...wrap(log, read, 'head'),
+      ...wrap(log, write, 'update', 'retract'),
     },
     devices: {
-      ...access.composes(opening, 'open', 'saveSeen'),
-      ...access.composes(devices, 'forgetSilent'),
-      ...access.reads(devices, 'list'),
+      ...wrap(opening, compose, 'open', 'saveSeen'),
+      ...wrap(devices, compose, 'forgetSilent'),
+      ...wrap(devices, read, 'list'),
       saveCursors: access.saving((cursors) => devices.saveCursors(cursors)),
       saveSent: access.saving((sendings) => devices.saveSent(sendings)),
     },
     users: {
-      ...access.composes(erasures, 'erase'),
-      ...access.reads(users, 'get'),
+      ...wrap(erasures, compose, 'erase'),
+      ...wrap(users, read, 'get'),
       saveLastSeen: access.saving((times) => users.saveLastSeen(times)),
     },
     topics: {
-      ...access.composes(topics, 'delete'),
-      ...access.reads(topics, 'get', 'visibleTo'),
-      ...access.reads(memberships, 'isMember', 'members', 'memberships'),
-      ...access.writes(topics, 'create', 'addMember', 'removeMember'),
+      ...wrap(topics, compose, 'delete'),
+      ...wrap(topics, read, 'get', 'visibleTo'),
+      ...wrap(memberships, read, 'isMember', 'members', 'memberships'),
+      ...wrap(topics, write, 'create', 'addMember', 'removeMember'),
     },
-    inbox: { ...access.walks(inbox, 'list', 'counts'), ...access.composes(inbox, 'changeStates') },
-    receipts: access.walks(receipts, 'of'),
+    inbox: { ...wrap(inbox, walk, 'list', 'counts'), ...wrap(inbox, compose, 'changeStates') },
+    receipts: wrap(receipts, walk, 'of'),
     schedule: {
-      ...access.composes(schedule, 'appendDue'),
-      ...access.reads(schedule, 'list', 'sendersOf'),
-      ...access.writes(schedule, 'add', 'cancel'),
+      ...wrap(schedule, compose, 'appendDue'),
+      ...wrap(schedule, read, 'list', 'sendersOf'),
+      ...wrap(schedule, write, 'add', 'cancel'),
     },
     keys: {
-      ...access.composes(keys, 'claim', 'forget'),
-      ...access.reads(keys, 'release'),
-      ...access.writes(keys, 'keepAnswer'),
+      ...wrap(keys, compose, 'claim', 'forget'),
+      ...wrap(keys, read, 'release'),
+      ...wrap(keys, write, 'keepAnswer'),
     },
     revocations: {
-      ...access.composes(revocations, 'forget'),
-      ...access.reads(revocations, 'list'),
-      ...access.writes(revocations, 'keep'),
+      ...wrap(revocations, compose, 'forget'),
+      ...wrap(revocations, read, 'list'),
+      ...wrap(revocations, write, 'keep'),
     },
     audit: {
-      ...access.composes(audit, 'prune'),
-      ...access.reads(audit, 'list'),
+      ...wrap(audit, compose, 'prune'),
+      ...wrap(audit, read, 'list'),
       save: access.saving((entries) => audit.save(entries)),
     },
-    removals: access.composes(erasures, 'advance'),
+    removals: wrap(erasures, compose, 'advance'),
     get queuedWrites() {
       return queue.length;
     },

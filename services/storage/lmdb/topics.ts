@@ -1,16 +1,16 @@
 /** Named topics and their members. */
 import { nextTurn } from '../../../utils/clock';
-import type { Joined, Joining, NamePage, Topic, TopicsPage, VisibleTopic } from '../contract';
+import type { Joined, Joining, NamePage, Topic, TopicsPage } from '../contract';
+import { assertFitsKey } from '../rules/key-size';
 import { EXCLUDED } from '../rules/states';
 import type { Access } from './access';
 import type { Devices } from './devices';
-import { assertFitsKey, type Trees } from './layout';
+import type { Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
+import { pageOf } from './name-page';
 
-/** Topics that one page looks at: private ones of others show nothing. */
-const MAX_LOOKED_AT = 1_000;
 const MEMBERS_PER_TURN = 500;
 
 export interface TopicParts {
@@ -44,17 +44,11 @@ export class Topics {
 
   visibleTo(userId: string, { after, limit }: NamePage): TopicsPage {
     const range = after === undefined ? {} : { start: after, exclusiveStart: true };
-    const topics: VisibleTopic[] = [];
-    let looked = 0;
-    let last: string | undefined;
-    for (const { key, value } of this.trees.named.getRange(range)) {
-      if (topics.length === limit || looked === MAX_LOOKED_AT) return { topics, next: last };
-      looked += 1;
-      last = key;
-      const isMember = this.parts.memberships.isMember(key, userId);
-      if (isMember || !value.isPrivate) topics.push({ ...value, isMember });
-    }
-    return { topics, next: undefined };
+    const { items: topics, next } = pageOf(this.trees.named.getRange(range), limit, (name, topic) => {
+      const isMember = this.parts.memberships.isMember(name, userId);
+      return isMember || !topic.isPrivate ? { ...topic, isMember } : undefined;
+    });
+    return { topics, next };
   }
 
   async delete(name: string): Promise<number | undefined> {

@@ -1,5 +1,5 @@
 import type { Appended, Draft } from '../contract';
-import { assertFitsKey } from './layout';
+import { assertDraftFits } from '../rules/key-size';
 import { clientKey, toContent, toMessage } from './record';
 import type { Writer } from './writer';
 
@@ -7,8 +7,8 @@ export class Appends {
   constructor(private readonly writer: Writer) {}
 
   async append(draft: Draft): Promise<Appended> {
-    const { topic, id, from, isClientId, collapseKey = '', exceptUserId = '' } = draft;
-    assertFitsKey(topic, id, from, collapseKey, exceptUserId);
+    assertDraftFits(draft);
+    const { isClientId } = draft;
     const content = toContent(draft);
     const key = isClientId ? clientKey(draft) : undefined;
     const placed = await this.writer.append({ content, key, isClaimed: isClientId });

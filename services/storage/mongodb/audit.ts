@@ -1,8 +1,10 @@
 /** The audit log. */
 import type { AuditEntry, AuditPosition, AuditQuery } from '../contract';
+import { assertFitsKey } from '../rules/key-size';
 import { partsOf } from '../turns';
+import { deleteSome } from './commands';
 import { retryingDuplicates } from './errors';
-import { type AuditDoc, assertFitsKey, type Collections } from './layout';
+import type { AuditDoc, Collections } from './layout';
 
 /** Entries that are written by one command. */
 const ENTRIES_AT_ONCE = 500;
@@ -31,10 +33,7 @@ export class Audit {
   }
 
   async prune(before: number, limit: number): Promise<number> {
-    const old = this.collections.audit.find({ at: { $lt: before } }, { projection: { _id: 1 } });
-    const ids = (await old.sort({ at: 1, _id: 1 }).limit(limit).toArray()).map(({ _id }) => _id);
-    if (ids.length > 0) await this.collections.audit.deleteMany({ _id: { $in: ids } });
-    return ids.length;
+    return deleteSome(this.collections.audit, { at: { $lt: before } }, { limit, sort: { at: 1, _id: 1 } });
   }
 }
 

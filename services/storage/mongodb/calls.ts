@@ -1,7 +1,6 @@
 /** What every call of the store goes through: is it open, how long may it take, what does a fault become. */
 import { withDeadline } from '../../../utils/deadline';
 import { StoreError } from '../contract';
-import { type Wrapped, wrap } from '../wrap';
 import { CALL_DEADLINE_MS } from './connection';
 import { closedError, toStoreError } from './errors';
 
@@ -9,27 +8,12 @@ export class Calls {
   readonly #underWay = new Set<Promise<unknown>>();
   #isClosing = false;
 
-  /** Methods that end by the deadline. */
-  timed<Source extends object, Name extends keyof Source & string>(
-    source: Source,
-    ...names: Name[]
-  ): Wrapped<Source, Name> {
-    return wrap(source, names, (work) => this.call(async () => work()));
-  }
-
-  /** Methods without a deadline: each is made of many commands, each of which has one. */
-  long<Source extends object, Name extends keyof Source & string>(
-    source: Source,
-    ...names: Name[]
-  ): Wrapped<Source, Name> {
-    return wrap(source, names, (work) => this.sweep(async () => work()));
-  }
-
   /** Ends by the deadline, whatever the server does; what was begun then ends by itself, and is waited for by close(). */
   call<Result>(work: () => Promise<Result>): Promise<Result> {
     return inTime(this.sweep(work));
   }
 
+  /** Has no deadline: it is made of many commands, each of which has one. */
   async sweep<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#isClosing) throw closedError();
     const done = work();

@@ -8,6 +8,7 @@ import type { Clock } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../../utils/topic-names';
 import { type Expired, type Place, StoreError } from '../contract';
+import { entryAbout, toExpired } from '../rules/entries';
 import { blockOf, readSlot } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
 import { pauseBefore, type Turns } from '../turns';
@@ -268,22 +269,9 @@ function keyRevision({ revision }: MessageDoc, { event }: Owed): number {
   return event === 'message:removed' ? 0 : (revision ?? 0);
 }
 
-/** Who never got a message is not told of it either, and new data is not to outlive the message. */
-function entryOf(doc: MessageDoc, { event, by, reason, exceptUserId }: Owed): Omit<Content, 'id' | 'timestamp'> {
-  const { topic, id, data, expiresAt } = doc;
-  return {
-    topic,
-    type: event,
-    event,
-    ref: id,
-    from: by,
-    data: reason === undefined ? data : 'null',
-    ...(reason === undefined ? {} : { reason }),
-    ...(exceptUserId === undefined ? {} : { exceptUserId }),
-    ...(expiresAt === undefined || reason !== undefined ? {} : { expiresAt }),
-  };
-}
-
-function toExpired({ topic, id, exceptUserId }: MessageDoc): Expired {
-  return { topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) };
+/** A message that is gone does not say any more whom it was not for. */
+function entryOf({ topic, id, data, expiresAt }: MessageDoc, { exceptUserId, by, ...owed }: Owed) {
+  const { event, reason } = owed;
+  const about = { event, from: by, ...(reason === undefined ? { data } : { data: 'null', reason }) };
+  return entryAbout({ topic, id, exceptUserId, expiresAt }, about);
 }

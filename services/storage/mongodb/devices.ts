@@ -11,19 +11,30 @@ import {
   type NamePage,
   type OpenedDevice,
   type Position,
-  SEEN_PRECISION_MS,
   type SeenDevice,
   type Sending,
 } from '../contract';
-import { isInGap } from '../rules/gaps';
-import { devicesToForget, Opened, withGaps } from '../rules/opened-device';
+import { assertFitsKey } from '../rules/key-size';
+import {
+  devicesToForget,
+  furtherPosition,
+  highestOf,
+  isAcknowledged,
+  isNews,
+  latestOf,
+  Opened,
+  positionsFrom,
+  startAt,
+  toDevice,
+  withGaps,
+} from '../rules/opened-device';
 import type { Span } from '../rules/slot-row';
 import { isUnread, NOBODY } from '../rules/states';
 import { partsOf, type Turns } from '../turns';
+import { pageOf } from './commands';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
 import type { Inbox } from './inbox';
 import {
-  assertFitsKey,
   type Collections,
   type CursorDoc,
   type DeviceDoc,
@@ -78,24 +89,15 @@ export class Devices {
     return (await this.collections.devices.findOne({ _id: keyOf(userId, device) })) ?? undefined;
   }
 
-  /**
-   * Its cursor in the log of states is written last: without it the device was not entered, or not wholly. A named topic
-   * counts while the user is in it; without a cursor it begins where the user joined.
-   */
+  /** Its cursor in the log of states is written last: without it the device was not entered, or not wholly. */
   async #positionsOf(userId: string, device: string): Promise<Map<string, Position> | undefined> {
     const [cursors, { starts, gaps }] = await Promise.all([
       this.collections.cursors.find({ _id: startingWith(userId, device) }).toArray(),
       this.parts.inbox.openings(userId),
     ]);
     if (!cursors.some(({ topic }) => isStateTopic(topic))) return undefined;
-    const positions = new Map<string, Position>();
-    for (const cursor of cursors) {
-      const start = isOfMembers(cursor.topic) ? starts.get(cursor.topic) : 0;
-      if (start !== undefined) positions.set(cursor.topic, positionOf(cursor, start));
-    }
-    const missing = [...starts].filter(([topic]) => isOfMembers(topic) && !positions.has(topic));
-    for (const [topic, seq] of missing) positions.set(topic, { seq, unreadUpTo: 0 });
-    return withGaps(positions, gaps);
+    const byTopic = cursors.map((cursor) => [cursor.topic, cursor] as const);
+    return withGaps(positionsFrom(byTopic, starts), gaps);
   }
 
   async #enter(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
@@ -170,7 +172,7 @@ export class Devices {
       const known = new Map(found.map((doc) => [doc._id, doc.seenAt]));
       const news = part.filter(({ userId, device, at }) => {
         const before = known.get(keyOf(userId, device));
-        return before !== undefined && before + SEEN_PRECISION_MS <= at;
+        return before !== undefined && isNews(before, at);
       });
       const operations = news.map(({ userId, device, at }) => ({
         updateOne: { filter: { _id: keyOf(userId, device) }, update: { $max: { seenAt: at } } },
@@ -189,8 +191,7 @@ export class Devices {
     starts.set(BROADCAST_TOPIC, user.broadcastStart);
     const isFirst = user.firstDevice === device && !wasForgotten;
     const entered = isFirst ? positionsAt(starts) : await this.#further(userId, [...starts.keys()]);
-    const { head } = await this.parts.log.state(stateTopic(userId));
-    entered.set(stateTopic(userId), { seq: head, unreadUpTo: 0 });
+    entered.set(stateTopic(userId), startAt(await this.parts.log.head(stateTopic(userId))));
     await this.#passLeft(userId, device, entered);
     const cursors = Array.from(entered, ([topic, position]) => cursorOf({ userId, device, topic }, position));
     if (await this.#insertAll(cursors)) return withGaps(entered, gaps);
@@ -208,7 +209,7 @@ export class Devices {
   async #passLeft(userId: string, device: string, entered: ReadonlyMap<string, Position>): Promise<void> {
     const all = await this.parts.memberships.allLeftOf(userId);
     const left = all.filter(({ topic }) => !entered.has(topic));
-    await this.#insert(left.map(({ topic, leftAt }) => cursorOf({ userId, device, topic }, at(leftAt))));
+    await this.#insert(left.map(({ topic, leftAt }) => cursorOf({ userId, device, topic }, startAt(leftAt))));
   }
 
   /** @returns false when one of them was there; those behind it may not have been written then. */
@@ -243,15 +244,9 @@ export class Devices {
     const states = await log.states(topics);
     const all = await inbox.sections(userId);
     const unread = await inbox.lastUnread(userId, all, FURTHER_DEVICE_MESSAGES);
-    const positions = new Map<string, Position>();
-    for (const topic of topics) {
-      const { head = 0, erasedUpTo = 0 } = states.get(topic) ?? {};
-      const oldest = unread.get(topic);
-      // Before the mark of an erasure, so that the device is told of it.
-      const start = Math.min(oldest ?? head + 1, erasedUpTo === 0 ? Number.POSITIVE_INFINITY : erasedUpTo);
-      positions.set(topic, { seq: start - 1, unreadUpTo: head });
-    }
-    return positions;
+    return new Map(
+      topics.map((topic) => [topic, furtherPosition({ head: 0, ...states.get(topic) }, unread.get(topic))]),
+    );
   }
 
   async #insert(cursors: CursorDoc[]): Promise<void> {
@@ -273,16 +268,12 @@ export class Devices {
     const range = startingWith(userId);
     const _id = { $gt: keyOf(userId, after ?? OTHERS), $lt: range.$lt };
     const query = this.collections.devices.find({ _id, forgottenAt: null } as object).sort({ _id: 1 });
-    const docs = await query.limit(limit + 1).toArray();
+    const { docs, next } = await pageOf(query, limit, ({ device }) => device);
     const devices: Device[] = [];
-    for (const { device } of docs.slice(0, limit)) devices.push(await this.#device(userId, device));
-    return { devices, next: docs.length > limit ? devices.at(-1)?.device : undefined };
-  }
-
-  async #device(userId: string, device: string): Promise<Device> {
-    const positions = (await this.#positionsOf(userId, device)) ?? new Map<string, Position>();
-    positions.delete(stateTopic(userId));
-    return { device, cursors: new Map(Array.from(positions, ([topic, { seq }]) => [topic, seq])) };
+    for (const { device } of docs) {
+      devices.push(toDevice(userId, device, (await this.#positionsOf(userId, device)) ?? new Map()));
+    }
+    return { devices, next };
   }
 
   /** The times come first: a cursor that has moved has them, also when this node dies in between. */
@@ -315,7 +306,7 @@ export class Devices {
       // A topic that was left is followed up to there.
       if (member === undefined || place.seq > (member.leftAt ?? Number.POSITIVE_INFINITY)) continue;
       const cursor = found.get(idOf(place));
-      if (cursor === undefined) missing.push(startOf(place, member));
+      if (cursor === undefined) missing.push(cursorOf(place, startAt(member.start)));
       else standing.set(idOf(place), { ...cursor, seq: Math.max(cursor.seq, member.start) });
     }
     for (const cursor of await this.#enterMissing(missing)) standing.set(cursor._id, cursor);
@@ -337,13 +328,8 @@ export class Devices {
   }
 
   async #saveAcknowledged(cursors: readonly Cursor[]): Promise<void> {
-    const latest = new Map<string, number>();
-    for (const { userId, device, at } of cursors) {
-      const _id = keyOf(userId, device);
-      latest.set(_id, Math.max(at, latest.get(_id) ?? 0));
-    }
-    const operations = Array.from(latest, ([_id, ackedAt]) => ({
-      updateOne: { filter: { _id, ackedAt: { $lt: ackedAt } }, update: { $set: { ackedAt } } },
+    const operations = latestOf(cursors).map(({ userId, device, at: ackedAt }) => ({
+      updateOne: { filter: { _id: keyOf(userId, device), ackedAt: { $lt: ackedAt } }, update: { $set: { ackedAt } } },
     }));
     await this.collections.devices.bulkWrite(operations, { ordered: false });
   }
@@ -354,16 +340,14 @@ export class Devices {
     await this.parts.marks.stampFirst(await Promise.all(stampings));
   }
 
-  /** What was read elsewhere before the device was new has not been sent to it, nor what was said meanwhile. */
-  async #stampingOf({ userId, device, topic, seq, at: time }: Cursor, known: Standing | undefined): Promise<Stamping> {
-    const span = { topic, from: (known?.seq ?? 0) + 1, upTo: seq };
-    const { unreadUpTo = 0, gaps = [] } = known ?? {};
+  async #stampingOf({ userId, device, topic, seq, at }: Cursor, known: Position = startAt(0)): Promise<Stamping> {
+    const span = { topic, from: known.seq + 1, upTo: seq };
     const flagsAt =
-      unreadUpTo < span.from
+      known.unreadUpTo < span.from
         ? () => 0
-        : await this.parts.marks.flagsOf(userId, { ...span, upTo: Math.min(seq, unreadUpTo) });
-    const isMeant = (place: number) => (place > unreadUpTo || isUnread(flagsAt(place))) && !isInGap(gaps, place);
-    return { ...span, userId, kind: `ack:${device}`, at: time, isMeant };
+        : await this.parts.marks.flagsOf(userId, { ...span, upTo: Math.min(seq, known.unreadUpTo) });
+    const isMeant = (place: number) => isAcknowledged(place, known, (other) => isUnread(flagsAt(other)));
+    return { ...span, userId, kind: `ack:${device}`, at, isMeant };
   }
 
   async saveSent(sendings: readonly Sending[]): Promise<void> {
@@ -392,29 +376,6 @@ function withGapsOf(
   return standing;
 }
 
-function at(seq: number): Position {
-  return { seq, unreadUpTo: 0 };
-}
-
-function startOf(place: CursorPlace, { start }: Pick<MemberDoc, 'start'>): CursorDoc {
-  return cursorOf(place, at(start));
-}
-
 function positionsAt(starts: ReadonlyMap<string, number>): Map<string, Position> {
-  return new Map(Array.from(starts, ([topic, seq]) => [topic, { seq, unreadUpTo: 0 }]));
-}
-
-function positionOf({ seq, unreadUpTo }: CursorDoc, start: number): Position {
-  const known = Math.max(seq, start);
-  return { seq: known, unreadUpTo: unreadUpTo > known ? unreadUpTo : 0 };
-}
-
-/** Several of one batch may be for the same place: the highest stays. */
-function highestOf(saved: readonly Cursor[]): Cursor[] {
-  const highest = new Map<string, Cursor>();
-  for (const cursor of saved) {
-    const known = highest.get(idOf(cursor));
-    if (known === undefined || cursor.seq > known.seq) highest.set(idOf(cursor), cursor);
-  }
-  return [...highest.values()];
+  return new Map(Array.from(starts, ([topic, seq]) => [topic, startAt(seq)]));
 }

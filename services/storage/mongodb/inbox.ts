@@ -7,8 +7,10 @@ import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import { type InboxPage, type InboxQuery, type Selection, type StateChanged, StoreError } from '../contract';
+import { stateEntry } from '../rules/entries';
 import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
-import { bulkTransition, countUnread, EXCLUDED, FLAGS, READ, SEEN, TRANSITIONS } from '../rules/states';
+import { type FlagChange, isHeld, type Section, sectionOf, stampsOf, startsOf, told } from '../rules/state-change';
+import { bulkTransition, countUnread, EXCLUDED, FLAGS, TRANSITIONS } from '../rules/states';
 import { partsOf, pauseBefore, type Turns } from '../turns';
 import type { Facts, Overlay, Overlays } from './facts';
 import {
@@ -20,7 +22,7 @@ import {
   type MessageDoc,
   type UserDoc,
 } from './layout';
-import { InboxList, type Section } from './list';
+import { InboxList } from './list';
 import type { Log } from './log';
 import type { Marks, TopicSpan } from './marks';
 import type { Memberships } from './memberships';
@@ -51,11 +53,8 @@ interface StateChange {
 }
 
 function startsAmong(userId: string, user: UserDoc | null, memberships: readonly MemberDoc[]): Map<string, number> {
-  return new Map([
-    [personalTopic(userId), 0],
-    ...(user === null ? [] : [[BROADCAST_TOPIC, user.broadcastStart] as const]),
-    ...memberships.map(({ topic, start }) => [topic, start] as const),
-  ]);
+  const joined = memberships.map(({ topic, start }) => [topic, start] as const);
+  return startsOf(userId, user ?? undefined, joined);
 }
 
 /** After which `seq` topics are a user's, and what of them is not. */
@@ -83,14 +82,13 @@ export class Inbox {
     const ownTopics = [personalTopic(userId), BROADCAST_TOPIC];
     const states = await this.parts.log.states([...ownTopics, ...docs.map(({ topic }) => topic)]);
     const memberships = docs.filter((doc) => generationOf(doc) === generationOf(states.get(doc.topic)));
-    const sections = Array.from(startsAmong(userId, user, memberships), ([topic, start]) => {
-      const { head = 0, prunedUpTo = 0, order = 0 } = states.get(topic) ?? {};
-      return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head, order };
-    });
+    const sections = Array.from(startsAmong(userId, user, memberships), ([topic, start]) =>
+      sectionOf(topic, start, states.get(topic)),
+    );
     return sections.filter(({ from, upTo }) => from <= upTo);
   }
 
-  /** Behind which `seq` each topic of an inbox is the user's. */
+  /** After which `seq` each topic of an inbox is the user's. */
   async starts(userId: string): Promise<Map<string, number>> {
     return (await this.openings(userId)).starts;
   }
@@ -143,10 +141,12 @@ export class Inbox {
     const isReopening = state === 'unread';
     if ('all' in selection) {
       const sections = await this.sections(userId);
-      // A device that hears of it later must know what came afterwards.
-      const told = (topics: ReadonlySet<string>) => ({ all: true, cursors: cursorsOf(sections, topics), state });
-      const overlayOf = await this.parts.facts.overlays(userId, sections);
-      return this.#changeSpans(userId, sections, { change: bulkTransition(state), overlayOf, told, isReopening });
+      return this.#changeSpans(userId, sections, {
+        change: bulkTransition(state),
+        overlayOf: await this.parts.facts.overlays(userId, sections),
+        told: (topics) => told.all(cursorsOf(sections, topics), state),
+        isReopening,
+      });
     }
     const { topic } = selection;
     const [starts, { head }] = await Promise.all([this.starts(userId), this.parts.log.state(topic)]);
@@ -158,7 +158,7 @@ export class Inbox {
     return this.#changeSpans(userId, within, {
       change: bulkTransition(state),
       overlayOf: await this.parts.facts.overlays(userId, within),
-      told: () => ({ topic, upTo, state }),
+      told: () => told.topic(topic, upTo, state),
       isReopening,
     });
   }
@@ -173,13 +173,11 @@ export class Inbox {
     const missing = ids.findIndex((id) => !known.has(id));
     if (missing !== -1) return { outcome: 'not_found', path: `ids.${missing}` };
     const spans = held.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq }));
-    const told = () => ({ ids: [...new Set(ids)], state });
-    const isReopening = state === 'unread';
     return this.#changeSpans(userId, spans, {
       change: TRANSITIONS[state],
       overlayOf: this.parts.facts.overlaysOf(userId, held),
-      told,
-      isReopening,
+      told: () => told.some(ids, state),
+      isReopening: state === 'unread',
     });
   }
 
@@ -208,7 +206,8 @@ export class Inbox {
       const changes = await this.#apply(userId, spans, stateChange);
       if (attempt === 0) changed = changes.length;
       if (changes.length === 0) return { outcome: 'changed', changed, entries };
-      const entry = await this.#tell(userId, stateChange.told(new Set(changes.map(({ topic }) => topic))));
+      const data = JSON.stringify(stateChange.told(new Set(changes.map(({ topic }) => topic))));
+      const entry = toMessage(await this.parts.writer.appendEntry(stateEntry(userId, data)));
       entries.push(entry);
       if (entry.seq === before + 1) return { outcome: 'changed', changed, entries };
     }
@@ -221,12 +220,6 @@ export class Inbox {
     const changes = rows.flatMap((row) => slotsOf(row, overlayOf(row.topic, row.block)));
     if (changes.length > 0) await this.#stamp(userId, changes);
     return changes;
-  }
-
-  async #tell(userId: string, told: object): Promise<Message> {
-    const data = JSON.stringify(told);
-    const entry = { topic: stateTopic(userId), type: 'state', event: 'state', data, from: userId };
-    return toMessage(await this.parts.writer.appendEntry(entry));
   }
 
   /** What has a collapse key and becomes unread again may be replaced again. */
@@ -250,14 +243,12 @@ export class Inbox {
   }
 
   async #stamp(userId: string, changes: readonly ChangedSlot[]): Promise<void> {
-    const at = this.parts.clock.now();
-    const gained = (flag: number) => changes.filter(({ before, after }) => (after & flag & ~before) !== 0);
-    const lost = changes.filter(({ before, after }) => (before & READ & ~after) !== 0);
-    await this.parts.marks.stamp([
-      ...spansOf(gained(SEEN)).map((span) => ({ ...span, userId, kind: 'seen', at }) as const),
-      ...spansOf(gained(READ)).map((span) => ({ ...span, userId, kind: 'read', at }) as const),
-      ...spansOf(lost).map((span) => ({ ...span, userId, kind: 'read', at: 0 }) as const),
-    ]);
+    const stamps = stampsOf(changes, this.parts.clock.now());
+    await this.parts.marks.stamp(
+      stamps.flatMap(({ changes: stamped, ...stamp }) =>
+        spansOf(stamped).map((span) => ({ ...span, userId, ...stamp })),
+      ),
+    );
   }
 }
 
@@ -265,14 +256,6 @@ export class Inbox {
 function cursorsOf(sections: readonly TopicSpan[], topics: ReadonlySet<string>): Record<string, number> {
   const concerned = sections.filter(({ topic }) => topics.has(topic));
   return Object.fromEntries(concerned.map(({ topic, upTo }) => [topic, upTo]));
-}
-
-function isHeld(
-  starts: ReadonlyMap<string, number>,
-  userId: string,
-  { topic, seq, exceptUserId }: Message | MessageDoc,
-) {
-  return exceptUserId !== userId && seq > (starts.get(topic) ?? Number.POSITIVE_INFINITY);
 }
 
 /** A row of flags with what follows from the messages. */
@@ -299,11 +282,8 @@ function changeOf(
   return { topic, span, owner: [userId], change };
 }
 
-interface ChangedSlot {
+interface ChangedSlot extends FlagChange {
   readonly topic: string;
-  readonly seq: number;
-  readonly before: number;
-  readonly after: number;
 }
 
 function slotsOf({ topic, block, before, after }: ChangedRow, overlay: Overlay | undefined): ChangedSlot[] {

@@ -6,11 +6,14 @@ import { ObjectId } from 'mongodb';
 import type { Clock, Timer } from '../../../utils/clock';
 import { FollowingFlight } from '../../../utils/single-flight';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from '../contract';
+import { refusedClaim } from '../rules/claims';
+import { assertFitsKey } from '../rules/key-size';
 import { pauseBefore } from '../turns';
 import { type Calls, inTime } from './calls';
+import { deleteSome } from './commands';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, retryingDuplicates, retryingLost } from './errors';
-import { type AnswerDoc, assertFitsKey, type Collections, keyOf, startingWith } from './layout';
+import { type AnswerDoc, type Collections, keyOf, startingWith } from './layout';
 
 /** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
 const LEASE_MS = 60_000;
@@ -123,11 +126,10 @@ export class Keys {
 
   /** What a key is taken by; `undefined` when it is free. */
   #outcomeOf(known: AnswerDoc, fingerprint: string): Claim | undefined {
+    if (!this.#isRemembered(known)) return undefined;
     const { status, body = '', freeAt } = known;
-    const isRunning = status === undefined && freeAt > this.clock.now();
-    if (!this.#isRemembered(known) || (status === undefined && !isRunning)) return undefined;
-    if (known.fingerprint !== fingerprint) return { outcome: 'conflict' };
-    return status === undefined ? { outcome: 'running' } : { outcome: 'answered', answer: { status, body } };
+    const answer = status === undefined ? undefined : { status, body };
+    return refusedClaim({ ...known, answer, isRunning: freeAt > this.clock.now() }, fingerprint);
   }
 
   /** @returns what is there now. */
@@ -221,11 +223,7 @@ export class Keys {
   }
 
   async forget(limit: number): Promise<number> {
-    const over = { forgetAt: { $lte: this.clock.now() } };
-    const query = this.collections.answers.find(over, { projection: { _id: 1 } });
-    const ids = (await query.limit(limit).toArray()).map(({ _id }) => _id);
-    if (ids.length > 0) await this.collections.answers.deleteMany({ ...over, _id: { $in: ids } });
-    return ids.length;
+    return deleteSome(this.collections.answers, { forgetAt: { $lte: this.clock.now() } }, { limit });
   }
 
   /** Forgets all answers that a caller got. */

@@ -1,7 +1,7 @@
 /** The collections of the MongoDB engine, what their documents are, and the indexes that they need. */
 import type { Collection, Db, IndexDescription, ObjectId } from 'mongodb';
 import type { Message, RemovalReason } from '../../../utils/protocol';
-import { type AuditEntry, type Standing, StoreError } from '../contract';
+import type { AuditEntry, Standing } from '../contract';
 import type { Left } from '../rules/gaps';
 import type { Span } from '../rules/slot-row';
 
@@ -359,17 +359,4 @@ export function tagsOf(message: Pick<Message, 'from' | 'exceptUserId' | 'collaps
     ...(exceptUserId === undefined ? [] : [exceptTag(exceptUserId)]),
     ...(collapseKey === undefined ? [] : [collapseTag(from, collapseKey)]),
   ];
-}
-
-/** Servers that speak the protocol bound what an index takes, some of them to 2 KiB. */
-const MAX_KEY_BYTES = 1_900;
-
-/**
- * Refuses names that do not fit a key together, before anything is written.
- * @throws StoreError
- */
-export function assertFitsKey(...names: readonly string[]): void {
-  let bytes = 0;
-  for (const name of names) bytes += Buffer.byteLength(name);
-  if (bytes > MAX_KEY_BYTES) throw new StoreError(`names of ${bytes} bytes do not fit a key of the store`);
 }

@@ -3,6 +3,7 @@ import type { InboxPage, InboxPosition, InboxQuery } from '../contract';
 import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, emptySlots, readSlot } from '../rules/slot-row';
+import type { Section } from '../rules/state-change';
 import { FLAGS, isListed, OWN, stateOf } from '../rules/states';
 import { partsOf } from '../turns';
 import type { Facts } from './facts';
@@ -16,12 +17,6 @@ const STREAMS_AT_ONCE = 50;
 /** Places of all topics that one step of a search asks for. */
 const PROBES_PER_STEP = 300;
 const MAX_PROBES = 15;
-
-/** The part of a topic that belongs to an inbox. */
-export interface Section extends TopicSpan {
-  /** Nothing in it comes later in the order of lists. */
-  readonly order: number;
-}
 
 /** A message of an inbox, with what its user has done with it. */
 interface Found {

@@ -8,8 +8,8 @@ import type { Clock } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from '../contract';
-import { isInGap } from '../rules/gaps';
-import { PageRoom } from '../rules/page-room';
+import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDERS_PER_ID } from '../rules/log-page';
+import type { PageRoom } from '../rules/page-room';
 import { blocksOf, emptySlots } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
 import { partsOf } from '../turns';
@@ -29,8 +29,6 @@ export interface LogState {
 
 type Last = Pick<MessageDoc, 'seq' | 'order'>;
 
-/** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
-const MAX_PLACES_PER_READ = 1_000;
 /** Documents fetched at once where `maxBytes` may end a page early. */
 const DOCS_PER_FETCH = 50;
 /** Rows of holes that one query fetches after the first. */
@@ -41,8 +39,6 @@ const TOPICS_PER_QUERY = 250;
 const PLACES_PER_QUERY = 100;
 const MAX_LASTS = 10_000;
 const IDS_PER_QUERY = 1_000;
-/** Senders who have used one id: who looks for more of them names the sender. */
-const SENDERS_PER_ID = 1_000;
 
 export class Log {
   readonly #lasts = new LRUCache<string, Last>({ max: MAX_LASTS });
@@ -126,8 +122,8 @@ export class Log {
   }
 
   /** Can it be read now? */
-  isThere({ isGone, expiresAt }: Pick<MessageDoc, 'isGone' | 'expiresAt'>): boolean {
-    return !isGone && (expiresAt === undefined || expiresAt > this.parts.clock.now());
+  isThere(doc: Pick<MessageDoc, 'isGone' | 'expiresAt'>): boolean {
+    return isThere(doc, this.parts.clock.now());
   }
 
   async doc({ topic, seq }: Place): Promise<MessageDoc | undefined> {
@@ -150,23 +146,20 @@ export class Log {
   }
 
   async #page(topic: string, options: ReadOptions & { first: MessageDoc[] }, state: LogState): Promise<Page> {
-    const { after, limit, maxBytes, reader, first } = options;
+    const { after, reader, first } = options;
     const { head, prunedUpTo, erasedUpTo } = state;
     const start = Math.max(after, prunedUpTo);
-    const messages: Message[] = [];
+    const page = new ReadPage(options);
+    const { messages } = page;
     let position = Math.min(start, Math.max(head, first.at(-1)?.seq ?? 0));
     const pageOf = () => ({ messages, position, head: Math.max(head, position), prunedUpTo, erasedUpTo });
-    let bytes = 0;
     for await (const docs of this.#walk(topic, first, sizeOf(options))) {
       const isFor = await this.#filterFor(topic, docs, reader);
       for (const doc of docs) {
         if (doc.seq <= start) continue;
         if (this.isThere(doc) && isFor(doc)) {
           const message = toMessage(doc);
-          bytes += maxBytes === undefined ? 0 : bytesOf(doc, message);
-          if (messages.length === limit) return pageOf();
-          if (maxBytes !== undefined && bytes > maxBytes && messages.length > 0) return pageOf();
-          messages.push(message);
+          if (!page.take(message, () => bytesOf(doc, message))) return pageOf();
         }
         position = doc.seq;
       }
@@ -192,53 +185,37 @@ export class Log {
 
   /** What of some documents is for a reader. */
   async #filterFor(topic: string, docs: readonly MessageDoc[], reader: Reader | undefined) {
-    const { userId, unreadUpTo = 0, gaps = [] } = reader ?? {};
+    const { userId, unreadUpTo = 0 } = reader ?? {};
     const [first] = docs;
     const upTo = Math.min(docs.at(-1)?.seq ?? 0, unreadUpTo);
     const flagsAt =
       userId === undefined || first === undefined || first.seq > upTo
         ? noFlags
         : await this.parts.marks.flagsOf(userId, { topic, from: first.seq, upTo });
-    return ({ seq, ref, exceptUserId }: MessageDoc): boolean => {
-      if (userId === undefined) return true;
-      if (exceptUserId === userId || isInGap(gaps, seq)) return false;
-      return seq > unreadUpTo || (ref === undefined && isUnread(flagsAt(seq)));
-    };
+    return (doc: MessageDoc): boolean => isForReader(doc, reader, () => isUnread(flagsAt(doc.seq)));
   }
 
   async history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
-    const { after, before, limit, userId } = options;
-    const { prunedUpTo, head } = await this.state(topic);
-    const isForward = after !== undefined;
-    const upTo = Math.min(before ?? Number.POSITIVE_INFINITY, head + 1) - 1;
-    const range = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo };
-    const room = new PageRoom(limit);
-    const found: Message[] = [];
-    const end = (here?: number): HistoryPage => ({
-      messages: isForward ? found : found.reverse(),
-      next: found.length === limit ? undefined : here,
-    });
-    for await (const { docs, looked } of this.#scan({ topic, ...range }, { isForward, room })) {
+    const page = new ListedPage(options, await this.state(topic));
+    const { room, span, isForward } = page;
+    for await (const { docs, looked } of this.#scan({ topic, ...span }, { isForward, room })) {
       for (const doc of docs) {
         if (isSliceOver()) await nextSlice();
-        const here = isForward ? doc.seq - 1 : doc.seq + 1;
-        if (room.isFull) return end(here);
-        if (!this.#isListed(doc, userId)) {
-          room.lookInVain();
-          continue;
-        }
-        const message = toMessage(doc);
-        if (!room.take(bytesOf(doc, message))) return end(here);
-        found.push(message);
+        if (room.isFull || !this.#list(doc, page)) return page.endBefore(doc.seq);
       }
-      if (room.isSpent) return end(looked);
+      if (room.isSpent) return page.end(looked);
     }
-    return end();
+    return page.end();
   }
 
-  #isListed(doc: MessageDoc, userId: string | undefined): boolean {
-    const isForThem = doc.exceptUserId === undefined || doc.exceptUserId !== userId;
-    return doc.ref === undefined && isForThem && this.isThere(doc);
+  /** Shows a message. @returns false when the page has no room for it. */
+  #list(doc: MessageDoc, page: ListedPage): boolean {
+    if (this.isThere(doc) && page.isListed(doc)) {
+      const message = toMessage(doc);
+      return page.take(message, bytesOf(doc, message));
+    }
+    page.room.lookInVain();
+    return true;
   }
 
   /** Documents of a part of a log, without those that rows know to be holes; and up to where that has come. */

@@ -4,12 +4,10 @@
  */
 import type { Joining, MembershipsPage, MembersPage, NamePage } from '../contract';
 import { MAX_LEFT_TOPICS } from '../rules/gaps';
+import { pageOf } from './commands';
 import { retryingDuplicates } from './errors';
 import { type AbsenceDoc, type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './layout';
 import type { Log } from './log';
-
-/** Documents that one page looks at: those of deleted topics show nothing. */
-const MAX_LOOKED_AT = 1_000;
 
 type Place = Pick<MemberDoc, 'topic' | 'userId'>;
 type Remembered = Pick<MemberDoc, '_id' | 'start' | 'gaps'> & Partial<Pick<AbsenceDoc, 'leftAt'>>;
@@ -94,25 +92,18 @@ export class Memberships {
   async members(topic: string, { after, limit }: NamePage): Promise<MembersPage> {
     const range = startingWith(topic);
     const _id = after === undefined ? range : { $gt: keyOf(topic, after), $lt: range.$lt };
-    const size = Math.min(limit, MAX_LOOKED_AT);
     const query = this.collections.members.find({ _id }).sort({ _id: 1 });
-    const docs = await query.limit(size + 1).toArray();
-    const page = docs.slice(0, size);
-    const members = (await this.#living(page)).map(({ userId, joinedAt }) => ({ userId, joinedAt }));
-    return { members, next: docs.length > size ? page.at(-1)?.userId : undefined };
+    const { docs, next } = await pageOf(query, limit, ({ userId }) => userId);
+    const members = (await this.#living(docs)).map(({ userId, joinedAt }) => ({ userId, joinedAt }));
+    return { members, next };
   }
 
   async memberships(userId: string, { after, limit }: NamePage): Promise<MembershipsPage> {
-    const size = Math.min(limit, MAX_LOOKED_AT);
     const filter = after === undefined ? { userId } : { userId, _id: { $gt: keyOf(after, userId) } };
-    const docs = await this.collections.members
-      .find(filter)
-      .sort({ _id: 1 })
-      .limit(size + 1)
-      .toArray();
-    const page = docs.slice(0, size);
-    const memberships = (await this.#living(page)).map(({ topic, joinedAt }) => ({ topic, joinedAt }));
-    return { memberships, next: docs.length > size ? page.at(-1)?.topic : undefined };
+    const query = this.collections.members.find(filter).sort({ _id: 1 });
+    const { docs, next } = await pageOf(query, limit, ({ topic }) => topic);
+    const memberships = (await this.#living(docs)).map(({ topic, joinedAt }) => ({ topic, joinedAt }));
+    return { memberships, next };
   }
 }
 

@@ -4,6 +4,7 @@
  * several nodes at once.
  */
 import { isStateTopic } from '../../../utils/topic-names';
+import { deleteSome } from './commands';
 import { ignoringDuplicates } from './errors';
 import { type Collections, keyOf, type RemovalDoc, removalId, startingWith } from './layout';
 import type { Marks } from './marks';
@@ -88,28 +89,14 @@ export class Removals {
       _id: startingWith(name),
       ...(generation === 0 ? { generation: null } : { $or: isEarlier }),
     } as object;
-    const { members } = this.collections;
-    const found = await members
-      .find(filter, { projection: { _id: 1 } })
-      .limit(DOCS_AT_ONCE)
-      .toArray();
-    const ids = found.map(({ _id }) => _id);
-    if (ids.length > 0) await members.deleteMany({ ...filter, _id: { $in: ids } });
-    return ids.length;
+    return deleteSome(this.collections.members, filter, { limit: DOCS_AT_ONCE });
   }
 
   /** Up to where the topic stood: what is after it is of a later one. */
   async #removeCursors(topic: string, upTo: number): Promise<number> {
-    const { cursors } = this.collections;
     // One that stands there and has something unread to come is of the later one.
     const filter = { topic, seq: { $lte: upTo }, unreadUpTo: { $lte: upTo } };
-    const found = await cursors
-      .find(filter, { projection: { _id: 1 } })
-      .limit(DOCS_AT_ONCE)
-      .toArray();
-    const ids = found.map(({ _id }) => _id);
-    if (ids.length > 0) await cursors.deleteMany({ ...filter, _id: { $in: ids } });
-    return ids.length;
+    return deleteSome(this.collections.cursors, filter, { limit: DOCS_AT_ONCE });
   }
 
   /** Writes the documents that layout 1 did not have: its devices are those with a cursor in the log of states. */

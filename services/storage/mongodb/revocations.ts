@@ -1,8 +1,10 @@
 /** Tokens that are refused before their time. */
 import type { Clock } from '../../../utils/clock';
 import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
+import { assertFitsKey } from '../rules/key-size';
+import { deleteSome } from './commands';
 import { retryingDuplicates } from './errors';
-import { assertFitsKey, type Collections, keyOf, type RevocationDoc } from './layout';
+import { type Collections, keyOf, type RevocationDoc } from './layout';
 
 export class Revocations {
   constructor(
@@ -30,10 +32,7 @@ export class Revocations {
 
   async forget(limit: number): Promise<number> {
     const over = { expiresAt: { $lte: (this.clock.now() - REVOCATION_MARGIN_MS) / 1000 } };
-    const query = this.collections.revocations.find(over, { projection: { _id: 1 } });
-    const ids = (await query.limit(limit).toArray()).map(({ _id }) => _id);
-    if (ids.length > 0) await this.collections.revocations.deleteMany({ ...over, _id: { $in: ids } });
-    return ids.length;
+    return deleteSome(this.collections.revocations, over, { limit });
   }
 }
 

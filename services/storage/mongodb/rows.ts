@@ -6,6 +6,7 @@ import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
 import { StoreError } from '../contract';
 import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
 import { partsOf, pauseBefore } from '../turns';
+import { deleteSome } from './commands';
 import { isDuplicate } from './errors';
 import { keyOf, type RowDoc, startingWith } from './layout';
 
@@ -178,10 +179,7 @@ export class Rows {
   async removeSome(topic: string, seq: number): Promise<number> {
     const { $gte, $lt } = startingWith(topic);
     const end = Number.isFinite(seq) ? keyOf(topic, digitsOf(blockOf(this.format, seq + 1))) : $lt;
-    const query = this.collection.find({ _id: { $gte, $lt: end } }, { projection: { _id: 1 } });
-    const rows = await query.limit(ROWS_PER_PAGE).toArray();
-    if (rows.length > 0) await this.collection.deleteMany({ _id: { $in: rows.map(({ _id }) => _id) } });
-    return rows.length;
+    return deleteSome(this.collection, { _id: { $gte, $lt: end } }, { limit: ROWS_PER_PAGE });
   }
 
   /** Removes the rows of one owner; `owner` may be the beginning of one. */

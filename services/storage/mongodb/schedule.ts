@@ -15,10 +15,11 @@ import {
   StoreError,
 } from '../contract';
 import { fingerprintOf } from '../rules/fingerprint';
+import { assertDraftFits } from '../rules/key-size';
 import type { Turns } from '../turns';
 import { Claims } from './claims';
 import { ignoringDuplicates, isDuplicate } from './errors';
-import { assertFitsKey, type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './layout';
+import { type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './layout';
 import type { Memberships } from './memberships';
 import { clientKey, sendingKey, toContent, toMessage, toText } from './record';
 import type { Writer } from './writer';
@@ -44,8 +45,8 @@ export class Schedule {
   }
 
   async add(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): Promise<ScheduleOutcome> {
-    const { topic, id, from, collapseKey = '', exceptUserId = '' } = scheduled.draft;
-    assertFitsKey(topic, id, from, collapseKey, exceptUserId);
+    const { topic, from } = scheduled.draft;
+    assertDraftFits(scheduled.draft);
     const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
     if (!scheduled.draft.isClientId) {
       if (await this.#isFull(from, maxWaiting)) return { outcome: 'too_many' };

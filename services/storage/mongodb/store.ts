@@ -6,6 +6,7 @@ import { ObjectId } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
 import type { FlushListener, SharedStore } from '../contract';
 import { Turns } from '../turns';
+import { type Around, wrap } from '../wrap';
 import { Appends } from './appends';
 import { Audit } from './audit';
 import { Calls } from './calls';
@@ -58,37 +59,39 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
     await keys.close().catch(() => undefined);
     await client.close();
   };
+  const timed: Around = (work) => calls.call(async () => work());
+  const long: Around = (work) => calls.sweep(async () => work());
   return {
     isShared: true,
     identity,
     log: {
-      ...calls.timed(appends, 'append'),
-      ...calls.timed(log, 'read', 'history', 'head', 'find'),
-      ...calls.timed(changes, 'update', 'retract'),
-      ...calls.long(changes, 'expire'),
-      ...calls.long(sweeps, 'prune'),
+      ...wrap(appends, timed, 'append'),
+      ...wrap(log, timed, 'read', 'history', 'head', 'find'),
+      ...wrap(changes, timed, 'update', 'retract'),
+      ...wrap(changes, long, 'expire'),
+      ...wrap(sweeps, long, 'prune'),
     },
     devices: {
-      ...calls.timed(devices, 'open', 'list', 'saveCursors', 'saveSeen', 'saveSent'),
-      ...calls.long(devices, 'forgetSilent'),
+      ...wrap(devices, timed, 'open', 'list', 'saveCursors', 'saveSeen', 'saveSent'),
+      ...wrap(devices, long, 'forgetSilent'),
     },
-    users: { ...calls.timed(users, 'get', 'saveLastSeen'), ...calls.long(erasures, 'erase') },
+    users: { ...wrap(users, timed, 'get', 'saveLastSeen'), ...wrap(erasures, long, 'erase') },
     topics: {
-      ...calls.timed(topics, 'create', 'get', 'visibleTo', 'delete', 'addMember', 'removeMember', 'isMember'),
-      ...calls.timed(memberships, 'members', 'memberships'),
+      ...wrap(topics, timed, 'create', 'get', 'visibleTo', 'delete', 'addMember', 'removeMember', 'isMember'),
+      ...wrap(memberships, timed, 'members', 'memberships'),
     },
-    inbox: calls.timed(inbox, 'list', 'counts', 'changeStates'),
-    receipts: calls.timed(receipts, 'of'),
-    schedule: { ...calls.timed(schedule, 'add', 'list', 'sendersOf', 'cancel'), ...calls.long(schedule, 'appendDue') },
+    inbox: wrap(inbox, timed, 'list', 'counts', 'changeStates'),
+    receipts: wrap(receipts, timed, 'of'),
+    schedule: { ...wrap(schedule, timed, 'add', 'list', 'sendersOf', 'cancel'), ...wrap(schedule, long, 'appendDue') },
     keys: {
       claim: (key, fingerprint) => keys.claim(key, fingerprint),
-      ...calls.timed(keys, 'keepAnswer', 'release'),
-      ...calls.long(keys, 'forget'),
+      ...wrap(keys, timed, 'keepAnswer', 'release'),
+      ...wrap(keys, long, 'forget'),
     },
-    revocations: { ...calls.timed(revocations, 'keep', 'list'), ...calls.long(revocations, 'forget') },
-    audit: { ...calls.timed(audit, 'save', 'list'), ...calls.long(audit, 'prune') },
-    removals: calls.long(erasures, 'advance'),
-    recent: calls.timed(new Recent(collections), 'heads', 'memberships', 'revocations'),
+    revocations: { ...wrap(revocations, timed, 'keep', 'list'), ...wrap(revocations, long, 'forget') },
+    audit: { ...wrap(audit, timed, 'save', 'list'), ...wrap(audit, long, 'prune') },
+    removals: wrap(erasures, long, 'advance'),
+    recent: wrap(new Recent(collections), timed, 'heads', 'memberships', 'revocations'),
     get queuedWrites() {
       return writer.queuedLines;
     },

@@ -5,12 +5,13 @@
 import { ObjectId } from 'mongodb';
 import type { Joined, Joining, NamePage, Topic, TopicsPage } from '../contract';
 import { rejoined } from '../rules/gaps';
+import { assertFitsKey } from '../rules/key-size';
 import type { Span } from '../rules/slot-row';
 import { EXCLUDED } from '../rules/states';
 import type { Turns } from '../turns';
+import { pageOf } from './commands';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
 import {
-  assertFitsKey,
   type Collections,
   generationOf,
   keyOf,
@@ -27,8 +28,6 @@ import type { Sweeps } from './sweeps';
 
 type Created = Joined | { readonly outcome: 'taken' };
 
-/** Topics that one page looks at: private ones of others show nothing. */
-const MAX_LOOKED_AT = 1_000;
 /** A node that has said that it deletes a topic has so long to mark it. */
 const MARKING_MS = 60_000;
 
@@ -102,16 +101,15 @@ export class Topics {
   }
 
   async visibleTo(userId: string, { after, limit }: NamePage): Promise<TopicsPage> {
-    const size = Math.min(limit, MAX_LOOKED_AT);
     const filter = after === undefined ? {} : { _id: { $gt: after } };
     const query = this.collections.topics.find(filter).sort({ _id: 1 });
-    const docs = await query.limit(size + 1).toArray();
-    const page = docs.slice(0, size).filter(({ deletedBy }) => deletedBy === undefined);
-    const own = await this.parts.memberships.findAll(page.map(({ _id: topic }) => ({ topic, userId })));
-    const topics = page
+    const { docs, next } = await pageOf(query, limit, ({ _id }) => _id);
+    const living = docs.filter(({ deletedBy }) => deletedBy === undefined);
+    const own = await this.parts.memberships.findAll(living.map(({ _id: topic }) => ({ topic, userId })));
+    const topics = living
       .map((doc) => ({ ...toTopic(doc), isMember: own.has(keyOf(doc._id, userId)) }))
       .filter(({ isPrivate, isMember }) => isMember || !isPrivate);
-    return { topics, next: docs.length > size ? docs[size - 1]?._id : undefined };
+    return { topics, next };
   }
 
   delete(name: string): Promise<number | undefined> {

@@ -8,6 +8,7 @@ import { ObjectId } from 'mongodb';
 import { type Clock, fromIsoTime, nextTurn, systemClock, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import { type FlushListener, StoreError } from '../contract';
+import { entryAbout } from '../rules/entries';
 import { pauseBefore } from '../turns';
 import { Claims } from './claims';
 import { CALL_DEADLINE_MS } from './connection';
@@ -250,21 +251,11 @@ export class Writer {
     }
   }
 
-  #removalOf({ topic, seq, id, exceptUserId }: MessageDoc, by: string): Line {
+  #removalOf(doc: MessageDoc, by: string): Line {
     const event = 'message:removed';
-    const except = exceptUserId === undefined ? {} : { exceptUserId };
-    const content = {
-      topic,
-      type: event,
-      event,
-      data: 'null',
-      ref: id,
-      reason: 'replaced',
-      from: by,
-      ...except,
-    } as const;
+    const content = this.#dated(entryAbout(doc, { event, data: 'null', reason: 'replaced', from: by }));
     const dueAt = this.parts.clock.now() + GRACE_MS;
-    return { _id: new ObjectId(), content: this.#dated(content), key: entryKey(event, seq), removes: seq, dueAt };
+    return { _id: new ObjectId(), content, key: entryKey(event, doc.seq), removes: doc.seq, dueAt };
   }
 
   /** @returns what of the lines is in the log now, by whoever; the others have not been inserted. */
