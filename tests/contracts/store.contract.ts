@@ -1,5 +1,5 @@
 /**
- * What every engine must do: each sentence of services/storage/contract.ts, on a store that the engine's own test
+ * What every engine must do: each sentence of services/storage/contract/, on a store that the engine's own test
  * file opens.
  */
 import {
