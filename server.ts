@@ -13,12 +13,12 @@ import { EXIT_USAGE, readCommandLine, UsageError } from './utils/command-line';
 import { ConfigError, describeVariables, parseConfig } from './utils/config';
 import { type EnvironmentFile, findContradictions, findHints } from './utils/environment-hints';
 
-const USAGE = `Starts the service. Its settings are variables of the environment: docs/reference/configuration.md has them all.
+const USAGE = `Starts the service. It is configured by environment variables: see docs/reference/configuration.md.
 
 Usage:
   node dist/server.js [--check-config]
 
-  --check-config  checks the environment and stops
+  --check-config  check the environment and stop
 `;
 
 const OPTIONS = {
@@ -46,7 +46,7 @@ async function start(): Promise<void> {
   // A transaction under way would make process.exit() wait for it; the store stands a kill at any moment.
   const onTimeout = () => process.kill(process.pid, 'SIGKILL');
   closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false, onTimeout }, async ({ err, signal }) => {
-    if (err !== undefined) application.logger.fatal({ err }, 'stopping after an error that nobody handled');
+    if (err !== undefined) application.logger.fatal({ err }, 'stopping after an unhandled error');
     else application.logger.info({ signal }, 'stopping');
     await application.stop();
   });
@@ -60,15 +60,15 @@ function readHints(): string[] {
   return findHints(process.env, readEnvironmentFiles(), known);
 }
 
-/** Those that Node was told to read. */
+/** Those that Node, or what it loaded before this program, was told to read. */
 function readEnvironmentFiles(): EnvironmentFile[] {
   return process.execArgv.flatMap((argument) => {
-    const path = /^--env-file(?:-if-exists)?=(.+)$/.exec(argument)?.[1];
+    const path = argument.endsWith('/env-file.js') ? '.env' : /^--env-file(?:-if-exists)?=(.+)$/.exec(argument)?.[1];
     if (path === undefined) return [];
     try {
       return [{ path, text: readFileSync(path, 'utf8') }];
     } catch {
-      // It may be missing, and Node has told what else is wrong.
+      // It may be missing, and Node reports what else is wrong.
       return [];
     }
   });

@@ -45,7 +45,7 @@ it('are all followed here, but for what installs and starts', () => {
     ],
     'wscat.md': [],
   });
-  expect(commandsByHand('README.md')).toEqual(['npm ci && npm start', 'npm test']);
+  expect(commandsByHand('README.md')).toEqual(['npm ci && npm start', 'npm ci && npm test']);
 });
 
 it('README.md', async () => {

@@ -1,4 +1,4 @@
-/** Loaded before a script (`tsx --require`): reads `.env` where there is one, as Node's --env-file does, silently. */
+/** Loaded before a program (`--require`): reads `.env` if it exists. Node's --env-file-if-exists announces a missing file. */
 import { existsSync } from 'node:fs';
 
 const PATH = '.env';
