@@ -7,9 +7,9 @@ import { makeSampleTokens } from './development-tokens';
 export type KeyKind = TokenKey['kind'];
 
 const ORIGINS: Readonly<Record<Exclude<KeyKind, 'development-secret'>, string>> = {
-  secret: 'Tokens are checked with JWT_SECRET: `npm run token -- --sub user123` makes one.',
-  'public-key': 'Tokens are checked with JWT_PUBLIC_KEY: get them from your issuer.',
-  'key-set': 'Tokens are checked with the keys of JWT_JWKS_URL: get them from your issuer.',
+  secret: 'Tokens are verified with JWT_SECRET: `npm run token -- --sub user123` makes one.',
+  'public-key': 'Tokens are verified with JWT_PUBLIC_KEY: get them from your issuer.',
+  'key-set': 'Tokens are verified with the keys of JWT_JWKS_URL: get them from your issuer.',
 };
 
 /** The start-up banner of development. Tokens are ready only where the service made its secret itself. */

@@ -41,7 +41,7 @@ export function createMistypedFields(logger: Pick<Logger, 'warn'>) {
   function log(warning: string): void {
     if (logged.has(warning) || logged.size === MAX_LOGGED) return;
     logged.add(warning);
-    logger.warn({ warning }, 'a sender has given a field that is not known');
+    logger.warn({ warning }, 'a sender used an unknown field');
   }
 
   /** Makes an operation whose last argument is the input tell of its mistyped fields. */

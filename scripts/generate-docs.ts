@@ -12,14 +12,14 @@ const INTRODUCTION = `# Configuration
 
 <!-- Written by \`npm run docs\` from utils/config.ts. Do not edit by hand. -->
 
-The service reads environment variables once, at start. \`npm start\` also reads a file \`.env\` where there is one;
+The service reads environment variables once, at start. \`npm start\` also reads a file \`.env\` if it exists;
 [.env.example](../../.env.example) has every variable with its default.
 
 - An empty value counts as not set.
-- A value that is not valid ends the start with exit code 1 and a line for each variable. Values are never printed.
+- An invalid value prevents the start, with exit code 1 and a line for each variable. Values are never printed.
 - \`npm start -- --check-config\` checks the environment and stops.
-- A variable of another name is ignored. One that is a letter or two from a name below is told at start, and so is a
-  value in \`.env\` that is cut at a \`#\`, or a file with a byte order mark.
+- Unknown variables are ignored. At start, the service warns about a name that is a letter or two away from one below, a
+  value in \`.env\` that is cut off at a \`#\`, and a file with a byte order mark.
 `;
 
 /** The text of docs/reference/configuration.md. */

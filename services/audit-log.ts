@@ -126,7 +126,7 @@ export class AuditLog implements Lender {
     try {
       await this.parts.store.audit.save([...[...pending.values()].flat(), ...ended.values()]);
     } catch (error) {
-      this.parts.logger.error({ err: error }, 'the audit log could not be written, what is new stays in memory');
+      this.parts.logger.error({ err: error }, 'the audit log could not be written, new entries stay in memory');
       // After the older ones, within the same bounds.
       for (const entries of this.#pending.values()) for (const entry of entries) place(pending, entry);
       this.#pending = pending;

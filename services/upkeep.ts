@@ -94,7 +94,7 @@ export class Upkeep {
     try {
       await work();
     } catch (error) {
-      this.parts.logger.error({ err: error }, `${failure}, it is tried again`);
+      this.parts.logger.error({ err: error }, `${failure}, retrying`);
     }
   }
 
@@ -135,7 +135,7 @@ export class Upkeep {
       delivery.catchUpTo(await store.recent.heads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
       this.#comparedAt = now;
     } catch (error) {
-      logger.error({ err: error }, 'heads could not be compared, it is tried again');
+      logger.error({ err: error }, 'heads could not be compared, retrying');
     }
   }
 
@@ -154,7 +154,7 @@ export class Upkeep {
       this.#membershipsComparedAt = now;
       await delivery.checkFollowing();
     } catch (error) {
-      logger.error({ err: error }, 'memberships could not be compared, it is tried again');
+      logger.error({ err: error }, 'memberships could not be compared, retrying');
     }
   }
 
@@ -185,7 +185,7 @@ export class Upkeep {
       removed = await this.parts.store.log.prune(before, SWEEP_CHUNK);
       total += removed;
     }
-    if (total > 0) this.parts.logger.info({ removed: total }, 'messages beyond the retention removed');
+    if (total > 0) this.parts.logger.info({ removed: total }, 'messages older than the retention removed');
   }
 
   /** A connected device counts as seen, however long ago it connected. */
@@ -210,7 +210,10 @@ export class Upkeep {
     try {
       while (!this.#isStopped && (await this.parts.store.removals.advance()));
     } catch (error) {
-      this.parts.logger.error({ err: error }, 'what was deleted could not be removed yet, it is tried again');
+      this.parts.logger.error(
+        { err: error },
+        'deleted topics and users could not be removed from the store yet, retrying',
+      );
     }
   }
 

@@ -51,7 +51,7 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
     .object({
       userId,
       socketId: z.string(),
-      device: z.string().meta({ description: '`default` when none was named.' }),
+      device: z.string().meta({ description: '`default` if none was named.' }),
       expiresAt: timeAnswer.nullable(),
     })
     .meta({ id: 'Authenticated' }),
@@ -100,7 +100,7 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
     .object({
       code: z.enum(CLOSING_CODES),
       reason: z.string(),
-      retryInMs: z.int().min(0).nullable().meta({ description: '`null`: not by itself.' }),
+      retryInMs: z.int().min(0).nullable().meta({ description: '`null`: something has to change first.' }),
     })
     .meta({ id: 'Closing' }),
   error: z

@@ -57,7 +57,7 @@ export const userIdSchema = pathText(MAX_NAME_LENGTH);
 export const deviceSchema = pathText(MAX_NAME_LENGTH);
 
 const typeSchema = shortText(MAX_NAME_LENGTH).meta({
-  description: 'What kind of message it is, in the words of the sender.',
+  description: 'The kind of message; the sender chooses the name.',
 });
 const idSchema = pathText(MAX_ID_LENGTH);
 const eventSchema = shortText(MAX_EVENT_LENGTH)
@@ -117,25 +117,25 @@ const timeSchema = z.iso.datetime({ offset: true, error: 'must be a time like 20
 
 const options = {
   id: idSchema
-    .meta({ description: "The sender's own id: the same send again stores nothing and gives the first answer." })
+    .meta({ description: "The sender's own id: repeating the send stores nothing and returns the first answer." })
     .optional(),
   event: eventSchema.optional(),
   persist: z
     .boolean()
-    .meta({ description: '`false`: only to who is connected now; not stored, without `seq`.' })
+    .meta({ description: '`false`: a live message, only for connected users; not stored, without `seq`.' })
     .optional(),
   ttl: seconds(1).meta({ description: 'Seconds from the time of sending after which the message expires.' }).optional(),
   expiresAt: timeSchema
-    .meta({ description: 'The same as a time: later than the time of sending by at most a year.' })
+    .meta({ description: 'The same as a time: at most a year after the time of sending.' })
     .optional(),
   collapseKey: shortText(MAX_NAME_LENGTH)
-    .meta({ description: 'Takes the place of the earlier message with this key, unless that one was read.' })
+    .meta({ description: 'Replaces the earlier message with this key, unless it was read.' })
     .optional(),
   sendAt: timeSchema
     .meta({ description: 'When to send: at most a year ahead, not more than 60 seconds ago.' })
     .optional(),
   delay: seconds(0).meta({ description: 'The same in seconds from now.' }).optional(),
-  exceptUserId: userIdSchema.meta({ description: 'This user does not get it, now or later.' }).optional(),
+  exceptUserId: userIdSchema.meta({ description: 'This user does not receive it, now or later.' }).optional(),
 };
 
 type Options = z.output<z.ZodObject<typeof options>>;
@@ -347,7 +347,7 @@ export const revokeSchema = z
   .object({
     issuedBefore: z
       .union([z.number().min(0), timeSchema], REVOCATION_TIME)
-      .meta({ description: 'Tokens whose `iat` lies before: Unix seconds, or a time; at most 60 seconds ahead.' })
+      .meta({ description: 'Tokens whose `iat` is before: Unix seconds, or a time; at most 60 seconds ahead.' })
       .optional(),
     jti: shortText(MAX_KEY_LENGTH).meta({ description: 'The one token with this id.' }).optional(),
   })
@@ -409,7 +409,7 @@ export const auditQuerySchema = z.object({
   ...pageQuery,
   actor: userIdSchema.meta({ description: 'The `sub` of the token.' }).optional(),
   action: z.enum(AUDIT_ACTIONS).optional(),
-  since: timeSchema.meta({ description: 'Only entries of this time or later.' }).optional(),
+  since: timeSchema.meta({ description: 'Only entries from this time on.' }).optional(),
 });
 
 /** The header Idempotency-Key: visible ASCII, as header values are. */

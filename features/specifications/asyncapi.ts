@@ -23,7 +23,7 @@ refused by a close code.`;
 const customName = contentSchema.shape.event.unwrap();
 const ref = z
   .union([z.string().max(128), z.number()])
-  .meta({ description: 'Given back in the reply.' })
+  .meta({ description: 'Returned in the reply.' })
   .optional();
 
 /** Everything but the address: that is where the client has found the document. */
@@ -51,7 +51,7 @@ export function describeSockets(version: string): JsonSchema {
 
 const SECURITY_SCHEMES = {
   bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
-  query: { type: 'httpApiKey', in: 'query', name: 'token', description: 'It then stands in the logs of proxies.' },
+  query: { type: 'httpApiKey', in: 'query', name: 'token', description: 'Ends up in the logs of proxies.' },
   handshake: { type: 'apiKey', in: 'password', description: 'Socket.IO: `auth.token`. Plain: the first frame `auth`.' },
 } as const;
 
@@ -83,7 +83,7 @@ function socketIoMessages(schemas: SchemaCollector): Messages {
   );
   server.set('custom', {
     name: 'custom',
-    summary: 'A message that was sent with the option `event`: its name is that of the event, its payload `data`',
+    summary: 'A message sent with the option `event`: it has that name, and `data` as payload',
     payload: {},
     headers: schemas.output(customEventMeta),
   });
@@ -95,7 +95,7 @@ function socketIoMessages(schemas: SchemaCollector): Messages {
     reply: describeReplies(EVENTS, ({ answer }) => schemas.output(withFields(answer, { ok }))),
     refused: {
       name: 'refused',
-      summary: 'A callback gets this when the event was refused',
+      summary: 'What a callback gets when the event was refused',
       payload: schemas.output(z.object({ ok: z.literal(false), error: problemAnswer })),
     },
   };
@@ -117,7 +117,7 @@ function plainMessages(schemas: SchemaCollector): Messages {
   );
   server.set('custom', {
     name: 'custom',
-    summary: 'A message that was sent with the option `event`',
+    summary: 'A message sent with the option `event`',
     payload: schemas.output(withFields(customEventMeta, { event: customName, data: z.unknown() })),
   });
   return {

@@ -61,8 +61,8 @@ export class Endpoint {
 const HANDSHAKE_QUERY = {
   type: 'object',
   properties: {
-    token: { type: 'string', description: 'Where it can be given in no other way.' },
-    device: { type: 'string', minLength: 1, maxLength: 128, description: 'Without it the device is `default`.' },
+    token: { type: 'string', description: 'If it cannot be given in another way.' },
+    device: { type: 'string', minLength: 1, maxLength: 128, description: 'Default: the device `default`.' },
   },
 } as const;
 

@@ -4,9 +4,9 @@ import type { JsonSchema } from './json-schema';
 import type { Operation } from './operations/operation';
 
 export const HEADERS = {
-  'X-Request-Id': { description: 'The log and problems carry it.', schema: { type: 'string', format: 'uuid' } },
+  'X-Request-Id': { description: 'Also in the log and in problems.', schema: { type: 'string', format: 'uuid' } },
   RateLimit: {
-    description: 'What is left in this minute, in draft 8 of the RateLimit fields.',
+    description: 'Remaining requests in this minute, in the form of draft 8 of the RateLimit fields.',
     schema: { type: 'string' },
     example: '"caller"; r=599; t=60',
   },
@@ -17,10 +17,10 @@ export const HEADERS = {
   },
   'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer', minimum: 0 } },
   'Idempotent-Replay': {
-    description: 'The answer to a repeated `id` or `Idempotency-Key`.',
+    description: '`true` on the answer to a repeated `id` or `Idempotency-Key`.',
     schema: { type: 'string', const: 'true' },
   },
-  'WWW-Authenticate': { description: 'How to say who one is.', schema: { type: 'string', const: 'Bearer' } },
+  'WWW-Authenticate': { description: 'Authentication scheme.', schema: { type: 'string', const: 'Bearer' } },
 } as const;
 
 export type HeaderName = keyof typeof HEADERS;

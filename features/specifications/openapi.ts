@@ -88,7 +88,7 @@ class Describer {
     return {
       name: 'Idempotency-Key',
       in: 'header',
-      description: 'The same request under the same key within 24 hours is carried out once.',
+      description: 'A request repeated with the same key within 24 hours is carried out once.',
       schema: this.#schemas.input(idempotencyKeySchema),
     };
   }

@@ -159,7 +159,7 @@ export class HeapGuard implements Lender {
   #logChange(isShort: boolean, { used, limit }: Measure): void {
     if (isShort === this.#isShort) return;
     this.#isShort = isShort;
-    if (isShort) this.parts.logger.error({ used, limit }, 'memory is nearly full: what asks for more is refused');
+    if (isShort) this.parts.logger.error({ used, limit }, 'memory is nearly full: requests that need more are refused');
     else this.parts.logger.warn({ used, limit }, 'memory has room again');
   }
 }

@@ -124,7 +124,7 @@ export class UntakenAnswers implements Lender {
     if (untaken === undefined) return;
     const { recipient } = untaken;
     this.parts.metrics.answersCut.inc();
-    this.parts.logger.warn({ recipient, bytes: response.writableLength }, 'an answer was not taken, and is cut');
+    this.parts.logger.warn({ recipient, bytes: response.writableLength }, 'an answer was not read in time, and is cut');
     this.#forget(response, untaken);
     response.destroy();
   }

@@ -149,7 +149,10 @@ export class RedisCluster implements Cluster {
   #logForeign(foreign: string): void {
     if (this.#foreign.has(foreign) || this.#foreign.size === MAX_FOREIGN) return;
     this.#foreign.add(foreign);
-    this.parts.logger.warn({ foreign }, 'frames of another node are not understood here: what they tell comes later');
+    this.parts.logger.warn(
+      { foreign },
+      'frames of another node are not understood here: their messages arrive a few seconds later',
+    );
   }
 
   publish(frame: ClusterFrame): void {
@@ -206,8 +209,8 @@ export class RedisCluster implements Cluster {
     if (state === this.#loggedState || (state === 'degraded' && isTooEarly)) return;
     this.#loggedState = state;
     if (state === 'degraded') this.#outages += 1;
-    if (state === 'ok') this.parts.logger.info('the other nodes are reached through Redis');
-    else this.parts.logger.warn('Redis is away: other nodes hear of messages when they compare with the store');
+    if (state === 'ok') this.parts.logger.info('Redis is up: other nodes receive messages at once');
+    else this.parts.logger.warn('Redis is down: other nodes find messages when they compare with the store');
   }
 
   async close(): Promise<void> {

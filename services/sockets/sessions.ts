@@ -111,7 +111,7 @@ export class Sessions implements Lender {
     try {
       await work();
     } catch (error) {
-      this.parts.logger.error({ err: error, userId: connection.userId }, 'catch-up failed, the connection is closed');
+      this.parts.logger.error({ err: error, userId: connection.userId }, 'catch-up failed, closing the connection');
       this.close(
         connection,
         { code: 'going_away', reason: 'The store cannot be read.', retryInMs: RECONNECT_SPREAD_MS },

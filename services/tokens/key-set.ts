@@ -111,14 +111,14 @@ export class KeySet implements TokenKeys {
   async #fetchOnce(): Promise<void> {
     try {
       this.#take(await this.#fetchText());
-      if (this.#isFailing) this.#logger.info('the key set of JWT_JWKS_URL is fetched again');
+      if (this.#isFailing) this.#logger.info('the key set of JWT_JWKS_URL can be fetched again');
       this.#isFailing = false;
     } catch (error) {
       if (this.#isClosed) return;
       // Once per outage: nobody reads a line that repeats with each attempt.
       const reason = describe(error);
       if (!this.#isFailing)
-        this.#logger.warn({ reason }, 'the key set of JWT_JWKS_URL cannot be fetched, its keys serve on');
+        this.#logger.warn({ reason }, 'the key set of JWT_JWKS_URL cannot be fetched, its last keys stay in use');
       this.#isFailing = true;
     }
     this.#scheduleRefresh(this.#isFailing ? this.#timing.retryMs : this.#timing.refreshMs);

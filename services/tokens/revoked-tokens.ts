@@ -213,8 +213,7 @@ export class RevokedTokens implements Lender {
       this.#isFailing = false;
     } catch (error) {
       // One line per outage, not four per second.
-      if (!this.#isFailing)
-        this.parts.logger.error({ err: error }, 'revoked tokens could not be compared, it is tried again');
+      if (!this.#isFailing) this.parts.logger.error({ err: error }, 'revoked tokens could not be compared, retrying');
       this.#isFailing = true;
     }
   }
@@ -245,10 +244,7 @@ export class RevokedTokens implements Lender {
     try {
       while (!this.#isClosed && (await this.parts.store.revocations.forget(FORGET_CHUNK)) === FORGET_CHUNK);
     } catch (error) {
-      this.parts.logger.error(
-        { err: error },
-        'revoked tokens that have ended could not be forgotten, it is tried again',
-      );
+      this.parts.logger.error({ err: error }, 'expired revocations could not be removed, retrying');
     }
   }
 

@@ -6,14 +6,14 @@ import { count, nextCursor, timeAnswer, topicName, userId } from './common';
 const auditItem = z
   .object({
     id: z.string(),
-    time: timeAnswer.meta({ description: 'ISO 8601 in UTC; of a shared entry the time of its first request.' }),
+    time: timeAnswer.meta({ description: 'ISO 8601 in UTC; for a shared entry, the time of its first request.' }),
     actor: userId.meta({ description: 'The `sub` of the token.' }),
     action: z.enum(AUDIT_ACTIONS),
-    outcome: z.enum(AUDIT_OUTCOMES).meta({ description: '`begun`: its end was not recorded.' }),
+    outcome: z.enum(AUDIT_OUTCOMES).meta({ description: '`begun`: the outcome was not recorded.' }),
     target: topicName.optional(),
     messageId: z.string().optional(),
-    count: count.meta({ description: 'To how many; what is counted depends on the action.' }).optional(),
-    requests: z.int().min(1).meta({ description: 'The entry stands for so many requests.' }).optional(),
+    count: count.meta({ description: 'How many; the action determines what is counted.' }).optional(),
+    requests: z.int().min(1).meta({ description: 'The number of requests in a shared entry.' }).optional(),
     requestId: z.uuid().meta({ description: 'The header X-Request-Id of the answer.' }).optional(),
   })
   .meta({ id: 'AuditEntry' });

@@ -12,14 +12,14 @@ export const count = z.int().min(0);
 export const seq = z
   .int()
   .min(1)
-  .meta({ description: 'Place in the topic: 1, 2, 3, … without gaps. Absent with `persist: false`.' });
+  .meta({ description: 'Position in the topic: 1, 2, 3, … without gaps. Absent with `persist: false`.' });
 
 export const success = z.literal(true);
 
 /** Of every send. */
 export const warnings = z
   .array(z.string())
-  .meta({ description: 'Fields that are not known, but resemble an option: they had no effect.' })
+  .meta({ description: 'Unknown fields that resemble an option; they had no effect.' })
   .optional();
 
 export const sentence = z.string().meta({ description: 'A sentence for people.' });
@@ -27,7 +27,7 @@ export const sentence = z.string().meta({ description: 'A sentence for people.' 
 export const nextCursor = z
   .string()
   .nullable()
-  .meta({ description: 'For the parameter `cursor`; `null`: nothing is left.' });
+  .meta({ description: 'The parameter `cursor` of the next page; `null` on the last one.' });
 
 export const userId = z.string();
 
@@ -45,29 +45,24 @@ export const problemAnswer = z
     title: z.string().meta({ description: 'The same for every occurrence of the code.' }),
     status: z.int().min(400).max(599),
     detail: z.string().meta({ description: 'About this occurrence.' }),
-    code: z.enum(ERROR_CODES).meta({ description: 'Stable: programs decide by it.' }),
-    retryInMs: z
-      .int()
-      .min(0)
-      .meta({ description: 'When a retry makes sense, as Retry-After says in seconds.' })
-      .optional(),
+    code: z.enum(ERROR_CODES).meta({ description: 'Stable: let programs decide by it.' }),
+    retryInMs: z.int().min(0).meta({ description: 'When to retry, like Retry-After in seconds.' }).optional(),
     requestId: z
       .uuid()
       .meta({
-        description:
-          'Finds the fault in the log. Over HTTP also the header X-Request-Id, over sockets with `internal` only.',
+        description: 'Also in the log. Over HTTP equal to the header X-Request-Id; over sockets only with `internal`.',
       })
       .optional(),
     errors: z
       .array(z.object({ path: z.string().meta({ description: '`""`: the whole input.' }), message: z.string() }))
-      .meta({ description: 'The fields that were refused.' })
+      .meta({ description: 'The refused fields.' })
       .optional(),
   })
   .meta({ id: 'Problem', description: 'Why a request or an event was refused (RFC 9457).' });
 
 export const countsAnswer = z.object({ unseen: count, unread: count }).meta({
   id: 'Counts',
-  description: 'Messages of the inbox that the user has not seen, and not read. Archived ones are in neither.',
+  description: 'Unseen and unread messages of the inbox. Archived messages are in neither number.',
   examples: [{ unseen: 1, unread: 2 }],
 });
 
@@ -85,7 +80,7 @@ export const messageFields = {
 export const messageAnswer = z
   .object({
     ...messageFields,
-    event: z.string().meta({ description: 'The option `event`, where it was given.' }).optional(),
+    event: z.string().meta({ description: 'The option `event`, if it was given.' }).optional(),
   })
   .meta({ id: 'Message' });
 
@@ -96,7 +91,7 @@ export const reach = {
     .boolean()
     .meta({
       description:
-        'Is the recipient, or anybody who gets it, connected now? Absent with PRESENCE_PUBLIC=false for a token with neither scope `send` nor `presence`.',
+        'Whether the recipient, or any of them, is connected now. Absent with PRESENCE_PUBLIC=false for a token with neither scope `send` nor `presence`.',
     })
     .optional(),
   live: z.enum(['ok', 'degraded']).meta({ description: '`degraded`: other nodes find it within seconds.' }),

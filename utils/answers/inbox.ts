@@ -18,7 +18,7 @@ export const stateAnswer = z
   .object({
     success,
     state: z.enum(REQUESTED_STATES),
-    changed: count.meta({ description: 'Messages that had another state before.' }),
+    changed: count.meta({ description: 'Messages whose state changed.' }),
     counts: countsAnswer,
   })
   .meta({

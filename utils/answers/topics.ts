@@ -8,7 +8,7 @@ export const topicAnswer = z
     isPrivate: z.boolean(),
     owner: userId,
     createdAt: timeAnswer,
-    isMember: z.boolean().meta({ description: 'Is the caller in it?' }),
+    isMember: z.boolean().meta({ description: 'Whether the caller is a member.' }),
   })
   .meta({
     id: 'Topic',
@@ -49,9 +49,6 @@ export const leftAnswer = z
 export const historyAnswer = z
   .object({
     messages: z.array(messageAnswer),
-    nextCursor: z
-      .string()
-      .optional()
-      .meta({ description: 'When the page ended early, the `cursor` under which the next one begins.' }),
+    nextCursor: z.string().optional().meta({ description: 'If the page ended early, the `cursor` of the next one.' }),
   })
   .meta({ id: 'History', examples: [{ messages: [{ ...listedMessageExample, topic: 'news' }] }] });

@@ -16,7 +16,7 @@ export const userStatusAnswer = z
     devices: count,
     lastSeen: timeAnswer
       .nullable()
-      .meta({ description: 'Now for who is connected, else the end of the last connection; `null`: never.' }),
+      .meta({ description: 'Now, if connected; otherwise the end of the last connection; `null` if never connected.' }),
   })
   .meta({
     id: 'UserStatus',

@@ -9,7 +9,7 @@ export const AUDIT: readonly Operation[] = [
     id: 'listAudit',
     tag: 'Audit',
     summary: 'What services and administrators did, newest first',
-    description: 'Sends of other nodes are there within a second. Kept for `AUDIT_RETENTION_DAYS`.',
+    description: 'Sends of other nodes appear within a second. Entries are kept for `AUDIT_RETENTION_DAYS`.',
     scope: 'admin',
     query: auditQuerySchema,
     answers: { 200: { description: 'A page.', schema: auditAnswer } },

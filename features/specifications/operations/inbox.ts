@@ -9,10 +9,10 @@ export const INBOX: readonly Operation[] = [
     route: 'GET /inbox',
     id: 'listInbox',
     tag: 'Inbox',
-    summary: 'My messages, newest first',
-    description: 'Without `state` everything that is not archived; `unread` has the unseen ones too.',
+    summary: 'The messages of the caller, newest first',
+    description: 'Without `state`, everything that is not archived; `unread` includes unseen messages.',
     query: inboxQuerySchema,
-    answers: { 200: { description: 'A page. It may be short without being the last one.', schema: inboxAnswer } },
+    answers: { 200: { description: 'A page. It may be short without being the last.', schema: inboxAnswer } },
     problems: READS,
   },
   {
@@ -29,10 +29,10 @@ export const INBOX: readonly Operation[] = [
     tag: 'Inbox',
     summary: 'Change the state of messages',
     description:
-      'Of those in `ids`, of a `topic` up to a `seq`, or of `all`. `seen` never lowers a state; `unread` takes `read` ' +
-      'and `archived` back. Something that is not in the inbox is 404, and nothing changes.',
+      'Of the messages in `ids`, of a `topic` up to a `seq`, or of `all`. `seen` never lowers a state; `unread` takes ' +
+      '`read` and `archived` back. If a message is not in the inbox, the answer is 404, and nothing changes.',
     body: { schema: changeStatesSchema, example: { state: 'seen', topic: '@user123', upTo: 3 } },
-    answers: { 200: { description: 'It is on disk.', schema: stateAnswer } },
+    answers: { 200: { description: 'The change is on disk.', schema: stateAnswer } },
     problems: ['not_found', ...WRITES],
   },
   {
@@ -41,7 +41,7 @@ export const INBOX: readonly Operation[] = [
     tag: 'Inbox',
     summary: 'Change the state of one message',
     body: { schema: oneStateSchema, example: { state: 'read' } },
-    answers: { 200: { description: 'It is on disk.', schema: stateAnswer } },
+    answers: { 200: { description: 'The change is on disk.', schema: stateAnswer } },
     problems: ['not_found', ...WRITES],
   },
 ];

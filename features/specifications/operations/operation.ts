@@ -61,5 +61,5 @@ export const SENDS = [
   ...WRITES,
 ] as const;
 
-export const SENT_LATER = { description: 'It waits for its time.', schema: scheduledSendAnswer };
-export const SENT = { 200: { description: 'It is stored.', schema: sentAnswer }, 202: SENT_LATER };
+export const SENT_LATER = { description: 'The message is scheduled.', schema: scheduledSendAnswer };
+export const SENT = { 200: { description: 'Stored and delivered live.', schema: sentAnswer }, 202: SENT_LATER };

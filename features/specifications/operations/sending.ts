@@ -60,8 +60,7 @@ export const SENDING: readonly Operation[] = [
     id: 'sendToUsers',
     tag: 'Sending',
     summary: 'Send the same message to several users',
-    description:
-      'A user who is named twice gets it once. Look at each result: one that failed leaves the others alone.',
+    description: 'A user named twice receives it once. Check each result: a failure does not affect the others.',
     scope: 'send',
     body: {
       schema: messageToUsersSchema,
@@ -70,7 +69,7 @@ export const SENDING: readonly Operation[] = [
     },
     answers: {
       200: { description: 'A result for each user.', schema: sentToUsersAnswer },
-      202: { description: 'They wait for their time.', schema: scheduledToUsersAnswer },
+      202: { description: 'The messages are scheduled.', schema: scheduledToUsersAnswer },
     },
     problems: SENDS,
     isSend: true,
@@ -80,14 +79,14 @@ export const SENDING: readonly Operation[] = [
     id: 'broadcast',
     tag: 'Sending',
     summary: 'Send to everyone',
-    description: 'One append, whatever the audience. Users who are away get it later.',
+    description: 'One append, whatever the size of the audience. Offline users receive it later.',
     scope: 'broadcast',
     body: {
       schema: contentSchema,
       refused: ['collapseKey'],
       example: { type: 'system', data: { message: 'Welcome!', level: 'info' } },
     },
-    answers: { 200: { description: 'It is stored.', schema: broadcastAnswer }, 202: SENT_LATER },
+    answers: { 200: { description: 'Stored and delivered live.', schema: broadcastAnswer }, 202: SENT_LATER },
     problems: SENDS,
     isSend: true,
   },
@@ -114,7 +113,7 @@ export const SENDING: readonly Operation[] = [
     summary: 'Up to 1,000 sends in one request',
     description:
       'Each item names exactly one of `userId`, `topic` and `broadcast: true`, which also needs the scope `broadcast`. ' +
-      'An item that is refused fails alone: results are in the order of the items.',
+      'A refused item fails alone; results are in the order of the items.',
     scope: 'send',
     body: {
       schema: batchRequest,

@@ -26,16 +26,16 @@ export const TOPICS: readonly Operation[] = [
     tag: 'Topics',
     summary: 'Create a topic',
     description:
-      'The caller owns it and is its first member. It is public unless `isPrivate` is `true`. With TOPIC_CREATION=false it needs scope `send`.',
+      'The caller owns it and is its first member. It is public unless `isPrivate` is `true`. With TOPIC_CREATION=false, this needs scope `send`.',
     body: { schema: createTopicSchema, example: { name: 'news', isPrivate: false } },
-    answers: { 201: { description: 'It is created.', schema: topicAnswer } },
+    answers: { 201: { description: 'The topic was created.', schema: topicAnswer } },
     problems: ['topic_creation_off', 'too_many_topics', 'topic_taken', 'name_taken', ...WRITES],
   },
   {
     route: 'GET /topics',
     id: 'listTopics',
     tag: 'Topics',
-    summary: 'My topics and all public ones',
+    summary: 'The caller’s topics and all public ones',
     query: listQuerySchema,
     answers: { 200: { description: 'A page, by name.', schema: topicsAnswer } },
     problems: READS,
@@ -54,14 +54,14 @@ export const TOPICS: readonly Operation[] = [
     tag: 'Topics',
     summary: 'Delete a topic',
     description: 'For its owner, or scope `admin`.',
-    answers: { 200: { description: 'It is gone, with its memberships.', schema: topicDeletedAnswer } },
+    answers: { 200: { description: 'The topic and its memberships were deleted.', schema: topicDeletedAnswer } },
     problems: ['forbidden', 'not_found', ...WRITES],
   },
   {
     route: 'GET /topics/:name/members',
     id: 'listMembers',
     tag: 'Topics',
-    summary: 'Who is in a topic',
+    summary: 'The members of a topic',
     query: listQuerySchema,
     answers: { 200: { description: 'A page, by user id.', schema: membersAnswer } },
     problems: ['not_found', ...READS],
@@ -70,12 +70,12 @@ export const TOPICS: readonly Operation[] = [
     route: 'POST /topics/:name/members',
     id: 'addMember',
     tag: 'Topics',
-    summary: 'Join a topic, or invite somebody into it',
+    summary: 'Join a topic, or add members',
     description:
-      'Without a body the caller joins. A member adds `userId`, or up to 1,000 `userIds`, at once: then each has a result, and one that fails fails alone, and each counts as a request of the caller. Once more changes nothing.',
+      'Without a body, the caller joins. A member adds `userId`, or up to 1,000 `userIds`: each then has its own result, fails alone, and counts as a request of the caller. Repeating it changes nothing.',
     body: { schema: addMemberSchema, example: { userId: 'user123' }, isOptional: true },
     answers: {
-      200: { description: 'Who is a member now, or the `results`.', schema: z.union([joinedAnswer, invitedAnswer]) },
+      200: { description: 'The new member, or the `results`.', schema: z.union([joinedAnswer, invitedAnswer]) },
     },
     problems: ['not_a_member', 'too_many_topics', 'invitee_full', 'not_found', ...WRITES],
   },
@@ -84,8 +84,8 @@ export const TOPICS: readonly Operation[] = [
     id: 'removeMember',
     tag: 'Topics',
     summary: 'Leave a topic, or remove somebody from it',
-    description: 'Others are removed by the owner, or with scope `admin`. The owner cannot leave.',
-    answers: { 200: { description: 'Who is no member any more.', schema: leftAnswer } },
+    description: 'The owner, or scope `admin`, may remove others. The owner cannot leave.',
+    answers: { 200: { description: 'The user is no longer a member.', schema: leftAnswer } },
     problems: ['forbidden', 'not_found', 'owner_cannot_leave', ...WRITES],
   },
   {
@@ -94,7 +94,7 @@ export const TOPICS: readonly Operation[] = [
     tag: 'Topics',
     summary: 'Send to a topic',
     description:
-      'For members; with scope `send` to any topic. The option `event` and the types `notification`, `system`, `alert`, `update` and `announcement` need scope `send`.',
+      'For members; with scope `send`, to any topic. The option `event` and the types `notification`, `system`, `alert`, `update` and `announcement` need scope `send`.',
     body: {
       schema: contentSchema,
       refused: ['collapseKey'],
@@ -108,10 +108,10 @@ export const TOPICS: readonly Operation[] = [
     route: 'GET /topics/:name/messages',
     id: 'getHistory',
     tag: 'Topics',
-    summary: 'What was said in a topic',
+    summary: 'The history of a topic',
     description:
-      'For members, or scope `admin`. With `after` the oldest after that `seq`, otherwise the newest. A page that ends ' +
-      'early has a `nextCursor`, which is the `cursor` of the next one.',
+      'For members, or scope `admin`. With `after`, the oldest messages after that `seq`; otherwise the newest. If a page ' +
+      'ends early, its `nextCursor` is the `cursor` of the next one.',
     query: historyQuerySchema,
     answers: { 200: { description: 'In the order of `seq`.', schema: historyAnswer } },
     problems: ['not_a_member', 'not_found', ...READS],

@@ -160,7 +160,7 @@ it('logs when it begins and when it is over', () => {
   expect(
     log.lines.map((line) => JSON.parse(line) as Record<string, unknown>).map(({ level, msg }) => [level, msg]),
   ).toEqual([
-    [pino.levels.values['error'], 'memory is nearly full: what asks for more is refused'],
+    [pino.levels.values['error'], 'memory is nearly full: requests that need more are refused'],
     [pino.levels.values['warn'], 'memory has room again'],
   ]);
 });
