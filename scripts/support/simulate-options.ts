@@ -1,19 +1,20 @@
 /** The options of `npm run simulate`. */
 
 import { ACTS } from '../../tests/model/acts';
-import type { Simulation } from '../../tests/model/simulate';
+import { SHRINKS, type Simulation } from '../../tests/model/simulate';
 import { readCommandLine, UsageError } from '../../utils/command-line';
 
 const USAGE = `Plays random commands against the service and its model, in this process.
 
 Usage:
-  npm run simulate -- [--seed N] [--steps M] [--engine lmdb|mongodb] [--nodes 1|2] [--only COMMANDS] [--path PATH]
+  npm run simulate -- [--seed N] [--steps M] [--engine lmdb|mongodb] [--nodes 1|2] [--only COMMANDS] [--path PATH] [--shrinks N]
     --seed    the same seed plays the same commands; default: a new one each time
     --steps   about how many commands; default: 10000
     --engine  default: lmdb; mongodb needs TEST_MONGODB_URL
     --nodes   2 share one store, and what they send each other can get lost; default: 1
     --only    commands by name, such as send,connect,reset; default: all
-    --path    the place of a failure, as it was printed: play only that`;
+    --path    the place of a failure, as it was printed: play only that
+    --shrinks how often to play a failure again, at most, to make it smaller; default: ${SHRINKS}`;
 
 const OPTIONS = {
   seed: { type: 'string' },
@@ -22,6 +23,7 @@ const OPTIONS = {
   nodes: { type: 'string', default: '1' },
   only: { type: 'string' },
   path: { type: 'string' },
+  shrinks: { type: 'string', default: String(SHRINKS) },
   help: { type: 'boolean', default: false },
 } as const;
 
@@ -37,6 +39,7 @@ export function readSimulation(args: readonly string[]): Simulation | string {
     nodes: readNodes(values.nodes),
     only: readOnly(values.only),
     path: values.path,
+    shrinks: readNumber('--shrinks', values.shrinks),
   };
 }
 

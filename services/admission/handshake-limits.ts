@@ -37,13 +37,14 @@ export class HandshakeLimits implements Lender {
   readonly #rate: HandshakeRate;
   /** Sessions that upgrade to WebSocket: each had its turn as a handshake, and must not take the turn of another. */
   readonly #changeRate: HandshakeRate;
-  readonly #queue = new HandshakeQueue();
+  readonly #queue: HandshakeQueue;
   #taken = 0;
   #isOpen = false;
 
   constructor(private readonly parts: HandshakeLimitParts) {
     this.#rate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
     this.#changeRate = new HandshakeRate(parts.config.HANDSHAKES_PER_SECOND);
+    this.#queue = new HandshakeQueue(parts.clock);
   }
 
   /** Places taken: open connections and waiting handshakes. */

@@ -3,7 +3,7 @@
  * a few of them, first come, first served, so that connected clients are still served.
  */
 import type { Socket } from 'node:net';
-import { systemClock } from '../../utils/clock';
+import type { Clock } from '../../utils/clock';
 
 /** Time that handshakes get in one turn. The work they start, such as catch-up, takes about as long again. */
 const SLICE_MS = 10;
@@ -15,6 +15,8 @@ interface Waiting {
 
 export class HandshakeQueue {
   readonly #waiting: Waiting[] = [];
+
+  constructor(private readonly clock: Pick<Clock, 'steady'>) {}
 
   get size(): number {
     return this.#waiting.length;
@@ -28,10 +30,10 @@ export class HandshakeQueue {
   }
 
   #admitSome(): void {
-    const endsAt = systemClock.steady() + SLICE_MS;
+    const endsAt = this.clock.steady() + SLICE_MS;
     let count = 0;
     for (const { socket, admit } of this.#waiting) {
-      if (count > 0 && systemClock.steady() > endsAt) break;
+      if (count > 0 && this.clock.steady() > endsAt) break;
       count += 1;
       socket.off('error', ignore);
       admit(!socket.destroyed);

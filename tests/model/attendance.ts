@@ -123,13 +123,17 @@ export class Attendance {
   async noticed(): Promise<void> {
     const { world, history } = this.scene;
     const expected = this.links();
-    const taken = () => [world.taken('connections'), world.taken('places')] as const;
-    if (!(await becomes(() => taken().every((count) => count <= expected)))) {
-      const [connections, places] = taken();
-      history.violate(`places or connections do not come back: ${places} and ${connections} of ${expected}`);
-    }
+    let taken = { connections: 0, places: 0 };
+    const isNoticed = () => {
+      taken = world.taken('connections', 'places');
+      return taken.connections <= expected && taken.places <= expected;
+    };
+    if (!(await becomes(isNoticed)))
+      history.violate(
+        `places or connections do not come back: ${taken.places} and ${taken.connections} of ${expected}`,
+      );
     // Who is shown out unknown to the client makes it uncertain whose connection it was that has ended.
-    const isCertain = !this.scene.wasDisturbed && world.taken('connections') === expected;
+    const isCertain = !this.scene.wasDisturbed && taken.connections === expected;
     for (const userId of this.#leaving) {
       this.#lastEnds.delete(userId);
       if (isCertain && !this.#isHere(userId) && this.known.has(userId)) this.#lastEnds.set(userId, world.clock.now());

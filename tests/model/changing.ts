@@ -11,7 +11,19 @@ export const changing: Acts = {
   change: { weight: 4, begin: (scene, a, b) => withRecent(scene, a, (said) => change(scene, said, b)) },
   mark: { weight: 9, begin: (scene, a, b) => mark(scene, { userId: scene.user(a), a: a >> 2, b }) },
   race: { weight: 4, begin: (scene, a, b) => withRecent(scene, a, (said) => race(scene, said, b)) },
+  raceAfresh: { weight: 4, isAlone: true, begin: raceAfresh },
+  replaceInTurn: { weight: 2, isAlone: true, begin: (scene, a, b) => replaceInTurn(scene, scene.user(a), b) },
 };
+
+/** What happens to messages of one key: sent, the oldest read or unread, the newest read or taken back. */
+type Happening = 'send' | 'read' | 'unread' | 'readNewest' | 'retractNewest';
+
+const CHAINS: readonly (readonly Happening[])[] = [
+  ['send', 'read', 'send', 'retractNewest', 'unread', 'send'],
+  ['send', 'read', 'send', 'unread', 'send'],
+  ['send', 'read', 'send', 'readNewest', 'unread', 'send'],
+  ['send', 'send', 'retractNewest', 'send', 'read', 'send', 'unread', 'readNewest', 'send'],
+];
 
 function withRecent(scene: Scene, a: number, work: (said: Said) => Promise<unknown> | undefined) {
   const said = scene.recent(a);
@@ -73,4 +85,48 @@ function race(scene: Scene, said: Said, b: number): Promise<unknown> | undefined
   const { collapseKey } = said;
   const replacing = collapseKey === undefined ? [] : [send(scene, userId, { collapseKey }, b >> 3)];
   return Promise.all([change(scene, said, 0), ...replacing, ...(b % 3 === 0 ? [] : [retract(scene, said, 1)])]);
+}
+
+/** The same to a message that nothing has happened to yet, and that another one takes the place of. */
+function raceAfresh(scene: Scene, a: number, b: number): Promise<void> | undefined {
+  if (scene.world.nodes.length === 1) return undefined;
+  const userId = scene.user(a);
+  const collapseKey = scene.words().id;
+  return scene.inTurn([
+    () => send(scene, userId, { collapseKey }, b >> 1),
+    async () => {
+      const said = scene.history.of(`@${userId}`).findLast((one) => one.collapseKey === collapseKey && one.seq > 0);
+      if (said !== undefined)
+        await Promise.all([race(scene, said, b), ...(b % 4 === 3 ? [change(scene, said, 1)] : [])]);
+    },
+  ]);
+}
+
+/** Each takes the place of whichever unread one has its key, whatever has happened to those between. */
+function replaceInTurn(scene: Scene, userId: string, b: number): Promise<void> {
+  const collapseKey = scene.words().id;
+  const happenNow = (happening: Happening) => {
+    const ofKey = scene.history.of(`@${userId}`).filter((said) => said.collapseKey === collapseKey);
+    const left = ofKey.filter(({ fate, seq }) => fate === 'alive' && seq > 0);
+    return happen(scene, happening, { userId, collapseKey, oldest: left[0], newest: left.at(-1), node: b >> 2 });
+  };
+  return scene.inTurn((CHAINS[b % CHAINS.length] ?? []).map((happening) => () => happenNow(happening)));
+}
+
+interface Keyed {
+  readonly userId: string;
+  readonly collapseKey: string;
+  readonly oldest: Said | undefined;
+  readonly newest: Said | undefined;
+  readonly node: number;
+}
+
+async function happen(scene: Scene, happening: Happening, keyed: Keyed): Promise<void> {
+  const { userId, collapseKey, oldest, newest, node } = keyed;
+  if (happening === 'send') return send(scene, userId, { collapseKey }, node);
+  const said = happening === 'read' || happening === 'unread' ? oldest : newest;
+  if (said === undefined) return;
+  if (happening === 'retractNewest') return retract(scene, said, node);
+  const state = happening === 'unread' ? 'unread' : 'read';
+  await setState(scene, { userId, state, node, said: [said], ids: [said.id] });
 }

@@ -1,12 +1,15 @@
 /** Connections come and go: politely, by a reset, without a word, because a token was revoked, or as nothing at all. */
 import type { Acts } from './acts';
 import type { Device } from './device';
-import { resetAfter, withoutKey } from './doors';
+import { resetAfter, resetTogether, withoutKey } from './doors';
 import type { Scene } from './scene';
 import { becomes } from './world';
 
 const isLinked = ({ link }: Device) => link !== undefined;
 const STRANGERS = 3;
+const CROWD = 6;
+/** So long takes one that is let in: more than a turn of the loop has for them. */
+const HANDSHAKE_MS = 11;
 const TICK_MS = 100;
 
 export const connecting: Acts = {
@@ -17,6 +20,7 @@ export const connecting: Acts = {
   acknowledge: { weight: 5, begin: acknowledge },
   hesitate: { weight: 3, begin: hesitate },
   knock: { weight: 3, begin: knock },
+  crowd: { weight: 2, isAlone: true, begin: crowd },
   revoke: { weight: 1, isAlone: true, begin: (scene, a, b) => revoke(scene, scene.user(a), b) },
 };
 
@@ -59,6 +63,21 @@ async function knock(scene: Scene, a: number, b: number): Promise<void> {
     await Promise.all(
       Array.from({ length: STRANGERS }, (_none, index) => resetAfter(port, { isEngine, turns: (b + index) % 4 })),
     );
+}
+
+/** Handshakes come faster than they are let in, and some of those who wait are gone when it is their turn. */
+async function crowd(scene: Scene, a: number, b: number): Promise<void> {
+  const { nodes, clock } = scene.world;
+  const { port = 0 } = nodes[b % nodes.length] ?? {};
+  scene.attendance.strangers += CROWD;
+  clock.perLook = HANDSHAKE_MS;
+  const leaving = Array.from({ length: CROWD }, (_none, index) => ({
+    isEngine: (a + index) % 2 === 0,
+    turns: (b + index) % CROWD,
+  }));
+  await resetTogether(port, leaving);
+  await scene.attendance.noticed();
+  clock.perLook = 0;
 }
 
 /** Whoever connects with a token from before is shown out, on all nodes, and comes back with a new one. */

@@ -21,6 +21,7 @@ export const disturbing: Acts = {
   leaveInFlush: { weight: 3, isAlone: true, begin: leaveInFlush },
   fail: { weight: 3, begin: fail },
   lose: { weight: 2, begin: lose },
+  scatter: { weight: 3, begin: async (scene, _a, b) => scene.world.faults.scatter(b) },
   weather: { weight: 4, begin: weather },
   calm: { weight: 4, begin: async (scene) => scene.calm() },
 };

@@ -1,5 +1,6 @@
 /** Handshakes that come to nothing: each must leave the doors as they were. */
 import { connect, type Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
 
@@ -24,13 +25,43 @@ export function withoutKey(port: number, isEngine: boolean): Promise<void> {
   return ended(socket);
 }
 
-/** Goes away, by a reset, so many turns of the loop after it has asked. */
-export async function resetAfter(port: number, options: { isEngine: boolean; turns: number }): Promise<void> {
+export interface Leaving {
+  readonly isEngine: boolean;
+  /** Goes away, by a reset, so many turns of the loop after it has asked. */
+  readonly turns: number;
+}
+
+export async function resetAfter(port: number, { isEngine, turns }: Leaving): Promise<void> {
+  const socket = await connected(port);
+  ask(socket, isEngine);
+  await reset(socket, turns);
+}
+
+/** The same for several that ask in one turn. */
+export async function resetTogether(port: number, leaving: readonly Leaving[]): Promise<void> {
+  const sockets = await Promise.all(leaving.map(() => connected(port)));
+  // The service takes one connection in a turn.
+  for (let turn = 0; turn < 2 * sockets.length; turn += 1) await nextTurn();
+  const resets = sockets.map((socket, index) => {
+    const { isEngine, turns } = leaving[index] as Leaving;
+    ask(socket, isEngine);
+    return reset(socket, turns);
+  });
+  await Promise.all(resets);
+}
+
+async function connected(port: number): Promise<Socket> {
   const socket = open(port);
   await new Promise((resolve) => socket.once('connect', resolve));
-  const path = options.isEngine ? ENGINE_PATH : '/ws';
-  socket.write(upgrade(path, ['Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${KEY}`]));
-  for (let turn = 0; turn < options.turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  return socket;
+}
+
+function ask(socket: Socket, isEngine: boolean): void {
+  socket.write(upgrade(isEngine ? ENGINE_PATH : '/ws', ['Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${KEY}`]));
+}
+
+async function reset(socket: Socket, turns: number): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) await nextTurn();
   const end = ended(socket);
   socket.resetAndDestroy();
   await end;

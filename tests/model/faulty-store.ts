@@ -2,6 +2,7 @@
  * A real store with switches: a call fails, its answer gets lost, or it waits until the test lets it go. Over the
  * embedded engine it also tells heads as a shared store does, so that several nodes in one process can use it.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   type MembershipChange,
   type RecentStore,
@@ -10,6 +11,7 @@ import {
   StoreError,
 } from '../../services/storage/contract';
 import type { Message } from '../../utils/protocol';
+import { type Random, randomOf } from '../support/random';
 import type { Fields } from './link';
 
 const PARTS = [
@@ -22,11 +24,16 @@ type PartName = (typeof PARTS)[number];
 /** A call of a part. */
 export type Call = { [Part in PartName]: `${Part}.${keyof SharedStore[Part] & string}` }[PartName];
 
+const MAX_TURNS_BEFORE = 1;
+const MAX_TURNS_AFTER = 3;
+
 export class Faults {
   readonly #failing = new Map<Call, number>();
   readonly #losing = new Map<Call, number>();
   readonly #held = new Map<Call, Promise<void>>();
   #release: (() => void)[] = [];
+  #scattering: Random | undefined;
+  #turn: Promise<void> | undefined;
 
   /** The next calls fail before they have done anything. */
   fail(call: Call, times = 1): void {
@@ -43,7 +50,13 @@ export class Faults {
     this.#held.set(call, new Promise((resolve) => this.#release.push(resolve)));
   }
 
+  /** From now on answers come in other orders than the calls. */
+  scatter(seed: number): void {
+    this.#scattering = randomOf(seed);
+  }
+
   clear(): void {
+    this.#scattering = undefined;
     this.#failing.clear();
     this.#losing.clear();
     this.#held.clear();
@@ -53,10 +66,24 @@ export class Faults {
   async pass<Result>(call: Call, work: () => Promise<Result>): Promise<Result> {
     if (take(this.#failing, call)) throw new StoreError('it fails on purpose');
     const isLost = take(this.#losing, call);
+    if (this.#scattering !== undefined) await this.#linger(this.#scattering, MAX_TURNS_BEFORE);
     const result = await work();
+    if (this.#scattering !== undefined) await this.#linger(this.#scattering, MAX_TURNS_AFTER);
     await this.#held.get(call);
     if (isLost) throw new StoreError('the answer is lost on purpose');
     return result;
+  }
+
+  async #linger(random: Random, most: number): Promise<void> {
+    for (let turns = random.integer(0, most); turns > 0; turns -= 1) await this.#nextTurn();
+  }
+
+  /** One for all who wait: what they go on with is mixed step by step. */
+  #nextTurn(): Promise<void> {
+    this.#turn ??= nextTurn().then(() => {
+      this.#turn = undefined;
+    });
+    return this.#turn;
   }
 }
 

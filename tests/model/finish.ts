@@ -1,6 +1,7 @@
 /** The end of a run: everything is healed, everybody comes back, and what was promised is looked for. */
 import type { Device } from './device';
 import { pass } from './disturbing';
+import { isOnlyBefore } from './history';
 import type { Scene } from './scene';
 import { becomes } from './world';
 
@@ -57,10 +58,10 @@ async function expectDelivered(scene: Scene, device: Device, when: string): Prom
 
 async function expectNothingOnTheWay(scene: Scene): Promise<void> {
   for (const device of scene.devices) await device.settle();
-  for (const name of ['unacknowledged', 'windowWaiters', 'catchUps']) {
-    if (await becomes(() => scene.world.taken(name) === 0, PATIENCE_MS)) continue;
-    scene.history.violate(`everything was acknowledged, and ${name} is ${scene.world.taken(name)}`);
-  }
+  const names = ['unacknowledged', 'windowWaiters', 'catchUps'] as const;
+  const left = () => Object.entries(scene.world.taken(...names)).filter(([, count]) => count > 0);
+  if (await becomes(() => left().length === 0, PATIENCE_MS)) return;
+  for (const [name, count] of left()) scene.history.violate(`everything was acknowledged, and ${name} is ${count}`);
 }
 
 async function listInbox(scene: Scene, userId: string): Promise<Map<string, Item>> {
@@ -110,13 +111,13 @@ function differencesOf(scene: Scene, device: Device, items: ReadonlyMap<string, 
     const shown = device.shown.get(id);
     if (said === undefined || said.at <= since || !topic.startsWith('@')) return [];
     const known = device.knownSince ?? 0;
-    if (said.touchedAt > 0 && said.touchedAt <= known && said.toldAt <= known) return [];
     if (shown === undefined || !device.got.has(id) || (device.name === undefined && device.wasCut)) return [];
     const own = shown.isArchived ? 'archived' : shown.isRead ? 'read' : 'unread';
     const theirs = state === 'archived' || state === 'read' ? state : 'unread';
-    if (own !== theirs) return [`${said.topic} ${said.seq} is ${theirs}, shown as ${own}`];
+    if (own !== theirs && !isOnlyBefore(said.changes.isUnread, known))
+      return [`${said.topic} ${said.seq} is ${theirs}, shown as ${own}`];
     const isSame = JSON.stringify(shown.data) === JSON.stringify(data);
-    return isSame
+    return isSame || isOnlyBefore(said.changes.data, known)
       ? []
       : [`${said.topic} ${said.seq} holds ${JSON.stringify(data)}, shown ${JSON.stringify(shown.data)}`];
   });

@@ -25,6 +25,18 @@ export interface Saying {
   readonly audience: () => Audience;
 }
 
+/** When something of a message may have been changed; 0: never. */
+interface Changes {
+  firstAt: number;
+  /** When a change was told last to everybody who was there. */
+  toldAt: number;
+}
+
+/** Has it been changed, and only before this? */
+export function isOnlyBefore({ firstAt, toldAt }: Changes, time: number): boolean {
+  return firstAt > 0 && firstAt <= time && toldAt <= time;
+}
+
 export interface Said extends Audience {
   readonly id: string;
   readonly topic: string;
@@ -36,17 +48,16 @@ export interface Said extends Audience {
   /** `undefined`: one of several. */
   data: unknown;
   fate: Fate;
-  /** When its state or its data may have been changed first; 0: never. Who comes later is not told of that. */
-  touchedAt: number;
-  /** When a change was told last to everybody who was there. */
-  toldAt: number;
+  /** Who comes later is not told of what was changed before. */
+  readonly changes: Readonly<Record<Changing, Changes>>;
   /** Is it certain to be unread? Only then it is replaced for certain. */
   isUnread: boolean | undefined;
   /** Was it ever archived? Then changes of many leave it out. */
   mayBeArchived: boolean;
 }
 
-type Aspect = 'data' | 'isUnread' | 'fate';
+type Changing = 'data' | 'isUnread';
+type Aspect = Changing | 'fate';
 
 interface Effect {
   readonly said: Said;
@@ -132,8 +143,7 @@ export class History {
     const said: Said = {
       ...{ ...saying, ...audience() },
       at: this.#at,
-      touchedAt: 0,
-      toldAt: 0,
+      changes: { data: { firstAt: 0, toldAt: 0 }, isUnread: { firstAt: 0, toldAt: 0 } },
       fate: 'alive',
       isUnread: true,
       mayBeArchived: false,
@@ -166,8 +176,9 @@ export class History {
       if (aspect === 'fate') said.fate = said.fate === 'dead' || value === 'dead' ? 'dead' : 'unsure';
       else {
         this.#at += 1;
-        if (said.touchedAt === 0) said.touchedAt = this.#at;
-        if (isTold) said.toldAt = this.#at;
+        const changes = said.changes[aspect];
+        if (changes.firstAt === 0) changes.firstAt = this.#at;
+        if (isTold) changes.toldAt = this.#at;
         if (aspect === 'data') said.data = isAlone ? value : undefined;
         else said.isUnread = isAlone ? (value as boolean | undefined) : undefined;
       }

@@ -1,8 +1,10 @@
 /** Who is in the topic: users join and leave, by REST or over their own connections, and it is deleted and made again. */
 import type { Acts } from './acts';
+import type { Device } from './device';
+import { pass } from './disturbing';
 import type { Scene } from './scene';
-import { insist } from './sending';
-import type { Answer } from './world';
+import { insist, say } from './sending';
+import { type Answer, becomes } from './world';
 
 export const joining: Acts = {
   join: { weight: 4, begin: (scene, a, b) => move(scene, { userId: scene.user(a), node: b, isIn: true }) },
@@ -12,7 +14,13 @@ export const joining: Acts = {
     isAlone: true,
     begin: (scene, _a, b) => renew(scene, b),
   },
+  comeBack: { weight: 2, isAlone: true, begin: comeBack },
+  moveUnheard: { weight: 3, isAlone: true, begin: moveUnheard },
 };
+
+/** What is read to compare memberships. */
+const COMPARING = ['log.read', 'log.head', 'devices.open'] as const;
+const COMPARED_MS = 3_500;
 
 interface Moving {
   readonly userId: string;
@@ -53,4 +61,58 @@ async function renew(scene: Scene, node: number): Promise<void> {
     scene.history.violate(`${scene.topic} could not be made again: ${made.status}`);
   scene.members.clear();
   scene.history.forget(scene.topic);
+}
+
+/** Somebody who is away leaves the topic and comes back to it, and something is said before, between and after that. */
+function comeBack(scene: Scene, a: number, b: number): Promise<void> | undefined {
+  const device = scene.take(a, ({ name, knownSince }) => name !== undefined && knownSince !== undefined);
+  if (device === undefined) return undefined;
+  const { userId } = device;
+  const speak = () => say(scene, scene.topic, {}, b);
+  return scene.inTurn([
+    () => scene.attendance.end(device, b % 2 === 0 ? 'politely' : 'abruptly'),
+    ...(scene.members.has(userId) ? [] : [() => move(scene, { userId, node: b, isIn: true })]),
+    speak,
+    () => move(scene, { userId, node: b >> 1, isIn: false }),
+    ...(b % 3 === 0 ? [] : [speak]),
+    () => move(scene, { userId, node: b >> 2, isIn: true }),
+    speak,
+  ]);
+}
+
+/** Who is in the topic changes on another node that is not heard, and reads fail when memberships are compared. */
+function moveUnheard(scene: Scene, a: number, b: number): Promise<void> | undefined {
+  const { bus, faults, nodes } = scene.world;
+  const isFit = ({ isHealthy, link }: Device) => isHealthy && link?.isSynced === true;
+  const device = nodes.length === 1 ? undefined : scene.take(a, isFit);
+  if (device === undefined) return undefined;
+  const { userId, node } = device;
+  const isIn = !scene.members.has(userId);
+  // Over REST: a device would tell its own node.
+  const elsewhere = node === 0 ? 3 : 0;
+  bus.set('losing');
+  return scene.inTurn([
+    () => move(scene, { userId, node: elsewhere, isIn }).finally(() => bus.clear()),
+    // This is heard: what fails below is what is read for who has come.
+    () => say(scene, scene.topic, {}, elsewhere),
+    async () => {
+      scene.disturb();
+      faults.fail(COMPARING[b % COMPARING.length] ?? 'log.read', 1 + ((b >> 2) % 3));
+      await pass(scene, COMPARED_MS);
+      await scene.world.rest();
+      scene.calm();
+    },
+    () => pass(scene, COMPARED_MS),
+    () => say(scene, scene.topic, {}, elsewhere),
+    async () => expectSaid(scene, device),
+  ]);
+}
+
+/** Who is in the topic has got what was said in it last. */
+async function expectSaid(scene: Scene, { label, userId, got, link }: Device): Promise<void> {
+  const last = scene.history.of(scene.topic).at(-1);
+  const isMeant = last?.fate === 'alive' && last.must.has(userId) && scene.world.bus.weather === 'fine';
+  if (last === undefined || !isMeant) return;
+  if (await becomes(() => got.has(last.id) || link?.isEnded === true)) return;
+  scene.history.violate(`I1: ${label} is connected and in ${scene.topic}, and has not got ${last.seq}`);
 }

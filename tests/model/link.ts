@@ -150,5 +150,5 @@ function open({ port, transport, token, device }: LinkOptions, ends: WireEnds): 
   const query = device === undefined ? '' : `&device=${device}`;
   if (transport === 'polling') return openPolling(port, query, ends);
   const path = transport === 'plain' ? `/ws?token=${token}${query}` : `/socket.io/?EIO=4&transport=websocket${query}`;
-  return openWebSocket(`ws://127.0.0.1:${port}${path}`, ends);
+  return openWebSocket(port, path, ends);
 }

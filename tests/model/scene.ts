@@ -25,6 +25,8 @@ export class Scene {
   /** What was scheduled and has not been sent, by id. */
   readonly waiting = new Map<string, { readonly userId: string; readonly dueAt: number; readonly data: unknown }>();
   #words = 0;
+  /** Steps of this burst beyond one for each command. */
+  #moreSteps = 0;
 
   constructor(
     readonly world: World,
@@ -52,9 +54,10 @@ export class Scene {
     this.attendance.begin();
   }
 
-  /** @returns how many of the commands did something. */
+  /** @returns how many things were done. */
   async burst(commands: readonly Command[]): Promise<number> {
     this.isBurstDisturbed = this.isDisturbed;
+    this.#moreSteps = 0;
     await this.attendance.sweep();
     const begun: Promise<unknown>[] = [];
     for (const { kind, a, b } of commands) {
@@ -71,7 +74,21 @@ export class Scene {
     }
     await this.#end(begun);
     await this.settle();
-    return begun.length;
+    return begun.length + this.#moreSteps;
+  }
+
+  /** One after the other, as one command: each knows what came of those before. */
+  async inTurn(steps: readonly (() => Promise<void>)[]): Promise<void> {
+    for (const step of steps) {
+      await step();
+      await this.settle();
+    }
+    this.noteSteps(steps.length);
+  }
+
+  /** One command has done so much: a step is one thing that is done, whoever has it in a list. */
+  noteSteps(count: number): void {
+    this.#moreSteps += count - 1;
   }
 
   /** Everything that was asked for is answered. */

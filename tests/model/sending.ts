@@ -1,8 +1,9 @@
 /** What is said: to users, to the topic, and to everybody. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Acts } from './acts';
 import type { Audience } from './history';
 import type { Scene } from './scene';
-import type { Answer, Asking } from './world';
+import { type Answer, type Asking, becomes } from './world';
 
 interface Options {
   readonly ttl?: number;
@@ -24,6 +25,7 @@ export const sending: Acts = {
     weight: 3,
     begin: (scene, a, b) => sendMany(scene, scene.user(a), b % 21 === 0 ? 201 + (b % 13) : 1 + (b % 4)),
   },
+  sendTogether: { weight: 3, isAlone: true, begin: (scene, a, b) => sendTogether(scene, scene.user(a), b) },
   sendLater: { weight: 2, begin: (scene, a, b) => schedule(scene, scene.user(a), 1 + (b % 60)) },
   cancelLater: { weight: 1, begin: (scene, a) => cancel(scene, a) },
   say: { weight: 8, begin: (scene, _a, b) => say(scene, scene.topic, {}, b) },
@@ -85,7 +87,7 @@ async function sendMany(scene: Scene, userId: string, count: number): Promise<vo
   }
 }
 
-async function say(scene: Scene, topic: string, options: Options, node: number): Promise<void> {
+export async function say(scene: Scene, topic: string, options: Options, node: number): Promise<void> {
   const body = scene.words(options);
   const path = topic === '*' ? '/websocket/message/broadcast' : `/topics/${topic}/messages`;
   const asking: Asking = { body, node };
@@ -98,6 +100,34 @@ async function say(scene: Scene, topic: string, options: Options, node: number):
     topic === '*' ? { must: without(must), may: without(scene.users) } : scene.members.audience();
   const about = { topic, collapseKey: undefined, expiresAt: Number.POSITIVE_INFINITY, data: body.data };
   note(scene, answer, { ...about, audience });
+}
+
+/** Many at once whose answers come in another order: gaps beside gaps, each of which is filled without any time passing. */
+async function sendTogether(scene: Scene, userId: string, b: number): Promise<void> {
+  const { world, history, devices } = scene;
+  const isCertain = !scene.isDisturbed && world.bus.weather === 'fine' && world.taken('gaps').gaps === 0;
+  const here = devices.filter((one) => one.userId === userId && one.isHealthy && one.link?.isSynced === true);
+  const before = history.of(`@${userId}`).length;
+  world.faults.scatter(b);
+  const count = 4 + (b % 7);
+  const begun: Promise<void>[] = [];
+  for (let index = 0; index < count; index += 1) {
+    begun.push(send(scene, userId, {}, b + index));
+    // Some share a write of the store, and some do not.
+    if ((b >> index) % 2 === 1) await nextTurn();
+  }
+  await Promise.all(begun);
+  await scene.settle();
+  scene.noteSteps(count);
+  const ids = history
+    .of(`@${userId}`)
+    .slice(before)
+    .map(({ id }) => id);
+  for (const device of isCertain ? here : []) {
+    const missing = () => ids.filter((id) => !device.got.has(id));
+    if (await becomes(() => missing().length === 0 || !device.isHealthy)) continue;
+    history.violate(`I1: ${device.label} is connected and has not got ${missing().length} of ${ids.length}`);
+  }
 }
 
 async function schedule(scene: Scene, userId: string, delay: number): Promise<void> {

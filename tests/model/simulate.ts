@@ -16,6 +16,8 @@ export interface Simulation {
   readonly path?: string | undefined;
   /** The commands that come; all when left out. */
   readonly only?: readonly string[] | undefined;
+  /** Plays that make a failure smaller, at most. */
+  readonly shrinks?: number;
   readonly onRun?: (steps: number) => void;
   /** Before it is made smaller, which takes a while. */
   readonly onFound?: (violations: readonly string[]) => void;
@@ -27,8 +29,8 @@ export interface Verdict {
   readonly failure: (Shrunk & { readonly path: string }) | undefined;
 }
 
-/** Of one run: with the sizes of bursts about 200 commands. */
-const BURSTS = { minLength: 20, maxLength: 50 };
+/** Of one run: with the sizes of bursts some 400 steps. What it takes to begin and to end one costs as much as 50. */
+const BURSTS = { minLength: 30, maxLength: 90 };
 /** On average. */
 const LEAST_STEPS_PER_RUN = 100;
 /** Some bursts are one command, most a few, and some many. */
@@ -37,8 +39,7 @@ const SIZES = [
   { size: 5, weight: 3 },
   { size: 20, weight: 4 },
 ] as const;
-/** Plays that make a failure smaller, at most. */
-const SHRINKS = 150;
+export const SHRINKS = 150;
 /** A world is made anew from time to time: its store grows. */
 const RUNS_PER_WORLD = 150;
 
@@ -56,9 +57,10 @@ function commands(only: readonly string[] | undefined): fc.Arbitrary<Command[]> 
 }
 
 export async function simulate(simulation: Simulation): Promise<Verdict> {
-  const { seed, steps, onRun = () => {}, onFound = () => {} } = simulation;
+  const { seed, steps, shrinks = SHRINKS, onRun = () => {}, onFound = () => {} } = simulation;
   const stage = new Stage(simulation);
   let [done, runs] = [0, 0];
+  let violations: readonly string[] = [];
   // Requests cost more than frames: not all runs have somebody who polls.
   const isPolling = fc.nat({ max: 3 }).map((number) => number === 3);
   const property = fc.asyncProperty(commands(simulation.only), isPolling, async (list, isPolling) => {
@@ -69,19 +71,24 @@ export async function simulate(simulation: Simulation): Promise<Verdict> {
       done += steps;
     });
     onRun(done);
-    if (found.length > 0) onFound(found);
-    if (found.length > 0) throw new Error(found.join('\n'));
+    if (found.length === 0) return;
+    violations = found;
+    onFound(found);
+    throw new Error(found.join('\n'));
   });
   const numRuns = Math.ceil(steps / LEAST_STEPS_PER_RUN);
   const where = simulation.path === undefined ? {} : { path: simulation.path };
   try {
     // Its own way of making a failure smaller replaces single commands one by one: too slow for what takes seconds.
-    const { failed, counterexample, counterexamplePath } = await fc.check(property, {
+    const { failed, counterexample, counterexamplePath, errorInstance } = await fc.check(property, {
       ...{ seed, numRuns, endOnFailure: true, ...where },
     });
     if (!failed) return { steps: done, runs, failure: undefined };
+    // Not the service: the model itself.
+    if (violations.length === 0) throw errorInstance;
     const [failing = [], wasPolling = false] = counterexample ?? [];
-    const shrunk = await shrink(failing, (fewer) => stage.play(fewer, wasPolling), SHRINKS);
+    const found = { commands: failing, violations };
+    const shrunk = shrinks === 0 ? found : await shrink(failing, (fewer) => stage.play(fewer, wasPolling), shrinks);
     return { steps: done, runs, failure: { ...shrunk, path: counterexamplePath ?? '' } };
   } finally {
     await stage.end();

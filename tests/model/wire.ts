@@ -1,7 +1,6 @@
 /** What a connection's texts go over: a WebSocket, or requests that ask for them, as frames on real sockets. */
 import { Agent, type ClientRequest, request } from 'node:http';
-import type { Socket as TcpSocket } from 'node:net';
-import WebSocket from 'ws';
+import { connect, type Socket } from 'node:net';
 
 export interface WireEnds {
   readonly onText: (text: string) => void;
@@ -18,21 +17,109 @@ export interface Wire {
   pause(): void;
 }
 
-export function openWebSocket(url: string, { onText, onEnd }: WireEnds): Wire {
-  const socket = new WebSocket(url, { perMessageDeflate: false });
-  socket.on('message', (data: Buffer) => onText(data.toString('utf8')));
-  socket.on('error', () => undefined);
-  socket.on('close', (code) => onEnd(`closed ${code}`));
-  return {
-    send: (text) => socket.send(text),
-    close: () => socket.close(),
-    pause: () => socket.pause(),
-    cut: () => {
-      const { _socket: tcp } = socket as unknown as { _socket?: TcpSocket };
-      if (tcp === undefined || tcp === null) socket.terminate();
-      else tcp.resetAndDestroy();
-    },
-  };
+export function openWebSocket(port: number, path: string, ends: WireEnds): Wire {
+  return new RawWebSocket(port, path, ends);
+}
+
+const OPCODES = { text: 1, close: 8, ping: 9, pong: 10 } as const;
+const NO_BYTES = Buffer.alloc(0);
+const HEAD_END = '\r\n\r\n';
+const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
+const OPENED = 'HTTP/1.1 101';
+const LARGEST_SHORT = 125;
+const LARGEST_MEDIUM = 65_535;
+
+/** A client of its own: a library's would cost as much as the service. */
+class RawWebSocket implements Wire {
+  readonly #socket: Socket;
+  #received: Buffer = NO_BYTES;
+  #isOpen = false;
+  #isClosing = false;
+  #code = 1006;
+
+  constructor(
+    port: number,
+    path: string,
+    private readonly ends: WireEnds,
+  ) {
+    this.#socket = connect({ host: '127.0.0.1', port, noDelay: true });
+    const asking = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`;
+    this.#socket.write(`${asking}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}${HEAD_END}`);
+    this.#socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.#socket.on('error', () => undefined);
+    this.#socket.on('close', () => this.ends.onEnd(`closed ${this.#code}`));
+  }
+
+  #take(chunk: Buffer): void {
+    this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
+    if (!this.#isOpen && !this.#open()) return;
+    while (this.#takeFrame());
+  }
+
+  #open(): boolean {
+    const end = this.#received.indexOf(HEAD_END);
+    if (end < 0) return false;
+    this.#isOpen = this.#received.toString('latin1', 0, OPENED.length) === OPENED;
+    this.#received = this.#received.subarray(end + HEAD_END.length);
+    return this.#isOpen;
+  }
+
+  /** The service sends whole messages, each in one frame. */
+  #takeFrame(): boolean {
+    const received = this.#received;
+    if (received.length < 2 || this.#socket.isPaused()) return false;
+    const size = (received[1] as number) & 0x7f;
+    const start = size === 127 ? 10 : size === 126 ? 4 : 2;
+    if (received.length < start) return false;
+    const length = size === 127 ? Number(received.readBigUInt64BE(2)) : size === 126 ? received.readUInt16BE(2) : size;
+    if (received.length < start + length) return false;
+    this.#received = received.length === start + length ? NO_BYTES : received.subarray(start + length);
+    this.#read((received[0] as number) & 0x0f, received.subarray(start, start + length));
+    return true;
+  }
+
+  #read(opcode: number, payload: Buffer): void {
+    if (opcode === OPCODES.text) this.ends.onText(payload.toString('utf8'));
+    else if (opcode === OPCODES.ping) this.#write(OPCODES.pong, payload);
+    else if (opcode === OPCODES.close) {
+      this.#code = payload.length < 2 ? 1005 : payload.readUInt16BE(0);
+      if (!this.#isClosing) this.#write(OPCODES.close, payload.subarray(0, 2));
+      this.#socket.end();
+    }
+  }
+
+  send(text: string): void {
+    this.#write(OPCODES.text, Buffer.from(text));
+  }
+
+  /** The mask is zero: it has to be there, and may be any. */
+  #write(opcode: number, payload: Buffer): void {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return;
+    const { length } = payload;
+    const size = length <= LARGEST_SHORT ? length : length <= LARGEST_MEDIUM ? 126 : 127;
+    const extra = size === 127 ? 8 : size === 126 ? 2 : 0;
+    const frame = Buffer.alloc(6 + extra + length);
+    frame[0] = 0x80 | opcode;
+    frame[1] = 0x80 | size;
+    if (size === 126) frame.writeUInt16BE(length, 2);
+    if (size === 127) frame.writeBigUInt64BE(BigInt(length), 2);
+    payload.copy(frame, 6 + extra);
+    this.#socket.write(frame);
+  }
+
+  close(): void {
+    this.#isClosing = true;
+    if (this.#isOpen) this.#write(OPCODES.close, NO_BYTES);
+    else this.#socket.end();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  cut(): void {
+    this.#socket.resetAndDestroy();
+  }
 }
 
 /** Stands between the packets of one answer. */

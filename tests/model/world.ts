@@ -1,7 +1,6 @@
 /** The real application, once or twice in this process, on one store, with a clock that only moves when it is told to. */
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -10,6 +9,7 @@ import { type Application, createApplication } from '../../application';
 import { createLogger } from '../../services/observability/logger';
 import type { Store } from '../../services/storage/contract';
 import { openStore } from '../../services/storage/engines';
+import { delay, systemClock } from '../../utils/clock';
 import { parseConfig } from '../../utils/config';
 import { outstanding } from '../support/balance';
 import { VirtualClock } from '../support/clock';
@@ -18,6 +18,7 @@ import { TEST_SECRET, testToken } from '../support/service';
 import { Bus } from './bus';
 import { Faults, withFaults } from './faulty-store';
 import type { Fields } from './link';
+import { Requests } from './requests';
 import { Speakers } from './speakers';
 
 export type Engine = 'lmdb' | 'mongodb';
@@ -45,6 +46,7 @@ const WRITES_BEHIND = 5;
 const MEMORY = '/dev/shm';
 const SCOPES = 'send broadcast presence admin';
 const TOKEN_SECONDS = 10 * 365 * 86_400;
+const TURNS_IN_A_ROW = 20;
 
 interface Node {
   readonly application: Application;
@@ -56,7 +58,7 @@ export class World {
   readonly faults = new Faults();
   readonly bus = new Bus();
   readonly nodes: Node[] = [];
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  readonly #requests = new Requests();
   readonly #directory = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'tidings-model-'));
   readonly #database = `model-${randomUUID()}`;
   readonly #tokens = new Map<string, string>();
@@ -157,22 +159,14 @@ export class World {
   }
 
   /** One request to one of the nodes. */
-  ask(method: string, path: string, options: Asking = {}): Promise<Answer> {
+  async ask(method: string, path: string, options: Asking = {}): Promise<Answer> {
     const { body, userId = 'service', node = 0 } = options;
     const { port } = this.nodes[node % this.nodes.length] as Node;
-    const headers = { Authorization: `Bearer ${this.token(userId)}`, 'Content-Type': 'application/json' };
-    return new Promise((resolve, reject) => {
-      const asking = request({ host: '127.0.0.1', port, method, path, headers, agent: this.#agent }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () => {
-          const text = Buffer.concat(chunks).toString('utf8');
-          resolve({ status: response.statusCode ?? 0, body: text === '' ? {} : (JSON.parse(text) as Fields) });
-        });
-      });
-      asking.on('error', reject);
-      asking.end(body === undefined ? undefined : JSON.stringify(body));
+    const { status, text } = await this.#requests.ask(port, {
+      ...{ method, path, token: this.token(userId) },
+      body: body === undefined ? undefined : JSON.stringify(body),
     });
+    return { status, body: text === '' ? {} : (JSON.parse(text) as Fields) };
   }
 
   /** Lets time pass as for a process that was stopped meanwhile, and what is due then be done. */
@@ -189,25 +183,24 @@ export class World {
     }
   }
 
-  /** Of both nodes together. */
-  taken(name: string): number {
-    return this.nodes.reduce((sum, { application }) => sum + (application.balance()[name] ?? 0), 0);
+  /** What is taken of each of these, of all nodes together. */
+  taken<Name extends string>(...names: readonly Name[]): Record<Name, number> {
+    const balances = this.nodes.map(({ application }) => application.balance());
+    const sumOf = (name: string) => balances.reduce((sum, balance) => sum + (balance[name] ?? 0), 0);
+    return Object.fromEntries(names.map((name) => [name, sumOf(name)])) as Record<Name, number>;
   }
 
-  /** What is taken although nobody is there, by node. */
+  /** What is taken although nobody is there, by node. Connections that were kept for requests are closed first. */
   leaks(): string[] {
-    return this.nodes.flatMap(({ application }, node) => {
-      application.httpServer.closeIdleConnections();
-      return Object.entries(outstanding(application.balance())).map(
-        ([name, count]) => `node ${node}: ${name} ${count}`,
-      );
-    });
+    this.#requests.close();
+    return this.nodes.flatMap(({ application }, node) =>
+      Object.entries(outstanding(application.balance())).map(([name, count]) => `node ${node}: ${name} ${count}`),
+    );
   }
 
-  /** Closes idle connections of requests: they are this world's own. */
   async stop(): Promise<void> {
     this.closeSpeakers();
-    this.#agent.destroy();
+    this.#requests.close();
     for (const { application } of this.nodes) await application.stop();
     rmSync(this.#directory, { recursive: true, force: true });
     if (this.options.engine === 'mongodb') await dropDatabase(this.#database);
@@ -220,12 +213,12 @@ async function dropDatabase(name: string): Promise<void> {
   await client.close();
 }
 
-/** Asks in turns of the loop, until it is so or patience ends. */
+/** Asks in turns of the loop, until it is so or patience ends. Waiting that takes longer leaves the processor to others. */
 export async function becomes(isSo: () => boolean, patienceMs = 5_000): Promise<boolean> {
   const deadline = performance.now() + patienceMs;
-  while (!isSo()) {
+  for (let turn = 0; !isSo(); turn += 1) {
     if (performance.now() > deadline) return false;
-    await nextTurn();
+    await (turn < TURNS_IN_A_ROW ? nextTurn() : delay(systemClock, 1));
   }
   return true;
 }

@@ -22,14 +22,15 @@ it('plays 10000 commands over LMDB on one node unless told otherwise, with a see
     nodes: 1,
     only: undefined,
     path: undefined,
+    shrinks: 150,
   });
 });
 
 it('takes what it is told', () => {
-  const typed = '--seed 7 --steps 50 --nodes 2 --only send,connect --path 3:1';
+  const typed = '--seed 7 --steps 50 --nodes 2 --only send,connect --path 3:1 --shrinks 0';
   expect(readSimulation(typed.split(' '))).toEqual({
     ...{ seed: 7, steps: 50, engine: 'lmdb', nodes: 2 },
-    ...{ only: ['send', 'connect'], path: '3:1' },
+    ...{ only: ['send', 'connect'], path: '3:1', shrinks: 0 },
   });
 });
 
@@ -42,6 +43,7 @@ it.each([
   ['--seed=-1', '--seed must be a whole number, for example 1'],
   ['--steps 1.5', '--steps must be a whole number, for example 1'],
   ['--steps 99999999999', '--steps must be a whole number, for example 1'],
+  ['--shrinks few', '--shrinks must be a whole number, for example 1'],
   ['--engine sqlite', '--engine must be lmdb or mongodb'],
   ['--nodes 3', '--nodes must be 1 or 2'],
   ['--only send,dance', '--only names a command that does not exist: dance'],

@@ -57,6 +57,8 @@ export class VirtualClock implements Clock {
   #now: number;
   #steady = 0;
   #order = 0;
+  /** Steady time that passes with each look at it, as where work takes long. */
+  perLook = 0;
   readonly #waiting = new Set<Waiting>();
 
   constructor(now = Date.UTC(2026, 0, 1)) {
@@ -68,6 +70,7 @@ export class VirtualClock implements Clock {
   }
 
   steady(): number {
+    this.#steady += this.perLook;
     return this.#steady;
   }
 

@@ -9,6 +9,8 @@ const { default: Sequencer } = require('@jest/test-sequencer');
  * busy and those that mostly wait take turns.
  */
 const LONG = [
+  'model/one-node',
+  'model/two-nodes',
   'chaos/two-nodes',
   'services/storage/mongodb-topics',
   'e2e/page',

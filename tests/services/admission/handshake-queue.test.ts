@@ -2,6 +2,7 @@
 import { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { HandshakeQueue } from '../../../services/admission/handshake-queue';
+import { systemClock } from '../../../utils/clock';
 import { range } from '../../support/service';
 
 /** Keeps the processor busy, as a handshake does. */
@@ -11,7 +12,7 @@ function work(milliseconds: number): void {
 }
 
 it('a crowd comes in by order, a few in each turn, and others have their turns in between', async () => {
-  const queue = new HandshakeQueue();
+  const queue = new HandshakeQueue(systemClock);
   const admitted: { readonly n: number; readonly turn: number }[] = [];
   let turn = 0;
   for (const n of range(1, 150)) {
@@ -29,7 +30,7 @@ it('a crowd comes in by order, a few in each turn, and others have their turns i
 });
 
 it('one that takes longer than a turn has does not keep the next one out', async () => {
-  const queue = new HandshakeQueue();
+  const queue = new HandshakeQueue(systemClock);
   const admitted: number[] = [];
   for (const n of [1, 2]) {
     queue.enter(new Socket(), () => {
@@ -42,7 +43,7 @@ it('one that takes longer than a turn has does not keep the next one out', async
 });
 
 it('a reset while one waits ends nothing, and is told', async () => {
-  const queue = new HandshakeQueue();
+  const queue = new HandshakeQueue(systemClock);
   const [gone, there] = [new Socket(), new Socket()];
   const answers: boolean[] = [];
   queue.enter(gone, (isThere) => answers.push(isThere));
