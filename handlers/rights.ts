@@ -26,6 +26,7 @@ export type Rights = ReturnType<typeof createRights>;
 
 export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
   const { DIRECT_MESSAGES, TOPIC_CREATION, PRESENCE_PUBLIC } = config;
+  const mayBeSent = createMayBeSent(assertMaySay, isRevoked);
 
   /**
    * What only services say, and to whom people may write. Whether the caller is a member is asked elsewhere.
@@ -69,13 +70,17 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
     return PRESENCE_PUBLIC || holdsScope(caller, 'presence');
   }
 
-  /** May what was scheduled be said now, by who scheduled it? */
-  function mayBeSent({ draft, standing }: Scheduled, isMember: boolean): boolean {
+  return { assertMaySay, assertMayWriteTo, assertMayCreateTopics, maySeePresence, mayWatch, mayBeSent };
+}
+
+function createMayBeSent(assertMaySay: (caller: Caller, saying: Saying) => void, isRevoked: IsRevoked) {
+  /** Is the sender of a scheduled message still allowed to send it? */
+  return function mayBeSent({ draft, standing }: Scheduled, isMember: boolean): boolean {
     // Kept by a version that did not ask: what it was allowed to do it may still.
     if (standing === undefined) return true;
     const caller = callerOf(draft.from, standing);
     return !isRevoked(caller) && isSayable(caller, draft) && mayWriteThere(caller, draft.topic, isMember);
-  }
+  };
 
   function isSayable(caller: Caller, saying: Saying): boolean {
     try {
@@ -86,8 +91,6 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
       throw error;
     }
   }
-
-  return { assertMaySay, assertMayWriteTo, assertMayCreateTopics, maySeePresence, mayWatch, mayBeSent };
 }
 
 /** What of a token decides later over what is scheduled with it now. */

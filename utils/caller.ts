@@ -7,6 +7,7 @@ export type Scope = (typeof SCOPES)[number];
 /** Who presents a valid token. Times are Unix seconds. */
 export interface Caller {
   readonly userId: string;
+  /** Decided once, by utils/claims.ts, including AUTHORIZATION=open. Only `holdsScope` reads them. */
   readonly scopes: ReadonlySet<string>;
   readonly expiresAt?: number;
   readonly notBefore?: number;
