@@ -15,7 +15,7 @@ const LONG = [
   'services/storage/mongodb-topics',
   'e2e/page',
   'chaos/one-node',
-  'inbox-property',
+  'inbox/property',
   'services/storage/mongodb',
   'scripts/soak',
   'chaos/clients',

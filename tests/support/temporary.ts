@@ -28,6 +28,23 @@ export async function runCleanups(): Promise<void> {
 
 afterEach(runCleanups);
 
+const lasting: Cleanup[] = [];
+
+/** Begins something that all tests of a file share: what would end with a test ends with the last one. For `beforeAll`. */
+export async function forAllTests<Thing>(begin: () => Promise<Thing>): Promise<Thing> {
+  const before = cleanups.length;
+  try {
+    return await begin();
+  } finally {
+    lasting.push(...cleanups.splice(before));
+  }
+}
+
+afterAll(async () => {
+  cleanups.push(...lasting.splice(0));
+  await runCleanups();
+});
+
 /** A directory that is removed after the test. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'tidings-test-'));
