@@ -19,7 +19,7 @@ describe('what it cannot do', () => {
     ['with a time and a number of rounds', ['--minutes', '1', '--rounds', '1'], 'Usage:'],
     ['with a time that is none', ['--minutes', 'ten'], '--minutes must be a number'],
     ['with an unknown fault', ['--rounds', '1', '--only', 'F1,F99'], '--only names a fault without a scenario: F99'],
-    ['with a table of some only', ['--rounds', '1', '--only', 'F1', '--write'], '--write: the table holds all'],
+    ['with a table of some only', ['--rounds', '1', '--only', 'F1', '--write'], 'the table holds all scenarios'],
   ])('is refused %s', (_name, args, words) => {
     const read = () => readOptions(args);
     // What the terminal is told without a stack, see below.

@@ -51,7 +51,7 @@ it('a PORT that is taken', async () => {
   onTestEnd(() => void other.close());
   const { port } = other.address() as AddressInfo;
   const { code, text } = await failOf({ PORT: String(port) });
-  expect({ code, text }).toEqual({ code: 1, text: expect.stringMatching(new RegExp(`^PORT: .*${port}`)) });
+  expect({ code, text }).toEqual({ code: 1, text: expect.stringMatching(new RegExp(`^PORT ${port} is in use`)) });
 });
 
 describe('the command line', () => {
@@ -124,13 +124,13 @@ describe('what looks wrong', () => {
 
   it('a value that a # has cut, and a file with a byte order mark', async () => {
     expect(await checkFile('JWT_SECRET=abc#def\nPORT=8090 # the port\nHOST="a#b"\n')).toMatch(
-      /^The configuration is valid\.\nJWT_SECRET in \S+ is read up to its #\. .*quotes\.$/,
+      /^The configuration is valid\.\nJWT_SECRET in \S+ is cut off at its #\. Quote the value .*\.$/,
     );
     expect(await checkFile('JWT_SECRET=abc#def\n', { JWT_SECRET: 'given otherwise' })).toBe(
       'The configuration is valid.',
     );
     expect(await checkFile('\ufeffJWT_SECRET=abc\n')).toContain(
-      'JWT_SECRET is not read: its file begins with a byte order mark',
+      'JWT_SECRET is ignored: its file begins with a byte order mark',
     );
     expect(await checkFile('\ufeffJWT_SECRET=abc\n', { NODE_ENV: 'production' })).toContain('byte order mark');
   });

@@ -67,21 +67,39 @@ interface StoreOptions {
   readonly onClose: () => void;
 }
 
-/** Says of each call which way it takes to the environment; what it does there is in the files beside. */
 function storeIn(environment: Environment, { clock, path, onFlush, onClose }: StoreOptions): OwnStore {
   const queue = new WriteQueue(environment, path, onFlush);
   const access = new Access(environment, queue, clock);
-  const { log, pruning, devices, opening, users, topics, memberships, inbox, ...parts } = partsOf(environment.trees, {
-    access,
-    clock,
-  });
+  const parts = partsOf(environment.trees, { access, clock });
+  return {
+    isShared: false,
+    ...callsOf(parts, access),
+    get queuedWrites() {
+      return queue.length;
+    },
+    get heldClaims() {
+      return parts.keys.heldClaims;
+    },
+    probe: () => access.write(() => probe(environment.trees)),
+    close: async () => {
+      if (!(await access.close())) return;
+      await environment.close();
+      onClose();
+    },
+  };
+}
+
+/** Which way each call takes to the environment; what it does there is in the files beside. */
+function callsOf(
+  { log, pruning, devices, opening, users, topics, memberships, inbox, ...parts }: ReturnType<typeof partsOf>,
+  access: Access,
+): Omit<OwnStore, 'isShared' | 'queuedWrites' | 'heldClaims' | 'probe' | 'close'> {
   const { receipts, schedule, keys, revocations, audit, erasures } = parts;
   const write: Around = (work) => access.write(work);
   const read: Around = (work) => access.reading(work);
   const walk: Around = (work) => access.walking(async () => work());
   const compose: Around = async (work) => work();
   return {
-    isShared: false,
     log: {
       ...wrap(log, compose, 'append', 'expire'),
       ...wrap(pruning, compose, 'prune'),
@@ -130,18 +148,6 @@ function storeIn(environment: Environment, { clock, path, onFlush, onClose }: St
       save: access.saving((entries) => audit.save(entries)),
     },
     removals: wrap(erasures, compose, 'advance'),
-    get queuedWrites() {
-      return queue.length;
-    },
-    get heldClaims() {
-      return keys.heldClaims;
-    },
-    probe: () => access.write(() => probe(environment.trees)),
-    close: async () => {
-      if (!(await access.close())) return;
-      await environment.close();
-      onClose();
-    },
   };
 }
 
