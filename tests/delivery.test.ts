@@ -1,4 +1,4 @@
-/** What design section 1 promises, seen from clients. */
+/** What the service promises about delivery, seen from clients. */
 import type { Message } from '../utils/protocol';
 import { eventually } from './support/eventually';
 import { connectPlain } from './support/plain-client';

@@ -1,4 +1,4 @@
-/** States, counts, and what becomes of messages after they were sent: design sections 4, 5 and 10, seen from clients. */
+/** States, counts, and what becomes of messages after they were sent, seen from clients. */
 import type { Counts, Message, RequestedState } from '../../utils/protocol';
 import { ShiftedClock } from '../support/clock';
 import { eventually } from '../support/eventually';

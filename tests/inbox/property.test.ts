@@ -51,7 +51,7 @@ interface ModelItem extends Item {
   readonly key: string | undefined;
 }
 
-/** The rules of design section 10. @returns whether anything is different now. */
+/** The rules of states. @returns whether anything is different now. */
 function applyState(item: Item, state: RequestedState): boolean {
   const before = [item.isSeen, item.isRead, item.isArchived].join();
   if (state === 'unread') {
