@@ -24,8 +24,8 @@ const BOUNDS = {
 
 const EXITS: Readonly<Record<string, Readonly<Record<string, keyof typeof BOUNDS>>>> = {
   'features/answer.ts': { 'response.end': 'response', 'response.write': 'response' },
-  'features/documents.ts': { 'response.send': 'response' },
   'features/health.ts': { 'response.json': 'response', 'response.send': 'response' },
+  'features/html-pages.ts': { 'response.send': 'response' },
   'features/http-classes.ts': { 'super.end': 'response', 'super.write': 'response' },
   'features/render-error.ts': { 'response.end': 'response', 'response.send': 'response', 'socket.end': 'last' },
   'features/specifications/docs-page.ts': {

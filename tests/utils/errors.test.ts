@@ -8,7 +8,7 @@ const ROOT = join(__dirname, '../..');
 const CODES = Object.keys(ERROR_KINDS) as ErrorCode[];
 /** Where closings are made, which have a time of their own; the schemas of answers; the lists of headers that pages may read. */
 const OTHERS =
-  /^(services\/sockets\/sessions|services\/websocket|utils\/(answers\/common|frames|protocol)|features\/(index|specifications\/headers))\.ts$/;
+  /^(services\/sockets\/(user-)?sessions|services\/websocket|utils\/(answers\/common|frames|protocol)|features\/(index|specifications\/headers))\.ts$/;
 
 it.each(CODES)('%s is worth repeating when its column says so, whoever knows a better time', (code) => {
   const seconds = kindOf(code).retryAfterSeconds;
