@@ -148,7 +148,7 @@ describe('bodies that do not end', () => {
       'Content-Type: application/json',
       size,
     ];
-    socket.write(`${head.join('\r\n')}\r\n\r\n${size === CHUNKED ? '1\r\n{\r\n' : '{"name":'}`);
+    socket.write(`${head.join('\r\n')}\r\n\r\n${size.endsWith(CHUNKED) ? '1\r\n{\r\n' : '{"name":'}`);
     return socket;
   }
 
@@ -173,6 +173,23 @@ describe('bodies that do not end', () => {
       (balance) => balance['incomingBytes'] === 0 && balance['gatheredBytes'] === 0,
     );
     expect((await create('anna', 'more')).status).toBe(201);
+  });
+
+  it('that are refused before they are there hold nothing, whatever comes of them later', async () => {
+    const service = await startService();
+    const encoded = `Content-Encoding: compress\r\n${CHUNKED}`;
+    for (const _n of range(1, 5)) {
+      const socket = await beginBody(service, 'anna', encoded);
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      expect(answer.toString()).toMatch(/^HTTP\/1\.1 415 /);
+      socket.write('1\r\nx\r\n');
+      await service.anonymous.get('/livez').expect(200);
+      socket.resetAndDestroy();
+    }
+    await eventually(
+      async () => service.balance()['incomingBytes'],
+      (bytes) => bytes === 0,
+    );
   });
 
   it('of unknown size count as what has come of them, and go when that is too much', async () => {

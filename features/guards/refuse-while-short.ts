@@ -24,11 +24,15 @@ export function expectBody(incoming: Incoming, maxBytes: number): RequestHandler
     const sizeOf = (bytes: number) => Math.min(bytes * (GROWTH.get(encoding) ?? Number.POSITIVE_INFINITY), maxBytes);
     let bytes = Number(length ?? 0);
     let release = incoming.expect(callerOf(request), bytes === 0 ? 0 : sizeOf(bytes));
-    const giveBack = () => release();
+    // A refusal may be there before the body is: what comes after it is nobody's any more.
+    const giveBack = () => {
+      request.off('data', grow);
+      release();
+    };
     request.once('end', giveBack);
     whenOver(response, giveBack);
     const isOfUnknownSize = length === undefined && request.headers['transfer-encoding'] !== undefined;
-    if (isOfUnknownSize) request.on('data', (chunk: Buffer) => grow(chunk));
+    if (isOfUnknownSize) request.on('data', grow);
     next();
 
     function grow({ length: more }: Buffer): void {

@@ -96,7 +96,7 @@ export class Cursors implements Lender {
 
   /** Records that a device is connected. */
   seen(userId: string, device: string): void {
-    this.#seen.set(`${userId}\u0000${device}`, { userId, device, at: this.clock.now() });
+    this.#seen.set(deviceKeyOf({ userId, device }), { userId, device, at: this.clock.now() });
   }
 
   /** The positions of a device by topic as of now, written or not. Registers a new device. */
