@@ -1,6 +1,4 @@
 /** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
-import { randomBytes } from 'node:crypto';
-import { MongoClient } from 'mongodb';
 import { openMongoStore } from '../../../services/storage/mongodb/store';
 import { describeAuditContract } from '../../contracts/audit.contract';
 import { describeLaterContract } from '../../contracts/later.contract';
@@ -11,25 +9,17 @@ import { describeRevocationContract } from '../../contracts/revocations.contract
 import { SettableClock, type StoreHarness } from '../../contracts/support';
 import { describeTopicContract } from '../../contracts/topics.contract';
 import { describeInboxContract } from '../../inbox/inbox.contract';
+import { MONGODB_URL, newDatabase } from '../../support/cluster';
 import { describeWith } from '../../support/needs';
-import { onTestEnd } from '../../support/temporary';
 
-const url = process.env['TEST_MONGODB_URL'];
-
-/** A database of its own for each test, which goes at its end. */
+/** A database of its own for each test. */
 function makeHarness(): StoreHarness {
-  const database = new URL(url ?? '');
-  database.pathname = `/tidings-test-${randomBytes(8).toString('hex')}`;
-  onTestEnd(async () => {
-    const client = await MongoClient.connect(database.href);
-    await client.db().dropDatabase();
-    await client.close();
-  });
+  const database = newDatabase();
   const clock = new SettableClock();
-  return { clock, open: () => openMongoStore(database.href, clock) };
+  return { clock, open: () => openMongoStore(database, clock) };
 }
 
-describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,', () => {
+describeWith('a MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('with a server,', () => {
   describeTopicContract('mongodb', makeHarness);
   describeLongContract('mongodb', makeHarness, { many: 1_200, atOnce: 4 });
   describeMessageContract('mongodb', makeHarness);

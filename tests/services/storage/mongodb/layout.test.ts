@@ -1,12 +1,11 @@
 /** A database that the version before has written: layout 1, without documents of devices. */
-import { randomBytes } from 'node:crypto';
 import { type Db, MongoClient, ObjectId } from 'mongodb';
 import { openMongoStore } from '../../../../services/storage/mongodb/store';
 import { devicesOf, membersOf, places, placesOf, removeAll, SettableClock } from '../../../contracts/support';
+import { MONGODB_URL, newDatabase } from '../../../support/cluster';
 import { describeWith } from '../../../support/needs';
 import { onTestEnd } from '../../../support/temporary';
 
-const url = process.env['TEST_MONGODB_URL'];
 const SEPARATOR = '\u0001';
 const keyOf = (...parts: string[]) => parts.join(SEPARATOR);
 
@@ -33,17 +32,13 @@ async function writeLayout1(db: Db): Promise<void> {
   await insert('cursors', cursors);
 }
 
-describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('a database of layout 1', () => {
+describeWith('a MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('a database of layout 1', () => {
   it('opens, with devices where they stood, and has them listed by and by', async () => {
-    const database = new URL(url ?? '');
-    database.pathname = `/tidings-test-${randomBytes(8).toString('hex')}`;
-    const client = await MongoClient.connect(database.href);
-    onTestEnd(async () => {
-      await client.db().dropDatabase();
-      await client.close();
-    });
+    const database = newDatabase();
+    const client = await MongoClient.connect(database);
+    onTestEnd(() => client.close());
     await writeLayout1(client.db());
-    const store = await openMongoStore(database.href, new SettableClock());
+    const store = await openMongoStore(database, new SettableClock());
     onTestEnd(() => store.close());
     expect(store.identity).toBe('known');
     const stood = { ...places('anna', 0, 0), sea: 5 };

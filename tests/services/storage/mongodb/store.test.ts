@@ -1,5 +1,4 @@
 /** The engine for several nodes: the contract, and what only a store behind a network, used by several, has to stand. */
-import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { Collection, type Db, MongoClient, MongoServerError } from 'mongodb';
@@ -34,13 +33,13 @@ import {
   seqsOf,
   topicOf,
 } from '../../../contracts/support';
+import { MONGODB_URL, newDatabase } from '../../../support/cluster';
 import { eventually } from '../../../support/eventually';
 import { describeWith } from '../../../support/needs';
 import { seededRandom } from '../../../support/random';
 import { startTcpProxy } from '../../../support/tcp-proxy';
 import { onTestEnd } from '../../../support/temporary';
 
-const url = process.env['TEST_MONGODB_URL'];
 /** A start that fails does so within this time. */
 const START_MS = 10_000;
 /** What a call may take, and what this machine may take to notice. */
@@ -48,10 +47,7 @@ const CALL_MS = 10_000 + 2_000;
 
 /** The URL of a database of its own, which goes at the end of the test. */
 function databaseUrl(): URL {
-  const database = new URL(url ?? '');
-  database.pathname = `/tidings-test-${randomBytes(8).toString('hex')}`;
-  onTestEnd(() => withDatabase(database, (db) => db.dropDatabase()));
-  return database;
+  return new URL(newDatabase());
 }
 
 /** Looks into a database as no store does. */
@@ -94,7 +90,7 @@ function foldStates(told: readonly Message[], id: string): MessageState {
 
 const bySeq = (one: number, other: number) => one - other;
 
-describeWith('a MongoDB (TEST_MONGODB_URL)', url !== undefined)('with a server,', () => {
+describeWith('a MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('with a server,', () => {
   describeStoreContract('mongodb', () => {
     const database = databaseUrl();
     const clock = new SettableClock();
@@ -554,7 +550,7 @@ function describeStart(): void {
   });
 
   it('at a host that is silent is refused in time', async () => {
-    const { hostname, port } = new URL(url ?? '');
+    const { hostname, port } = new URL(MONGODB_URL ?? '');
     const proxy = await startTcpProxy({ host: hostname, port: Number(port) });
     proxy.hang();
     expect((await openErrorOf(`mongodb://127.0.0.1:${proxy.port}/tidings`)).message).toContain('STORE_URL');
@@ -565,7 +561,7 @@ function describeStart(): void {
     ['encoded', 'anna:s3cret%2Dword@127.0.0.1:1/tidings'],
     ['with signs that should be encoded', 'anna:s3cret-word@@/x@127.0.0.1:1/tidings'],
     ['in an address that cannot be read', 'anna:s3cret-word@/tidings'],
-    ['wrong', `anna:s3cret-word@${new URL(url ?? 'mongodb://x').host}/tidings?authMechanism=SCRAM-SHA-256`],
+    ['wrong', `anna:s3cret-word@${new URL(MONGODB_URL ?? 'mongodb://x').host}/tidings?authMechanism=SCRAM-SHA-256`],
   ])('tells nobody the password: %s', async (_name, rest) => {
     const { message, stack, cause } = await openErrorOf(`mongodb://${rest}`);
     for (const text of [message, stack, String(cause)]) {
