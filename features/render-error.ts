@@ -30,7 +30,8 @@ export function renderError(logger: Logger, metrics: Metrics, clients: Clients):
     }
     response.set(retryHeader(error));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
-    if (error.status === 404 && isShownToPerson(request, response, next)) return;
+    // Where there is a route, it is the answer of an operation, whoever asks.
+    if (error.status === 404 && request.route === undefined && isShownToPerson(request, response, next)) return;
     const problem = toProblem(error, { origin: clients.linkBase(request), requestId: requestIdOf(response) });
     response.status(error.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };

@@ -55,3 +55,11 @@ it('stays a problem where a browser is refused for another reason', async () => 
   const response = await ask(`${url}/inbox`, BROWSER);
   expect([response.status, (await response.json()) as object]).toMatchObject([401, { code: 'unauthorized' }]);
 });
+
+it('stays a problem where the address exists and what it names does not', async () => {
+  const service = await startService();
+  const headers = { accept: BROWSER, authorization: `Bearer ${service.token('shop', 'send')}` };
+  const response = await fetch(`${service.url}/messages/nope/receipts`, { headers });
+  expect(response.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+  expect(await response.json()).toMatchObject({ status: 404, code: 'not_found' });
+});
