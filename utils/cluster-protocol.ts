@@ -28,7 +28,15 @@ const bodySchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('expired'),
     expired: z
-      .array(z.object({ topic: z.string(), id: z.string(), exceptUserId: z.string().exactOptional() }))
+      .array(
+        z.object({
+          topic: z.string(),
+          // Nodes of an older version leave it out.
+          seq: z.int().min(1).exactOptional(),
+          id: z.string(),
+          exceptUserId: z.string().exactOptional(),
+        }),
+      )
       .readonly(),
   }),
   z.object({

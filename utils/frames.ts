@@ -17,7 +17,11 @@ const seqs = z.record(z.string(), z.int().min(0)).meta({ description: 'Topic →
 const users = z.array(userId);
 const state = z.enum(REQUESTED_STATES);
 const { id, topic, seq, timestamp, from } = messageFields;
-const change = { id, topic, seq, ref: z.string().meta({ description: 'The id of the message concerned.' }) };
+const subject = {
+  ref: z.string().meta({ description: 'The id of the message concerned.' }),
+  refSeq: seq.optional().meta({ description: 'Its `seq`. Absent in entries that an older version stored.' }),
+};
+const change = { id, topic, seq, ...subject };
 
 /** A message, without the echo that Socket.IO has under the same name. */
 export const messageFrame = z.object({ ...messageFields, seq: seq.optional(), counts }).meta({
@@ -77,7 +81,7 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
   'message:removed': z
     .union([
       z.object({ ...change, reason: z.enum(['retracted', 'replaced']), counts }),
-      z.object({ topic, ref: change.ref, reason: z.literal('expired'), counts }),
+      z.object({ topic, ...subject, reason: z.literal('expired'), counts }),
     ])
     .meta({ id: 'MessageRemoved' }),
   presence: z.object({ users, count: z.int().min(0) }).meta({ id: 'PresenceList' }),

@@ -30,6 +30,8 @@ export interface Message {
   readonly scheduledFor?: string;
   /** On log entries that tell of another message: the id of that one. */
   readonly ref?: string;
+  /** And its `seq`, because two senders may use the same id. Entries that an older version stored lack it. */
+  readonly refSeq?: number;
   /** On entries `message:removed`: why it went. */
   readonly reason?: RemovalReason;
 }
@@ -173,9 +175,11 @@ export type Reply = ({ readonly ok: true } & Record<string, unknown>) | { readon
  * much. `counts`: on messages to a personal topic, those of its owner at this moment.
  */
 function toMessageFrame(message: AnyMessage, counts?: Counts): Record<string, unknown> {
-  const { id, topic, seq, type, data, timestamp, from, ref, reason } = message;
+  const { id, topic, seq, type, data, timestamp, from, ref, refSeq, reason } = message;
   if (ref === undefined) return { id, topic, seq, type, data, timestamp, from, counts };
-  return reason === undefined ? { id, topic, seq, ref, data, counts } : { id, topic, seq, ref, reason, counts };
+  return reason === undefined
+    ? { id, topic, seq, ref, refSeq, data, counts }
+    : { id, topic, seq, ref, refSeq, reason, counts };
 }
 
 /** A message as lists show it: what a client gets, and the event it was emitted as. */

@@ -23,9 +23,9 @@ import type {
  */
 export interface ClientEvents {
   message: (message: Message) => unknown;
-  /** `ref` is the message whose `data` is another one now. */
+  /** The message at `refSeq`, with the id `ref`, has other `data` now. */
   'message:updated': (entry: MessageUpdated) => unknown;
-  /** `ref` is the message that is gone. */
+  /** The message at `refSeq`, with the id `ref`, is gone. */
   'message:removed': (entry: MessageRemoved) => unknown;
   /** Marked on another connection of this user. */
   state: (change: StateChange) => unknown;

@@ -1,5 +1,5 @@
 /** What events do to a list of the inbox, newest first and without what is archived. Lists are never changed in place. */
-import type { Counts, InboxItem, MessageState, RequestedState, StateScope } from './protocol.ts';
+import type { Counts, InboxItem, MessageRef, MessageState, RequestedState, StateScope } from './protocol.ts';
 
 export type Items = readonly InboxItem[];
 
@@ -13,8 +13,9 @@ export function insert(items: Items, item: InboxItem): Items {
   return place < 0 ? [...items, item] : [...items.slice(0, place), item, ...items.slice(place)];
 }
 
-export function find(items: Items, topic: string, id: string): InboxItem | undefined {
-  return items.find((item) => item.id === id && item.topic === topic);
+/** The message that an entry is about, if it is in the list. Its id alone does not tell: two senders may use the same. */
+export function find(items: Items, { topic, refSeq }: MessageRef): InboxItem | undefined {
+  return items.find((item) => item.topic === topic && item.seq === refSeq);
 }
 
 /** What was read, in the objects of before where nothing has changed: a view need not draw those again. */

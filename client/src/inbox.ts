@@ -207,8 +207,9 @@ export class Inbox {
     if (isTooMuch || isBeyond) this.#reloadSoon();
   }
 
-  /** Has something come back into the list that is not in it? */
+  /** Has something come back into the list that is not in it, or changed without a place, as older services say it? */
   #isBeyond(event: InboxEvent): boolean {
+    if (event.kind === 'updated' || event.kind === 'removed') return event.refSeq === undefined;
     if (event.kind !== 'state' || event.state === 'seen' || event.state === 'archived' || !('ids' in event)) {
       return false;
     }
@@ -230,7 +231,7 @@ export class Inbox {
     if (!this.#isSynced || event.kind === 'updated') return this.counts;
     this.#confirmLater();
     if (event.kind === 'message') return count(this.counts, event.item.state, 1);
-    const gone = event.kind === 'removed' ? find(this.items, event.topic, event.ref) : undefined;
+    const gone = event.kind === 'removed' ? find(this.items, event) : undefined;
     return gone === undefined ? this.counts : count(this.counts, gone.state, -1);
   }
 
@@ -372,7 +373,7 @@ function isKept(value: unknown): value is Kept {
 function apply(items: Items, event: InboxEvent, userId: string | undefined): Items {
   if (event.kind === 'message') return insert(items, event.item);
   if (event.kind === 'state') return mark(items, event, userId);
-  const known = find(items, event.topic, event.ref);
+  const known = find(items, event);
   if (known === undefined) return items;
   return event.kind === 'removed' ? remove(items, known) : replace(items, known, { data: event.data });
 }

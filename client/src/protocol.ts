@@ -93,23 +93,26 @@ export interface ListedMessage<Data = unknown> extends Message<Data> {
   readonly event?: string;
 }
 
-export interface MessageUpdated<Data = unknown> {
-  readonly id: string;
+/** Which message an entry is about. */
+export interface MessageRef {
   readonly topic: string;
-  readonly seq: number;
-  /** The id of the message that has changed. */
+  /** The id of the message. Two senders may use the same one. */
   readonly ref: string;
+  /** Its `seq`, which no other message of the topic has. An older service leaves it out. */
+  readonly refSeq?: number;
+}
+
+export interface MessageUpdated<Data = unknown> extends MessageRef {
+  readonly id: string;
+  readonly seq: number;
   readonly data: Data;
   readonly counts?: Counts;
 }
 
-export interface MessageRemoved {
+export interface MessageRemoved extends MessageRef {
   /** Absent when it expired: that is no entry of the log. */
   readonly id?: string;
-  readonly topic: string;
   readonly seq?: number;
-  /** The id of the message that is gone. */
-  readonly ref: string;
   readonly reason: 'retracted' | 'replaced' | 'expired';
   readonly counts?: Counts;
 }

@@ -63,7 +63,7 @@ export const isInboxItem = fields<InboxItem>({ ...listed, state: oneOf(['unseen'
 
 const state = oneOf(['seen', 'read', 'unread', 'archived']);
 const users = either(fields({ userId: text }), fields({ users: list(text) }));
-const entry = { topic: text, ref: text, counts };
+const entry = { topic: text, ref: text, refSeq: optional(place), counts };
 
 export const isClosing = fields<Closing>({ code: text, reason: text });
 export const isProblem = fields<Problem>({ code: text, detail: text, status: number });

@@ -1,4 +1,5 @@
 /** Messages of the topic that is open, one below the other. */
+import type { MessageRef } from '../../client/src/index.ts';
 import { ageOf } from './ages.ts';
 import type { Arrival } from './arrival.ts';
 import { byId, h, isAtEnd } from './dom.ts';
@@ -36,8 +37,11 @@ export function addLine(message: Arrival, place: Element | null = null): void {
   if (place === null && wasAtEnd) scrollToEnd();
 }
 
-export function changeLines(id: string, change: (line: Line) => void): void {
-  for (const line of lines.values()) if (line.message.id === id) change(line);
+/** Changes the line of a message that an entry is about. */
+export function changeLine({ ref, refSeq }: MessageRef, change: (line: Line) => void): void {
+  for (const line of refSeq === undefined ? lines.values() : [lines.get(refSeq)]) {
+    if (line?.message.id === ref) change(line);
+  }
 }
 
 export function clearLines(): void {

@@ -2,7 +2,7 @@
 import type { MessageRemoved, MessageUpdated, Topic } from '../../client/src/index.ts';
 import type { Arrival } from './arrival.ts';
 import { buttonOf, byId, childrenOf, fieldValue, setValue, textOf } from './dom.ts';
-import { addLine, changeLines, clearLines, earliestSeq, scrollToEnd } from './lines.ts';
+import { addLine, changeLine, clearLines, earliestSeq, scrollToEnd } from './lines.ts';
 import { onlineUsers } from './online-users.ts';
 import { run } from './outcome.ts';
 import { PageError } from './page-error.ts';
@@ -74,12 +74,12 @@ function receive(message: Arrival): void {
   noticeMember(message.from, shown.name);
 }
 
-function onUpdated({ topic, ref, data }: MessageUpdated): void {
-  if (topic === shown?.name) changeLines(ref, (line) => line.show({ data }));
+function onUpdated(entry: MessageUpdated): void {
+  if (entry.topic === shown?.name) changeLine(entry, (line) => line.show({ data: entry.data }));
 }
 
-function onRemoved({ topic, ref }: MessageRemoved): void {
-  if (topic === shown?.name) changeLines(ref, (line) => line.element.remove());
+function onRemoved(entry: MessageRemoved): void {
+  if (entry.topic === shown?.name) changeLine(entry, (line) => line.element.remove());
 }
 
 /** @throws PageError when no topic is open. */

@@ -6,6 +6,7 @@
 import type { Logger } from 'pino';
 import type { Balance, Lender } from '../../utils/balance';
 import type { Clock } from '../../utils/clock';
+import type { FrameOf } from '../../utils/cluster-protocol';
 import type { LiveMessage, Message } from '../../utils/protocol';
 import { destinationOf } from '../../utils/topic-names';
 import type { Cluster } from '../cluster/contract';
@@ -142,12 +143,18 @@ export class Delivery implements Lender {
     await this.#emitExpiredHere(expired);
   }
 
-  async #emitExpiredHere(expired: readonly Expired[]): Promise<void> {
-    for (const { topic, id, exceptUserId } of expired) {
+  async #emitExpiredHere(expired: FrameOf<'expired'>['expired']): Promise<void> {
+    for (const { topic, seq, id, exceptUserId } of expired) {
       const followed = this.#topics.get(topic);
       if (followed === undefined) continue;
       const counts = await this.#countsFor(topic);
-      const removed = { topic, ref: id, reason: 'expired', ...(counts === undefined ? {} : { counts }) };
+      const removed = {
+        topic,
+        ref: id,
+        ...(seq === undefined ? {} : { refSeq: seq }),
+        reason: 'expired',
+        ...(counts === undefined ? {} : { counts }),
+      };
       const encode = (transport: Transport) => transport.encodeEvent('message:removed', removed);
       writeToAll(followed.followers, encode, exceptUserId);
     }

@@ -115,6 +115,64 @@ it('takes out what expires, and replaces what collapses or is changed', async ()
   await inStep(service, 'anna', [anna]);
 });
 
+describe('a stranger has sent a message with the id of a service', () => {
+  const ORDERS = ['the stranger first', 'the service first'] as const;
+  const ID = 'order-42';
+
+  async function sendBoth(service: TestService, order: (typeof ORDERS)[number]): Promise<void> {
+    const mallory = openClient(service.url, { token: service.token('mallory') });
+    const sends = [
+      () => mallory.send({ to: 'anna', type: 'chat', data: 'spam', id: ID }),
+      () => sendTo(service.api, 'anna', 'paid', { id: ID }),
+    ];
+    for (const send of order === 'the stranger first' ? sends : sends.toReversed()) await send();
+  }
+
+  it.each(ORDERS)('and changes it: only the message of the stranger is another, %s', async (order) => {
+    const service = await startService();
+    const anna = await openInbox(service, 'anna');
+    await sendBoth(service, order);
+    await inStep(service, 'anna', [anna]);
+    await as(service, 'mallory').patch(`/messages/${ID}`).send({ data: 'not paid' }).expect(200);
+    await inStep(service, 'anna', [anna]);
+    expect(anna.inbox.items.map(({ from, data }) => [from, data]).toSorted()).toEqual([
+      ['mallory', 'not paid'],
+      ['service', 'paid'],
+    ]);
+  });
+
+  it.each(ORDERS)('and retracts it: the message of the service stays, %s', async (order) => {
+    const service = await startService();
+    const anna = await openInbox(service, 'anna');
+    await sendBoth(service, order);
+    await inStep(service, 'anna', [anna]);
+    await as(service, 'mallory').delete(`/messages/${ID}`).expect(200);
+    await inStep(service, 'anna', [anna]);
+    expect(anna.inbox.items.map(({ from, data }) => [from, data])).toEqual([['service', 'paid']]);
+  });
+
+  it('and an older service does not say which of the two is gone: the list is read again', async () => {
+    const service = await startService();
+    const anna = await openInbox(service, 'anna');
+    await sendBoth(service, 'the stranger first');
+    await inStep(service, 'anna', [anna]);
+    const views: unknown[] = [];
+    anna.inbox.subscribe(({ items }) => views.push(items.length));
+    // What the list lacks, so that reading it again can be seen.
+    anna.inbox.receive({
+      kind: 'removed',
+      topic: '@anna',
+      ref: ID,
+      refSeq: 2,
+      reason: 'retracted',
+      counts: anna.inbox.counts,
+    });
+    anna.inbox.receive({ kind: 'removed', topic: '@anna', ref: ID, reason: 'retracted', counts: anna.inbox.counts });
+    await inStep(service, 'anna', [anna]);
+    expect(views).toEqual([2, 1, 2]);
+  });
+});
+
 it('shows what was kept before there is a connection, and what is there after it', async () => {
   const service = await startService();
   const storage = memoryStorage();

@@ -76,6 +76,7 @@ function describeCollapse({ open }: Stage): void {
         seq: 2,
         event: 'message:removed',
         ref: first.id,
+        refSeq: 1,
         reason: 'replaced',
         data: null,
       });
@@ -216,6 +217,7 @@ function describeUpdate({ open }: Stage): void {
         seq: 3,
         event: 'message:updated',
         ref: 'x',
+        refSeq: 1,
         data: { new: true },
         from: 'ben',
       });
@@ -328,6 +330,7 @@ function describeRetract({ open }: Stage): void {
         seq: 3,
         event: 'message:removed',
         ref: gone?.id,
+        refSeq: 2,
         reason: 'retracted',
         data: null,
         from: 'ben',
@@ -523,7 +526,11 @@ function describeExpiry(stage: Stage): void {
     it('is removed and told by expire, at most `limit` at once', async () => {
       const store = await open();
       const drafts = [until(3), until(1, { topic: '@ben' }), until(2, { topic: '*', exceptUserId: 'ben' }), until(9)];
-      const [third, first, second_] = (await appendAll(store, drafts)).map(({ topic, id }) => ({ topic, id }));
+      const [third, first, second_] = (await appendAll(store, drafts)).map(({ topic, seq, id }) => ({
+        topic,
+        seq,
+        id,
+      }));
       expect(await store.log.expire(10)).toEqual({ taken: 0, expired: [] });
       stage.clock.set(milliseconds(3));
       expect(await store.log.expire(2)).toEqual({ taken: 2, expired: [first, { ...second_, exceptUserId: 'ben' }] });
@@ -555,7 +562,7 @@ function describeExpiry(stage: Stage): void {
       stage.clock.set(milliseconds(5));
       expect(await readAll(store)).toEqual([]);
       const { expired } = await store.log.expire(100);
-      expect(expired).toEqual([{ topic: ANNA, id: message.id }]);
+      expect(expired).toEqual([{ topic: ANNA, seq: 1, id: message.id }]);
       expect(await store.log.expire(100)).toEqual({ taken: 0, expired: [] });
       expect(await readAll(store)).toEqual([]);
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });

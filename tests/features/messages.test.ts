@@ -158,7 +158,7 @@ describe('taking a message back', () => {
     const { id } = sent.personal;
     await as(service, 'anna').delete(`/messages/${id}`).expect(200);
     const counts = { unseen: 2, unread: 2 };
-    const removed = { id: expect.any(String), topic: '@ben', seq: 2, ref: id, reason: 'retracted', counts };
+    const removed = { id: expect.any(String), topic: '@ben', seq: 2, ref: id, refSeq: 1, reason: 'retracted', counts };
     expect(await client.next('message:removed')).toEqual(removed);
     const away = await service.connect('ben', { device: 'away' });
     await away.next('sync:done');

@@ -387,7 +387,14 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
         .send({ data: { text: 'the new text' } })
         .expect(200);
       expect(body).toEqual({ success: true, id, topic, seq });
-      const updated = { id: expect.any(String), topic: place, seq: 2, ref: id, data: { text: 'the new text' } };
+      const updated = {
+        id: expect.any(String),
+        topic: place,
+        seq: 2,
+        ref: id,
+        refSeq: 1,
+        data: { text: 'the new text' },
+      };
       const counts = place === '@anna' ? { counts: { unseen: 1, unread: 1 } } : {};
       for (const client of clients) expect(await client.next('message:updated')).toEqual({ ...updated, ...counts });
       expect(await countsOf(service, 'anna')).toEqual({ unseen: 1, unread: 1 });
@@ -491,7 +498,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       const { id, topic, seq } = await sendTo(service, place, 'x');
       const { body } = await service.api.delete(`/messages/${id}`).expect(200);
       expect(body).toEqual({ success: true, id, topic, seq });
-      const removed = { id: expect.any(String), topic: place, seq: 2, ref: id, reason: 'retracted' };
+      const removed = { id: expect.any(String), topic: place, seq: 2, ref: id, refSeq: 1, reason: 'retracted' };
       const counts = place === '@anna' ? { counts: { unseen: 0, unread: 0 } } : {};
       for (const client of clients) expect(await client.next('message:removed')).toEqual({ ...removed, ...counts });
       expect(await countsOf(service, 'anna')).toEqual({ unseen: 0, unread: 0 });
@@ -604,7 +611,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       clock.shift(61_000);
       expect(await countsOf(service, 'anna')).toEqual({ unseen: 0, unread: 0 });
       const counts = place === '@anna' ? { counts: { unseen: 0, unread: 0 } } : {};
-      const removed = { topic: place, ref: id, reason: 'expired', ...counts };
+      const removed = { topic: place, ref: id, refSeq: 1, reason: 'expired', ...counts };
       for (const client of clients) expect(await client.next('message:removed')).toEqual(removed);
       // It is no entry of the log: the next message follows.
       expect(await sendTo(service, place, 'next')).toMatchObject({ seq: 2 });
@@ -641,7 +648,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       const clients = { anna: await open(service, 'anna'), ben: await open(service, 'ben') };
       const { id } = await sendTo(service, '*', 'x', { ...options, exceptUserId: 'anna' });
       clock.shift(61_000);
-      expect(await clients.ben.next('message:removed')).toEqual({ topic: '*', ref: id, reason: 'expired' });
+      expect(await clients.ben.next('message:removed')).toEqual({ topic: '*', ref: id, refSeq: 1, reason: 'expired' });
       await clients.anna.settle();
       expect(toldOf(clients.anna, 'message', 'message:removed')).toEqual([]);
     });

@@ -84,6 +84,7 @@ export interface Place {
 /** A message that went because its time was over. */
 export interface Expired {
   readonly topic: string;
+  readonly seq: number;
   readonly id: string;
   readonly exceptUserId?: string;
 }

@@ -270,8 +270,8 @@ function keyRevision({ revision }: MessageDoc, { event }: Owed): number {
 }
 
 /** A message that is gone does not say any more whom it was not for. */
-function entryOf({ topic, id, data, expiresAt }: MessageDoc, { exceptUserId, by, ...owed }: Owed) {
+function entryOf({ topic, seq, id, data, expiresAt }: MessageDoc, { exceptUserId, by, ...owed }: Owed) {
   const { event, reason } = owed;
   const about = { event, from: by, ...(reason === undefined ? { data } : { data: 'null', reason }) };
-  return entryAbout({ topic, id, exceptUserId, expiresAt }, about);
+  return entryAbout({ topic, seq, id, exceptUserId, expiresAt }, about);
 }

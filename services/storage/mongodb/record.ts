@@ -70,7 +70,7 @@ export function toDoc({ _id, content, key, removes, dueAt }: Line, seq: number, 
 
 const FIELDS = [
   ...(['id', 'topic', 'seq', 'type', 'timestamp', 'from', 'event', 'exceptUserId', 'expiresAt'] as const),
-  ...(['collapseKey', 'scheduledFor', 'ref', 'reason'] as const),
+  ...(['collapseKey', 'scheduledFor', 'ref', 'refSeq', 'reason'] as const),
 ];
 
 /** @throws StoreError when the text is damaged. */

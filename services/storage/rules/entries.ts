@@ -11,6 +11,7 @@ export type About<Data = unknown> = Pick<Entry<Data>, 'data' | 'from' | 'reason'
 
 interface Subject {
   readonly topic: string;
+  readonly seq: number;
   readonly id: string;
   readonly exceptUserId?: string | undefined;
   readonly expiresAt?: number | undefined;
@@ -18,10 +19,10 @@ interface Subject {
 
 /** A user who never got a message is not notified of it either, and new data is not to outlive the message. */
 export function entryAbout<Data>(subject: Subject, about: About<Data>): Entry<Data> {
-  const { topic, id, exceptUserId, expiresAt } = subject;
+  const { topic, seq, id, exceptUserId, expiresAt } = subject;
   const { event, reason } = about;
   return {
-    ...{ topic, type: event, ref: id, ...about },
+    ...{ topic, type: event, ref: id, refSeq: seq, ...about },
     ...(exceptUserId === undefined ? {} : { exceptUserId }),
     ...(expiresAt === undefined || reason !== undefined ? {} : { expiresAt }),
   };
@@ -32,6 +33,6 @@ export function stateEntry<Data>(userId: string, data: Data): Entry<Data> {
   return { topic: stateTopic(userId), type: 'state', event: 'state', data, from: userId };
 }
 
-export function toExpired({ topic, id, exceptUserId }: Subject): Expired {
-  return { topic, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) };
+export function toExpired({ topic, seq, id, exceptUserId }: Subject): Expired {
+  return { topic, seq, id, ...(exceptUserId === undefined ? {} : { exceptUserId }) };
 }
