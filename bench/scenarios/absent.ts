@@ -42,7 +42,7 @@ const QUICK_PLAN: Plan = {
 /** What the service said about what it stored: the ids of each user's topic, at the place of their `seq`. */
 type Stored = Map<string, string[]>;
 
-/** Messages to users who are away: nothing lost, memory, and how fast they catch up. The peers store nothing. */
+/** Messages to offline users: nothing lost, memory, and how fast they catch up. The peers store nothing. */
 export async function runAbsent(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
@@ -190,7 +190,7 @@ interface Outcome {
 function createSection(outcome: Outcome): Section {
   const rows = [...createSendingRows(outcome), ...createMemoryRows(outcome.memory), ...createCatchUpRows(outcome)];
   return {
-    title: 'Users who are away',
+    title: 'Offline users',
     header: ['figure', TIDINGS.label, 'target', 'met'],
     rows,
     faults: outcome.faults,

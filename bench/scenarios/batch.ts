@@ -50,7 +50,7 @@ const LAYOUT: Layout = {
   noise: [TIDINGS_SINGLE_AGAIN, TIDINGS_SINGLE],
 };
 
-/** The same messages in batches and one by one, to users who are away. */
+/** The same messages in batches and one by one, to offline users. */
 export async function runBatch(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;

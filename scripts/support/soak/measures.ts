@@ -29,7 +29,7 @@ export const MEASURES = {
   connections: { title: 'connections', tolerance: { perHour: 20, inAll: 10 }, returnsWithin: 0 },
   usersConnected: { title: 'users connected', tolerance: { perHour: 20, inAll: 10 }, returnsWithin: 0 },
   catchUps: { title: 'connections in catch-up', tolerance: { perHour: 20, inAll: 10 }, returnsWithin: 0 },
-  unwrittenCursors: { title: 'places not written yet', tolerance: { perHour: 400, inAll: 200 }, returnsWithin: 0 },
+  unwrittenCursors: { title: 'cursors not written yet', tolerance: { perHour: 400, inAll: 200 }, returnsWithin: 0 },
   queuedWrites: { title: 'writes that wait', tolerance: { perHour: 100, inAll: 50 }, returnsWithin: 0 },
   // Others on the machine hold it up as well.
   loopP99Ms: { title: 'event loop late by, p99, ms' },

@@ -50,9 +50,9 @@ export const CROWDS: readonly Scenario[] = [
   {
     id: 'F11',
     fault: 'readers that take nothing, or 1 KB/s',
-    injected: 'paused sockets, and sockets read by the spoonful, over both transports, while large messages come',
+    injected: 'paused sockets, and sockets read in small portions, over both transports, while large messages come',
     expected:
-      'told `slow_consumer` where the wire takes it, cut, what waited is freed; nobody else notices, nothing lost',
+      'they receive `slow_consumer` where the connection takes it, are cut, and their backlog is freed; nobody else notices, nothing lost',
     needs: [],
     tells: ['MiB held at most', 'MiB held after'],
     run: runSlow,
@@ -60,8 +60,8 @@ export const CROWDS: readonly Scenario[] = [
   {
     id: 'F17',
     fault: `${CROWD} clients come back at once, each with ${WAITING} messages waiting`,
-    injected: 'the node is killed and started again; all connect in the same moment (5,000 of them: `npm run bench`)',
-    expected: 'no error, catch-up in turn, delay of the event loop p99 below 200 ms, memory below twice the steady one',
+    injected: 'the node is killed and restarted; all connect at the same moment (5,000 of them: `npm run bench`)',
+    expected: 'no error, catch-up in turn, event-loop delay p99 below 200 ms, memory below twice the steady level',
     needs: [],
     tells: ['ms of loop delay, p99', 'memory against steady', 'overtaken'],
     run: runCrowd,

@@ -168,7 +168,7 @@ function talk(say: () => void): void {
   onTestEnd(() => clearInterval(timer));
 }
 
-const EXPECTED = `closed within PING_INTERVAL_MS + PING_TIMEOUT_MS, lists and lobby follow; what was sent meanwhile is unacknowledged and comes on the next connect; who answers stays`;
+const EXPECTED = `closed within PING_INTERVAL_MS + PING_TIMEOUT_MS, and offline in all lists; what was sent meanwhile is unacknowledged and comes on the next connect; clients that answer stay`;
 const TELLS = WAYS.map((way) => `ms until closed, ${way}`);
 
 export const GONE: readonly Scenario[] = [
@@ -184,7 +184,7 @@ export const GONE: readonly Scenario[] = [
   {
     id: 'F10',
     fault: 'a connection is half-open',
-    injected: `a proxy that drops what the node says, while the client goes on talking: Socket.IO and plain; heartbeat ${PING_INTERVAL_MS} + ${PING_TIMEOUT_MS} ms`,
+    injected: `a proxy that drops what the node says, while the client continues to send: Socket.IO and plain; heartbeat ${PING_INTERVAL_MS} + ${PING_TIMEOUT_MS} ms`,
     expected: EXPECTED,
     needs: [],
     tells: TELLS.filter((name) => !name.includes('polling')),

@@ -107,8 +107,8 @@ export const HOSTILE: readonly Scenario[] = [
   {
     id: 'F37',
     fault: 'valid clients misbehave in every way that a token without scopes allows',
-    injected: `${PEOPLE} people are sent ${SENDS_PER_SECOND} messages a second for ${DURATION_MS / 1_000} s; beside them answers and histories are left unread, dear reads asked for without end, devices made up, handshakes reset, messages replaced`,
-    expected: `nobody else is refused or cut, p99 to a reader below ${MAX_LATENCY_MS} ms, memory below ${MAX_RSS_MIB} MiB, all places given back, nothing lost`,
+    injected: `${PEOPLE} people are sent ${SENDS_PER_SECOND} messages a second for ${DURATION_MS / 1_000} s; meanwhile answers and histories stay unread, expensive reads are requested endlessly, devices are made up, handshakes reset, messages replaced`,
+    expected: `nobody else is refused or cut, p99 to a reader below ${MAX_LATENCY_MS} ms, memory below ${MAX_RSS_MIB} MiB, all places released, nothing lost`,
     needs: [],
     tells: ['ms to a reader, p99', 'MiB at most'],
     run,

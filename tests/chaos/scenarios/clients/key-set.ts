@@ -155,9 +155,9 @@ export const KEY_SET: readonly Scenario[] = [
   {
     id: 'F32',
     fault: 'the issuer of keys is slow, down or silent, and rotates its key; unknown keys come in a flood',
-    injected: `a proxy before the issuer: ${SLOW_MS / 1_000} s late, cut, silent; ${FLOOD} made-up names and more over every door, at once`,
+    injected: `a proxy before the issuer: ${SLOW_MS / 1_000} s late, cut, silent; ${FLOOD} made-up names and more through every door, at once`,
     expected:
-      'keys that are there serve on; one fetch for each flood; the new key works with its first token, the withdrawn one no more; told once',
+      'existing keys keep working; one fetch per flood; the new key works with its first token, the withdrawn one no longer; logged once',
     needs: [],
     tells: ['fetches for a flood', 'ms until refused, issuer down', 'ms until refused, issuer silent'],
     run: runKeySet,

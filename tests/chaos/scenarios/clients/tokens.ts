@@ -219,9 +219,9 @@ async function expectRefused(findings: Findings, { name, url }: ChaosNode, token
 export const TOKENS: readonly Scenario[] = [
   {
     id: 'F33',
-    fault: 'a token expires in mid-connection',
-    injected: `tokens of ${LIFETIME_SECONDS} s, while messages are sent: both transports and polling, one of two is refreshed`,
-    expected: `told \`auth:expiring\`, closed within ${CLOSED_WITHIN_MS / 1_000} s of the end, nothing delivered after; REST refuses; who refreshes goes on; the rest comes on the next connect`,
+    fault: 'a token expires during a connection',
+    injected: `tokens of ${LIFETIME_SECONDS} s, during sends: both transports and polling, one of two is refreshed`,
+    expected: `they receive \`auth:expiring\` and are closed within ${CLOSED_WITHIN_MS / 1_000} s of the expiry, nothing delivered after; REST refuses; a refreshed connection continues; the rest comes on the next connect`,
     needs: [],
     tells: WAYS.map((way) => `ms from exp to the end, ${way}`),
     run: runExpired,
@@ -229,7 +229,7 @@ export const TOKENS: readonly Scenario[] = [
   {
     id: 'F33 (revoked)',
     fault: 'a user is revoked',
-    injected: 'a revocation over one of two nodes, while messages are sent: both transports and polling on both nodes',
+    injected: 'a revocation through one of two nodes, during sends: both transports and polling on both nodes',
     expected: 'closed and refused on every node within 1 s, nothing delivered after, others stay',
     needs: ['mongodb', 'redis'],
     tells: [UNTIL_REVOKED],

@@ -108,7 +108,7 @@ export const WITHHELD: readonly Scenario[] = [
   {
     id: 'F15',
     fault: 'a client never acknowledges',
-    injected: `${WAITING} messages wait for a client that reads and says nothing; others come with a full window and go, ${2 * CYCLES} times`,
+    injected: `${WAITING} messages wait for a client that reads and sends nothing; others come with a full window and leave, ${2 * CYCLES} times`,
     expected: `never more than ${WINDOW} in flight, no leak, and everything in order once it acknowledges`,
     needs: [],
     tells: ['KiB left by connections that never acknowledge'],

@@ -218,11 +218,10 @@ async function checkOrder({ node, anna, ids: places, lastSeq, violations }: Run,
 export const CLOCK: readonly Scenario[] = [
   {
     id: 'F27',
-    fault: 'the clock is set back by 1 h, then forward by 1 day, then back by a start',
-    injected: 'a module that the process loads first, while messages are sent',
+    fault: 'the clock is set back by 1 h, then forward by 1 day, then back during a restart',
+    injected: 'a module that the process loads first, during sends',
     expected:
-      'the order is that of `seq`, ids and seq are given once; tokens are judged with at most 60 s of tolerance; expiry and ' +
-      'schedule follow the clock; heartbeats and graces do not',
+      'the order is that of `seq`; no id or seq is given twice; tokens have at most 60 s of tolerance; expiry and schedule follow the clock; heartbeats and grace periods do not',
     needs: [],
     run: runSet,
   },

@@ -44,7 +44,7 @@ async function runDamaged(random: Random): Promise<Outcome> {
     figures: {
       damages: verdicts.length,
       refused: count('refused'),
-      'told when read': count('told'),
+      'reported on read': count('told'),
       unharmed: count('unharmed'),
     },
     evidence: verdicts,
@@ -141,10 +141,10 @@ export const DAMAGE: readonly Scenario[] = [
   {
     id: 'F3',
     fault: 'the file of the store is damaged',
-    injected: 'cut at any byte; a page overwritten by noise, zeros, another page; a few bytes overwritten',
-    expected: 'the start is refused and says why, or reading says so, or nothing is lost: never less without a word',
+    injected: 'truncated at any byte; a page overwritten by noise, zeros, another page; a few bytes overwritten',
+    expected: 'the start is refused with a reason, or a read reports it, or nothing is lost: never a silent loss',
     needs: [],
-    tells: ['damages', 'refused', 'told when read', 'unharmed'],
+    tells: ['damages', 'refused', 'reported on read', 'unharmed'],
     run: runDamaged,
   },
 ];

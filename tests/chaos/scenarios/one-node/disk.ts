@@ -172,18 +172,18 @@ export const DISK: readonly Scenario[] = [
   {
     id: 'F4',
     fault: 'the disk fails to flush',
-    injected: 'strace lets flushes fail with EIO, under load; then SIGKILL',
+    injected: 'strace makes flushes fail with EIO, under load; then SIGKILL',
     expected:
-      'sends are refused with 503, /readyz is 503, what is stored is delivered; recovers by itself, and nothing is lost',
+      'sends are refused with 503, /readyz is 503, stored messages are delivered; recovers by itself, and nothing is lost',
     needs: ['strace'],
     run: runUnflushed,
   },
   {
     id: 'F4 (writes)',
     fault: 'the disk fails to write',
-    injected: 'strace lets writes, then writes of the header fail with EIO, under load; then SIGKILL',
+    injected: 'strace makes writes, then writes of the header, fail with EIO, under load; then SIGKILL',
     expected:
-      'as F4, or LMDB ends the process (SIGABRT): started again it has what it has answered, and nothing it has refused',
+      'as F4, or LMDB ends the process (SIGABRT): after a restart it has everything it accepted, and nothing it refused',
     needs: ['strace'],
     tells: ['aborts'],
     run: runUnwritten,
@@ -194,7 +194,7 @@ export const DISK: readonly Scenario[] = [
     injected:
       'a small disk filled by another file (ENOSPC by strace where none can be mounted), under load; then SIGKILL',
     expected:
-      'sends are refused with 507, /readyz is 503, what is stored is delivered; recovers when there is space, and nothing is lost',
+      'sends are refused with 507, /readyz is 503, stored messages are delivered; recovers when there is space, and nothing is lost',
     needs: ['strace'],
     tells: ['disk'],
     run: runFull,

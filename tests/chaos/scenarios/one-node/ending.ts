@@ -232,7 +232,7 @@ export const ENDING: readonly Scenario[] = [
   {
     id: 'F1',
     fault: 'the process is killed',
-    injected: `SIGKILL ${KILLS} times a round, at random moments of a load`,
+    injected: `SIGKILL ${KILLS} times a round, at random moments during a load`,
     expected: 'nothing that was answered 2xx is lost; clients come back and catch up',
     needs: [],
     run: runKilled,
@@ -240,10 +240,9 @@ export const ENDING: readonly Scenario[] = [
   {
     id: 'F6',
     fault: 'the process is told to stop',
-    injected: 'SIGTERM at a random moment of a load, with a request in flight',
+    injected: 'SIGTERM at a random moment during a load, with a request in flight',
     expected:
-      '/readyz is 503 first, no new sockets, the request is answered, each client is told `going_away` and when to come ' +
-      'back, exit 0 in time, nothing is lost',
+      '/readyz is 503 first, no new sockets, the request is answered, each client receives `going_away` and when to come back, exit 0 in time, nothing is lost',
     needs: [],
     tells: ['ms until ended'],
     run: runTold,
@@ -251,8 +250,8 @@ export const ENDING: readonly Scenario[] = [
   {
     id: 'F28',
     fault: 'two processes on one embedded store',
-    injected: 'others are started while one serves, and after it was killed and started again',
-    expected: 'they refuse to start and say why; the first one goes on unharmed, and starts at once after SIGKILL',
+    injected: 'others are started while one serves, and after that one was killed and restarted',
+    expected: 'they refuse to start and say why; the first one continues unharmed, and starts at once after SIGKILL',
     needs: [],
     run: runSecond,
   },

@@ -111,9 +111,10 @@ async function findHarmed({ url }: ChaosNode): Promise<string[]> {
 export const HANDLERS: readonly Scenario[] = [
   {
     id: 'F35 F36',
-    fault: 'an operation throws, or rejects, what nobody expects',
+    fault: 'an operation throws, or rejects with, something unexpected',
     injected: 'a module that the process loads first, for two users, over HTTP and both sockets',
-    expected: 'logged with the request id, counted, the caller gets `internal`, the process lives, others are served',
+    expected:
+      'logged with the request id, counted; the caller receives `internal`, the process lives, others are served',
     needs: [],
     tells: ['faults'],
     run: runThrowing,

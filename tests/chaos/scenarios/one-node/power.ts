@@ -117,8 +117,8 @@ async function findHasty(node: ChaosNode): Promise<string[]> {
 export const POWER: readonly Scenario[] = [
   {
     id: 'F2',
-    fault: 'power is lost, and with it what was not flushed',
-    injected: 'strace: the order of flushes and answers, for every way to send; each flush held up',
+    fault: 'power fails, and unflushed data with it',
+    injected: 'strace: the order of flushes and answers, for every way to send; each flush is delayed',
     expected: 'a send is answered after its flush has ended',
     needs: ['strace'],
     tells: ['answers traced'],

@@ -76,16 +76,16 @@ async function countSockets({ url }: ChaosNode): Promise<unknown> {
 export const STALLS: readonly Scenario[] = [
   {
     id: 'F7',
-    fault: 'the process is stopped for longer than a heartbeat takes',
+    fault: 'the process is stopped for longer than a heartbeat',
     injected: `SIGSTOP for ${PAUSE_MS} ms, with heartbeats shortened in proportion to 60 s, under load`,
-    expected: 'everybody comes back once, nothing is lost or doubled',
+    expected: 'every client comes back once, nothing is lost or duplicated',
     needs: [],
     tells: ['ms until all are back'],
     run: runPaused,
   },
   {
     id: 'F8',
-    fault: 'the event loop stands still for 5 s',
+    fault: 'the event loop blocks for 5 s',
     injected: 'a loop in the process, under load',
     expected: 'no connection is lost, nothing is delivered again',
     needs: [],

@@ -128,18 +128,17 @@ async function runRepeated(random: Random): Promise<Outcome> {
   return {
     ...outcome,
     violations: [...outcome.violations, ...(wasTried ? [] : ['nothing was tried: no insert was repeated'])],
-    figures: { ...outcome.figures, 'inserts repeated': repeated, 'told of a duplicate': duplicates },
+    figures: { ...outcome.figures, 'inserts repeated': repeated, 'reported as duplicates': duplicates },
   };
 }
 
 export const MONGODB_AWAY: readonly Scenario[] = [
   {
     id: 'F24',
-    fault: 'MongoDB is gone, for a moment as in an election, or for long',
-    injected: 'a proxy between both nodes and MongoDB that resets and refuses connections, or says nothing any more',
+    fault: 'MongoDB is down, for a moment as in an election, or for long',
+    injected: 'a proxy between both nodes and MongoDB that resets and refuses connections, or falls silent',
     expected:
-      'a moment: sends wait and are answered 200; longer: 503 within 11 s, readiness red, connections stay; recovers by ' +
-      'itself, and what is sent again is there once',
+      'a moment: sends wait and are answered 200; longer: 503 within 11 s, readiness red, connections stay; recovers by itself, and repeated sends are stored once',
     needs: ['mongodb', 'redis'],
     tells: ['ms until 503, refused', 'ms until 503, silent', 'ms until ready again'],
     run: runAway,
@@ -147,10 +146,10 @@ export const MONGODB_AWAY: readonly Scenario[] = [
   {
     id: 'F25',
     fault: 'the answer to an insert is lost, and the driver repeats the write',
-    injected: `a proxy that has one insert in ${REPEATED_ONE_IN} carried out twice, and passes on the second answer`,
-    expected: 'a duplicate of its own is success: one id, one seq',
+    injected: `a proxy that carries out one insert in ${REPEATED_ONE_IN} twice, and passes on the second answer`,
+    expected: 'its own duplicate counts as success: one id, one seq',
     needs: ['mongodb', 'redis'],
-    tells: ['inserts repeated', 'told of a duplicate'],
+    tells: ['inserts repeated', 'reported as duplicates'],
     run: runRepeated,
   },
 ];

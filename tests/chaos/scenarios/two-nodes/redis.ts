@@ -142,13 +142,13 @@ async function countAllowed({ nodes: [here, there] }: Nodes, userId: string): Pr
 
 const EXPECTED =
   'no crash; `live: degraded` within 2 s; a send waits 1 s at most; delivered at once here, by comparison elsewhere; ' +
-  'nothing piles up; all as before when it is back';
+  'nothing piles up; all as before after its return';
 
 export const REDIS_AWAY: readonly Scenario[] = [
   {
     id: 'F20',
     fault: 'Redis is killed, and comes back',
-    injected: 'SIGKILL; meanwhile sends, and more messages to tell than the heap of the node holds',
+    injected: 'SIGKILL; meanwhile sends, and more messages to publish than the heap of the node holds',
     expected: EXPECTED,
     needs: ['mongodb', 'redis'],
     tells: ['ms until degraded', 'ms until the other node has it', 'ms until ok'],
@@ -167,7 +167,7 @@ export const REDIS_AWAY: readonly Scenario[] = [
     id: 'F22',
     fault: 'Redis is empty',
     injected: 'FLUSHALL and SCRIPT FLUSH under the nodes; then SIGKILL, and back after a moment',
-    expected: 'sends, frames and presence go on; limits of requests are counted together as before',
+    expected: 'sends, frames and presence continue; nodes count request limits together as before',
     needs: ['mongodb', 'redis'],
     run: runEmpty,
   },

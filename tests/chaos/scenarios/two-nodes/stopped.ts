@@ -143,11 +143,10 @@ class Scheduled {
 export const STOPPED: readonly Scenario[] = [
   {
     id: 'F1 F7 (three nodes)',
-    fault: 'of three nodes one is stopped for long, and one is killed',
-    injected: `SIGSTOP until its lease of ${LEASE_MS / 1_000} s is over, and SIGKILL, under a load on all of them`,
+    fault: 'of three nodes, one is stopped for long, and one is killed',
+    injected: `SIGSTOP until its lease of ${LEASE_MS / 1_000} s has ended, and SIGKILL, under a load on all of them`,
     expected:
-      'their users leave the lists within 30 s, and not before the lease is over; those of the stopped one are back when it ' +
-      'goes on, without a new connection; nothing is lost or sent twice, also of what was due meanwhile',
+      'their users leave the lists within 30 s, but not before the lease has ended; those of the stopped node are back when it continues, without a new connection; nothing is lost or sent twice, including what was due meanwhile',
     needs: ['mongodb', 'redis'],
     tells: ['ms until forgotten', 'ms until listed again', 'ms until delivered'],
     run: runStopped,

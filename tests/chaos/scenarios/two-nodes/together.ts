@@ -65,8 +65,8 @@ export const TOGETHER: readonly Scenario[] = [
   {
     id: 'F1 F7 F20 F22',
     fault: 'nodes are killed and stopped while Redis dies and comes back empty',
-    injected: 'SIGKILL, SIGSTOP and SIGCONT, Redis killed twice, at random moments of a load on both nodes',
-    expected: 'nothing is lost, doubled, reordered or misdelivered',
+    injected: 'SIGKILL, SIGSTOP and SIGCONT, Redis killed twice, at random moments during a load on both nodes',
+    expected: 'nothing is lost, duplicated, reordered or misdelivered',
     needs: ['mongodb', 'redis'],
     run: runTogether,
   },

@@ -64,10 +64,10 @@ export const VERSIONS: readonly Scenario[] = [
   {
     id: 'F31',
     fault: 'nodes of two versions run together',
-    injected: 'three nodes: one of frames of the next version, one with fields and a kind that the others do not know',
+    injected:
+      'three nodes: one with the next version of frames, one with fields and a kind that the others do not know',
     expected:
-      'what is understood arrives at once, all else by comparison; presence is mended; one entry of the log for each ' +
-      'sort of frame that is not understood',
+      'what is understood arrives at once, everything else by comparison; presence is repaired; one log line for each kind of frame that is not understood',
     needs: ['mongodb', 'redis'],
     tells: ['ms to a node of another version of frames', 'ms to one with other kinds'],
     run: runVersions,
