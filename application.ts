@@ -1,6 +1,6 @@
 /**
- * Composition root: three steps from the configuration to the doors. Nothing listens until start().
- * Also the entry for code that embeds the service.
+ * Composition root: three steps from the configuration to the doors. Nothing listens until start(). Also the entry for
+ * code that embeds the service.
  */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -86,7 +86,7 @@ import { createClients } from './utils/proxies';
 export { getWebSocketService } from './services/websocket';
 export { ConfigError, parseConfig } from './utils/config';
 
-/** Slow headers and bodies are closed; by default Node looks for them only every 30 s. */
+/** Slow headers and bodies are cut; by default Node checks for them only every 30 s. */
 const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const CONNECTIONS_CHECKING_INTERVAL_MS = 5_000;
@@ -127,7 +127,8 @@ export interface Application {
 
 /**
  * Builds the service.
- * @throws InternalsError when a package is not as this service needs it, StoreOpenError when the store cannot be opened, KeySetOpenError when the keys of tokens cannot be fetched.
+ * @throws InternalsError when a package is not as this service needs it, StoreOpenError when the store cannot be
+ * opened, KeySetOpenError when the token keys cannot be fetched.
  */
 export async function createApplication(config: Config, overrides: Overrides = {}): Promise<Application> {
   const services = await buildServices(config, overrides);
@@ -189,7 +190,7 @@ async function buildServices(config: Config, overrides: Overrides) {
 /** What everything else depends on. What this opens, stop() closes. */
 async function openBase(config: Config, overrides: Overrides) {
   const clock = new CountingClock(overrides.clock ?? systemClock);
-  /** For calls to other machines, which have their own time. */
+  /** For calls to other machines, which run in real time. */
   const machineClock = new CountingClock(systemClock);
   const logger = overrides.logger ?? createLogger(config);
   await checkInternals([LOG_CHECK, COLLECTOR_CHECK, HTTP_CHECK, SOCKETS_CHECK], logger);
@@ -268,7 +269,7 @@ function wireOperations(config: Config, services: Services) {
   };
 }
 
-/** Third step: the HTTP server, and behind it REST, Socket.IO and the plain endpoint. */
+/** Third step: the HTTP server with REST, Socket.IO and the plain endpoint. */
 function buildDoors(config: Config, services: Services, operations: Operations) {
   const { clock, metrics, tokens, sessions, limits, backlog, incoming, clients, roster } = services;
   const http = createHttpApplication({

@@ -43,7 +43,7 @@ async function start(): Promise<void> {
   const config = parseConfig(process.env);
   const application = await createApplication(config);
   for (const hint of [...readHints(), ...findContradictions(config)]) application.logger.warn(hint);
-  // A transaction under way would make process.exit() wait for it; the store stands a kill at any moment.
+  // A running transaction would make process.exit() wait for it; the store survives a kill at any moment.
   const onTimeout = () => process.kill(process.pid, 'SIGKILL');
   closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT_MS, logger: false, onTimeout }, async ({ err, signal }) => {
     if (err !== undefined) application.logger.fatal({ err }, 'stopping after an unhandled error');
@@ -60,7 +60,7 @@ function readHints(): string[] {
   return findHints(process.env, readEnvironmentFiles(), known);
 }
 
-/** Those that Node, or what it loaded before this program, was told to read. */
+/** Options that Node, or a module loaded before this program, was given. */
 function readEnvironmentFiles(): EnvironmentFile[] {
   return process.execArgv.flatMap((argument) => {
     const path = argument.endsWith('/env-file.js') ? '.env' : /^--env-file(?:-if-exists)?=(.+)$/.exec(argument)?.[1];
@@ -68,7 +68,7 @@ function readEnvironmentFiles(): EnvironmentFile[] {
     try {
       return [{ path, text: readFileSync(path, 'utf8') }];
     } catch {
-      // It may be missing, and Node reports what else is wrong.
+      // The file may be missing, and Node reports what else is wrong.
       return [];
     }
   });
@@ -87,7 +87,7 @@ const EXPECTED = [
 main().catch((error: unknown) => {
   const isExpected = error instanceof Error && EXPECTED.some((kind) => error instanceof kind);
   console.error(isExpected ? error.message : error);
-  // What looks wrong may be why something is missing.
+  // A suspicious value may be the reason why something is missing.
   if (error instanceof ConfigError) for (const hint of readHints()) console.error(hint);
   process.exit(error instanceof UsageError ? EXIT_USAGE : 1);
 });

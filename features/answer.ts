@@ -3,12 +3,12 @@ import type { Response } from 'express';
 import type { WrittenAnswer } from '../handlers/idempotency';
 import { isSliceOver, nextSlice } from '../utils/slices';
 
-/** One write with its length; Express' own `json` would look for an ETag and a character set on the way. */
+/** One write with its length; Express's own `json` would also compute an ETag and a character set. */
 export function answer(response: Response, body: object, status = 200): void {
   answerWritten(response, { status, body: JSON.stringify(body), isRepeated: false });
 }
 
-/** An answer that is text already; a repeated one says so in its header. */
+/** An answer that is already text; the header says if it is a repeat. */
 export function answerWritten(response: Response, { status, body, isRepeated }: WrittenAnswer): void {
   response.writeHead(status, {
     'Content-Type': 'application/json; charset=utf-8',
@@ -18,7 +18,7 @@ export function answerWritten(response: Response, { status, body, isRepeated }: 
   response.end(body);
 }
 
-/** JSON that is encoded already, in parts. */
+/** JSON that is already encoded, in parts. */
 export function answerEncoded(response: Response, parts: readonly Buffer[]): void {
   const bytes = parts.reduce((sum, { length }) => sum + length, 0);
   response.writeHead(200, { 'Content-Type': 'application/json; charset=utf-8', 'Content-Length': bytes });
@@ -26,12 +26,12 @@ export function answerEncoded(response: Response, parts: readonly Buffer[]): voi
   response.end();
 }
 
-/** JSON lines, written as they come and as fast as they are read. */
+/** JSON lines, written as they come and as fast as the client reads. */
 export async function answerLines(response: Response, lines: AsyncIterable<object>): Promise<void> {
   for await (const line of lines) {
     if (isSliceOver()) await nextSlice();
     if (response.closed) return;
-    // Not before there is something to say: until then a fault is answered as such.
+    // Only when there is something to write: until then, a fault can still be answered as one.
     if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson; charset=utf-8' });
     if (!response.write(`${JSON.stringify(line)}\n`)) await drained(response);
   }

@@ -1,9 +1,9 @@
-/** What a person at a terminal needs for the first minute: addresses, ready tokens, a line that works. */
+/** What a person at a terminal needs in the first minute: addresses, ready tokens, a command that works. */
 import type { MakeToken } from '../services/tokens/configured-keys';
 import type { TokenKey } from '../utils/config';
 import { makeSampleTokens } from './development-tokens';
 
-/** How tokens are checked, for the sentence that says where they come from. */
+/** How tokens are verified, for the sentence that says where they come from. */
 export type KeyKind = TokenKey['kind'];
 
 const ORIGINS: Readonly<Record<Exclude<KeyKind, 'development-secret'>, string>> = {
@@ -12,7 +12,7 @@ const ORIGINS: Readonly<Record<Exclude<KeyKind, 'development-secret'>, string>> 
   'key-set': 'Tokens are verified with the keys of JWT_JWKS_URL: get them from your issuer.',
 };
 
-/** The start-up banner of development. Tokens are ready only where the service made its secret itself. */
+/** The start-up banner in development. It has tokens only if the service made its secret itself. */
 export function renderBanner(
   { host, port }: { host: string; port: number },
   { kind, makeToken }: { kind: KeyKind; makeToken: MakeToken | undefined },
@@ -39,7 +39,7 @@ function offerTokens(url: string, makeToken: MakeToken): string[] {
   ];
 }
 
-/** As a URL names it: one's own machine by its name, an address of IPv6 in brackets. */
+/** As in a URL: this machine by its name, an IPv6 address in brackets. */
 function nameOf(host: string): string {
   if (host === '0.0.0.0' || host === '::' || host === '127.0.0.1') return 'localhost';
   return host.includes(':') ? `[${host}]` : host;

@@ -1,4 +1,4 @@
-/** What clients may ask for over Socket.IO: event → operation on its payload, and its price. */
+/** Client events over Socket.IO: event → operation on its payload, and its price. */
 import type { Connection } from '../services/delivery/connections';
 import { badField } from '../utils/errors';
 import { fieldOf, hasField } from '../utils/fields';
@@ -51,7 +51,7 @@ export function clientEvents({
   ]);
 }
 
-/** `message` is a message to a user or a topic, or what clients of compatible services send to hear an echo. */
+/** `message` is a message to a user or a topic, or what clients of compatible services send to receive an echo. */
 async function handleMessage(
   connection: Connection,
   payload: unknown,
@@ -76,6 +76,6 @@ async function handleMessage(
   throw badField('', 'must have `to` or `topic` with `type` and `data`, or `message`, or `content`');
 }
 
-/** What the operations call fields, and what clients call them. */
+/** From the operations' names of fields to the clients'. */
 const EVENT_FIELDS = new Map([['name', 'topic']]);
 const PERSON_FIELDS = new Map([['to', 'topic']]);

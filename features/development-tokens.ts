@@ -1,5 +1,5 @@
 /**
- * Ready tokens for the first minute, while the service uses the secret that it made itself: printed by the banner, and
+ * Ready tokens for the first minute, if the service uses the secret that it made itself: printed by the banner, and
  * given to the test page in a browser on the same machine. docs/decisions/0015 has the attacks that this must stop.
  */
 import { BlockList, isIPv6 } from 'node:net';
@@ -14,16 +14,16 @@ const DAY_SECONDS = 86_400;
 const SERVICE = 'service';
 const SERVICE_SCOPE = 'send broadcast presence admin';
 
-/** Users of the banner and of the test page. */
+/** Users of the banner and the test page. */
 export const SAMPLE_USERS = ['user123', 'user456', 'user789'] as const;
 
 export interface SampleTokens {
   readonly users: readonly { readonly userId: string; readonly token: string }[];
-  /** Holds every scope. */
+  /** Has every scope. */
   readonly service: { readonly userId: string; readonly token: string };
 }
 
-/** Tokens of the sample users and of a sending service, valid one day. */
+/** Tokens of the sample users and of a sending service, valid for one day. */
 export function makeSampleTokens(makeToken: MakeToken): SampleTokens {
   return {
     users: SAMPLE_USERS.map((userId) => ({ userId, token: makeToken(userId, undefined, DAY_SECONDS) })),
@@ -31,7 +31,7 @@ export function makeSampleTokens(makeToken: MakeToken): SampleTokens {
   };
 }
 
-/** None where a key was configured: then there is no such path. */
+/** None if a key was configured: then the path does not exist. */
 export function developmentRoutes(makeToken: MakeToken | undefined): Route[] {
   if (makeToken === undefined) return [];
   return [
@@ -54,7 +54,7 @@ const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');
 
-/** Not names that resolve to this machine: whoever owns the name could let it point here (DNS rebinding). */
+/** Not any name that resolves to this machine: the owner of a name could point it here (DNS rebinding). */
 const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]']);
 const REFUSAL =
   'Development tokens are given only to the test page, opened at http://localhost or http://127.0.0.1 on the machine ' +
@@ -64,7 +64,7 @@ const FORWARDING_HEADERS = [
   ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-prefix'],
 ];
 
-/** @throws AppError `forbidden` unless the service's own page asks, in a browser on this machine. */
+/** @throws AppError `forbidden` unless the request comes from the service's own page, in a browser on this machine. */
 function assertOwnPageHere(request: Request): void {
   const { host = '', origin } = request.headers;
   const isOwnPage = origin?.startsWith('http://') === true && isSamePlace(origin, host) && isLoopbackHost(origin);
@@ -79,6 +79,6 @@ function isLoopbackHost(origin: string): boolean {
 
 function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false;
-  // Also what a socket for both families says of IPv4: ::ffff:127.0.0.1.
+  // Includes the form in which a dual-stack socket writes IPv4: ::ffff:127.0.0.1.
   return loopback.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }

@@ -17,19 +17,19 @@ export function documentRoutes(developmentUsers: readonly string[]): Route[] {
   ];
 }
 
-/** Opened as a file, the page has the empty list: nothing to offer. */
+/** Opened as a file, the page has an empty list: nothing to offer. */
 function offerTokens(page: string, users: readonly string[]): string {
   return page.replace('name="development-users" content=""', `name="development-users" content="${users.join(' ')}"`);
 }
 
-/** The directory of package.json, from the sources as from dist/. */
+/** The directory of package.json, both from the sources and from dist/. */
 export function packageRoot(): string {
   let directory = __dirname;
   while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
   return directory;
 }
 
-/** Renders a document; a heading that is one word of code is an anchor of that name. */
+/** Renders a document; a heading that is a single word of code becomes an anchor with that name. */
 function renderMarkdown(text: string): string {
   const markdown = new MarkdownIt();
   markdown.renderer.rules['heading_open'] = (tokens, index, options, _env, self) => {

@@ -9,11 +9,11 @@ import type { Route } from './routes';
 
 export interface HealthParts {
   readonly store: Store;
-  /** Do live frames reach all nodes at once? When not, the node serves all the same. */
+  /** Do hints reach all nodes at once? If not, the node serves all the same. */
   readonly live: () => Live;
   readonly metrics: Metrics;
   readonly heap: HeapGuard;
-  /** Has stopping begun? Then load balancers should look elsewhere. */
+  /** Has the stop begun? Then load balancers should use other nodes. */
   readonly isStopping: () => boolean;
   readonly uptimeSeconds: () => number;
 }
@@ -21,7 +21,7 @@ export interface HealthParts {
 type Check = 'ok' | 'unavailable';
 
 export function healthRoutes(parts: HealthParts): Route[] {
-  // Shared by all who ask at the same time, so asking often costs little.
+  // Shared by concurrent requests, so asking often costs little.
   const check = new SingleFlight(() => checkStore(parts.store));
   const scrape = new SingleFlight(() => parts.metrics.scrape());
   const routes: Route[] = [
@@ -68,7 +68,7 @@ async function readiness(
   return { status: isStopping() ? 'stopping' : status, store, live: live() };
 }
 
-/** Writes to the store, to see whether it can be written. */
+/** Writes to the store to see whether that works. */
 async function checkStore(store: Store): Promise<Check> {
   try {
     await store.probe();

@@ -1,9 +1,9 @@
-/** What all pages of the service share: where their links lead, what they may load, and how they look. */
+/** What all pages of the service share: where their links lead, what they may load, and their style. */
 import { createHash } from 'node:crypto';
 import type { RequestHandler, Response } from 'express';
 import helmet from 'helmet';
 
-/** The bell of the test page. It is part of each page, so that no other request is needed. */
+/** The bell of the test page. It is part of each page, so that it needs no further request. */
 export const FAVICON =
   "data:image/svg+xml,%3Csvg xmlns='http:%2F%2Fwww.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='%234a5fe0' stroke-width='2.4' stroke-linecap='round' stroke-linejoin='round'%3E%3Cpath d='M6 9a6 6 0 0 1 12 0c0 6 2.5 7 2.5 7h-17S6 15 6 9'/%3E%3Cpath d='M10 20a2 2 0 0 0 4 0'/%3E%3C/svg%3E";
 
@@ -34,12 +34,12 @@ export function serveHtml(html: string): RequestHandler {
   };
 }
 
-/** Stands in links of a page for the way from the page to the root of the service. */
+/** In a page's links, stands for the path from the page to the root of the service. */
 export const TO_ROOT = '{to-root}';
 
 /**
- * Serves a page whose links are relative: so they hold below whatever prefix a proxy has taken off the path, and with a
- * slash at the end of the address as well.
+ * Serves a page with relative links, which work below any prefix that a proxy removes from the path, and with a
+ * trailing slash in the address.
  */
 export function serveRelative(type: string, text: string): RequestHandler {
   return ({ path }, response) => {
@@ -48,7 +48,9 @@ export function serveRelative(type: string, text: string): RequestHandler {
   };
 }
 
-/** A Content-Security-Policy that allows the page's own inline blocks by their hashes, and connections to any service. */
+/**
+ * A Content-Security-Policy that allows the page's own inline blocks by their hashes, and connections to any service.
+ */
 export function protectPage(html: string): RequestHandler {
   return helmet({
     contentSecurityPolicy: {

@@ -1,4 +1,4 @@
-/** The classes of which Node makes requests and responses, as Express wants them. */
+/** The classes from which Node makes requests and responses, with the prototypes that Express wants. */
 import { IncomingMessage, ServerResponse } from 'node:http';
 
 /** What Express sets as prototypes of a request and its response. */
@@ -13,23 +13,23 @@ export interface HttpClasses {
   readonly ServerResponse: typeof ServerResponse;
 }
 
-/** What Node's parser says: the peer asks for another protocol. */
+/** Set by Node's parser: the peer asks for another protocol. */
 const asksForUpgrade = new WeakSet<IncomingMessage>();
 
 /**
- * Makes requests and responses be born with the prototypes that an application of Express sets, instead of being given
- * them later: an object whose prototype changes has a shape that V8 has not seen, and each access to it is looked up
- * anew. See docs/decisions/0022-born-as-express-wants-them.md.
- * @param onUnsent is told of each response of which something was written that has not left, whoever wrote it.
+ * Creates requests and responses with the prototypes that an Express application sets, instead of changing them later:
+ * an object whose prototype changes has a shape that V8 has not seen, and each access to it is looked up again. See
+ * docs/decisions/0022-born-as-express-wants-them.md.
+ * @param onUnsent is called with each response of which something written has not left yet, whoever wrote it.
  */
 export function createHttpClasses(
   application: HttpPrototypes,
   onUnsent: (response: ServerResponse) => void,
 ): HttpClasses {
   /**
-   * Only a WebSocket takes a connection over. Clients that offer another protocol beside a request, as Java's HttpClient
-   * does with `Upgrade: h2c`, are answered in HTTP/1.1: RFC 9110, section 7.8 lets a server ignore the offer. Node reads
-   * `upgrade` once the headers are known, and hands the connection over when it is true.
+   * Only a WebSocket takes over a connection. Clients that offer another protocol with a request, as Java's HttpClient
+   * does with `Upgrade: h2c`, are answered in HTTP/1.1: RFC 9110, section 7.8 lets a server ignore the offer. Node
+   * reads `upgrade` once the headers are known, and hands over the connection if it is true.
    */
   class HttpRequest extends IncomingMessage {
     get upgrade(): boolean {

@@ -1,4 +1,4 @@
-/** /inbox: one's own messages, their states and counts. */
+/** /inbox: the caller's messages, their states and counts. */
 import type { RequestHandler } from 'express';
 import { changesWhole, type InboxOperations } from '../handlers/inbox';
 import { answer } from './answer';
@@ -9,7 +9,7 @@ import type { Route } from './routes';
 export function inboxRoutes(inbox: InboxOperations, { authenticated, withBody, readInTurn }: Guards): Route[] {
   const change: RequestHandler = async (request, response) =>
     answer(response, await inbox.change(callerOf(request), request.body));
-  // It reads all of what it changes.
+  // It reads everything that it changes.
   const changeInTurn = readInTurn((request, response) => change(request, response, () => undefined));
   return [
     {

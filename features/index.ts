@@ -1,4 +1,4 @@
-/** The one list of route prefixes, and what stands before every request. */
+/** The one list of route prefixes, and what comes before every request. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import cors from 'cors';
@@ -45,12 +45,12 @@ import { topicRoutes } from './topics';
 import { type UserRouteParts, userRoutes } from './users';
 import { type WebsocketRouteParts, websocketRoutes } from './websocket';
 
-/** Answers a request; `onUnanswered` is called for one that no route and no error handler has met. */
+/** Answers a request; `onUnanswered` is called for one that no route and no error handler has answered. */
 type HttpHandler = (request: IncomingMessage, response: ServerResponse, onUnanswered: () => void) => void;
 
 export interface HttpApplication {
   readonly handle: HttpHandler;
-  /** Of which the server makes requests and responses. */
+  /** The classes from which the server makes requests and responses. */
   readonly classes: HttpClasses;
 }
 
@@ -65,7 +65,7 @@ export interface HttpParts
   readonly cluster: Cluster;
   readonly clients: Clients;
   readonly health: HealthParts;
-  /** Watches an answer that has not left as a whole, until it is taken. */
+  /** Watches an answer that has not left completely, until it is taken. */
   readonly watchAnswer: (response: ServerResponse, userId: string | undefined) => void;
   readonly backlog: Backlog;
   readonly incoming: Incoming;
@@ -75,13 +75,13 @@ export interface HttpParts
   readonly schedule: ScheduleOperations;
   readonly audit: AuditOperations;
   readonly runOnce: RunOnce;
-  /** Only while the service uses the secret that it made itself. */
+  /** Only if the service uses the secret that it made itself. */
   readonly makeDevelopmentToken: MakeToken | undefined;
 }
 
 const EXPOSED_HEADERS = ['Idempotent-Replay', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Request-Id'];
 
-/** Answers are JSON: nothing may be loaded or framed from them. The pages set a policy of their own. */
+/** Answers are JSON: nothing may be loaded from them or framed in them. Pages set their own policy. */
 const API_HEADERS = {
   contentSecurityPolicy: {
     useDefaults: false,
@@ -118,18 +118,19 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
-  // Nothing here has a version that a client could hold: `If-None-Match: *` would turn a probe's 200 into an empty 304.
+  // Nothing here has a version that a client could have cached: `If-None-Match: *` would turn a probe's 200 into an
+  // empty 304.
   Object.defineProperty(app.request, 'fresh', { value: false });
   app.enable('case sensitive routing');
-  // Parameters that repeat or nest have no meaning here: `simple` gives strings and lists, never objects.
+  // Repeated or nested parameters have no meaning here: `simple` gives strings and lists, never objects.
   app.set('query parser', 'simple');
   app.use(beginAnswer(health.isStopping));
-  // Its listeners and child loggers cost as much as a send: only where its lines are wanted.
+  // Its listeners and child loggers cost as much as a send, so it is mounted only where its lines are wanted.
   if (logger.isLevelEnabled('debug')) app.use(logRequests(logger, clients));
   app.use(helmet(API_HEADERS));
   app.use(answerBrowsers(config.corsOrigins));
-  // The routes that are called most stand first. Mounted on the application itself: a router below a prefix would
-  // match each request twice.
+  // The most frequent routes come first. Mounted on the application itself: a router below a prefix would match each
+  // request twice.
   mountRoutes(app, '/websocket', websocketRoutes(parts, guards));
   mountRoutes(app, '/api/gateway', gatewayRoutes({ ...parts, uptimeSeconds: health.uptimeSeconds }, guards));
   mountRoutes(app, '/topics', topicRoutes(parts.topics, parts.messages, guards));
@@ -150,7 +151,7 @@ export function createHttpApplication(parts: HttpParts): HttpApplication {
   return { handle: app as unknown as HttpHandler, classes: createHttpClasses(app, onUnsent) };
 }
 
-/** Names the request, and gives keep-alive connections up while the service stops. */
+/** Gives the request an id, and closes keep-alive connections while the service stops. */
 function beginAnswer(isStopping: () => boolean): RequestHandler {
   return (_request, response, next) => {
     response.setHeader('X-Request-Id', randomUUID());
@@ -159,7 +160,7 @@ function beginAnswer(isStopping: () => boolean): RequestHandler {
   };
 }
 
-/** CORS, for requests that come from a page; services send no Origin. */
+/** CORS, for requests from a page; services send no Origin. */
 function answerBrowsers(origins: Config['corsOrigins']): RequestHandler {
   const allow = cors({ ...corsOptionsOf(origins), exposedHeaders: EXPOSED_HEADERS });
   return (request, response, next) => (request.headers.origin === undefined ? next() : allow(request, response, next));

@@ -1,4 +1,4 @@
-/** /messages: many at once, and what can be done with one that was sent. */
+/** /messages: batches, and operations on sent messages. */
 import type { SendBatch } from '../handlers/batch';
 import type { MessageChangeOperations } from '../handlers/message-changes';
 import type { ReadReceipts } from '../handlers/receipts';

@@ -1,4 +1,4 @@
-/** What a person sees who opens an address that does not exist. Programs get the problem as JSON. */
+/** The page for a person who opens an address that does not exist. Programs receive the problem as JSON. */
 import type { NextFunction, Request, Response } from 'express';
 import { protectPage, renderPage, serveRelative, TO_ROOT } from './html-pages';
 
@@ -16,7 +16,7 @@ const PAGE = renderPage(
 const protect = protectPage(PAGE);
 const serve = serveRelative('html', PAGE);
 
-/** Serves the page to whoever looks at the answer. Whoever accepts anything is a program. */
+/** Serves the page to browsers. A client that accepts anything is a program. */
 export function isShownToPerson(request: Request, response: Response, next: NextFunction): boolean {
   response.vary('Accept');
   const isRead = request.method === 'GET' || request.method === 'HEAD';

@@ -1,4 +1,4 @@
-/** What clients may ask for over the plain endpoint: action → operation on its frame, and its price. */
+/** Actions of the plain endpoint: action → operation on its frame, and its price. */
 import type { Connection } from '../services/delivery/connections';
 import { fieldOf } from '../utils/fields';
 import {
@@ -29,7 +29,7 @@ import {
 
 type Frame = Readonly<Record<string, unknown>>;
 
-/** What the operations call fields, and what frames call them. */
+/** From the operations' names of fields to those of frames. */
 const FRAME_FIELDS = new Map([
   ['name', 'topic_name'],
   ['isPrivate', 'is_private'],
@@ -68,7 +68,7 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
     ['create', { price: ONE, run: create }],
     ['invite', { price: ONE, run: invite }],
     ['message', { price: ONE, run: (connection, frame) => sendPlain(connection, frame, operations) }],
-    // The end of watching reads nothing.
+    // Ending the watch reads nothing.
     ['presence', { price: (frame) => (fieldOf(frame, 'on') === false ? ONE : WHOLE), run: watchOrNot }],
     ['typing', { price: ONE, run: presence.type }],
     ['ack', { price: FREE, run: own.acknowledge }],

@@ -23,21 +23,21 @@ export function renderError(logger: Logger, metrics: Metrics, clients: Clients):
     metrics.refusals.inc({ code: error.code });
     if (error.status >= 500)
       logger.error({ err: error.cause ?? error, requestId: requestIdOf(response) }, 'a request failed');
-    // The answer has begun: only closing the connection tells the client that it is not whole.
+    // The answer has begun: only closing the connection shows the client that it is incomplete.
     if (response.headersSent) {
       response.destroy();
       return;
     }
     response.set(retryHeader(error));
     if (error.status === 401) response.set('WWW-Authenticate', 'Bearer');
-    // Where there is a route, it is the answer of an operation, whoever asks.
+    // If a route exists, this is the answer of its operation, whoever asks.
     if (error.status === 404 && request.route === undefined && isShownToPerson(request, response, next)) return;
     const problem = toProblem(error, { origin: clients.linkBase(request), requestId: requestIdOf(response) });
     response.status(error.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };
 }
 
-/** Express and body-parser throw errors of their own that carry a status. Their words may quote the request. */
+/** Errors of Express and body-parser carry a status. Their messages may quote the request. */
 function fromLibrary(thrown: unknown): AppError | undefined {
   if (thrown instanceof AppError || !(thrown instanceof Error) || !('status' in thrown)) return undefined;
   const kinds = new Map<unknown, [ErrorCode, string]>([
@@ -56,7 +56,7 @@ export const refuseUnknownPath: RequestHandler = () => {
   throw new AppError('not_found', NO_ROUTE);
 };
 
-/** Answers 405 with the methods that the path has; OPTIONS asks for just these. */
+/** Answers 405 with the methods of the path; OPTIONS asks for exactly these. */
 export function refuseOtherMethods(allowed: readonly string[]): RequestHandler {
   return (request, response) => {
     response.set('Allow', allowed.join(', '));
@@ -94,12 +94,12 @@ function toRefusal({ code }: NodeJS.ErrnoException): AppError {
   return new AppError('bad_request', 'This is not a valid HTTP request.');
 }
 
-/** Would what is written now be taken for a part of this answer, or for the answer to an earlier request? */
+/** Would a write now be taken for a part of this answer, or for the answer to an earlier request? */
 function isOfAnother(answer: ServerResponse | undefined): boolean {
   return answer !== undefined && (answer.headersSent || answer.req.complete);
 }
 
-/** Answers what Node could not read as a request: headers beyond its limit, too late, or no HTTP at all. */
+/** Answers what Node could not read as a request: too large headers, too slow ones, or no HTTP at all. */
 export function refuseUnreadable(metrics: Metrics, clock: Clock) {
   return (fault: NodeJS.ErrnoException, socket: Duplex): void => {
     if (!socket.writable || fault.code === 'ECONNRESET' || isOfAnother(answerUnderWay(socket))) {
@@ -117,7 +117,7 @@ export function refuseUnreadable(metrics: Metrics, clock: Clock) {
       ...Object.entries(retryHeader(error)).map(([name, value]) => `${name}: ${value}`),
     ];
     socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
-    // Not at once: what has come and was not read would make it a reset, and the answer might not arrive.
+    // Not at once: unread input would make it a reset, and the answer might not arrive.
     const deadline = clock.after(CLOSE_TIMEOUT_MS, () => socket.destroy());
     socket.once('close', () => deadline.cancel());
   };

@@ -1,4 +1,4 @@
-/** /scheduled: messages that wait for their time. */
+/** /scheduled: messages that are not due yet. */
 import type { ScheduleOperations } from '../handlers/schedule';
 import { answer } from './answer';
 import type { Guards } from './guards/guards';

@@ -1,4 +1,4 @@
-/** Looks whether Express and Node's parser of HTTP are as this service takes them to be. */
+/** Checks whether Express and Node's HTTP parser still work as this service assumes. */
 import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Socket as TcpSocket } from 'node:net';
 import { Duplex } from 'node:stream';
@@ -18,7 +18,7 @@ export const HTTP_CHECK: SelfCheck = {
     };
     await Promise.all(
       [lookAtExpress, lookAtOffers].map((look) =>
-        // What was not found by then is missing.
+        // What has not been found by then is missing.
         withDeadline(look(note), PATIENCE_MS, () => new Error('nothing came')).catch(() => undefined),
       ),
     );
@@ -28,7 +28,10 @@ export const HTTP_CHECK: SelfCheck = {
 
 type Note = (name: InternalName, isThere: boolean) => void;
 
-/** A request is what it was born as while it passes the application, and one that nobody answers comes out again. */
+/**
+ * A request keeps the prototype that it was created with while it passes the application, and an unanswered one comes
+ * out again.
+ */
 async function lookAtExpress(note: Note): Promise<void> {
   const app = express();
   const classes = createHttpClasses(app, () => undefined);
@@ -54,7 +57,7 @@ async function lookAtExpress(note: Note): Promise<void> {
   note('express: unanswered', await unanswered);
 }
 
-/** A request that offers another protocol than WebSocket is a request; one that asks for WebSocket is an upgrade. */
+/** A request that offers a protocol other than WebSocket is a request; one that asks for WebSocket is an upgrade. */
 async function lookAtOffers(note: Note): Promise<void> {
   const prototypes: HttpPrototypes = { request: IncomingMessage.prototype, response: ServerResponse.prototype };
   const server = createServer(createHttpClasses(prototypes, () => undefined));

@@ -1,4 +1,4 @@
-/** What the tables of both socket endpoints have in common: operations with their prices, and how they are used. */
+/** What both socket endpoints share: operations with their prices, and how they are called. */
 import { changesWhole, type InboxOperations } from '../handlers/inbox';
 import type { MessageOperations } from '../handlers/messages';
 import type { OwnConnectionOperations } from '../handlers/own-connection';
@@ -21,11 +21,11 @@ export interface SocketOperations {
 
 export type Operation<Payload> = (connection: Connection, payload: Payload) => object | Promise<object>;
 
-/** What a client may ask for, and what that counts as. */
+/** What a client may request, and its price. */
 export interface ClientEvent<Payload> {
   /**
-   * Events that it counts as against SOCKET_EVENTS_PER_SECOND; 0 is free of charge as long as it is accepted. What
-   * reads much costs more than one.
+   * How many events it counts as against SOCKET_EVENTS_PER_SECOND; 0 is free of charge while it is accepted. Expensive
+   * reads cost more than one.
    */
   readonly price: number | ((payload: unknown) => number);
   readonly run: Operation<Payload>;
@@ -34,17 +34,17 @@ export interface ClientEvent<Payload> {
 export const FREE = 0;
 export const ONE = 1;
 export const HISTORY = 4;
-/** A list of all topics, of who is online, or a change of states that looks through an inbox or a topic. */
+/** A list of all topics, of online users, or a change of states that examines an inbox or a topic. */
 export const WHOLE = 10;
 
-/** A read of much: those of a user take turns. */
+/** An expensive read: those of a user take turns. */
 export function readInTurn<Payload>(reads: SocketOperations['reads'], read: Operation<Payload>): Operation<Payload> {
   return (connection, payload) => reads.run(connection, () => read(connection, payload));
 }
 
 /**
- * What changes a whole inbox or topic reads all of it, and takes its turn; what names messages does not. Unlike a read
- * it is done though its client has left meanwhile.
+ * A change of a whole inbox or topic reads all of it, and takes a turn; one that names messages does not. Unlike a
+ * read, it is carried out even if its client has left meanwhile.
  */
 export function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 'reads'>): Operation<unknown> {
   const change: Operation<unknown> = (connection, payload) => inbox.change(connection.caller, payload, connection);
@@ -57,7 +57,7 @@ export function priceOfChange(payload: unknown): number {
   return changesWhole(payload) ? WHOLE : ONE;
 }
 
-/** A refusal names a field as the client has sent it. */
+/** A refusal names a field as the client sent it. */
 export async function inWords<Answer>(
   names: ReadonlyMap<string, string>,
   work: () => Promise<Answer>,
@@ -69,7 +69,7 @@ export async function inWords<Answer>(
   }
 }
 
-/** A table, in use. `dispatch` throws AppError `unknown_event` for what is not in it, which counts as one event. */
+/** A table in use. `dispatch` throws AppError `unknown_event` for anything else, which counts as one event. */
 export function byTable<Payload>(table: ReadonlyMap<unknown, ClientEvent<Payload>>) {
   return {
     priceOf(name: unknown, payload: unknown): number {

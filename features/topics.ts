@@ -1,4 +1,4 @@
-/** /topics/…: named topics, their members and what is said in them. */
+/** /topics/…: named topics, their members and messages. */
 import type { Request } from 'express';
 import type { MessageOperations } from '../handlers/messages';
 import type { TopicOperations } from '../handlers/topics';

@@ -1,4 +1,4 @@
-/** /users/…: all that is kept of one user, and the user's tokens. */
+/** /users/…: everything stored about one user, and the user's tokens. */
 import type { EraseUser } from '../handlers/erase-user';
 import type { ExportUser } from '../handlers/export-user';
 import type { RevocationOperations } from '../handlers/revocation';

@@ -1,4 +1,4 @@
-/** Adds members to a topic: the caller, somebody else, or many at once. */
+/** Adds members to a topic: the caller, another user, or many at once. */
 import { describeFailure } from '../services/observability/describe-failure';
 import type { Caller } from '../utils/caller';
 import { addMemberSchema, parseInput } from '../utils/schemas';
@@ -15,7 +15,7 @@ type InviteResult =
 
 export interface Adding {
   readonly body: unknown;
-  /** Counts rows that are to be written. @throws AppError `rate_limited` */
+  /** Counts rows that will be written. @throws AppError `rate_limited` */
   readonly charge: (rows: number) => Promise<void>;
 }
 
@@ -28,7 +28,9 @@ export interface AddMemberParts {
 const INVITED_AT_ONCE = 20;
 
 export function createAddMember({ access, join, invite }: AddMemberParts) {
-  /** An empty body joins, `{userId}` invites, `{userIds}` many at once; each counts against the rate of the caller. */
+  /**
+   * An empty body adds the caller, `{userId}` one user, `{userIds}` many; each counts against the rate of the caller.
+   */
   return async function addMember(caller: Caller, name: string, { body, charge }: Adding): Promise<object> {
     const { userId, userIds } = parseInput(addMemberSchema, body);
     if (userIds === undefined) return addOne(caller, name, userId);
@@ -37,7 +39,10 @@ export function createAddMember({ access, join, invite }: AddMemberParts) {
     return { results: await addAll(caller, name, unique) };
   };
 
-  /** Each fails alone; whoever may add nobody is refused as a whole. A few at a time: others are served meanwhile. */
+  /**
+   * Each fails alone; a caller who may add nobody is refused as a whole. A few at a time, so that others are served
+   * meanwhile.
+   */
   async function addAll(caller: Caller, name: string, userIds: readonly string[]): Promise<InviteResult[]> {
     await access.visible(caller, name);
     const rest = [...userIds];

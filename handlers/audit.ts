@@ -1,4 +1,4 @@
-/** The audit log: what sends leave in it, and reading it. */
+/** The audit log: what sends record in it, and reading it. */
 import { z } from 'zod';
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { AuditEntry } from '../services/storage/contract';
@@ -27,7 +27,7 @@ export function createAuditOperations(audit: AuditLog) {
     if (!isRepeated) audit.note(requester, { action: isScheduled ? 'schedule' : action, ...account });
   }
 
-  /** What was done, newest first. */
+  /** The entries, newest first. */
   async function list(query: unknown): Promise<{ items: readonly AuditItem[]; nextCursor: string | null }> {
     const { limit = STANDARD_LIMIT, cursor, since, ...wanted } = parseInput(auditQuerySchema, query);
     const after = cursor === undefined ? undefined : readPageToken(LIST, positionSchema, cursor);

@@ -1,4 +1,4 @@
-/** Many messages in one request: each item is a send of its own, and fails alone. */
+/** Many messages in one request: each item is a separate send, and fails alone. */
 import { describeFailure } from '../services/observability/describe-failure';
 import { holdsScope } from '../utils/caller';
 import { AppError, type Problem, refuseField, renameFields } from '../utils/errors';
@@ -43,7 +43,7 @@ export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
 
   /**
    * Sends up to 1,000 messages, in order, with one flush. `describe` turns the error of an item into its problem.
-   * @throws AppError `batch_too_large`, `bad_request` when it is no batch: then nothing is stored.
+   * @throws AppError `batch_too_large`, `bad_request` when the input is no batch: then nothing is stored.
    */
   return async function sendBatch(
     sender: Sender,
@@ -52,7 +52,7 @@ export function createSendBatch({ sending, topics, mistyped }: BatchParts) {
   ): Promise<Sent<{ results: BatchResult[] }>> {
     const { messages } = parseInput(batchSchema, input);
     if (messages.length > MAX_BATCH_ITEMS) throw tooLarge(messages.length);
-    // All checks first: then every append is asked for in one turn, which is what shares a flush.
+    // All checks first: then all appends are requested in one turn, and share a flush.
     const checked = await Promise.allSettled(messages.map((item) => check(sender, item)));
     const results = await Promise.all(
       checked.map(async (item, index): Promise<BatchResult> => {

@@ -1,4 +1,4 @@
-/** Messages to everyone, and to everyone in a topic: one append, however many read it. */
+/** Messages to everyone, and to all members of a topic: one append, however many recipients. */
 import type { MemberLookup } from '../services/presence/member-lookup';
 import type { Roster } from '../services/presence/roster';
 import { contentSchema, parseInput } from '../utils/schemas';
@@ -18,7 +18,7 @@ export interface BroadcastParts {
 export function createBroadcasts({ roster, members, sending, reachOf, mistyped }: BroadcastParts) {
   const { send, assertSize } = sending;
 
-  /** Sends to everyone by one append. `recipients`: distinct users who are connected now. */
+  /** Sends to everyone with one append. `recipients`: distinct users who are connected now. */
   async function broadcast(
     sender: Sender,
     input: unknown,
@@ -32,7 +32,9 @@ export function createBroadcasts({ roster, members, sending, reachOf, mistyped }
     return sent.isScheduled ? sent : { ...sent, account: { ...sent.account, count: recipients } };
   }
 
-  /** Sends to a named topic by one append. The caller has checked that the sender may write there (topic-access.ts). */
+  /**
+   * Sends to a named topic with one append. The caller has checked that the sender may write there (topic-access.ts).
+   */
   async function messageTopic(
     sender: Sender,
     topic: string,

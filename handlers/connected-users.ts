@@ -1,4 +1,4 @@
-/** Who is connected, and when somebody was last. */
+/** Who is connected, and when a user was last seen. */
 import type { Cursors } from '../services/delivery/cursors';
 import type { Roster } from '../services/presence/roster';
 import type { NamePage } from '../services/storage/contract';
@@ -17,7 +17,10 @@ export interface UserStatusAnswer {
   readonly connected: boolean;
   readonly sockets: number;
   readonly devices: number;
-  /** ISO 8601: now for a connected user, else the end of the last connection; `null` for one who never connected. */
+  /**
+   * ISO 8601: now for a connected user, otherwise the end of the last connection; `null` for a user who never
+   * connected.
+   */
   readonly lastSeen: string | null;
 }
 
@@ -40,7 +43,7 @@ export function createConnectedUsers({ roster, cursors, clock }: ConnectedUsersP
     return connectedPage(readPage(LIST, parseInput(listQuerySchema, query), MAX_LISTED_USERS));
   }
 
-  /** The same for clients of the gateway, which ask for all at once. */
+  /** The same for clients of the gateway, which request all at once. */
   function connectedNow(query: unknown): ConnectedUsers & { readonly sockets: number } {
     const wanted = readPage(LIST, parseInput(longListQuerySchema, query), MAX_USERS_AT_ONCE);
     return { ...connectedPage(wanted), sockets: roster.count };

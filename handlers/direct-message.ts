@@ -69,8 +69,8 @@ function createMessageUsers({ sending, roster }: Pick<DirectMessageParts, 'sendi
   const { send, assertSize, assertOptions } = sending;
 
   /**
-   * Sends the same message to several users, each once. One user's failure leaves the others alone; when all fail, the
-   * request does.
+   * Sends the same message to several users, once each. A failure for one user does not affect the others; if all fail,
+   * so does the request.
    */
   return async function messageUsers(
     sender: Sender,
@@ -81,11 +81,11 @@ function createMessageUsers({ sending, roster }: Pick<DirectMessageParts, 'sendi
       throw badField('id', 'cannot be used with several recipients: an id names one message');
     assertSize('data', content.data);
     const recipients = [...new Set(userIds)];
-    // What is wrong for one is wrong for all.
+    // A fault of the input is the same for all.
     const [first] = recipients;
     if (first !== undefined) assertOptions(personalTopic(first), content);
     const sends = await Promise.allSettled(recipients.map((userId) => sendToOneOf(sender, userId, content)));
-    // When nobody got it, that is the failure of the request.
+    // If it reached nobody, the request fails with that error.
     if (sends[0]?.status === 'rejected' && sends.every(({ status }) => status === 'rejected')) throw sends[0].reason;
     const results = sends.map((one, index) =>
       one.status === 'fulfilled' ? one.value : toFailure(recipients[index] ?? '', one.reason),

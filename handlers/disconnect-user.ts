@@ -1,4 +1,4 @@
-/** Closes all connections of a user, as an administrator asks. */
+/** Closes all connections of a user, for an administrator. */
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { ClosingCode } from '../utils/protocol';
 import { parseField, userIdSchema } from '../utils/schemas';

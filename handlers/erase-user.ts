@@ -1,4 +1,4 @@
-/** Erases all that is stored of one user. */
+/** Erases everything stored about one user. */
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { Cursors } from '../services/delivery/cursors';
 import type { UserSessions } from '../services/sockets/user-sessions';
@@ -22,7 +22,7 @@ export interface ErasedAnswer {
 export type EraseUser = ReturnType<typeof createEraseUser>;
 
 export function createEraseUser({ store, cursors, userSessions, audit }: EraseUserParts) {
-  /** Erases a user. Open connections are closed and may come back, as those of somebody new. */
+  /** Erases a user. Open connections are closed and may come back, as those of a new user. */
   return async function erase(requester: Requester, userId: string): Promise<ErasedAnswer> {
     parseField('userId', userIdSchema, userId);
     const act = { action: 'erase', target: personalTopic(userId) } as const;
@@ -37,7 +37,7 @@ export function createEraseUser({ store, cursors, userSessions, audit }: EraseUs
 
   function eraseNow(userId: string): Promise<Erased> {
     return userSessions.renew(userId, async () => {
-      // What is still to be written of the user must not come back after the erasure.
+      // Pending writes about the user must not come back after the erasure.
       await cursors.flush();
       return store.users.erase(userId);
     });

@@ -1,4 +1,4 @@
-/** Exports all that is stored of one user. */
+/** Exports everything stored about one user. */
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { AuditOutcome } from '../utils/audit';
 import { AppError } from '../utils/errors';
@@ -15,7 +15,7 @@ export interface ExportUserParts extends RecordParts {
 export type ExportUser = ReturnType<typeof createExportUser>;
 
 export function createExportUser({ audit, isRevoked, ...parts }: ExportUserParts) {
-  /** The data of a user as records. Of somebody else it is recorded, also when the reader leaves before the end. */
+  /** The user's data as records. Exporting another user is recorded, even if the reader leaves before the end. */
   return exportFor;
 
   async function* exportFor(requester: Requester, userId: string): AsyncGenerator<object> {
@@ -35,7 +35,7 @@ export function createExportUser({ audit, isRevoked, ...parts }: ExportUserParts
     }
   }
 
-  /** A slow reader takes long: what a token has begun ends when the token is revoked. */
+  /** A slow reader takes long: an export ends when its token is revoked. */
   async function* whileAllowed(requester: Requester, records: AsyncIterable<object>): AsyncGenerator<object> {
     for await (const record of records) {
       if (isRevoked(requester)) throw new AppError('token_revoked', 'The token was revoked.');

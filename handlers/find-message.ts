@@ -1,4 +1,4 @@
-/** The message that an id means, for callers who may do something to it. */
+/** The message that an id means, for callers who may act on it. */
 import type { Store } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
 import { AppError, ambiguousId, refuseField } from '../utils/errors';
@@ -6,13 +6,13 @@ import type { Message } from '../utils/protocol';
 import { messageIdSchema, parseField } from '../utils/schemas';
 import { BROADCAST_TOPIC, isNamedTopic, personalTopic } from '../utils/topic-names';
 
-/** Messages of other senders of which it is asked whether the caller may read them: only the refusal differs. */
+/** How many messages of other senders are checked for whether the caller may read them: only the refusal differs. */
 const MAX_OTHERS = 100;
 
 export type FindMessage = ReturnType<typeof createFindMessage>;
 
 export function createFindMessage(store: Store) {
-  /** The message that the caller has sent, or with scope `admin` anybody has. */
+  /** The message that the caller sent, or with scope `admin` that anybody sent. */
   async function sentBy(caller: Caller, id: string, from: string | undefined): Promise<Message> {
     parseField('id', messageIdSchema, id);
     const isOwn = from === undefined || from === caller.userId;
@@ -28,7 +28,7 @@ export function createFindMessage(store: Store) {
     throw noMessage();
   }
 
-  /** What people have said in a topic is out of their hands once they are not in it; they may only take it back. */
+  /** A user who has left a topic may retract messages sent there, but not change them. */
   async function assertStillThere(caller: Caller, { topic: name }: Message): Promise<void> {
     if (!isNamedTopic(name) || holdsScope(caller, 'send')) return;
     const [topic, isMember] = await Promise.all([store.topics.get(name), store.topics.isMember(name, caller.userId)]);
@@ -38,7 +38,7 @@ export function createFindMessage(store: Store) {
     throw noMessage();
   }
 
-  /** Who may read a message knows that it exists. */
+  /** A user who may read a message knows that it exists. */
   async function mayRead({ userId }: Caller, { topic, exceptUserId }: Message): Promise<boolean> {
     if (userId === exceptUserId) return false;
     if (topic === BROADCAST_TOPIC || topic === personalTopic(userId)) return true;

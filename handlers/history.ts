@@ -1,4 +1,4 @@
-/** What was said in a topic, a page at a time: the same over every door. */
+/** The messages of a topic, a page at a time: the same through every door. */
 import { z } from 'zod';
 import type { Store } from '../services/storage/contract';
 import { readPageToken, writePageToken } from '../utils/page-token';
@@ -7,7 +7,7 @@ import { toListedMessage } from '../utils/protocol';
 export interface HistoryAnswer {
   /** In the order of `seq`. */
   readonly messages: readonly object[];
-  /** Where to read on, when the page ended before `limit` and before all was looked at. */
+  /** Where to continue, if the page ended before `limit` and before everything was examined. */
   readonly nextCursor?: string;
 }
 
@@ -15,14 +15,14 @@ export interface HistoryQuery {
   readonly after?: number | undefined;
   readonly before?: number | undefined;
   readonly limit: number;
-  /** Says more than `after` and `before`, which it was made from. */
+  /** Made from `after` and `before`, and more precise. */
   readonly cursor?: string | undefined;
 }
 
 const LIST = 'history';
 const rangeSchema = z.object({ after: z.int().min(0).optional(), before: z.int().min(1).optional() });
 
-/** Reads what the user may see; whether the topic may be read is asked before. */
+/** Reads what the user may see; the caller has checked that the topic may be read. */
 export async function readHistory(
   store: Store,
   { topic, userId }: { readonly topic: string; readonly userId: string },

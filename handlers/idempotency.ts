@@ -1,4 +1,4 @@
-/** Requests under an Idempotency-Key: carried out once, answered the same for 24 hours. */
+/** Requests under an Idempotency-Key: carried out once, with the same answer for 24 hours. */
 import { createHash } from 'node:crypto';
 import type { Logger } from '../services/observability/logger';
 import type { Claim, IdempotencyKey, KeyStore } from '../services/storage/contract';
@@ -7,18 +7,18 @@ import { AppError, refuseField } from '../utils/errors';
 import { idempotencyKeySchema, parseField } from '../utils/schemas';
 import type { Sender, Sent } from './send';
 
-/** The name of the header, for the sentences of errors. */
+/** The name of the header, for error sentences. */
 const HEADER = 'Idempotency-Key';
 
 /** A request that sends. */
 export interface SendRequest {
   readonly caller: Caller;
-  /** The value of the header; absent: the request is carried out whenever it comes. */
+  /** The value of the header; if absent, the request is carried out each time. */
   readonly key: string | undefined;
   /** Method and path. */
   readonly target: string;
   readonly body: {
-    /** As it came. */
+    /** As received. */
     readonly bytes: Uint8Array;
     readonly value: unknown;
   };
@@ -35,8 +35,8 @@ export type RunOnce = ReturnType<typeof createRunOnce>;
 
 export function createRunOnce(keys: KeyStore, logger: Pick<Logger, 'warn'>) {
   /**
-   * Carries a request out, once under its key. A request that fails gives the key free; what it has stored before it
-   * failed is found again under the ids that come from the key, and so it is when the answer could not be kept.
+   * Carries out a request, once under its key. A request that fails releases the key. What it had stored before it
+   * failed is found again under the ids derived from the key; so is everything whose answer could not be kept.
    * @throws AppError `bad_request` for a bad key, `request_in_progress`, `idempotency_conflict` for another request
    * under this key, and whatever `work` throws.
    */
@@ -58,7 +58,7 @@ export function createRunOnce(keys: KeyStore, logger: Pick<Logger, 'warn'>) {
     }
   };
 
-  /** Claims a key for a request, which an earlier version may have known under another fingerprint. */
+  /** Claims a key for a request, which an earlier version may have stored under another fingerprint. */
   async function claimKey(
     name: IdempotencyKey,
     request: SendRequest,
@@ -70,7 +70,7 @@ export function createRunOnce(keys: KeyStore, logger: Pick<Logger, 'warn'>) {
     return { claim: await keys.claim(name, earlier), fingerprint: earlier };
   }
 
-  /** What was done is answered as done, whatever becomes of its key. */
+  /** What was done is answered as done, whatever happens to its key. */
   async function attempt(work: Promise<void>): Promise<void> {
     try {
       await work;
@@ -85,7 +85,7 @@ function written({ answer, isRepeated, isScheduled = false }: Sent): WrittenAnsw
   return { status: isScheduled ? 202 : 200, body: JSON.stringify(answer), isRepeated };
 }
 
-/** Of the bytes: two bodies are the same only when they were written the same. */
+/** Of the bytes: two bodies are the same only if they were written the same. */
 function fingerprintOf({ target, body }: SendRequest): string {
   return `bytes ${hashOf(target, body.bytes)}`;
 }
@@ -95,14 +95,14 @@ function hashOf(target: string, body: string | Uint8Array): string {
 }
 
 /**
- * As earlier versions made it, of the body written again: keys hold for 24 hours, also over an upgrade. `undefined`
- * where those versions could not have made it.
+ * The fingerprint of earlier versions, of the re-serialized body: keys hold for 24 hours, even across an upgrade.
+ * `undefined` if those versions could not have made one.
  */
 function earlierFingerprintOf({ target, body }: SendRequest): string | undefined {
   try {
     return hashOf(target, JSON.stringify(body.value));
   } catch (error) {
-    // Nested too deeply to be written.
+    // Nested too deeply to be serialized.
     if (error instanceof RangeError) return undefined;
     throw error;
   }

@@ -1,4 +1,4 @@
-/** The operations on one's own inbox: list, count, change states. */
+/** The operations on the caller's inbox: list, count, change states. */
 import { z } from 'zod';
 import type { Incoming } from '../services/admission/incoming';
 import type { Connection } from '../services/delivery/connections';
@@ -61,10 +61,10 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
   }
 
   /**
-   * Changes the state of messages, and tells every other connection of the caller.
-   * @param connection where it was asked for; absent over HTTP.
-   * @throws AppError `rate_limited` when it is too often a whole inbox or topic, `not_found` when something is not in
-   * the caller's inbox: then nothing has changed.
+   * Changes the state of messages, and notifies all other connections of the caller.
+   * @param connection the one that asked; absent over HTTP.
+   * @throws AppError `rate_limited` when whole inboxes or topics are changed too often, `not_found` when something is
+   * not in the caller's inbox: then nothing has changed.
    */
   async function change(caller: Caller, input: unknown, connection?: Connection): Promise<StateAnswer> {
     const { state, ids, topic, upTo } = parseInput(changeStatesSchema, input);
@@ -79,7 +79,7 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     try {
       return await apply({ caller, connection: undefined }, { ids: [id] }, state);
     } catch (error) {
-      // The caller has named one, not a list.
+      // The caller named one message, not a list.
       throw error instanceof AppError && error.code === 'not_found' ? notInInbox('id') : error;
     }
   }
@@ -95,7 +95,7 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     if (outcome.outcome === 'ahead')
       throw badField('upTo', `is greater than the last seq of the topic (${outcome.head})`);
     const [counted] = await Promise.allSettled([counts(caller)]);
-    // Who gets no answer is told like all others.
+    // A connection that gets no answer is notified like all others.
     await delivery.emitAppended(outcome.entries, counted.status === 'fulfilled' ? connection : undefined);
     if (counted.status === 'rejected') throw counted.reason;
     return { success: true, state, changed: outcome.changed, counts: counted.value };
@@ -104,7 +104,7 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
   return { list, counts, change, changeOne };
 }
 
-/** Does a change of states name no messages, so that all of an inbox or a topic is looked through? */
+/** Does a change of states name no messages, so that a whole inbox or topic is examined? */
 export function changesWhole(payload: unknown): boolean {
   return typeof payload === 'object' && payload !== null && !Object.hasOwn(payload, 'ids');
 }

@@ -1,4 +1,4 @@
-/** Changes of a message that was sent: replace its data, retract it. */
+/** Changes of a sent message: replace its data, retract it. */
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { Delivery } from '../services/delivery/delivery';
 import type { Store } from '../services/storage/contract';
@@ -29,7 +29,7 @@ export type MessageChangeOperations = ReturnType<typeof createMessageChangeOpera
 interface Change {
   readonly action: 'update' | 'retract';
   readonly message: Message;
-  /** `undefined`: it was not there any more. */
+  /** `undefined`: it no longer existed. */
   readonly entries: readonly Message[] | undefined;
 }
 
@@ -37,8 +37,8 @@ export function createMessageChangeOperations(parts: MessageChangeParts) {
   const { store, delivery, assertSize, audit, rights, find } = parts;
 
   /**
-   * Replaces `data`. Who is away never sees what it was. For the sender, who must be allowed to say it now, or scope
-   * `admin`.
+   * Replaces `data`. Offline users never see the old data. For the sender, who must be allowed to send the new data
+   * now, or scope `admin`.
    */
   async function update(
     requester: Requester,
@@ -57,7 +57,7 @@ export function createMessageChangeOperations(parts: MessageChangeParts) {
     });
   }
 
-  /** Takes a message back. Who is away never sees it. For the sender, or scope `admin`. */
+  /** Retracts a message. Offline users never see it. For the sender, or scope `admin`. */
   async function retract(requester: Requester, id: string, query: unknown): Promise<MessageAnswer> {
     const message = await find.sentBy(requester, id, parseInput(messageQuerySchema, query).from);
     return announce(requester, {

@@ -1,4 +1,4 @@
-/** The operations that send a message, as the doors use them. */
+/** The operations that send a message, in the form that the doors use. */
 import { type BroadcastParts, createBroadcasts } from './broadcast';
 import { createDirectMessages, type DirectMessageParts } from './direct-message';
 import { createReachOf, type ReachParts } from './send-answer';

@@ -1,20 +1,20 @@
-/** Fields of a send that nobody reads, though they resemble an option: told in the answer, and in the log. */
+/** Fields of a send that nobody reads although they resemble an option: reported in the answer and in the log. */
 import type { z } from 'zod';
 import type { Logger } from '../services/observability/logger';
 import { nearestName } from '../utils/near-names';
 import type { Sent } from './send';
 
-/** Beside what a schema has: words that the doors themselves read, whatever they resemble. */
+/** Words that the doors themselves read, beside those of a schema, whatever they resemble. */
 const WORDS_OF_DOORS = new Set(['action', 'ref', 'topic_name', 'content', 'topic', 'to', 'userId', 'broadcast']);
-/** Of a body of a million fields only the first are looked at. */
+/** Of a body with a million fields, only the first are examined. */
 const MAX_FIELDS = 64;
 const MAX_WARNINGS = 8;
-/** Sorts of mistakes that are logged, once each: a service that makes one makes it with every send. */
+/** Kinds of mistakes that are logged, once each: a service that makes one makes it with every send. */
 const MAX_LOGGED = 100;
 
 type ObjectSchema = z.ZodObject<z.ZodRawShape>;
 
-/** What a sender should look at, in sentences. */
+/** Sentences about what a sender should check. */
 export interface Warned {
   readonly warnings?: readonly string[];
 }
@@ -44,7 +44,7 @@ export function createMistypedFields(logger: Pick<Logger, 'warn'>) {
     logger.warn({ warning }, 'a sender used an unknown field');
   }
 
-  /** Makes an operation whose last argument is the input tell of its mistyped fields. */
+  /** Makes an operation, whose last argument is the input, report mistyped fields. */
   function warned<Args extends readonly unknown[], Answer extends object>(
     schema: ObjectSchema,
     operation: (...args: Args) => Promise<Sent<Answer>>,
@@ -60,7 +60,7 @@ export function createMistypedFields(logger: Pick<Logger, 'warn'>) {
 }
 
 function judge(name: string, shape: z.ZodRawShape): string | undefined {
-  // A name that is no word is repeated nowhere.
+  // A name that is no word is not repeated anywhere.
   if (Object.hasOwn(shape, name) || WORDS_OF_DOORS.has(name) || !/^[\w-]{1,32}$/.test(name)) return undefined;
   const nearest = nearestName(name, Object.keys(shape));
   return nearest === undefined ? undefined : `${name} is not known; did you mean ${nearest}?`;

@@ -1,4 +1,4 @@
-/** The operations of one's own connection: acknowledge, history, ping, refresh, logout. */
+/** The operations on the caller's connection: acknowledge, history, ping, refresh, logout. */
 
 import type { Connection } from '../services/delivery/connections';
 import type { Delivery } from '../services/delivery/delivery';
@@ -38,7 +38,10 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
     return {};
   }
 
-  /** Messages of one's own topic, of everyone's and of topics one is in; with scope `admin` of any. */
+  /**
+   * Messages of the personal topic, of broadcasts and of topics that the caller is a member of; with scope `admin`, of
+   * any.
+   */
   async function history(connection: Connection, input: unknown): Promise<HistoryAnswer & { topic: string }> {
     const { topic, ...query } = parseInput(historySchema, input);
     const isOwn = topic === BROADCAST_TOPIC || topic === personalTopic(connection.userId);
@@ -55,7 +58,7 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
     return { timestamp };
   }
 
-  /** Closes all connections of this user on this device, after the answer; the lobby hears of it at once. */
+  /** Closes all connections of this user on this device, after the answer; the user is offline at once. */
   function logout({ userId, device }: Connection): Record<string, never> {
     setImmediate(() => {
       disconnect(userId, 'logged_out', { reason: 'The user logged out.', device });
@@ -72,7 +75,7 @@ export function createOwnConnectionOperations(parts: OwnConnectionParts) {
     await tokens.prepare(token);
     const caller = tokens.verify(token);
     sessions.refresh(connection, caller);
-    // What an earlier token allowed ends with it.
+    // Rights of the earlier token end with it.
     if (!rights.mayWatch(caller)) presence.unwatch(connection);
     return { expiresAt: caller.expiresAt === undefined ? null : toIsoTime(caller.expiresAt * 1000) };
   }

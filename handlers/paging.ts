@@ -1,9 +1,9 @@
-/** Pages of lists whose entries have names: the caller bounds the number of entries, the service the bytes. */
+/** Pages of lists whose entries have names: the caller limits the number of entries, the service the bytes. */
 import type { NamePage } from '../services/storage/contract';
 import { readPageToken, writePageToken } from '../utils/page-token';
 import { userIdSchema } from '../utils/schemas';
 
-/** What one page of a list may have. */
+/** The limits of one page of a list. */
 const MAX_PAGE_BYTES = 256 * 1024;
 
 export const STANDARD_LIST_LIMIT = 50;
@@ -15,12 +15,12 @@ export interface ListQuery {
 
 /** @throws AppError `bad_request` for the page token of another list. */
 export function readPage(list: string, { limit, cursor }: ListQuery, standardLimit: number): NamePage {
-  // Names of topics are user ids in their grammar.
+  // Names of topics follow the grammar of user ids.
   const after = cursor === undefined ? undefined : readPageToken(list, userIdSchema, cursor);
   return { after, limit: limit ?? standardLimit };
 }
 
-/** The items that fit a page, at least one. */
+/** The items that fit on a page, at least one. */
 export function fitPage<Item>(
   list: string,
   { items, next }: { readonly items: readonly Item[]; readonly next: string | undefined },

@@ -1,4 +1,4 @@
-/** The operations of the lobby and of typing. */
+/** The operations of presence and typing. */
 
 import type { Connection } from '../services/delivery/connections';
 import type { Delivery } from '../services/delivery/delivery';
@@ -21,7 +21,7 @@ export interface PresenceParts {
 export type PresenceOperations = ReturnType<typeof createPresenceOperations>;
 
 export function createPresenceOperations({ presence, typing, delivery, store, rights }: PresenceParts) {
-  /** Shows who is online, and from now on who comes and goes. @throws AppError `insufficient_scope`. */
+  /** Sends who is online, and from then on who comes and goes. @throws AppError `insufficient_scope`. */
   async function subscribe(connection: Connection): Promise<{ count: number }> {
     if (!rights.mayWatch(connection.caller)) {
       throw new AppError('insufficient_scope', 'This needs a token with scope `presence`.');
@@ -34,25 +34,28 @@ export function createPresenceOperations({ presence, typing, delivery, store, ri
     return {};
   }
 
-  /** Tells the others of a topic, or the peer of a direct conversation (`@name`), that the caller is typing or not. */
+  /**
+   * Notifies the other members of a topic, or the peer of a direct conversation (`@name`), whether the caller is
+   * typing.
+   */
   async function type(connection: Connection, input: unknown): Promise<Record<string, never>> {
     const { topic, typing: isTyping } = parseInput(typingSchema, input);
     const { userId, caller } = connection;
     if (topic.startsWith('@')) {
       const peer = parseField('topic', userIdSchema, topic.slice(1));
       rights.assertMayWriteTo(caller, peer);
-      // The peer knows the conversation by the name of the one who types.
+      // For the peer, the conversation has the name of the user who types.
       typing.set({ room: personalTopic(peer), topic: personalTopic(userId), userId }, isTyping);
       return {};
     }
     if (!isNamedTopic(topic)) throw badField('topic', 'must be a topic, or @ followed by a user');
-    // Who has just connected follows the topic only when catch-up has come to it.
+    // A new connection follows the topic only once catch-up has reached it.
     if (!delivery.isFollowing(connection, topic)) await assertMember(topic, userId);
     typing.set({ room: topic, topic, userId }, isTyping);
     return {};
   }
 
-  /** A private topic is not there for who is not in it. */
+  /** To anyone who is not a member, a private topic does not exist. */
   async function assertMember(name: string, userId: string): Promise<void> {
     const [topic, isMember] = await Promise.all([store.topics.get(name), store.topics.isMember(name, userId)]);
     if (isMember && topic !== undefined) return;

@@ -1,4 +1,4 @@
-/** What has become of a message that was sent. */
+/** Who received, saw and read a message. */
 import { z } from 'zod';
 import type { Cursors } from '../services/delivery/cursors';
 import type { Delivery } from '../services/delivery/delivery';
@@ -33,13 +33,13 @@ const MAX_RECEIPTS = 1_000;
 const LIST = 'receipts';
 
 export function createReadReceipts({ store, delivery, cursors, find }: ReceiptParts) {
-  /** What has become of a message. Times are at most a second late. For the sender, or scope `admin`. */
+  /** The receipts of a message. Times are at most a second late. For the sender, or scope `admin`. */
   return async function receipts(caller: Caller, id: string, query: unknown): Promise<ReceiptsAnswer> {
     const { limit = MAX_RECEIPTS, cursor, from } = parseInput(receiptsQuerySchema, query);
     const after = cursor === undefined ? undefined : readPageToken(LIST, z.string(), cursor);
     const message = await find.sentBy(caller, id, from);
     await find.assertStillThere(caller, message);
-    // What was acknowledged a moment ago is still in memory.
+    // The latest acknowledgements are still in memory.
     delivery.collectPositions();
     await cursors.flush();
     const { sentAt, acknowledged, seen, read, totals, next } = await store.receipts.of(message, { limit, after });

@@ -6,10 +6,10 @@ import { notAMember, type TopicAccess } from './topic-access';
 
 export function createResolveTarget({ look, isKnownUser, assertMayWrite }: TopicAccess) {
   /**
-   * Whom a plain client means by `topic_name`: `@name` is the user, `#name` the topic. A bare name is a topic that the
-   * caller is in, else the user.
-   * @throws AppError `ambiguous_name` when it may be either, `not_a_member` when it is a public topic that the caller
-   * is not in, `not_found` when `#name` is none.
+   * Whom a plain client means by `topic_name`: `@name` is the user, `#name` the topic. A bare name is a topic of which
+   * the caller is a member, otherwise the user.
+   * @throws AppError `ambiguous_name` when it could be either, `not_a_member` when it is a public topic of which the
+   * caller is no member, `not_found` when `#name` does not exist.
    */
   return async function resolveTarget(caller: Caller, target: string): Promise<{ topic: string } | { userId: string }> {
     if (target.startsWith('@')) return { userId: target.slice(1) };
@@ -23,7 +23,7 @@ export function createResolveTarget({ look, isKnownUser, assertMayWrite }: Topic
     if (found.isMember && isKnown) throw ambiguousName(target);
     if (found.isMember) return { topic: target };
     if (found.topic?.isPrivate === false) throw notAMember(target);
-    // A private topic is not there for others: the name is that of a user.
+    // To others a private topic does not exist: the name is that of a user.
     return { userId: target };
   };
 }

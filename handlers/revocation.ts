@@ -1,4 +1,4 @@
-/** The operation that refuses tokens of a user before their time. */
+/** The operation that revokes tokens of a user. */
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { RevokedTokens } from '../services/tokens/revoked-tokens';
 import { type Clock, fromIsoTime } from '../utils/clock';
@@ -21,11 +21,13 @@ export interface RevokedAnswer {
 
 export type RevocationOperations = ReturnType<typeof createRevocationOperations>;
 
-/** The clock of whoever asks may be ahead. Further on it is a mistake, milliseconds perhaps, that nobody could undo. */
+/**
+ * The caller's clock may be ahead. A time further ahead is a mistake, perhaps in milliseconds, that nobody could undo.
+ */
 const MAX_REVOKE_AHEAD_SECONDS = 60;
 
 export function createRevocationOperations({ revocations, clock, audit }: RevocationOperationParts) {
-  /** Refuses one token, or all that were issued before a time. @throws AppError `bad_request`, `store_…`. */
+  /** Revokes one token, or all that were issued before a time. @throws AppError `bad_request`, `store_…`. */
   async function revoke(requester: Requester, userId: string, input: unknown): Promise<RevokedAnswer> {
     parseField('userId', userIdSchema, userId);
     const { issuedBefore, jti } = parseInput(revokeSchema, input);
@@ -35,10 +37,10 @@ export function createRevocationOperations({ revocations, clock, audit }: Revoca
     return { success: true, userId, closed: await audit.record(requester, act, revokeNow, (closed) => closed) };
   }
 
-  /** Rounded up: `iat` counts whole seconds, and what may have been issued before is refused. */
+  /** Rounded up: `iat` counts whole seconds, and a token that may have been issued before is refused. */
   function secondsOf(time: number | string | undefined): number {
     const now = clock.now() / 1000;
-    // Tokens of this second too, those that are still to come among them: nothing tells them apart.
+    // Includes all tokens of this second, even those still to be issued: nothing distinguishes them.
     if (time === undefined) return Math.floor(now) + 1;
     const seconds = typeof time === 'number' ? time : Math.max(0, fromIsoTime(time) / 1000);
     if (seconds <= now + MAX_REVOKE_AHEAD_SECONDS) return Math.ceil(seconds);

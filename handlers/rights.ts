@@ -1,4 +1,4 @@
-/** What people may do to others: callers without scope `send`, whom nobody but themselves vouches for. */
+/** What users, callers without scope `send`, may do to each other. */
 
 import type { Scheduled, Standing } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
@@ -12,14 +12,14 @@ export interface RightsConfig {
   readonly PRESENCE_PUBLIC: boolean;
 }
 
-/** What is said, and where. */
+/** What is sent, and to which topic. */
 export interface Saying {
   readonly topic: string;
   readonly type: string;
   readonly event?: string | undefined;
 }
 
-/** Is the token of a caller refused by now? */
+/** Has the token of a caller been revoked? */
 export type IsRevoked = (caller: Caller) => boolean;
 
 export type Rights = ReturnType<typeof createRights>;
@@ -29,7 +29,8 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
   const mayBeSent = createMayBeSent(assertMaySay, isRevoked);
 
   /**
-   * What only services say, and to whom people may write. Whether the caller is a member is asked elsewhere.
+   * Checks that only services send what is reserved for them, and to whom users may write. Membership is checked
+   * elsewhere.
    * @throws AppError `insufficient_scope`, `direct_messages_off`.
    */
   function assertMaySay(caller: Caller, saying: Saying): void {
@@ -42,7 +43,7 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
     if (person !== undefined) assertMayWriteTo(caller, person);
   }
 
-  /** Oneself is nobody else. @throws AppError `direct_messages_off`. */
+  /** Users may always write to themselves. @throws AppError `direct_messages_off`. */
   function assertMayWriteTo(caller: Caller, userId: string): void {
     if (DIRECT_MESSAGES || userId === caller.userId || holdsScope(caller, 'send')) return;
     throw new AppError(
@@ -60,12 +61,12 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
     );
   }
 
-  /** Is the caller told who is online? */
+  /** May the caller learn whether a recipient is online? */
   function maySeePresence(caller: Caller): boolean {
     return PRESENCE_PUBLIC || holdsScope(caller, 'send') || holdsScope(caller, 'presence');
   }
 
-  /** May the caller watch the lobby? */
+  /** May the caller watch who is online? */
   function mayWatch(caller: Caller): boolean {
     return PRESENCE_PUBLIC || holdsScope(caller, 'presence');
   }
@@ -76,7 +77,7 @@ export function createRights(config: RightsConfig, isRevoked: IsRevoked) {
 function createMayBeSent(assertMaySay: (caller: Caller, saying: Saying) => void, isRevoked: IsRevoked) {
   /** Is the sender of a scheduled message still allowed to send it? */
   return function mayBeSent({ draft, standing }: Scheduled, isMember: boolean): boolean {
-    // Kept by a version that did not ask: what it was allowed to do it may still.
+    // Stored by a version that did not record rights: it may still be sent.
     if (standing === undefined) return true;
     const caller = callerOf(draft.from, standing);
     return !isRevoked(caller) && isSayable(caller, draft) && mayWriteThere(caller, draft.topic, isMember);
@@ -93,7 +94,7 @@ function createMayBeSent(assertMaySay: (caller: Caller, saying: Saying) => void,
   }
 }
 
-/** What of a token decides later over what is scheduled with it now. */
+/** The parts of a token that decide later about a message scheduled with it. */
 export function standingOf({ scopes, issuedAt, tokenId }: Caller): Standing {
   return {
     scopes: [...scopes],
@@ -115,7 +116,7 @@ function speaksForService(caller: Caller, topic: string): boolean {
   return holdsScope(caller, 'send') || (topic === BROADCAST_TOPIC && holdsScope(caller, 'broadcast'));
 }
 
-/** What of it is kept for services, in words for the caller. */
+/** What is reserved for services in it, in words for the caller. */
 function reservedIn({ type, event }: Saying): string | undefined {
   if (event !== undefined) return 'The option `event`';
   return isServiceType(type) ? `The type \`${type}\`` : undefined;

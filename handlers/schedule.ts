@@ -1,4 +1,4 @@
-/** The operations on messages that wait for their time. */
+/** The operations on scheduled messages. */
 import { z } from 'zod';
 import type { AuditLog, Requester } from '../services/audit-log';
 import type { Scheduled, Store } from '../services/storage/contract';
@@ -8,7 +8,7 @@ import { type AppError, ambiguousId, refuseField } from '../utils/errors';
 import { cutPage, readPageToken, writePageToken } from '../utils/page-token';
 import { listQuerySchema, messageIdSchema, messageQuerySchema, parseField, parseInput } from '../utils/schemas';
 
-/** A message that waits, as lists show it. */
+/** A scheduled message, as lists show it. */
 export interface ScheduledAnswer {
   readonly id: string;
   readonly topic: string;
@@ -29,7 +29,7 @@ const LIST = 'scheduled';
 const positionSchema = z.object({ sendAt: z.number(), id: z.string(), from: z.string() });
 
 export function createScheduleOperations(store: Store, audit: Pick<AuditLog, 'note'>) {
-  /** What the caller has scheduled, with scope `admin` what anybody has: soonest first. */
+  /** The caller's scheduled messages, or with scope `admin` all of them: soonest first. */
   async function list(
     caller: Caller,
     query: unknown,
@@ -42,8 +42,9 @@ export function createScheduleOperations(store: Store, audit: Pick<AuditLog, 'no
   }
 
   /**
-   * Cancels one's own, or with scope `admin` anybody's; where several senders have used the id, `?from=` says whose.
-   * @throws AppError `not_found` for what is unknown, somebody else's or sent already, `ambiguous_id`.
+   * Cancels a message of the caller, or with scope `admin` of anybody; if several senders have used the id, `?from=`
+   * says whose.
+   * @throws AppError `not_found` when it is unknown, somebody else's or already sent, `ambiguous_id`.
    */
   async function cancel(requester: Requester, id: string, query: unknown): Promise<{ success: true; id: string }> {
     parseField('id', messageIdSchema, id);
@@ -58,7 +59,7 @@ export function createScheduleOperations(store: Store, audit: Pick<AuditLog, 'no
   return { list, cancel };
 }
 
-/** Whose message is meant: one's own before those of others. */
+/** Whose message is meant: the caller's own before those of others. */
 function chooseSender(caller: Caller, senders: readonly string[]): string | undefined {
   if (senders.includes(caller.userId)) return caller.userId;
   if (!holdsScope(caller, 'admin')) return undefined;

@@ -1,4 +1,4 @@
-/** What a sender is answered, whichever operation sent the message. */
+/** The answer to a send, whichever operation sent the message. */
 import type { Live } from '../services/cluster/contract';
 import type { Rights } from './rights';
 import type { Sender, SendResult, Sent } from './send';
@@ -12,7 +12,7 @@ export interface SendAnswer {
   readonly seq?: number;
   /** Is the recipient, or for a broadcast anybody, online now? Absent for callers who may not know. */
   readonly connected?: boolean;
-  /** Do live frames reach all nodes at once? On a single node: always. */
+  /** Do hints reach all nodes at once? On a single node: always. */
   readonly live: Live;
 }
 
@@ -29,7 +29,7 @@ export interface ScheduledSendAnswer {
 export type Reach = Pick<SendAnswer, 'connected' | 'live'>;
 
 export interface ReachParts {
-  /** Do live frames reach all nodes at once? */
+  /** Do hints reach all nodes at once? */
   readonly live: () => Live;
   readonly rights: Pick<Rights, 'maySeePresence'>;
 }
@@ -37,7 +37,7 @@ export interface ReachParts {
 export type ReachOf = ReturnType<typeof createReachOf>;
 
 export function createReachOf({ live, rights }: ReachParts) {
-  /** Callers who may not see who is online learn nothing about the recipient here either. */
+  /** Callers who may not see who is online learn nothing about the recipient here, either. */
   return async function reachOf(sender: Sender, isConnected: () => boolean | Promise<boolean>): Promise<Reach> {
     const now = live();
     return rights.maySeePresence(sender) ? { connected: await isConnected(), live: now } : { live: now };

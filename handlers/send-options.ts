@@ -1,4 +1,4 @@
-/** What may be said with a message: its content and options, and when it is sent and expires. */
+/** The content and options of a send, and the resulting times of sending and expiry. */
 import { fromIsoTime } from '../utils/clock';
 import { badField } from '../utils/errors';
 import { MAX_SCHEDULE_AHEAD_SECONDS } from '../utils/schemas';
@@ -21,11 +21,11 @@ export interface Content {
   readonly exceptUserId?: string | undefined;
 }
 
-/** A time that has just passed is a slow request, not a mistake. */
+/** A time that has just passed means a slow request, not a mistake. */
 const MAX_PAST_MS = 60_000;
 const MAX_AHEAD_MS = MAX_SCHEDULE_AHEAD_SECONDS * 1_000;
 
-/** When it is to be sent and when it expires, in milliseconds since the epoch. */
+/** When to send it and when it expires, in milliseconds since the epoch. */
 export function timesOf(content: Content, now: number): { sendAt: number; expiresAt: number | undefined } {
   const sendAt = sendAtOf(content, now);
   if (content.ttl !== undefined) {

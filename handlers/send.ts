@@ -1,4 +1,4 @@
-/** How a message gets into a log, or waits for its time: what every operation that sends has in common. */
+/** How a message enters a log, or the schedule: the common part of every operation that sends. */
 import type { Delivery } from '../services/delivery/delivery';
 import { type Describe, inSendSpan } from '../services/observability/tracing';
 import type { AuditEntry, Draft, Scheduled, Store } from '../services/storage/contract';
@@ -10,25 +10,25 @@ import { assertMessageSize } from '../utils/schemas';
 import { type Rights, standingOf } from './rights';
 import { assertOptionsFit, type Content, timesOf } from './send-options';
 
-/** Who sends. */
+/** The caller who sends. */
 export interface Sender extends Caller {
-  /** Under which claim of an Idempotency-Key, so that the request makes the same ids whenever it is carried out. */
+  /** The claim of an Idempotency-Key, from which the request makes the same ids whenever it is carried out. */
   readonly underKey?: string | undefined;
 }
 
-/** What has become of a message. */
+/** The result of a send. */
 export interface SendResult {
   readonly id: string;
   readonly topic: string;
-  /** Absent for `persist: false`, and while it waits. */
+  /** Absent for `persist: false`, and for a scheduled message. */
   readonly seq?: number;
-  /** ISO 8601: it was scheduled for this time. */
+  /** ISO 8601: when the scheduled message will be sent. */
   readonly scheduledFor?: string;
-  /** Was this said under the same id before? */
+  /** Is it a repeat of a send with the same id? */
   readonly isRepeated: boolean;
 }
 
-/** What the audit log is to know of a send: never what was said. */
+/** What the audit log records about a send: never its content. */
 export type Account = Pick<AuditEntry, 'target' | 'messageId'> & { readonly count: number };
 
 /** An answer, and whether it repeats that of an earlier request with the same id. */
@@ -47,7 +47,7 @@ export interface SendParts {
   /** Largest `data` of a message: UTF-8 bytes of its JSON. */
   readonly maxMessageBytes: number;
   readonly rights: Pick<Rights, 'assertMaySay'>;
-  /** How many messages may wait for their time, of a sender without scope `send`. */
+  /** How many scheduled messages a sender without scope `send` may have. */
   readonly maxScheduledPerUser: number;
 }
 
@@ -58,8 +58,8 @@ export function createSendOperations(parts: SendParts) {
   const keepUntil = createKeepUntil(parts);
 
   /**
-   * Stores and emits a message, or keeps it until its time. Its size was checked before: once, however many
-   * recipients there are.
+   * Stores and emits a message, or schedules it. The caller has checked its size: once, however many recipients there
+   * are.
    * @throws AppError `bad_request` naming an option, `insufficient_scope`, `direct_messages_off`,
    * `idempotency_conflict`, `too_many_scheduled`, `store_…`.
    */
@@ -90,17 +90,17 @@ export function createSendOperations(parts: SendParts) {
     if (appended.outcome === 'conflict') throw conflict(content);
     const { id, topic, seq, scheduledFor } = appended.message;
     const isRepeated = appended.outcome === 'repeated';
-    // The first answer to this id was that it waits.
+    // The first answer to this id was that it is scheduled.
     if (scheduledFor !== undefined) return { id, topic, scheduledFor, isRepeated };
     return { id, topic, seq, isRepeated };
   }
 
-  /** Bounds what a message carries; `path`: the sender's word for it. */
+  /** Limits the size of a message; `path`: the sender's word for the field. */
   function assertSize(path: string, data: unknown): void {
     assertMessageSize(path, data, maxMessageBytes);
   }
 
-  /** Checks the options before anything is sent, for those who send to many. */
+  /** Checks the options before anything is sent, for operations that send to many. */
   function assertOptions(topic: string, content: Content): void {
     assertOptionsFit(topic, content);
     timesOf(content, clock.now());

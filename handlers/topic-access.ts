@@ -7,20 +7,20 @@ import { parseField, topicNameSchema } from '../utils/schemas';
 export type TopicAccess = ReturnType<typeof createTopicAccess>;
 
 export function createTopicAccess(store: Store) {
-  /** A private topic is not there for who is not in it: 404, not 403, tells nothing. */
+  /** To anyone who is not a member, a private topic does not exist: 404 reveals nothing, 403 would. */
   async function visible(caller: Caller, name: string): Promise<Topic> {
     const { topic, isMember } = await look(caller, parseName(name));
     if (topic === undefined || (topic.isPrivate && !isMember && !holdsScope(caller, 'admin'))) throw noTopic('name');
     return topic;
   }
 
-  /** Asks the same, and takes as long, whether there is such a topic or not. */
+  /** Makes the same queries, and takes as long, whether or not the topic exists. */
   async function look(caller: Caller, name: string): Promise<{ topic: Topic | undefined; isMember: boolean }> {
     const [topic, isMember] = await Promise.all([store.topics.get(name), store.topics.isMember(name, caller.userId)]);
     return { topic, isMember: topic !== undefined && isMember };
   }
 
-  /** Has a user of this name ever connected? */
+  /** Has a user with this name ever connected? */
   async function isKnownUser(name: string): Promise<boolean> {
     return (await store.users.get(name)) !== undefined;
   }
@@ -29,7 +29,7 @@ export function createTopicAccess(store: Store) {
     if (!(await store.topics.isMember(name, caller.userId))) throw notAMember(name);
   }
 
-  /** @throws AppError unless the caller may write to this topic: members, and services where `send` is asked for. */
+  /** @throws AppError unless the caller may write to this topic: members may, and services if `isServiceAllowed`. */
   async function assertMayWrite(caller: Caller, name: string, options: { isServiceAllowed: boolean }): Promise<void> {
     if (options.isServiceAllowed && holdsScope(caller, 'send')) {
       if ((await store.topics.get(parseName(name))) === undefined) throw noTopic('name');

@@ -1,4 +1,4 @@
-/** Who is in a topic: list, join, invite, leave, remove. */
+/** The members of a topic: list, join, invite, leave, remove. */
 import type { Joined, Member, Store, Topic } from '../services/storage/contract';
 import { type Caller, holdsScope } from '../utils/caller';
 import { type Clock, toIsoTime } from '../utils/clock';
@@ -11,7 +11,7 @@ import { assertOwner, type TopicAccess } from './topic-access';
 
 export interface AdmitParts {
   readonly maxTopicsPerUser: number;
-  /** Lets the user's connections follow a topic from `start` on, and notifies them of who has added the user. */
+  /** Makes the user's connections follow a topic from `start` on, and tells them who added the user. */
   readonly follow: (userId: string, topic: string, start: number, invitation?: Invitation) => void;
 }
 
@@ -44,13 +44,13 @@ export function createTopicMemberOperations(parts: TopicMemberParts) {
     return { members: page, nextCursor };
   }
 
-  /** Makes the caller a member of a public topic. Once more changes nothing. */
+  /** Makes the caller a member of a public topic. Repeating it changes nothing. */
   async function join(caller: Caller, input: unknown): Promise<JoinedAnswer> {
     const { name } = parseInput(topicSchema, input);
     return enter(await access.visible(caller, name), caller.userId);
   }
 
-  /** Makes somebody else a member. @throws AppError `not_a_member` when the caller is none, `invitee_full`. */
+  /** Makes another user a member. @throws AppError `not_a_member` when the caller is none, `invitee_full`. */
   async function invite(caller: Caller, input: unknown): Promise<JoinedAnswer> {
     const { name, userId } = parseInput(inviteSchema, input);
     const topic = await access.visible(caller, name);
@@ -62,7 +62,7 @@ export function createTopicMemberOperations(parts: TopicMemberParts) {
   return { members, join, invite, addMember, ...createLeaving(parts) };
 }
 
-/** Lets the connections of a new member follow the topic. */
+/** Makes the connections of a new member follow the topic. */
 export function createAdmit({ maxTopicsPerUser, follow }: AdmitParts) {
   return function admit(userId: string, name: string, joined: Joined, invitation?: Invitation): void {
     if (joined.outcome === 'no_topic') throw noTopic('name');
@@ -77,7 +77,7 @@ export function createAdmit({ maxTopicsPerUser, follow }: AdmitParts) {
 }
 
 function createEnter({ store, clock, admit, maxTopicsPerUser, maxInvitedTopicsPerUser }: TopicMemberParts) {
-  /** @param by who has added the user; absent: the user did. */
+  /** @param by who added the user; absent if the user joined. */
   return async function enter({ name, isPrivate }: Topic, userId: string, by?: string): Promise<JoinedAnswer> {
     const member = { userId, joinedAt: toIsoTime(clock.now()) };
     if (by === undefined) admit(userId, name, await store.topics.addMember(name, member, maxTopicsPerUser));
@@ -91,13 +91,13 @@ function createEnter({ store, clock, admit, maxTopicsPerUser, maxInvitedTopicsPe
 }
 
 function createLeaving({ store, access, unfollow }: TopicMemberParts) {
-  /** Ends the caller's membership. @throws AppError `owner_cannot_leave`, `not_found` for who is no member. */
+  /** Ends the caller's membership. @throws AppError `owner_cannot_leave`, `not_found` for a user who is no member. */
   async function leave(caller: Caller, input: unknown): Promise<{ success: true; name: string; userId: string }> {
     const { name } = parseInput(topicSchema, input);
     return removeMember(caller, name, caller.userId);
   }
 
-  /** Leaves, or removes somebody from one's own topic. */
+  /** Leaves, or removes another user from the caller's own topic. */
   async function removeMember(
     caller: Caller,
     name: string,

@@ -19,12 +19,12 @@ export interface TopicParts extends AdmitParts {
   readonly audit: Pick<AuditLog, 'record'>;
   readonly rights: Pick<Rights, 'assertMayCreateTopics'>;
   readonly unfollow: (userId: string, topic: string) => void;
-  /** Lets nobody follow a topic any more. */
+  /** Makes all connections stop following a topic. */
   readonly unfollowAll: (topic: string) => void;
 }
 
 export interface TopicAnswer extends Topic {
-  /** Is the caller in it? */
+  /** Is the caller a member? */
   readonly isMember: boolean;
 }
 
@@ -64,7 +64,7 @@ function createCreateTopic({ store, clock, rights, access, admit, maxTopicsPerUs
   return async function create(caller: Caller, input: unknown): Promise<TopicAnswer> {
     const { name, isPrivate = false } = parseInput(createTopicSchema, input);
     rights.assertMayCreateTopics(caller);
-    // What is said to a person under this name must not reach the topic.
+    // Messages to a person with this name must not reach the topic.
     if (await access.isKnownUser(name))
       throw refuseField('name_taken', 'name', 'is already the name of a user: choose another');
     const topic = { name, isPrivate, owner: caller.userId, createdAt: toIsoTime(clock.now()) };
@@ -85,7 +85,7 @@ function createReadTopic({ store, access }: OwnParts) {
     return { ...topic, isMember: await store.topics.isMember(topic.name, caller.userId) };
   }
 
-  /** What was said in a topic; for members. */
+  /** The messages of a topic; for members. */
   async function history(caller: Caller, name: string, input: unknown): Promise<HistoryAnswer> {
     const query = parseInput(historyQuerySchema, input);
     await access.visible(caller, name);
@@ -97,7 +97,7 @@ function createReadTopic({ store, access }: OwnParts) {
 }
 
 function createListTopics(store: Store) {
-  /** The caller's topics and all public ones. `query`: as HTTP has it, or as sockets do. */
+  /** The caller's topics and all public ones. `query`: in the form of HTTP or of sockets. */
   return async function list(caller: Caller, query: ListQuery): Promise<TopicsAnswer> {
     const wanted = readPage('topics', query, STANDARD_LIST_LIMIT);
     const { topics, next } = await store.topics.visibleTo(caller.userId, wanted);
@@ -107,7 +107,7 @@ function createListTopics(store: Store) {
 }
 
 function createRemoveTopic({ store, access, audit, unfollowAll }: OwnParts) {
-  /** Deletes a topic with its memberships; what was said is out of sight. For the owner. */
+  /** Deletes a topic with its memberships; its messages are hidden. For the owner. */
   return async function remove(requester: Requester, name: string): Promise<{ success: true; name: string }> {
     const topic = await access.visible(requester, name);
     assertOwner(requester, topic);

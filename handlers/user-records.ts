@@ -1,5 +1,6 @@
 /**
- * All that is stored of one user, a record at a time: the user, messages with states, memberships, devices, scheduled.
+ * Everything stored about one user, a record at a time: the user, messages with states, memberships, devices,
+ * scheduled.
  */
 import type { Cursors } from '../services/delivery/cursors';
 import type { InboxPosition, Scheduled, ScheduledPosition, Store } from '../services/storage/contract';

@@ -1,10 +1,10 @@
 /**
- * What is taken at the moment, by name: places, sockets, claims, whatever somebody has to give back. When nobody is
- * there and nothing is under way all of it is zero; what is not has leaked.
+ * What is in use, by name: places, sockets, claims, whatever has to be given back. When nobody is connected and nothing
+ * is running, every number is zero; anything else has leaked.
  */
 export type Balance = Readonly<Record<string, number>>;
 
-/** Whoever hands something out says how much of it is out. No two of them use a name. */
+/** Whoever hands something out reports how much of it is out. Every name has one owner. */
 export interface Lender {
   readonly balance: Balance;
 }

@@ -1,4 +1,7 @@
-/** Who presents a token, and what that allows. Which claims say so is claims.ts, signatures are services/tokens/tokens.ts. */
+/**
+ * Who presents a token, and what it allows. claims.ts decides which claims say so, services/tokens/tokens.ts verifies
+ * signatures.
+ */
 import { AppError } from './errors';
 
 export const SCOPES = ['send', 'broadcast', 'presence', 'admin'] as const;
@@ -16,13 +19,13 @@ export interface Caller {
   readonly tokenId?: string;
 }
 
-/** Does the caller hold a scope? `admin` holds them all. */
+/** Does the caller hold a scope? `admin` includes all others. */
 export function holdsScope(caller: Caller, scope: Scope): boolean {
   return caller.scopes.has(scope) || caller.scopes.has('admin');
 }
 
 /**
- * Takes the token out of an Authorization header.
+ * Extracts the token from an Authorization header.
  * @throws AppError `unauthorized` when the header has another form.
  */
 export function readBearer(header: string): string {
@@ -33,7 +36,7 @@ export function readBearer(header: string): string {
 }
 
 /**
- * The Authorization header, out of raw headers: Node joins or drops repeated ones, and which of two tokens counts
+ * The Authorization header, from the raw headers: Node joins or drops repeated ones, and which of two tokens counts
  * must not depend on that.
  * @throws AppError `unauthorized` when there are several.
  */

@@ -1,23 +1,23 @@
-/** Which claims of a token are read, and how: issuers name the user and the scopes in ways of their own. */
+/** Which claims of a token are read, and how: each issuer names the user and the scopes differently. */
 import { z } from 'zod';
 import { SCOPES } from './caller';
 import type { Config } from './config';
 import { inputSentences } from './input-sentences';
 import { userIdSchema } from './schemas';
 
-/** How tokens of an issuer are read. */
+/** How to read an issuer's tokens. */
 export interface ClaimRules {
   /** A claim, or a dotted path to one: `realm_access.roles`. A claim whose own name has dots is found under it. */
   readonly userClaim: string;
   /** Absent: `scope` as text and `scopes` as a list, together. */
   readonly scopeClaim?: string | undefined;
-  /** What a scope for this service begins with; the others mean nothing here. */
+  /** The prefix of scopes for this service; other scopes are ignored. */
   readonly scopePrefix: string;
   /** Every valid token holds every scope. */
   readonly isOpen: boolean;
 }
 
-/** Tokens as this service makes them itself. */
+/** Tokens that this service makes itself. */
 export const STANDARD_CLAIMS: ClaimRules = { userClaim: 'sub', scopePrefix: '', isOpen: false };
 
 export function claimRulesOf(
@@ -35,7 +35,7 @@ export function claimRulesOf(
 const MAX_TIME_SECONDS = 8.64e12;
 const timeClaim = z.number().min(0).max(MAX_TIME_SECONDS);
 
-/** Claims that have the same name with every issuer. */
+/** Claims that have the same name at every issuer. */
 const commonSchema = z.object({
   exp: timeClaim.optional(),
   nbf: timeClaim.optional(),
@@ -79,7 +79,7 @@ function readClaim<Schema extends z.ZodType>(payload: unknown, name: string, sch
   throw new z.ZodError(issues);
 }
 
-/** The claim of exactly this name, else what the dotted path leads to; `undefined` when there is none. */
+/** The claim with exactly this name, otherwise the one at the dotted path; `undefined` if there is none. */
 function findClaim(payload: unknown, name: string): unknown {
   const exact = fieldOf(payload, name);
   if (exact !== undefined || !name.includes('.')) return exact;
@@ -91,7 +91,7 @@ function fieldOf(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name];
 }
 
-/** The claims of a token that `readClaims` reads as this user with these scopes, under the names of the rules. */
+/** The claims of a token that `readClaims` reads as this user with these scopes, named according to the rules. */
 export function writeClaims(userId: string, scope: string | undefined, rules: ClaimRules): Record<string, string> {
   const { userClaim, scopeClaim = 'scope', scopePrefix } = rules;
   const names = scope?.split(' ').filter((name) => name !== '');

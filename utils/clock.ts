@@ -1,11 +1,11 @@
 /**
- * The one source of time, and the one maker of timers. Whatever asks for the time or waits takes a Clock, so a test can
- * put it an hour back, a day forward (fault F27), or let an hour pass in a moment.
+ * The only source of time, and the only maker of timers. Code that needs the time or waits takes a Clock, so a test can
+ * set it back an hour or forward a day (fault F27), or let an hour pass in an instant.
  */
 
 /** Work that waits for its time. */
 export interface Timer {
-  /** Nothing happens any more; once more does nothing. */
+  /** Cancels it; a second call does nothing. */
   cancel(): void;
 }
 
@@ -16,18 +16,23 @@ export interface AfterOptions {
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;
-  /** Milliseconds that only grow, whatever is done to the clock: for how long something is ago. */
+  /** Milliseconds that only increase, whatever happens to the clock: for measuring durations. */
   steady(): number;
-  /** Does the work again and again. It does not keep the process alive. */
+  /** Does the work repeatedly. Does not keep the process alive. */
   every(milliseconds: number, work: () => void): Timer;
-  /** Does the work once; after more than 24 days, then. `isAwaited`: the process lives on until it is done. */
+  /**
+   * Does the work once; delays of more than 24 days are cut to that. `isAwaited`: keeps the process alive until it is
+   * done.
+   */
   after(milliseconds: number, work: () => void, options?: AfterOptions): Timer;
 }
 
-/** Node takes what is longer for 1 ms. */
+/** Node treats longer delays as 1 ms. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** The time of this machine: for the service, and for what is about the machine whatever time the service has. */
+/**
+ * The machine's own time: for the service, and for anything that concerns the machine whatever time the service has.
+ */
 export const systemClock: Clock = {
   now: () => Date.now(),
   steady: () => performance.now(),
@@ -42,7 +47,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** Resolves in the next turn of the event loop, when what has come in meanwhile has had its share. */
+/** Resolves in the next turn of the event loop, after pending input has been handled. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
@@ -56,7 +61,7 @@ export function delay(clock: Clock, milliseconds: number): Promise<void> {
   });
 }
 
-/** A clock that knows which of its timers wait. */
+/** A clock that knows which of its timers are pending. */
 export class CountingClock implements Clock {
   readonly #repeating = new Set<Timer>();
   readonly #waiting = new Set<Timer>();
@@ -84,12 +89,12 @@ export class CountingClock implements Clock {
     return timer;
   }
 
-  /** Timers of what is done again and again. */
+  /** Timers of repeated work. */
   get repeating(): number {
     return this.#repeating.size;
   }
 
-  /** Timers of what is done once. */
+  /** Timers of work that is done once. */
   get waiting(): number {
     return this.#waiting.size;
   }
@@ -106,7 +111,7 @@ function count(timers: Set<Timer>, inner: Timer): Timer {
   return timer;
 }
 
-/** The milliseconds of a time as it appears on the wire; NaN for what is none. */
+/** The milliseconds of a time as it appears on the wire; NaN if it is not one. */
 export function fromIsoTime(text: string): number {
   return Date.parse(text);
 }

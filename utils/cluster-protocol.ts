@@ -1,12 +1,12 @@
 /**
- * What nodes tell each other, and how it is written. Frames are hints: any of them may be lost, and none is asked for
- * twice. A node ignores a frame of another version and a kind that it does not know, so nodes of neighbouring versions
- * can run together; what it misses by that comes from the store.
+ * What nodes publish to each other, and its encoding. Frames are hints: any of them may be lost, and none is requested
+ * again. A node ignores frames of another version and unknown kinds, so nodes of neighbouring versions can run
+ * together; it finds what it missed in the store.
  */
 import { z } from 'zod';
 import { CLOSING_CODES, type LiveMessage, type Message } from './protocol';
 
-/** Grows when older nodes would misunderstand a frame. New kinds and fields need no new version. */
+/** Increases when older nodes would misunderstand a frame. New kinds and fields need no new version. */
 const FRAME_VERSION = 1;
 
 const message = z.custom<Message>((value) => typeof value === 'object' && value !== null);
@@ -21,9 +21,9 @@ const revocation = z.union([
 ]);
 
 const bodySchema = z.discriminatedUnion('kind', [
-  /** Appended to logs, in the order of each log. */
+  /** Entries appended to logs, in the order of each log. */
   z.object({ kind: z.literal('entries'), entries: z.array(message).readonly() }),
-  /** A message that is not stored. */
+  /** A message with `persist: false`. */
   z.object({ kind: z.literal('live'), message: liveMessage }),
   z.object({
     kind: z.literal('expired'),
@@ -56,28 +56,33 @@ const bodySchema = z.discriminatedUnion('kind', [
   }),
   /** The data of a user is being erased: connections come back to what is there then. */
   z.object({ kind: z.literal('renew'), userId: z.string() }),
-  /** Tokens of a user are refused from now on, see the contract of the store. With a `question`, whoever hears it answers. */
+  /**
+   * From now on, tokens of a user are refused; see the contract of the store. A node that receives it with a `question`
+   * answers.
+   */
   z.object({ kind: z.literal('revoked'), revocation, question: z.string().exactOptional() }),
-  /** So many connections were closed because of it. */
+  /** How many connections were closed because of it. */
   z.object({ kind: z.literal('revoked-closed'), question: z.string(), closed: z.int().min(0) }),
   z.object({
     kind: z.literal('follow'),
     userId: z.string(),
     topic: z.string(),
     start: version,
-    /** Somebody else has added the user. */
+    /** Another user has added this user. */
     invitation: z.object({ isPrivate: z.boolean(), by: z.string() }).exactOptional(),
   }),
   z.object({ kind: z.literal('unfollow'), userId: z.string(), topic: z.string() }),
-  /** The topic is gone. */
+  /** The topic was deleted. */
   z.object({ kind: z.literal('unfollow-all'), topic: z.string() }),
-  /** The node is there, and has told so many changes of its users. */
+  /** The node is alive, and has published this many changes of its users. */
   z.object({ kind: z.literal('beat'), version }),
-  /** The connections that a user has on the node now; `version` counts these frames. `at`: milliseconds since the epoch. */
+  /**
+   * The connections that a user has on the node now; `version` counts these frames. `at`: milliseconds since the epoch.
+   */
   z.object({ kind: z.literal('online'), version, userId: z.string(), devices, at: z.number() }),
-  /** Somebody has missed a change of the users of node `of`. */
+  /** A node has missed a change of the users of node `of`. */
   z.object({ kind: z.literal('roster-wanted'), of: z.string() }),
-  /** All users of the node after `version` changes, in parts that follow each other. */
+  /** All users of the node after `version` changes, in consecutive parts. */
   z.object({
     kind: z.literal('roster'),
     version,
@@ -85,7 +90,7 @@ const bodySchema = z.discriminatedUnion('kind', [
     parts: z.int().min(1),
     users: z.array(z.tuple([z.string(), devices])),
   }),
-  /** The node stops. */
+  /** The node is stopping. */
   z.object({ kind: z.literal('bye') }),
 ]);
 
@@ -100,7 +105,7 @@ export function encodeFrame(node: string, frame: ClusterFrame): string {
 
 export type Decoded =
   | { readonly node: string; readonly frame: ClusterFrame }
-  /** What this version does not understand, in words that are the same for all frames like it. */
+  /** What this version does not understand, in words that are the same for all such frames. */
   | { readonly foreign: string };
 
 export function decodeFrame(text: string): Decoded {
@@ -110,7 +115,7 @@ export function decodeFrame(text: string): Decoded {
   return { foreign: describeForeign(received) };
 }
 
-/** Of a frame that is not understood only this much is believed. */
+/** Of a frame that is not understood, only these fields are trusted. */
 const foreignSchema = z.object({ v: z.int(), frame: z.object({ kind: z.string().max(32) }) });
 
 function describeForeign(received: unknown): string {
@@ -123,7 +128,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Somebody else publishes on this channel: it is no frame, like any other that is not understood.
+    // Published by something else on this channel: not a frame, so treated like any other that is not understood.
     return undefined;
   }
 }

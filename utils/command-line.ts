@@ -1,22 +1,22 @@
-/** Reads what was typed behind the name of a program. Nothing is guessed: what is not known is refused, with the usage. */
+/** Reads the arguments of a program. Nothing is guessed: an unknown argument is refused, with the usage. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { nearestName } from './near-names';
 
-/** A mistake in what was typed, found before anything was done. The message is for people. */
+/** A mistake in the arguments, found before anything was done. The message is for people. */
 export class UsageError extends Error {}
 
-/** Of a program that was called in a way that it does not know. */
+/** A program was called with unknown arguments. */
 export const EXIT_USAGE = 2;
 
 type Options = NonNullable<ParseArgsConfig['options']>;
 
-/** What a program takes, and the text that says so. */
+/** The arguments of a program, and the text that describes them. */
 export interface Syntax<Known extends Options> {
   readonly options: Known;
   readonly usage: string;
-  /** What npm has taken for itself is found here. */
+  /** Where options appear that npm has taken for itself. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** How many values without an option there may be; none when not given. */
+  /** How many values without an option are allowed; none if absent. */
   readonly maxValues?: number;
 }
 
@@ -24,12 +24,12 @@ type Read<Known extends Options> = ReturnType<
   typeof parseArgs<{ args: string[]; options: Known; strict: true; allowPositionals: true }>
 >;
 
-/** Options of programs that npm has too. */
+/** Options that npm has too. */
 const NPM_OPTIONS = new Set(['help', 'json', 'token', 'url', 'yes']);
 
 const NEEDS_DASHES = 'npm needs -- before the first option, as in npm run send -- --to user123 --title Hello.';
 
-/** @throws UsageError that names the mistake, and gives the usage. */
+/** @throws UsageError that names the mistake and has the usage. */
 export function readCommandLine<const Known extends Options>(
   args: readonly string[],
   syntax: Syntax<Known>,
@@ -48,7 +48,7 @@ export function readCommandLine<const Known extends Options>(
   throw new UsageError(`${rule}, and ${NEEDS_DASHES}\n\n${usage.trimEnd()}`);
 }
 
-/** Without `--` npm takes options for its own, and puts them into the environment. Some it has itself. */
+/** Without `--`, npm treats options as its own and puts them into the environment. It sets some by itself. */
 function isTakenByNpm(name: string, env: Readonly<Record<string, string | undefined>>): boolean {
   return !NPM_OPTIONS.has(name) && env[`npm_config_${name.replaceAll('-', '_')}`] !== undefined;
 }

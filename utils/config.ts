@@ -1,6 +1,6 @@
 /**
- * Configuration: one schema from which the checks, `.env.example` and docs/reference/configuration.md come.
- * Read once at start, frozen, passed as an argument. Names carry their unit.
+ * Configuration: the checks, `.env.example` and docs/reference/configuration.md come from one schema. Read once at
+ * start, frozen, passed as an argument. Names carry their unit.
  */
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import { z } from 'zod';
@@ -11,10 +11,10 @@ import { parseTrust } from './proxies';
 import { algorithmOf, type VerificationKey } from './verification-keys';
 
 const MINUTE_MS = 60_000;
-/** RFC 7518 section 3.2: a key for HS256 has at least the size of the hash, 256 bits. */
+/** RFC 7518, section 3.2: a key for HS256 is at least as long as the hash, 256 bits. */
 const MIN_SECRET_BYTES = 32;
 
-/** Decimal digits only: Number() would also take '', '0x10' and '1e3'. */
+/** Decimal digits only: Number() would also accept '', '0x10' and '1e3'. */
 function integer(minimum: number, maximum: number) {
   const form = `must be a whole number from ${minimum} to ${maximum}`;
   return z
@@ -29,7 +29,7 @@ const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'
 const flag = z.enum(['true', 'false'], 'must be true or false').transform((value) => value === 'true');
 const filled = z.string().min(1);
 
-/** Keys must come from whom they say they come from: over TLS, or from this machine. fetch takes no password. */
+/** Keys must come from their real issuer: over TLS, or from this machine. fetch accepts no password. */
 function isKeySetUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname, username, password } = new URL(text);
@@ -38,9 +38,9 @@ function isKeySetUrl(text: string): boolean {
 }
 
 interface VariableNote {
-  /** One line for `.env.example` and the reference. */
+  /** One line, for `.env.example` and the reference. */
   readonly about: string;
-  /** The value that holds when the variable is not set, as it would be written. */
+  /** The value used if the variable is not set, as it would be written. */
   readonly standard?: string;
 }
 
@@ -51,7 +51,7 @@ function variable<Schema extends z.ZodType>(schema: Schema, note: VariableNote):
 
 const notes = z.registry<VariableNote>();
 
-/** A variable with a default: the default is written once, as text, and goes through the same check. */
+/** A variable with a default: the default is written once, as text, and passes the same check. */
 function withDefault<Schema extends z.ZodType<unknown, string>>(schema: Schema, standard: string, about: string) {
   return variable(schema.prefault(standard as z.input<Schema>), { about, standard });
 }
@@ -60,7 +60,7 @@ function optional<Schema extends z.ZodType>(schema: Schema, about: string) {
   return variable(schema.optional(), { about });
 }
 
-/** What users may do to each other: allowed in development, and in production only where it is set. */
+/** What users may do to each other: allowed in development, and in production only if it is set. */
 function openUntilProduction(about: string) {
   return optional(flag, `${about}; when not set: true in development, false in production`);
 }
@@ -73,7 +73,7 @@ function isPublicUrl(text: string): boolean {
   return /^https?:$/.test(protocol) && [username, password, search, hash].every((part) => part === '');
 }
 
-/** The driver of Redis takes a number for a path, and decodes user and password. */
+/** The Redis driver treats a path as a number, and decodes user and password. */
 function isRedisUrl(text: string): boolean {
   if (!/^rediss?:\/\/[^/]/.test(text) || !URL.canParse(text)) return false;
   const { pathname, username, password } = new URL(text);
@@ -85,7 +85,7 @@ function isEncoded(text: string): boolean {
     decodeURIComponent(text);
     return true;
   } catch {
-    // A % that begins nothing.
+    // A % that does not start an escape.
     return false;
   }
 }
@@ -256,13 +256,13 @@ const variables = z.object({
 
 type Variables = z.output<typeof variables>;
 
-/** Where tokens get their trust from. `development-secret`: none was configured, one is made in DATA_DIR. */
+/** What verifies tokens. `development-secret`: none was configured, so one is made in DATA_DIR. */
 export type TokenKey =
   | ({ readonly kind: 'secret' | 'public-key' } & VerificationKey)
   | { readonly kind: 'key-set'; readonly url: string }
   | { readonly kind: 'development-secret' };
 
-/** Which engine keeps the store, and where. The address may hold a password. */
+/** Which engine is the store, and its address, which may contain a password. */
 export type StoreLocation =
   | { readonly kind: 'lmdb'; readonly directory: string }
   | { readonly kind: 'mongodb'; readonly url: string };
@@ -272,12 +272,12 @@ export type Config = Readonly<
 > & {
   readonly tokenKey: TokenKey;
   readonly store: StoreLocation;
-  /** Where nodes meet; absent for one node alone. May hold a password. */
+  /** Where nodes publish hints; absent for a single node. May contain a password. */
   readonly redisUrl: string | undefined;
-  /** `'*'`, or the origins that may call, see origins.ts; empty: none but the service's own. */
+  /** `'*'`, or the allowed origins, see origins.ts; empty: only the service's own. */
   readonly corsOrigins: '*' | readonly string[];
   readonly isProduction: boolean;
-  /** Under these names libraries print requests, with tokens: DEBUG asks for it. None in production. */
+  /** The names under which libraries print requests, with tokens, because DEBUG selects them. None in production. */
   readonly debugNames: readonly string[];
   /** May users write to each other, create topics, see who is online? */
   readonly DIRECT_MESSAGES: boolean;
@@ -285,7 +285,7 @@ export type Config = Readonly<
   readonly PRESENCE_PUBLIC: boolean;
 };
 
-/** Every fault of the environment at once, a line each: `VARIABLE must be …`. Values are never shown. */
+/** All faults of the environment at once, one per line: `VARIABLE must be …`. Values are never shown. */
 export class ConfigError extends Error {
   constructor(readonly problems: readonly string[]) {
     super(`The configuration is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
@@ -320,7 +320,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   return Object.freeze({ ...rest, ...open, ...made });
 }
 
-/** What users may do to each other: everything in development, nothing in production, unless it is set. */
+/** What users may do to each other: in development everything, in production nothing, unless it is set. */
 function closedInProduction(given: Variables, isProduction: boolean) {
   const { DIRECT_MESSAGES = !isProduction, TOPIC_CREATION = !isProduction, PRESENCE_PUBLIC = !isProduction } = given;
   return { DIRECT_MESSAGES, TOPIC_CREATION, PRESENCE_PUBLIC };
@@ -383,7 +383,7 @@ function publicKey(text: string, problems: string[]): TokenKey | undefined {
     if (algorithm !== undefined) return { kind: 'public-key', key, algorithm };
     problems.push(`JWT_PUBLIC_KEY ${form}`);
   } catch {
-    // The parser's message can quote the key: the sentence names the variable only.
+    // The parser's message can quote the key, so the sentence names only the variable.
     problems.push(`JWT_PUBLIC_KEY cannot be read: it ${form}`);
   }
   return undefined;
@@ -404,7 +404,7 @@ function parseOrigins(environment: Environment, problems: string[]): '*' | reado
   return origins;
 }
 
-/** Nodes that notify each other of messages, each with its own store, would lose messages. */
+/** Nodes that notify each other of messages but have separate stores would lose messages. */
 function refuseLonelyStores(environment: Environment, problems: string[]): void {
   const { REDIS_URL, STORE_URL = 'lmdb:' } = environment;
   if (REDIS_URL !== undefined && STORE_URL.startsWith('lmdb:')) {

@@ -1,9 +1,9 @@
-/** A bound for work that has none of its own, such as a call to another machine. */
+/** A deadline for work that has none, such as a call to another machine. */
 import { systemClock, type Timer } from './clock';
 
 /**
- * Settles as `work` does, or fails with `late()` after `milliseconds`. The work itself goes on: who began it sees to its
- * end.
+ * Settles as `work` does, or fails with `late()` after `milliseconds`. The work itself continues; its caller is
+ * responsible for it.
  */
 export async function withDeadline<Result>(
   work: Promise<Result>,

@@ -1,9 +1,9 @@
 /**
  * What the variable DEBUG makes libraries print: requests with their paths, queries and packets, and so with tokens and
- * texts. It is read here as the package `debug` reads it.
+ * texts. It is parsed as the package `debug` parses it.
  */
 
-/** Names under which the libraries of the doors print. A test compares them with what is installed. */
+/** Names under which the libraries at the doors print. A test compares them with what is installed. */
 export const PRINTING_NAMES: readonly string[] = [
   ...[
     'engine',
@@ -25,7 +25,7 @@ function matcherOf(pattern: string): RegExp {
   return new RegExp(`^${parts.join('.*?')}$`);
 }
 
-/** Which of them a value of DEBUG turns on. */
+/** The names that a value of DEBUG turns on. */
 export function findPrinting(debug = ''): readonly string[] {
   const patterns = debug.split(/[\s,]+/).filter((pattern) => pattern !== '');
   const on = patterns.filter((pattern) => !pattern.startsWith('-')).map(matcherOf);

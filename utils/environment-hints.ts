@@ -1,12 +1,12 @@
 /**
- * What looks wrong about the environment though it is valid: variables that nobody reads, and values of which a file has
- * more. Told at start; values are never shown.
+ * What is suspicious in a valid environment: variables that nobody reads, and values that a file continues. Reported at
+ * start; values are never shown.
  */
 import { nearestName } from './near-names';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** A file of variables, as Node's --env-file reads it. */
+/** A file of variables, in the format of Node's --env-file. */
 export interface EnvironmentFile {
   readonly path: string;
   readonly text: string;
@@ -14,7 +14,7 @@ export interface EnvironmentFile {
 
 const BYTE_ORDER_MARK = '\ufeff';
 
-/** Sizes that are valid each for itself, and leave less than they say. */
+/** Sizes that are valid separately, but together leave less than they promise. */
 export function findContradictions({
   MAX_BODY_BYTES,
   MAX_MESSAGE_BYTES,
@@ -45,7 +45,7 @@ export function findHints(
   ].filter((hint) => hint !== undefined);
 }
 
-/** A variable beside the one that it resembles belongs to somebody else. */
+/** If the similar variable is set too, this one belongs to something else. */
 function describeUnknown(
   name: string,
   known: readonly string[],
@@ -61,7 +61,7 @@ function describeUnknown(
 
 const LINE = /^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*([^\s"'`#][^\n"'`#]*)#/;
 
-/** A # begins a comment, also within a value that does not stand in quotes. */
+/** A # begins a comment, even within a value that is not quoted. */
 function findCutValues({ path, text }: EnvironmentFile, environment: Environment, known: readonly string[]): string[] {
   return text.split('\n').flatMap((line) => {
     const [, name = '', value = ''] = LINE.exec(line) ?? [];

@@ -1,7 +1,6 @@
 /**
- * The catalogue of errors: one entry for each code that a client can meet, over HTTP, in a socket
- * acknowledgement or in `connect_error`. docs/reference/errors.md has one heading for each code, held
- * against this table by a test.
+ * The catalogue of errors: one entry for each code that a client can receive, over HTTP, in a socket acknowledgement or
+ * in `connect_error`. docs/reference/errors.md has one heading for each code; a test compares the two.
  */
 interface ErrorKind {
   /** HTTP status of the answer; also given in the problem sent over a socket. */
@@ -9,18 +8,18 @@ interface ErrorKind {
   /** The same short sentence for every occurrence (RFC 9457 `title`). */
   readonly title: string;
   /**
-   * Whether an error is worth repeating: seconds after which the same may succeed. Nothing else decides it: it becomes
-   * `Retry-After` and `retryInMs`, and the client package and the documents are held against it. Absent: repeating gives
-   * the same answer.
+   * Whether an error is worth repeating: seconds after which the same request may succeed. Nothing else decides it:
+   * `Retry-After` and `retryInMs` come from here, and tests compare the client package and the documents with it.
+   * Absent: repeating gives the same answer.
    */
   readonly retryAfterSeconds?: number;
-  /** It may have been carried out: only what has an `id` or an `Idempotency-Key` may be repeated. */
+  /** It may have been carried out: only requests with an `id` or an `Idempotency-Key` may be repeated. */
   readonly mayBeDone?: true;
 }
 
-/** Somebody has to leave, a disk or a database to come back, a node to start. */
+/** Somebody has to leave, a disk or a database to recover, a node to start. */
 const SOON = 5;
-/** Limits that are counted by the second, and requests that are about to end. */
+/** Limits that are counted per second, and requests that are about to end. */
 const AT_ONCE = 1;
 
 export const ERROR_KINDS = {
@@ -65,12 +64,12 @@ export const ERROR_KINDS = {
 
 export type ErrorCode = keyof typeof ERROR_KINDS;
 
-/** What the catalogue says of a code. */
+/** The catalogue's entry for a code. */
 export function kindOf(code: ErrorCode): ErrorKind {
   return ERROR_KINDS[code];
 }
 
-/** One field that was refused: `path` as in `userIds.3`, or `''` for the whole input. */
+/** One refused field: `path` as in `userIds.3`, or `''` for the whole input. */
 export interface FieldError {
   readonly path: string;
   readonly message: string;
@@ -78,12 +77,12 @@ export interface FieldError {
 
 export interface AppErrorOptions {
   readonly errors?: readonly FieldError[];
-  /** A better time than that of the catalogue, for an error that is worth repeating. */
+  /** A more precise time than the catalogue's, for an error that is worth repeating. */
   readonly retryAfterSeconds?: number;
   readonly cause?: unknown;
 }
 
-/** The only error that operations throw on purpose. Its `detail` is shown to the caller. */
+/** The only error that operations throw deliberately. Its `detail` is shown to the caller. */
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly errors: readonly FieldError[] | undefined;
@@ -110,7 +109,7 @@ export interface Problem {
   readonly status: number;
   readonly detail: string;
   readonly code: ErrorCode;
-  /** When a retry makes sense; over HTTP `Retry-After` says the same. */
+  /** When a retry makes sense; over HTTP, `Retry-After` says the same. */
   readonly retryInMs?: number;
   readonly requestId?: string;
   readonly errors?: readonly FieldError[];
@@ -134,18 +133,18 @@ export function toProblem(error: AppError, where: { origin: string; requestId?: 
   };
 }
 
-/** The header that tells when to repeat the request, where that helps. */
+/** The header that says when to repeat the request, where that helps. */
 export function retryHeader({ retryAfterSeconds }: AppError): Readonly<Record<string, string>> {
   return retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) };
 }
 
-/** Turns whatever was thrown into an AppError; what was not thrown on purpose becomes `internal` without details. */
+/** Turns whatever was thrown into an AppError; anything not thrown deliberately becomes `internal` without details. */
 export function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   return new AppError('internal', 'The service failed to handle this, and has logged why.', { cause: thrown });
 }
 
-/** A refusal of one field or header. @param detail the whole sentence, where the message alone does not make one. */
+/** A refusal of one field or header. @param detail the whole sentence, if the message alone is not one. */
 export function refuseField(code: ErrorCode, path: string, message: string, detail?: string): AppError {
   const errors = [{ path, message }];
   return new AppError(code, detail ?? sentenceOf(errors), { errors });
@@ -161,14 +160,14 @@ function sentenceOf(errors: readonly FieldError[]): string {
   return `${errors.map(({ path, message }) => `${path === '' ? 'The input' : path} ${message}`).join('; ')}.`;
 }
 
-/** Also said of a private topic to those who are not in it. @param path the field that names the topic. */
+/** Also for a private topic, to users who are not members. @param path the field that names the topic. */
 export function noTopic(path: string): AppError {
   return refuseField('not_found', path, 'there is no such topic', 'There is no such topic, or it is private.');
 }
 
 /**
  * The same refusal where the caller knows a field by another name.
- * @param names by the name that the operation uses: the one that the caller has sent.
+ * @param names from the operation's name of a field to the caller's.
  */
 export function renameFields(thrown: unknown, names: ReadonlyMap<string, string>): unknown {
   if (!(thrown instanceof AppError) || thrown.errors === undefined) return thrown;

@@ -1,6 +1,6 @@
-/** Fields of values from outside, of which nothing is known. */
+/** Fields of untrusted values, whose shape is unknown. */
 
-/** Looks at one name only: a payload may be a megabyte of bytes, which would be as many fields. */
+/** Looks up only one name: a payload may be a megabyte of bytes, which would be as many fields. */
 export function hasField(payload: unknown, name: string): payload is object {
   return typeof payload === 'object' && payload !== null && Object.hasOwn(payload, name);
 }

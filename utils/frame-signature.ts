@@ -1,4 +1,4 @@
-/** Signatures of the frames that nodes tell each other: whoever else can publish in Redis cannot speak for a node. */
+/** Signatures of frames between nodes: others who can publish in Redis cannot speak for a node. */
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 
 /** 256 bits as base64url. */
@@ -7,13 +7,13 @@ const [BEFORE, AFTER] = [',"mac":"', '"}'] as const;
 const ENDING_LENGTH = BEFORE.length + MAC_LENGTH + AFTER.length;
 
 export interface FrameSignature {
-  /** @param text a JSON object. @returns the same with a field more, which nodes without the secret ignore. */
+  /** @param text a JSON object. @returns the same with one field more, which nodes without the secret ignore. */
   sign(text: string): string;
-  /** @returns the object without the signature; `undefined`: it has none, or another one. */
+  /** @returns the object without the signature; `undefined` if it has none, or a wrong one. */
   open(text: string): string | undefined;
 }
 
-/** @param channel a signature of one service is none in another one that has the same secret. */
+/** @param channel a signature for one service is not valid for another with the same secret. */
 export function createFrameSignature(secret: KeyObject, channel: string): FrameSignature {
   const macOf = (text: string) => createHmac('sha256', secret).update(`${channel}\n`).update(text).digest('base64url');
   return {

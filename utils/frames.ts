@@ -1,6 +1,6 @@
 /**
- * Shapes of what the service sends over sockets: payloads of its events, and what callbacks and replies get. Like
- * utils/answers.ts they check nothing at run time; utils/protocol.ts makes what they describe.
+ * Shapes of what the service sends over sockets: payloads of its events, and the contents of callbacks and replies.
+ * Like utils/answers/ they check nothing at run time; utils/protocol.ts makes what they describe.
  */
 import { z } from 'zod';
 import { countsAnswer, messageAnswer, messageFields, problemAnswer, timeAnswer } from './answers/common';
@@ -23,7 +23,7 @@ const subject = {
 };
 const change = { id, topic, seq, ...subject };
 
-/** A message, without the echo that Socket.IO has under the same name. */
+/** A message, without the echo that has the same name over Socket.IO. */
 export const messageFrame = z.object({ ...messageFields, seq: seq.optional(), counts }).meta({
   id: 'MessageFrame',
   examples: [
@@ -44,12 +44,12 @@ const echo = z
   .object({ type: z.literal('echo'), data: z.object({ content: z.unknown() }), timestamp: timeAnswer })
   .meta({ id: 'Echo' });
 
-/** Beside the payload of a custom event. */
+/** The second argument of a custom event. */
 export const customEventMeta = z
   .object({ id, topic, seq: seq.optional(), timestamp, from, counts })
   .meta({ id: 'CustomEventMeta' });
 
-/** Payloads by event, without `reply`: each action has one of its own. */
+/** Payloads by event, without `reply`: that differs for each action. */
 export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.ZodType>> = {
   authenticated: z
     .object({
@@ -112,7 +112,7 @@ export const serverPayloads: Readonly<Record<Exclude<ServerEvent, 'reply'>, z.Zo
     .meta({ id: 'ErrorFrame' }),
 };
 
-/** What the service answers to a client event or an action, beside `ok: true`. */
+/** The service's answer to a client event or an action, beside `ok: true`. */
 export const answers = {
   nothing: z.object({}),
   time: z.object({ timestamp: timeAnswer }),

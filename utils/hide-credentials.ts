@@ -1,6 +1,7 @@
 /**
- * An address of a server for the eyes of operators: scheme, hosts and path. Everything up to the last @ goes, and the
- * options: more than the password, but a password may hold any sign, and an address may be none that URL reads.
+ * A server address as shown to operators: scheme, hosts and path. Everything up to the last @ is removed, and so are
+ * the options. That is more than the password, but a password may contain any character, and URL may not be able to
+ * parse the address.
  */
 export function hideCredentials(address: string): string {
   const scheme = /^[a-z+]*:\/\//.exec(address)?.[0] ?? '';

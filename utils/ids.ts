@@ -15,12 +15,12 @@ function randomFraction(): number {
   return byte / 256;
 }
 
-/** Makes the id of a message that brought none: a ULID, so ids of one process sort by time. */
+/** Makes the id of a message that has none: a ULID, so ids of one process sort by time. */
 export const newId: (milliseconds: number) => string = monotonicFactory(randomFraction);
 
 /**
- * Makes the id of a message that is sent under an Idempotency-Key: the same for the same parts, so that carrying the
- * request out again, after a crash in the middle, stores nothing twice. 128 bits of SHA-256.
+ * Makes the id of a message that is sent under an Idempotency-Key: the same for the same parts, so that carrying out
+ * the request again after a crash stores nothing twice. 128 bits of SHA-256.
  */
 export function keyedId(parts: readonly string[]): string {
   return `key-${createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 22)}`;

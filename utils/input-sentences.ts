@@ -1,5 +1,5 @@
 /**
- * What a refused field is told. Zod's own sentences name types of a programming language; these say what to send, and
+ * Sentences for refused fields. Zod's own sentences name types of a programming language; these say what to send, and
  * follow the name of the field: `userId is required`, `limit must be at most 200`.
  */
 import type { z } from 'zod';
@@ -8,7 +8,7 @@ type Issue = z.core.$ZodRawIssue;
 
 const TYPES: ReadonlyMap<string, string> = new Map([
   ['string', 'a string'],
-  // Every number that is asked for is a whole one.
+  // All numbers in inputs are whole numbers.
   ['number', 'a whole number'],
   ['int', 'a whole number'],
   ['boolean', 'true or false'],
@@ -17,13 +17,13 @@ const TYPES: ReadonlyMap<string, string> = new Map([
   ['record', 'an object'],
 ]);
 
-/** What a bound counts: characters of a text, entries of a list; of a number it is the value itself. */
+/** What a bound counts: characters of a text, entries of a list; for a number, it is the value itself. */
 const UNITS: ReadonlyMap<string, string> = new Map([
   ['string', 'characters'],
   ['array', 'entries'],
 ]);
 
-/** The map of errors for every check of what somebody has sent or set; a schema's own sentence comes first. */
+/** The error map for every check of input and configuration; a schema's own sentence takes precedence. */
 export const inputSentences = { error: sentenceFor, reportInput: false };
 
 function sentenceFor(issue: Issue): string {

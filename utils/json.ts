@@ -1,4 +1,4 @@
-/** JSON as clients send it, whose numbers are kept or refused: a double would round some of them in silence. */
+/** JSON as clients send it. Its numbers are kept or refused: a double would round some of them silently. */
 import { type AppError, badField } from './errors';
 
 const MAX_PATH_LENGTH = 64;
@@ -6,7 +6,7 @@ const MESSAGE = 'is a number that cannot be kept exactly: send it as a string';
 
 /**
  * Parses a JSON text.
- * @throws SyntaxError when it is none; AppError `bad_request` naming the first number that would be rounded.
+ * @throws SyntaxError when it is not JSON; AppError `bad_request` naming the first number that would be rounded.
  */
 export function parseJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
@@ -26,7 +26,7 @@ export function inexactNumber(path: readonly string[]): AppError {
 }
 
 /**
- * Costs less than JSON.parse of the same text, whatever stands in it: strangers choose the text.
+ * Costs less than JSON.parse of the same text, whatever it contains: strangers choose the text.
  * @param text valid JSON. @returns the path of the first number that a double cannot hold.
  */
 export function findInexactNumber(text: string): readonly string[] | undefined {
@@ -43,20 +43,20 @@ const OPENING_BRACE = 0x7b;
 const CLOSING_BRACE = 0x7d;
 const ZERO = 0x30;
 const NINE = 0x39;
-/** An object whose first name has not come. */
+/** An object before its first name. */
 const UNNAMED = -1;
 const POINT = 0x2e;
 const SMALL_E = 0x65;
-/** So many digits are kept whatever they are, */
+/** This many digits are always kept, */
 const CERTAIN_DIGITS = 15;
-/** with an exponent of so many characters, as `e99`, */
+/** with an exponent of this many characters, such as `e99`, */
 const CERTAIN_EXPONENT = 3;
-/** and so many of them behind `0.` become no zero. */
+/** and this many after `0.` do not become zero. */
 const CERTAIN_FRACTION = 300;
 
-/** Reads a text once, character by character, and remembers no more than where it is. */
+/** Reads a text once, character by character, and remembers only its position. */
 class NumberSearch {
-  /** Of each open list the place, counted from 0; of each object UNNAMED less where its last name begins. */
+  /** For each open list the index, from 0; for each object UNNAMED minus the position of its last name. */
   readonly #levels: number[] = [];
   #textStart = 0;
 
@@ -99,14 +99,14 @@ class NumberSearch {
   }
 }
 
-/** @returns where the quote stands that ends the text. */
+/** @returns the position of the quote that ends the text. */
 function endOfText(text: string, start: number): number {
   let at = start + 1;
   for (let code = text.charCodeAt(at); code !== QUOTE; code = text.charCodeAt(at)) at += code === BACKSLASH ? 2 : 1;
   return at;
 }
 
-/** @returns where something else begins: of a number are digits, and `+`, `-`, `.`, `e`, `E`. */
+/** @returns the position where something else begins: digits, `+`, `-`, `.`, `e` and `E` belong to a number. */
 function endOfNumber(text: string, start: number): number {
   let at = start + 1;
   while (at < text.length && isOfNumber(text.charCodeAt(at))) at += 1;
@@ -114,7 +114,7 @@ function endOfNumber(text: string, start: number): number {
 }
 
 function isOfNumber(code: number): boolean {
-  // Of the signs between `+` and `9` only `,` and `/` are not of a number, and `/` stands nowhere in JSON.
+  // Of the characters between `+` and `9`, only `,` and `/` are not part of a number, and `/` occurs nowhere in JSON.
   return (code <= NINE && code > 0x2a && code !== COMMA) || (code | 0x20) === SMALL_E;
 }
 
@@ -132,8 +132,8 @@ function isBelowOne(text: string, start: number): boolean {
 }
 
 /**
- * Is the number kept by a double, as far as anybody can mean it? Digits behind the point are rounded by everybody (0.1);
- * beyond 2^53 digits before the point would be lost, and nothing may become infinite or zero.
+ * Does a double keep the number, as far as anybody can mean it? Everybody rounds digits after the point (0.1); beyond
+ * 2^53, digits before the point would be lost, and nothing may become infinite or zero.
  */
 function isExact(token: string): boolean {
   const value = Number(token);
@@ -144,7 +144,7 @@ function isExact(token: string): boolean {
   return kept === token || significantDigits(kept) === significantDigits(token);
 }
 
-/** 1.50e3, 1500 and 1500.0 have 15. Of two numbers that are the same but for rounding they tell whether it was rounded. */
+/** 1.50e3, 1500 and 1500.0 have 15. If two numbers differ only by rounding, they show whether it was rounded. */
 function significantDigits(number: string): string {
   const mantissa = number.slice(0, endOfMantissa(number, 0, number.length));
   const digits = mantissa.includes('.') ? mantissa.replace('.', '') : mantissa;
@@ -155,7 +155,7 @@ function significantDigits(number: string): string {
   return digits.slice(start, end);
 }
 
-/** @returns where the exponent begins, or would. */
+/** @returns the position where the exponent begins, or would begin. */
 function endOfMantissa(text: string, start: number, end: number): number {
   let at = start;
   while (at < end && (text.charCodeAt(at) | 0x20) !== SMALL_E) at += 1;

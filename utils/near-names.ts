@@ -1,9 +1,9 @@
-/** Which name somebody has meant who typed another one: for options, fields and variables. */
+/** The name that was probably meant by a mistyped one: for options, fields and variables. */
 
-/** Names up to this length are another word when two letters differ. */
+/** Names up to this length are different words if two letters differ. */
 const SHORT_NAME_LENGTH = 4;
 
-/** @returns the known name that is one or two letters from this unknown one; case is no difference. */
+/** @returns the known name that is one or two letters away from this unknown one; case does not matter. */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   let nearest: string | undefined;
   let least = Number.POSITIVE_INFINITY;
@@ -18,7 +18,7 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   return nearest;
 }
 
-/** Letters that were left out, added, mistaken or swapped with their neighbour (optimal string alignment). */
+/** Letters omitted, added, replaced or swapped with their neighbour (optimal string alignment). */
 function distanceOf(one: string, other: string): number {
   const rows = [Array.from({ length: other.length + 1 }, (_value, column) => column)];
   for (let row = 1; row <= one.length; row += 1) {

@@ -1,16 +1,16 @@
-/** Origins as browsers send them, and which of them may call: the one comparison for every door. */
+/** Origins as browsers send them, and which of them are allowed: the one comparison for every door. */
 
-/** `https://*.example.com`: every origin below the domain, and not the domain itself. */
+/** `https://*.example.com`: every origin below the domain, but not the domain itself. */
 const WILDCARD = '://*.';
 const DEFAULT_PORT = /:(443|80)$/;
-/** Pages of these schemes have the origin `null`, or none: a WebSocket is opened by a page of http or https. */
+/** Pages of these schemes have the origin `null`, or none: a page that opens a WebSocket is http or https. */
 const WITHOUT_ORIGIN = new Set(['about', 'blob', 'data', 'file', 'ftp', 'javascript', 'ws', 'wss']);
-/** A scheme that is no web's: `capacitor://localhost`, `chrome-extension://<id>`. */
+/** A scheme outside the web: `capacitor://localhost`, `chrome-extension://<id>`. */
 const CUSTOM_ORIGIN = /^([a-z][a-z0-9+.-]*):\/\/[a-z0-9_-]+(\.[a-z0-9_-]+)*(:\d{1,5})?$/;
 
 /**
  * Reads an entry of CORS_ORIGIN.
- * @returns the entry as it is compared, `undefined` when no browser could ever send an origin that it fits.
+ * @returns the entry in the form that is compared; `undefined` if no browser could send a matching origin.
  */
 export function parseOriginEntry(text: string): string | undefined {
   const sample = text.replace(WILDCARD, '://any.');
@@ -42,7 +42,7 @@ export function isOriginListed(origin: string, allowed: '*' | readonly string[])
 
 type AnswerOrigin = (error: null, allowed: string[]) => void;
 
-/** Options for the package `cors`, by which REST and Socket.IO answer browsers. Credentials never go with `*`. */
+/** Options for the package `cors`, with which REST and Socket.IO answer browsers. Credentials never go with `*`. */
 export function corsOptionsOf(allowed: '*' | readonly string[]) {
   if (allowed === '*') return { origin: '*' };
   const origin = (asked: string | undefined, answer: AnswerOrigin) =>
@@ -57,13 +57,13 @@ function isBelow(origin: string, entry: string): boolean {
   return /^[a-z0-9_.-]+$/.test(origin.slice(start.length, -end.length));
 }
 
-/** Is this the origin of pages at this host? Whether over http or https is a matter of the proxy before it. */
+/** Is this the origin of pages at this host? Whether http or https is up to the proxy in front. */
 export function isSamePlace(origin: string, host: string | undefined): boolean {
   const own = /^https?:\/\/(.+)$/.exec(origin)?.[1];
   return own !== undefined && host !== undefined && withoutDefaultPort(own) === withoutDefaultPort(host.toLowerCase());
 }
 
-/** Proxies add the port of the scheme or leave it out: either way it is the same place. */
+/** Proxies add or omit the scheme's default port: it is the same host either way. */
 function withoutDefaultPort(text: string): string {
   return text.replace(DEFAULT_PORT, '');
 }

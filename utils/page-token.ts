@@ -1,6 +1,6 @@
 /**
- * Page tokens: where the next page of a list begins. The fields `cursor` and `nextCursor` hold them. Opaque to clients, and
- * checked when they come back.
+ * Page tokens: where the next page of a list begins. The fields `cursor` and `nextCursor` carry them. Opaque to
+ * clients, and checked when they come back.
  */
 import type { z } from 'zod';
 import { badField } from './errors';
@@ -12,7 +12,7 @@ export function writePageToken(list: string, position: unknown): string {
 
 /**
  * A page of a list.
- * @param found one item more than the page may have shows that there is another page.
+ * @param found items, one more than the page holds if there is another page.
  */
 export function cutPage<Item>(
   found: readonly Item[],
@@ -24,11 +24,11 @@ export function cutPage<Item>(
   return { page, nextCursor: last === undefined ? null : tokenOf(last) };
 }
 
-/** @throws AppError `bad_request` naming `cursor` unless `writePageToken` has made the token for this list. */
+/** @throws AppError `bad_request` naming `cursor` unless `writePageToken` made the token for this list. */
 export function readPageToken<Schema extends z.ZodType>(list: string, schema: Schema, token: string): z.output<Schema> {
   const [foundList, position] = decode(token);
   const parsed = schema.safeParse(position);
-  // Decoding is lenient: only what encodes to the same text again was made here.
+  // Decoding is lenient: only a text that encodes to itself again was made here.
   if (foundList !== list || !parsed.success || writePageToken(list, position) !== token) {
     throw badField('cursor', 'must be the nextCursor of an earlier answer');
   }

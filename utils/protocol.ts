@@ -1,6 +1,6 @@
 /**
- * The wire contract: messages, frames, event names and closing codes. Every door and every transport
- * imports its shapes from here; docs/reference/events.md is the same in prose.
+ * The wire contract: messages, frames, event names and closing codes. Every door and every transport imports its shapes
+ * from here; docs/reference/events.md is the same in prose.
  */
 import type { Problem } from './errors';
 
@@ -18,41 +18,41 @@ export interface Message {
   readonly timestamp: string;
   /** The `sub` of the sender. */
   readonly from: string;
-  /** The event it is emitted as; absent means `message`. */
+  /** The event under which it is emitted; absent means `message`. */
   readonly event?: string;
-  /** A user of the topic whom it is not for, now or later. */
+  /** A user of the topic who never receives it. */
   readonly exceptUserId?: string;
-  /** Milliseconds since the epoch after which nobody gets it. */
+  /** Milliseconds since the epoch after which nobody receives it. */
   readonly expiresAt?: number;
-  /** A later message with the same key takes its place as long as it is unread. */
+  /** A later message with the same key replaces it while it is unread. */
   readonly collapseKey?: string;
-  /** ISO 8601 UTC: when it was to be sent, for one that was scheduled. */
+  /** ISO 8601 UTC: when a scheduled message was due. */
   readonly scheduledFor?: string;
-  /** On log entries that tell of another message: the id of that one. */
+  /** In log entries about another message: its id. */
   readonly ref?: string;
-  /** And its `seq`, because two senders may use the same id. Entries that an older version stored lack it. */
+  /** And its `seq`, because two senders may use the same id. Entries stored by an older version lack it. */
   readonly refSeq?: number;
-  /** On entries `message:removed`: why it went. */
+  /** In entries `message:removed`: the reason. */
   readonly reason?: RemovalReason;
 }
 
-/** Why a message is gone: `expired` is told live only, the others are log entries. */
+/** Why a message is gone: `expired` is only sent live, the others are log entries. */
 export type RemovalReason = 'retracted' | 'replaced' | 'expired';
 
 /** What a user has done with a message of the inbox, in this order. */
 export type MessageState = 'unseen' | 'seen' | 'read' | 'archived';
 
-/** What a client may ask for: `unread` takes `read` and `archived` back. */
+/** What a client may request: `unread` undoes `read` and `archived`. */
 export const REQUESTED_STATES = ['seen', 'read', 'unread', 'archived'] as const;
 export type RequestedState = (typeof REQUESTED_STATES)[number];
 
-/** Messages of the inbox that the user has not seen, and not read; archived ones are in neither. */
+/** How many messages of the inbox the user has not seen, and not read; archived ones count in neither. */
 export interface Counts {
   readonly unseen: number;
   readonly unread: number;
 }
 
-/** A message that was sent with `persist: false`: it has no place in the log. */
+/** A message sent with `persist: false`: it has no `seq`. */
 export type LiveMessage = Omit<Message, 'seq'> & { readonly seq?: never };
 
 export type AnyMessage = Message | LiveMessage;
@@ -71,7 +71,7 @@ export const CLOSING_CODES = [
 ] as const;
 export type ClosingCode = (typeof CLOSING_CODES)[number];
 
-/** Close codes of the plain endpoint, by the reason that `closing` gives. */
+/** Close codes of the plain endpoint, by the closing code in `closing`. */
 export const WEBSOCKET_CLOSE_CODES: Readonly<Record<ClosingCode, number>> = {
   slow_consumer: 4408,
   token_expired: 4401,
@@ -87,7 +87,7 @@ export const WEBSOCKET_CLOSE_CODES: Readonly<Record<ClosingCode, number>> = {
 export interface Closing {
   readonly code: ClosingCode;
   readonly reason: string;
-  /** When to reconnect, in milliseconds; `null`: not by itself, a person or another token has to come first. */
+  /** When to reconnect, in milliseconds; `null`: not automatically, a person or another token is needed first. */
   readonly retryInMs: number | null;
 }
 
@@ -114,16 +114,16 @@ export const SERVER_EVENTS = [
   'error',
 ] as const;
 
-/** Who has added a user to a topic. */
+/** Who added a user to a topic. */
 export interface Invitation {
   readonly isPrivate: boolean;
   readonly by: string;
 }
 
-/** Names that Socket.IO keeps for itself on either side. */
+/** Names that Socket.IO reserves on either side. */
 const SOCKET_IO_EVENTS = ['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'];
 
-/** Events that only clients send: a message under such a name would be taken for one. */
+/** Events that only clients send: a message with such a name would be mistaken for one. */
 export const CLIENT_EVENTS = [
   'ping',
   'ack',
@@ -139,7 +139,7 @@ export const CLIENT_EVENTS = [
   'presence:unsubscribe',
 ] as const;
 
-/** Types that people take for the service speaking: only callers with scope `send` say them. */
+/** Types that people believe to come from the service: only callers with scope `send` may use them. */
 export const SERVICE_TYPES: ReadonlySet<string> = new Set([
   'notification',
   'system',
@@ -148,7 +148,7 @@ export const SERVICE_TYPES: ReadonlySet<string> = new Set([
   'announcement',
 ]);
 
-/** Is it one of those to somebody who reads it: in capitals, with blanks around it, in letters of another width? */
+/** Does it look like one of those to a reader: in capitals, with blanks around it, in letters of another width? */
 export function isServiceType(type: string): boolean {
   const read = type
     .normalize('NFKC')
@@ -158,10 +158,10 @@ export function isServiceType(type: string): boolean {
   return SERVICE_TYPES.has(read);
 }
 
-/** Names that no message may be emitted under. */
+/** Names under which no message may be emitted. */
 export const RESERVED_EVENTS: ReadonlySet<string> = new Set([...SERVER_EVENTS, ...CLIENT_EVENTS, ...SOCKET_IO_EVENTS]);
 
-/** Is this name taken by the protocol or by Socket.IO? */
+/** Is this name reserved by the protocol or by Socket.IO? */
 export function isReservedEvent(name: string): boolean {
   return RESERVED_EVENTS.has(name);
 }
@@ -170,9 +170,9 @@ export function isReservedEvent(name: string): boolean {
 export type Reply = ({ readonly ok: true } & Record<string, unknown>) | { readonly ok: false; readonly error: Problem };
 
 /**
- * The payload of the event `message`, and of entries that tell of another message. What is `undefined` is not on the
- * wire. Bare literals: this is made for each message and connection in catch-up, and spreading costs several times as
- * much. `counts`: on messages to a personal topic, those of its owner at this moment.
+ * The payload of the event `message`, and of entries about another message. What is `undefined` is not on the wire.
+ * Bare literals: this is made for each message and connection in catch-up, and spreading costs several times as much.
+ * `counts`: in messages to a personal topic, those of its owner at this moment.
  */
 function toMessageFrame(message: AnyMessage, counts?: Counts): Record<string, unknown> {
   const { id, topic, seq, type, data, timestamp, from, ref, refSeq, reason } = message;
@@ -182,7 +182,7 @@ function toMessageFrame(message: AnyMessage, counts?: Counts): Record<string, un
     : { id, topic, seq, ref, refSeq, reason, counts };
 }
 
-/** A message as lists show it: what a client gets, and the event it was emitted as. */
+/** A message as lists show it: what a client receives, and the event under which it was emitted. */
 export function toListedMessage(message: Message): Record<string, unknown> {
   return { ...toMessageFrame(message), ...(message.event === undefined ? {} : { event: message.event }) };
 }
@@ -193,7 +193,7 @@ export function toCustomEventMeta(message: AnyMessage, counts?: Counts): Record<
   return { id, topic, seq, timestamp, from, counts };
 }
 
-/** How an entry of a log is told: `undefined` for a custom event, whose payload is what the sender gave. */
+/** The payload of a log entry; `undefined` for a custom event, whose payload is the sender's. */
 export function toOwnEvent(
   message: AnyMessage,
   counts?: Counts,

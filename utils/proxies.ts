@@ -1,9 +1,11 @@
-/** Who is behind the proxies, and under which address the service was reached: read from requests in this one way. */
+/**
+ * Who is behind the proxies, and at which address the service was reached: the only reader of these facts in requests.
+ */
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { isSamePlace } from './origins';
 
-/** Is this address, the `hop`-th from the service on, a proxy whose word is taken? */
+/** Is this address, the `hop`-th from the service on, a trusted proxy? */
 type Trust = (address: string, hop: number) => boolean;
 
 const NAMED_SUBNETS = new Map([
@@ -12,12 +14,12 @@ const NAMED_SUBNETS = new Map([
   ['uniquelocal', ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']],
 ]);
 const MAX_HOPS = 32;
-/** Whoever trusts more trusts everybody, and everybody may then claim to be anybody. */
+/** A wider subnet trusts everybody, and then everybody can claim to be anybody. */
 const MIN_PREFIX = { ipv4: 8, ipv6: 7 } as const;
 
 /**
  * Reads TRUST_PROXY: a number of hops, or addresses and subnets.
- * @returns the rule, or what is wrong as it follows the variable: `must be …`.
+ * @returns the rule, or what is wrong, to follow the variable's name: `must be …`.
  */
 export function parseTrust(text: string): Trust | string {
   if (/^\d+$/.test(text)) return trustHops(Number(text));
@@ -64,14 +66,14 @@ function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIPv4(address) ? 'ipv4' : 'ipv6';
 }
 
-/** How a client has reached the service. */
+/** How a client reached the service. */
 export interface Client {
-  /** As far as trusted proxies tell; of a connection that is gone already it is empty. */
+  /** As far as trusted proxies say; empty for a connection that is already closed. */
   readonly address: string;
   readonly scheme: 'http' | 'https';
-  /** With its port where the client named one; `undefined`: it did not say, or said what is no host. */
+  /** With its port if the client named one; `undefined` if it named none, or something that is no host. */
   readonly host: string | undefined;
-  /** What trusted proxies have taken off the path: `/notify`, or nothing. */
+  /** The path prefix that trusted proxies have removed: `/notify`, or nothing. */
   readonly prefix: string;
 }
 
@@ -81,13 +83,13 @@ type PeerRequest = Pick<IncomingMessage, 'headers'> & {
 
 export interface Clients {
   read(request: PeerRequest): Client;
-  /** What links begin with: scheme, host and prefix. Empty when the host is not known: links are relative then. */
+  /** The beginning of links: scheme, host and prefix. Empty if the host is unknown: links are relative then. */
   linkBase(request: PeerRequest): string;
-  /** Is this the origin of the service's own pages, as the client has reached it? */
+  /** Is this the origin of the service's own pages, as the client reached it? */
   isOwnOrigin(request: PeerRequest, origin: string): boolean;
 }
 
-/** @param onContradiction is called once, when two headers of a trusted proxy first name different clients. */
+/** @param onContradiction is called once, the first time that two headers of a trusted proxy name different clients. */
 export function createClients(
   { TRUST_PROXY, PUBLIC_URL }: { readonly TRUST_PROXY?: string | undefined; readonly PUBLIC_URL?: string | undefined },
   onContradiction: () => void = () => {},
@@ -129,8 +131,8 @@ interface Hops {
 }
 
 /**
- * What trusted proxies tell. A proxy that writes one family of headers passes the other on as it came, from anybody: where
- * they name different clients neither is believed.
+ * What trusted proxies say. A proxy that writes one family of headers passes on the other unchanged, from anybody: if
+ * they name different clients, neither is believed.
  */
 function forwardedBy(headers: Headers, hops: Hops): Client | undefined {
   const classic = headers['x-forwarded-for'] === undefined ? undefined : fromClassic(headers, hops);
@@ -181,8 +183,8 @@ function describe(headers: Headers, direct: Client, told: Told): Client {
 }
 
 /**
- * Goes from the service outwards as long as the one who speaks is trusted and names an address.
- * @param named by each proxy, the nearest last. @returns the client, and how many proxies it is behind.
+ * Walks outwards from the service while the current peer is trusted and names an address.
+ * @param named by each proxy, the nearest last. @returns the client, and how many proxies are in front of the service.
  */
 function walk(named: readonly string[], { direct, trust }: Hops): { address: string; depth: number } {
   let { address } = direct;
@@ -201,7 +203,7 @@ function fromEnd<Item>(list: readonly Item[], depth: number): Item | undefined {
   return list.at(-Math.min(depth, list.length));
 }
 
-/** A header that repeats is one list. Commas inside quotes are part of their value. */
+/** A repeated header is one list. Commas inside quotes are part of their value. */
 function listOf(header: string | string[] | undefined): string[] {
   const text = Array.isArray(header) ? header.join(',') : (header ?? '');
   const parts = text.match(/(?:"[^"]*"|[^,"])+/g) ?? [];
@@ -224,7 +226,10 @@ function asAddress(text = ''): string | undefined {
   return isIP(bare) === 0 ? undefined : plainAddress(bare);
 }
 
-/** A socket for both families says of IPv4: ::ffff:127.0.0.1. The zone of a local address is this machine's matter. */
+/**
+ * How a dual-stack socket writes IPv4: ::ffff:127.0.0.1. The zone of a local address means something only to this
+ * machine.
+ */
 function plainAddress(address: string): string {
   const mapped = address.replace(/^::ffff:/i, '');
   return isIPv4(mapped) ? mapped : (address.split('%', 1)[0] ?? '');
@@ -240,7 +245,7 @@ function asHost(text: string | undefined): string | undefined {
   return text !== undefined && /^([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/i.test(text) ? text : undefined;
 }
 
-/** Segments of a path, without a slash at the end: anything else would lead elsewhere. */
+/** Path segments without a trailing slash: anything else could lead elsewhere. */
 function asPrefix(text = ''): string {
   const prefix = text.replace(/\/$/, '');
   return /^(\/[\w.~%-]+)+$/.test(prefix) && !/\/\.{1,2}(\/|$)/.test(prefix) ? prefix : '';

@@ -1,15 +1,15 @@
 /**
- * The one reading of a request's target. Nothing is decoded, and no `.`, `..` or empty segment is taken out: a path is
- * what it says, or nobody's. Whoever would repair it reads another path than the next one does.
+ * The only reader of a request's target. Nothing is decoded, and no `.`, `..` or empty segment is removed: a path is
+ * taken literally, or belongs to nobody. A reader that repairs paths reads a different path from the next one.
  */
 export interface RequestTarget {
-  /** As it came; `/` where only a host was named. */
+  /** As received; `/` if only a host was named. */
   readonly path: string;
   /** What follows the first question mark, without it. */
   readonly search: string;
 }
 
-/** The form for proxies, which a server has to understand as well: RFC 9112, section 3.2.2. */
+/** The form for proxies, which a server has to accept as well: RFC 9112, section 3.2.2. */
 const SCHEME_AND_HOST = /^https?:\/\/[^/?#]*/i;
 
 export function readTarget(text = ''): RequestTarget {
@@ -22,12 +22,12 @@ export function readTarget(text = ''): RequestTarget {
 
 export type Query = Readonly<Record<string, string | undefined>>;
 
-/** Between the values of a parameter that comes twice: no token, name or number has it. */
+/** Between the values of a parameter that occurs twice: no token, name or number contains it. */
 const SEPARATOR = '\n';
 
 /**
- * The parameters of a query. One that comes twice has a value that nothing accepts: whether its first or its last
- * counts would be chance.
+ * The parameters of a query. One that occurs twice has a value that nothing accepts: which of the two counts would be
+ * arbitrary.
  */
 export function readQuery(search: string): Query {
   const query: Record<string, string> = Object.create(null);

@@ -1,6 +1,6 @@
 /**
- * Shapes of what clients send, over HTTP and over sockets: one schema each, so that a field is refused
- * with the same words through every door. Unknown fields are ignored; nothing is coerced.
+ * Shapes of what clients send, over HTTP and over sockets: one schema each, so that every door refuses a field with the
+ * same words. Unknown fields are ignored; nothing is coerced.
  */
 import { z } from 'zod';
 import { AUDIT_ACTIONS } from './audit';
@@ -17,10 +17,10 @@ const MAX_KEY_LENGTH = 255;
 const MAX_RECIPIENTS = 10_000;
 const MAX_HISTORY_LIMIT = 200;
 const STANDARD_HISTORY_LIMIT = 50;
-/** Deeper values cost recursion in every encoder on their way; no notification needs them. */
+/** Deeper values cost recursion in every encoder on their path; no notification needs them. */
 const MAX_DATA_DEPTH = 64;
 
-/** How a schema is shown where its own form is about how it is sent, such as a number in a query. */
+/** How a schema is documented if its own form concerns the encoding, such as a number in a query. */
 export const shownAs = z.registry<Readonly<Record<string, unknown>>>();
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
@@ -43,7 +43,7 @@ function shortText(maxLength: number) {
     .meta({ pattern: WITHOUT_CONTROL_CHARACTERS.source });
 }
 
-/** A name that may stand in a path. */
+/** A name that may be part of a path. */
 function pathText(maxLength: number) {
   return shortText(maxLength)
     .refine((text) => !isDotSegment(text), NO_DOT_SEGMENT)
@@ -53,7 +53,7 @@ function pathText(maxLength: number) {
 /** The `sub` of a token: 1 to 128 characters without control characters, but not `.` or `..`. */
 export const userIdSchema = pathText(MAX_NAME_LENGTH);
 
-/** The name of a device: as a user id. */
+/** The name of a device: like a user id. */
 export const deviceSchema = pathText(MAX_NAME_LENGTH);
 
 const typeSchema = shortText(MAX_NAME_LENGTH).meta({
@@ -105,7 +105,7 @@ function isPlainObject(value: object): boolean {
   return prototype === Object.prototype || prototype === null;
 }
 
-/** A year: longer than any retention that makes sense, and far from where dates end. */
+/** A year: longer than any sensible retention, and far from where dates end. */
 export const MAX_SCHEDULE_AHEAD_SECONDS = 31_536_000;
 
 function seconds(minimum: number) {
@@ -160,7 +160,7 @@ const OPTION_RULES = [
   },
 ];
 
-/** Adds the send options to a shape, and checks that they go together. */
+/** Adds the send options to a shape, and checks their combination. */
 function withOptions<Shape extends z.ZodRawShape>(shape: Shape) {
   return z
     .object({ ...shape, ...options })
@@ -184,7 +184,7 @@ const recipients = z.array(userIdSchema).min(1).max(MAX_RECIPIENTS);
 
 export const messageToUserSchema = withOptions({ userId: userIdSchema, ...content });
 export const messageToUsersSchema = withOptions({ userIds: recipients, ...content });
-/** What a message carries, whoever gets it. */
+/** What a message contains, whoever receives it. */
 export const contentSchema = withOptions(content);
 export const notificationSchema = withOptions({
   userId: userIdSchema,
@@ -198,7 +198,7 @@ const gatewayContent = { event: eventSchema, message: dataSchema };
 export const gatewaySendSchema = z.object({ userId: userIdSchema, ...gatewayContent });
 export const gatewaySendManySchema = z.object({ userIds: recipients, ...gatewayContent });
 
-/** Items of one batch. More are 413 `batch_too_large`, and not a refused field. */
+/** Items of one batch. More are answered 413 `batch_too_large`, not as a refused field. */
 export const MAX_BATCH_ITEMS = 1_000;
 /** Items of a batch are checked one by one: each fails alone. */
 export const batchSchema = z.object({ messages: z.array(z.unknown()).min(1) });
@@ -263,7 +263,7 @@ const MAX_STATE_IDS = 1_000;
 const stateSchema = z.enum(REQUESTED_STATES);
 const SELECTORS = ['ids', 'topic', 'all'] as const;
 
-/** A change of state for one message, which is named elsewhere. */
+/** A change of state for one message, whose id is given elsewhere. */
 export const oneStateSchema = z.object({ state: stateSchema });
 export const changeStatesSchema = z
   .object({
@@ -301,7 +301,7 @@ export function parseInput<Schema extends z.ZodType>(schema: Schema, input: unkn
 }
 
 /**
- * Checks one value that stands outside a body.
+ * Checks one value outside a body.
  * @throws AppError `bad_request` naming `path`.
  */
 export function parseField<Schema extends z.ZodType>(path: string, schema: Schema, value: unknown): z.output<Schema> {
@@ -315,7 +315,7 @@ function refusal(issues: readonly z.core.$ZodIssue[]): AppError {
 }
 
 /**
- * Bounds what one message carries.
+ * Limits the size of one message.
  * @throws AppError `message_too_large` naming `path`.
  */
 export function assertMessageSize(path: string, data: unknown, maxBytes: number): void {
@@ -385,7 +385,7 @@ export const listQuerySchema = z.object(pageQuery);
 /** The same for lists that existing clients read as a whole. */
 export const longListQuerySchema = z.object({ ...pageQuery, limit: queryInteger(1, 10_000).optional() });
 
-/** What asks for a part of a list over a socket. */
+/** Fields of a request for a part of a list over a socket. */
 export const listSchema = z.object({
   limit: z.int().min(1).max(MAX_LIST_LIMIT).optional(),
   cursor: pageQuery.cursor,
@@ -418,5 +418,5 @@ export const idempotencyKeySchema = z
   .min(1)
   .max(MAX_KEY_LENGTH, `must have at most ${MAX_KEY_LENGTH} characters`)
   .regex(/^[\u0020-\u007e]+$/, 'must be visible ASCII characters')
-  // Blanks at its ends are no part of a header's value.
+  // Blanks at its ends are not part of a header's value.
   .register(shownAs, { pattern: '^[!-~]([ -~]*[!-~])?$' });

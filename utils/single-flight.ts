@@ -1,4 +1,4 @@
-/** Work of which one run goes on at a time: whoever asks meanwhile shares it, and what it comes to. */
+/** Work of which only one run is in progress at a time: callers during a run share it and its result. */
 export class SingleFlight<Result> {
   #running: Promise<Result> | undefined;
 
@@ -11,7 +11,7 @@ export class SingleFlight<Result> {
     return this.#running;
   }
 
-  /** What is thrown at once is a rejection like any other. */
+  /** A synchronous throw is a rejection like any other. */
   async #start(): Promise<Result> {
     return this.work();
   }
@@ -20,15 +20,15 @@ export class SingleFlight<Result> {
     return this.#running !== undefined;
   }
 
-  /** Resolves when no run goes on; begins none. How the run ends is told to those who asked for it. */
+  /** Resolves when no run is in progress; starts none. A failure is reported only to those who asked for the run. */
   async idle(): Promise<void> {
     await this.#running?.then(ignore, ignore);
   }
 }
 
 /**
- * Work of which one run goes on at a time, for callers who need one that begins after they asked: all who ask during a
- * run share the next one.
+ * Work of which only one run is in progress at a time, for callers who need a run that begins after their call: all who
+ * call during a run share the next one.
  */
 export class FollowingFlight {
   #running: Promise<void> | undefined;
@@ -42,7 +42,7 @@ export class FollowingFlight {
   }
 
   async #runAfter(running: Promise<void> | undefined): Promise<void> {
-    // A run that failed is no reason for the next one to fail.
+    // A failed run is no reason for the next one to fail.
     await running?.then(ignore, ignore);
     this.#running = this.#next;
     this.#next = undefined;

@@ -1,22 +1,22 @@
 /**
- * Work on one thread holds up everybody while it runs, so work whose length a user chooses is done in slices, by the
- * clock of the machine. What can pause shares the slice of a turn: all of it together holds the event loop for at most
- * 5 ms of each turn, in the order in which it was asked for, and whatever else waits comes in between. What cannot, such
- * as a transaction, has a slice for itself, and does the rest in another one.
+ * Work on one thread holds up everybody while it runs, so work whose length a user determines is done in slices, by the
+ * machine's clock. Work that can pause shares the slice of a turn: all of it together holds the event loop for at most
+ * 5 ms of each turn, in the order of asking, and everything else runs in between. Work that cannot, such as a
+ * transaction, has its own slice, and does the rest in another one.
  */
 import { systemClock } from './clock';
 
 const TURN_MS = 5;
-/** Of work that cannot pause. */
+/** For work that cannot pause. */
 export const SLICE_MS = 4;
-/** So many are done in any case: a machine that is slow gets on, too. */
+/** This many are done in any case, so that a slow machine makes progress, too. */
 const MIN_UNITS = 20;
 
 export class Slice {
   readonly #endsAt: number;
   #units = 0;
 
-  /** `minUnits`: fewer where one unit may be much. */
+  /** `minUnits`: fewer where one unit may be large. */
   constructor(
     milliseconds = SLICE_MS,
     private readonly minUnits = MIN_UNITS,
@@ -31,24 +31,24 @@ export class Slice {
   }
 }
 
-/** Work that takes longer than so many slices lets what waits behind it go first, again and again. */
+/** Work that takes longer than this many slices lets the work that waits behind it go first, repeatedly. */
 const SLICES_IN_A_ROW = 4;
 
 interface Waiting {
   readonly wake: () => void;
-  /** Slices that it has had in a row. */
+  /** Consecutive slices that it has had. */
   readonly slices: number;
 }
 
 /** The slice of this turn. */
 let turn: Slice | undefined;
-/** Goes on at this moment, since it had waited longest. */
+/** Running now, because it had waited longest. */
 let woken: Waiting | undefined;
 const waiting: Waiting[] = [];
 
 /**
- * Has such work had its share of this turn of the event loop? To be asked between two steps. Who comes while others
- * wait has had it: nobody overtakes them.
+ * Has this work had its share of this turn of the event loop? To be asked between two steps. Work that arrives while
+ * other work waits has had it: nobody overtakes.
  */
 export function isSliceOver(): boolean {
   return isTimeUp() || (waiting.length > 0 && woken === undefined);
@@ -77,7 +77,7 @@ export function nextSlice(): Promise<void> {
   });
 }
 
-/** One call for each that waits; what one of them does ends before the next call. */
+/** One call for each waiting work; what one of them does ends before the next call. */
 function callWaker(): void {
   setImmediate(wakeNext);
   setImmediate(() => {

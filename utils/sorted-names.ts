@@ -1,6 +1,6 @@
 /**
- * Distinct names in order, kept so while they come and go: nobody sorts all of them to read a part. They lie in chunks,
- * so that one that comes moves few others.
+ * Distinct names, kept in order as they come and go: nobody sorts all of them to read a part. They are in chunks, so
+ * that an insertion moves few others.
  */
 const MAX_CHUNK_NAMES = 512;
 

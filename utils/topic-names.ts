@@ -1,15 +1,15 @@
 /**
- * Topic names: `@<userId>` is a person's own topic, `*` is everyone, anything
- * else is a named topic (shared grammar of every door and of the store).
+ * Topic names: `@<userId>` is a user's personal topic, `*` is everyone, anything else is a named topic (one grammar for
+ * every door and for the store).
  */
 
 /** The topic that every user follows: a broadcast is one append to it. */
 export const BROADCAST_TOPIC = '*';
 
-/** The device that all clients share that name none. */
+/** The device shared by all clients that name none. */
 export const DEFAULT_DEVICE = 'default';
 
-/** The topic that belongs to one user. */
+/** A user's personal topic. */
 export function personalTopic(userId: string): string {
   return `@${userId}`;
 }
@@ -20,8 +20,8 @@ export function ownerOfPersonalTopic(topic: string): string | undefined {
 }
 
 /**
- * The log of what a user does with messages: every device of the user follows it, so one that was away hears what was
- * read elsewhere. It is never named on the wire.
+ * The log of what a user does with messages: every device of the user follows it, so one that was offline learns what
+ * was read elsewhere. It never appears on the wire.
  */
 export function stateTopic(userId: string): string {
   return `~${userId}`;
@@ -31,7 +31,7 @@ export function isStateTopic(topic: string): boolean {
   return topic.startsWith('~');
 }
 
-/** What a named topic may be called: no sign in it can be mistaken for a personal topic or the broadcast one. */
+/** What a named topic may be called: no character in it can be mistaken for a personal topic or the broadcast topic. */
 export const NAMED_TOPIC = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
 
 export function isNamedTopic(text: string): boolean {
@@ -39,8 +39,8 @@ export function isNamedTopic(text: string): boolean {
 }
 
 /**
- * Segments of a path that every URL parser takes out, encoded or not (`%2e` is `.` to it): a request that names one
- * arrives at another route, so nothing that is named in a path may be called so.
+ * Path segments that every URL parser removes, encoded or not (it reads `%2e` as `.`): a request with one arrives at
+ * another route, so nothing that a path names may be called this.
  */
 export const DOT_SEGMENTS = ['.', '..'] as const;
 
@@ -48,12 +48,12 @@ export function isDotSegment(text: string): boolean {
   return text === '.' || text === '..';
 }
 
-/** Does a topic belong to those who have joined it, and not to one person or to everyone? */
+/** Does a topic belong to its members, not to one person or to everyone? */
 export function isOfMembers(topic: string): boolean {
   return topic !== BROADCAST_TOPIC && !isStateTopic(topic) && ownerOfPersonalTopic(topic) === undefined;
 }
 
-/** Whom a topic is for, as metrics and traces tell it: its name would name a person. */
+/** The kind of a topic's recipients, for metrics and traces: its name would name a person. */
 export type Destination = 'user' | 'topic' | 'broadcast';
 
 export function destinationOf(topic: string): Destination {

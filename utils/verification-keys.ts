@@ -1,4 +1,4 @@
-/** Public keys that tokens are checked with, and how they are read out of a JSON Web Key Set (RFC 7517). Pure. */
+/** Public keys that verify tokens, and how they are read from a JSON Web Key Set (RFC 7517). Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 
@@ -6,7 +6,7 @@ const MIN_RSA_BITS = 2048;
 
 export type PublicKeyAlgorithm = 'RS256' | 'ES256';
 
-/** A key, and the one algorithm that is accepted with it. */
+/** A key, and the only algorithm that is accepted with it. */
 export interface VerificationKey {
   readonly key: KeyObject;
   readonly algorithm: 'HS256' | PublicKeyAlgorithm;
@@ -17,7 +17,7 @@ export interface NamedKey extends VerificationKey {
   readonly kid: string | undefined;
 }
 
-/** The algorithm that goes with a public key: it follows from the key alone. `undefined`: none that is accepted. */
+/** The algorithm for a public key: it follows from the key alone. `undefined`: none that is accepted. */
 export function algorithmOf(key: KeyObject): PublicKeyAlgorithm | undefined {
   const details = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'rsa') return (details?.modulusLength ?? 0) >= MIN_RSA_BITS ? 'RS256' : undefined;
@@ -33,7 +33,7 @@ const purpose = {
     .optional(),
 };
 
-/** Keys of another type or for another use are not for us: they are left out, symmetric ones above all. */
+/** Keys of another type or for another use are skipped, above all symmetric ones. */
 const jwkSchema = z.discriminatedUnion('kty', [
   z.object({ kty: z.literal('RSA'), alg: z.literal('RS256').optional(), n: z.string(), e: z.string(), ...purpose }),
   z.object({
@@ -49,8 +49,8 @@ const jwkSchema = z.discriminatedUnion('kty', [
 const keySetSchema = z.object({ keys: z.array(z.unknown()) });
 
 /**
- * The keys of a JSON Web Key Set that tokens can be signed with.
- * @throws Error when the text is no key set or holds no such key; the sentence quotes nothing of it.
+ * The keys of a JSON Web Key Set that can verify tokens.
+ * @throws Error when the text is no key set or has no such key; the sentence quotes nothing of it.
  */
 export function parseKeySet(text: string): readonly NamedKey[] {
   const parsed = keySetSchema.safeParse(parseJson(text));
@@ -65,7 +65,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // An answer that is not JSON is no key set, like any other text; the parser's words would quote it.
+    // An answer that is not JSON is no key set, like any other text; the parser's message would quote it.
     return undefined;
   }
 }
@@ -83,7 +83,7 @@ function importKey(jwk: object): KeyObject | undefined {
   try {
     return createPublicKey({ key: { ...jwk }, format: 'jwk' });
   } catch {
-    // Numbers that make no key: one bad entry must not take the others with it.
+    // Numbers that do not form a key: one bad entry must not take the others with it.
     return undefined;
   }
 }

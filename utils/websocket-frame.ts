@@ -1,6 +1,6 @@
 /**
- * An unmasked text frame, as servers send them: RFC 6455, section 5.2. In one piece, so that it leaves in one write
- * where header and payload would be two.
+ * An unmasked text frame, as servers send it: RFC 6455, section 5.2. In one buffer, so that it takes one write instead
+ * of two for header and payload.
  */
 export function textFrame(payload: Buffer): Buffer {
   const { length } = payload;

@@ -1,6 +1,6 @@
 /**
- * Echoes of the event `message`, as clients of two compatible services expect them: `{message}` of the Socket.IO starter
- * template, `{content}` of the service with topics over wscat.
+ * Echoes of the event `message`, as clients of compatible services expect them: `{message}` of the WebSocket
+ * service and the gateway, `{content}` of the Socket.IO starter.
  */
 import type { Connection } from '../../services/delivery/connections';
 import { type Clock, toIsoTime } from '../../utils/clock';
@@ -9,7 +9,7 @@ import { assertMessageSize, echoContentSchema, echoMessageSchema, parseInput } f
 
 export interface EchoParts {
   readonly clock: Clock;
-  /** Bounds echoes as it bounds messages: UTF-8 bytes of the JSON. */
+  /** Limits echoes like messages: UTF-8 bytes of the JSON. */
   readonly maxMessageBytes: number;
 }
 
@@ -41,7 +41,7 @@ export function createEchoes({ clock, maxMessageBytes }: EchoParts) {
   return { echoMessage, echoContent };
 }
 
-/** @returns `undefined` for what is no such event. */
+/** @returns `undefined` if it is no such event. */
 export function echo(connection: Connection, payload: unknown, echoes: EchoOperations): object | undefined {
   if (hasField(payload, 'message')) return echoes.echoMessage(connection, payload);
   if (hasField(payload, 'content')) return echoes.echoContent(connection, payload);

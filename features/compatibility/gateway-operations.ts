@@ -1,4 +1,4 @@
-/** Payloads under event names of their own, as clients of the compatible gateway service send them. */
+/** Payloads under custom event names, as clients of the compatible gateway send them. */
 
 import type { MistypedFields } from '../../handlers/mistyped-fields';
 import type { Sender, SendOperations, Sent } from '../../handlers/send';
@@ -12,7 +12,7 @@ export interface GatewayParts {
   readonly mistyped: Pick<MistypedFields, 'warned'>;
 }
 
-/** `success: false`: nobody got it now. `stored`: the user will. */
+/** `success: false`: nobody received it live. `stored`: the user will receive it. */
 export interface GatewayAnswer {
   readonly success: boolean;
   readonly message: string;
@@ -25,7 +25,7 @@ export type GatewayOperations = ReturnType<typeof createGatewayOperations>;
 export function createGatewayOperations({ roster, sending, mistyped }: GatewayParts) {
   const { send, assertSize } = sending;
 
-  /** Sends a payload under an event name. Stored for an offline user, unlike the gateway did. */
+  /** Sends a payload under an event name. Unlike at the gateway, it is stored for an offline user. */
   async function emitToUser(sender: Sender, input: unknown): Promise<Sent<GatewayAnswer>> {
     const { userId, event, message } = parseInput(gatewaySendSchema, input);
     assertSize('message', message);
@@ -36,7 +36,7 @@ export function createGatewayOperations({ roster, sending, mistyped }: GatewayPa
     return { answer, isRepeated, account: { target: personalTopic(userId), messageId: id, count: 1 } };
   }
 
-  /** The same to several users, each once. */
+  /** The same to several users, once each. */
   async function emitToUsers(
     sender: Sender,
     input: unknown,
@@ -46,7 +46,7 @@ export function createGatewayOperations({ roster, sending, mistyped }: GatewayPa
     const recipients = [...new Set(userIds)];
     const content = { type: event, event, data: message };
     const sends = await Promise.allSettled(recipients.map((userId) => send(sender, personalTopic(userId), content)));
-    // All have ended: the same request under the same key finds what was stored.
+    // All have settled: the same request under the same key finds what was stored.
     const results = sends.map((one) => {
       if (one.status === 'rejected') throw one.reason;
       return one.value;

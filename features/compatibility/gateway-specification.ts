@@ -1,4 +1,4 @@
-/** What the OpenAPI document says of the gateway's paths. */
+/** The gateway's paths in the OpenAPI document. */
 
 import { gatewaySendManySchema, gatewaySendSchema, longListQuerySchema } from '../../utils/schemas';
 import { type Operation, READS, SENDS } from '../specifications/operations/operation';

@@ -1,4 +1,4 @@
-/** /api/gateway/…: paths and answers of the compatible gateway service, over the same operations. */
+/** /api/gateway/…: paths and answers of the compatible gateway, over the same operations. */
 import type { ConnectedUsersOperations } from '../../handlers/connected-users';
 import { answer } from '../answer';
 import type { Guards } from '../guards/guards';

@@ -1,2 +1,2 @@
-/** How the compatible topic service spells `subscribe`; its clients still do. */
+/** The compatible topic service spells `subscribe` like this; its clients still do. */
 export const MISSPELT_SUBSCRIBE = 'suscribe';

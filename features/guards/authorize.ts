@@ -3,7 +3,7 @@ import { type Caller, holdsScope, type Scope } from '../../utils/caller';
 import { AppError } from '../../utils/errors';
 import { callerOf } from '../request';
 
-/** Wants a scope, unless the caller is exempt. Answers 403 `insufficient_scope`. */
+/** Requires a scope, unless the caller is exempt. Answers 403 `insufficient_scope`. */
 export function authorize(
   scope: Scope,
   isExempt: (caller: Caller, userId: string | undefined) => boolean = () => false,

@@ -1,4 +1,4 @@
-/** What routes put before their handlers. Built once in features/index.ts. */
+/** Guards that routes put before their handlers. Built once in features/index.ts. */
 import type { RequestHandler } from 'express';
 import type { Caller } from '../../utils/caller';
 import type { Clients } from '../../utils/proxies';
@@ -17,10 +17,10 @@ export interface Guards {
   /** The same, or no body at all. */
   readonly withOptionalBody: readonly RequestHandler[];
   readonly authorize: typeof authorize;
-  /** Lets who is named in the path do without the scope. */
+  /** Exempts the user named in the path from the scope. */
   readonly isOneself: (caller: Caller, userId: string | undefined) => boolean;
   readonly readInTurn: ReturnType<typeof createReadInTurn>;
   readonly sendOnce: ReturnType<typeof createSendOnce>;
-  /** No guard: who is behind the proxies, and what links begin with. */
+  /** Not a guard: who is behind the proxies, and the beginning of links. */
   readonly clients: Clients;
 }

@@ -23,15 +23,15 @@ type Limits = Pick<Config, 'RATE_LIMIT_PER_MINUTE' | 'RATE_LIMIT_SERVICE_PER_MIN
 export interface RequestLimit {
   readonly guard: RequestHandler;
   /**
-   * Counts a request that writes so many rows as so many requests. Who has anything left may write all of them, as with
-   * events: the next request then waits. @throws AppError `rate_limited`
+   * Counts a request that writes many rows as that many requests. A caller with anything left may write all of them, as
+   * with events; the next request then waits. @throws AppError `rate_limited`
    */
   readonly charge: (request: Request, rows: number) => Promise<void>;
 }
 
 /**
- * Limits requests per caller; callers with scope `send` are services and may do more. `RateLimit` headers follow
- * draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After. Nodes count together.
+ * Limits requests per caller; callers with scope `send` are services, and their limit is higher. `RateLimit` headers
+ * follow draft 8 of the IETF's RateLimit fields. Answers 429 `rate_limited` with Retry-After. Nodes count together.
  */
 export function limitRequests({ limits, cluster, metrics, clients }: LimitParts): RequestLimit {
   const store = new SharedRateLimits(cluster);
@@ -74,14 +74,14 @@ export function limitRequests({ limits, cluster, metrics, clients }: LimitParts)
   return { guard, charge };
 }
 
-/** The variable that limits who calls. */
+/** The variable that limits this caller. */
 function variableOf(request: Request): keyof Limits {
   const caller = knownCallerOf(request);
   const isService = caller !== undefined && holdsScope(caller, 'send');
   return isService ? 'RATE_LIMIT_SERVICE_PER_MINUTE' : 'RATE_LIMIT_PER_MINUTE';
 }
 
-/** Limits refused tokens per address: guessing must not be free because nobody is known to count for. */
+/** Limits refused tokens per address: guessing must not be free just because no caller is known. */
 export function limitRefusals(parts: LimitParts): ErrorRequestHandler {
   const { guard } = limitRequests(parts);
   return (error, request, response, next) => {

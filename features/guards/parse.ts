@@ -13,10 +13,10 @@ export interface BodyJudges {
 }
 
 /**
- * Reads a JSON body of at most `maxBytes` (after decompression) into `request.body`. Answers 400 `invalid_json`,
- * 413 `body_too_large`, 415 `unsupported_media_type`. `judges.beforeReading` knows no more than the head, `beforeParsing` stands where the bytes are there and become objects,
- * many times as large. The bytes are decoded here rather than by body-parser's json,
- * which replaces invalid UTF-8 instead of refusing it.
+ * Reads a JSON body of at most `maxBytes` (after decompression) into `request.body`. Answers 400 `invalid_json`, 413
+ * `body_too_large`, 415 `unsupported_media_type`. `judges.beforeReading` sees only the headers; `beforeParsing` runs
+ * when the bytes are there and are about to become objects, many times as large. The bytes are decoded here rather than
+ * by body-parser's json, which replaces invalid UTF-8 instead of refusing it.
  */
 export function parseJsonBody(maxBytes: number, judges: BodyJudges): RequestHandler[] {
   return [judges.beforeReading, readBytes(maxBytes), judges.beforeParsing, decodeBody];
@@ -27,7 +27,7 @@ export function parseOptionalJsonBody(maxBytes: number, judges: BodyJudges): Req
   return [judges.beforeReading, readBytes(maxBytes), judges.beforeParsing, decodeOptionalBody];
 }
 
-/** Whether there is a body at all shows only when a chunked one is read, whatever type it says it has. */
+/** Whether there is a body shows only when a chunked one is read, whatever type the header names. */
 function readBytes(maxBytes: number): RequestHandler {
   const isRead = (request: IncomingMessage) =>
     request.headers['content-length'] === undefined || isJson(request as Request);
@@ -67,7 +67,7 @@ function parse(bytes: Buffer): unknown {
     return parseJson(decoder.decode(bytes));
   } catch (error) {
     if (error instanceof AppError) throw error;
-    // The parser's own words quote the body, and bodies never reach a log.
+    // The parser's message quotes the body, and bodies never reach a log.
     throw invalidJson('The body is not valid JSON in UTF-8.', 'must be valid JSON in UTF-8');
   }
 }

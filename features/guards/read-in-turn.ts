@@ -4,8 +4,8 @@ import type { ReadTurns } from '../../services/admission/read-turns';
 import { callerOf, whenOver } from '../request';
 
 /**
- * Builds the last handler of a route that reads much: a caller's reads take turns, and a turn is over when its answer was
- * taken. Answers 429 `rate_limited` when too many wait.
+ * Builds the last handler of a route with an expensive read: a caller's reads take turns, and a turn ends when its
+ * answer was taken. Answers 429 `rate_limited` when too many wait.
  */
 export function createReadInTurn(turns: ReadTurns) {
   return (read: (request: Request, response: Response) => unknown): RequestHandler =>

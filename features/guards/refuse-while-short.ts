@@ -14,9 +14,9 @@ export function refuseWhileShort(heap: HeapGuard, backlog: Backlog): RequestHand
 }
 
 /**
- * Counts a body until it is there as a whole: from its head where that says its size, else as it comes. Answers 429
- * `rate_limited` to a caller who has as many on their way as may, and 503 `overloaded` while those of all are too many; one
- * that grows beyond either without having said its size ends with its connection.
+ * Counts a body until it has arrived completely: by the size in its headers if there is one, otherwise as it comes.
+ * Answers 429 `rate_limited` to a caller who has too many in flight, and 503 `overloaded` while all callers together
+ * have; a body of unstated size that exceeds either limit ends with its connection.
  */
 export function expectBody(incoming: Incoming, maxBytes: number): RequestHandler {
   return (request, response, next) => {
@@ -24,7 +24,7 @@ export function expectBody(incoming: Incoming, maxBytes: number): RequestHandler
     const sizeOf = (bytes: number) => Math.min(bytes * (GROWTH.get(encoding) ?? Number.POSITIVE_INFINITY), maxBytes);
     let bytes = Number(length ?? 0);
     let release = incoming.expect(callerOf(request), bytes === 0 ? 0 : sizeOf(bytes));
-    // A refusal may be there before the body is: what comes after it is nobody's any more.
+    // The refusal may come before the body does: the rest of the body then belongs to nobody.
     const giveBack = () => {
       request.off('data', grow);
       release();
@@ -47,7 +47,7 @@ export function expectBody(incoming: Incoming, maxBytes: number): RequestHandler
   };
 }
 
-/** What a byte may become at most; of other encodings nothing is known. */
+/** The size that a byte may become at most; for other encodings it is unknown. */
 const GROWTH: ReadonlyMap<string, number> = new Map([
   ['identity', 1],
   ['gzip', 1_032],
@@ -56,7 +56,7 @@ const GROWTH: ReadonlyMap<string, number> = new Map([
 
 /**
  * The same for a body whose bytes are there: it is about to become objects, many times as large. Answers 429
- * `rate_limited` beyond the caller's rate of bytes.
+ * `rate_limited` beyond the caller's byte rate.
  */
 export function refuseBodyWhileShort(heap: HeapGuard, incoming: Incoming): RequestHandler {
   return (request, response, next) => {

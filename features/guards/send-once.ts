@@ -7,9 +7,9 @@ import { answerWritten } from '../answer';
 import { bodyBytesOf, callerOf, requesterOf } from '../request';
 
 /**
- * Builds the last handler of a route that sends: what it does is carried out once under the request's
- * Idempotency-Key, and recorded in the audit log when it was. Answers 202 to what was scheduled, and 400, 409
- * `request_in_progress` or 422 `idempotency_conflict` for the key.
+ * Builds the last handler of a route that sends: it is carried out once under the request's Idempotency-Key, and
+ * recorded in the audit log if it was. Answers 202 to a scheduled send, and 400, 409 `request_in_progress` or 422
+ * `idempotency_conflict` for the key.
  */
 export function createSendOnce(runOnce: RunOnce, noteSend: NoteSend) {
   return (

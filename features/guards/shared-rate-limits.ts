@@ -1,4 +1,4 @@
-/** Counts of requests that nodes share in Redis; each node counts by itself while Redis is away, or where there is none. */
+/** Request counts that nodes share in Redis; while Redis is down, or without one, each node counts by itself. */
 import { type ClientRateLimitInfo, MemoryStore, type Options, type Store } from 'express-rate-limit';
 import { type RedisReply, RedisStore } from 'rate-limit-redis';
 import type { Cluster } from '../../services/cluster/contract';
@@ -6,7 +6,7 @@ import type { Cluster } from '../../services/cluster/contract';
 export class SharedRateLimits implements Store {
   readonly #local = new MemoryStore();
   #options: Options | undefined;
-  /** Its scripts are loaded when it is first used: Redis may be away at start. */
+  /** Its scripts are loaded on first use: Redis may be down at start. */
   #shared: Promise<RedisStore> | undefined;
 
   constructor(private readonly cluster: Cluster) {}
@@ -20,7 +20,7 @@ export class SharedRateLimits implements Store {
     return this.#either((store) => store.increment(key));
   }
 
-  /** Counts so many more under a key that was counted just before. @returns the sum. */
+  /** Adds to a key that was counted just before. @returns the sum. */
   add(key: string, count: number): Promise<number> {
     return this.#either((store) =>
       store instanceof RedisStore ? this.#addShared(key, count) : addEach(store, key, count),
@@ -43,13 +43,13 @@ export class SharedRateLimits implements Store {
     await this.#either((store) => store.resetKey(key));
   }
 
-  /** A limit must not be what keeps a service from being used while Redis is away. */
+  /** While Redis is down, limits must not make the service unusable. */
   async #either<Result>(work: (store: RedisStore | MemoryStore) => Promise<Result>): Promise<Result> {
     if (!this.cluster.isShared) return work(this.#local);
     try {
       return await work(await this.#open());
     } catch {
-      // Opened anew next time: the store keeps a script that could not be loaded.
+      // Opened again the next time: the store would remember a script that could not be loaded.
       this.#shared = undefined;
       return work(this.#local);
     }

@@ -1,4 +1,4 @@
-/** The AsyncAPI document of both socket endpoints, made from the schemas that check what clients send. */
+/** The AsyncAPI document of both socket endpoints, generated from the schemas that check what clients send. */
 import { z } from 'zod';
 import { problemAnswer } from '../../utils/answers/common';
 import { customEventMeta, messageFrame, serverPayloads } from '../../utils/frames';
@@ -19,14 +19,14 @@ describe the second argument of the event. A client event may carry a callback, 
 const PLAIN = `Text frames with one JSON object each. Also on \`/\`, and on \`/<token>\`. The WebSocket is always accepted, and
 refused by a close code.`;
 
-/** A sender may give any name that the service does not use itself. */
+/** A sender may choose any name that the service does not use itself. */
 const customName = contentSchema.shape.event.unwrap();
 const ref = z
   .union([z.string().max(128), z.number()])
   .meta({ description: 'Returned in the reply.' })
   .optional();
 
-/** Everything but the address: that is where the client has found the document. */
+/** Everything except the address: that is where the client found the document. */
 export function describeSockets(version: string): JsonSchema {
   const schemas = new SchemaCollector('draft-07');
   const socketIo = new Endpoint('socketIo', socketIoMessages(schemas));
@@ -57,7 +57,7 @@ const SECURITY_SCHEMES = {
 
 const SECURITY = Object.keys(SECURITY_SCHEMES).map((name) => ({ $ref: `#/components/securitySchemes/${name}` }));
 
-/** Where the endpoints are: under the address by which the client has reached the service. */
+/** Where the endpoints are: at the address by which the client reached the service. */
 export function socketServers(base: string): Record<string, JsonSchema> {
   const { host, protocol, pathname } = new URL(base);
   const prefix = pathname.replace(/\/$/, '');

@@ -1,4 +1,6 @@
-/** /docs: the OpenAPI document for people, by Swagger UI from files of this service. Nothing is loaded from elsewhere. */
+/**
+ * /docs: the OpenAPI document for people, in Swagger UI with files from this service. Nothing is loaded from elsewhere.
+ */
 import { dirname, join } from 'node:path';
 import type { RequestHandler } from 'express';
 import helmet from 'helmet';
@@ -45,7 +47,7 @@ nav a[aria-current]{font-weight:bold;text-decoration:none}
 .dark-mode .swagger-ui .headers td{color:#e4e6e6}
 `;
 
-/** Requests go to where the page came from: behind a proxy the service does not know its own address. */
+/** Requests go to where the page came from: behind a proxy, the service does not know its own address. */
 const SCRIPT = `const dark = matchMedia('(prefers-color-scheme: dark)');
 const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
 dark.addEventListener('change', follow);

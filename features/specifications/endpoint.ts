@@ -5,7 +5,7 @@ import type { JsonSchema } from './json-schema';
 export interface Messages {
   readonly server: ReadonlyMap<string, JsonSchema>;
   readonly client: ReadonlyMap<string, JsonSchema>;
-  /** The answer to each of the client's. */
+  /** The answer to each message of the client. */
   readonly reply: ReadonlyMap<string, JsonSchema>;
   readonly refused: JsonSchema;
 }
@@ -32,7 +32,7 @@ export class Endpoint {
     };
   }
 
-  /** The service sends its events, and receives those of clients, which it answers. */
+  /** The service sends its events; it receives those of clients, and answers them. */
   operations(): Record<string, JsonSchema> {
     const { server, client } = this.messages;
     const channel = { $ref: `#/channels/${this.name}` };
@@ -66,7 +66,7 @@ const HANDSHAKE_QUERY = {
   },
 } as const;
 
-/** Names of events have colons, which keys of a document should not have. */
+/** Event names contain colons, which keys of a document should not. */
 function keyOf(direction: 'server' | 'client' | 'reply', name: string): string {
   return `${direction}.${name.replaceAll(':', '.')}`;
 }

@@ -25,12 +25,12 @@ export const HEADERS = {
 
 export type HeaderName = keyof typeof HEADERS;
 
-/** Those of every answer of a route. */
+/** Headers of every answer of a route. */
 export function commonHeaders({ scope }: Operation): HeaderName[] {
   return scope === 'public' ? ['X-Request-Id'] : ['X-Request-Id', 'RateLimit', 'RateLimit-Policy'];
 }
 
-/** Those of a problem. */
+/** Headers of a problem. */
 export function headersFor(codes: readonly ErrorCode[]): HeaderName[] {
   if (codes.includes('unauthorized')) return ['WWW-Authenticate'];
   return codes.some((code) => kindOf(code).retryAfterSeconds !== undefined) ? ['Retry-After'] : [];

@@ -1,10 +1,10 @@
-/** Schemas of the specifications, made from those that check what clients send. */
+/** Schemas of the specifications, generated from those that check what clients send. */
 import { z } from 'zod';
 import { shownAs } from '../../utils/schemas';
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** Makes schemas for one document. Those that have a name (`meta({ id })`) are collected, and referred to. */
+/** Makes schemas for one document. Named ones (`meta({ id })`) are collected and referenced. */
 export class SchemaCollector {
   readonly #schemas = new Map<string, JsonSchema>();
 
@@ -44,7 +44,7 @@ export class SchemaCollector {
     }
     const { def } = zodSchema._zod;
     if (def.type === 'default') jsonSchema['default'] = def.defaultValue;
-    // The format says the same, and can be read.
+    // The format says the same, and is readable.
     if (jsonSchema['format'] === 'date-time' || jsonSchema['format'] === 'uuid') delete jsonSchema['pattern'];
     if (io === 'output' && jsonSchema['maximum'] === Number.MAX_SAFE_INTEGER) delete jsonSchema['maximum'];
     if (this.dialect === 'draft-07' && jsonSchema['dependentRequired'] !== undefined) {
@@ -65,7 +65,7 @@ function withReferences(schema: unknown): JsonSchema {
   return JSON.parse(text) as JsonSchema;
 }
 
-/** The same object, or each object of a union, with further fields. It has no name any more. */
+/** The same object, or each object of a union, with further fields. It no longer has a name. */
 export function withFields(schema: z.ZodType, fields: z.core.$ZodShape): z.ZodType {
   if (schema instanceof z.ZodUnion) {
     return z.union((schema.options as readonly z.ZodType[]).map((option) => withFields(option, fields)));

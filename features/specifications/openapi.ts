@@ -1,4 +1,4 @@
-/** The OpenAPI document of the HTTP routes, made from the schemas that check the requests. */
+/** The OpenAPI document of the HTTP routes, generated from the schemas that check the requests. */
 import { problemAnswer } from '../../utils/answers/common';
 import { idempotencyKeySchema } from '../../utils/schemas';
 import { commonHeaders, HEADERS, type HeaderName, headersOf } from './headers';
@@ -19,7 +19,7 @@ prints tokens.
 Errors are problems (RFC 9457); their \`type\` links to [their entry](docs/errors). Fields of a body that are not
 described are ignored.`;
 
-/** Everything but the address: that is where the client has found the document. */
+/** Everything except the address: that is where the client found the document. */
 export function describeHttp(version: string): JsonSchema {
   return new Describer().describe(version);
 }
@@ -103,7 +103,7 @@ class Describer {
     return Object.fromEntries(
       Object.entries(operation.answers).map(([status, { description, schema, type = JSON_TYPE }]) => {
         const media = type === JSON_TYPE && schema !== undefined ? { schema: this.#schemas.output(schema) } : TEXT;
-        // The lines of a text cannot be described in place: their schema stands among the components.
+        // The lines of a text cannot be described in place: their schema is among the components.
         if (schema !== undefined && type !== JSON_TYPE) this.#schemas.output(schema);
         const headers = headersOf([...commonHeaders(operation), ...ownHeaders]);
         return [status, { description, headers, content: { [type]: media } }];

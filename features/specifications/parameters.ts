@@ -1,4 +1,4 @@
-/** Parameters that stand in paths. */
+/** Parameters of paths. */
 import type { z } from 'zod';
 import { messageIdSchema, topicNameSchema, userIdSchema } from '../../utils/schemas';
 

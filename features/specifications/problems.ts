@@ -1,4 +1,4 @@
-/** The problems that can answer a route. */
+/** The problems that a route may answer. */
 import { AppError, ERROR_KINDS, type ErrorCode, kindOf, toProblem } from '../../utils/errors';
 import { commonHeaders, headersFor, headersOf } from './headers';
 import type { JsonSchema } from './json-schema';
@@ -7,7 +7,7 @@ import { pathParameters } from './parameters';
 
 const PROBLEM_TYPE = 'application/problem+json';
 
-/** Answers that refuse. Each set of codes is described once, and referred to. */
+/** Answers that refuse. Each set of codes is described once, and referenced. */
 export class ProblemCollector {
   readonly #answers = new Map<string, JsonSchema>();
 
@@ -42,7 +42,7 @@ export class ProblemCollector {
   }
 }
 
-/** All errors that can come: those of the guards, of the parameters, of the body, and its own. */
+/** All possible errors: those of the guards, of the parameters, of the body, and its own. */
 function problemsOf(operation: Operation): ErrorCode[] {
   const { route, scope, body, query, problems = [] } = operation;
   const isPublic = scope === 'public';

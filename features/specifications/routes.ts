@@ -1,4 +1,4 @@
-/** /openapi.json, /asyncapi.json and the page that shows the first: what programs and people read of the interfaces. */
+/** /openapi.json, /asyncapi.json and the page that shows the first: the interfaces for programs and people. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Request, RequestHandler } from 'express';
@@ -33,10 +33,7 @@ function serveSockets(version: string, clients: Clients): RequestHandler {
   );
 }
 
-/**
- * Documents name the address under which the client has asked for them; the rest is made and encoded once, when it is
- * needed.
- */
+/** Documents name the address at which the client requested them; the rest is made and encoded once, when needed. */
 function serve(describe: () => object, serversOf: (request: Request) => object): RequestHandler {
   const document = once(() => Buffer.from(JSON.stringify(describe()).slice(0, -1)));
   return (request, response) => {
@@ -45,7 +42,7 @@ function serve(describe: () => object, serversOf: (request: Request) => object):
   };
 }
 
-/** A client of HTTP/1.0 does not say how it has reached the service. */
+/** A client of HTTP/1.0 does not say how it reached the service. */
 function addressOf(clients: Clients, request: Request): string {
   const base = clients.linkBase(request);
   return base === '' ? 'http://localhost' : base;

@@ -1,4 +1,4 @@
-/** What the AsyncAPI document says of each event and action: the tables of client events say what they do. */
+/** Each event and action in the AsyncAPI document: the tables of client events say what they do. */
 import { z } from 'zod';
 import { answers, type serverPayloads } from '../../utils/frames';
 import {
@@ -25,10 +25,10 @@ import {
 } from '../../utils/schemas';
 import { withFields } from './json-schema';
 
-/** What a client asks for, and what it is answered beside `ok: true`. */
+/** What a client requests, and the answer beside `ok: true`. */
 export interface Request {
   readonly summary: string;
-  /** Absent: there is no payload, or the frame has no fields of its own. */
+  /** Absent: there is no payload, or the frame has no further fields. */
   readonly payload?: z.ZodType;
   readonly example?: object;
   readonly answer: z.ZodType;
@@ -55,7 +55,7 @@ export const SERVER_SUMMARIES: Readonly<Record<keyof typeof serverPayloads, stri
   error: 'Something was refused outside a reply',
 };
 
-/** What both endpoints have under the same name and with the same fields. */
+/** Requests that both endpoints have with the same name and fields. */
 const SHARED = {
   ping: { summary: 'Ask for `pong`', answer: answers.time },
   ack: {
@@ -146,7 +146,7 @@ const subscribe: Request = {
 const { topic_name, content } = plainMessageSchema.shape;
 const { type, data: _data, ...options } = contentSchema.shape;
 
-/** `content` is sent as `data: {content}`; its type is `chat` where none is given. */
+/** `content` is sent as `data: {content}`; its type is `chat` if none is given. */
 const plainContent = z
   .object({ topic_name, content: content.unwrap(), type: type.optional(), ...options })
   .meta({ allOf: contentSchema.meta()?.['allOf'] });

@@ -1,6 +1,6 @@
 /**
- * What answers have in common. Shapes of answers check nothing at run time: the specifications are made of them, and
- * tests hold real answers against those.
+ * Parts that answers share. Shapes of answers check nothing at run time: the specifications are generated from them,
+ * and tests compare real answers with those.
  */
 import { z } from 'zod';
 import { ERROR_KINDS, type ErrorCode } from '../errors';
@@ -16,7 +16,7 @@ export const seq = z
 
 export const success = z.literal(true);
 
-/** Of every send. */
+/** In every answer to a send. */
 export const warnings = z
   .array(z.string())
   .meta({ description: 'Unknown fields that resemble an option; they had no effect.' })
@@ -66,7 +66,7 @@ export const countsAnswer = z.object({ unseen: count, unread: count }).meta({
   examples: [{ unseen: 1, unread: 2 }],
 });
 
-/** The fields of a message; frames have some of their own. */
+/** The fields of a message; frames have further ones. */
 export const messageFields = {
   id: z.string(),
   topic: topicName,

@@ -1,4 +1,4 @@
-/** Answers about one's own messages. */
+/** Answers about the caller's own messages. */
 import { z } from 'zod';
 import { REQUESTED_STATES } from '../protocol';
 import { count, countsAnswer, listedMessageExample, messageAnswer, nextCursor, success } from './common';

@@ -1,4 +1,4 @@
-/** Answers about messages that were sent, or wait for their time. */
+/** Answers about sent and scheduled messages. */
 import { z } from 'zod';
 import { anyData, count, nextCursor, seq, success, timeAnswer, topicName, userId } from './common';
 

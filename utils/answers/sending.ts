@@ -1,4 +1,4 @@
-/** Answers to what sends. */
+/** Answers to sends. */
 import { z } from 'zod';
 import {
   count,

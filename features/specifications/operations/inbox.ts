@@ -1,4 +1,4 @@
-/** Routes of one's own messages. */
+/** Routes of the caller's own messages. */
 import { countsAnswer } from '../../../utils/answers/common';
 import { inboxAnswer, stateAnswer } from '../../../utils/answers/inbox';
 import { changeStatesSchema, inboxQuerySchema, oneStateSchema } from '../../../utils/schemas';

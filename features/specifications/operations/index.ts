@@ -1,4 +1,4 @@
-/** What the OpenAPI document says of each route: the tables of routes say how it is answered. */
+/** Each route in the OpenAPI document: the tables of routes say how it is answered. */
 import { GATEWAY } from '../../compatibility/gateway-specification';
 import { AUDIT } from './audit';
 import { INBOX } from './inbox';

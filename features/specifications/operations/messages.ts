@@ -1,4 +1,4 @@
-/** Routes of messages that were sent. */
+/** Routes of sent messages. */
 import { messageChangedAnswer, receiptsAnswer } from '../../../utils/answers/messages';
 import { messageQuerySchema, receiptsQuerySchema, updateMessageSchema } from '../../../utils/schemas';
 import { type Operation, WRITES } from './operation';

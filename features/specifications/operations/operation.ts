@@ -1,4 +1,4 @@
-/** How a route is described, and what several of them have in common. */
+/** How a route is described, and what several routes share. */
 import type { z } from 'zod';
 import { scheduledSendAnswer, sentAnswer } from '../../../utils/answers/sending';
 import type { Scope } from '../../../utils/caller';
@@ -14,7 +14,7 @@ export interface Body {
 
 export interface Answer {
   readonly description: string;
-  /** Absent: text that is no JSON. */
+  /** Absent: text that is not JSON. */
   readonly schema?: z.ZodType;
   readonly type?: string;
 }
@@ -31,7 +31,7 @@ export interface Operation {
   readonly body?: Body;
   readonly query?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** Errors of its own, beside those that come from its guards, its parameters and its body. */
+  /** Its own errors, beside those of its guards, its parameters and its body. */
   readonly problems?: readonly ErrorCode[];
   /** Does it take an Idempotency-Key? */
   readonly isSend?: boolean;

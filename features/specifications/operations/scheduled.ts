@@ -1,4 +1,4 @@
-/** Routes of messages that wait. */
+/** Routes of scheduled messages. */
 import { cancelledAnswer, scheduledListAnswer } from '../../../utils/answers/messages';
 import { listQuerySchema, messageQuerySchema } from '../../../utils/schemas';
 import { type Operation, READS, WRITES } from './operation';

@@ -19,7 +19,7 @@ import {
 } from '../../../utils/schemas';
 import { type Operation, SENDS, SENT, SENT_LATER, WRITES } from './operation';
 
-/** An item of a batch: what it has to be to be sent. One that is something else fails alone. */
+/** An item of a batch in the form that is sent. An item of another form fails alone. */
 const batchRequest = batchSchema.extend({
   messages: z
     .array(
