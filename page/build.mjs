@@ -1,6 +1,6 @@
 /**
- * Makes websocket-client.html of the repository: one file that works from a disk as well as from the service. With
- * --check it writes nothing, and fails unless the file is what it would write.
+ * Builds websocket-client.html: one file that works from a disk as well as from the service. With --check it writes
+ * nothing, and fails unless the file is what it would write.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -25,7 +25,8 @@ async function bundle() {
     legalComments: 'none',
     write: false,
   });
-  // A message of socket.io-client says where its documents are. Without it no address of another site is in the page.
+  // A message of socket.io-client has the address of its documents. Without it, the page contains no address of another
+  // site.
   return outputFiles[0].text.trimEnd().replaceAll('https://socket.io', 'socket.io');
 }
 

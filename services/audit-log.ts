@@ -1,6 +1,6 @@
 /**
  * The audit log on its way to the store. What an administrator does is on disk before it takes effect; sends are
- * written behind, in batches, of which a crash loses at most one interval.
+ * written later, in batches, and a crash loses at most one interval of them.
  */
 import type { AdminAction, AuditOutcome, ServiceAction } from '../utils/audit';
 import type { Balance, Lender } from '../utils/balance';
@@ -13,7 +13,7 @@ import type { Logger } from './observability/logger';
 import type { AuditEntry, AuditQuery, Store } from './storage/contract';
 
 /**
- * In a batch this many requests of one caller for one action have an entry each; further ones share one. So neither
+ * In each batch, this many requests of one caller for one action have an entry each; further ones share one. So neither
  * memory nor the log grows with the traffic.
  */
 export const ENTRIES_PER_BATCH = 20;
@@ -28,7 +28,7 @@ export interface AuditParts {
   readonly retentionDays: number;
 }
 
-/** The caller, and in which request. */
+/** The caller and the request. */
 export interface Requester extends Caller {
   readonly requestId: string;
 }
@@ -54,7 +54,7 @@ export class AuditLog implements Lender {
     return this.parts.retentionDays === 0;
   }
 
-  /** Records what a service has done, and nothing of other callers. Written within a second. */
+  /** Records what a service has done; does nothing for other callers. Written within a second. */
   note(requester: Requester, act: Act<ServiceAction>): void {
     if (this.#isOff || !isService(requester)) return;
     const { action, count } = act;
@@ -78,8 +78,8 @@ export class AuditLog implements Lender {
   }
 
   /**
-   * Does what only an administrator may. It is recorded before it is done, and its end before this resolves: an entry
-   * that stays `begun` means a crash, or a store that became unavailable meanwhile.
+   * Does what only an administrator may. It is recorded before it is done, and its outcome before this resolves: an
+   * entry that stays `begun` means a crash, or a store that became unavailable meanwhile.
    * @throws StoreError when it could not be recorded: then nothing was done; and whatever `work` throws.
    */
   async record<Result>(
@@ -113,7 +113,7 @@ export class AuditLog implements Lender {
     await this.flush();
   }
 
-  /** Writes what is pending, one batch at a time. What the store refuses stays pending, and is logged. */
+  /** Writes pending entries, one batch at a time. What the store refuses stays pending, and is logged. */
   flush(): Promise<void> {
     return this.#batches.run();
   }

@@ -1,6 +1,6 @@
 /**
- * What this service relies on in other packages beyond what they promise: docs/decisions/internals.md has a row for each
- * of these, with why. Such a thing moves without notice, so each is looked for at start: better a sentence than a
+ * What this service relies on in other packages beyond what they document: docs/decisions/internals.md has a row for
+ * each, with the reason. Internals change without notice, so each is checked at start: better a sentence than a
  * connection without a limit.
  */
 import { readFileSync } from 'node:fs';
@@ -8,15 +8,15 @@ import { dirname, join } from 'node:path';
 import type { Logger } from './observability/logger';
 
 interface Internal {
-  /** The package, and where it is not one of ours, whose it is. */
+  /** The package; for one that is not a direct dependency, BROUGHT_BY says whose it is. */
   readonly package: PackageName;
-  /** What is lost without it; where nothing is safe without it, absent: then there is no start. */
+  /** What is lost without it. Absent if nothing is safe without it: then the service does not start. */
   readonly without?: string;
 }
 
 type PackageName = keyof typeof SERIES;
 
-/** The versions that were read for this, as package.json names them. */
+/** The versions that were examined, as package.json names them. */
 export const SERIES = {
   'socket.io': '4.8',
   'engine.io': '6.6',
@@ -28,7 +28,7 @@ export const SERIES = {
   node: '20.19 or later',
 } as const;
 
-/** Packages that another one brings. */
+/** Packages that another package brings. */
 const BROUGHT_BY: Readonly<Partial<Record<PackageName, string>>> = { 'engine.io': 'socket.io', 'sonic-boom': 'pino' };
 
 export const INTERNALS = {
@@ -62,20 +62,22 @@ export const INTERNALS = {
 
 export type InternalName = keyof typeof INTERNALS;
 
-/** Looks for some of them, where they are used. Costs a few milliseconds. */
+/** Checks some of them, where they are used. Costs a few milliseconds. */
 export interface SelfCheck {
   readonly names: readonly InternalName[];
-  /** @returns those that are as they have to be. */
+  /** @returns those that are as expected. */
   readonly run: () => Iterable<InternalName> | Promise<Iterable<InternalName>>;
 }
 
 /** A package is not as this service needs it. */
 export class InternalsError extends Error {}
 
-/** By check: packages do not move within a process. */
+/** By check: packages do not change within a process. */
 const missing = new Map<SelfCheck, Promise<readonly InternalName[]>>();
 
-/** @throws InternalsError with a sentence for each that there is no start without; others are warned of. */
+/**
+ * @throws InternalsError with a sentence for each that the service cannot start without; others are logged as warnings.
+ */
 export async function checkInternals(checks: readonly SelfCheck[], logger: Pick<Logger, 'warn'>): Promise<void> {
   const gone = (await Promise.all(checks.map(findMissing))).flat();
   const isNeeded = (name: InternalName) => !('without' in INTERNALS[name]);
@@ -97,7 +99,7 @@ async function lookFor({ names, run }: SelfCheck): Promise<readonly InternalName
   return names.filter((name) => !found.has(name));
 }
 
-/** Says which package has moved, and which version is expected. */
+/** Says which package has changed, and which version is expected. */
 export function describeMissing(name: InternalName): string {
   const internal: Internal = INTERNALS[name];
   const { package: moved, without } = internal;
@@ -118,7 +120,7 @@ function versionOf(name: PackageName): string {
   return versionAt(dirname(require.resolve(name, paths)), name);
 }
 
-/** Not every package lets its package.json be asked for. */
+/** Not every package exports its package.json. */
 function versionAt(directory: string, name: string): string {
   try {
     const found = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')) as {
@@ -127,7 +129,7 @@ function versionAt(directory: string, name: string): string {
     };
     if (found.name === name && found.version !== undefined) return found.version;
   } catch {
-    // There is none here: it lies further up.
+    // Not here: it is in a parent directory.
   }
   const above = dirname(directory);
   return above === directory ? 'of an unknown version' : versionAt(above, name);

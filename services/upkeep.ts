@@ -1,4 +1,4 @@
-/** Periodic work: writes cursors and the audit log behind, sends and expires what is due, removes old messages. */
+/** Periodic work: writes cursors and the audit log, sends and expires what is due, removes old messages. */
 import { type Clock, fromIsoTime, type Timer } from '../utils/clock';
 import { SingleFlight } from '../utils/single-flight';
 import { destinationOf } from '../utils/topic-names';

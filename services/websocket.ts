@@ -29,14 +29,14 @@ import type { Tokens } from './tokens/tokens';
 
 /** A connection that has sent no valid CONNECT after this time is closed. */
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Socket.IO's reason for the end of a client that it has cut for what it sent; ENGINE_CUT is that of Engine.IO. */
+/** Socket.IO's reason for closing a client because of what it sent; ENGINE_CUT is that of Engine.IO. */
 const CLIENT_CUT = 'forced server close';
 
 /** What application.ts wires in from above: services know no operations. */
 export interface WebSocketOperations {
   /** Answers a client event; what it resolves to goes into the reply beside `ok: true`. */
   readonly dispatch: (connection: Connection, event: string, payload: unknown) => object | Promise<object>;
-  /** What an event counts as; 0: nothing. */
+  /** How many events it counts as; 0: none. */
   readonly priceOf: (event: unknown, payload: unknown) => number;
   /** Sends a notification as the service itself. */
   readonly sendNotification: (userId: string, title: string, body: string) => Promise<{ id: string }>;

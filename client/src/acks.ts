@@ -1,11 +1,11 @@
 /**
- * Acknowledgements on their way: the highest `seq` of each topic, sent together. What is not acknowledged comes
- * again, so losing one costs a repeat that is dropped.
+ * Pending acknowledgements: the highest `seq` of each topic, sent together. What is not acknowledged comes again, so
+ * losing one costs a repeat, which is dropped.
  */
 import { after, type Timer } from './timing.ts';
 
 const DELAY_MS = 50;
-/** The service waits after 200 messages that were not acknowledged. */
+/** The service waits after 200 unacknowledged messages. */
 const MAX_MESSAGES = 50;
 
 export class Acks {
@@ -28,7 +28,9 @@ export class Acks {
     for (const [topic, seq] of pending) this.send(topic, seq);
   }
 
-  /** Forgets what was not sent: after a reconnect the service begins behind what it has heard of. */
+  /**
+   * Forgets what was not sent: after a reconnect, the service begins after the last acknowledgement that reached it.
+   */
   drop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,14 +1,14 @@
-/** Where the service is: its origin, and the path below which a proxy has put it. */
+/** Where the service is: its origin, and the path under which a proxy has put it. */
 export interface Address {
   readonly origin: string;
-  /** `''` or as `/notifications`. */
+  /** `''`, or a path such as `/notifications`. */
   readonly path: string;
 }
 
-/** `URL` is not used for what is whole: React Native's has no `protocol`, `host` and `pathname`. */
+/** A whole address is not parsed with `URL`: React Native's has no `protocol`, `host` and `pathname`. */
 const ABSOLUTE = /^(https?):\/\/([^\s/?#@]+)(\/[^\s?#]*)?(?:[?#].*)?$/i;
 
-/** @throws TypeError when it is no address. In a page it may be a path: that of the page's own origin. */
+/** @throws TypeError when it is not an address. In a page it may be a path on the page's own origin. */
 export function parseAddress(url: string): Address {
   const { location } = globalThis as { location?: { href?: string } };
   const [, protocol, host, path = ''] = ABSOLUTE.exec(url) ?? ABSOLUTE.exec(resolve(url, location?.href)) ?? [];
@@ -22,7 +22,7 @@ function resolve(url: string, base: string | undefined): string {
   try {
     return base === undefined ? '' : new URL(url, base).href;
   } catch {
-    // No address either way: the caller says so.
+    // Not an address either way: the caller says so.
     return '';
   }
 }

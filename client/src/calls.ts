@@ -5,14 +5,14 @@ import { retryIn } from './retry.ts';
 import type { Shape } from './shapes.ts';
 import { after, type Pauses } from './timing.ts';
 
-/** A connection that says nothing for so long is asked again. */
+/** A connection that is silent for this long is asked again. */
 const ATTEMPT_MS = 5_000;
 const LOST = new Set<string>(['timeout', 'connection_lost']);
 
 export interface CallOptions<Answer> {
-  /** What the answer must be; absent: nothing of it is used. */
+  /** The shape of the answer; absent if nothing of it is used. */
   readonly shape?: Shape<Answer>;
-  /** Does a second time change nothing? */
+  /** Is it safe to do twice? */
   readonly mayRepeat: boolean;
   /** By `Date.now()`. */
   readonly deadline?: number;
@@ -31,12 +31,12 @@ export class Calls {
     return Date.now() + this.timeoutMs;
   }
 
-  /** To be called when the connection has come or is over. */
+  /** To be called when the connection opens or ends. */
   statusChanged(): void {
     for (const look of [...this.#waiting]) look();
   }
 
-  /** @throws TidingsError: what the service said, `timeout`, `connection_lost`, `closed`, `unexpected_answer`. */
+  /** @throws TidingsError: the service's problem, `timeout`, `connection_lost`, `closed`, `unexpected_answer`. */
   async call<Answer>(
     event: string,
     payload: object | undefined,

@@ -1,4 +1,4 @@
-/** The client of one user on one device: what an application holds in its hands. */
+/** The client of one user on one device: the object that an application holds. */
 import { Acks } from './acks.ts';
 import { parseAddress } from './address.ts';
 import { Calls } from './calls.ts';
@@ -25,28 +25,30 @@ import { Topics } from './topics.ts';
 import type { Traffic } from './traffic.ts';
 
 export interface ClientOptions {
-  /** A token, or a function that fetches one: called for the first, before one expires, and when one is refused. */
+  /**
+   * A token, or a function that fetches one: called for the first token, before one expires, and when one is refused.
+   */
   readonly token: TokenSource;
   /** Keeps what must outlive the page: `localStorage` in browsers, memory elsewhere. */
   readonly storage?: StorageAdapter;
-  /** The name of this device. Made once, and kept in the storage, when it is not given. */
+  /** The name of this device. If not given, it is made once and kept in the storage. */
   readonly device?: string;
   /** How long calls wait for a connection and an answer; 15 seconds. `Infinity`: for as long as it takes. */
   readonly timeoutMs?: number;
-  /** The claim of the token that names the user, where the service has another JWT_USER_CLAIM than `sub`. */
+  /** The token claim that names the user, if the service has a JWT_USER_CLAIM other than `sub`. */
   readonly userClaim?: string;
-  /** What goes to socket.io-client as it is. */
+  /** Passed to socket.io-client unchanged. */
   readonly transport?: TransportOptions;
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
-/** What the service gives when no limit is asked for. */
+/** How many the service returns if no limit is given. */
 const HISTORY_LIMIT = 50;
 
 /**
- * Connects to the service at `url`, and stays connected until `close()`. Listeners that are added right away miss
+ * Connects to the service at `url`, and stays connected until `close()`. Listeners that are added synchronously miss
  * nothing.
- * @throws TypeError when `url` is no address, or `timeoutMs` no time.
+ * @throws TypeError when `url` is not an address, or `timeoutMs` not a time.
  */
 export function connect<Custom extends object = CustomEvents>(
   url: string,
@@ -56,7 +58,7 @@ export function connect<Custom extends object = CustomEvents>(
 }
 
 export class TidingsClient<Custom extends object = CustomEvents> {
-  /** One's messages over all topics, with their states and counts. */
+  /** The user's messages over all topics, with their states and counts. */
   readonly inbox: Inbox;
   readonly topics: Topics;
   /** Who is online. */
@@ -83,7 +85,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   #lastSend: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  /** `connect()` is the same. */
+  /** Equivalent to `connect()`. */
   constructor(url: string, options: ClientOptions) {
     const address = parseAddress(url);
     const tokens = new Tokens(options.token, options.userClaim);
@@ -135,7 +137,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     return this.#connection.status;
   }
 
-  /** Why the client is closed, when it was not by `close()`. */
+  /** Why the client is closed, if not by `close()`. */
   get error(): TidingsError | undefined {
     return this.#connection.error;
   }
@@ -145,7 +147,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     return this.#userId;
   }
 
-  /** The name of this device, once the storage was read. */
+  /** The name of this device, once the storage has been read. */
   get device(): string | undefined {
     return this.#device;
   }
@@ -159,7 +161,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   async #prepare(userId: string | undefined): Promise<void> {
     this.#userId = userId;
     const prefix = `tidings ${this.#url} ${userId ?? ''} `;
-    // Whose it is must be known: what is kept for one user is not for the next one.
+    // The user must be known: what is kept for one user is not for the next one.
     const storage = userId === undefined ? memoryStorage() : (this.#options.storage ?? defaultStorage());
     const shelf = new Shelf(storage, prefix, this.#report);
     const device = async () => this.#options.device ?? openDevice(shelf);
@@ -189,18 +191,18 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     void this.#afterEnd();
   }
 
-  /** Refused for good: nothing may be left running either, and after a logout in another tab nothing is kept here. */
+  /** Refused for good: nothing may be left running, and after a logout in another tab nothing is kept here. */
   async #afterEnd(): Promise<void> {
     await this.close();
     if (this.error?.code === 'logged_out') await this.inbox.forget();
   }
 
   /**
-   * Listens, and returns what ends it. Messages are handed over one after the other, each once, and acknowledged
-   * when all listeners have returned or resolved; see ClientEvents.
+   * Adds a listener; returns the function that removes it. Messages are handed over one after the other, each once, and
+   * acknowledged when all listeners have returned or resolved; see ClientEvents.
    */
   on<Name extends keyof ClientEvents>(name: Name, listener: ClientEvents[Name]): () => void;
-  /** A custom event: what was sent under this name, and what the message is besides. */
+  /** A custom event: the data that was sent under this name, and the other fields of the message. */
   on<Name extends Exclude<keyof Custom & string, keyof ClientEvents>>(
     name: Name,
     listener: CustomListener<Custom[Name]>,
@@ -209,7 +211,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     return this.#listeners.add(name, listener);
   }
 
-  /** Calls after each change of `status`. It is no event, because a message may come under any name. */
+  /** Calls after each change of `status`. It is not an event, because a message may have any event name. */
   onStatus(listener: (status: Status) => unknown): () => void {
     this.#statusListeners.add(listener);
     return () => {
@@ -217,7 +219,7 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     };
   }
 
-  /** Calls with every event that goes over the connection, in both directions: for logs and tools. */
+  /** Calls with every event on the connection, in both directions: for logs and tools. */
   onTraffic(listener: (traffic: Traffic) => unknown): () => void {
     this.#trafficListeners.add(listener);
     return () => {
@@ -241,14 +243,14 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     for (const listener of listeners) callSafely(() => listener(error), log);
   }
 
-  /** Has everything that waited been received, and are the listeners done with it? */
+  /** Has everything that was waiting been received, and have the listeners handled it? */
   get isSynced(): boolean {
     return this.#sync.isDone;
   }
 
   /**
-   * Resolves then. In a listener of messages it does not wait for the message that the listener is at work on, nor for
-   * what the service holds back until that is acknowledged.
+   * Resolves then. In a message listener, it waits neither for the message that the listener is handling, nor for what
+   * the service holds back until that is acknowledged.
    * @throws TidingsError when the client is closed first.
    */
   synced(): Promise<void> {
@@ -261,21 +263,21 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   }
 
   /**
-   * Sends to a user or to a topic; what is sent keeps the order of the calls. Resolves when it is on disk.
-   * It is repeated under one `id` until there is an answer, so it is sent once.
-   * @throws TidingsError: what the service said, or `timeout`: then it may have been sent or not, and may be sent
-   * again with the same `id` if that was given.
+   * Sends to a user or to a topic, in the order of the calls. Resolves when the message is on disk. It is repeated
+   * under one `id` until there is an answer, so it is sent once.
+   * @throws TidingsError: the service's problem, or `timeout`: then it may have been sent or not, and may be sent again
+   * with the same `id` if you gave one.
    */
   send(message: Outgoing): Promise<SendAnswer> {
     const payload = { ...message, id: message.id ?? newId() };
-    // What is not stored is not known by its id.
+    // What is not stored cannot be recognized by its id.
     const options = { shape: isSendAnswer, mayRepeat: message.persist !== false, deadline: this.#calls.newDeadline() };
     const sending = this.#lastSend.then(() => this.#calls.call('message', payload, options));
     this.#lastSend = sending.then(noMatter, noMatter);
     return sending;
   }
 
-  /** Messages of a topic by `seq`: the newest, those `before`, or the oldest `after`. Moves no place. */
+  /** Messages of a topic by `seq`: the newest, those `before`, or the oldest `after`. Moves no cursor. */
   async history(
     topic: string,
     range: { readonly after?: number; readonly before?: number; readonly limit?: number } = {},
@@ -292,14 +294,14 @@ export class TidingsClient<Custom extends object = CustomEvents> {
     return found;
   }
 
-  /** Tells that one is typing, or not any more: in a topic, or to `@name`. Without a connection nobody hears it. */
+  /** Reports that the user is typing, or has stopped: in a topic, or to `@name`. Without a connection it is dropped. */
   typing(topic: string, typing: boolean): void {
     this.#connection.notify('typing', { topic, typing });
   }
 
   /**
-   * Asks the service with any event, over the connection that there is: once, and with nothing added.
-   * @throws TidingsError: what the service said; `connection_lost` without a connection; `timeout`.
+   * Sends any event to the service on the current connection: once, and with nothing added.
+   * @throws TidingsError: the service's problem; `connection_lost` without a connection; `timeout`.
    */
   async request(event: string, payload?: object): Promise<object> {
     if (this.status !== 'online') throw new TidingsError('connection_lost', `${event}: there is no connection.`);
@@ -309,14 +311,15 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   }
 
   /**
-   * Keeps the connection and uses another token of the same user: for those who are given tokens and cannot fetch one.
-   * @throws TidingsError `other_user`, or what the service said; then the token before stays.
+   * Keeps the connection and switches to another token of the same user: for applications that are given tokens and
+   * cannot fetch one.
+   * @throws TidingsError `other_user`, or the service's problem; then the previous token stays in use.
    */
   useToken(token: string): Promise<void> {
     return this.#connection.useToken(token);
   }
 
-  /** Ends all connections of this user on this device, and takes the messages that are kept here away. */
+  /** Closes all connections of this user on this device, and removes the messages that are kept here. */
   async logout(): Promise<void> {
     this.#connection.expectLogout();
     await this.#calls.call('logout', undefined, { mayRepeat: false });
@@ -326,8 +329,8 @@ export class TidingsClient<Custom extends object = CustomEvents> {
   }
 
   /**
-   * Ends everything. Resolves when nothing is left running: listeners that are at work are waited for, for two
-   * seconds, so that their messages count as handled.
+   * Ends everything. Resolves when nothing is left running: it waits up to two seconds for listeners at work, so that
+   * their messages count as handled.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -354,5 +357,5 @@ function causeOf({ cause }: TidingsError): unknown[] {
 }
 
 function noMatter(): void {
-  // Each send stands for itself.
+  // Each send is independent.
 }

@@ -1,6 +1,6 @@
 /**
- * The one connection to the service. A connection that breaks is restored by socket.io-client; one that the service
- * refuses or closes is decided on here: another token, another time, or the end.
+ * The one connection to the service. socket.io-client restores a connection that breaks; when the service refuses or
+ * closes one, this file decides: another token, another time, or the end.
  */
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client';
 import type { Address } from './address.ts';
@@ -20,14 +20,14 @@ import { Transports } from './transports.ts';
  */
 export type Status = 'connecting' | 'online' | 'offline' | 'closed';
 
-/** What goes to socket.io-client as it is. Reconnecting and authentication are the client's own. */
+/** Passed to socket.io-client unchanged, except for reconnecting and authentication, which belong to this client. */
 export type TransportOptions = Partial<Omit<ManagerOptions & SocketOptions, ClientOwned>>;
 type ClientOwned = 'auth' | 'autoConnect' | 'forceNew' | 'path' | 'reconnection' | 'reconnectionAttempts' | 'retries';
 
 export interface ConnectionParts {
   readonly address: Address;
   readonly tokens: Tokens;
-  /** Reads what is kept for the user of this token. Done when the first token is there. */
+  /** Reads what is kept for the user of this token. Called when the first token is there. */
   readonly prepare: (token: string) => Promise<void>;
   /** The name of this device, after `prepare`. */
   readonly device: () => string;
@@ -40,29 +40,29 @@ export interface ConnectionParts {
 
 export class Connection {
   readonly #socket: Socket;
-  /** Why it is closed, when it was not by `close()`. */
+  /** Why it is closed, if not by `close()`. */
   error: TidingsError | undefined;
   #status: Status = 'connecting';
   readonly #transports: Transports;
   #timer: Timer | undefined;
-  /** Runs while an attempt to connect is under way. */
+  /** Runs during an attempt to connect. */
   #silenceTimer: Timer | undefined;
-  /** What the service takes at most in one packet; known once it has answered. */
+  /** The largest packet that the service takes; known once it has answered. */
   #maxPayload = Number.POSITIVE_INFINITY;
   /** Attempts since a connection last lasted. */
   #attempts = 0;
   /** Runs until a connection has lasted. */
   #lastingTimer: Timer | undefined;
   #isUnreachableTold = false;
-  /** With which token the service has refused us last. */
+  /** The token with which the service last refused the connection. */
   #refused: string | undefined;
   #isLogoutExpected = false;
-  /** An ancestor's way of saying that the token is refused. */
+  /** How a compatible service reports a refused token. */
   #hasAuthError = false;
 
   constructor(private readonly parts: ConnectionParts) {
     const { address, tokens, device, options } = parts;
-    // Polling needs a proxy that always finds the same process; it is for networks that let no WebSocket through.
+    // Polling needs a proxy that always finds the same process; it is for networks that block WebSockets.
     this.#transports = new Transports(options.transports ?? ['websocket', 'polling']);
     this.#socket = io(address.origin, {
       tryAllTransports: true,
@@ -100,7 +100,7 @@ export class Connection {
     }
   }
 
-  /** An attempt begins now: to be called right before its connection is made. */
+  /** An attempt begins: to be called right before its connection is made. */
   #attempt(): void {
     const { io: manager } = this.#socket;
     manager.opts.transports = this.#transports.order;
@@ -120,8 +120,8 @@ export class Connection {
   }
 
   /**
-   * A network may accept a connection and let nothing through, which is no error to anybody: the next transport is
-   * tried at once, and all of them again later.
+   * A network may accept a connection and let nothing through, which nobody reports as an error: the next transport is
+   * tried at once, and later all of them again.
    */
   #onSilence(): void {
     this.#attemptEnded();
@@ -140,15 +140,15 @@ export class Connection {
     else this.#retry(error);
   }
 
-  /** Tells of an error that may pass, and tries again later. */
+  /** Reports an error that may pass, and retries later. */
   #retry(error: TidingsError): void {
     this.parts.onError(error);
     this.#comeBack(Math.max(backoffMs(this.#attempts), retryIn(error, true) ?? 0));
   }
 
   /**
-   * Tries again when the service says, the first time: whoever is sent away again and again, before a connection has
-   * lasted, waits longer each time, whatever is said.
+   * Retries when the service says, the first time: a client that is refused repeatedly, before a connection has lasted,
+   * waits longer each time, whatever the service says.
    */
   #comeBack(saidMs?: number): void {
     const isFirst = this.#attempts === 0 && saidMs !== undefined;
@@ -167,7 +167,7 @@ export class Connection {
     });
   }
 
-  /** The one door of what the service sends: behind it everything has the shape of the protocol. */
+  /** The only entrance for what the service sends: past it, everything has the shape of the protocol. */
   #onEvent(event: string, args: readonly unknown[]): void {
     this.parts.onTraffic({ direction: 'received', event, args });
     if (!isFrame(event, args)) {
@@ -195,7 +195,7 @@ export class Connection {
 
   async #refresh(): Promise<void> {
     const { tokens, onError } = this.parts;
-    // The service closes when the token expires; a token that cannot be renewed has had its time then.
+    // The service closes the connection when the token expires; a token that cannot be renewed is used up then.
     if (!tokens.isRenewable) return;
     try {
       const token = await tokens.renew(tokens.known);
@@ -203,7 +203,7 @@ export class Connection {
       const reply = await this.request<object>('auth:refresh', { token }, REFRESH_TIMEOUT_MS);
       if (!reply.ok) onError(fromProblem(reply.error));
     } catch (error) {
-      // The connection goes on until the token expires. Once it has ended, another token is asked for anyway.
+      // The connection continues until the token expires. Once it has ended, another token is requested anyway.
       if (this.#status === 'online') onError(asTidingsError(error));
     }
   }
@@ -215,7 +215,7 @@ export class Connection {
     else this.end(this.#isLogoutExpected && code === 'logged_out' ? undefined : new TidingsError(code, reason));
   }
 
-  /** @throws TidingsError `other_user`, or what the service says to the token. */
+  /** @throws TidingsError `other_user`, or the service's problem with the token. */
   async useToken(token: string): Promise<void> {
     const { tokens } = this.parts;
     tokens.assertSameUser(token);
@@ -226,7 +226,7 @@ export class Connection {
     tokens.replace(token);
   }
 
-  /** The service will close this connection because it was asked to. */
+  /** The service will close this connection because the client asked it to. */
   expectLogout(): void {
     this.#isLogoutExpected = true;
   }
@@ -238,7 +238,7 @@ export class Connection {
     else this.#retry(new TidingsError('unexpected_answer', error.message, { cause: error }));
   }
 
-  /** Told once for each time that the connection is away; socket.io-client tries again by itself. */
+  /** Reported once for each outage; socket.io-client retries by itself. */
   #onUnreachable(cause: Error): void {
     this.#setStatus(this.#status === 'connecting' ? 'connecting' : 'offline');
     if (this.#isUnreachableTold) return;
@@ -253,7 +253,7 @@ export class Connection {
     else this.end(error);
   }
 
-  /** Whoever has a function for tokens may have a better one at any time: the first time at once, then later. */
+  /** A token function may return a better one at any time: it is asked at once the first time, later the others. */
   #onTokenRefused(error: TidingsError): void {
     const { tokens } = this.parts;
     const isFirst = this.#refused === undefined;
@@ -275,7 +275,7 @@ export class Connection {
     this.#hasAuthError = false;
   }
 
-  /** Breaks the connection and restores it: what was not acknowledged comes again. */
+  /** Breaks the connection and restores it: unacknowledged messages come again. */
   restart(): void {
     if (this.#status !== 'online') return;
     this.#socket.disconnect();
@@ -283,19 +283,19 @@ export class Connection {
   }
 
   /**
-   * Something says that the network is back, or that somebody looks: waits no longer for the next attempt, and asks a
-   * connection that may have died unnoticed.
+   * A hint that the network is back, or that somebody looks at the page: does not wait for the next attempt, and checks
+   * a connection that may have died unnoticed.
    */
   wake(): void {
     if (this.#status === 'online') void this.#probe();
-    // An attempt that is under way has its own deadline, and so has a function that is asked for a token.
+    // An attempt in progress has its own deadline, and so has a token function.
     else if (this.#status !== 'closed' && this.#silenceTimer === undefined && this.#isWaiting) {
       this.#socket.disconnect();
       this.#connectIn(0);
     }
   }
 
-  /** Is nothing under way but a pause, ours or that of socket.io-client? */
+  /** Is nothing in progress except a pause, ours or that of socket.io-client? */
   get #isWaiting(): boolean {
     return this.#timer !== undefined || this.#socket.active;
   }
@@ -309,9 +309,9 @@ export class Connection {
     }
   }
 
-  /** Sends, and asks for nothing back. Without a connection it is dropped. */
+  /** Sends without expecting an answer. Without a connection, it is dropped. */
   notify(event: string, payload: object): void {
-    // A refusal would come as an event `error` if nobody waited for it, and nothing sent this way needs one.
+    // A refusal would come as an event `error` if nobody waited for it, and nothing sent like this needs one.
     if (this.#status !== 'online') return;
     this.#socket.emit(event, payload, ignoreAnswer);
     this.parts.onTraffic({ direction: 'sent', event, args: [payload] });
@@ -379,11 +379,11 @@ export class Connection {
 }
 
 const REFRESH_TIMEOUT_MS = 10_000;
-/** A connection that was good for so long was no part of a round of refusals. As long as the longest pause. */
+/** A connection that has lasted this long ends a series of refusals. As long as the longest pause. */
 const LASTING_MS = 30_000;
 const TOKEN_ERRORS: ReadonlySet<string> = new Set(['token_expired', 'unauthorized', 'revoked', 'token_revoked']);
 const PROBE_TIMEOUT_MS = 5_000;
-/** The types of the packet, its number for the answer, and the mask and length of its frame. */
+/** The types of the packet, the number of its answer, and the mask and length of its frame. */
 const PACKET_OVERHEAD_BYTES = 32;
 
 function asTidingsError(thrown: unknown): TidingsError {

@@ -1,4 +1,4 @@
-/** The name of this device: made once for each storage, however many clients and tabs ask in one moment. */
+/** The name of this device: made once for each storage, however many clients and tabs ask at the same time. */
 import { newId } from './ids.ts';
 import type { Shelf, StorageAdapter } from './storage.ts';
 
@@ -8,7 +8,7 @@ interface Locks {
   request<Result>(name: string, work: () => Promise<Result>): Promise<Result>;
 }
 
-/** What clients of this program are making just now. */
+/** Names that clients of this program are making right now. */
 const opening = new WeakMap<StorageAdapter, Map<string, Promise<string>>>();
 
 export function openDevice(shelf: Shelf): Promise<string> {
@@ -21,7 +21,7 @@ export function openDevice(shelf: Shelf): Promise<string> {
   return made;
 }
 
-/** Tabs that a browser opens together find the storage empty together. */
+/** Tabs that a browser opens together all find the storage empty. */
 async function oneTabAtATime(shelf: Shelf): Promise<string> {
   const { navigator } = globalThis as { navigator?: { locks?: Locks } };
   const kept = await shelf.get(KEPT_AS);

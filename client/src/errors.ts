@@ -1,28 +1,28 @@
 import type { ClosingCode, Problem, ProblemCode } from './protocol.ts';
 
-/** What goes wrong on this side of the wire. */
+/** What can go wrong on the client's side. */
 export type LocalErrorCode =
   /** `close()` was called. */
   | 'closed'
   /** The connection ended before there was an answer: it may have been done or not. */
   | 'connection_lost'
-  /** A listener threw; its message is handed to it again. */
+  /** A listener threw; it receives its message again. */
   | 'handler_failed'
-  /** The callback gave a token of somebody else. */
+  /** The token function returned a token of another user. */
   | 'other_user'
   | 'storage_failed'
   | 'timeout'
-  /** The callback failed, or gave no token. */
+  /** The token function failed, or returned no token. */
   | 'token_failed'
-  /** An answer that is not the service's: a proxy's, perhaps. */
+  /** The answer is not from the service: perhaps from a proxy. */
   | 'unexpected_answer'
-  /** A frame under a name of the service's, in another shape than the service's. It was dropped. */
+  /** A frame with the name of a service event, but another shape. It was dropped. */
   | 'unexpected_frame'
   | 'unreachable';
 
 export type TidingsErrorCode = ProblemCode | ClosingCode | LocalErrorCode;
 
-/** Every error of this package. `problem` is what the service said, where it was the service. */
+/** Every error of this package. `problem` is the service's answer, if the error came from the service. */
 export class TidingsError extends Error {
   readonly code: TidingsErrorCode;
   readonly status: number | undefined;
@@ -45,7 +45,7 @@ export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** Calls somebody else's code, whose failure is reported and stops nothing here. */
+/** Calls the application's code; a failure is reported and stops nothing here. */
 export function callSafely(call: () => unknown, report: (error: TidingsError) => void): void {
   const failed = (error: unknown) =>
     report(new TidingsError('handler_failed', `A listener failed: ${messageOf(error)}`, { cause: error }));

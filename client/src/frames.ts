@@ -1,4 +1,4 @@
-/** From what the service sends to whom it concerns: the inbox, the listeners, the lobby. What comes in was checked. */
+/** Hands what the service sends to whom it concerns: the inbox, the listeners, presence. The input has been checked. */
 import { fromProblem, type TidingsError } from './errors.ts';
 import type { Inbox } from './inbox.ts';
 import type { Frame, Intake } from './intake.ts';
@@ -24,7 +24,7 @@ export interface FrameParts {
   readonly presence: Presence;
   readonly seen: Seen;
   readonly userId: () => string | undefined;
-  /** Calls the listeners of what is not a message. */
+  /** Calls the listeners of events that are not messages. */
   readonly emit: (event: string, payload: unknown) => void;
   readonly report: (error: TidingsError) => void;
 }
@@ -36,7 +36,7 @@ export class Frames {
 
   receive(event: string, [payload, meta]: readonly unknown[]): void {
     if (OWN_EVENTS.has(event)) this.#receiveOwn(event, payload);
-    // Such an event does not say its `type`; by custom it is the same name, and the list over HTTP has it.
+    // Such an event has no `type`; by convention it is the same name, and the list over HTTP has it.
     else if (claimsToBeMeta(meta))
       this.#receiveMessage({ type: event, ...meta, data: payload, event }, [payload, meta]);
   }
@@ -58,7 +58,7 @@ export class Frames {
 
   #receiveMessage(message: Message & { readonly event?: string }, args: readonly unknown[]): void {
     const { inbox, intake } = this.parts;
-    // An echo is no message.
+    // An echo is not a message.
     if (!claimsToBeMeta(message)) return;
     const { id, topic, seq, event = 'message' } = message;
     const isNew = intake.take({ event, args, topic, seq, id });
@@ -84,7 +84,7 @@ export class Frames {
     return this.parts.intake.take({ event, args: [entry], topic, seq, id });
   }
 
-  /** After an erasure nothing that is kept of the user may stay. The list is read anew after `sync:done`. */
+  /** After an erasure, nothing that is kept about the user may stay. The list is read again after `sync:done`. */
   #reset({ reason }: SyncReset): void {
     if (reason !== 'erased') return;
     void this.parts.seen.clear();
@@ -92,7 +92,7 @@ export class Frames {
   }
 }
 
-/** What listeners hear of as it comes; messages go through the intake. */
+/** What listeners receive directly; messages go through the intake. */
 const FORWARDED: ReadonlySet<string> = new Set([
   'state',
   'sync:done',

@@ -1,6 +1,6 @@
 /**
  * 128 random bits. `crypto.randomUUID` is missing in pages that are not served over HTTPS, and React Native has no
- * `crypto`: nothing depends on nobody guessing an id, only on nobody making it twice.
+ * `crypto`. Nothing depends on ids being hard to guess, only on their being unique.
  */
 export function newId(): string {
   const bytes = new Uint8Array(16);

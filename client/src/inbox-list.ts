@@ -1,24 +1,27 @@
-/** What events do to a list of the inbox, newest first and without what is archived. Lists are never changed in place. */
+/** What events do to an inbox list, newest first and without archived messages. Lists are never changed in place. */
 import type { Counts, InboxItem, MessageRef, MessageState, RequestedState, StateScope } from './protocol.ts';
 
 export type Items = readonly InboxItem[];
 
-/** What is in an inbox that is empty or not known yet. */
+/** An inbox that is empty or not known yet. */
 export const NO_COUNTS: Counts = { unseen: 0, unread: 0 };
 
-/** Puts a message in its place by time, unless it is there. */
+/** Inserts a message by its time, unless it is there already. */
 export function insert(items: Items, item: InboxItem): Items {
   if (items.some(({ topic, seq }) => topic === item.topic && seq === item.seq)) return items;
   const place = items.findIndex(({ timestamp }) => timestamp <= item.timestamp);
   return place < 0 ? [...items, item] : [...items.slice(0, place), item, ...items.slice(place)];
 }
 
-/** The message that an entry is about, if it is in the list. Its id alone does not tell: two senders may use the same. */
+/**
+ * The message that an entry is about, if it is in the list. Its id alone is not enough: two senders may use the same
+ * one.
+ */
 export function find(items: Items, { topic, refSeq }: MessageRef): InboxItem | undefined {
   return items.find((item) => item.topic === topic && item.seq === refSeq);
 }
 
-/** What was read, in the objects of before where nothing has changed: a view need not draw those again. */
+/** The list that was read, with the previous objects where nothing has changed, so that a view need not redraw them. */
 export function keepSame(before: Items, read: Items): Items {
   const kept = read.map((item) => {
     const known = before.find(({ topic, seq }) => topic === item.topic && seq === item.seq);
@@ -39,7 +42,7 @@ export function replace(items: Items, old: InboxItem, changes: Partial<InboxItem
   return items.map((item) => (item === old ? { ...item, ...changes } : item));
 }
 
-/** Marks what a change of state is about, and takes out what it has archived. One's own messages stay read. */
+/** Marks what a change of state is about, and removes what it has archived. The user's own messages stay read. */
 export function mark(items: Items, change: StateScope & { state: RequestedState }, userId: string | undefined): Items {
   const marked = items.flatMap((item) => {
     if (!isMeant(change, item) || (change.state === 'unread' && item.from === userId)) return [item];
@@ -56,7 +59,7 @@ function isMeant(scope: StateScope, { id, topic, seq }: InboxItem): boolean {
   return topic === scope.topic && seq <= scope.upTo;
 }
 
-/** Of messages that are not archived: `read` and `archived` are seen too. */
+/** For messages that are not archived: `read` and `archived` imply seen. */
 const NEXT: Readonly<Record<RequestedState, (state: MessageState) => MessageState>> = {
   seen: (state) => (state === 'unseen' ? 'seen' : state),
   read: () => 'read',
@@ -64,7 +67,7 @@ const NEXT: Readonly<Record<RequestedState, (state: MessageState) => MessageStat
   archived: () => 'archived',
 };
 
-/** Counts when a message comes (`+1`) or goes (`-1`) that the service gave no counts with. */
+/** The counts after a message has come (`+1`) or gone (`-1`) for which the service gave none. */
 export function count({ unseen, unread }: Counts, state: MessageState, by: 1 | -1): Counts {
   return {
     unseen: Math.max(0, unseen + (state === 'unseen' ? by : 0)),

@@ -1,7 +1,7 @@
 /**
- * The inbox as it can be shown: newest first, with states and counts. The list is read over HTTP after each connect
- * and follows the events from there; counts are those that the service sends. The last view is kept, so that a page
- * has something to show before it is connected.
+ * The inbox as it can be shown: newest first, with states and counts. The list is read over HTTP after each connect and
+ * follows the events from there; counts are those that the service sends. The last view is kept, so that a page has
+ * something to show before it is connected.
  */
 import type { Calls } from './calls.ts';
 import { callSafely, TidingsError } from './errors.ts';
@@ -23,38 +23,40 @@ import { after, backoffMs, type Timer } from './timing.ts';
 
 const PAGE_SIZE = 50;
 const KEEP_DELAY_MS = 250;
-/** Messages that came since the list was read. What is beyond waits until it is read anew, and short again. */
+/**
+ * Messages that arrived since the list was read. Beyond this number they wait until it is read again, and short again.
+ */
 const MAX_LIVE_ITEMS = 500;
-/** When counts that were reckoned here are compared with the service: spread, because a broadcast reaches everyone. */
+/** When counts that were computed here are compared with the service: spread, because a broadcast reaches everyone. */
 const CONFIRM_AFTER_MS = { least: 5_000, most: 30_000 };
 const KEPT_AS = 'inbox';
 
-/** One moment of the inbox. It is another object after each change, and the same one as long as nothing changes. */
+/** The inbox at one moment. It is a new object after each change, and the same one as long as nothing changes. */
 export interface InboxSnapshot {
-  /** Newest first, without what is archived. */
+  /** Newest first, without archived messages. */
   readonly items: readonly InboxItem[];
   readonly counts: Counts;
   /** Are there older messages, for `loadMore()`? */
   readonly hasMore: boolean;
-  /** Does the list come from the service? Until then it is what this device has kept. */
+  /** Does the list come from the service? Until then, it is what this device has kept. */
   readonly isLoaded: boolean;
 }
 
 /** Which messages: one or several ids, a topic (up to a `seq`), or all. */
 export type Selection = string | readonly string[] | { readonly topic: string; readonly upTo: number } | 'all';
 
-/** What a list can be narrowed by. */
+/** How a list can be narrowed. */
 export interface InboxQuery {
   readonly state?: 'unread' | 'read' | 'archived';
   readonly type?: string;
   readonly topic?: string;
   /** 1 to 200. */
   readonly limit?: number;
-  /** `nextCursor` of the page before. */
+  /** `nextCursor` of the previous page. */
   readonly cursor?: string;
 }
 
-/** What an event says about the inbox. */
+/** What an event means for the inbox. */
 export type InboxEvent =
   | { readonly kind: 'message'; readonly item: InboxItem; readonly counts: Counts | undefined }
   | ({ readonly kind: 'updated' } & MessageUpdated)
@@ -74,14 +76,14 @@ export class Inbox {
   #snapshot = EMPTY_INBOX;
   #nextCursor: string | null = null;
   readonly #listeners = new Set<(snapshot: InboxSnapshot) => void>();
-  /** Somebody looks at the list: before that nothing is asked over HTTP. */
+  /** Is the list in use? Before that, nothing is requested over HTTP. */
   #isWanted = false;
   /** Between `sync:done` and the end of the connection. */
   #isSynced = false;
   #isClosed = false;
-  /** Which reading of the list is the newest. */
+  /** Identifies the newest reading of the list. */
   #reading = 0;
-  /** Events since a reading began: what was read may be from before them. */
+  /** Events since a reading began: what was read may be older than they are. */
   readonly #journals = new Set<InboxEvent[]>();
   #liveItems = 0;
   #countsReceived = 0;
@@ -132,34 +134,34 @@ export class Inbox {
     if (cursor === null) return false;
     const reading = this.#reading;
     const { page, journal } = await this.#read({ cursor });
-    // The list was read anew meanwhile, or somebody else has added the page.
+    // The list was read again meanwhile, or another call has added the page.
     if (reading !== this.#reading || cursor !== this.#nextCursor) return this.#nextCursor !== null;
     this.#nextCursor = page.nextCursor;
     this.#show({ items: journal.reduce(this.#apply, [...this.items, ...page.items.filter(isNotIn(this.items))]) });
     return page.nextCursor !== null;
   }
 
-  /** A page of the inbox as it is asked for, archived messages too; the list here stays as it is. */
+  /** A page of the inbox as requested, including archived messages; the list here stays as it is. */
   fetch(query: InboxQuery = {}): Promise<InboxPage> {
     return this.parts.rest.get('/inbox', isInboxPage, { ...query });
   }
 
-  /** Has been on a screen. Resolves to the counts when the service has it on disk; so do the others. */
+  /** The messages have been on a screen. Resolves to the counts when the service has it on disk; so do the others. */
   markSeen(selection: Selection): Promise<Counts> {
     return this.#mark('seen', selection);
   }
 
-  /** Has been opened. */
+  /** The messages have been opened. */
   markRead(selection: Selection): Promise<Counts> {
     return this.#mark('read', selection);
   }
 
-  /** Takes read and archived back. */
+  /** Undoes read and archived. */
   markUnread(selection: Selection): Promise<Counts> {
     return this.#mark('unread', selection);
   }
 
-  /** Puts away: it leaves the list, and `fetch({state: 'archived'})` has it. */
+  /** Archives: removes it from the list; `fetch({state: 'archived'})` still has it. */
   archive(selection: Selection): Promise<Counts> {
     return this.#mark('archived', selection);
   }
@@ -179,14 +181,14 @@ export class Inbox {
   async #markAll(state: RequestedState): Promise<Counts> {
     const shown = newestByTopic(this.items);
     try {
-      // Repeated, `all` would reach messages that nobody has looked at yet.
+      // If repeated, `all` would affect messages that nobody has looked at yet.
       const answer = await this.parts.calls.call(
         'state',
         { state, all: true },
         { shape: isStateAnswer, mayRepeat: false },
       );
       this.#receiveCounts(answer.counts);
-      // What has come in the same moment may be meant or not: only the service knows.
+      // A message that arrived at the same moment may be included or not: only the service knows.
       this.#reloadSoon();
       return answer.counts;
     } catch (error) {
@@ -195,7 +197,7 @@ export class Inbox {
     }
   }
 
-  /** Takes what an event says. */
+  /** Applies an event. */
   receive(event: InboxEvent): void {
     const counts = this.#countsAfter(event);
     for (const journal of this.#journals) journal.push(event);
@@ -207,7 +209,7 @@ export class Inbox {
     if (isTooMuch || isBeyond) this.#reloadSoon();
   }
 
-  /** Has something come back into the list that is not in it, or changed without a place, as older services say it? */
+  /** Has something come back that is not in the list, or changed without a `seq`, as older services send it? */
   #isBeyond(event: InboxEvent): boolean {
     if (event.kind === 'updated' || event.kind === 'removed') return event.refSeq === undefined;
     if (event.kind !== 'state' || event.state === 'seen' || event.state === 'archived' || !('ids' in event)) {
@@ -221,13 +223,13 @@ export class Inbox {
     this.#show({ counts });
   }
 
-  /** Those that the service says. Broadcasts and messages to topics come without, and are reckoned here. */
+  /** The service's counts. Broadcasts and messages to topics have none, so theirs are computed here. */
   #countsAfter(event: InboxEvent): Counts {
     if (event.counts !== undefined) {
       this.#countsReceived += 1;
       return event.counts;
     }
-    // Before that the counts of `sync:done` are on their way.
+    // Before that, the counts of `sync:done` are still to come.
     if (!this.#isSynced || event.kind === 'updated') return this.counts;
     this.#confirmLater();
     if (event.kind === 'message') return count(this.counts, event.item.state, 1);
@@ -255,7 +257,7 @@ export class Inbox {
     }
   }
 
-  /** Shows what this device has kept, before there is anything newer. */
+  /** Shows what this device has kept, until there is something newer. */
   async restore(shelf: Shelf): Promise<void> {
     this.#shelf = shelf;
     const [kept] = await Promise.all([shelf.getJson(KEPT_AS), this.#marks.restore(shelf)]);
@@ -270,14 +272,14 @@ export class Inbox {
     if (this.#isWanted) void this.#load(0);
   }
 
-  /** The connection is gone; the list stays as it is. */
+  /** The connection has ended; the list stays as it is. */
   disconnected(): void {
     this.#isSynced = false;
     this.#marks.disconnected();
     this.#stopReading();
   }
 
-  /** Forgets the view, here and in the storage: the data of the user was erased, or the user has logged out. */
+  /** Forgets the view, here and in the storage: the user's data was erased, or the user has logged out. */
   forget(): void | Promise<void> {
     this.#nextCursor = null;
     this.#marks.forget();
@@ -301,7 +303,7 @@ export class Inbox {
       if (reading !== this.#reading) return;
       this.#nextCursor = page.nextCursor;
       this.#liveItems = 0;
-      // Its counts may be older than those that have come over the socket.
+      // Its counts may be older than those from the socket.
       this.#show({ items: keepSame(this.items, journal.reduce(this.#apply, page.items)), isLoaded: true });
     } catch (error) {
       if (reading !== this.#reading) return;
@@ -310,7 +312,7 @@ export class Inbox {
     }
   }
 
-  /** Reads a page, and writes down what happens meanwhile. */
+  /** Reads a page, and records what happens meanwhile. */
   async #read(query: InboxQuery): Promise<{ page: InboxPage; journal: readonly InboxEvent[] }> {
     const journal: InboxEvent[] = [];
     this.#journals.add(journal);
@@ -340,7 +342,7 @@ export class Inbox {
     for (const listener of [...this.#listeners]) callSafely(() => listener(next), this.parts.report);
   }
 
-  /** Writes the view down, if it has changed since. */
+  /** Stores the view if it has changed since. */
   keep(): void | Promise<void> {
     if (this.#keepTimer === undefined) return;
     clearTimeout(this.#keepTimer);
@@ -349,7 +351,7 @@ export class Inbox {
     return this.#shelf?.set(KEPT_AS, JSON.stringify(kept));
   }
 
-  /** Ends all timers. Resolves when the view is kept. */
+  /** Ends all timers. Resolves when the view is stored. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.disconnected();
@@ -369,7 +371,7 @@ function isKept(value: unknown): value is Kept {
   return Array.isArray(value.items) && value.items.every(isInboxItem) && isCounts(value.counts);
 }
 
-/** What is told about a list that was read may be in it already: once more changes nothing. */
+/** Events about a list that was just read may be in it already: applying them twice changes nothing. */
 function apply(items: Items, event: InboxEvent, userId: string | undefined): Items {
   if (event.kind === 'message') return insert(items, event.item);
   if (event.kind === 'state') return mark(items, event, userId);
@@ -397,7 +399,7 @@ function toScope(selection: Exclude<Selection, 'all'>): Scope {
   return 'topic' in selection ? selection : { ids: selection };
 }
 
-/** What somebody who marks all of a list has looked at. */
+/** What a user who marks the whole list has looked at. */
 function newestByTopic(items: Items): Scope[] {
   const newest = new Map<string, number>();
   for (const { topic, seq } of items) newest.set(topic, Math.max(seq, newest.get(topic) ?? 0));

@@ -1,29 +1,29 @@
 /**
- * The way of messages to the listeners: one after the other within a topic, each once, and acknowledged only after
- * all listeners have taken it. A listener that throws is given the message again, and holds up its topic meanwhile.
+ * Hands messages to the listeners: one after the other within a topic, each once, and acknowledged only after all
+ * listeners have handled it. A listener that throws receives the message again, and holds up its topic meanwhile.
  */
 import type { Acks } from './acks.ts';
 import { messageOf, TidingsError } from './errors.ts';
 import { keyOf, type Seen } from './seen.ts';
 import { after, backoffMs, type Pauses, type Timer } from './timing.ts';
 
-/** Messages of one topic that wait for listeners. What is beyond is left to the service, unacknowledged. */
+/** Messages of one topic that wait for listeners. Further ones are left with the service, unacknowledged. */
 export const MAX_WAITING = 1_000;
-/** How long `close()` waits for listeners that are at work. */
+/** How long `close()` waits for listeners at work. */
 const CLOSE_PATIENCE_MS = 2_000;
 
 export interface Frame {
   readonly event: string;
   readonly args: readonly unknown[];
   readonly topic: string;
-  /** Absent on what is live only: it cannot come again. */
+  /** Absent for live messages, which cannot come again. */
   readonly seq?: number | undefined;
   readonly id?: string | undefined;
 }
 
 interface Queue {
   readonly waiting: Frame[];
-  /** Who waits until this frame has been handled. */
+  /** Callers that wait until this frame has been handled. */
   readonly watchers: Map<Frame, (() => void)[]>;
   /** Those of `waiting` that may come again. */
   readonly keys: Set<string>;
@@ -35,20 +35,20 @@ export interface IntakeParts {
   readonly pauses: Pauses;
   readonly listenersOf: (event: string) => ((...args: unknown[]) => unknown)[];
   readonly report: (error: TidingsError) => void;
-  /** Lets everything that is not acknowledged come again. */
+  /** Makes everything unacknowledged come again. */
   readonly reconnect: () => void;
 }
 
 export class Intake {
   readonly #queues = new Map<string, Queue>();
-  /** Topics of which something was left to the service: nothing behind it may be taken over this connection. */
+  /** Topics of which something was left with the service: nothing after it may be accepted on this connection. */
   readonly #overflown = new Set<string>();
   readonly #running = new Set<Promise<void>>();
   #isClosed = false;
 
   constructor(private readonly parts: IntakeParts) {}
 
-  /** @returns is it new? What is not will come again, or has been here before. */
+  /** @returns is it new? Otherwise it will come again, or has been here before. */
   take(frame: Frame): boolean {
     const key = keyOfFrame(frame);
     if (this.#isClosed || this.#isRepeat(frame, key) || this.#isTooMuch(frame)) return false;
@@ -80,7 +80,7 @@ export class Intake {
   }
 
   async #work(topic: string, queue: Queue): Promise<void> {
-    // Whoever gave the frame does the rest with it first: a listener finds the message in the inbox.
+    // The caller first applies the frame elsewhere: a listener finds the message in the inbox.
     await undefined;
     for (let [frame] = queue.waiting; frame !== undefined && !this.#isClosed; [frame] = queue.waiting) {
       if (!(await this.#handOver(frame))) break;
@@ -95,7 +95,10 @@ export class Intake {
     if (this.#overflown.has(topic) && !this.#isClosed) this.parts.reconnect();
   }
 
-  /** Remembered before it is acknowledged: what comes between the two repeats the message, and the repeat is known. */
+  /**
+   * Recorded before it is acknowledged: if the process ends in between, the message comes again, and the repeat is
+   * recognized.
+   */
   async #settle(frame: Frame): Promise<void> {
     const key = keyOfFrame(frame);
     if (key === undefined) return;
@@ -133,12 +136,12 @@ export class Intake {
     return failed;
   }
 
-  /** The messages that listeners are at work on. */
+  /** The messages that listeners are handling. */
   atWork(): ReadonlySet<Frame> {
     return new Set([...this.#queues.values()].flatMap(({ waiting }) => waiting.slice(0, 1)));
   }
 
-  /** Resolves when everything that has come so far was handled, but for what waits for one of `others`. */
+  /** Resolves when everything received so far has been handled, except for what waits for one of `others`. */
   async handled(others: ReadonlySet<Frame>): Promise<void> {
     const last = [...this.#queues.values()].map((queue) => {
       const [first] = queue.waiting;
@@ -151,7 +154,7 @@ export class Intake {
     await Promise.all(last);
   }
 
-  /** A new connection begins behind what was acknowledged: what was left to the service comes again. */
+  /** A new connection begins after what was acknowledged: what was left with the service comes again. */
   connectionOpened(): void {
     this.#overflown.clear();
   }

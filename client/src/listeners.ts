@@ -1,10 +1,10 @@
 type Listener = (...args: never[]) => unknown;
 
-/** Listeners by name. A name is any text: that of a custom event too. */
+/** Listeners by name. A name is any text, because custom events have any name. */
 export class Listeners {
   readonly #byName = new Map<string, Set<Listener>>();
 
-  /** @returns what takes the listener off again. */
+  /** @returns what removes the listener. */
   add(name: string, listener: Listener): () => void {
     const listeners = this.#byName.get(name) ?? new Set();
     listeners.add(listener);
@@ -14,7 +14,7 @@ export class Listeners {
     };
   }
 
-  /** Those of this moment, in the order in which they came. */
+  /** The current listeners, in the order in which they were added. */
   of(name: string): ((...args: unknown[]) => unknown)[] {
     return [...(this.#byName.get(name) ?? [])] as ((...args: unknown[]) => unknown)[];
   }

@@ -1,6 +1,6 @@
 /**
- * Marks on their way to the service, in the order of the calls. One that is not answered is kept, through reloads too,
- * and repeated when there is a connection: to mark again what is marked changes nothing.
+ * Marks on their way to the service, in the order of the calls. An unanswered one is kept, even across reloads, and
+ * repeated when there is a connection: marking twice changes nothing.
  */
 import type { Calls } from './calls.ts';
 import { TidingsError } from './errors.ts';
@@ -12,9 +12,9 @@ import { after, backoffMs, type Timer } from './timing.ts';
 
 const KEPT_AS = 'marks';
 const REPEAT_PATIENCE_MS = 15_000;
-/** The oldest go: they are what the user is least likely to miss. */
+/** The oldest are dropped: the user is least likely to miss them. */
 const MAX_KEPT = 500;
-/** The service has it or not: it can only be repeated. */
+/** It may have been carried out or not, so it can only be repeated. */
 const UNANSWERED: ReadonlySet<string> = new Set(['timeout', 'connection_lost', 'closed']);
 
 export type Scope = { readonly ids: readonly string[] } | { readonly topic: string; readonly upTo: number };
@@ -26,7 +26,7 @@ export interface Mark {
 
 interface Entry {
   readonly mark: Mark;
-  /** Whoever called, as long as there is time. */
+  /** The caller, while its time lasts. */
   caller:
     | { readonly resolve: (answer: StateAnswer) => void; readonly reject: (error: TidingsError) => void }
     | undefined;
@@ -44,7 +44,7 @@ export class Marks {
   #entries: Entry[] = [];
   #isOnline = false;
   #isRunning = false;
-  /** Tries in a row that were not answered. */
+  /** Consecutive attempts without an answer. */
   #unanswered = 0;
   #retryTimer: Timer | undefined;
   #isKept = false;
@@ -52,7 +52,7 @@ export class Marks {
 
   constructor(private readonly parts: MarksParts) {}
 
-  /** Reads what was not answered before the page or the program ended. */
+  /** Reads what was unanswered when the page or the program ended. */
   async restore(shelf: Shelf): Promise<void> {
     this.#shelf = shelf;
     const kept = await shelf.getJson(KEPT_AS);
@@ -78,7 +78,7 @@ export class Marks {
     });
   }
 
-  /** Keeps one that was asked for in another way, and not answered. */
+  /** Keeps one that was sent in another way, and not answered. */
   keep(mark: Mark): void {
     this.#push({ mark, caller: undefined, timer: undefined });
     this.#keep();
@@ -132,7 +132,7 @@ export class Marks {
   /** @returns false when it was not answered. */
   async #carryOut(entry: Entry): Promise<boolean> {
     const { state, scope } = entry.mark;
-    // The time of a caller may be over in a moment; a repeat has all it needs.
+    // The caller's time may be nearly over; a repeat has the whole time.
     const repeat = entry.caller === undefined ? { deadline: Date.now() + REPEAT_PATIENCE_MS } : {};
     try {
       const payload = { state, ...scope };

@@ -1,4 +1,4 @@
-/** What the page round a client says; elsewhere nobody does. */
+/** Events of the page around a client; elsewhere there are none. */
 interface Target {
   addEventListener?(event: string, listener: () => void): void;
   removeEventListener?(event: string, listener: () => void): void;

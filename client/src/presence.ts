@@ -1,4 +1,4 @@
-/** Who is online, for as long as somebody wants to know. */
+/** Who is online, while anybody wants to know. */
 import type { Calls } from './calls.ts';
 import { callSafely, type TidingsError } from './errors.ts';
 import type { PresenceJoin, PresenceList } from './protocol.ts';
@@ -17,13 +17,13 @@ export class Presence {
     private readonly report: (error: TidingsError) => void,
   ) {}
 
-  /** The users who are online; empty while nobody has subscribed. */
+  /** The online users; empty while nobody has subscribed. */
   get users(): readonly string[] {
     return this.#users;
   }
 
   /**
-   * Calls with all users who are online, now and after each change, through reconnects too.
+   * Calls with all online users, now and after each change, even across reconnects.
    * @returns what ends it. A refusal is an `error` of the client.
    */
   subscribe(listener: (users: readonly string[]) => void): () => void {
@@ -37,12 +37,12 @@ export class Presence {
     };
   }
 
-  /** A new connection knows of no subscription. */
+  /** A new connection has no subscription. */
   connected(): void {
     if (this.#listeners.size > 0) this.#ask('presence:subscribe');
   }
 
-  /** Without a connection there is nothing to ask: the next one begins with it. */
+  /** Without a connection there is nothing to request: the next one begins with it. */
   #ask(event: string): void {
     if (!this.isOnline()) return;
     this.calls.call(event, undefined, { mayRepeat: false }).catch((error: TidingsError) => {

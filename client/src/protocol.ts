@@ -1,9 +1,9 @@
 /**
- * What goes over the wire, as docs/reference/events.md of the service has it. The package is used without the
- * sources of the service, so the shapes stand here again; a test of the service holds them against its own.
+ * The wire, as in the service's docs/reference/events.md. The package is used without the sources of the service, so
+ * the shapes are repeated here; a test of the service compares the two.
  */
 
-/** The codes of the service's errors. A newer service may have more. */
+/** The service's error codes. A newer service may have more. */
 export type ProblemCode =
   | 'bad_request'
   | 'invalid_json'
@@ -57,7 +57,7 @@ export interface Problem {
   readonly errors?: readonly { readonly path: string; readonly message: string }[];
 }
 
-/** Messages of the inbox that are not seen, and not read. Archived ones are in neither. */
+/** How many messages of the inbox are unseen, and unread. Archived ones count in neither. */
 export interface Counts {
   readonly unseen: number;
   readonly unread: number;
@@ -65,20 +65,20 @@ export interface Counts {
 
 export type MessageState = 'unseen' | 'seen' | 'read' | 'archived';
 
-/** What a message can be marked as: `unread` takes `read` and `archived` back. */
+/** The states that a client may set: `unread` undoes `read` and `archived`. */
 export type RequestedState = 'seen' | 'read' | 'unread' | 'archived';
 
-/** What all messages have, whatever the event they come under. */
+/** Fields of all messages, whatever their event. */
 export interface MessageMeta {
   readonly id: string;
   /** `@<userId>`, `*` for broadcasts, or the name of a topic. */
   readonly topic: string;
-  /** The place in the log of the topic; absent on what was sent with `persist: false`. */
+  /** The position in the log of the topic; absent for messages sent with `persist: false`. */
   readonly seq?: number;
   /** ISO 8601, UTC. */
   readonly timestamp: string;
   readonly from: string;
-  /** On messages to one's own topic. */
+  /** On messages to the user's personal topic. */
   readonly counts?: Counts;
 }
 
@@ -87,7 +87,7 @@ export interface Message<Data = unknown> extends MessageMeta {
   readonly data: Data;
 }
 
-/** A message as histories have it: `event` when it was sent under a name of its own. */
+/** A message as histories have it: `event` if it was sent as a custom event. */
 export interface ListedMessage<Data = unknown> extends Message<Data> {
   readonly seq: number;
   readonly event?: string;
@@ -132,7 +132,7 @@ export interface SyncDone {
 
 export type SyncReset =
   | { readonly topic: string; readonly reason: 'retention' | 'erased'; readonly head: number }
-  /** The device was unknown: what it had acknowledged is not known any more, and it gets what is unread. */
+  /** The device was unknown: its acknowledgements are forgotten, and it receives what is unread. */
   | { readonly topic?: never; readonly reason: 'forgotten'; readonly head?: never };
 
 export interface Authenticated {
@@ -156,7 +156,7 @@ export type ClosingCode =
 export interface Closing {
   readonly code: ClosingCode;
   readonly reason: string;
-  /** `null`: not by itself, something has to change first. */
+  /** `null`: not automatically, something has to change first. */
   readonly retryInMs: number | null;
 }
 
@@ -165,7 +165,7 @@ export interface PresenceList {
   readonly count: number;
 }
 
-/** One user, or several when they came in a moment. */
+/** One user, or several that came at the same time. */
 export type PresenceJoin = { readonly userId: string } | { readonly users: readonly string[] };
 export type PresenceLeave = PresenceJoin & { readonly lastSeen: string };
 
@@ -175,15 +175,15 @@ export interface Typing {
   readonly typing: boolean;
 }
 
-/** Somebody else has added this user to a topic. */
+/** Another user has added this user to a topic. */
 export interface TopicJoined {
   readonly name: string;
   readonly isPrivate: boolean;
-  /** Who it was. */
+  /** Who added the user. */
   readonly by: string;
 }
 
-/** Names that the service uses itself; any other name is that of a custom event. */
+/** Names that the service uses itself; any other name is a custom event. */
 export const SERVER_EVENTS = [
   'authenticated',
   'connected',
@@ -207,16 +207,16 @@ export const SERVER_EVENTS = [
 ] as const;
 
 export interface SendOptions {
-  /** Makes the send safe to repeat. Made by the client when it is not given. */
+  /** Makes the send safe to repeat. If not given, the client makes one. */
   readonly id?: string;
-  /** The event it comes under, instead of `message`. Needs scope `send`. */
+  /** The event name of the message, instead of `message`. Needs scope `send`. */
   readonly event?: string;
   readonly persist?: boolean;
   /** Seconds until it expires. */
   readonly ttl?: number;
   /** ISO 8601. */
   readonly expiresAt?: string;
-  /** Takes the place of the unread message with the same key. */
+  /** Replaces the sender's unread message with the same key. */
   readonly collapseKey?: string;
   /** ISO 8601. */
   readonly sendAt?: string;
@@ -225,7 +225,7 @@ export interface SendOptions {
   readonly exceptUserId?: string;
 }
 
-/** A message to one user, or to a topic that one is in. */
+/** A message to one user, or to a topic of which the user is a member. */
 export type Outgoing = SendOptions & { readonly type: string; readonly data: unknown } & (
     | { readonly to: string; readonly topic?: never }
     | { readonly topic: string; readonly to?: never }
@@ -238,10 +238,10 @@ export interface SendAnswer {
   readonly topic: string;
   /** Absent for `persist: false`, and until a scheduled message is sent. */
   readonly seq?: number;
-  /** Is the recipient online now? Absent when it is scheduled. */
+  /** Is the recipient online now? Absent for a scheduled message. */
   readonly connected?: boolean;
   readonly live?: 'ok' | 'degraded';
-  /** ISO 8601, when it was sent with `sendAt` or `delay`. */
+  /** ISO 8601, if it was sent with `sendAt` or `delay`. */
   readonly scheduledFor?: string;
 }
 
@@ -259,17 +259,17 @@ export interface Topic {
   readonly owner: string;
   /** ISO 8601. */
   readonly createdAt: string;
-  /** Is this user in it? */
+  /** Is this user a member? */
   readonly isMember: boolean;
 }
 
-/** A page of topics; `nextCursor` when there are more. */
+/** A page of topics; `nextCursor` if there are more. */
 export interface TopicPage {
   readonly topics: readonly Topic[];
   readonly nextCursor?: string | null;
 }
 
-/** A page of a topic's history; `nextCursor` when it ended early. */
+/** A page of a topic's history; `nextCursor` if it ended early. */
 export interface HistoryPage {
   readonly messages: readonly ListedMessage[];
   readonly nextCursor?: string;

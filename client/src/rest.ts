@@ -1,4 +1,4 @@
-/** What is asked over HTTP, with the same token. */
+/** Requests over HTTP, with the same token. */
 import type { Address } from './address.ts';
 import { fromProblem, messageOf, TidingsError } from './errors.ts';
 import { isProblem, type Shape } from './shapes.ts';
@@ -10,7 +10,7 @@ const TIMEOUT_MS = 20_000;
 type Query = Readonly<Record<string, string | number | undefined>>;
 
 export class Rest {
-  /** What is under way. */
+  /** Requests in progress. */
   readonly #requests = new Set<AbortController>();
   #isClosed = false;
 
@@ -19,7 +19,7 @@ export class Rest {
     private readonly tokens: Tokens,
   ) {}
 
-  /** @throws TidingsError: what the service said, `unreachable`, `unexpected_answer`, `closed`. */
+  /** @throws TidingsError: the service's problem, `unreachable`, `unexpected_answer`, `closed`. */
   async get<Answer>(path: string, shape: Shape<Answer>, query: Query = {}): Promise<Answer> {
     if (this.#isClosed) throw closed();
     const url = this.address.origin + this.address.path + path + toQuery(query);
@@ -36,7 +36,7 @@ export class Rest {
     try {
       if (this.#isClosed) abort.abort();
       const headers = { Authorization: `Bearer ${token}` };
-      // Named first: Node's types do not know `cache`.
+      // In a variable: Node's types do not know `cache`.
       const request = { headers, cache: 'no-store', signal: abort.signal } as const;
       const response = await fetch(url, request);
       return { path: pathOf(url), status: response.status, text: await response.text() };
@@ -49,7 +49,7 @@ export class Rest {
     }
   }
 
-  /** Gives up what is under way. */
+  /** Aborts the requests in progress. */
   close(): void {
     this.#isClosed = true;
     for (const request of this.#requests) request.abort();
@@ -80,7 +80,7 @@ function toQuery(query: Query): string {
   return text === '' ? '' : `?${text}`;
 }
 
-/** What is asked for, for errors: without the query, in which names of topics stand. */
+/** The request, for errors: without the query, which contains names of topics. */
 function pathOf(url: string): string {
   return url.replace(/^https?:\/\/[^/]+|\?.*$/g, '');
 }
@@ -89,7 +89,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // A page of a proxy, perhaps: the caller says what was expected.
+    // Perhaps the page of a proxy: the caller says what was expected.
     return undefined;
   }
 }

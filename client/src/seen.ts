@@ -1,8 +1,8 @@
 /**
- * Which messages this device has handled: the last thousand, kept through reloads. A message is known by topic, `seq`
- * and `id` together: two senders may use one `id`, and a service that was set back to a backup may use a `seq` again.
+ * Which messages this device has handled: the last thousand, kept across reloads. A message is known by topic, `seq`
+ * and `id` together: two senders may use one `id`, and a service restored from a backup may use a `seq` again.
  *
- * It is kept in pages, so that what is written for one message stays small.
+ * The record is kept in pages, so that one message writes little.
  */
 import type { Shelf } from './storage.ts';
 
@@ -15,12 +15,12 @@ export interface Place {
   readonly id: string;
 }
 
-/** The parts cannot run into each other: ids and topics may have blanks in them. */
+/** So that the parts cannot run into each other: ids and topics may contain blanks. */
 export function keyOf({ topic, seq, id }: Place): string {
   return JSON.stringify([seq, id, topic]);
 }
 
-/** Up to version 0.1 a key was the parts with blanks between them. What could be read in two ways is forgotten. */
+/** Up to version 0.1, a key was the parts with blanks in between. Ambiguous keys are forgotten. */
 const KEY_OF_0_1 = /^(\d+) ([^ ]+) ([^ ]+)$/;
 
 function upgradeKey(key: string): string[] {
@@ -30,7 +30,7 @@ function upgradeKey(key: string): string[] {
 }
 
 interface Page {
-  /** 0, 1, 2, …: page `n` lies in slot `n % PAGES`, where it takes the place of an older one. */
+  /** 0, 1, 2, …: page `n` is in slot `n % PAGES`, where it replaces an older one. */
   readonly number: number;
   readonly keys: string[];
 }
@@ -61,7 +61,7 @@ export class Seen {
     return this.#known.has(key);
   }
 
-  /** With a storage that is not asynchronous it is kept when this returns. */
+  /** With a synchronous storage, it is kept when this returns. */
   add(key: string): void | Promise<void> {
     if (this.#newest.keys.length >= PAGE_SIZE) this.#open({ number: this.#newest.number + 1, keys: [] });
     this.#newest.keys.push(key);

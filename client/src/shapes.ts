@@ -1,6 +1,6 @@
 /**
- * What comes from outside is checked once, where it comes in. A shape asks only for what this package relies on: a
- * newer service may say more.
+ * Input from outside is checked once, where it comes in. A shape requires only what this package relies on: a newer
+ * service may send more.
  */
 import type {
   Closing,
@@ -24,7 +24,7 @@ type Check = (value: unknown) => boolean;
 const text: Check = (value) => typeof value === 'string';
 const flag: Check = (value) => typeof value === 'boolean';
 const number: Check = (value) => Number.isFinite(value);
-/** A place in a log, as a number that is exact. */
+/** A position in a log, as an exact number. */
 const place: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0;
 const nothing: Check = (value) => value === null;
 const oneOf =
@@ -71,7 +71,7 @@ export const isProblem = fields<Problem>({ code: text, detail: text, status: num
 /** Payloads of the service's own events. */
 const FRAMES: ReadonlyMap<string, Check> = new Map([
   ['authenticated', fields({ userId: text })],
-  // An echo comes under the same name.
+  // An echo has the same name.
   ['message', either(fields({ ...meta, type: text }), fields({ type: oneOf(['echo']) }))],
   ['message:updated', fields({ ...entry, id: text, seq: place })],
   ['message:removed', fields({ ...entry, id: optional(text), seq: optional(place), reason: text })],
@@ -94,14 +94,14 @@ const FRAMES: ReadonlyMap<string, Check> = new Map([
   ['closing', isClosing],
 ]);
 
-/** Is this what the service sends under this name? An event of somebody else's is not looked at. */
+/** Is this what the service sends under this name? Custom events are not checked. */
 export function isFrame(event: string, [payload, second]: readonly unknown[]): boolean {
   const check = FRAMES.get(event);
   if (check !== undefined) return check(payload);
   return !claimsToBeMeta(second) || isMeta(second);
 }
 
-/** Is it meant to say which message a custom event is? */
+/** Does it say which message a custom event is? */
 export function claimsToBeMeta(value: unknown): value is MessageMeta {
   return isObject(value) && 'id' in value && 'topic' in value;
 }

@@ -2,7 +2,7 @@
 import { messageOf, TidingsError } from './errors.ts';
 import { Patience } from './timing.ts';
 
-/** A storage that answers later than this is done without. */
+/** A storage that answers later than this is not used. */
 const STORAGE_PATIENCE_MS = 5_000;
 
 /** `localStorage` is one; so is any asynchronous store of texts with these three methods. */
@@ -12,7 +12,7 @@ export interface StorageAdapter {
   removeItem(key: string): void | Promise<void>;
 }
 
-/** Forgets with the process: a program that starts again is a new device. */
+/** Forgets with the process: a program that restarts is a new device. */
 export function memoryStorage(): StorageAdapter {
   const items = new Map<string, string>();
   return {
@@ -30,7 +30,7 @@ export function memoryStorage(): StorageAdapter {
 export function defaultStorage(): StorageAdapter {
   const { window } = globalThis as { window?: { localStorage?: StorageAdapter | null; document?: object } };
   try {
-    // `null` in the web views of Android that were not given one.
+    // `null` in Android web views in which it was not enabled.
     const storage = window?.document === undefined ? undefined : window.localStorage;
     if (storage !== undefined && storage !== null) return storage;
   } catch {
@@ -39,7 +39,7 @@ export function defaultStorage(): StorageAdapter {
   return memoryStorage();
 }
 
-/** The part of a storage that belongs to one user of one service. A storage that fails is reported, and done without. */
+/** The part of a storage for one user of one service. A storage that fails is reported, and no longer needed. */
 export class Shelf {
   readonly #patience = new Patience();
 
@@ -58,7 +58,7 @@ export class Shelf {
     }
   }
 
-  /** A value that was kept as JSON; `undefined` when there is none, or none that this package has written. */
+  /** A value that was stored as JSON; `undefined` if there is none, or none that this package has written. */
   async getJson(name: string): Promise<unknown> {
     const text = await this.get(name);
     if (text === undefined) return undefined;
@@ -70,7 +70,7 @@ export class Shelf {
     }
   }
 
-  /** With a storage that is not asynchronous it is kept when this returns. */
+  /** With a synchronous storage, it is kept when this returns. */
   set(name: string, value: string): void | Promise<void> {
     return this.#write(() => this.storage.setItem(this.prefix + name, value));
   }

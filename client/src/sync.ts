@@ -1,16 +1,16 @@
 /**
- * When everything that waited has come and was handled. A listener may ask for that too: then what waits for this
- * listener is not waited for, or both would wait for ever.
+ * Knows when everything that was waiting has arrived and been handled. A listener may ask for that too: then what waits
+ * for this listener is left out, or both would wait for ever.
  */
 import type { TidingsError } from './errors.ts';
 import type { Frame, Intake } from './intake.ts';
 import { after, type Timer } from './timing.ts';
 
-/** While a listener holds up what the service would send, nothing comes: after this time nothing will. */
+/** While a listener holds up what the service would send, nothing comes: after this time, nothing will. */
 const STALL_MS = 1_000;
 
 interface Waiter {
-  /** What listeners were at work on when it began to wait: one of them may be the one that waits. */
+  /** What listeners were handling when the wait began: one of them may be the one that waits. */
   readonly atWork: ReadonlySet<Frame>;
   readonly resolve: () => void;
   readonly reject: (error: TidingsError) => void;
@@ -18,18 +18,18 @@ interface Waiter {
 
 export class Sync {
   #isDone = false;
-  /** `sync:done` has come. */
+  /** `sync:done` has arrived. */
   #isReceived = false;
-  /** Nothing will come before a listener is done that waits for this. */
+  /** Nothing will come before a listener finishes that waits for this. */
   #isStalled = false;
-  /** Connections that there have been. */
+  /** Connections so far. */
   #round = 0;
   readonly #waiters = new Set<Waiter>();
   #stallTimer: Timer | undefined;
 
   constructor(private readonly intake: Pick<Intake, 'atWork' | 'handled'>) {}
 
-  /** Has everything that waited come, and was it handled? */
+  /** Has everything that was waiting arrived, and been handled? */
   get isDone(): boolean {
     return this.#isDone;
   }
@@ -47,7 +47,7 @@ export class Sync {
     });
   }
 
-  /** Something has come. */
+  /** Something has arrived. */
   received(): void {
     clearTimeout(this.#stallTimer);
     this.#stallTimer = undefined;
@@ -71,7 +71,7 @@ export class Sync {
     this.#watch();
   }
 
-  /** `sync:done` has come. */
+  /** `sync:done` has arrived. */
   async done(): Promise<void> {
     this.#isReceived = true;
     clearTimeout(this.#stallTimer);
@@ -86,7 +86,7 @@ export class Sync {
   async #settle(waiter: Waiter): Promise<void> {
     const round = this.#round;
     await this.intake.handled(waiter.atWork);
-    // The connection may have ended meanwhile: the next one has a sync of its own.
+    // The connection may have ended meanwhile: the next one has its own sync.
     if (round === this.#round && this.#waiters.delete(waiter)) waiter.resolve();
   }
 

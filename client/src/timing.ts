@@ -2,17 +2,17 @@ import { TidingsError } from './errors.ts';
 
 const SHORTEST_MS = 1_000;
 const LONGEST_MS = 30_000;
-/** What timers can hold. A longer delay would fire at once. */
+/** The longest delay that timers support. A longer one would fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export type Timer = ReturnType<typeof setTimeout>;
 
-/** `setTimeout` for any delay: `Infinity` too waits, for 24 days. */
+/** `setTimeout` for any delay: even `Infinity` waits, for 24 days. */
 export function after(milliseconds: number, work: () => void): Timer {
   return setTimeout(work, Math.min(milliseconds, LONGEST_TIMER_MS));
 }
 
-/** 1, 2, 4, … 30 seconds, less up to a half by chance: many clients do not come back in one moment. */
+/** 1, 2, 4, … 30 seconds, less up to half of it at random: many clients do not come back at the same moment. */
 export function backoffMs(attempt: number): number {
   const milliseconds = Math.min(LONGEST_MS, SHORTEST_MS * 2 ** Math.min(attempt, 10));
   return milliseconds * (0.5 + Math.random() / 2);
@@ -23,7 +23,7 @@ export class Pauses {
   readonly #open = new Set<() => void>();
   #isEnded = false;
 
-  /** Resolves to `true` after this time, or to `false` at once when everything ends. */
+  /** Resolves to `true` after this time, or at once to `false` when everything ends. */
   pause(milliseconds: number): Promise<boolean> {
     if (this.#isEnded) return Promise.resolve(false);
     return new Promise((resolve) => {
@@ -43,7 +43,7 @@ export class Pauses {
   }
 }
 
-/** Waits for other people's code, which may never answer. */
+/** Waits for the application's code, which may never answer. */
 export class Patience {
   readonly #open = new Set<() => void>();
 

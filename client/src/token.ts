@@ -2,12 +2,14 @@
 import { messageOf, TidingsError } from './errors.ts';
 import { Patience } from './timing.ts';
 
-/** A token, or what fetches one: called for the first, before one expires, and when one was refused. */
+/**
+ * A token, or a function that fetches one: called for the first token, before one expires, and when one was refused.
+ */
 export type TokenSource = string | (() => string | Promise<string>);
 
 /** The claim that names the user, unless the service is configured otherwise (JWT_USER_CLAIM). */
 const DEFAULT_USER_CLAIM = 'sub';
-/** How long a function may take to give a token. */
+/** How long a function may take to return a token. */
 const TOKEN_PATIENCE_MS = 20_000;
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]*$/;
 
@@ -25,7 +27,7 @@ export class Tokens {
     return typeof this.source === 'function';
   }
 
-  /** The last one that is known. */
+  /** The last known token. */
   get known(): string {
     return this.#current ?? '';
   }
@@ -36,7 +38,7 @@ export class Tokens {
   }
 
   /**
-   * Another token than this one. Who asks meanwhile gets the same.
+   * A token other than this one. Concurrent callers get the same.
    * @throws TidingsError `token_failed`, `other_user`.
    */
   renew(used: string | undefined): Promise<string> {
@@ -61,7 +63,7 @@ export class Tokens {
     throw new TidingsError('other_user', 'The token belongs to another user: close this client and open a new one.');
   }
 
-  /** Goes on with this one. */
+  /** Continues with this token. */
   replace(token: string): void {
     this.#current = token;
   }
@@ -75,12 +77,12 @@ export class Tokens {
       if (error instanceof TidingsError) throw error;
       throw new TidingsError('token_failed', `No token was given: ${messageOf(error)}`, { cause: error });
     }
-    // The page of a proxy, perhaps. What it says stays here: it may be somebody's token all the same.
+    // Perhaps the page of a proxy. Its content stays here: it may still be somebody's token.
     if (JWT.test(token)) return token;
     throw new TidingsError('token_failed', 'token: the function gave a text that is no JWT');
   }
 
-  /** The user of a token. Nothing is verified: it is a name for what is kept here. */
+  /** The user of a token. Nothing is verified: it only names what is kept here. */
   subjectOf(token: string): string | undefined {
     const subject = readClaim(readPayload(token), this.userClaim);
     return typeof subject === 'string' ? subject : undefined;
@@ -97,7 +99,7 @@ function readText(token: unknown): string {
   throw new TidingsError('token_failed', 'token: expected a text that is not empty');
 }
 
-/** A claim by its name, which may have dots in it, or by the path to it. */
+/** A claim by its name, which may contain dots, or by the path to it. */
 function readClaim(payload: unknown, name: string): unknown {
   if (typeof payload !== 'object' || payload === null) return undefined;
   if (Object.hasOwn(payload, name)) return (payload as Record<string, unknown>)[name];
@@ -116,7 +118,7 @@ function readPayload(token: string): unknown {
 
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
-/** React Native has had neither `atob` nor `TextDecoder` for long. */
+/** React Native lacked `atob` and `TextDecoder` for long. */
 function decodeBase64Url(text: string): string {
   let bits = '';
   for (const char of text) bits += BASE64URL.indexOf(char).toString(2).padStart(6, '0');

@@ -2,7 +2,7 @@ import type { TidingsError } from './errors.ts';
 
 interface Frame {
   readonly event: string;
-  /** As they are: the token of `auth:refresh` too. */
+  /** Unchanged: includes the token of `auth:refresh`. */
   readonly args: readonly unknown[];
 }
 
@@ -11,6 +11,6 @@ export type Traffic =
   | (Frame & { readonly direction: 'received' })
   | (Frame & {
       readonly direction: 'sent';
-      /** The answer, or why there is none, and how long that took. Absent where no answer is waited for. */
+      /** The answer, or why there is none, and how long it took. Absent if no answer is expected. */
       readonly outcome?: { readonly ms: number } & ({ readonly reply: unknown } | { readonly error: TidingsError });
     });

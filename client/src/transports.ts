@@ -1,15 +1,15 @@
-/** Which transport an attempt to connect begins with. */
+/** The transport with which an attempt to connect begins. */
 type Names = ('websocket' | 'polling' | 'webtransport')[];
 
-/** A WebSocket is there after two round trips, or a network lets none through. */
+/** A WebSocket opens within two round trips, or the network lets none through. */
 const PATIENCE_MS = 4_000;
-/** For the last one: nothing is left to be tried in its place. */
+/** For the last one: there is nothing left to try instead. */
 const LAST_PATIENCE_MS = 15_000;
 
 export class Transports {
   readonly #preferred: Names;
   #order: Names;
-  /** Transports that were tried since the preferred one was first. */
+  /** Transports tried since the preferred one was first. */
   #tried = 0;
 
   constructor(preferred: readonly unknown[]) {
@@ -17,7 +17,7 @@ export class Transports {
     this.#order = this.#preferred;
   }
 
-  /** The transports in the order in which they are to be tried. */
+  /** The transports in the order in which to try them. */
   get order(): Names {
     return [...this.#order];
   }
@@ -27,7 +27,7 @@ export class Transports {
     return this.#tried < this.#order.length - 1 ? PATIENCE_MS : LAST_PATIENCE_MS;
   }
 
-  /** The first one was silent: another one is first. @returns false when all were, and it begins again. */
+  /** The first one was silent: another one comes first. @returns false when all were, and it starts again. */
   next(): boolean {
     const [first, ...others] = this.#order;
     if (first !== undefined) this.#order = [...others, first];
@@ -35,7 +35,7 @@ export class Transports {
     return this.#tried > 0;
   }
 
-  /** The connection that began with another one has gone over to a better one: the network lets it through again. */
+  /** A connection that began with another transport has switched to a better one: the network lets it through again. */
   upgraded(): void {
     this.#order = this.#preferred;
     this.#tried = 0;

@@ -1,4 +1,4 @@
-/** Messages as they come over the socket, under whatever event. */
+/** Messages as they come over the socket, whatever their event. */
 import { type MessageMeta, SERVER_EVENTS } from './wire.ts';
 
 export interface Arrival extends MessageMeta {
@@ -9,7 +9,7 @@ export interface Arrival extends MessageMeta {
 
 const OWN_EVENTS: ReadonlySet<string> = new Set(SERVER_EVENTS);
 
-/** The message of a frame; `undefined`: it is none. */
+/** The message of a frame; `undefined` if it is none. */
 export function readArrival(event: string, [first, second]: readonly unknown[]): Arrival | undefined {
   if (event === 'message') return isMessage(first) ? first : undefined;
   if (OWN_EVENTS.has(event) || !isMeta(second)) return undefined;

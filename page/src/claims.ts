@@ -1,4 +1,4 @@
-/** What the token says of itself. Nothing is verified here: that is the service's part. */
+/** The claims of the token. Nothing is verified here: that is up to the service. */
 import { byId, h } from './dom.ts';
 import { bareToken } from './fields.ts';
 import { formatDuration, formatTime } from './format.ts';

@@ -46,7 +46,7 @@ export function reportFailure(sentence: string): void {
 
 function open(target: Target): void {
   const { base, token, device } = target;
-  // Where the field is empty, the client makes a name.
+  // If the field is empty, the client makes a name.
   const options = device === undefined ? {} : { device };
   const client = openClient(base, { token, storage: storageOf(device ?? ''), ...options });
   const session: Session = { ...target, client, userId: undefined, isSynced: false, arrived: 0, farewell: '' };
@@ -113,7 +113,7 @@ function onClosed({ client, wasOnline, farewell }: Session): void {
 }
 
 async function onError(session: Session, error: TidingsError): Promise<void> {
-  // It has ended the client, and onClosed says so.
+  // The service has closed the client, and onClosed says so.
   if (error === session.client.error) return;
   if (session.client.status === 'online') showRefusal(error);
   else if (error.code === 'unreachable') await onUnreachable(session, error);
@@ -128,7 +128,7 @@ function showRefusal(error: TidingsError): void {
   showOutcome(error.code === 'insufficient_scope' ? 'online-users-result' : 'inbox-result', 'bad', sentence);
 }
 
-/** Explaining takes a moment, in which the connection may have come or been given up. */
+/** Explaining takes a moment, in which the connection may have opened or been given up. */
 async function onUnreachable(session: Session, error: TidingsError): Promise<void> {
   if (session.wasOnline) showState('reconnecting', 'Looking for the reason.');
   const sentence = await explainNoConnection(session.base, error);
@@ -175,7 +175,7 @@ export function disconnect(): void {
   showState('disconnected');
 }
 
-/** Away, as far as this tab's socket goes; and back, for what was missed. */
+/** Offline, as far as this tab's socket is concerned; and back, to see catch-up. */
 export async function switchOffline(): Promise<void> {
   const session = currentSession();
   if (session === undefined) return;

@@ -1,4 +1,4 @@
-/** One click takes fresh tokens of a development user: see docs/decisions/0015. */
+/** One click gets new tokens of a development user: see docs/decisions/0015. */
 import { closeConnection, connect, reportFailure } from './connection.ts';
 import { DEVELOPMENT_USERS } from './development-users.ts';
 import { byId, detailsOf, h, setValue } from './dom.ts';

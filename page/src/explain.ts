@@ -30,7 +30,7 @@ const ADVICE_BY_STATUS: Readonly<Record<number, string>> = {
   503: 'Try again in a moment.',
 };
 
-/** What went wrong between this page and the service, and the service did not say. */
+/** What went wrong between this page and the service, if the service did not say. */
 const LOCAL_ERRORS: Readonly<Record<string, string>> = {
   timeout: 'The service did not answer: the request may have been carried out or not. Is the connection still up?',
   connection_lost: 'The connection was cut before the answer: the request may have been carried out or not.',
@@ -42,7 +42,7 @@ export function asSentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
-/** A problem (RFC 9457), or what there is of one. */
+/** A problem (RFC 9457), or the available part of one. */
 export function explainProblem({ status, code, detail, title }: Partial<Problem>): string {
   const what = asSentence(detail ?? title ?? 'The service refused this');
   const advice = ADVICE_BY_CODE[code ?? ''] ?? ADVICE_BY_STATUS[status ?? 0] ?? '';
@@ -57,7 +57,9 @@ export function explainError({ code, message, problem }: TidingsError): string {
   return [asSentence(message), ADVICE_BY_CODE[code] ?? '', `(${code})`].filter((part) => part !== '').join(' ');
 }
 
-/** Why a request got no answer. A browser does not tell a dead service from one that this page may not talk to. */
+/**
+ * Why a request got no answer. A browser does not distinguish a dead service from one that this page may not talk to.
+ */
 export async function explainNoAnswer(base: string): Promise<string> {
   const reason = await explainDistance(base);
   return (

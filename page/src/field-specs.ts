@@ -1,4 +1,4 @@
-/** The fields of the send panel: how each is asked for. */
+/** The fields of the send panel. */
 
 export type FieldKind = 'text' | 'list' | 'json' | 'number' | 'choice' | 'check' | 'unless';
 
@@ -6,7 +6,7 @@ export interface FieldSpec {
   readonly label: string;
   /** `text` when absent. `check` sends `true`, `unless` sends `false`, when they are checked. */
   readonly kind?: FieldKind;
-  /** What it is sent as; the name of the field when absent. */
+  /** The name under which it is sent, if not that of the field. */
   readonly name?: string;
   readonly value?: string;
   readonly choices?: readonly string[];

@@ -1,4 +1,4 @@
-/** What the fields of the connection say. */
+/** The values of the connection's fields. */
 import { fieldValue, textOf } from './dom.ts';
 import { PageError } from './page-error.ts';
 
@@ -9,7 +9,7 @@ export function readServer(): string {
   const typed = textOf('server-url').replace(/^ws(s?):/i, 'http$1:');
   const text = typed.includes('://') ? typed : `http://${typed}`;
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  // Browsers differ in whether a host may have blanks; none has.
+  // Browsers differ in whether a host may contain blanks; none does.
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.hostname.includes('%')) {
     throw new PageError(`The server URL is not an address. Correct it: it looks like ${DEFAULT_SERVER}.`);
   }

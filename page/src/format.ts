@@ -35,11 +35,11 @@ export function formatDuration(seconds: number): string {
   return parts.join(' ') || '0 s';
 }
 
-/** As one says it: "2 min ago", and the date for what is older than a week. */
+/** In words: "2 min ago", and the date for what is older than a week. */
 export function formatAge(time: Moment, now = Date.now()): string {
   const date = new Date(time);
   const seconds = Math.trunc((now - date.getTime()) / 1_000);
-  // Clocks differ a little: what is said to come from the future is new.
+  // Clocks differ a little: a time in the future counts as now.
   if (seconds < 10) return 'just now';
   if (seconds >= 7 * 86_400) return date.toLocaleDateString();
   const [name, size] = UNITS.find(([, unit]) => seconds >= unit) ?? UNITS[3];

@@ -10,7 +10,7 @@ import { shownUser } from './session.ts';
 const MAX_TITLE_CHARACTERS = 200;
 const MAX_TEXT_CHARACTERS = 2_000;
 
-/** `live`: sent with `persist: false`, it is in no log and has no state. */
+/** `live`: sent with `persist: false`, so it is in no log and has no state. */
 export type ShownState = MessageState | 'live';
 export type Item = Arrival & { readonly state: ShownState };
 export type Change = 'read' | 'unread' | 'archived';
@@ -72,7 +72,7 @@ export class InboxRow {
     this.#archive.hidden = item.state === 'live';
   }
 
-  /** Made when it is looked at: most never are. */
+  /** Made when it is opened: most never are. */
   #showRaw(): void {
     if (this.#details.open) this.#raw.textContent = formatPayload(this.#item);
   }

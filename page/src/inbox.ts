@@ -1,4 +1,4 @@
-/** The inbox: the snapshots of the client, drawn. What is archived is fetched, what is live only is kept here. */
+/** The inbox: the snapshots of the client, drawn. Archived messages are fetched, live messages are kept here. */
 import type { Counts, InboxItem, InboxSnapshot, TidingsClient } from '../../client/src/index.ts';
 import type { Arrival } from './arrival.ts';
 import { arrange, buttonOf, byId } from './dom.ts';
@@ -67,7 +67,7 @@ function rowOf(item: Item): InboxRow {
   return row;
 }
 
-/** Focus on a row that goes moves on to its neighbour. */
+/** When the focused row disappears, the focus moves to its neighbour. */
 function moveFocus(staying: ReadonlySet<Element>): void {
   const focused = document.activeElement?.closest('#inbox-items .item');
   if (focused === null || focused === undefined || staying.has(focused)) return;
@@ -145,7 +145,7 @@ function receive(next: InboxSnapshot): void {
   if (newest !== undefined) highlight(next.items, newest);
 }
 
-/** Those that came after everything that was there. */
+/** Those that arrived after everything that was there. */
 function highlight(items: readonly InboxItem[], newest: string): void {
   for (const item of items) {
     if (item.timestamp <= newest) return;
@@ -153,7 +153,7 @@ function highlight(items: readonly InboxItem[], newest: string): void {
   }
 }
 
-/** Marked on another device: what was archived there, or taken out again, is not in the snapshot. */
+/** Marked on another device: what was archived or restored there is not in the snapshot. */
 function reloadArchived(client: TidingsClient): void {
   if (view() === 'archived' && client.status === 'online') void run('inbox-result', loadArchived);
 }

@@ -24,7 +24,7 @@ class Line {
   }
 }
 
-/** By `seq`: what was read may come live as well. */
+/** By `seq`: a message that was read may also arrive live. */
 const lines = new Map<number, Line>();
 
 export function addLine(message: Arrival, place: Element | null = null): void {

@@ -1,4 +1,4 @@
-/** Links to the documents of the service that the page talks to, which may not be the one that it comes from. */
+/** Links to the documents of the service that the page talks to, which may not be the one that served the page. */
 import { byId, h } from './dom.ts';
 import { isServed, ownBase, readServer } from './fields.ts';
 import { PageError } from './page-error.ts';

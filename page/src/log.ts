@@ -125,7 +125,7 @@ function planScroll(): void {
   });
 }
 
-/** Whoever has scrolled up to read is left in peace until they are back at the end. */
+/** A user who has scrolled up to read is not disturbed until they are back at the end. */
 function noticeScroll(): void {
   const box = byId('log');
   // Another size moves the text too, and nobody has scrolled: noticeResize comes next.
@@ -141,7 +141,7 @@ function sizeOf({ clientWidth, clientHeight }: HTMLElement): string {
   return `${clientWidth} ${clientHeight}`;
 }
 
-/** The events are docked at the lower edge of the window; folded, only their heading is there. */
+/** The events are docked at the lower edge of the window; folded, only their heading shows. */
 export function foldLog(): void {
   const isOpen = !document.body.classList.toggle('log-folded');
   const button = buttonOf('fold-log');

@@ -83,7 +83,7 @@ function listenTo(type: string, handlers: Handlers): void {
   }
 }
 
-/** The address bar is seen, shared and kept: a token must not stay there. */
+/** The address bar is seen, shared and saved: a token must not stay there. */
 function takeTokenFromAddress(): void {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token === null) return;

@@ -20,9 +20,8 @@ export interface Operation {
 }
 
 /**
- * Every operation: what it is called, its request, the scope it needs, its fields. Fields that the path names go
- * there; the others into the body, or the query where there is no body. `as: 'own'`: about
- * the user.
+ * Every operation: its name, its request, the scope it needs, its fields. Fields that the path names go there; the
+ * others into the body, or the query if there is no body. `as: 'own'`: about the user.
  */
 export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Operation>>>> = {
   Send: {
@@ -241,7 +240,7 @@ export function takesKey({ options = false, key = options, emit }: Operation): b
   return key && emit === undefined;
 }
 
-/** The options that an operation takes, beside the fields that it has already. */
+/** The options that an operation takes, beside its own fields. */
 export function optionsOf({ options = false, request, fields }: Operation): string[] {
   if (!options) return [];
   return Object.keys(OPTIONS).filter((name) => {

@@ -4,7 +4,7 @@ import { explainError } from './explain.ts';
 /** Its message is a sentence for the person at the page. */
 export class PageError extends Error {}
 
-/** What was asked for belongs to a connection that has been given up: there is nothing to say. */
+/** The request belongs to a connection that has been given up: there is nothing to say. */
 export class StaleError extends PageError {}
 
 /** A field that cannot be read: the sentence names it, and the focus may go there. */

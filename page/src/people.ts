@@ -1,4 +1,4 @@
-/** Users as buttons: the chosen one becomes the recipient of the send panel. */
+/** Users as buttons: clicking one makes it the recipient in the send panel. */
 import { arrange, childrenOf, h } from './dom.ts';
 import { shownUser } from './session.ts';
 

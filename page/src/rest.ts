@@ -84,7 +84,7 @@ function findFailure(response: Response, answer: unknown): string {
   return wait === null ? sentence : `${sentence} Try again in ${wait} s.`;
 }
 
-/** For what the page itself needs: the user's own token, the answer alone. */
+/** For the page's own needs: the user's token, and only the answer. */
 export async function callOwn<Answer>(method: string, path: string): Promise<Answer> {
   const session = currentSession();
   const request = { method, path, base: session?.base ?? readServer(), token: session?.token ?? readToken('token') };

@@ -1,7 +1,7 @@
-/** Tokens stay out of everything that is shown, also when a message carries one. */
+/** Tokens never appear in what is shown, even when a message contains one. */
 import { bareToken, type TokenField } from './fields.ts';
 
-/** Anything shorter in a token field is a typing error; hiding it would blank out half the log. */
+/** A shorter text in a token field is a typing error; hiding it would blank out half the log. */
 const MIN_HIDDEN_CHARACTERS = 12;
 /** The service refuses longer ones. */
 const MAX_TOKEN_CHARACTERS = 8 * 1024;
@@ -15,7 +15,7 @@ export function hideTokens(text: string): string {
   return secrets.reduce((rest, secret) => rest.replaceAll(secret, '[token]'), withoutJwt);
 }
 
-/** Hides tokens too: the cut may go through one, so what may be part of it goes with the rest. */
+/** Hides tokens too: the cut may go through one, so the possible rest of one is removed as well. */
 export function shorten(text: string, maxCharacters: number): string {
   if (text.length <= maxCharacters) return hideTokens(text);
   let end = maxCharacters;

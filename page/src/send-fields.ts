@@ -28,7 +28,7 @@ export function optionOf(name: string): NamedField {
   return { name: `option-${name}`, spec: { name, ...specOf(OPTIONS, name) } };
 }
 
-/** What the field is sent as. */
+/** The name under which the field is sent. */
 export function sentNameOf({ name, spec }: NamedField): string {
   return spec.name ?? name;
 }
@@ -85,7 +85,7 @@ export function fillField(name: string, value: string): void {
   if (control !== null) control.value = value;
 }
 
-/** The value of a field; `undefined`: left empty. @throws FieldError when it cannot be read. */
+/** The value of a field; `undefined` if left empty. @throws FieldError when it cannot be read. */
 export function readField({ name, spec }: NamedField): unknown {
   const { kind = 'text', choices = [] } = spec;
   const value = typed.get(name) ?? '';
@@ -99,7 +99,7 @@ function readText(text: string, field: NamedField): unknown {
   const { kind } = field.spec;
   if (kind === 'json') return readJson(text, field);
   if (kind === 'list') return text.split(',').flatMap((item) => item.trim() || []);
-  // What is not a number is sent as it is: the service's refusal names the field.
+  // What is not a number is sent unchanged: the service's refusal names the field.
   return kind === 'number' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
 }
 

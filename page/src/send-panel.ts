@@ -55,7 +55,7 @@ function noteOf({ emit, request, scope, isPublic = false }: Operation): string {
   return `${request}: ${need}.`;
 }
 
-/** Whose the tokens are, beside the choice between them. */
+/** The users of the tokens, beside the choice between them. */
 function showSenders(): void {
   for (const [value, field, words] of TOKEN_WORDS) {
     const option = selectOf('send-as').querySelector(`[value="${value}"]`);
@@ -116,7 +116,7 @@ function writeTo(userId: string): void {
   byId('send-field-title').focus();
 }
 
-/** The first recipient that one tries is oneself. */
+/** Most people first send to themselves. */
 function proposeRecipient(userId: string | undefined): void {
   if (userId === undefined || typedText('userId') !== '') return;
   fillField('userId', userId);

@@ -11,17 +11,17 @@ export interface Session {
   /** What the client uses now. */
   token: string;
   userId: string | undefined;
-  /** Has it been online? What fails before is a failed connect, what fails later a connection that was lost. */
+  /** Has it been online? A failure before that is a failed connect, a later one a lost connection. */
   wasOnline: boolean;
   isSynced: boolean;
   /** Messages since it was last online. */
   arrived: number;
-  /** What the service said just before it closed the connection. */
+  /** What the service sent just before it closed the connection. */
   farewell: string;
 }
 
 interface PageEvents {
-  /** There is another client: the moment to listen to it. */
+  /** There is another client: time to listen to it. */
   opened: [session: Session];
   /** Another user than the one whose messages are on the screen. */
   user: [userId: string];
@@ -57,7 +57,7 @@ export function setSession(session: Session | undefined): void {
   current = session;
 }
 
-/** Whose inbox and topics are on the screen. */
+/** The user whose inbox and topics are on the screen. */
 export function shownUser(): string | undefined {
   return user;
 }

@@ -3,7 +3,7 @@
 import type { SocketRequest } from './request.ts';
 import { type HttpRequest, headersOf } from './rest.ts';
 
-/** What stands for the token where it is shown. */
+/** Shown in place of the token. */
 const PLACEHOLDER = '$TOKEN';
 
 export const LANGUAGES = { curl: toCurl, fetch: toFetch, python: toPython, go: toGo } as const;

@@ -18,7 +18,7 @@ const STATE_NAMES = {
 
 export type State = keyof typeof STATE_NAMES;
 
-/** In these a connection is there, or is being made. */
+/** In these states, there is a connection, or one is being made. */
 const UNDER_WAY: ReadonlySet<State> = new Set(['connecting', 'connected', 'reconnecting', 'offline']);
 
 export function shownState(): State {
@@ -36,7 +36,7 @@ export function showState(state: State, detail = ''): void {
   allowButtons(state);
 }
 
-/** What is no longer needed makes room for what arrives; what has to be corrected is opened. */
+/** What is no longer needed makes room for incoming messages; what has to be corrected is opened. */
 function foldSettings(state: State): void {
   if (state === 'connected') closeSettings();
   else if (!UNDER_WAY.has(state) && DEVELOPMENT_USERS.length === 0) detailsOf('settings').open = true;
@@ -67,7 +67,7 @@ function allowButtons(state: State): void {
   showPrimary();
 }
 
-/** One thing is to be done next: a development user where there are some, else Connect; once connected, neither. */
+/** Highlights the next step: a development user if there are some, otherwise Connect; once connected, neither. */
 export function showPrimary(): void {
   const isConnected = shownState() === 'connected';
   const isOffered = DEVELOPMENT_USERS.length > 0 && !detailsOf('settings').open;

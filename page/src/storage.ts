@@ -1,9 +1,9 @@
-/** Each tab is a device: it keeps its name, and what the client keeps, for as long as the tab is there. */
+/** Each tab is a device: it keeps its name, and what the client stores, for as long as the tab exists. */
 import { memoryStorage, type StorageAdapter } from '../../client/src/index.ts';
 
 const DEVICE_KEY = 'tidings-device';
 
-/** Memory in a browser that keeps nothing for this page: it lasts as long as the page. */
+/** Memory, if the browser stores nothing for this page: it lasts as long as the page. */
 function openStorage(): StorageAdapter {
   try {
     return window.sessionStorage;
@@ -14,7 +14,7 @@ function openStorage(): StorageAdapter {
 
 const storage = openStorage();
 
-/** The part that belongs to one device: under another name the tab is another device, which has handled nothing. */
+/** The part for one device: under another name, the tab is another device, which has handled nothing. */
 export function storageOf(device: string): StorageAdapter {
   return {
     getItem: (key) => storage.getItem(`${device} ${key}`),
@@ -23,7 +23,7 @@ export function storageOf(device: string): StorageAdapter {
   };
 }
 
-/** The name survives a reload, and another tab has another one. */
+/** The name survives a reload, and each tab has its own. */
 export async function nameDevice(): Promise<string> {
   const kept = (await storage.getItem(DEVICE_KEY)) ?? `tab-${Math.random().toString(36).slice(2, 8)}`;
   await storage.setItem(DEVICE_KEY, kept);

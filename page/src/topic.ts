@@ -14,7 +14,7 @@ import { showTypists, stopTyping } from './typing.ts';
 const PAGE_SIZE = 50;
 
 let shown: Topic | undefined;
-/** Who has written to it without being a member: services may. */
+/** Users who have written to it without being members: services may. */
 const strangers = new Set<string>();
 
 export async function showTopic(topic: Topic | undefined): Promise<void> {
@@ -60,7 +60,7 @@ export async function showEarlier(): Promise<void> {
   if (shown !== undefined) await showHistory(shown.name, earliestSeq());
 }
 
-/** The service does not say who joins: whoever writes and is not listed is looked up. */
+/** The service does not report who joins: a sender who is not listed is looked up. */
 function noticeMember(userId: string, name: string): void {
   const isListed = childrenOf(byId('members')).some(({ dataset }) => dataset['user'] === userId);
   if (isListed || strangers.has(userId)) return;

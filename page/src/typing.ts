@@ -37,7 +37,7 @@ export function stopTyping(): void {
   say(false);
 }
 
-/** @returns could it be said? */
+/** @returns could it be sent? */
 function say(isTyping: boolean): boolean {
   if (shownTopic === undefined || !isOnline()) return false;
   currentSession()?.client.typing(shownTopic, isTyping);

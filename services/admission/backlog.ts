@@ -29,7 +29,7 @@ export class Backlog {
     this.#share = this.#perUser / MAX_CONNECTIONS_PER_USER;
   }
 
-  /** Does more wait than is allowed, in this connection or for its user? Then the connection is to be cut. */
+  /** Does more wait than is allowed, on this connection or for its user? Then the connection must be cut. */
   isExceededBy({ userId, unsentBytes }: Pick<Connection, 'userId' | 'unsentBytes'>): boolean {
     if (unsentBytes > this.#perConnection) return true;
     const untaken = this.parts.answers.bytesOf(userId);

@@ -19,7 +19,7 @@ import type { Logger } from '../observability/logger';
 const YOUNG_BYTES = 48 * 1024 * 1024;
 /** What may lie outside a full heap: buffers that any node has, and frames that wait for Redis. */
 const OUTSIDE_BYTES = 64 * 1024 * 1024;
-/** Share of the limit: work that is under way when refusals begin must still fit. */
+/** Share of the limit: work in progress must still fit when refusals begin. */
 const RESERVE_SHARE = 0.1;
 /**
  * Bytes of objects that one byte of a body becomes at worst: in `{},{},…` three bytes make an object of 56 and its

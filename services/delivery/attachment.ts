@@ -1,4 +1,4 @@
-/** Where one connection stands in the topics that it follows. */
+/** The position of one connection in the topics that it follows. */
 import { isStateTopic } from '../../utils/topic-names';
 import type { Position } from '../storage/contract';
 import type { Connection } from './connections';
@@ -7,25 +7,25 @@ import { Window } from './window';
 
 const MAX_WRITTEN_TOPICS = 1_000;
 
-/** One connection's following of one topic, from its beginning to its end. Following again is another one. */
+/** One connection's following of one topic, from its beginning to its end. Following it again makes a new one. */
 export interface Subscription {
   readonly followed: FollowedTopic;
-  /** Last `seq` written in catch-up; `undefined` once it has joined: then it stands at the `head` of the node. */
+  /** Last `seq` written in catch-up; `undefined` once it has joined: then it is at the node's `head`. */
   position: number | undefined;
-  /** Up to there the time until acknowledgement is not measured: catch-up wrote it. */
+  /** Up to here, catch-up wrote the messages, so the time until acknowledgement is not measured. */
   measuredUpTo: number;
-  /** Of the log of states: has the client been asked whether it has arrived? */
+  /** For the log of states: has the client been asked for a sign that the entries arrived? */
   isConfirming: boolean;
 }
 
 /** A connection from attach() to detach(). */
 export interface Attachment {
   readonly subscriptions: Map<string, Subscription>;
-  /** Topics that the first catch-up has still to come to. */
+  /** Topics that the first catch-up has yet to reach. */
   pending: Map<string, Position>;
   /** Counts the topics that the connection was made to follow or to leave. */
   changes: number;
-  /** Up to where topics had been written to it when its user left them: nothing comes twice over one connection. */
+  /** How far topics had been written to it when its user left them: nothing comes twice on one connection. */
   readonly written: Map<string, number>;
   readonly window: Window;
   /** Messages written in catch-up. */
@@ -34,7 +34,7 @@ export interface Attachment {
 
 export type Attachments = Map<Connection, Attachment>;
 
-/** A subscription, and whose it is. */
+/** A subscription, and its owner. */
 export interface Following {
   readonly connection: Connection;
   readonly attachment: Attachment;
@@ -61,7 +61,7 @@ export function positionOf({ position, followed }: Subscription): number {
   return position ?? followed.head;
 }
 
-/** Remembers this many topics; of others a message may come twice, with the same id. */
+/** Remembers this many topics; in others, a message may come twice, with the same id. */
 export function rememberWritten({ written }: Attachment, topic: string, seq: number): void {
   written.delete(topic);
   written.set(topic, seq);

@@ -1,6 +1,6 @@
 /**
- * Cursors, last-seen times and times of sending on their way to the store: kept in memory, written behind in batches. A
- * crash loses at most one interval of them; the messages concerned are then delivered again with the same id and seq.
+ * Cursors, last-seen times and send times on their way to the store: kept in memory, written later, in batches. A crash
+ * loses at most one interval of them; the messages concerned are then delivered again with the same id and seq.
  */
 import type { Logger } from 'pino';
 import type { Balance, Lender } from '../../utils/balance';

@@ -100,7 +100,7 @@ export class Delivery implements Lender {
 
   /**
    * Emits what has been appended to logs, in the order of each log, on all nodes.
-   * @param except a connection that knows already, because it asked for this.
+   * @param except a connection that needs no notice, because it asked for the change.
    */
   async emitAppended(entries: readonly Message[], except?: Connection): Promise<void> {
     if (entries.length > 0) this.parts.cluster.publish({ kind: 'entries', entries });
@@ -119,7 +119,7 @@ export class Delivery implements Lender {
     try {
       followed.emitInOrder(entry, { counts, except });
     } catch (error) {
-      // It is stored: the sender must not be told otherwise.
+      // It is stored: the sender must not receive another answer.
       this.parts.logger.error({ err: error, topic: entry.topic }, 'a stored message could not be emitted yet');
       followed.missed(entry.seq);
     }
@@ -225,13 +225,13 @@ export class Delivery implements Lender {
     if (this.#attachments.size === 0) this.#check.forgetAll();
   }
 
-  /** Does this connection receive what is sent to the topic? */
+  /** Does this connection receive messages of the topic? */
   isFollowing(connection: Connection, topic: string): boolean {
     const attachment = this.#attachments.get(connection);
     return attachment !== undefined && this.#subscriptions.isSubscribed(attachment, topic);
   }
 
-  /** The connections of this node that receive what is sent to the topic, as it is sent. */
+  /** The connections of this node that receive messages of the topic, live. */
   membersOf(topic: string): Iterable<Connection> {
     return this.#topics.get(topic)?.members ?? [];
   }

@@ -19,7 +19,7 @@ import { CATCH_UP_WINDOW_MESSAGES } from './window';
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 5_000;
 
-/** Takes note of what was emitted. */
+/** Is notified of what was emitted. */
 export interface EmissionRecorder {
   /** The head has moved: connections that do not acknowledge have received everything up to it. */
   moved(followed: FollowedTopic): void;
@@ -45,7 +45,7 @@ export interface FollowedTopicParts {
 export interface Emission {
   /** Given for topics that belong to one user alone. */
   readonly counts: Counts | undefined;
-  /** A connection that knows already. */
+  /** A connection that needs no notice. */
   readonly except?: Connection | undefined;
 }
 
@@ -59,7 +59,7 @@ export class FollowedTopic {
   readonly followers = new Set<Connection>();
   /** Connections that have joined: they receive what is emitted. */
   readonly members = new Set<Connection>();
-  /** What was emitted lately, once a connection has joined that acknowledges. */
+  /** What was emitted lately, if a connection that acknowledges has joined. */
   recent: RecentSends | undefined;
   /** The greatest `seq` that is known to be stored. */
   #newest = 0;

@@ -1,6 +1,6 @@
 /**
- * Up to where devices have everything: what they acknowledge, what was written to those that do not, and what shows by
- * itself that it has arrived.
+ * Up to where devices have everything: what they acknowledged, what was written to those that do not acknowledge, and
+ * what has shown a sign of its arrival.
  */
 import type { Clock } from '../../utils/clock';
 import { badField } from '../../utils/errors';
@@ -76,7 +76,7 @@ export class Positions implements EmissionRecorder {
   }
 
   /**
-   * A client does not acknowledge changes of state. Its device stands after those that have shown a sign of their
+   * A client does not acknowledge changes of state. Its device's cursor follows those that have shown a sign of their
    * arrival: see docs/decisions/0024-states-that-arrived.md.
    */
   #confirm(following: Following): void {

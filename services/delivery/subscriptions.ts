@@ -81,7 +81,7 @@ export class Subscriptions {
     this.parts.metrics.catchUpDuration.observe(durationMs / 1_000);
   }
 
-  /** Where a connection stands, read while nothing was followed or left: what was read is not older than that. */
+  /** The position of a connection, read while nothing was followed or left: what was read is not older than that. */
   async open(connection: Connection, attachment: Attachment): Promise<Map<string, Position>> {
     for (;;) {
       const { changes } = attachment;
@@ -106,7 +106,7 @@ export class Subscriptions {
     }
   }
 
-  /** Follows a topic that the user has joined, from where the device stands there. */
+  /** Follows a topic that the user has joined, from the device's position in it. */
   async follow(connection: Connection, topic: string): Promise<void> {
     const attachment = this.parts.attachments.get(connection);
     if (attachment === undefined) return;
@@ -163,11 +163,11 @@ export class Subscriptions {
     return subscription !== undefined && subscription.followed === this.parts.topics.get(topic);
   }
 
-  /** Ends all following of a topic. What connections remember of it goes in parts that hold nobody up. */
+  /** Ends all following of a topic. What connections remember of it is removed in parts that hold nobody up. */
   async drop(topic: string): Promise<void> {
     const { topics, positions } = this.parts;
     const followed = topics.get(topic);
-    // Whoever has read the store before would come to the topic later.
+    // Otherwise, whoever had read the store before would come to the topic later.
     for (const attachment of this.#catchingUp) {
       attachment.changes += 1;
       attachment.pending.delete(topic);
@@ -188,7 +188,7 @@ export class Subscriptions {
     const attachment = this.parts.attachments.get(connection);
     const subscription = attachment?.subscriptions.get(topic);
     if (attachment === undefined || subscription?.followed !== followed) return;
-    // The name may be that of a topic made since, of which something was written already.
+    // The name may belong to a topic created since, of which something was already written.
     rememberWritten(attachment, topic, positionOf(subscription));
     attachment.subscriptions.delete(topic);
     attachment.window.drop(topic);

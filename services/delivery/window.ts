@@ -1,7 +1,7 @@
 /**
  * Messages that catch-up has written to one device and the device has not acknowledged, over all its topics. A client
- * can only acknowledge what it has seen, so a page is done with the last message written of it; the positions after
- * that message hold nothing for this device, and are acknowledged with it.
+ * can only acknowledge what it has seen, so its last message completes a page; the entries after that message hold
+ * nothing for this device, and are acknowledged with it.
  */
 
 /** How many unacknowledged messages catch-up writes to one device. */
@@ -12,7 +12,7 @@ interface SentPage {
   /** Its last message. */
   readonly seq: number;
   readonly count: number;
-  /** Up to here the log holds nothing more for the device. */
+  /** Up to here, the log holds nothing more for the device. */
   upTo: number;
 }
 
@@ -36,7 +36,7 @@ export class Window {
   }
 
   /**
-   * Notes positions that hold no message. @returns false when unacknowledged messages come before them: then they are
+   * Notes entries that hold no message. @returns false if unacknowledged messages come before them: then they are
    * acknowledged together with those.
    */
   pass(topic: string, upTo: number): boolean {

@@ -39,7 +39,7 @@ export interface Metrics {
   scrape(): Promise<string>;
 }
 
-/** Values looked up at each scrape. Each is a read of memory, whatever the load. */
+/** Values read at each scrape, from memory, whatever the load. */
 export interface Gauges {
   readonly connections: (transport: TransportName) => number;
   readonly users: () => number;
@@ -208,7 +208,7 @@ function seriesOf<Value extends string>(counter: Counter, values: readonly Value
   return Object.fromEntries(entries) as Record<Value, Series>;
 }
 
-/** Registers the values that are looked up at each scrape. */
+/** Registers the values that are read at each scrape. */
 export function registerGauges(registry: Registry, gauges: Gauges): void {
   registerLabelled(registry, gauges);
   registerClusterCounters(registry, gauges);

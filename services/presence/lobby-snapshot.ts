@@ -19,7 +19,7 @@ export class LobbySnapshot {
   readonly count: number;
   readonly #parts: Part[] = [];
 
-  /** `seen`: how many changes of the lobby it contains. */
+  /** `seen`: how many changes of presence it contains. */
   constructor(
     online: Iterable<string>,
     readonly seen: number,

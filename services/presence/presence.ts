@@ -1,5 +1,5 @@
 /**
- * The lobby: watchers receive who is online. A user is online while any of their connections is, and for a grace period
+ * Presence: watchers receive who is online. A user is online while any of their connections is, and for a grace period
  * after the last one, so that a reconnect is silent. Arrivals and departures are sent together: a watcher receives at
  * most two frames per interval, however many people come and go.
  */

@@ -13,7 +13,7 @@ import type { Cursors } from '../delivery/cursors';
 import type { NamePage } from '../storage/contract';
 import type { Presence } from './presence';
 
-/** How long a silent node counts as alive. Together with the grace period of the lobby well within 30 s. */
+/** How long a silent node counts as alive. Together with the grace period of presence well within 30 s. */
 const LEASE_MS = 10_000;
 /** Nodes that miss changes at the same time share one answer. */
 const MIN_ROSTER_INTERVAL_MS = 500;
@@ -69,7 +69,7 @@ export class Roster {
     this.beat();
   }
 
-  /** Tells the other nodes that this one stops, and its connections with it. */
+  /** Notifies the other nodes that this one stops, and its connections with it. */
   close(): void {
     this.#timer?.cancel();
     this.parts.cluster.publish({ kind: 'bye' });
@@ -171,7 +171,7 @@ export class Roster {
     this.#hear(node);
   }
 
-  /** Takes what another node has published of its users. */
+  /** Takes what another node has published about its users. */
   receive(frame: FrameFor<'roster'>, node: string): void {
     const peer = this.#hear(node);
     if (frame.kind === 'online') this.#takeChange(node, peer, frame);

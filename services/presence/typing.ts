@@ -1,6 +1,6 @@
 /**
- * Who is typing where: sent to the others, never stored. At most one frame per second and person; five seconds of
- * silence end it.
+ * Who is typing where: sent to the others, never stored. At most one frame per second and user; five seconds of silence
+ * end it.
  */
 import type { Balance, Lender } from '../../utils/balance';
 import type { Clock, Timer } from '../../utils/clock';
@@ -14,9 +14,9 @@ const SILENCE_MS = 5_000;
 const CHECK_INTERVAL_MS = 250;
 
 interface Typist {
-  /** Its members, apart from the person, receive it. */
+  /** Its members, except the user, receive it. */
   readonly room: string;
-  /** The topic as the receivers know it. */
+  /** The topic as the recipients know it. */
   readonly topic: string;
   readonly userId: string;
   isTyping: boolean;

@@ -63,7 +63,7 @@ export class EngineDoor implements UpgradeTaker {
     return true;
   }
 
-  /** Engine.IO asks this for a request that would begin a session. Upgrades were judged before. */
+  /** Engine.IO asks this about a request that would begin a session. Upgrades were judged before. */
   allow(request: EngineRequest, answer: (refusal: undefined, isAllowed: true) => void): void {
     const { res: response } = request;
     if (response === undefined) {

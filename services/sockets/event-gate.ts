@@ -1,4 +1,4 @@
-/** The one wrapper round every client event: how often, how much, in which order, and how it is answered. */
+/** The one wrapper around every client event: how often, how much, in which order, and how it is answered. */
 import type { Clock } from '../../utils/clock';
 import type { Config } from '../../utils/config';
 import { AppError, type Problem } from '../../utils/errors';
@@ -12,7 +12,8 @@ import { type EventOperation, EventQueue } from './event-queue';
 import type { Refusals } from './refusals';
 
 /**
- * Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND: no client reaches it by acknowledging what it gets.
+ * Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND: no client reaches it by acknowledging what it
+ * receives.
  */
 const FREE_EVENTS_PER_EVENT = 20;
 
@@ -49,9 +50,9 @@ export class EventGate {
   }
 
   /**
-   * Answers an event. Whatever the operation throws ends in the reply.
-   * @param options.price how many events it counts as. A free event is done whatever else waits, unless they come in a
-   * flood. `bytes`: how much of it is kept until it is answered.
+   * Answers an event. Whatever the operation throws becomes the reply.
+   * @param options.price how many events it counts as. A free event is carried out whatever else waits, unless it is
+   * part of a flood. `bytes`: how much of it is kept until it is answered.
    */
   async handle(
     connection: Connection,
@@ -62,12 +63,12 @@ export class EventGate {
     try {
       if (!isFree) this.#limitEvents(connection, Math.max(1, price));
       if (!this.parts.isOpen()) throw new AppError('going_away', 'The service is stopping.');
-      // An acknowledgement frees memory, whatever else there is.
+      // An acknowledgement frees memory, whatever else is waiting.
       if (!isFree) this.parts.heap.assertRoom();
       return { ok: true, ...(await (isFree ? operation() : this.queue.run(connection, operation, bytes))) };
     } catch (thrown) {
       const error = this.parts.refusals.problemOf(thrown, connection.origin);
-      // Only what is accepted is free: a flood of acknowledgements of nothing would cost its sender nothing.
+      // Only what is accepted is free: otherwise a flood of meaningless acknowledgements would cost its sender nothing.
       if (isFree && error.status === 400) this.countEvent(connection);
       return { ok: false, error };
     }

@@ -5,7 +5,7 @@ import type { Connection } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
 import { BURST_SECONDS } from './event-limit';
 
-/** How many may wait in one connection: as many as may come at once, and no fewer than these. */
+/** How many may wait on one connection: as many as a burst may have, and no fewer than this. */
 const MIN_WAITING_EVENTS = 1_000;
 
 export type EventOperation = () => object | Promise<object>;
@@ -21,7 +21,7 @@ export class EventQueue {
   readonly #running = new WeakMap<Connection, Promise<unknown>>();
   /** How many are being answered or wait. */
   readonly #counts = new WeakMap<Connection, number>();
-  /** Connections that the service has ended: what their clients had sent ahead is not done any more. */
+  /** Connections that the service has closed: what their clients had sent ahead is no longer carried out. */
   readonly #ended = new WeakSet<Connection>();
   #underWay = 0;
 
@@ -32,7 +32,7 @@ export class EventQueue {
     return this.#underWay;
   }
 
-  /** The service ends this connection: none of its waiting events begins. */
+  /** The service closes this connection: none of its waiting events begins. */
   end(connection: Connection): void {
     this.#ended.add(connection);
   }
@@ -43,7 +43,7 @@ export class EventQueue {
   async run(connection: Connection, operation: EventOperation, bytes: number): Promise<object> {
     const release = this.#takeWaiting(connection, bytes);
     const before = this.#running.get(connection);
-    // What a client sent before it left is done.
+    // What a client sent before it left is carried out.
     const begin = () => {
       if (this.#ended.has(connection))
         throw new AppError('going_away', 'The connection closed before this was handled.');
@@ -81,7 +81,7 @@ export class EventQueue {
   }
 }
 
-/** What an operation throws at once belongs to its promise, like what it rejects with later. */
+/** A synchronous throw of an operation belongs to its promise, like a later rejection. */
 async function startNow(operation: EventOperation): Promise<object> {
   return operation();
 }

@@ -88,7 +88,7 @@ export class PlainConnection implements Connection {
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
-    // A page fits the bound: only what already waits may be too much.
+    // A page fits within the limit: only what already waits may be too much.
     if (this.unsentBytes > 0) this.#checkBacklog();
     if (this.#webSocket.readyState !== OPEN) return;
     this.#tcp.cork();

@@ -56,7 +56,7 @@ type Frame = Readonly<Record<string, unknown>>;
 export interface PlainOperations {
   /** Answers an action; what it resolves to goes into the reply beside `ok: true`. */
   readonly dispatch: (connection: Connection, action: string, frame: Frame) => object | Promise<object>;
-  /** What an action counts as; 0: nothing. */
+  /** How many events an action counts as; 0: none. */
   readonly priceOf: (action: unknown, frame: unknown) => number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Looks whether Socket.IO, Engine.IO and ws are inside as this service takes them to be: one session of each transport,
- * in memory, in which each internal has to do what it is used for.
+ * Checks whether the internals of Socket.IO, Engine.IO and ws are as this service assumes: one session of each
+ * transport, in memory, in which each internal has to do what it is used for.
  */
 import { once } from 'node:events';
 import { createServer, IncomingMessage, ServerResponse } from 'node:http';
@@ -21,7 +21,7 @@ import {
 } from './engine';
 import { WebSocketServer } from './web-socket-server';
 
-/** All of it takes some milliseconds; what has not come by then does not come. */
+/** All of it takes some milliseconds; what has not come by then never comes. */
 const PATIENCE_MS = 5_000;
 const MAX_BYTES = 1_024;
 
@@ -52,11 +52,11 @@ export const SOCKETS_CHECK: SelfCheck = {
       if (isThere) found.add(name);
     };
     lookAtResponse(note);
-    // Each by itself: what one of them misses is not missing to the others.
+    // Each by itself, so that what one lacks does not count as missing for the others.
     await Promise.all(
       [lookAtPolling, lookAtFrames, lookAtPackets, lookAtLimit, lookAtReasons].map(async (look) => {
         const bench = createBench();
-        // Whatever goes wrong on the way, what was not found by then is missing.
+        // Whatever goes wrong on the way, what has not been found by then is missing.
         await withDeadline(lookAndEnd(look, bench, note), PATIENCE_MS, () => new Error('it did not come')).catch(
           () => undefined,
         );
@@ -117,7 +117,7 @@ async function lookAtPolling({ engine, requestListeners }: Bench, note: Note): P
   const { request, response } = makeRequest('GET', { EIO: '4', transport: 'polling' });
   const session = await sessionOf(engine, () => engine.handleRequest(request, response));
   const { transport } = session;
-  // Nothing of it is in the target.
+  // The target contains none of it.
   note('engine.io: request fields', session.request === request);
   note('engine.io: sessions', engine.clients[session.id] === session && session.readyState === 'open');
   note('engine.io: transport', transport.name === 'polling' && typeof transport.writable === 'boolean');
@@ -140,7 +140,7 @@ async function lookAtPolling({ engine, requestListeners }: Bench, note: Note): P
   transport.shouldClose?.();
 }
 
-/** A packet that comes with its frame goes out as this frame; one that waits is in the buffer with it. */
+/** A packet with its own frame is sent as that frame; one that waits is in the buffer with it. */
 async function lookAtFrames(bench: Bench, note: Note): Promise<void> {
   const { session, wire } = await openWebSocket(bench);
   note('ws: _socket', session.transport.socket?._socket === (wire as unknown));
@@ -154,7 +154,7 @@ async function lookAtFrames(bench: Bench, note: Note): Promise<void> {
   note('engine.io: encoded frames', wire.text.endsWith('42["framed"]'));
 }
 
-/** An event of a client passes the decoder, and then the method of its socket. */
+/** A client's event passes the decoder, then the method of its socket. */
 async function lookAtPackets(bench: Bench, note: Note): Promise<void> {
   const { wire } = await openWebSocket(bench);
   const socket = await socketOf(bench.io, wire);
@@ -188,7 +188,7 @@ async function lookAtLimit(bench: Bench, note: Note): Promise<void> {
   note('ws: words of faults', /Max payload size exceeded/.test(words));
 }
 
-/** By these words ends are told apart. */
+/** These words tell ends apart. */
 async function lookAtReasons(bench: Bench, note: Note): Promise<void> {
   const cut = await reasonsOf(bench, ({ session }) => session.close(true));
   const unreadable = await reasonsOf(bench, ({ wire }) => wire.receive('9'));
@@ -223,7 +223,7 @@ async function sessionOf(engine: EngineServer, begin: () => void): Promise<Engin
   return session;
 }
 
-/** Engine.IO says so when it refuses something. */
+/** Engine.IO calls this when it refuses something. */
 function unlessRefused<Result>(engine: EngineServer, coming: Promise<Result>): Promise<Result> {
   const refused = once(engine, 'connection_error').then(() => Promise.reject(new Error('Engine.IO has refused it')));
   return Promise.race([coming, refused]);
@@ -258,7 +258,7 @@ function makeRequest(
 
 /** The client's end of a WebSocket. */
 class MemoryWire extends Duplex {
-  /** All that was written. */
+  /** All bytes that were written. */
   text = '';
 
   override _read(): void {}
@@ -268,7 +268,7 @@ class MemoryWire extends Duplex {
     done();
   }
 
-  /** A text frame of the client, masked with zeros. */
+  /** A text frame from the client, masked with zeros. */
   receive(text: string): void {
     const payload = Buffer.from(text);
     const size =

@@ -126,7 +126,7 @@ export class Sessions implements Lender {
     delivery.detach(connection);
     reads.leave(connection);
     presence.unwatch(connection);
-    // One reading of the clock: the lobby and the status agree.
+    // One reading of the clock, so that presence and the status agree.
     const now = clock.now();
     if (roster.departed(connection, now) === true) cursors.sawLast(connection.userId, now);
     if (cluster.isShared) cursors.flushSoon();

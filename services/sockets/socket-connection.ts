@@ -123,7 +123,7 @@ export class SocketConnection implements Connection {
   }
 
   sendPage(messages: readonly Message[], counts: Counts | undefined): void {
-    // A page fits the bound: only what already waits may be too much.
+    // A page fits within the limit: only what already waits may be too much.
     this.#checkBacklog();
     if (!this.isOpen) return;
     this.#corked(() => {

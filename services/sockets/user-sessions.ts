@@ -25,7 +25,7 @@ export interface UserSessionParts {
 export class UserSessions {
   constructor(private readonly parts: UserSessionParts) {}
 
-  /** Does what another node asks for. */
+  /** Does what another node requests. */
   receive(frame: FrameFor<'userSessions'>): void {
     if (frame.kind === 'follow') this.#followHere(frame);
     else if (frame.kind === 'unfollow') this.#unfollowHere(frame.userId, frame.topic);
@@ -34,7 +34,7 @@ export class UserSessions {
     else this.#renewHere(frame.userId);
   }
 
-  /** The user has joined a topic, or was added to it: their connections follow it. */
+  /** The user has joined a topic, or was added to it: the user's connections follow it. */
   follow(userId: string, topic: string, start: number, invitation?: Invitation): void {
     const followed = { userId, topic, start, ...(invitation === undefined ? {} : { invitation }) };
     this.#followHere(followed);
@@ -59,7 +59,7 @@ export class UserSessions {
     for (const connection of this.parts.connections.ofUser(userId)) this.parts.delivery.unfollow(connection, topic);
   }
 
-  /** The topic is gone: nobody follows it any more. */
+  /** The topic was deleted: nobody follows it any more. */
   unfollowAll(topic: string): void {
     this.#unfollowAllHere(topic);
     this.parts.cluster.publish({ kind: 'unfollow-all', topic });
@@ -72,7 +72,7 @@ export class UserSessions {
   }
 
   /**
-   * Closes connections of a user, all of them or those of one device. A user who logs out leaves the lobby at once.
+   * Closes connections of a user, all of them or those of one device. A user who logs out is offline at once.
    * @returns how many; on other nodes as far as those have published them and can be reached.
    */
   disconnect(userId: string, code: ClosingCode, options: { reason: string; device?: string }): number {
@@ -97,17 +97,17 @@ export class UserSessions {
   }
 
   /**
-   * Changes what is stored of a user while none of the user's connections depends on it; afterwards they are closed,
-   * and their clients come back to what is there then.
+   * Changes what is stored about a user while none of the user's connections depends on it. Afterwards they are closed,
+   * and their clients come back to the new state.
    */
   async renew<Result>(userId: string, work: () => Promise<Result>): Promise<Result> {
     const connections = this.#leaveAll(userId);
     try {
       return await work();
     } finally {
-      // Whoever has connected in between depends on what is gone.
+      // Connections that were opened in between depend on what was removed.
       this.#closeErased([...connections, ...this.#leaveAll(userId)]);
-      // What a connection of another node has written meanwhile was of a device that is not known any more.
+      // What a connection on another node wrote meanwhile belongs to a device that no longer exists.
       this.parts.cluster.publish({ kind: 'renew', userId });
     }
   }

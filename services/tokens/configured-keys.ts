@@ -21,7 +21,7 @@ export function resolveKey(config: Config): ResolvedKey {
   return { kind: 'secret', key: developmentSecret(config.DATA_DIR), algorithm: 'HS256' };
 }
 
-/** The keys that tokens are verified with. @throws KeySetOpenError when they have to be fetched and cannot be. */
+/** The keys that verify tokens. @throws KeySetOpenError when they have to be fetched and cannot be. */
 export async function openTokenKeys(key: ResolvedKey, logger: Logger, clock: Clock): Promise<TokenKeys> {
   return key.kind === 'key-set' ? KeySet.load({ url: key.url, logger, clock }) : fixedKey(key);
 }
@@ -35,7 +35,7 @@ export function tokenRulesOf(config: Config) {
   };
 }
 
-/** `undefined` where somebody configured a secret: it belongs to its owners, and nothing is signed with it unasked. */
+/** `undefined` if somebody configured a secret: it belongs to its owners, and nothing is signed with it unasked. */
 export function createMakeToken(config: Config, key: ResolvedKey): MakeToken | undefined {
   if (config.tokenKey.kind !== 'development-secret' || key.kind !== 'secret') return undefined;
   const { issuer, audience, claims } = tokenRulesOf(config);

@@ -185,7 +185,7 @@ export class RevokedTokens implements Lender {
     });
   }
 
-  /** Does what another node asks for, and takes answers to the questions of this one. */
+  /** Does what another node requests, and takes answers to the questions of this one. */
   receive(frame: FrameFor<'revocations'>): void {
     if (frame.kind === 'revoked') this.#receiveRevoked(frame);
     else this.#receiveClosed(frame);
