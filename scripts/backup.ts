@@ -45,7 +45,7 @@ function embeddedStore(store: StoreLocation): string {
 }
 
 main().catch((error: unknown) => {
-  // Told in one sentence, without a stack.
+  // Reported in one sentence, without a stack.
   const isUsage = error instanceof UsageError;
   const isExpected =
     isUsage || error instanceof BackupError || error instanceof ConfigError || error instanceof StoreOpenError;

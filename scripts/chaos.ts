@@ -1,7 +1,9 @@
 /**
- * Makes faults happen, scenario by scenario, until the time is over; ends with 1 when a round has found a violation.
- *   npm run chaos -- --minutes 10 [--only F1,F6] [--keep DIRECTORY] [--write]
- * TIDINGS_SEED=<seed> makes every round go wrong as the one with that seed.
+ * Injects faults, scenario by scenario, until the time has elapsed; exits with 1 if a round has found a violation.
+ *
+ *     npm run chaos -- --minutes 10 [--only F1,F6] [--keep DIRECTORY] [--write]
+ *
+ * TIDINGS_SEED=<seed> repeats every round with that seed.
  */
 import '../tests/chaos/without-jest';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -77,7 +79,7 @@ function isBad({ violations }: Outcome): boolean {
   return violations.length > 0;
 }
 
-// What a round has started would go on without it.
+// Otherwise what a round has started would continue without it.
 process.once('SIGINT', () => void runCleanups().finally(() => process.exit(130)));
 
 main().catch((error: unknown) => {

@@ -31,7 +31,7 @@ export function renderConfigurationPage(): string {
   return [INTRODUCTION, '| Variable | Default | Meaning |', '| --- | --- | --- |', ...rows, ''].join('\n');
 }
 
-/** Text that stays inside its cell of a table. */
+/** Text that stays within its table cell. */
 function inCell(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replaceAll('*', '\\*');
 }

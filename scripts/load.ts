@@ -84,7 +84,7 @@ function readPlan(given: Given): LoadPlan {
   return plan;
 }
 
-/** Each message and each delivery is kept in mind until the end. */
+/** Each message and each delivery is remembered until the end. */
 function assertCountable({ users, connections, rate, broadcastRate, seconds }: LoadPlan): void {
   const messages = (rate + broadcastRate) * seconds;
   const deliveries = ((rate / users + broadcastRate) * seconds + 1) * connections;
@@ -92,7 +92,7 @@ function assertCountable({ users, connections, rate, broadcastRate, seconds }: L
   throw new UsageError('--duration is too long to check every message at the end: shorten it, or lower the rates.');
 }
 
-/** Makes a token for each user, with the secret here. */
+/** Makes a token for each user, with the local secret. */
 function readTokenMaker(env: Terminal['env']): (sub: string) => string {
   const config = parseConfig(env);
   const checking = checkingVariable(config.tokenKey);

@@ -144,19 +144,19 @@ function readPatience(text: string): number {
   throw new UsageError('--timeout must be a time from 1s to 1h.');
 }
 
-/** Visible ASCII is what a header can carry. */
+/** A header can only carry visible ASCII. */
 function readKey(key: string): string {
   if (/^[\u0020-\u007e]+$/.test(key)) return key;
   throw new UsageError('--idempotency-key must contain visible ASCII characters only.');
 }
 
-/** The options that were given; the service judges them, and how they go together. */
+/** The given options; the service checks them and their combination. */
 function readSendOptions(given: Given): object {
   const seconds = (name: 'ttl' | 'delay') => {
     const text = given[name];
     return text === undefined ? undefined : readSeconds(`--${name}`, text);
   };
-  // What is undefined is not in the JSON.
+  // `undefined` is not in the JSON.
   return {
     id: given.id,
     event: given.event,

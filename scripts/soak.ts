@@ -60,7 +60,7 @@ function readPlan({ minutes, rate, users }: { minutes?: string; rate: string; us
   };
 }
 
-/** Parts of a minute are for trying whether it runs. */
+/** Fractions of a minute are for checking that it runs. */
 function readMinutes(text: string | undefined): number {
   if (text === undefined) throw new UsageError('--minutes is required, for example --minutes 30.');
   const minutes = /^\d{1,5}(\.\d{1,2})?$/.test(text) ? Number(text) : 0;

@@ -32,7 +32,7 @@ Usage:
   --samples       tokens of sample users, to try the service
 `;
 
-/** The sample users of an ancestor that is tried with wscat; their tokens are valid one day. */
+/** The sample users of the compatible topic service, which is tried with wscat; their tokens are valid for one day. */
 const SAMPLE_USERS = ['omar', 'diego', 'satoshi', 'memoor'];
 
 const OPTIONS = {
@@ -86,7 +86,7 @@ function readLifetime(text: string): number {
   throw new UsageError('--expires must be a number with s, m, h or d, for example 12h');
 }
 
-/** Revoked tokens are known to the running service only. */
+/** Only the running service knows revoked tokens. */
 async function checkToken(config: Config, token: string): Promise<void> {
   const { JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWT_REQUIRE_EXP: isExpRequired } = config;
   const rules = { keys: await keysFor(config), issuer, audience, isExpRequired, claims: claimRulesOf(config) };
@@ -96,7 +96,7 @@ async function checkToken(config: Config, token: string): Promise<void> {
   console.log(`accepted: user ${caller.userId}, scopes ${scopes}, expires ${expiry}`);
 }
 
-/** What the service checks tokens with. */
+/** What the service verifies tokens with. */
 async function keysFor(config: Config): Promise<TokenKeys> {
   const { tokenKey } = config;
   if (tokenKey.kind === 'public-key') return fixedKey(tokenKey);

@@ -1,4 +1,4 @@
-/** Where the service is, and with which token it is asked. */
+/** Where the service is, and the token for it. */
 
 import { UsageError } from '../../utils/command-line';
 import { type Config, parseConfig } from '../../utils/config';
@@ -12,29 +12,29 @@ const TOKEN_FORM = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 export interface Access {
   /** Scheme, host and port. */
   readonly origin: string;
-  /** Was the token made here? Else somebody gave it. */
+  /** Was the token made here? Otherwise it was given. */
   readonly isTokenLocal: boolean;
-  /** A token that is valid now; a new one each time where it is made here. */
+  /** A token that is valid now; a new one each time if it is made here. */
   token(): string;
 }
 
 interface Given {
   readonly url?: string | undefined;
   readonly token?: string | undefined;
-  /** Whose token is made here. */
+  /** The user of a token that is made here. */
   readonly sub?: string | undefined;
 }
 
 interface Standard {
-  /** Whose token is made where none was given and nobody named; absent: that is a mistake. */
+  /** The user if no token was given and no user named; absent if that is a mistake. */
   readonly sub?: string;
-  /** Of a token that is made here. */
+  /** The scopes of a token that is made here. */
   readonly scope?: string;
 }
 
 /**
- * The address and token that were given, else those of the service here. What was given is not looked for in the
- * configuration: a service elsewhere needs none here.
+ * The given address and token, otherwise those of the local service. Given values are not looked up in the
+ * configuration: for a remote service, none is needed here.
  * @throws UsageError, ConfigError
  */
 export function readAccess(given: Given, env: Environment, standard: Standard): Access {
@@ -49,7 +49,7 @@ export function readAccess(given: Given, env: Environment, standard: Standard): 
     throw new UsageError(`${checking} only verifies tokens: get one from your issuer, and give it with --token.`);
   }
   const makeToken = () => makeLocalToken(config, { sub, scope: standard.scope, lifetimeSeconds: DAY_SECONDS });
-  // What is wrong with the user is told before anything is asked.
+  // A fault in the user is reported before anything is sent.
   makeToken();
   return { origin, isTokenLocal: true, token: makeToken };
 }
@@ -71,8 +71,8 @@ function originHere({ PORT }: Config): string {
 }
 
 /**
- * From `--token`, else from TIDINGS_TOKEN unless `--sub` asks for another one: npm prints the commands that it runs, and
- * a token that is no argument is not among what it prints.
+ * From `--token`, otherwise from TIDINGS_TOKEN unless `--sub` asks for another one: npm prints the commands that it
+ * runs, so a token should not be an argument.
  */
 export function readGivenToken({ token, sub }: Given, { TIDINGS_TOKEN }: Environment): string | undefined {
   if (token !== undefined && sub !== undefined) {

@@ -1,4 +1,4 @@
-/** Reads what was typed after the name of a command. */
+/** Reads the arguments of a command. */
 import { UsageError } from '../../utils/command-line';
 import { AppError } from '../../utils/errors';
 import { parseJson } from '../../utils/json';
@@ -33,7 +33,7 @@ export function readSeconds(name: string, text: string): number {
   return seconds;
 }
 
-/** Seconds of a number with its unit; `undefined` when it has another form. */
+/** Seconds of a number with its unit; `undefined` if it has another form. */
 export function parseDuration(text: string): number | undefined {
   const [, amount, unit = ''] = /^(\d{1,9}(?=s)|\d{1,6})([smhd])$/.exec(text) ?? [];
   const factor = UNIT_SECONDS.get(unit);
@@ -46,7 +46,7 @@ export function readJson(name: string, text: string): unknown {
     return parseJson(text);
   } catch (error) {
     if (error instanceof AppError) throw new UsageError(`${name}: ${error.message}`);
-    // What the parser says quotes the text: the sentence shows the form instead.
+    // The parser's message quotes the text: the sentence shows the form instead.
     throw new UsageError(`${name} must be JSON, for example '{"text":"Hello"}'.`);
   }
 }

@@ -1,4 +1,4 @@
-/** What `npm run chaos` is told at the terminal, and whether that can be done here. */
+/** The options of `npm run chaos`, and whether they can be carried out here. */
 import { MongoClient } from 'mongodb';
 import { missingNeeds, type Scenario } from '../../tests/chaos/scenario';
 import { SCENARIOS } from '../../tests/chaos/scenarios/index';
@@ -29,14 +29,14 @@ const OPTIONS = {
 } as const;
 
 export interface Options {
-  /** Is there time for another turn, after so many? */
+  /** Is there time for another turn, after this many? */
   readonly goesOn: (turns: number) => boolean;
   readonly scenarios: readonly Scenario[];
   readonly keep: string | undefined;
   readonly isWriting: boolean;
 }
 
-/** @returns the usage where it was asked for. @throws UsageError */
+/** @returns the usage if it was asked for. @throws UsageError */
 export function readOptions(args: readonly string[]): Options | string {
   const { minutes, rounds, only, keep, write, help } = readCommandLine(args, { options: OPTIONS, usage: USAGE }).values;
   if (help) return USAGE;
@@ -61,7 +61,7 @@ function readAmount(name: string, text: string): number {
   return amount;
 }
 
-/** `F1` means every scenario in which that fault happens. */
+/** `F1` means every scenario with that fault. */
 function choose(only: string | undefined): readonly Scenario[] {
   if (only === undefined) return SCENARIOS;
   const names = only.split(',');
@@ -71,7 +71,7 @@ function choose(only: string | undefined): readonly Scenario[] {
 }
 
 /**
- * Every scenario must be able to run: a table with holes would say more than was seen.
+ * Every scenario must be able to run: a table with holes would claim more than was seen.
  * @throws UsageError
  */
 export async function assertNeeds(scenarios: readonly Scenario[]): Promise<void> {

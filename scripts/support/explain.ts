@@ -84,7 +84,7 @@ function explainTooMany({ detail }: Problem): string {
   return `${detail} Close some, or raise the limit.`;
 }
 
-/** A handshake that was refused before there was a token to look at. */
+/** A handshake that was refused before its token was read. */
 const HANDSHAKE_REFUSALS: ReadonlyMap<string, string> = new Map([
   ['rate_limited', 'Too many new connections per second (HANDSHAKES_PER_SECOND): try again, or raise the limit.'],
   [
@@ -99,7 +99,7 @@ export function explainHandshakeRefusal(code: string): string {
   return HANDSHAKE_REFUSALS.get(code) ?? `The service refused the connection (${printable(code)}).`;
 }
 
-/** What ends a connection for good, by its closing code. */
+/** What ends a connection for good, by closing code. */
 const ENDINGS: ReadonlyMap<string, string> = new Map([
   ['token_expired', 'The token has expired: make a new one with npm run token -- --sub NAME.'],
   ['revoked', 'The token was revoked: get a new one.'],
@@ -144,7 +144,7 @@ function explainNoAnswer(origin: string): string {
   return `${origin} closed the connection without an answer: check --url with its scheme, and that the service listens there.`;
 }
 
-/** A request or connection that did not come to an answer. */
+/** A request or connection that got no answer. */
 export function explainFault(fault: unknown, origin: string): string {
   const code = faultCodeOf(fault);
   const explain = FAULTS.get(code);
@@ -157,7 +157,7 @@ export function explainFault(fault: unknown, origin: string): string {
   return `${origin} cannot be reached (${printable(code)}).`;
 }
 
-/** The code of an error of the system, or its text where it has none. */
+/** The code of a system error, or its text if it has none. */
 export function faultCodeOf(fault: unknown): string {
   const { name, code, message } = fault as { name?: string; code?: unknown; message?: string };
   if (name === 'TimeoutError') return 'ETIMEDOUT';

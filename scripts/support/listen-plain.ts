@@ -65,7 +65,7 @@ class PlainListener implements Listener {
       this.#isLost = false;
       this.#delayMs = FIRST_DELAY_MS;
     }
-    // What is answered to acknowledgements tells nobody anything; why nobody was let in is said at the end.
+    // Replies to acknowledgements are not shown; the reason of a refusal is reported at the end.
     const isForNobody = frame.event === 'error' || (frame.event === 'reply' && frame['ok'] === true);
     if (!isForNobody) this.options.onFrame(frame, acknowledge);
   }
@@ -78,7 +78,7 @@ class PlainListener implements Listener {
     else void this.#giveUp(code, reason);
   }
 
-  /** Why no other connection makes sense; `undefined` when one does. */
+  /** Why no other connection makes sense; `undefined` if one does. */
   #explainEnd(last: Frame | undefined): string | undefined {
     if (last?.event === 'error') return explainProblem(last as unknown as Problem, this.options.access);
     if (last?.event !== 'closing') return undefined;
@@ -116,7 +116,7 @@ function parseFrame(data: Buffer): Frame | undefined {
   }
 }
 
-/** What cannot be written any more is not needed: what is not acknowledged comes again. */
+/** What can no longer be written is not needed: unacknowledged messages come again. */
 function send(socket: WebSocket, frame: object): void {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
 }

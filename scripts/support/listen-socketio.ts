@@ -1,4 +1,4 @@
-/** Listens by Socket.IO, which opens lost connections again by itself. */
+/** Listens by Socket.IO, which restores lost connections by itself. */
 import { io, type Socket } from 'socket.io-client';
 import type { Problem } from '../../utils/errors';
 import { SERVER_EVENTS } from '../../utils/protocol';
@@ -10,7 +10,7 @@ const OWN_EVENTS: ReadonlySet<string> = new Set(SERVER_EVENTS);
 const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_RECONNECTION_DELAY_MS = 5_000;
 
-/** With AUTH_ERROR_EVENT the service says no more than this. */
+/** With AUTH_ERROR_EVENT, the service says no more than this. */
 const REFUSED = 'The service refused the token: make one with npm run token where the service runs.';
 
 export const listenBySocketIo: Listen = (options) => {
@@ -45,11 +45,11 @@ function watch(socket: Socket, { access, onFrame, onLost, onEnd }: ListenOptions
     const frame = toFrame(event, args);
     if (event === 'connected') hasBeenIn = true;
     closing = event === 'closing' ? frame : undefined;
-    // Why nobody was let in is said at the end.
+    // The reason of a refusal is reported at the end.
     if (event === 'error' && !hasBeenIn) return;
     const { id } = socket;
     onFrame(frame, () => {
-      // On another connection it would be a place that was not sent there; the entry comes again instead.
+      // On another connection, this `seq` was not sent; the entry comes again instead.
       if (socket.connected && socket.id === id) socket.emit('ack', placeOf(frame));
     });
   });
@@ -66,7 +66,7 @@ function watch(socket: Socket, { access, onFrame, onLost, onEnd }: ListenOptions
   });
 }
 
-/** Custom events have the payload as it was sent, and beside it what they belong to. */
+/** Custom events have the payload as it was sent, followed by the other fields. */
 function toFrame(event: string, [payload, meta]: readonly unknown[]): Frame {
   return OWN_EVENTS.has(event)
     ? { event, ...(payload as object | undefined) }

@@ -1,7 +1,7 @@
-/** A connection that listens: what both transports have in common. */
+/** A listening connection: what both transports share. */
 import type { Access } from './access';
 
-/** What the service tells, in the form of the plain endpoint: `{event, …}`. */
+/** What the service sends, in the form of the plain endpoint: `{event, …}`. */
 export interface Frame extends Readonly<Record<string, unknown>> {
   readonly event: string;
 }
@@ -9,16 +9,16 @@ export interface Frame extends Readonly<Record<string, unknown>> {
 export interface ListenOptions {
   readonly access: Access;
   readonly device: string;
-  /** `acknowledge`: this entry and all before it have been dealt with; nothing when its connection is gone. */
+  /** `acknowledge`: this entry and all before it have been handled; does nothing once its connection has ended. */
   onFrame(frame: Frame, acknowledge: () => void): void;
-  /** The connection broke; another one is being opened. Told once until it is there. */
+  /** The connection broke; another one is being opened. Called once until it is there. */
   onLost(): void;
-  /** It ended for good: a sentence. */
+  /** It has ended for good: a sentence. */
   onEnd(reason: string): void;
 }
 
 export interface Listener {
-  /** Goes on with a newer token. */
+  /** Continues with a newer token. */
   refresh(token: string): void;
   /** Closes after what was acknowledged has been written. */
   close(): void;
@@ -26,7 +26,7 @@ export interface Listener {
 
 export type Listen = (options: ListenOptions) => Listener;
 
-/** The place of an entry of a log; `undefined` for everything else. */
+/** The position of a log entry; `undefined` for everything else. */
 export function placeOf({ topic, seq }: Frame): { topic: string; seq: number } | undefined {
   return typeof topic === 'string' && typeof seq === 'number' ? { topic, seq } : undefined;
 }

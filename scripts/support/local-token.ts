@@ -1,4 +1,4 @@
-/** Tokens made with the secret that the service has here: JWT_SECRET, or the one kept in DATA_DIR. */
+/** Tokens made with the secret of the local service: JWT_SECRET, or the one kept in DATA_DIR. */
 import type { KeyObject } from 'node:crypto';
 import { developmentSecret } from '../../services/tokens/development-secret';
 import { signToken } from '../../services/tokens/tokens';
@@ -15,7 +15,7 @@ export interface TokenWish {
   readonly lifetimeSeconds: number;
 }
 
-/** @throws UsageError when the service only checks tokens, or the user cannot have one. */
+/** @throws UsageError when the service can only verify tokens, or the user id is not allowed. */
 export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: TokenWish): string {
   const subject = userIdSchema.safeParse(sub, inputSentences);
   if (!subject.success) throw new UsageError(`--sub ${subject.error.issues[0]?.message}.`);
@@ -30,13 +30,13 @@ export function makeLocalToken(config: Config, { sub, scope, lifetimeSeconds }: 
   });
 }
 
-/** The variable that only checks tokens, where it is set instead of a secret. */
+/** The variable that is set instead of a secret, and only verifies tokens. */
 export function checkingVariable({ kind }: Config['tokenKey']): string | undefined {
   if (kind === 'public-key') return 'JWT_PUBLIC_KEY';
   return kind === 'key-set' ? 'JWT_JWKS_URL' : undefined;
 }
 
-/** @throws UsageError when there is only a key that checks. */
+/** @throws UsageError when there is only a key that verifies. */
 export function localKey({ tokenKey, DATA_DIR }: Config): KeyObject {
   if (tokenKey.kind === 'development-secret') return developmentSecret(DATA_DIR);
   if (tokenKey.kind === 'secret') return tokenKey.key;

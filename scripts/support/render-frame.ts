@@ -1,16 +1,16 @@
-/** What the service tells, as lines for people. */
+/** What the service sends, as lines for people. */
 import { SERVER_EVENTS } from '../../utils/protocol';
 import { type Frame, placeOf } from './listening';
 import { type Paint, printable, printableJson } from './text';
 
 const OWN_EVENTS: ReadonlySet<string> = new Set(SERVER_EVENTS);
 
-/** Is it what somebody has sent? Everything else is news of the service. */
+/** Is it from a sender? Everything else is news from the service. */
 export function isMessage({ event }: Frame): boolean {
   return event === 'message' || !OWN_EVENTS.has(event);
 }
 
-/** `time  topic  seq  type  data`; with `event: ` before the type of what has a name of its own. */
+/** `time  topic  seq  type  data`; with `event: ` before the type for a custom event. */
 export function renderFrame(frame: Frame, paint: Paint): string {
   const { event, timestamp = new Date().toISOString(), topic, seq, type, ...rest } = frame;
   const what = event === 'message' ? String(type) : event;
@@ -36,7 +36,7 @@ const NOTICES: ReadonlyMap<string, Notice> = new Map<string, Notice>([
   ['closing', ({ code, reason }) => `The service closes the connection (${code}): ${reason}`],
 ]);
 
-/** What to say of the connection; `undefined` for an event that is shown itself. */
+/** What to print about the connection; `undefined` for an event that is printed itself. */
 export function noticeOf(frame: Frame): string | undefined {
   const notice = NOTICES.get(frame.event)?.(frame);
   return notice === undefined ? undefined : printable(notice);

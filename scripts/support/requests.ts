@@ -10,7 +10,7 @@ import { Failure } from './terminal';
 const STANDARD_PATIENCE_MS = 15_000;
 const INTERRUPTED = 'Interrupted.';
 const OPEN_OUTCOME = 'The message may have been sent anyway: with --id, repeating it is safe.';
-/** The connection was there when these happened: so may the request have been. */
+/** The connection existed when these happened, so the request may have been carried out. */
 const LATE_FAULTS = new Set(['ETIMEDOUT', 'ECONNRESET', 'EPIPE', 'ABORT_ERR']);
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
@@ -37,7 +37,7 @@ export function createAgent(origin: string, maxSockets: number): HttpAgent {
   return origin.startsWith('https:') ? new HttpsAgent(options) : new HttpAgent(options);
 }
 
-/** One request. @throws whatever keeps it from an answer. */
+/** One request. @throws whatever prevents an answer. */
 export function exchange(origin: string, asked: Exchange): Promise<Answer> {
   const { method, path, headers = {}, body, signal, agent, patienceMs = STANDARD_PATIENCE_MS } = asked;
   const request = origin.startsWith('https:') ? httpsRequest : httpRequest;
@@ -48,7 +48,7 @@ export function exchange(origin: string, asked: Exchange): Promise<Answer> {
       method,
       headers: body === undefined ? headers : { ...headers, 'Content-Length': Buffer.byteLength(body) },
       signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
-      // Without one a connection of its own: a kept one may be closed already.
+      // Without an agent, its own connection: a kept one may be closed already.
       agent: agent ?? false,
     });
     call.once('response', (response) => void readAnswer(response).then(resolve, fail));
@@ -75,8 +75,8 @@ interface Send extends Pick<Exchange, 'path' | 'headers' | 'patienceMs'> {
 }
 
 /**
- * Posts what is to be sent, and reads the answer of the service.
- * @throws Failure with a sentence for whatever keeps it from success.
+ * Posts a message, and reads the service's answer.
+ * @throws Failure with a sentence for whatever prevents success.
  */
 export async function post(
   access: Access,
@@ -104,7 +104,7 @@ export function jsonHeaders(token: string): Record<string, string> {
   return { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
 }
 
-/** The problem that the service answered; `undefined` when it is something else. */
+/** The service's problem; `undefined` if it is something else. */
 export function problemOf(answer: Answer): Problem | undefined {
   if (answer.contentType !== 'application/problem+json') return undefined;
   const problem = parseObject(answer) as Partial<Problem> | undefined;
@@ -116,12 +116,12 @@ function parseObject({ text }: Answer): Record<string, unknown> | undefined {
     const value = JSON.parse(text) as unknown;
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
-    // Not JSON: somebody else answers here.
+    // Not JSON: something else answers here.
     return undefined;
   }
 }
 
-/** What to say of an answer that is not one of the service. */
+/** What to say about an answer that is not from the service. */
 export function explainForeignAnswer(origin: string, { status, contentType, headers }: Answer): string {
   if (status >= 300 && status < 400 && headers.location !== undefined) {
     return explainStranger(origin, `it answers ${status} and points to ${headers.location}`);
@@ -130,7 +130,7 @@ export function explainForeignAnswer(origin: string, { status, contentType, head
   return explainStranger(origin, `it answers ${status} with ${contentType === '' ? 'no type' : contentType}`);
 }
 
-/** Why a connection does not come about: asks once by HTTP, where a refusal can be read. */
+/** Why a connection cannot be opened: asks once by HTTP, where a refusal can be read. */
 export async function explainNoConnection(origin: string): Promise<string> {
   try {
     const answer = await exchange(origin, { method: 'GET', path: '/socket.io/?EIO=4&transport=polling' });

@@ -1,4 +1,6 @@
-/** Prints what comes, once, and acknowledges what is printed. What happens to the connection goes to standard error. */
+/**
+ * Prints what arrives, once, and acknowledges what is printed. What happens to the connection goes to standard error.
+ */
 import type { Access } from './access';
 import { type Frame, type Listen, type Listener, placeOf } from './listening';
 import { isMessage, noticeOf, renderFrame } from './render-frame';
@@ -14,7 +16,7 @@ export interface ScreenOptions {
 }
 
 export class Screen {
-  /** Per topic the last `seq` that was printed: what comes again after a break is not. */
+  /** Per topic the last `seq` that was printed: what comes again after a break is not printed twice. */
   readonly #printed = new Map<string, number>();
   readonly #done: Promise<void>;
   #settle: { resolve(): void; reject(error: Error): void } = { resolve: () => undefined, reject: () => undefined };
@@ -31,7 +33,7 @@ export class Screen {
   }
 
   /**
-   * Resolves when it was interrupted, has shown as many messages as wanted, or nobody reads the output any more.
+   * Resolves when it was interrupted, has printed as many messages as wanted, or nobody reads the output any more.
    * @throws Failure when no connection makes sense any more.
    */
   async show(listen: Listen): Promise<void> {
@@ -70,7 +72,7 @@ export class Screen {
     }
     const notice = noticeOf(frame);
     if (notice) this.#notify(notice);
-    // Behind what is still being written, which is acknowledged with it.
+    // After what is still being written, so that it is acknowledged with that.
     if (this.#isKnown(frame)) this.#write('', acknowledge);
     else if (this.options.isJson || notice === undefined) this.#print(frame, acknowledge);
   }
@@ -93,7 +95,7 @@ export class Screen {
     });
   }
 
-  /** Acknowledged is what has been handed over: what nobody reads any more comes again on the next run. */
+  /** What was handed over is acknowledged; what nobody reads any more comes again on the next run. */
   #write(text: string, done: () => void): void {
     this.options.terminal.stdout.write(text, (fault) => {
       if (!fault) done();

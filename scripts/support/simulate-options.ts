@@ -27,7 +27,7 @@ const OPTIONS = {
   help: { type: 'boolean', default: false },
 } as const;
 
-/** @returns the usage where it was asked for. @throws UsageError */
+/** @returns the usage if it was asked for. @throws UsageError */
 export function readSimulation(args: readonly string[]): Simulation | string {
   const { values } = readCommandLine(args, { options: OPTIONS, usage: USAGE, env: process.env });
   if (values.help) return USAGE;

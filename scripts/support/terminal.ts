@@ -1,4 +1,4 @@
-/** What a command has around it, and how it ends: one sentence and an exit code, never a stack for a mistake. */
+/** How a command runs and ends: one sentence and an exit code, never a stack for a mistake. */
 import { EXIT_USAGE, UsageError } from '../../utils/command-line';
 import { ConfigError } from '../../utils/config';
 
@@ -7,13 +7,13 @@ export class Failure extends Error {}
 
 const EXIT_FAILURE = 1;
 
-/** A stream to write to; colours are asked for only where it is a terminal. */
+/** A stream to write to; colours are used only if it is a terminal. */
 export type Output = NodeJS.WritableStream & {
   readonly isTTY?: boolean;
   hasColors?(count: number, env: object): boolean;
 };
 
-/** The surroundings of a command: those of the process, or those that a test gives. */
+/** The environment of a command: that of the process, or one given by a test. */
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: AsyncIterable<Buffer | string>;
@@ -26,7 +26,7 @@ export interface Terminal {
 /** @returns the exit code. */
 export type Command = (args: readonly string[], terminal: Terminal) => Promise<number>;
 
-/** Runs a command. What was foreseen becomes a sentence on standard error; a fault of the command itself is thrown. */
+/** Runs a command. Expected errors become a sentence on standard error; a fault of the command itself is thrown. */
 export async function runCommand(command: Command, args: readonly string[], terminal: Terminal): Promise<number> {
   try {
     return await command(args, terminal);
@@ -43,7 +43,7 @@ function exitCodeOf(error: unknown): number | undefined {
   return error instanceof Failure ? EXIT_FAILURE : undefined;
 }
 
-/** What is not closed after this time is left behind: nobody waits for a service that does not answer. */
+/** What is not closed after this time is left: nobody waits for a service that does not answer. */
 const LEAVE_AFTER_MS = 2_000;
 
 /** Runs a command in the terminal of this process. A second Ctrl-C ends it at once. */
@@ -57,7 +57,7 @@ export async function runHere(command: Command): Promise<void> {
   setTimeout(() => process.exit(), LEAVE_AFTER_MS).unref();
 }
 
-/** Who has read enough closes the pipe: what is written then is for nobody, and no fault. */
+/** A reader who has enough closes the pipe: later writes are for nobody, and no fault. */
 function throwUnlessClosed(fault: NodeJS.ErrnoException): void {
   if (fault.code !== 'EPIPE') throw fault;
 }

@@ -1,4 +1,4 @@
-/** The AsyncAPI document of a running service, and whether frames are as it says. */
+/** The AsyncAPI document of a running service, and whether frames match it. */
 import { Ajv, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 
@@ -28,7 +28,7 @@ export class AsyncApi {
     endpoint: 'socketIo' | 'plain',
   ) {
     addFormats.default(this.#ajv);
-    // The schemas are looked at strictly; what is round them is no schema.
+    // The schemas are strict; the rest of the document is no schema.
     this.#ajv.addVocabulary(Object.keys(document));
     this.#ajv.addSchema(document, ROOT);
     this.#messages = document.channels[endpoint]?.messages ?? {};
@@ -39,20 +39,22 @@ export class AsyncApi {
     return new AsyncApi((await response.json()) as AsyncApiDocument, endpoint);
   }
 
-  /** The names of the messages that go in one direction. */
+  /** The names of the messages in one direction. */
   names(direction: 'server' | 'client'): string[] {
     const entries = Object.entries(this.#messages).filter(([key]) => key.startsWith(`${direction}.`));
     return entries.map(([, { name }]) => name);
   }
 
-  /** What is wrong with an event of the service: its payload, and for a custom event over Socket.IO what follows it. */
+  /**
+   * What is wrong with an event of the service: its payload, and for a custom event over Socket.IO the second argument.
+   */
   eventFaults(event: string, payload: unknown, details?: unknown): string[] {
     const { payload: schema, headers } = this.#find('server', event) ?? this.#message('server.custom');
     const faults = this.#faults(schema, payload);
     return headers === undefined ? faults : [...faults, ...this.#faults(headers, details)];
   }
 
-  /** Is this the name of an event of the service's own? */
+  /** Is this the name of one of the service's own events? */
   isKnown(event: string): boolean {
     return this.#find('server', event) !== undefined;
   }

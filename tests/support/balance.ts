@@ -1,5 +1,5 @@
 /**
- * Zero balance: whatever a service has handed out, it has back when its clients are gone. Asserted at the end of every
+ * Zero balance: a service has back whatever it has handed out when its clients are gone. Asserted at the end of every
  * test that starts one.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -8,7 +8,7 @@ import type { Balance } from '../../utils/balance';
 
 const PATIENCE_MS = 10_000;
 
-/** What a service may keep for a while after its last client, until it stops: written behind, or ended by time. */
+/** What a service may keep for a while after its last client, until it stops: written later, or ended by time. */
 const KEPT: ReadonlySet<string> = new Set([
   'unwrittenCursors',
   'unwrittenLastSeen',
@@ -22,7 +22,7 @@ const KEPT: ReadonlySet<string> = new Set([
   'machineTimers',
 ]);
 
-/** What is taken and should not be, by name. */
+/** What is in use and should not be, by name. */
 export function outstanding(balance: Balance, kept = KEPT): Record<string, number> {
   const all = Object.entries(balance);
   return Object.fromEntries(all.filter(([name, count]) => count !== 0 && !kept.has(name)));
@@ -41,7 +41,7 @@ async function untilBalanced(
 ): Promise<Record<string, number>> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    // Connections that a client keeps for its next request, or has opened and not used yet, are the client's.
+    // Connections that a client keeps for its next request, or has opened and not used yet, belong to the client.
     if (application.balance()['httpRequests'] === 0) application.httpServer.closeAllConnections();
     const left = outstanding(application.balance(), kept);
     if (isDone(left)) return {};
@@ -53,9 +53,9 @@ async function untilBalanced(
 const isZero = (left: Record<string, number>) => Object.keys(left).length === 0;
 
 /**
- * Waits until a service whose clients are closed has everything back, then stops it and looks again.
- * @param kept names of what this test keeps from the service for good, such as a store that stays away.
- * @throws when something stays taken.
+ * Waits until a service whose clients are closed has everything back, then stops it and checks again.
+ * @param kept names of what this test keeps from the service for good, such as a store that stays down.
+ * @throws when something stays in use.
  */
 export async function stopBalanced(application: Application, kept: readonly string[] = []): Promise<void> {
   const isDone = (left: Record<string, number>) => isZero(left) || isOnlyPolling(application.balance());

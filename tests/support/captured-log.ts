@@ -1,4 +1,4 @@
-/** The logger of the service itself, at its most talkative, writing into memory. */
+/** The logger of the service itself, at its most verbose level, writing into memory. */
 import pino from 'pino';
 import { createLogger, type Logger } from '../../services/observability/logger';
 
@@ -8,7 +8,7 @@ export interface CapturedLog {
   readonly lines: readonly string[];
   /** The entries so far that are errors or worse. */
   errors(): Record<string, unknown>[];
-  /** The entries so far, which are forgotten. */
+  /** The entries so far, which are then forgotten. */
   take(): string[];
 }
 

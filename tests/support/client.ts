@@ -1,4 +1,4 @@
-/** A Socket.IO client with a queue: nothing that arrives before it is asked for is lost, and nothing is polled. */
+/** A Socket.IO client with a queue: nothing that arrives before it is awaited is lost, and nothing is polled. */
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client';
 import type { Message, Reply } from '../../utils/protocol';
 import { onTestEnd } from './temporary';
@@ -93,7 +93,7 @@ export class TestClient {
 
 export type ClientOptions = Partial<ManagerOptions & SocketOptions>;
 
-/** Opens a client that does not reconnect by itself; `next('connected')` tells when it is in. */
+/** Opens a client that does not reconnect by itself; await `next('connected')` to know that it is in. */
 export function openClient(url: string, options: ClientOptions): TestClient {
   return new TestClient(io(url, { transports: ['websocket'], reconnection: false, forceNew: true, ...options }));
 }

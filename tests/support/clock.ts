@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, systemClock, type Timer } from '../../utils/clock';
 
-/** A time of its own, with timers that run with the real one. */
+/** A separate time, with timers that run in real time. */
 export abstract class ClockWithRealTimers implements Clock {
   abstract now(): number;
 
@@ -13,7 +13,7 @@ export abstract class ClockWithRealTimers implements Clock {
   readonly after = systemClock.after;
 }
 
-/** Tells this time. Its timers run with the real one. */
+/** Returns this time. Its timers run in real time. */
 export function clockAt(now: () => number): Clock {
   return { ...systemClock, now, steady: now };
 }
@@ -31,7 +31,7 @@ export class ShiftedClock extends ClockWithRealTimers {
   }
 }
 
-/** Stands still until it is set forward: no rate and no delay depends on how fast the machine is. */
+/** Stands still until it is moved forward: no rate and no delay depends on how fast the machine is. */
 export class StillClock extends ClockWithRealTimers {
   #now = Date.now();
 
@@ -46,18 +46,18 @@ export class StillClock extends ClockWithRealTimers {
 
 interface Waiting {
   dueAt: number;
-  /** Of two that are due together the one that was begun first comes first. */
+  /** Of two that are due together, the one that was started first comes first. */
   readonly order: number;
   readonly everyMs: number | undefined;
   readonly work: () => void;
 }
 
-/** Stands still, its timers too: they run while it is set forward, in the order in which they are due. */
+/** Stands still, and so do its timers: they run when it is moved forward, in the order in which they are due. */
 export class VirtualClock implements Clock {
   #now: number;
   #steady = 0;
   #order = 0;
-  /** Steady time that passes with each look at it, as where work takes long. */
+  /** Steady time that passes with each reading, as when work takes long. */
   perLook = 0;
   readonly #waiting = new Set<Waiting>();
 
@@ -94,7 +94,7 @@ export class VirtualClock implements Clock {
     return this.#waiting.size;
   }
 
-  /** Lets this time pass: all that becomes due runs at its moment, and what it began in turns of the loop between. */
+  /** Lets this time pass: everything due runs at its moment, and what it started in turns of the loop in between. */
   async advance(milliseconds: number): Promise<void> {
     const until = this.#steady + milliseconds;
     for (let next = this.#nextUntil(until); next !== undefined; next = this.#nextUntil(until)) {
@@ -106,14 +106,14 @@ export class VirtualClock implements Clock {
     await nextTurn();
   }
 
-  /** Lets this time pass as for a process that was stopped meanwhile: all that is due then runs once. */
+  /** Lets this time pass as for a stopped process: everything due meanwhile runs once. */
   jump(milliseconds: number): void {
     this.#moveTo(this.#steady + milliseconds);
     const due = [...this.#waiting].filter(({ dueAt }) => dueAt <= this.#steady).toSorted(byTime);
     for (const waiting of due) if (this.#waiting.has(waiting)) this.#run(waiting);
   }
 
-  /** Sets the time of day alone, as an operator does. */
+  /** Sets only the time of day, as an operator does. */
   set(now: number): void {
     this.#now = now;
   }

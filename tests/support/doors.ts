@@ -1,4 +1,4 @@
-/** Every way to present a token, and what becomes of it. */
+/** Every way to present a token, and the result. */
 import { openClient } from './client';
 import { openPlain, type PlainClient } from './plain-client';
 import type { TestService } from './service';

@@ -1,9 +1,12 @@
-/** For effects on the server that nothing tells the client about: asks until the answer is the expected one. */
+/** For effects on the server that no client is notified of: asks until the answer is the expected one. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 const PATIENCE_MS = 30_000;
 
-/** Asks again as soon as the answer is there, and other work had its turn. Fails with the last answer when patience ends. */
+/**
+ * Asks again as soon as the answer is there and other work has had its turn. Fails with the last answer when patience
+ * ends.
+ */
 export async function eventually<Value>(
   ask: () => Promise<Value>,
   isExpected: (value: Value) => boolean,

@@ -14,14 +14,14 @@ export const rs256 =
   (input) =>
     createSign('sha256').update(input).sign(key, 'base64url');
 
-/** A token of these parts, whatever they are. A payload that is a string is taken as it is. */
+/** A token of these parts, whatever they are. A payload that is a string is used unchanged. */
 export function forge(header: object, payload: unknown, sign: Signature = hs256()): string {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
   const input = `${encode(JSON.stringify(header))}.${encode(text)}`;
   return `${input}.${sign(input)}`;
 }
 
-/** A token signed with the secret of the service, whose claims are wrong. */
+/** A token signed with the service's secret, but with wrong claims. */
 export function forgeClaims(claims: unknown, header: object = {}): string {
   return forge({ alg: 'HS256', typ: 'JWT', ...header }, claims);
 }

@@ -1,12 +1,13 @@
 /**
- * A guide, followed by a reader who does what it says and nothing else:
+ * A guide, followed by a reader who does exactly what it says:
  * - a block below "Save this as `NAME`" becomes that file;
  * - a block of `sh` is typed in the terminal, where it has to succeed; below a paragraph that says "a separate
  *   terminal" it is started there, and runs until a paragraph mentions Ctrl-C;
- * - a block of `text` or `json` is what is printed: by the last command, otherwise by what runs in the separate terminal.
- *   Lines that begin with `> ` are typed there. Ids and times differ, `…` stands for anything, and blanks between the
- *   parts of JSON do not matter.
- * The address of the service is the one thing that is changed: its port. A token is made once for all guides.
+ * - a block of `text` or `json` is what is printed: by the last command, otherwise by what runs in the separate
+ *   terminal. Lines that begin with `> ` are typed there. Ids and times differ, `…` stands for anything, and blanks
+ *   between the parts of JSON do not matter.
+ *
+ * Only the port in the service's address is changed. A token is made once for all guides.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,13 +22,13 @@ import { onTestEnd, temporaryDirectory } from './temporary';
 const ROOT = join(__dirname, '../..');
 /** Go compiles its library first. */
 const PATIENCE_MS = process.env['TEST_GO'] === 'true' ? 100_000 : 30_000;
-/** What the commands of guides need of the directory of the service. */
+/** What the commands of guides need from the directory of the service. */
 const PROJECT = ['package.json', 'node_modules', 'dist', 'scripts'];
-/** The port in every guide, and the address in what is printed. */
+/** The port in every guide, and the address in its output. */
 const PORT = '8090';
 const ADDRESS = `localhost:${PORT}`;
 const SECRET = 'a secret for guides that has more than thirty-two bytes';
-/** Installs or starts what is there when a test runs. */
+/** Installs or starts what a test already has. */
 const BY_HAND = /^(?:npm (?:ci|install|start|test)\b|python3 -m venv|\S*pip install)/m;
 
 export interface Block {
@@ -40,7 +41,7 @@ export interface Block {
 
 const BLOCK = /^```(\w*)\n(.*?)\n```$/gms;
 
-/** The blocks of code of a page, in their order. */
+/** The code blocks of a page, in order. */
 export function blocksOf(markdown: string): Block[] {
   const blocks: Block[] = [];
   let section = '';
@@ -54,7 +55,7 @@ export function blocksOf(markdown: string): Block[] {
   return blocks;
 }
 
-/** The commands of a page that a test does not run, because they install or start. */
+/** The commands of a page that a test does not run, because they install or start something. */
 export function commandsByHand(page: string): string[] {
   const blocks = blocksOf(readFileSync(join(ROOT, page), 'utf8'));
   return blocks.filter(({ language, text }) => language === 'sh' && BY_HAND.test(text)).map(({ text }) => text);
@@ -65,11 +66,11 @@ const TOKEN_COMMAND = /\$\((npm run --silent token -- [^)]+)\)/g;
 
 export interface GuideOptions {
   readonly env?: Record<string, string>;
-  /** Where requests go instead of the service: a port. */
+  /** Where requests go instead of to the service: a port. */
   readonly through?: (service: TestService) => Promise<number>;
 }
 
-/** Opens a page before a service of its own, in a directory of its own that looks like that of the service. */
+/** Opens a page with its own service, in its own directory that looks like that of the service. */
 export async function openGuide(page: string, options: GuideOptions = {}): Promise<Guide & { service: TestService }> {
   const directory = temporaryDirectory();
   for (const name of PROJECT) symlinkSync(join(ROOT, name), join(directory, name));
@@ -105,7 +106,7 @@ export class Guide {
     this.#terminal = new Terminal('bash', directory);
   }
 
-  /** Follows the sections of these names; the whole guide, to its end, when none is named. */
+  /** Follows the sections with these names; without names the whole guide, to its end. */
   async follow(...sections: readonly string[]): Promise<void> {
     const unknown = sections.filter((name) => !this.#blocks.some(({ section }) => section === name));
     if (unknown.length > 0) throw new Error(`there is no section ${unknown.join(', ')}`);
@@ -115,7 +116,7 @@ export class Guide {
     if (isWhole) await this.#endOwn();
   }
 
-  /** The token of a user, as the guides make it. */
+  /** A user's token, as the guides make it. */
   async token(userId: string): Promise<string> {
     return this.#withTokens(`$(npm run --silent token -- --sub ${userId})`);
   }
@@ -130,14 +131,14 @@ export class Guide {
     else throw new Error(`nobody can follow this block of ${language || 'no language'}:\n${text}`);
   }
 
-  /** As an editor does, which makes the directory. */
+  /** As an editor does, which creates the directory. */
   #save(file: string, text: string): void {
     const path = join(this.directory, file);
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, this.#here(text));
   }
 
-  /** A text of the guide, for the service that runs here. */
+  /** A text of the guide, adapted to the service that runs here. */
   #here(text: string): string {
     return text.replaceAll(PORT, String(this.port));
   }
@@ -162,7 +163,7 @@ export class Guide {
     return command.replaceAll(TOKEN_COMMAND, (_all, making: string) => tokens.get(making) ?? '');
   }
 
-  /** What the reader puts in from the other terminal. */
+  /** What the reader pastes from the other terminal. */
   async #withVariables(line: string): Promise<string> {
     const [, name] = /\$([A-Z_]+)/.exec(line) ?? [];
     if (name === undefined) return line;
@@ -175,7 +176,7 @@ export class Guide {
     this.#own = undefined;
   }
 
-  /** What nobody shows must be no refusal: curl succeeds on those too. */
+  /** Output that nobody checks must not be a refusal: curl succeeds on those too. */
   #assertNoProblem(): void {
     if (this.printed.includes('/docs/errors#')) throw new Error(`refused:\n${this.printed}`);
   }
@@ -229,7 +230,7 @@ function patternOf(text: string, language: string): RegExp {
   return new RegExp(`^${escaped.join('[^"\\n]*')}$`);
 }
 
-/** What wscat prints after each line that was typed. */
+/** What wscat prints after each typed line. */
 const PROMPTS = /^(?:> )+/;
 
 /** A shell with one command, or one that reads them. */
@@ -239,7 +240,7 @@ class Terminal {
   readonly #lines: string[] = [];
   readonly #complaints: string[] = [];
   readonly #waiting = new Set<() => void>();
-  /** Where steps lie: not among the reader's files. */
+  /** Where steps are kept: not among the reader's files. */
   readonly #steps = mkdtempSync(join(tmpdir(), 'tidings-steps-'));
   #isEnded = false;
   #count = 0;
@@ -258,7 +259,7 @@ class Terminal {
     // Commands find a terminal at which nobody types: neither the lines of this shell, nor an end.
     if (command === 'bash')
       this.#child.stdin.write(`mkfifo '${this.#steps}/nobody' && exec 3<>'${this.#steps}/nobody'\n`);
-    // Lines that are typed after the end are lost, as at a terminal.
+    // Lines typed after the end are lost, as at a terminal.
     this.#child.stdin.on('error', () => undefined);
     this.#ended = once(this.#child, 'close').then(() => {
       this.#isEnded = true;

@@ -77,7 +77,7 @@ export interface Outcome {
   readonly text: string;
 }
 
-/** Sends all requests in their order. `variables` take the place of those of the file. */
+/** Sends all requests in order. `variables` replace those of the file. */
 export async function runHttpFile(file: HttpFile, variables: Readonly<Record<string, string>>): Promise<Outcome[]> {
   const known = { ...file.variables, ...variables };
   const answers = new Map<string, unknown>();

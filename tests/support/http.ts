@@ -1,4 +1,4 @@
-/** Requests as they are written, without a library that would repair them first. */
+/** Requests sent as they are written, without a library that would repair them first. */
 import { Agent, type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from 'node:http';
 import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
@@ -50,8 +50,8 @@ function byteLength(body: string | Buffer): number {
 }
 
 /**
- * Writes bytes to a connection of its own and reads until the server closes it: the bytes should ask for that.
- * `isEnding` closes the client's side after them.
+ * Writes bytes to a new connection and reads until the server closes it: the bytes should request that. `isEnding`
+ * closes the client's side after them.
  */
 export function exchangeBytes(url: string, bytes: string | Buffer, { isEnding = false } = {}): Promise<Answer> {
   const { hostname, port } = new URL(url);

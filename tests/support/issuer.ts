@@ -1,4 +1,4 @@
-/** An issuer of tokens in this process: it publishes its keys, and can be slow, wrong or gone. */
+/** A token issuer in this process: it publishes its keys, and can be slow, wrong or down. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
@@ -23,7 +23,7 @@ export function makeKey(kid: string, algorithm: 'RS256' | 'ES256' = 'ES256'): Si
   return { kid, algorithm, privateKey, jwk };
 }
 
-/** A token as the issuer makes it. `kid`: another name than that of the key; `null`: none. */
+/** A token as the issuer makes it. `kid`: another name than the key's; `null`: none. */
 export function signWith(
   { privateKey, algorithm, kid }: SigningKey,
   claims: object,
@@ -40,11 +40,11 @@ export interface Issuer {
   readonly url: string;
   /** Requests for the key set so far. */
   readonly requests: number;
-  /** Publishes these keys, and nothing else, from now on. */
+  /** From now on, publishes these keys and nothing else. */
   publish(...keys: readonly SigningKey[]): void;
-  /** Answers otherwise from now on. */
+  /** From now on, answers differently. */
   behave(behaviour: Behaviour): void;
-  /** Nobody listens any more, until `comeBack`. */
+  /** Nothing listens any more, until `comeBack`. */
   goAway(): Promise<void>;
   comeBack(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /**
- * The most that one turn of the event loop costs while some work goes on, in milliseconds of processor time: on a machine
- * that is busy with others that says more than the clock.
+ * The longest turn of the event loop during some work, in milliseconds of CPU time: on a busy machine, that says more
+ * than the clock.
  */
 export async function longestTurn(work: () => Promise<unknown>): Promise<number> {
   let longest = 0;

@@ -1,6 +1,6 @@
 /**
- * How long the event loop was held while something ran, in milliseconds. What the machine gave to other processes in
- * that time does not count.
+ * How long the event loop was held during some work, in milliseconds. Time that the machine gave to other processes
+ * does not count.
  */
 export async function longestHold(work: () => Promise<unknown>): Promise<number> {
   let longest = 0;

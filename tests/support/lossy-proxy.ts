@@ -1,4 +1,4 @@
-/** What lies between two services on a bad day: the first answer is lost, the second is a 429, the third arrives. */
+/** A network between two services on a bad day: the first answer is lost, the second is a 429, the third arrives. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -9,7 +9,7 @@ const RETRY_AFTER_SECONDS = 1;
 
 export interface LossyProxy {
   readonly port: number;
-  /** When each request came, by a clock that only goes forward. */
+  /** When each request arrived, by a clock that only goes forward. */
   readonly requestedAtMs: readonly number[];
 }
 

@@ -1,4 +1,4 @@
-/** Reads the Prometheus text format as strictly as it is written down: whatever does not fit is an error. */
+/** Reads the Prometheus text format strictly: whatever does not match the format is an error. */
 import { createMetrics, type Metrics, registerGauges } from '../../services/observability/metrics';
 import { exchange } from './http';
 
@@ -9,7 +9,7 @@ export interface Sample {
   readonly value: number;
 }
 
-/** All that is said of one metric. */
+/** All lines about one metric. */
 export interface Family {
   readonly name: string;
   readonly help: string;
@@ -21,14 +21,14 @@ const NAME = '[a-zA-Z_:][a-zA-Z0-9_:]*';
 const HELP = new RegExp(`^# HELP (${NAME}) (.+)$`);
 const TYPE = new RegExp(`^# TYPE (${NAME}) (counter|gauge|histogram|summary|untyped)$`);
 const SAMPLE = new RegExp(`^(${NAME})(?:\\{(.*)\\})? (\\S+)$`);
-/** One label and, unless it is the last one, the comma behind it. */
+/** One label and, unless it is the last one, the comma after it. */
 const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,(?=.)|$)/y;
 const SUFFIXES: Readonly<Record<string, readonly string[]>> = { histogram: ['_bucket', '_sum', '_count'] };
 
 export class Scrape {
   constructor(readonly families: readonly Family[]) {}
 
-  /** The value of a series as it is written, or the sum of those that have its labels. @throws Error for none. */
+  /** The value of a series as it is written, or the sum of those with its labels. @throws Error if there is none. */
   value(series: string): number {
     const wanted = parseSample(`${series} 0`);
     const found = this.families
@@ -43,7 +43,7 @@ function hasLabels(labels: Sample['labels'], wanted: Sample['labels']): boolean 
   return Object.entries(wanted).every(([name, value]) => labels[name] === value);
 }
 
-/** @throws Error naming the line that does not belong there. */
+/** @throws Error naming the line that does not match. */
 export function parseMetrics(text: string): Scrape {
   if (!text.endsWith('\n')) throw new Error('the last line has no end');
   const families = new Map<string, Family & { samples: Sample[] }>();
@@ -100,7 +100,7 @@ export async function scrape(url: string): Promise<Scrape> {
   return parseMetrics(text);
 }
 
-/** All metrics of a service that nothing has happened to. */
+/** All metrics of a service in which nothing has happened. */
 export function idleMetrics(): Metrics {
   const metrics = createMetrics();
   const none = () => 0;

@@ -1,4 +1,4 @@
-/** Tests that need a program which not every machine has. */
+/** Tests that need a program that not every machine has. */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
@@ -13,14 +13,14 @@ function isExecutable(path: string): boolean {
     accessSync(path, constants.X_OK);
     return true;
   } catch {
-    // Not there or not ours to run: the next directory may have it.
+    // Missing or not executable: the next directory may have it.
     return false;
   }
 }
 
 /**
- * `describe` when a need is met; otherwise a skip that says why. With TIDINGS_REQUIRE_ALL=true a need that is not
- * met is a failure: there, everything was meant to be installed.
+ * `describe` if a need is met; otherwise a skip that says why. With TIDINGS_REQUIRE_ALL=true, a need that is not met is
+ * a failure: then everything was meant to be installed.
  */
 export function describeWith(need: string, isMet: boolean): typeof describe | typeof describe.skip {
   if (isMet) return describe;

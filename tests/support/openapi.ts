@@ -1,4 +1,4 @@
-/** The OpenAPI document of a running service, and whether its answers are as it says. */
+/** The OpenAPI document of a running service, and whether its answers match it. */
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
 
@@ -66,7 +66,7 @@ export class OpenApi {
 
   constructor(readonly document: OpenApiDocument) {
     addFormats.default(this.#ajv);
-    // The schemas are looked at strictly; what is round them is no schema.
+    // The schemas are strict; the rest of the document is no schema.
     this.#ajv.addVocabulary(Object.keys(document));
     this.#ajv.addSchema(document, ROOT);
     this.routes = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -79,7 +79,7 @@ export class OpenApi {
     return new OpenApi((await response.json()) as OpenApiDocument);
   }
 
-  /** The route that a request meets. Fixed paths come before those with a parameter, as in the service. */
+  /** The route of a request. Fixed paths come before those with a parameter, as in the service. */
   routeOf({ method, path }: Pick<Answered, 'method' | 'path'>): Route | undefined {
     const [pathname = ''] = path.split('?');
     const matching = this.routes.filter((route) => route.method === method && patternOf(route.path).test(pathname));
@@ -125,7 +125,7 @@ export class OpenApi {
     });
   }
 
-  /** What is wrong with a value by a schema of the document. */
+  /** What is wrong with a value according to a schema of the document. */
   faults(schema: Schema, value: unknown): string[] {
     const validate = this.#validators.get(schema) ?? this.#compile(schema);
     this.#validators.set(schema, validate);
@@ -133,7 +133,7 @@ export class OpenApi {
     return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
   }
 
-  /** The same schema may be asked for as another object. */
+  /** The same schema may be used as another object. */
   #compile(schema: Schema): ValidateFunction {
     const text = JSON.stringify(schema);
     const validate = this.#compiled.get(text) ?? this.#ajv.compile(withRoot(schema));

@@ -1,4 +1,4 @@
-/** A client of the plain endpoint with a queue, like TestClient: nothing that arrives before it is asked for is lost. */
+/** A client of the plain endpoint with a queue, like TestClient: nothing that arrives before it is awaited is lost. */
 import WebSocket from 'ws';
 import type { Message, Reply } from '../../utils/protocol';
 import { testToken } from './service';
@@ -26,7 +26,7 @@ export class PlainClient {
 
   constructor(readonly socket: WebSocket) {
     socket.on('message', (data: Buffer) => this.#take(JSON.parse(data.toString('utf8')) as Frame));
-    // A server may cut the connection while frames are on their way; `closed` tells.
+    // A server may cut the connection while frames are in flight; `closed` tells.
     socket.on('error', () => undefined);
     this.closed = new Promise((resolve) => {
       socket.once('close', (code, reason) => {
@@ -57,13 +57,13 @@ export class PlainClient {
     return this.#until((frame) => frame.event === event, `\`${event}\``);
   }
 
-  /** Its fields without the name of the event: what a Socket.IO client gets as the first argument. */
+  /** Its fields without the name of the event: the first argument of a Socket.IO client. */
   async next<Payload = Record<string, unknown>>(event: string): Promise<Payload> {
     const { event: _name, ...payload } = await this.nextFrame(event);
     return payload as Payload;
   }
 
-  /** A custom event as a Socket.IO client gets it: payload, then meta. */
+  /** A custom event as a Socket.IO client receives it: payload, then meta. */
   async nextArgs(event: string): Promise<readonly unknown[]> {
     const { data, ...meta } = await this.next(event);
     return [data, meta];
@@ -83,12 +83,12 @@ export class PlainClient {
       .map(({ event: _name, ...message }) => message as unknown as Message);
   }
 
-  /** Writes one frame: a text or bytes as they are, anything else as JSON. */
+  /** Writes one frame: a text or bytes unchanged, anything else as JSON. */
   send(frame: unknown): void {
     this.socket.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame));
   }
 
-  /** Sends an action with a `ref` of its own, and resolves to the reply to it. */
+  /** Sends an action with its own `ref`, and resolves to the reply. */
   async call(action: string, fields: object = {}): Promise<Reply> {
     this.#refs += 1;
     const ref = `ref-${this.#refs}`;
@@ -151,11 +151,11 @@ export interface PlainOptions {
   readonly headers?: Record<string, string>;
   /** The extensions to offer; none when absent. */
   readonly perMessageDeflate?: boolean;
-  /** The local address to come from. */
+  /** The local address to connect from. */
   readonly localAddress?: string;
 }
 
-/** Opens a WebSocket as it is told: `next('connected')` tells when it is in, `closed` when it is not. */
+/** Opens a WebSocket with these options: await `next('connected')` to know that it is in, `closed` that it is not. */
 export function openPlain(url: string, options: PlainOptions = {}): PlainClient {
   const { path = '/ws', headers = {}, perMessageDeflate = false, localAddress } = options;
   return new PlainClient(

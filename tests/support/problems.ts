@@ -9,7 +9,7 @@ export interface Refusal {
   readonly path?: string;
 }
 
-/** Every refusal: kind, sentence and code, and the field where one is to blame. */
+/** Every refusal: kind, sentence and code, and the field if one is at fault. */
 export function expectProblem(problem: unknown, { status, code, path }: Refusal): void {
   expect(problem).toMatchObject({
     type: expect.stringMatching(new RegExp(`^http://127\\.0\\.0\\.1:\\d+/docs/errors#${code}$`)),

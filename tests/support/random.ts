@@ -1,11 +1,11 @@
-/** Seeded randomness: a failure is replayed with TIDINGS_SEED=<the seed that was printed>. */
+/** Seeded randomness: replay a failure with TIDINGS_SEED=<the printed seed>. */
 export interface Random {
   readonly seed: number;
-  /** A whole number from `from` to `to`, both included. */
+  /** A whole number from `from` to `to`, inclusive. */
   integer(from: number, to: number): number;
 }
 
-/** @param usual the seed where none is given; any other one when it is not given either. */
+/** @param usual the default seed; without one, a different seed each time. */
 export function seededRandom(name: string, usual = Math.floor(Math.random() * 2 ** 31)): Random {
   const seed = Number(process.env['TIDINGS_SEED'] ?? usual);
   process.stdout.write(`${name}: TIDINGS_SEED=${seed}\n`);

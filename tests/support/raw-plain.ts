@@ -1,4 +1,4 @@
-/** A WebSocket written byte by byte: it can say what no library would, and leave unsaid what every library says. */
+/** A WebSocket written byte by byte: it can send what no library would, and omit what every library sends. */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import type { Frame } from './plain-client';
@@ -48,9 +48,9 @@ export class RawPlain {
   head = '';
   /** Text frames so far. */
   readonly received: Frame[] = [];
-  /** The same as they came, also those of Socket.IO, which are no JSON. */
+  /** The same unparsed, also those of Socket.IO, which are no JSON. */
   readonly texts: string[] = [];
-  /** How many pongs have come. */
+  /** How many pongs have arrived. */
   pongs = 0;
   /** Code of the server's close frame. */
   closeCode: number | undefined;
@@ -153,7 +153,7 @@ export class RawPlain {
   }
 }
 
-/** Upgrades, and resolves when the answer is there. TCP stays open on this side until the end of the test. */
+/** Upgrades, and resolves when the answer has arrived. TCP stays open on this side until the end of the test. */
 export async function openRawPlain(
   url: string,
   options: { path?: string; headers?: string[] } = {},

@@ -9,12 +9,12 @@ const PATIENCE_MS = 30_000;
 const ENGINE_QUERY = 'EIO=4&transport=websocket';
 
 export interface RawOptions {
-  /** Query of the handshake without `?`; `EIO=4&transport=websocket` when absent. */
+  /** Query of the handshake without `?`; `EIO=4&transport=websocket` if absent. */
   readonly query?: string;
   /** Added to the query. */
   readonly parameters?: Record<string, string>;
   readonly headers?: Record<string, string | string[]>;
-  /** The address to come from. */
+  /** The address to connect from. */
   readonly localAddress?: string;
 }
 
@@ -30,7 +30,7 @@ export class UpgradeRefused extends Error {
 }
 
 export class RawSocket {
-  /** Every text frame so far; of a binary one its length. */
+  /** Every text frame so far; for a binary one, its length. */
   readonly frames: string[] = [];
   #unread = 0;
   #closeCode: number | undefined;
@@ -42,7 +42,7 @@ export class RawSocket {
       this.#closeCode = code;
       this.#wake();
     });
-    // A server may cut the connection while frames are on their way; `closed` tells.
+    // A server may cut the connection while frames are in flight; `closed` tells.
     socket.on('error', () => undefined);
     onTestEnd(() => socket.terminate());
   }
@@ -62,7 +62,7 @@ export class RawSocket {
     return this.#closeCode !== undefined;
   }
 
-  /** Writes frames, all of them in one piece. */
+  /** Writes frames, all in one buffer. */
   send(...frames: (string | Buffer)[]): void {
     const { _socket: tcp } = this.socket as unknown as { _socket: TcpSocket };
     tcp.cork();
@@ -144,7 +144,7 @@ export function openRawSocket(url: string, options: RawOptions = {}): Promise<Ra
   });
 }
 
-/** How the server refuses this handshake. Fails when it does not. */
+/** How the server refuses this handshake. Fails if it does not. */
 export async function refusalOf(url: string, options: RawOptions): Promise<UpgradeRefused> {
   try {
     await openRawSocket(url, options);

@@ -1,4 +1,4 @@
-/** Upgrades byte by byte, over connections that the test holds in its hand. */
+/** Upgrades byte by byte, over connections that the test controls. */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -13,7 +13,7 @@ export const WEBSOCKET_HEADERS = [
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
 ];
 
-/** The head of an upgrade as clients write it, with other headers where they are given. */
+/** The head of an upgrade as clients write it, with other headers if given. */
 export function upgradeHead(
   target: string,
   { method = 'GET', headers = WEBSOCKET_HEADERS }: { method?: string; headers?: readonly string[] } = {},
@@ -85,7 +85,7 @@ export function countConnections(server: Server): Promise<number> {
   return promisify(server.getConnections.bind(server))();
 }
 
-/** A polling session that has begun: its id. */
+/** A new polling session: its id. */
 export async function openPolling(url: string): Promise<string> {
   const { text } = await exchange(url, { path: '/socket.io/?EIO=4&transport=polling' });
   return (JSON.parse(text.slice(1)) as { sid: string }).sid;

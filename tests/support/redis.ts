@@ -1,4 +1,4 @@
-/** A Redis server of a test's own, to be killed, stopped and emptied. */
+/** A Redis server for one test, to be killed, stopped and emptied. */
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +12,7 @@ export interface RedisServer {
   readonly process: RunningProcess;
   /** Carries out one command by hand. @returns the answer as Redis writes it, or its beginning. */
   command(...words: string[]): Promise<string>;
-  /** Ends it with SIGKILL; what was in it is gone. */
+  /** Ends it with SIGKILL; its data is gone. */
   kill(): Promise<void>;
   /** Starts it again at the same address, empty. */
   start(): Promise<void>;

@@ -1,6 +1,6 @@
 /**
- * A way to a MongoDB on which some inserts of messages are carried out twice: the first answer is lost, and the command
- * is repeated as a driver repeats it. The node sees the answer to the second one.
+ * A proxy to MongoDB that carries out some inserts of messages twice: the first answer is lost, and the command is
+ * repeated as a driver repeats it. The node sees the answer to the second one.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -9,12 +9,12 @@ import { onTestEnd } from './temporary';
 
 export interface RepeatingProxy {
   readonly port: number;
-  /** Inserts that were repeated, and those of them that were told of a duplicate. */
+  /** Inserts that were repeated, and how many of them were reported as duplicates. */
   readonly counts: { repeated: number; duplicates: number };
 }
 
 const HEADER_BYTES = 16;
-/** Header, flags, kind of section, length of the document: then comes the name of the command, as a string. */
+/** Header, flags, kind of section, length of the document: then the name of the command, as a string. */
 const COMMAND_AT = HEADER_BYTES + 4 + 1 + 4;
 const INSERT_OF_MESSAGES = Buffer.concat([
   Buffer.from([2]),
@@ -25,7 +25,7 @@ const INSERT_OF_MESSAGES = Buffer.concat([
 /** `code: 11000` in an answer, as a 32-bit integer. */
 const DUPLICATE = Buffer.concat([Buffer.from([16]), Buffer.from('code\0'), Buffer.from([0xf8, 0x2a, 0, 0])]);
 
-/** Ends with the test. `oneIn`: how many inserts there are for each that is repeated. */
+/** Ends with the test. `oneIn`: one insert in this many is repeated. */
 export async function startRepeatingProxy(
   target: { readonly host: string; readonly port: number },
   { random, oneIn }: { readonly random: Random; readonly oneIn: number },
@@ -34,7 +34,7 @@ export async function startRepeatingProxy(
   const sockets = new Set<Socket>();
   const server = createServer((near) => {
     const far = connect(target);
-    /** Inserts whose first answer is to be lost, by the number of their request. */
+    /** Inserts whose first answer will be lost, by the number of their request. */
     const repeating = new Map<number, Buffer>();
     onMessages(near, (message) => {
       const isRepeated = isInsertOfMessages(message) && random.integer(1, oneIn) === 1;
@@ -80,7 +80,7 @@ function isInsertOfMessages(message: Buffer): boolean {
   return message.subarray(COMMAND_AT, COMMAND_AT + INSERT_OF_MESSAGES.length).equals(INSERT_OF_MESSAGES);
 }
 
-/** Calls `take` for each whole message of the protocol: its first four bytes are its length. */
+/** Calls `take` for each whole message of the protocol, whose first four bytes are its length. */
 function onMessages(socket: Socket, take: (message: Buffer) => void): void {
   let rest = Buffer.alloc(0);
   socket.on('data', (bytes) => {

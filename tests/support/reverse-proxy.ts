@@ -1,4 +1,4 @@
-/** A reverse proxy as people put before the service: it takes a prefix off the path, and tells what it has done. */
+/** A reverse proxy as people put in front of the service: it removes a prefix from the path, and says so in headers. */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -38,7 +38,7 @@ export async function startReverseProxy(target: string, options: ReverseProxyOpt
     const outgoing = pass(incoming);
     outgoing.on('response', (answer) => answer.pipe(response.writeHead(answer.statusCode ?? 502, answer.headers)));
     outgoing.on('error', () => response.destroy());
-    // A client that is gone takes what it has asked for with it.
+    // A client that is gone takes its requests with it.
     response.on('close', () => outgoing.destroy());
     incoming.pipe(outgoing);
   });

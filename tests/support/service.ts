@@ -17,7 +17,7 @@ const ALL_SCOPES = 'send broadcast presence admin';
 export interface TestService {
   readonly url: string;
   readonly httpServer: Server;
-  /** What is taken at the moment. */
+  /** What is in use now. */
   balance(): Balance;
   readonly directory: string;
   readonly logger: Logger;
@@ -29,10 +29,10 @@ export interface TestService {
   readonly anonymous: ReturnType<typeof request.agent>;
   /** Opens a client and waits for `connected`. */
   connect(userId: string, options?: ClientOptions & { device?: string; scope?: string }): Promise<TestClient>;
-  /** Sends a message with `data: {n}` to each number, in order; the answers' bodies. */
+  /** Sends a message with `data: {n}` for each number, in order; the bodies of the answers. */
   send(userId: string, numbers: readonly number[]): Promise<{ id: string; seq: number }[]>;
   stop(): Promise<void>;
-  /** Stops and starts again on the same directory. */
+  /** Stops, and starts again on the same directory. */
   restart(): Promise<TestService>;
 }
 
@@ -40,7 +40,7 @@ export interface ServiceOptions {
   readonly env?: Record<string, string>;
   readonly overrides?: Overrides;
   readonly directory?: string;
-  /** What the test leaves taken: see stopBalanced(). */
+  /** What the test leaves in use: see stopBalanced(). */
   readonly kept?: readonly string[];
 }
 
@@ -61,7 +61,7 @@ export async function startService(options: ServiceOptions = {}): Promise<TestSe
   const logger = options.overrides?.logger ?? createLogger(config);
   const application = await createApplication(config, { ...options.overrides, logger });
   const { port } = await application.start();
-  // The lobby has the users of other nodes too, which end when their nodes do.
+  // Presence has the users of other nodes too, which end when their nodes do.
   const elsewhere = config.redisUrl === undefined ? [] : ['onlineUsers'];
   onTestEnd(() => stopBalanced(application, [...elsewhere, ...(options.kept ?? [])]));
   const url = `http://127.0.0.1:${port}`;

@@ -1,6 +1,6 @@
 /**
- * One service for all rows of a table, and a client that is connected through the whole table: no row may
- * disturb it. The log is captured, and everything secret that was sent is looked for in it.
+ * One service for all rows of a table, and a client that is connected throughout: no row may disturb it. The log is
+ * captured, and searched for everything secret that was sent.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,10 +19,10 @@ import { TEST_SECRET, testToken } from './service';
 const ALL_SCOPES = 'send broadcast presence admin';
 const PATIENCE_MS = 30_000;
 const BYSTANDER = 'bystander';
-/** All that is wrong is known after a look: no row may keep the service busy. */
+/** A check finds everything that is wrong: no row may keep the service busy. */
 const QUICK_MS = 1_500;
 
-/** Stands in every body and payload of bad input: no text of a client belongs into the log. */
+/** In every body and payload of bad input: no text of a client belongs in the log. */
 export const MARKER = 'm4rk3r-of-a-body';
 
 interface Running {
@@ -109,8 +109,7 @@ export class SharedService {
   }
 
   /**
-   * Sends something bad: it is refused quickly, in the words of a problem, is counted once, and leaves what `look` sees
-   * as it was.
+   * Sends something bad: it is refused quickly, with a problem, is counted once, and leaves what `look` sees unchanged.
    */
   async expectRefused(send: () => Promise<Answer>, refusal: Refusal, look: () => Promise<unknown>): Promise<Answer> {
     const before = await look();
@@ -136,7 +135,7 @@ export class SharedService {
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** The client aside is still there, and of all that was sent it gets the one message that is for it. */
+  /** The bystander is still connected, and of everything sent receives the one message that is for it. */
   async expectBystanderUnharmed(): Promise<void> {
     const { bystander } = this.#parts;
     const body = JSON.stringify({ userId: BYSTANDER, type: 'valid', data: 1 });
@@ -181,7 +180,7 @@ class Bystander {
   }
 }
 
-/** The last tests of a table: what all rows together have left behind. */
+/** The last tests of a table: what all rows together have left. */
 export function itLeftNothingBehind(service: SharedService): void {
   it('leaves no gap: the next message to the user gets the next seq', async () => {
     const before = await service.stored('@victim');

@@ -1,6 +1,6 @@
 /**
- * Delivery on a real store whose every step can be made to wait, with connections that keep what is written to them: for
- * whatever depends on what overtakes what.
+ * Delivery on a real store in which every step can be made to wait, with connections that keep what is written to them:
+ * for everything that depends on the order of events.
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -22,7 +22,7 @@ export type Step = 'read' | 'head' | 'append' | 'openDevice' | 'saveCursors' | '
 /** Waits before or after a step. */
 export type Pause = (step: Step, when: 'before' | 'after') => Promise<void>;
 
-/** Lets answers out in the order of the calls, whoever was ready first. */
+/** Releases answers in the order of the calls, whichever was ready first. */
 function inOrder<Args extends unknown[], Result>(method: (...args: Args) => Promise<Result>) {
   let before: Promise<unknown> = Promise.resolve();
   return (...args: Args): Promise<Result> => {
@@ -34,7 +34,7 @@ function inOrder<Args extends unknown[], Result>(method: (...args: Args) => Prom
   };
 }
 
-/** A store that waits where it is told to; otherwise the one it stands before. */
+/** A store that waits where it should; otherwise the one behind it. */
 function slowed(store: Store, pause: Pause): Store {
   const slow =
     <Args extends unknown[], Result>(step: Step, method: (...args: Args) => Promise<Result>) =>
@@ -64,7 +64,7 @@ function slowed(store: Store, pause: Pause): Store {
     devices: {
       ...store.devices,
       open: slow('openDevice', store.devices.open),
-      // Looked up at each call: a test may put another one there.
+      // Looked up at each call: a test may replace it.
       saveCursors: slow('saveCursors', (cursors: readonly Cursor[]) => store.devices.saveCursors(cursors)),
       saveSent: (sendings) => store.devices.saveSent(sendings),
       saveSeen: (seen) => store.devices.saveSeen(seen),
@@ -74,7 +74,7 @@ function slowed(store: Store, pause: Pause): Store {
   };
 }
 
-/** Knows what is under way, so that a test can wait for the end of it instead of for a time. */
+/** Knows what is in progress, so that a test can wait for its end instead of for a time. */
 class Activity {
   readonly #running = new Set<Promise<unknown>>();
 
@@ -85,7 +85,7 @@ class Activity {
     return work;
   }
 
-  /** Resolves when nothing is under way, and nothing that has just ended starts anything more. */
+  /** Resolves when nothing is in progress, and nothing that has just ended starts anything more. */
   async end(): Promise<void> {
     do {
       await Promise.allSettled(this.#running);
@@ -94,7 +94,7 @@ class Activity {
   }
 }
 
-/** Remembers where each connection was told to start. */
+/** Remembers where each connection was to start. */
 class RecordingCursors extends Cursors {
   lastOpened: Promise<OpenedDevice> = Promise.resolve(new Opened([]));
 
@@ -213,7 +213,7 @@ export function openDesk(pause: Pause, clock: Clock = systemClock): Desk {
   return { delivery, cursors, store, activity, log, pause: tracked };
 }
 
-/** Delivery reads behind the back of its callers, to fill a gap: that is activity too. */
+/** Delivery reads without being asked, to fill a gap: that is activity, too. */
 function trackCalls(store: Store, activity: Activity): Store {
   const read: Store['log']['read'] = (topic, options) => activity.track(store.log.read(topic, options));
   const counts: Store['inbox']['counts'] = (userId) => activity.track(store.inbox.counts(userId));

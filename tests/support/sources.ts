@@ -1,4 +1,4 @@
-/** The sources of the service, for tests that look at them. */
+/** The sources of the service, for tests that read them. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 

@@ -1,6 +1,6 @@
 /**
- * A way to a server that goes wrong as networks do: cut, silent, deaf in one direction, slow, torn into single bytes,
- * reset in the middle of what is being said.
+ * A proxy that fails as networks do: cut, silent, deaf in one direction, slow, torn into single bytes, reset in the
+ * middle of a chunk.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -11,21 +11,21 @@ import { onTestEnd } from './temporary';
 /** `up`: to the server; `down`: to its client. */
 export type Direction = 'up' | 'down';
 
-/** What is wrong with a direction, for everything that goes there from now on. Order is kept, always. */
+/** What is wrong with a direction, for everything sent there from now on. Order is always kept. */
 export interface Toxics {
-  /** What is said arrives so much later … */
+  /** Data arrives this much later … */
   readonly latencyMs?: number;
-  /** … and up to so much more. */
+  /** … and up to this much more. */
   readonly jitterMs?: number;
   readonly bytesPerSecond?: number;
-  /** One piece in so many arrives byte by byte, at least its beginning; 1: all. */
+  /** One chunk in this many arrives byte by byte, at least its beginning; 1: all. */
   readonly sliceOneIn?: number;
 }
 
-/** What has been done, so that a test can see that something was. */
+/** What has happened, so that a test can see that something did. */
 export interface ProxyCounts {
   connections: number;
-  /** Connections that were reset after a part of a piece. */
+  /** Connections that were reset after a part of a chunk. */
   resets: Record<Direction, number>;
   /** Bytes that travelled alone. */
   slices: number;
@@ -40,30 +40,27 @@ export interface TcpProxy {
   readonly counts: ProxyCounts;
   /** Ends all connections, and each new one at once. */
   cut(): void;
-  /** Passes nothing on any more, and says nothing of it: as a host that has lost its network. */
+  /** Passes nothing on any more, without notice: as a host that has lost its network. */
   hang(): void;
-  /** Passes nothing on in this direction any more, and goes on in the other one. */
+  /** Passes nothing on in this direction any more; the other one continues. */
   lose(direction: Direction): void;
-  /** Lets the server do what it is asked, and drops what it answers. */
+  /** Lets the server do what it is asked, and drops its answers. */
   loseAnswers(): void;
   poison(direction: Direction, toxics: Toxics): void;
-  /**
-   * Resets each of the connections there are (RST, to both sides) when it next says something in this direction, after
-   * a part of that.
-   */
+  /** Resets each current connection (RST, to both sides) when it next sends in this direction, after a part of that. */
   resetInFrame(direction: Direction): void;
-  /** Passes on again what comes from now on, at once. Connections of before are ended: they may have lost something. */
+  /** Passes on again what comes from now on, at once. Earlier connections are closed: they may have lost something. */
   restore(): void;
 }
 
-/** At a limited bandwidth, what is sent in one portion takes about this long. */
+/** At a limited bandwidth, sending one portion takes about this long. */
 const PORTION_MS = 20;
 const RESET_AFTER_MS = 5;
-/** Of a piece; the rest comes at once. What is held up for long comes in large pieces. */
+/** Of a chunk; the rest comes at once. Data that was held up for long comes in large chunks. */
 const MAX_SLICES = 400;
 /** Between single bytes, one pause in so many. */
 const PAUSE_ONE_IN = 128;
-/** Amounts are in the middle when nobody draws them. */
+/** Amounts are the middle value unless they are drawn. */
 const MIDDLE: Random = { seed: 0, integer: (from, to) => Math.floor((from + to) / 2) };
 
 /** One direction of the proxy. */
@@ -71,7 +68,7 @@ interface Way {
   readonly direction: Direction;
   toxics: Toxics;
   isLost: boolean;
-  /** What is read there belongs to a connection that is to be reset in the middle of it. */
+  /** What is read there belongs to a connection that will be reset in the middle of it. */
   readonly doomed: WeakSet<Socket>;
 }
 
@@ -103,7 +100,7 @@ export async function startTcpProxy(
   function join(from: Socket, to: Socket, way: Way): void {
     sources[way.direction].add(from);
     from.setNoDelay(true);
-    // What is cut ends on both sides, whatever the reason was: see `pass`.
+    // What is cut ends on both sides, whatever the reason: see `pass`.
     from.on('error', () => undefined);
     from.on('close', () => sources[way.direction].delete(from));
     void pass(from, to, way).catch(() => endUnlessLost(to, way));
@@ -114,7 +111,7 @@ export async function startTcpProxy(
     if (!way.isLost) to.destroySoon();
   }
 
-  /** Where nothing is passed on, nobody learns of an end either. */
+  /** Where nothing is passed on, an end is not passed on either. */
   function endUnlessLost(to: Socket, way: Way): void {
     if (!way.isLost) to.destroy();
   }
@@ -133,9 +130,9 @@ export async function startTcpProxy(
   async function breakOff(piece: Buffer, { from, to, way }: { from: Socket; to: Socket; way: Way }): Promise<void> {
     counts.resets[way.direction] += 1;
     await written(to, piece.subarray(0, random.integer(1, piece.length - 1)));
-    // Who finds the reset beside what was written takes it for an ordinary end (libuv does).
+    // A reader that finds the reset together with data takes it for an ordinary end (libuv does).
     await wait(random.integer(1, RESET_AFTER_MS));
-    // Timers come before what has arrived: a reader in this process has its turn first, however late the timer is.
+    // Timers come before input: a reader in this process has its turn first, however late the timer is.
     await nextTurn();
     to.resetAndDestroy();
     from.resetAndDestroy();
@@ -147,7 +144,7 @@ export async function startTcpProxy(
       to.write(piece.subarray(at, at + 1));
       counts.slices += 1;
       if (jitterMs > 0 && random.integer(1, PAUSE_ONE_IN) === 1) await wait(random.integer(1, jitterMs));
-      // Else the next byte would travel with this one.
+      // Otherwise the next byte would travel with this one.
       else await nextTurn();
     }
     if (count < piece.length) await written(to, piece.subarray(count));
@@ -191,7 +188,7 @@ export async function startTcpProxy(
   };
 }
 
-/** Writes as much as the bandwidth takes in a moment, and waits for it to be through. */
+/** Writes as much as the bandwidth allows in a moment, and waits for that to pass. */
 async function writePortions(piece: Buffer, to: Socket, { bytesPerSecond }: Toxics): Promise<void> {
   if (bytesPerSecond === undefined) return written(to, piece);
   const size = Math.max(1, Math.round((bytesPerSecond * PORTION_MS) / 1_000));

@@ -12,7 +12,7 @@ export function onTestEnd(cleanup: Cleanup): void {
   cleanups.push(cleanup);
 }
 
-/** Ends what the tests so far have started; services are stopped before their directories go. */
+/** Ends what the tests so far have started; services are stopped before their directories are removed. */
 export async function runCleanups(): Promise<void> {
   const failures: unknown[] = [];
   for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
@@ -30,7 +30,9 @@ afterEach(runCleanups);
 
 const lasting: Cleanup[] = [];
 
-/** Begins something that all tests of a file share: what would end with a test ends with the last one. For `beforeAll`. */
+/**
+ * Starts something that all tests of a file share: what would end with a test ends with the last one. For `beforeAll`.
+ */
 export async function forAllTests<Thing>(begin: () => Promise<Thing>): Promise<Thing> {
   const before = cleanups.length;
   try {

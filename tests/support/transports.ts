@@ -1,4 +1,4 @@
-/** Both transports behind one interface, for tests that hold for either. */
+/** Both transports behind one interface, for tests that apply to either. */
 import type { Message, Reply } from '../../utils/protocol';
 import type { Received } from './client';
 import { connectPlain, type Frame } from './plain-client';
@@ -12,7 +12,7 @@ export interface AnyClient {
   nextArgs(event: string): Promise<readonly unknown[]>;
   messages(count: number): Promise<Message[]>;
   readonly allMessages: readonly Message[];
-  /** Every frame so far, as the transport tells it; `framesOf` makes them alike. */
+  /** Every frame so far, as the transport reports it; `framesOf` makes them alike. */
   readonly received: readonly (Received | Frame)[];
   call(name: string, fields?: object): Promise<Reply>;
   /** Resolves when everything that the server sent before this call has arrived. */
@@ -35,11 +35,11 @@ export const TRANSPORTS: [name: string, connect: Connect][] = [
 /** A frame of the server, over either transport. */
 export interface Told {
   readonly event: string;
-  /** The fields of the frame; of a custom event over Socket.IO only what its sender gave. */
+  /** The fields of the frame; for a custom event over Socket.IO, only the sender's data. */
   readonly payload: Readonly<Record<string, unknown>>;
 }
 
-/** Every frame so far, without answers and what only asking brings. */
+/** Every frame so far, without replies and without events that must be requested. */
 export function framesOf({ received }: Pick<AnyClient, 'received'>): Told[] {
   return received.map(toTold).filter(({ event }) => event !== 'reply' && event !== 'pong');
 }

@@ -1,4 +1,4 @@
-/** Errors that nobody caught. Jest would lay them at the door of the whole file; here they belong to a test. */
+/** Uncaught errors. Jest would attribute them to the whole file; here they belong to a test. */
 import { onTestEnd } from './temporary';
 
 /** From now to the end of the test: each entry of the list would have ended the process of a service. */

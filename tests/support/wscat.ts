@@ -24,14 +24,14 @@ export class Wscat {
   readonly #waiting = new Set<() => void>();
   #isEnded = false;
 
-  /** @param command a command line of a document, run by a shell. */
+  /** @param command a command line from a document, run by a shell. */
   constructor(command: string) {
     const path = [PROGRAMS, process.env['PATH'] ?? ''].join(delimiter);
     const child = spawn('sh', ['-c', `exec ${command}`], { env: { ...process.env, PATH: path }, stdio: 'pipe' });
     this.#child = child;
     createInterface({ input: child.stdout }).on('line', (line) => this.#take(line.replace(PROMPTS, '')));
     createInterface({ input: child.stderr }).on('line', (line) => this.lines.push(line));
-    // Lines that are typed after the end are lost, as at a terminal.
+    // Lines typed after the end are lost, as at a terminal.
     child.stdin.on('error', () => undefined);
     const closed = once(child, 'close') as Promise<[number | null]>;
     this.ended = closed.then(([code]) => {

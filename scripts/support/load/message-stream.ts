@@ -1,6 +1,6 @@
 /**
- * One kind of message of a run: when each is due, who gets it, and what has become of it. Messages are numbered from 0;
- * one bit for each that a connection gets says whether it has arrived there.
+ * One kind of message of a run: when each is due, who receives it, and whether it arrived. Messages are numbered from
+ * 0; one bit for each that a connection expects says whether it has arrived there.
  */
 import type { LoadPlan } from './plan';
 
@@ -9,7 +9,7 @@ export type StreamKind = 'user' | 'broadcast';
 interface StreamOptions {
   readonly kind: StreamKind;
   readonly perSecond: number;
-  /** Every how many messages come round to the same connection. */
+  /** Every how many messages the same connection has its turn again. */
   readonly turns: number;
 }
 
@@ -18,7 +18,7 @@ export class MessageStream {
   readonly count: number;
   readonly #perSecond: number;
   readonly #turns: number;
-  /** How many messages one connection gets at most. */
+  /** How many messages one connection receives at most. */
   readonly #slots: number;
   readonly #arrived: Uint8Array;
   readonly #arrivals: Uint32Array;
@@ -52,12 +52,12 @@ export class MessageStream {
     this.#startedAt = now;
   }
 
-  /** When a message is to be sent, whatever has become of those before. */
+  /** When a message is to be sent, whatever happened to earlier ones. */
   dueAt(n: number): number {
     return this.#startedAt + (n * 1_000) / this.#perSecond;
   }
 
-  /** The service has said that it has this message. */
+  /** The service has accepted this message. */
   noteAccepted(n: number): void {
     this.#isAccepted[n] = 1;
   }
@@ -73,7 +73,7 @@ export class MessageStream {
     return true;
   }
 
-  /** What of the accepted messages was to arrive, and what of it has not. */
+  /** Which of the accepted messages were expected, and which are missing. */
   tally(): { expected: number; lost: number } {
     let expected = 0;
     let lost = 0;

@@ -1,7 +1,7 @@
-/** What a run of load does. */
+/** What a load run does. */
 export interface LoadPlan {
   readonly users: number;
-  /** In all, spread over the users one after the other. */
+  /** In total, spread over the users one after the other. */
   readonly connections: number;
   /** Messages to one user each, per second. */
   readonly rate: number;
@@ -15,7 +15,7 @@ export function userIdOf(connection: number, { users }: LoadPlan): string {
   return `load-${(connection % users) + 1}`;
 }
 
-/** The device of a connection: each one of a user has its own. */
+/** The device of a connection: each connection of a user has its own. */
 export function deviceOf(connection: number, { users }: LoadPlan): string {
   return `load-${Math.floor(connection / users) + 1}`;
 }

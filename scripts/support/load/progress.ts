@@ -7,7 +7,7 @@ import type { Tally } from './tally';
 
 const SAMPLE_INTERVAL_MS = 500;
 const LINE_INTERVAL_MS = 5_000;
-/** In the order of weight: a narrow terminal cuts the end. */
+/** In the order of importance: a narrow terminal cuts off the end. */
 const FIGURES =
   '{value}/{total} {what}{errors} | {connected} connected | {sentRate}/s sent, {deliveredRate}/s delivered | ' +
   'p50 {p50} p99 {p99} ms';

@@ -1,4 +1,4 @@
-/** The connections of a run. Each is a device with a name: it acknowledges, and loses nothing when it breaks. */
+/** The connections of a run. Each is a named device: it acknowledges, and loses nothing when it breaks. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { io, type Socket } from 'socket.io-client';
 import type { Problem } from '../../../utils/errors';
@@ -8,7 +8,7 @@ import { Failure } from '../terminal';
 import { deviceOf, type LoadPlan, userIdOf } from './plan';
 import type { Arrival, Positions, Tally } from './tally';
 
-/** Half of what HANDSHAKES_PER_SECOND is unless somebody sets it: others connect too. */
+/** Half of the default of HANDSHAKES_PER_SECOND: others connect, too. */
 const OPENED_PER_SECOND = 250;
 const OPENED_AT_ONCE = 50;
 const OPENING_PATIENCE_MS = 30_000;
@@ -46,8 +46,8 @@ export class Receivers {
   }
 
   /**
-   * Opens all connections, one first: what is wrong for it is wrong for all. Resolves when all are up to date.
-   * @throws Failure when one is refused, or does not come about in time.
+   * Opens all connections, one of them first: a fault of that one applies to all. Resolves when all are up to date.
+   * @throws Failure when one is refused, or does not open in time.
    */
   async open(): Promise<void> {
     await this.#openNext();
@@ -119,7 +119,7 @@ export class Receivers {
       const explainAndFail = () => void explainNoConnection(origin).then(fail);
       const onRefusal = ({ data }: Error & { data?: Problem }) => {
         if (data !== undefined) fail(explainProblem(data, { isTokenLocal: true }));
-        // Later ones try again by themselves: a handshake that was refused may pass in the next second.
+        // Later ones retry by themselves: a refused handshake may succeed in the next second.
         else if (isFirst) explainAndFail();
       };
       const timer = setTimeout(explainAndFail, OPENING_PATIENCE_MS);
@@ -137,7 +137,7 @@ export class Receivers {
     this.#unacknowledged.clear();
   }
 
-  /** Acknowledges what has come, and closes. What is still being opened fails. */
+  /** Acknowledges what has arrived, and closes. Connections that are still being opened fail. */
   close(): void {
     this.#isClosed = true;
     for (const settle of this.#openings) settle(new Failure('Interrupted: nothing was sent.'));

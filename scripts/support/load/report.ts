@@ -1,11 +1,11 @@
-/** What is said at the end of a run. */
+/** The report at the end of a run. */
 import type { RecordableHistogram } from 'node:perf_hooks';
 import { grouped } from '../text';
 import type { LoadPlan } from './plan';
 import type { Receivers } from './receivers';
 import type { Tally } from './tally';
 
-/** From this share of a core on, the figures tell of this program as well as of the service. */
+/** From this share of a core on, the figures describe this program as much as the service. */
 const BUSY_SHARE = 0.8;
 
 export interface Run {
@@ -14,7 +14,7 @@ export interface Run {
   readonly tally: Tally;
   readonly receivers: Pick<Receivers, 'broken' | 'closings'>;
   readonly sent: number;
-  /** From the first message until all answers were there. */
+  /** From the first message until all answers had arrived. */
   readonly seconds: number;
   /** How busy this program was while it sent, 0 to 1. */
   readonly busyShare: number;
@@ -29,7 +29,7 @@ export interface Report {
   readonly accepted: number;
   readonly failed: Readonly<Record<string, number>>;
   readonly expected: number;
-  /** Of all that was sent: also of what was not answered, and so not expected. */
+  /** Of all messages sent, including those that were not answered, and so not expected. */
   readonly delivered: number;
   readonly lost: number;
   readonly repeated: number;
@@ -40,7 +40,7 @@ export interface Report {
   readonly answerMs: Latency;
   readonly deliveryMs: Latency;
   readonly busyShare: number;
-  /** Was everything accepted, and has it arrived once and in order? */
+  /** Was everything accepted, and did it arrive once and in order? */
   readonly isFaultless: boolean;
 }
 
@@ -124,7 +124,7 @@ function describeLatency({ p50, p99, max }: Latency): string {
   return `p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, max ${max.toFixed(1)} ms`;
 }
 
-/** A percentile in milliseconds; 0 while there is nothing. */
+/** A percentile in milliseconds; 0 if there are no values. */
 export function percentileMs(histogram: RecordableHistogram, percentile: number): number {
   return histogram.count === 0 ? 0 : histogram.percentile(percentile) / 1_000;
 }

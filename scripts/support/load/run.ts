@@ -1,4 +1,4 @@
-/** One run of load, from the first connection to the report. */
+/** One load run, from the first connection to the report. */
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +12,7 @@ import { type Report, reportOf } from './report';
 import { Sender } from './sender';
 import { Tally } from './tally';
 
-/** How long nothing may arrive before what is missing counts as lost. */
+/** How long nothing may arrive before missing messages count as lost. */
 const PATIENCE_MS = 10_000;
 const LOOK_INTERVAL_MS = 50;
 
@@ -23,8 +23,8 @@ interface Parts {
 }
 
 /**
- * Connects, sends, waits for what is still on its way, and counts.
- * @throws Failure when it makes no sense to begin or to go on.
+ * Connects, sends, waits for what is in flight, and counts.
+ * @throws Failure when it makes no sense to begin or to continue.
  */
 export async function runLoad(
   { plan, access, makeToken }: Parts,
@@ -57,7 +57,7 @@ export async function runLoad(
   }
 }
 
-/** Waits until all that was accepted is there, or nothing has come for some time. */
+/** Waits until everything accepted has arrived, or nothing has arrived for some time. */
 async function untilArrived(tally: Tally): Promise<void> {
   let delivered = tally.delivered;
   let deadline = performance.now() + PATIENCE_MS;

@@ -1,4 +1,4 @@
-/** Sends at a rate, whatever the answers: what the service cannot keep up with shows as latency. */
+/** Sends at a fixed rate, whatever the answers: if the service cannot keep up, it shows as latency. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Access } from '../access';
 import { explainFault, explainProblem, faultCodeOf } from '../explain';
@@ -30,7 +30,7 @@ export class Sender {
   }
 
   /**
-   * Sends everything when it is due, and waits for the answers. Ends early when the signal says so.
+   * Sends everything when it is due, and waits for the answers. Ends early on the signal.
    * @throws Failure when a refusal would be the same for every message.
    */
   async run(signal: AbortSignal): Promise<void> {
@@ -87,7 +87,7 @@ export class Sender {
     const sentence =
       problem === undefined ? explainForeignAnswer(access.origin, answer) : explainProblem(problem, access);
     tally.noteFailed(code, sentence);
-    // A refusal that repeating does not help would be the same for each message.
+    // A refusal that retries do not help would be the same for each message.
     if (answer.status < 500 && problem?.retryInMs === undefined) this.#hopeless ??= new Failure(sentence);
   }
 }

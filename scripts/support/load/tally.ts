@@ -1,19 +1,19 @@
-/** What a run has measured, and whether everything has arrived as it was promised. */
+/** What a run has measured, and whether everything arrived as promised. */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import type { MessageStream, StreamKind } from './message-stream';
 
 /** Latencies are kept in microseconds, to three digits. */
 const HISTOGRAM = { lowest: 1, highest: 3_600_000_000, figures: 3 };
 
-/** The part of a message that is looked at here. */
+/** The fields of a message that matter here. */
 export interface Arrival {
   readonly topic: string;
-  /** Absent on what is not stored: that is of somebody else. */
+  /** Absent on live messages: those belong to somebody else. */
   readonly seq?: number;
   readonly data: unknown;
 }
 
-/** The last `seq` of each topic that came on a connection, as long as it is open. */
+/** The last `seq` of each topic that arrived on a connection, while it is open. */
 export type Positions = Map<string, number>;
 
 interface Failures {
@@ -30,11 +30,11 @@ export class Tally {
   accepted = 0;
   /** Distinct messages that have arrived, over all connections. */
   delivered = 0;
-  /** Came twice on one connection. */
+  /** Arrived twice on one connection. */
   repeated = 0;
-  /** Came behind a later one on the same connection. */
+  /** Arrived after a later one on the same connection. */
   disordered = 0;
-  /** Came again on a new connection, as what is not acknowledged does. */
+  /** Came again on a new connection, as unacknowledged messages do. */
   redelivered = 0;
   readonly #streams: ReadonlyMap<StreamKind, MessageStream>;
 
@@ -59,7 +59,7 @@ export class Tally {
     return [...this.failures.values()].reduce((sum, { count }) => sum + count, 0);
   }
 
-  /** Judges what came on a connection, which knows its positions. Messages of other runs only move them. */
+  /** Checks what arrived on a connection, which knows its positions. Messages of other runs only move them. */
   noteArrival(connection: number, positions: Positions, { topic, seq, data }: Arrival): void {
     if (seq === undefined) return;
     const isBehind = seq <= (positions.get(topic) ?? 0);
@@ -75,7 +75,7 @@ export class Tally {
     else this.redelivered += 1;
   }
 
-  /** What of the accepted messages was to arrive, and what of it has not. */
+  /** Which of the accepted messages were expected, and which are missing. */
   count(): { expected: number; lost: number } {
     const tallies = [...this.#streams.values()].map((stream) => stream.tally());
     return {

@@ -1,6 +1,6 @@
 /**
- * One client, spoken by hand over a WebSocket: hundreds of full clients would need the processor more than the service
- * does, and none of them can vanish without a word.
+ * One client, written by hand over a WebSocket: hundreds of full clients would need more CPU than the service does, and
+ * none of them could vanish silently.
  */
 import type { Socket as TcpSocket } from 'node:net';
 import WebSocket from 'ws';
@@ -8,7 +8,7 @@ import type { Recipient } from './ledger';
 import { freshToken } from './tokens';
 
 export type Wire = 'socketio' | 'plain';
-/** `close` as a client does; `reset`: its connection is reset; `silence`: it is gone and nobody is told. */
+/** `close` as a client does; `reset`: its connection is reset; `silence`: it vanishes without notice. */
 export type Departure = 'close' | 'reset' | 'silence';
 
 export interface ClientParts {
@@ -17,7 +17,7 @@ export interface ClientParts {
   readonly userId: string;
   /** Named devices acknowledge. */
   readonly device: string | undefined;
-  /** Nobody looks at what comes when absent. */
+  /** Absent if nobody looks at what arrives. */
   readonly recipient?: Recipient;
 }
 
@@ -32,7 +32,7 @@ const CONNECT_PATIENCE_MS = 30_000;
 
 export class SoakClient {
   #socket: WebSocket | undefined;
-  /** Why the connection ended that there was; `undefined` when this side ended it. */
+  /** Why the connection ended; `undefined` if this side ended it. */
   onLost: ((reason: string) => void) | undefined;
 
   constructor(private readonly parts: ClientParts) {}
@@ -94,7 +94,7 @@ export class SoakClient {
     if (this.parts.device !== undefined) this.emit('ack', { topic, seq });
   }
 
-  /** Sends an event; an answer is not waited for. `names` are those of Socket.IO. */
+  /** Sends an event without waiting for an answer. `names` are those of Socket.IO. */
   emit(event: string, payload: object): void {
     if (this.parts.wire === 'plain') this.#write(JSON.stringify({ action: event, ...payload }));
     else this.#write(`42${JSON.stringify([event, payload])}`);
@@ -108,7 +108,7 @@ export class SoakClient {
   leave(how: Departure): { vanished(): void } {
     const socket = this.#socket;
     this.#socket = undefined;
-    // What is still on its way is for nobody: a named device gets it again.
+    // Nobody reads what is still in flight: a named device receives it again.
     socket?.removeAllListeners('message');
     if (how === 'close') socket?.close();
     else if (how === 'reset') (socket as unknown as { _socket?: TcpSocket } | undefined)?._socket?.resetAndDestroy();
@@ -117,7 +117,7 @@ export class SoakClient {
   }
 }
 
-/** The number that a counted message carries. */
+/** The number in a counted message. */
 function numberIn(data: unknown): number | undefined {
   const n: unknown = typeof data === 'object' && data !== null && 'n' in data ? data.n : undefined;
   return typeof n === 'number' ? n : undefined;

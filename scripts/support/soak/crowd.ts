@@ -1,4 +1,4 @@
-/** The people whose messages are counted: who stays connected, and who comes and goes. */
+/** The users whose messages are counted: those who stay connected, and those who come and go. */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Departure, SoakClient, type Wire } from './client';
@@ -7,9 +7,9 @@ import { pause } from './pause';
 import { heartbeatMs, type SoakPlan, userIdsOf } from './plan';
 import { freshToken } from './tokens';
 
-/** Connections that are being opened at the same time. */
+/** Connections that are opened at the same time. */
 const OPENING_AT_ONCE = 16;
-/** A client that has vanished is kept for two heartbeats and this: then the service has given it up. */
+/** A client that has vanished is kept for two heartbeats and this: then the service has noticed. */
 const VANISHED_MARGIN_MS = 2_000;
 const COME_BACK_MS = 500;
 const STAY_MS = { from: 1_000, to: 12_000 };
@@ -39,9 +39,9 @@ export class Crowd {
   readonly #vanished = new Set<{ vanished(): void }>();
   readonly #over = new AbortController();
 
-  /** Connections that were begun. */
+  /** Connections that were started. */
   connects = 0;
-  /** Connections of who meant to stay: on a busy machine a heartbeat may be late. */
+  /** Connections of users who stay: on a busy machine, a heartbeat may be late. */
   lost = 0;
 
   constructor(private readonly parts: CrowdParts) {
@@ -54,7 +54,8 @@ export class Crowd {
     const isResident = index < plan.users / 2;
     const wire: Wire = index % 2 === 0 ? 'socketio' : 'plain';
     const device = index % 4 < 3 ? `device-${index}` : undefined;
-    // Without a device what sits in a buffer when a connection ends may be lost: only who stays is promised everything.
+    // Without a device, what is in a buffer when a connection ends may be lost: only users who stay are promised
+    // everything.
     const recipient = new Recipient(`${userId}/${device ?? '(no name)'}`, userId, device !== undefined || isResident);
     ledger.enter(userId, recipient);
     const client = new SoakClient({ origin, wire, userId, device, recipient });
@@ -68,7 +69,7 @@ export class Crowd {
     return person;
   }
 
-  /** Lets everybody in for the first time: from then on they get all that is for them. */
+  /** Connects everybody for the first time: from then on, they receive everything for them. */
   async open(): Promise<void> {
     const waiting = [...this.#people];
     const connectRest = async () => {
@@ -82,7 +83,7 @@ export class Crowd {
     await client.connect();
   }
 
-  /** Begins to come and go, and to chat. */
+  /** Begins to come and go, and to send. */
   start(): void {
     for (const person of this.#people)
       this.#running.push(person.isResident ? this.#chat(person) : this.#commute(person));
@@ -136,18 +137,18 @@ export class Crowd {
     timer.unref();
   }
 
-  /** @returns whether the run goes on. */
+  /** @returns whether the run continues. */
   #pause({ from, to }: { from: number; to: number }): Promise<boolean> {
     return pause(from + this.parts.random(to - from), this.#over.signal);
   }
 
-  /** Nobody comes or goes any more. Resolves when everybody is there. */
+  /** Nobody comes or goes any more. Resolves when everybody is connected. */
   async settle(): Promise<void> {
     this.#over.abort();
     await Promise.all(this.#running);
   }
 
-  /** Everybody leaves for good. */
+  /** Everybody disconnects for good. */
   close(): void {
     this.#over.abort();
     for (const { client } of this.#people) client.leave('close');

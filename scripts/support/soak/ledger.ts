@@ -1,15 +1,15 @@
 /**
- * What was accepted and what has arrived, message by message. A message carries a number of the sender, so that each
- * delivery tells what it is; the service's own `seq` tells whether it came once and in order.
+ * What was accepted and what has arrived, message by message. A message contains a number of its sender, which
+ * identifies each delivery; the service's `seq` shows whether it came once and in order.
  */
 
-/** Somebody whose deliveries are judged. */
+/** A user whose deliveries are checked. */
 export class Recipient {
-  /** Numbers that were accepted for this recipient, and the place that the answer gave, if it gave one. */
+  /** Numbers accepted for this recipient, with the `seq` of the answer if it had one. */
   readonly #expected = new Map<number, number | undefined>();
-  /** Numbers that have come, and their place. */
+  /** Numbers that have arrived, with their `seq`. */
   readonly #got = new Map<number, number>();
-  /** Of the connection there is. */
+  /** Of the current connection. */
   #last = new Map<string, number>();
   readonly #faults: string[] = [];
   delivered = 0;
@@ -17,11 +17,11 @@ export class Recipient {
   constructor(
     readonly name: string,
     private readonly userId: string,
-    /** Is it promised everything? A client without a device that is cut in the middle is not. */
+    /** Is it promised everything? A client without a device whose connection breaks is not. */
     private isPromised: boolean,
   ) {}
 
-  /** A new connection begins: what was not acknowledged may come again. */
+  /** A new connection begins: unacknowledged messages may come again. */
   connected(): void {
     this.#last = new Map();
   }
@@ -30,7 +30,7 @@ export class Recipient {
     if (this.isPromised) this.#expected.set(n, seq);
   }
 
-  /** `n`: `undefined` on what is not counted, like changes of messages; it has its place all the same. */
+  /** `n`: `undefined` for what is not counted, such as changes of messages; it has a `seq` all the same. */
   take(topic: string, seq: number, n: number | undefined): void {
     const last = this.#last.get(topic) ?? 0;
     if (seq <= last) this.#complain(`got ${topic} ${seq} after ${last} on one connection`);
@@ -43,7 +43,7 @@ export class Recipient {
     this.#got.set(n, seq);
   }
 
-  /** Nothing is promised any more: the connection broke, and without a device what it held may be lost. */
+  /** Nothing is promised any more: the connection broke, and without a device its buffer may be lost. */
   release(): void {
     this.isPromised = false;
     this.#expected.clear();
@@ -57,7 +57,7 @@ export class Recipient {
     return this.#expected.size;
   }
 
-  /** A sentence for each fault; those of what is missing only make sense when all should be there. */
+  /** A sentence for each fault; those about missing messages only make sense when all should have arrived. */
   findFaults(): string[] {
     const lost = this.missing.map((n) => `${this.name} has lost message ${n}, which was accepted`);
     const displaced = [...this.#expected]
@@ -93,7 +93,7 @@ export class Ledger {
     return this.#numbers;
   }
 
-  /** The service has said that it has message `n` for a topic. */
+  /** The service has accepted message `n` for a topic. */
   accept(n: number, topic: string, seq: number | undefined): void {
     this.accepted += 1;
     for (const recipient of this.#recipientsOf(topic)) recipient.expect(n, seq);

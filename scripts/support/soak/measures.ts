@@ -1,4 +1,4 @@
-/** What is read of the service at each sample, and how much growth of it is a fault. */
+/** What is read from the service at each sample, and how much growth of it is a fault. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readMemory } from '../../../bench/support/process-stats';
@@ -11,9 +11,9 @@ const MIB = 1024 * 1024;
 
 interface Measure {
   readonly title: string;
-  /** Absent: it is meant to grow, or says nothing by itself. */
+  /** Absent if it is meant to grow, or says nothing by itself. */
   readonly tolerance?: Tolerance;
-  /** When everybody has left it must be what it was before the load, or at most so much more. */
+  /** When everybody has left, it must be what it was before the load, or at most this much more. */
   readonly returnsWithin?: number;
 }
 
@@ -23,7 +23,7 @@ export const MEASURES = {
   anonymousMiB: { title: 'RssAnon, MiB', tolerance: { perHour: 24, inAll: 12 } },
   descriptors: { title: 'open descriptors', tolerance: { perHour: 20, inAll: 20 }, returnsWithin: 0 },
   timers: { title: 'timers', tolerance: { perHour: 60, inAll: 30 }, returnsWithin: 0 },
-  // Node has some of its own that come and go, such as the one of the header Date.
+  // Node has some of its own that come and go, such as the one for the header Date.
   allTimers: { title: 'timers, also those that keep nothing alive', returnsWithin: 2 },
   handles: { title: 'handles of the event loop', tolerance: { perHour: 20, inAll: 20 }, returnsWithin: 0 },
   connections: { title: 'connections', tolerance: { perHour: 20, inAll: 10 }, returnsWithin: 0 },
@@ -31,7 +31,7 @@ export const MEASURES = {
   catchUps: { title: 'connections in catch-up', tolerance: { perHour: 20, inAll: 10 }, returnsWithin: 0 },
   unwrittenCursors: { title: 'cursors not written yet', tolerance: { perHour: 400, inAll: 200 }, returnsWithin: 0 },
   queuedWrites: { title: 'writes that wait', tolerance: { perHour: 100, inAll: 50 }, returnsWithin: 0 },
-  // Others on the machine hold it up as well.
+  // Other programs on the machine hold it up as well.
   loopP99Ms: { title: 'event loop late by, p99, ms' },
   fileMiB: { title: 'RssFile, MiB (pages of the store)' },
   storeMiB: { title: 'store on disk, MiB' },
@@ -46,7 +46,7 @@ export function measureOf(name: MeasureName): Measure {
   return MEASURES[name];
 }
 
-/** What has to return to where it was before, and has not. */
+/** What should have returned to its value before the load, and has not. */
 export function findKept(before: Reading, now: Reading): MeasureName[] {
   return MEASURE_NAMES.filter((name) => {
     const { returnsWithin = Number.POSITIVE_INFINITY } = measureOf(name);
@@ -54,7 +54,9 @@ export function findKept(before: Reading, now: Reading): MeasureName[] {
   });
 }
 
-/** Reads everything once; the memory after a full collection. All timers only when it is thorough: that takes long. */
+/**
+ * Reads everything once; memory after a full collection. All timers only if it is thorough, because that takes long.
+ */
 export async function readAll(
   server: RunningServer,
   { directory, isThorough }: { directory: string; isThorough: boolean },
@@ -81,7 +83,7 @@ export async function readAll(
   };
 }
 
-/** Looks metrics up; those with labels are added up. */
+/** Looks up metrics; those with labels are added up. */
 async function scrape(port: number): Promise<(name: string) => number> {
   const { text } = await exchange(`http://127.0.0.1:${port}`, { method: 'GET', path: '/metrics' });
   return (name) => {

@@ -1,4 +1,4 @@
-/** How much of what a run has. */
+/** The amounts of a run. */
 export interface SoakPlan {
   readonly minutes: number;
   /** Requests per second; most of them send. */
@@ -19,7 +19,7 @@ export function userIdsOf({ users }: Pick<SoakPlan, 'users'>): string[] {
   return Array.from({ length: users }, (_value, index) => `soak-${index}`);
 }
 
-/** The rooms that a user is in: each in one. */
+/** The rooms of a user: each user is in one. */
 export function membersOf(room: string, plan: Pick<SoakPlan, 'users'>): string[] {
   return userIdsOf(plan).filter((_userId, index) => ROOMS[index % ROOMS.length] === room);
 }

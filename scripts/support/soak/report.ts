@@ -1,13 +1,13 @@
-/** What a run has found: the table, and sentences for what is wrong. */
+/** The findings of a run: the table, and sentences for what is wrong. */
 import { availableParallelism, cpus, release } from 'node:os';
 import { renderTable } from '../../../bench/support/report';
 import { findKept, MEASURE_NAMES, type MeasureName, measureOf, type Reading } from './measures';
 import type { SoakPlan } from './plan';
 import { judge, type Point, type Trend, trendOf, type Verdict, withoutWarmUp } from './trend';
 
-/** Of the time of a run: caches fill, code is compiled, pools grow to their size. */
+/** Share of the time of a run: caches fill, code is compiled, pools grow to their size. */
 const WARM_UP_SHARE = 0.2;
-/** The first faults tell enough. */
+/** The first faults are enough. */
 const MAX_FAULTS = 20;
 
 export interface Sample {
@@ -28,7 +28,7 @@ export interface SoakResult {
     readonly expected: number;
     readonly delivered: number;
     readonly connects: number;
-    /** Of who meant to stay. */
+    /** Of users who stay. */
     readonly lostConnections: number;
   };
   /** What the deliveries, the answers and the log have shown. */
@@ -41,7 +41,7 @@ interface Row {
   readonly verdict: Verdict | 'not judged';
 }
 
-/** Sentences for all that is wrong; none: all is well. */
+/** Sentences for everything that is wrong; none if all is well. */
 export function findFaults(result: SoakResult): string[] {
   const kept = findKept(result.before, result.after);
   return [
@@ -54,7 +54,7 @@ export function findFaults(result: SoakResult): string[] {
   ];
 }
 
-/** A sentence for each measure that grows by more than it may. */
+/** A sentence for each measure that grows more than it may. */
 export function growthOf(samples: readonly Sample[]): string[] {
   const growing = rowsOf(samples).filter(({ verdict }) => verdict === 'growing');
   return growing.map(({ name, trend }) => `${measureOf(name).title}: grows by ${describeTrend(trend)} an hour`);
@@ -117,7 +117,7 @@ function renderRow({ name, trend, verdict }: Row, { before, samples, after }: So
   ];
 }
 
-/** The slope and the interval around it. */
+/** The slope and its interval. */
 function describeTrend(trend: Trend | undefined): string {
   if (trend === undefined) return 'too few samples';
   if (Number.isNaN(trend.slope)) return '';
@@ -125,7 +125,7 @@ function describeTrend(trend: Trend | undefined): string {
 }
 
 function format(amount: number): string {
-  // Not looked at.
+  // Not read.
   if (Number.isNaN(amount)) return '';
   if (Number.isInteger(amount)) return String(amount);
   return Math.abs(amount) >= 100 ? amount.toFixed(0) : amount.toFixed(1);

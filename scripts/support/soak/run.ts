@@ -22,17 +22,20 @@ import { Traffic } from './traffic';
 const MAX_SAMPLE_INTERVAL_MS = 10_000;
 const MIN_SAMPLES = 12;
 const HOUR_MS = 3_600_000;
-/** For what is on its way when the load ends, and what is scheduled. */
+/** For what is in flight when the load ends, and what is scheduled. */
 const ARRIVAL_PATIENCE_MS = 30_000;
-/** For all that the service keeps of connections for a while. Engine.IO keeps a timer of a refused poll for 30 s. */
+/**
+ * For everything that the service keeps about connections for a while. Engine.IO keeps a timer of a refused poll for 30
+ * s.
+ */
 const BASELINE_PATIENCE_MS = 60_000;
 const LOOK_INTERVAL_MS = 250;
 const SEED = 1;
-/** Lines at the level of errors, and what Node says of what nobody handles. */
+/** Lines at level error, and Node's warnings about unhandled errors. */
 const SERIOUS = /"level":(50|60)\b|unhandled|uncaught/i;
 const MAX_LOG_FAULTS = 5;
 
-/** @throws Error when the service does not start or ends by itself, Failure when somebody interrupts. */
+/** @throws Error when the service does not start or ends by itself, Failure when it is interrupted. */
 export async function runSoak(plan: SoakPlan, { env, stderr, interrupted }: Terminal): Promise<SoakResult> {
   const directory = createDataDirectory();
   const server = await startServer(soaked(plan, env['NODE_OPTIONS']), { directory });
@@ -44,7 +47,7 @@ export async function runSoak(plan: SoakPlan, { env, stderr, interrupted }: Term
   }
 }
 
-/** `nodeOptions`: what Node is told beside, such as another size of its heap. */
+/** `nodeOptions`: further options for Node, such as another heap size. */
 function soaked(plan: SoakPlan, nodeOptions = ''): Contestant {
   const milliseconds = String(heartbeatMs(plan));
   const environment = (directory: string) => ({
@@ -69,7 +72,7 @@ async function soak(setting: Setting): Promise<SoakResult> {
   const random = createRandom(SEED);
   const traffic = new Traffic({ origin, plan, ledger, random });
   const crowd = new Crowd({ origin, plan, ledger, random });
-  // The first scrape begins to watch the event loop: that belongs to the baseline.
+  // The first scrape starts watching the event loop: that belongs to the baseline.
   await readAll(server, { directory, isThorough: false });
   const before = await readAll(server, { directory, isThorough: true });
   await traffic.open();
@@ -125,7 +128,7 @@ async function untilArrived(ledger: Ledger): Promise<void> {
   while (ledger.missing > 0 && performance.now() < deadline) await delay(LOOK_INTERVAL_MS);
 }
 
-/** Waits until everything that has to return has returned, or patience is over. All timers are looked at last. */
+/** Waits until everything that should return has returned, or patience ends. All timers are checked last. */
 async function untilBaseline({ server, directory }: Setting, before: Reading, patienceMs: number): Promise<Reading> {
   const deadline = performance.now() + patienceMs;
   const wait = async (isThorough: boolean): Promise<Reading> => {

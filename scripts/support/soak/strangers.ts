@@ -1,6 +1,6 @@
 /**
- * Those who are not counted: users whom nobody has seen before, refused ones, and clients that begin something and do
- * not go on. What is kept of them must not grow with their number.
+ * Users who are not counted: new ones, refused ones, and clients that begin something and stop. What is kept about them
+ * must not grow with their number.
  */
 import { get } from 'node:http';
 import { connect } from 'node:net';
@@ -10,13 +10,13 @@ import WebSocket from 'ws';
 import { SoakClient } from './client';
 import { expiredToken, foreignToken, freshToken } from './tokens';
 
-/** Longer than the service waits for a client that begins and does not go on. */
+/** Longer than the service waits for a client that begins and stops. */
 const PATIENCE_MS = 30_000;
 
-/** What a stranger does; resolves when it is over. */
+/** What a stranger does; resolves when it has ended. */
 type Visit = (origin: string, name: string) => Promise<void>;
 
-/** Has a stranger come. Nobody waits for one who is not heard of any more. */
+/** Starts a stranger. Nobody waits for one who is silent. */
 export async function comeAndGo(visit: Visit, origin: string, name: string): Promise<void> {
   const patience = new AbortController();
   const { signal } = patience;
@@ -24,7 +24,7 @@ export async function comeAndGo(visit: Visit, origin: string, name: string): Pro
   patience.abort();
 }
 
-/** Comes once, under a name of its own, over HTTP first as Socket.IO clients do. */
+/** Comes once, under a new name, over HTTP first as Socket.IO clients do. */
 const passBy: Visit = (origin, name) =>
   new Promise((resolve) => {
     const socket = io(origin, { auth: { token: freshToken(name) }, reconnection: false, forceNew: true });
@@ -36,14 +36,14 @@ const passBy: Visit = (origin, name) =>
     socket.once('connect_error', end);
   });
 
-/** Comes once with a device of its own, says goodbye by breaking off. */
+/** Comes once with a new device, and leaves by breaking the connection. */
 const passByPlain: Visit = async (origin, name) => {
   const client = new SoakClient({ origin, wire: 'plain', userId: name, device: `device-of-${name}` });
   await client.connect();
   client.leave('reset');
 };
 
-/** Long polling only, and gone without a word: nobody polls any more. */
+/** Long polling only, and gone silently: nobody polls any more. */
 const pollAndVanish: Visit = (origin) => ask(`${origin}/socket.io/?EIO=4&transport=polling`);
 
 const refusedSocket: Visit = (origin, name) =>
@@ -58,13 +58,13 @@ const refusedSocket: Visit = (origin, name) =>
 
 const refusedPlain: Visit = (origin, name) => untilClosed(`${origin}/ws?token=${foreignToken(name)}`);
 
-/** A WebSocket that never says who it is: the service ends it. */
+/** A WebSocket that never authenticates: the service closes it. */
 const silentPlain: Visit = (origin) => untilClosed(`${origin}/ws`);
 const silentSocket: Visit = (origin) => untilClosed(`${origin}/socket.io/?EIO=4&transport=websocket`);
 
 const unknownUpgrade: Visit = (origin) => untilClosed(`${origin}/nowhere/at/all`);
 
-/** What is no HTTP at all. */
+/** Bytes that are no HTTP at all. */
 const nonsense: Visit = (origin) =>
   new Promise((resolve) => {
     const { hostname, port } = new URL(origin);
@@ -89,7 +89,7 @@ export const VISITS: readonly Visit[] = [
 function untilClosed(url: string): Promise<void> {
   return new Promise((resolve) => {
     const socket = new WebSocket(url.replace('http', 'ws'), { perMessageDeflate: false });
-    // Refused ones are told so; `close` comes after it.
+    // Refused ones receive the reason; `close` comes after it.
     socket.on('error', () => undefined);
     socket.once('close', () => resolve());
   });

@@ -1,6 +1,6 @@
 /**
  * The requests of a run, at a steady rate whatever the answers: every way to send, to read and to change, and every way
- * to be refused. An answer that was not to be expected is a fault.
+ * to be refused. An unexpected answer is a fault.
  */
 import { randomUUID } from 'node:crypto';
 import type { Agent } from 'node:http';
@@ -14,7 +14,7 @@ import { expiredToken, foreignToken, freshToken } from './tokens';
 const SERVICE = 'soak-service';
 const ALL_SCOPES = 'send broadcast presence admin';
 const MAX_HTTP_CONNECTIONS = 16;
-/** A machine that is busy with other things may hold this program up. */
+/** A machine that is busy with other things may hold up this program. */
 const MAX_LATE_MS = 500;
 const MAX_PENDING = 64;
 const DAY_SECONDS = 86_400;
@@ -52,9 +52,9 @@ export class Traffic {
   readonly #over = new AbortController();
   readonly #actions: readonly Work[];
   #visits = 0;
-  /** Requests that were begun. */
+  /** Requests that were started. */
   requests = 0;
-  /** Actions that were left out, because too many were not answered yet. */
+  /** Actions that were skipped, because too many were unanswered. */
   heldBack = 0;
 
   constructor(private readonly parts: TrafficParts) {
@@ -62,7 +62,7 @@ export class Traffic {
     this.#actions = this.#shares().flatMap(([share, work]) => Array.from({ length: share }, () => work));
   }
 
-  /** How many of a hundred do what. */
+  /** How many percent each action has. */
   #shares(): [number, Work][] {
     return [
       [24, () => this.#sendOne()],
@@ -92,7 +92,7 @@ export class Traffic {
     ];
   }
 
-  /** Makes the rooms and lets their members in. */
+  /** Creates the rooms and adds their members. */
   async open(): Promise<void> {
     for (const room of ROOMS) {
       const members = membersOf(room, this.parts.plan);
@@ -104,13 +104,16 @@ export class Traffic {
     }
   }
 
-  /** Runs until `stop`; resolves when everything is answered. What a stall has kept back is not made up for: the load is steady. */
+  /**
+   * Runs until `stop`; resolves when everything is answered. What a stall has held back is not made up for: the load is
+   * steady.
+   */
   async run(): Promise<void> {
     const intervalMs = 1_000 / this.parts.plan.rate;
     let dueAt = performance.now();
     while (!this.#over.signal.aborted) {
       const work = this.#actions[this.#random(this.#actions.length)];
-      // A machine that cannot keep up would have them wait here until their patience is over, and tell of itself.
+      // On a machine that cannot keep up, they would wait here until they time out, and describe the machine.
       if (this.#pending.size >= MAX_PENDING) this.heldBack += 1;
       else if (work !== undefined) this.#begin(work);
       dueAt = Math.max(dueAt + intervalMs, performance.now() - MAX_LATE_MS);
@@ -123,7 +126,7 @@ export class Traffic {
     this.#over.abort();
   }
 
-  /** Gives the connections up. */
+  /** Closes the connections. */
   close(): void {
     this.#agent.destroy();
   }

@@ -1,6 +1,6 @@
 /**
- * Does a series of readings grow? A straight line through it, with an interval for its slope that is honest about
- * readings which follow one another: a sawtooth of garbage or of a minute's limit is no leak, and neither is noise.
+ * Does a series of readings grow? A straight line through it, with an interval for its slope that accounts for
+ * correlated readings: a sawtooth of garbage or of a minute's limit is no leak, and neither is noise.
  */
 
 /** One reading. */
@@ -10,7 +10,7 @@ export interface Point {
   readonly value: number;
 }
 
-/** The line, and the interval that holds its true slope with CONFIDENCE. Per hour. */
+/** The line, and the interval that contains its true slope with CONFIDENCE. Per hour. */
 export interface Trend {
   readonly slope: number;
   readonly low: number;
@@ -21,22 +21,22 @@ export interface Trend {
 
 /** What growth is a fault: both must be exceeded, and the interval must exclude 0. */
 export interface Tolerance {
-  /** What may be gained in an hour. */
+  /** Growth allowed per hour. */
   readonly perHour: number;
-  /** What may be gained in the whole time: a short run is full of beginnings. */
+  /** Growth allowed over the whole time: a short run is full of beginnings. */
   readonly inAll: number;
 }
 
 export type Verdict = 'flat' | 'growing' | 'too short';
 
-/** Ten measures are judged: at 95 % every second healthy run would be suspected. */
+/** Ten measures are judged: at 95 %, every second healthy run would be suspected. */
 const CONFIDENCE = 0.99;
-/** With fewer no interval is worth its name. */
+/** With fewer, no interval is meaningful. */
 const MIN_POINTS = 5;
-/** A series that hangs together more than this tells of one thing only. */
+/** A series with more correlation than this has only one independent reading. */
 const MAX_CORRELATION = 0.95;
 
-/** Readings of the beginning, while caches fill and code is compiled, belong to no line. */
+/** Readings from the beginning, while caches fill and code is compiled, belong to no line. */
 export function withoutWarmUp(points: readonly Point[], share: number): Point[] {
   const last = points.at(-1)?.hours ?? 0;
   return points.filter(({ hours }) => hours >= last * share);
@@ -50,7 +50,8 @@ export function trendOf(points: readonly Point[]): Trend | undefined {
   const spread = sumOf(points.map((point) => (point.hours - hours) ** 2));
   const slope = sumOf(points.map((point) => (point.hours - hours) * (point.value - value))) / spread;
   const residuals = points.map((point) => point.value - value - slope * (point.hours - hours));
-  // As climatologists do (Santer and others, 2000): readings that hang together count as the fewer that they are worth.
+  // As climatologists do (Santer and others, 2000): correlated readings count as the smaller number of independent
+  // ones.
   const freedom = independentReadings(residuals) - 2;
   const variance = sumOf(residuals.map((residual) => residual ** 2)) / freedom;
   const half = Math.sqrt(variance / spread) * studentQuantile((1 + CONFIDENCE) / 2, freedom);
@@ -63,7 +64,7 @@ export function judge(trend: Trend | undefined, { perHour, inAll }: Tolerance): 
   return isGrowing ? 'growing' : 'flat';
 }
 
-/** Of readings that each resemble the one before, several are worth one: by the correlation of neighbours. */
+/** If readings resemble their predecessors, several are worth one: by the correlation of neighbours. */
 function independentReadings(residuals: readonly number[]): number {
   const square = sumOf(residuals.map((residual) => residual ** 2));
   if (square === 0) return residuals.length;
@@ -74,7 +75,7 @@ function independentReadings(residuals: readonly number[]): number {
 
 /** Student's quantile from the normal one: Cornish and Fisher's expansion, good from three degrees of freedom on. */
 export function studentQuantile(probability: number, freedom: number): number {
-  // One and two degrees have closed forms; in between the wider one holds.
+  // One and two degrees have closed forms; in between, the wider one is used.
   if (freedom < 2) return Math.tan(Math.PI * (probability - 0.5));
   if (freedom < 3) return (2 * probability - 1) / Math.sqrt(2 * probability * (1 - probability));
   const z = normalQuantile(probability);
@@ -87,7 +88,7 @@ export function studentQuantile(probability: number, freedom: number): number {
   );
 }
 
-/** Abramowitz and Stegun 26.2.23, for the upper half: wrong by less than 0.00045. */
+/** Abramowitz and Stegun 26.2.23, for the upper half: the error is below 0.00045. */
 function normalQuantile(probability: number): number {
   const t = Math.sqrt(-2 * Math.log(1 - probability));
   return t - (2.515517 + 0.802853 * t + 0.010328 * t ** 2) / (1 + 1.432788 * t + 0.189269 * t ** 2 + 0.001308 * t ** 3);
