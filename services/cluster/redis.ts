@@ -141,7 +141,7 @@ export class RedisCluster implements Cluster {
     if (this.#refusedFrames > 1) return;
     this.parts.logger.warn(
       'a frame that is not signed with CLUSTER_SECRET was refused: another node has no secret or another one, or ' +
-        'somebody else publishes in Redis',
+        'something else publishes in the Redis channel of this service',
     );
   }
 
@@ -183,7 +183,7 @@ export class RedisCluster implements Cluster {
   }
 
   async command(words: readonly string[]): Promise<unknown> {
-    if (this.live === 'degraded') throw new Error('Redis is away');
+    if (this.live === 'degraded') throw new Error('Redis is down');
     const answer = this.#publisher.sendCommand([...words]);
     // The client has no timeout for commands it has already written.
     return withDeadline(answer, COMMAND_TIMEOUT_MS, () => new Error('Redis does not answer'));

@@ -77,7 +77,7 @@ export function createMetrics(): Metrics {
     refusals: refusalsOf(make),
     ...deliveryMetrics(make),
     ...limitMetrics(make),
-    clusterFrames: make.counter('tidings_cluster_frames_received_total', 'Frames heard from other nodes.'),
+    clusterFrames: make.counter('tidings_cluster_frames_received_total', 'Frames received from other nodes.'),
     scrape: () => Registry.merge([registry, metricsOfProcess()]).metrics(),
   };
 }
@@ -87,12 +87,12 @@ type Makers = ReturnType<typeof makers>;
 function createOnFlush(make: Makers): Metrics['onFlush'] {
   const flushDuration = make.histogram(
     'tidings_store_flush_duration_seconds',
-    'Time of writing one batch to the store, until it is durable.',
+    'Time to write one batch to the store, until it is durable.',
     FLUSH_BUCKETS_S,
   );
   const flushWrites = make.histogram(
     'tidings_store_flush_writes',
-    'Writes that went to the store in one batch.',
+    'Writes per batch.',
     FLUSH_BUCKETS_WRITES,
   );
   const flushFailures = make.counter('tidings_store_flush_failures_total', 'Batches that the store did not accept.');
@@ -107,7 +107,7 @@ function refusalsOf(make: Makers): Metrics['refusals'] {
   const refusals = make.counterBy(
     'code',
     'tidings_refusals_total',
-    'Requests, handshakes and events answered with a problem, by its code.',
+    'Requests, handshakes and events answered with a problem, by code.',
   );
   seriesOf(refusals, Object.keys(ERROR_KINDS));
   return refusals;
@@ -116,21 +116,21 @@ function refusalsOf(make: Makers): Metrics['refusals'] {
 function deliveryMetrics(make: Makers) {
   return {
     sends: seriesOf(
-      make.counterBy('destination', 'tidings_sends_total', 'Messages stored for senders, by whom they are for.'),
+      make.counterBy('destination', 'tidings_sends_total', 'Messages stored for senders, by kind of recipient.'),
       ['user', 'topic', 'broadcast'],
     ),
     deliveries: seriesOf(
       make.counterBy(
         'mode',
         'tidings_deliveries_total',
-        'Stored messages written to connections, as they were sent or in catch-up.',
+        'Stored messages written to connections, live or in catch-up.',
       ),
       ['live', 'catch_up'],
     ),
-    acks: make.counter('tidings_acks_total', 'Acknowledgements accepted from devices.'),
+    acks: make.counter('tidings_acks_total', 'Accepted acknowledgements of named devices.'),
     sendToAck: make.histogram(
       'tidings_send_to_ack_seconds',
-      'Time from the sending of a message to its acknowledgement by a device that was connected.',
+      'Time from the send of a message to its acknowledgement by a connected device.',
       ACK_BUCKETS_S,
     ),
     catchUpMessages: make.histogram(
@@ -150,7 +150,7 @@ function deliveryMetrics(make: Makers) {
     ),
     gapsHealed: make.counter(
       'tidings_gaps_healed_total',
-      'Times that messages of a topic were missing here and were read from the store.',
+      'How often messages of a topic were missing here and were read from the store.',
     ),
   };
 }
@@ -163,7 +163,7 @@ function limitMetrics(make: Makers) {
     ),
     answersCut: make.counter(
       'tidings_answers_cut_total',
-      'HTTP connections cut because answers were not taken within 30 s, or more than 100 requests were sent ahead of them.',
+      'HTTP connections cut because answers were not read within 30 s, or more than 100 requests were pipelined.',
     ),
     rateLimited: seriesOf(
       make.counterBy(
@@ -177,12 +177,12 @@ function limitMetrics(make: Makers) {
       make.counterBy(
         'limit',
         'tidings_connections_refused_total',
-        'Connections refused because all, their address or their user had as many as allowed.',
+        'Connections refused because of a limit: on all, on those of one address or of one user.',
       ),
       ['all', 'address', 'user'],
     ),
     closings: seriesOf(
-      make.counterBy('code', 'tidings_closings_total', 'Connections that the service has closed, by closing code.'),
+      make.counterBy('code', 'tidings_closings_total', 'Connections closed by the service, by closing code.'),
       CLOSING_CODES,
     ),
   };
@@ -228,7 +228,7 @@ function registerLabelled(registry: Registry, gauges: Gauges): void {
   });
   new Gauge({
     name: 'tidings_taken',
-    help: 'What is taken and has to be given back, by what it is.',
+    help: 'What is in use and must be given back, by kind.',
     labelNames: ['what'],
     registers,
     collect() {
@@ -249,7 +249,7 @@ function registerClusterCounters(registry: Registry, { refusedFrames, outages }:
       },
     });
   counter('tidings_cluster_frames_refused_total', 'Frames that were not signed with CLUSTER_SECRET.', refusedFrames);
-  counter('tidings_cluster_outages_total', 'Times that frames have ceased to reach the other nodes.', outages);
+  counter('tidings_cluster_outages_total', 'How often frames ceased to reach the other nodes.', outages);
 }
 
 function registerNumbers(registry: Registry, gauges: Gauges): void {
@@ -264,19 +264,19 @@ function registerNumbers(registry: Registry, gauges: Gauges): void {
     });
   gauge(
     'tidings_reads_running',
-    'Reads of much that are under way, or whose answers are not taken.',
+    'Expensive reads that are running, or whose answers are not yet read.',
     gauges.readsRunning,
   );
-  gauge('tidings_reads_waiting', 'Reads of much that wait for their turn.', gauges.readsWaiting);
-  gauge('tidings_answers_untaken', 'HTTP answers that wait until their clients read.', gauges.untakenAnswers);
+  gauge('tidings_reads_waiting', 'Expensive reads that wait for their turn.', gauges.readsWaiting);
+  gauge('tidings_answers_untaken', 'HTTP answers that wait for their clients to read.', gauges.untakenAnswers);
   gauge('tidings_answers_untaken_bytes', 'Bytes of these answers.', gauges.untakenBytes);
   gauge('tidings_users_connected', 'Distinct users with at least one open connection.', gauges.users);
   gauge('tidings_catch_ups_running', 'New connections that are not up to date yet.', gauges.catchUps);
-  gauge('tidings_store_queued_writes', 'Writes that wait for their batch, or are in it.', gauges.queuedWrites);
-  gauge('tidings_cursors_unwritten', 'Places of devices that are not in the store yet.', gauges.unwrittenCursors);
+  gauge('tidings_store_queued_writes', 'Writes that wait for their batch, or are being written.', gauges.queuedWrites);
+  gauge('tidings_cursors_unwritten', 'Cursors of devices that are not in the store yet.', gauges.unwrittenCursors);
   gauge('tidings_cluster_live', 'Do frames reach the other nodes at once? 1 or 0.', () => Number(gauges.isLive()));
-  gauge('tidings_cluster_nodes', 'Nodes that are known here, this one included.', gauges.nodes);
-  gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS that are taken, also by who is not in yet.', gauges.places);
+  gauge('tidings_cluster_nodes', 'Nodes known here, including this one.', gauges.nodes);
+  gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS in use, including those of unfinished handshakes.', gauges.places);
   gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
 }
 

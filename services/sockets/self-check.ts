@@ -57,7 +57,7 @@ export const SOCKETS_CHECK: SelfCheck = {
       [lookAtPolling, lookAtFrames, lookAtPackets, lookAtLimit, lookAtReasons].map(async (look) => {
         const bench = createBench();
         // Whatever goes wrong on the way, what has not been found by then is missing.
-        await withDeadline(lookAndEnd(look, bench, note), PATIENCE_MS, () => new Error('it did not come')).catch(
+        await withDeadline(lookAndEnd(look, bench, note), PATIENCE_MS, () => new Error('no result in time')).catch(
           () => undefined,
         );
       }),

@@ -67,7 +67,7 @@ export class UserSessions {
 
   #unfollowAllHere(topic: string): void {
     this.parts.delivery.drop(topic).catch((error: unknown) => {
-      this.parts.logger.error({ err: error, topic }, 'a deleted topic could not be left');
+      this.parts.logger.error({ err: error, topic }, 'connections could not leave a deleted topic');
     });
   }
 
