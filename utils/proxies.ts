@@ -118,8 +118,8 @@ function readClient({ headers, socket }: PeerRequest, trust: Trust, onContradict
   const peer = plainAddress(socket.remoteAddress ?? '');
   const direct: Client = { address: peer, scheme: 'http', host: asHost(headers.host), prefix: '' };
   if (peer === '' || !trust(peer, 0)) return direct;
-  const told = forwardedBy(headers, { direct, trust });
-  if (told !== undefined) return told;
+  const forwarded = forwardedBy(headers, { direct, trust });
+  if (forwarded !== undefined) return forwarded;
   onContradiction();
   return direct;
 }
@@ -166,19 +166,19 @@ function fromStandard(headers: Headers, hops: Hops): Client {
   });
 }
 
-interface Told {
+interface Forwarded {
   readonly address: string;
   readonly scheme: string | undefined;
   readonly host: string | undefined;
   readonly depth: number;
 }
 
-function describe(headers: Headers, direct: Client, told: Told): Client {
+function describe(headers: Headers, direct: Client, forwarded: Forwarded): Client {
   return {
-    address: told.address,
-    scheme: asScheme(told.scheme) ?? direct.scheme,
-    host: asHost(told.host) ?? direct.host,
-    prefix: asPrefix(fromEnd(listOf(headers['x-forwarded-prefix']), told.depth)),
+    address: forwarded.address,
+    scheme: asScheme(forwarded.scheme) ?? direct.scheme,
+    host: asHost(forwarded.host) ?? direct.host,
+    prefix: asPrefix(fromEnd(listOf(headers['x-forwarded-prefix']), forwarded.depth)),
   };
 }
 

@@ -53,7 +53,7 @@ export class Connection {
   #attempts = 0;
   /** Runs until a connection has lasted. */
   #lastingTimer: Timer | undefined;
-  #isUnreachableTold = false;
+  #isUnreachableReported = false;
   /** The token with which the service last refused the connection. */
   #refused: string | undefined;
   #isLogoutExpected = false;
@@ -188,7 +188,7 @@ export class Connection {
     this.#lastingTimer = after(LASTING_MS, () => {
       this.#attempts = 0;
     });
-    this.#isUnreachableTold = false;
+    this.#isUnreachableReported = false;
     this.#refused = undefined;
     this.#setStatus('online');
   }
@@ -241,8 +241,8 @@ export class Connection {
   /** Reported once for each outage; socket.io-client retries by itself. */
   #onUnreachable(cause: Error): void {
     this.#setStatus(this.#status === 'connecting' ? 'connecting' : 'offline');
-    if (this.#isUnreachableTold) return;
-    this.#isUnreachableTold = true;
+    if (this.#isUnreachableReported) return;
+    this.#isUnreachableReported = true;
     const message = `${this.parts.address.origin} cannot be reached (${cause.message}); trying again`;
     this.parts.onError(new TidingsError('unreachable', message, { cause }));
   }
@@ -331,17 +331,17 @@ export class Connection {
 
   async #ask(event: string, args: readonly object[], timeoutMs: number): Promise<unknown> {
     const startedAt = performance.now();
-    const tell = (result: { reply: unknown } | { error: TidingsError }) => {
+    const report = (result: { reply: unknown } | { error: TidingsError }) => {
       const outcome = { ms: performance.now() - startedAt, ...result };
       this.parts.onTraffic({ direction: 'sent', event, args, outcome });
     };
     try {
       const reply: unknown = await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args);
-      tell({ reply });
+      report({ reply });
       return reply;
     } catch (thrown) {
       const error = this.#unanswered(event, thrown);
-      tell({ error });
+      report({ error });
       throw error;
     }
   }

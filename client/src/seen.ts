@@ -9,14 +9,14 @@ import type { Shelf } from './storage.ts';
 const PAGES = 16;
 const PAGE_SIZE = 64;
 
-export interface Place {
+export interface MessageKey {
   readonly topic: string;
   readonly seq: number;
   readonly id: string;
 }
 
 /** So that the parts cannot run into each other: ids and topics may contain blanks. */
-export function keyOf({ topic, seq, id }: Place): string {
+export function keyOf({ topic, seq, id }: MessageKey): string {
   return JSON.stringify([seq, id, topic]);
 }
 

@@ -13,7 +13,7 @@ import { formatMs, formatTime, plural } from './format.ts';
 import { log } from './log.ts';
 import { announce, showOutcome } from './outcome.ts';
 import { PageError, sentenceOf } from './page-error.ts';
-import { connectedClient, currentSession, type Session, setSession, showUser, tell } from './session.ts';
+import { connectedClient, currentSession, notify, type Session, setSession, showUser } from './session.ts';
 import { closeSettings, showState, showTokenButton } from './state.ts';
 import { storageOf } from './storage.ts';
 import { watchTraffic } from './traffic.ts';
@@ -52,7 +52,7 @@ function open(target: Target): void {
   const session: Session = { ...target, client, userId: undefined, isSynced: false, arrived: 0, farewell: '' };
   setSession(session);
   listen(session);
-  tell('opened', session);
+  notify('opened', session);
 }
 
 function listen(session: Session): void {
@@ -81,28 +81,28 @@ function onOnline(session: Session): void {
   session.userId = session.client.userId;
   if (session.userId !== undefined) showUser(session.userId);
   showState('connected', 'Catching up.');
-  tell('online', session);
+  notify('online', session);
 }
 
 function onSynced(session: Session, sync: SyncDone): void {
   session.isSynced = true;
   const { arrived } = session;
   showState('connected', arrived === 0 ? 'Up to date.' : `Caught up: ${plural(arrived, 'message')} arrived.`);
-  tell('synced', session, sync);
+  notify('synced', session, sync);
 }
 
 function onOffline(session: Session): void {
   const reason = session.farewell || 'The connection was lost.';
   log('disconnect', { kind: 'error', note: reason });
   session.isSynced = false;
-  tell('gone');
+  notify('gone');
   showState('reconnecting', reason);
 }
 
 /** By the service: the page itself gives up a session before it closes it. */
 function onClosed({ client, wasOnline, farewell }: Session): void {
   const sentence = client.error === undefined ? farewell : explainError(client.error);
-  tell('gone');
+  notify('gone');
   if (wasOnline) {
     log('disconnect', { kind: 'error', note: sentence });
     showState('disconnected', `${sentence || 'The service closed the connection.'} Press Connect to come back.`);
@@ -166,7 +166,7 @@ export function closeConnection(): void {
   const session = currentSession();
   if (session !== undefined) giveUp(session.client);
   inputOf('offline').checked = false;
-  tell('gone');
+  notify('gone');
 }
 
 export function disconnect(): void {
@@ -181,7 +181,7 @@ export async function switchOffline(): Promise<void> {
   if (session === undefined) return;
   if (inputOf('offline').checked) {
     showState('offline', 'Nothing arrives here. Send something to yourself, then switch back.');
-    tell('gone');
+    notify('gone');
     // The session stays: requests over HTTP are made with its token.
     await session.client.close();
   } else {

@@ -5,7 +5,7 @@ import { byId, detailsOf, h, setValue } from './dom.ts';
 import { ownBase } from './fields.ts';
 import { PageError, sentenceOf } from './page-error.ts';
 import { exchange } from './rest.ts';
-import { tell } from './session.ts';
+import { notify } from './session.ts';
 import { showPrimary, showState } from './state.ts';
 
 interface SampleTokens {
@@ -46,7 +46,7 @@ function fillIn(userId: string, { users, service }: SampleTokens): void {
   setValue('server-url', ownBase());
   setValue('token', users.find((user) => user.userId === userId)?.token ?? '');
   setValue('service-token', service.token);
-  tell('fields');
+  notify('fields');
 }
 
 async function fetchTokens(): Promise<SampleTokens> {

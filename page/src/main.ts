@@ -11,7 +11,7 @@ import { clearLog, copyLog, filterLog, foldLog, followLog, pauseLog } from './lo
 import { startOnlineUsers } from './online-users.ts';
 import { run } from './outcome.ts';
 import { send, showOperation, startSendPanel } from './send-panel.ts';
-import { tell, when } from './session.ts';
+import { notify, when } from './session.ts';
 import { copyRequest, showRequest } from './snippet-box.ts';
 import { showPrimary, showTokenButton } from './state.ts';
 import { nameDevice } from './storage.ts';
@@ -67,9 +67,9 @@ const CHANGES: Handlers = {
 };
 
 const INPUTS: Handlers = {
-  token: () => tell('fields'),
-  'service-token': () => tell('fields'),
-  'server-url': () => tell('fields'),
+  token: () => notify('fields'),
+  'service-token': () => notify('fields'),
+  'server-url': () => notify('fields'),
   'log-text': filterLog,
   'topic-text': noticeTyping,
 };
@@ -89,7 +89,7 @@ function takeTokenFromAddress(): void {
   if (token === null) return;
   setValue('token', token);
   history.replaceState(null, '', location.pathname + location.search);
-  tell('fields');
+  notify('fields');
 }
 
 function startConnection(): void {
@@ -120,7 +120,7 @@ async function start(): Promise<void> {
   listenTo('input', INPUTS);
   byId('topic-text').addEventListener('blur', stopTyping);
   takeTokenFromAddress();
-  tell('fields');
+  notify('fields');
   setValue('device', await nameDevice());
 }
 

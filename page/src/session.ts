@@ -42,7 +42,7 @@ export function when<Name extends keyof PageEvents>(name: Name, listener: (...ar
   listeners[name].push(listener);
 }
 
-export function tell<Name extends keyof PageEvents>(name: Name, ...args: PageEvents[Name]): void {
+export function notify<Name extends keyof PageEvents>(name: Name, ...args: PageEvents[Name]): void {
   for (const listener of listeners[name]) listener(...args);
 }
 
@@ -65,7 +65,7 @@ export function shownUser(): string | undefined {
 export function showUser(userId: string): void {
   if (user === userId) return;
   user = userId;
-  tell('user', userId);
+  notify('user', userId);
 }
 
 export function isOnline(): boolean {

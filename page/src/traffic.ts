@@ -5,7 +5,7 @@ import { asSentence, explainProblem, OR_CHOOSE_ONE } from './explain.ts';
 import { formatMs } from './format.ts';
 import { log } from './log.ts';
 import { sentenceOf } from './page-error.ts';
-import { type Session, tell } from './session.ts';
+import { notify, type Session } from './session.ts';
 import { showIdentity } from './state.ts';
 
 type Sent = Extract<Traffic, { direction: 'sent' }>;
@@ -26,7 +26,7 @@ function receive(session: Session, event: string, args: readonly unknown[]): voi
   const message = readArrival(event, args);
   if (message === undefined) return;
   session.arrived += 1;
-  tell('message', message, session);
+  notify('message', message, session);
 }
 
 function identify({ device, socketId }: Authenticated): void {

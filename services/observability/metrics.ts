@@ -90,11 +90,7 @@ function createOnFlush(make: Makers): Metrics['onFlush'] {
     'Time to write one batch to the store, until it is durable.',
     FLUSH_BUCKETS_S,
   );
-  const flushWrites = make.histogram(
-    'tidings_store_flush_writes',
-    'Writes per batch.',
-    FLUSH_BUCKETS_WRITES,
-  );
+  const flushWrites = make.histogram('tidings_store_flush_writes', 'Writes per batch.', FLUSH_BUCKETS_WRITES);
   const flushFailures = make.counter('tidings_store_flush_failures_total', 'Batches that the store did not accept.');
   return ({ writes, durationMs, isDone }) => {
     flushDuration.observe(durationMs / 1_000);
@@ -276,7 +272,11 @@ function registerNumbers(registry: Registry, gauges: Gauges): void {
   gauge('tidings_cursors_unwritten', 'Cursors of devices that are not in the store yet.', gauges.unwrittenCursors);
   gauge('tidings_cluster_live', 'Do frames reach the other nodes at once? 1 or 0.', () => Number(gauges.isLive()));
   gauge('tidings_cluster_nodes', 'Nodes known here, including this one.', gauges.nodes);
-  gauge('tidings_places_taken', 'Places of MAX_CONNECTIONS in use, including those of unfinished handshakes.', gauges.places);
+  gauge(
+    'tidings_places_taken',
+    'Places of MAX_CONNECTIONS in use, including those of unfinished handshakes.',
+    gauges.places,
+  );
   gauge('tidings_handshakes_waiting', 'New connections that wait for their turn.', gauges.handshakes);
 }
 

@@ -6,7 +6,7 @@
 import type { Balance, Lender } from '../../utils/balance';
 import { type Clock, type Timer, toIsoTime } from '../../utils/clock';
 import { type Connection, writeToAll } from '../delivery/connections';
-import { LobbySnapshot } from './lobby-snapshot';
+import { PresenceSnapshot } from './presence-snapshot';
 
 const FRAME_INTERVAL_MS = 500;
 /** Beyond this many users, watchers that arrive between two frames share the list that was made for the first. */
@@ -31,9 +31,9 @@ export class Presence implements Lender {
   #sent = 0;
   readonly #watchers = new Set<Connection>();
   /** Watchers whose list is being written, or was since the last frames; and how many changes their list contains. */
-  readonly #entering = new Map<Connection, LobbySnapshot>();
+  readonly #entering = new Map<Connection, PresenceSnapshot>();
   readonly #newcomers = new Map<Connection, number>();
-  #snapshot: LobbySnapshot | undefined;
+  #snapshot: PresenceSnapshot | undefined;
   #timer: Timer | undefined;
 
   constructor(
@@ -87,7 +87,7 @@ export class Presence implements Lender {
    * many users are online.
    */
   async watch(connection: Connection): Promise<number> {
-    this.#snapshot ??= new LobbySnapshot(this.#online, this.#forgotten + this.#changes.length);
+    this.#snapshot ??= new PresenceSnapshot(this.#online, this.#forgotten + this.#changes.length);
     const snapshot = this.#snapshot;
     this.unwatch(connection);
     this.#entering.set(connection, snapshot);
@@ -105,7 +105,7 @@ export class Presence implements Lender {
   }
 
   /** Its turn may come after its end, and nothing would take it off the list then. */
-  #isEntering(connection: Connection, snapshot: LobbySnapshot): boolean {
+  #isEntering(connection: Connection, snapshot: PresenceSnapshot): boolean {
     if (!connection.isOpen) this.unwatch(connection);
     return this.#entering.get(connection) === snapshot;
   }

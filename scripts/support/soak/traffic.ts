@@ -38,7 +38,7 @@ interface Request {
   readonly body?: unknown;
 }
 
-interface Place {
+interface SentAnswer {
   readonly id: string;
   readonly topic: string;
   readonly seq?: number;
@@ -192,7 +192,7 @@ export class Traffic {
   async #sendBatch(): Promise<void> {
     const numbers = Array.from({ length: BATCH_ITEMS }, () => this.parts.ledger.next());
     const messages = numbers.map((n) => ({ userId: this.#anyUser(), ...this.#content(n) }));
-    const { results } = parse<{ results: Place[] }>(
+    const { results } = parse<{ results: SentAnswer[] }>(
       await this.#expect(200, '/messages/batch', { method: 'POST', body: { messages } }),
     );
     results.forEach(({ topic, seq }, index) => {
@@ -215,7 +215,7 @@ export class Traffic {
   }
 
   #accept(n: number, answer: Answer): void {
-    const { topic, seq } = parse<Place>(answer);
+    const { topic, seq } = parse<SentAnswer>(answer);
     this.parts.ledger.accept(n, topic, seq);
   }
 
@@ -225,7 +225,7 @@ export class Traffic {
   }
 
   async #editAndRetract(): Promise<void> {
-    const { id } = parse<Place>(await this.#sendUncounted({}));
+    const { id } = parse<SentAnswer>(await this.#sendUncounted({}));
     await this.#expect(200, `/messages/${id}`, { method: 'PATCH', body: { data: { text: 'changed' } } });
     await this.#expect(200, `/messages/${id}/receipts`, {});
     await this.#expect(200, `/messages/${id}`, { method: 'DELETE' });

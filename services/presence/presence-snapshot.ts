@@ -15,7 +15,7 @@ interface Part {
   readonly frames: Map<Transport, unknown>;
 }
 
-export class LobbySnapshot {
+export class PresenceSnapshot {
   readonly count: number;
   readonly #parts: Part[] = [];
 
