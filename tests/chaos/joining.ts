@@ -15,6 +15,24 @@ const MANY_TURNS = 30;
 /** They take turns: some logs are short, some have been read before. */
 const USERS = 5;
 
+/** What the node and the store have at this moment: where a message was lost. */
+async function describeNode(
+  { delivery, store }: Desk,
+  connection: Attached['connection'],
+  topic: string,
+  after: number,
+): Promise<string> {
+  const page = await store.log.read(topic, { after, limit: 9 });
+  return JSON.stringify({
+    stored: page.messages.map(({ seq, from }) => [seq, from]),
+    isOpen: connection.isOpen,
+    isFollowing: delivery.isFollowing(connection, topic),
+    isMember: [...delivery.membersOf(topic)].includes(connection),
+    events: connection.events,
+    balance: delivery.balance,
+  });
+}
+
 /** Every seq from the start on, once, in order: up to the head, or for a connection that was closed up to some seq. */
 async function judge(desk: Desk, { connection, start }: Attached): Promise<string[]> {
   const sentences: string[] = [];
@@ -24,7 +42,8 @@ async function judge(desk: Desk, { connection, start }: Attached): Promise<strin
     const expected = range(from + 1, to);
     if (seqs.join(' ') === expected.join(' ')) continue;
     sentences.push(
-      `a connection of ${connection.device} saw ${topic} ${seqs.join(' ')}, expected ${expected.join(' ')}`,
+      `a connection of ${connection.device} saw ${topic} ${seqs.join(' ')}, expected ${expected.join(' ')}; ` +
+        (await describeNode(desk, connection, topic, from)),
     );
   }
   return sentences;
