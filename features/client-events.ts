@@ -1,6 +1,6 @@
 /** Client events over Socket.IO: event → operation on its payload, and its price. */
 import type { Connection } from '../services/delivery/connections';
-import { badField } from '../utils/errors';
+import { badField, withFieldNames } from '../utils/errors';
 import { fieldOf, hasField } from '../utils/fields';
 import { listSchema, parseInput } from '../utils/schemas';
 import { echo } from './compatibility/echo';
@@ -9,7 +9,6 @@ import {
   changeStates,
   FREE,
   HISTORY,
-  inWords,
   ONE,
   type Operation,
   priceOfChange,
@@ -64,9 +63,9 @@ async function handleMessage(
     if (typeof topic !== 'string') throw badField('topic', 'must be a string');
     if (topic.startsWith('@')) {
       const message = { ...payload, to: topic.slice(1) };
-      return inWords(PERSON_FIELDS, async () => (await messages.directMessage(caller, message)).answer);
+      return withFieldNames(PERSON_FIELDS, async () => (await messages.directMessage(caller, message)).answer);
     }
-    return inWords(EVENT_FIELDS, async () => {
+    return withFieldNames(EVENT_FIELDS, async () => {
       await topics.assertMayWrite(caller, topic, { isServiceAllowed: false });
       return (await messages.messageTopic(caller, topic, payload)).answer;
     });

@@ -1,5 +1,6 @@
 /** Actions of the plain endpoint: action → operation on its frame, and its price. */
 import type { Connection } from '../services/delivery/connections';
+import { withFieldNames } from '../utils/errors';
 import { fieldOf } from '../utils/fields';
 import {
   listSchema,
@@ -18,7 +19,6 @@ import {
   changeStates,
   FREE,
   HISTORY,
-  inWords,
   ONE,
   type Operation,
   priceOfChange,
@@ -42,19 +42,19 @@ export function clientActions(operations: SocketOperations): ReadonlyMap<string,
   const watch = readInTurn<Frame>(reads, presence.subscribe);
   const join: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
-    return inWords(FRAME_FIELDS, () => topics.join(caller, { name }));
+    return withFieldNames(FRAME_FIELDS, () => topics.join(caller, { name }));
   };
   const leave: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name } = parseInput(plainTopicSchema, frame);
-    return inWords(FRAME_FIELDS, () => topics.leave(caller, { name }));
+    return withFieldNames(FRAME_FIELDS, () => topics.leave(caller, { name }));
   };
   const create: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name, is_private: isPrivate } = parseInput(plainCreateSchema, frame);
-    return inWords(FRAME_FIELDS, () => topics.create(caller, { name, isPrivate }));
+    return withFieldNames(FRAME_FIELDS, () => topics.create(caller, { name, isPrivate }));
   };
   const invite: Operation<Frame> = ({ caller }, frame) => {
     const { topic_name: name, username: userId } = parseInput(plainInviteSchema, frame);
-    return inWords(FRAME_FIELDS, () => topics.invite(caller, { name, userId }));
+    return withFieldNames(FRAME_FIELDS, () => topics.invite(caller, { name, userId }));
   };
   const watchOrNot: Operation<Frame> = (connection, frame) => {
     const { on = true } = parseInput(plainPresenceSchema, frame);
@@ -89,7 +89,7 @@ async function sendPlain(
   { messages, topics }: Pick<SocketOperations, 'messages' | 'topics'>,
 ): Promise<object> {
   const { topic_name: target, content } = parseInput(plainMessageSchema, frame);
-  const recipient = await inWords(FRAME_FIELDS, () => topics.resolve(caller, target));
+  const recipient = await withFieldNames(FRAME_FIELDS, () => topics.resolve(caller, target));
   if ('userId' in recipient) parseField('topic_name', userIdSchema, recipient.userId);
   const message = content === undefined ? frame : { type: 'chat', ...frame, data: { content } };
   if (content !== undefined) messages.assertSize('content', message.data);

@@ -3,30 +3,13 @@ import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Socket as TcpSocket } from 'node:net';
 import { Duplex } from 'node:stream';
 import express from 'express';
-import type { InternalName, SelfCheck } from '../services/internals';
-import { withDeadline } from '../utils/deadline';
+import { type Note, runLooks, type SelfCheck } from '../services/internals';
 import { createHttpClasses, type HttpPrototypes } from './http-classes';
-
-const PATIENCE_MS = 5_000;
 
 export const HTTP_CHECK: SelfCheck = {
   names: ['express: prototypes', 'express: unanswered', 'node: upgrade'],
-  async run() {
-    const found = new Set<InternalName>();
-    const note = (name: InternalName, isThere: boolean) => {
-      if (isThere) found.add(name);
-    };
-    await Promise.all(
-      [lookAtExpress, lookAtOffers].map((look) =>
-        // What has not been found by then is missing.
-        withDeadline(look(note), PATIENCE_MS, () => new Error('nothing came')).catch(() => undefined),
-      ),
-    );
-    return found;
-  },
+  run: () => runLooks([lookAtExpress, lookAtOffers]),
 };
-
-type Note = (name: InternalName, isThere: boolean) => void;
 
 /**
  * A request keeps the prototype that it was created with while it passes the application, and an unanswered one comes

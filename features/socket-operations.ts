@@ -6,7 +6,7 @@ import type { PresenceOperations } from '../handlers/presence';
 import type { TopicOperations } from '../handlers/topics';
 import type { ReadTurns } from '../services/admission/read-turns';
 import type { Connection } from '../services/delivery/connections';
-import { AppError, renameFields } from '../utils/errors';
+import { AppError } from '../utils/errors';
 import type { EchoOperations } from './compatibility/echo';
 
 export interface SocketOperations {
@@ -55,18 +55,6 @@ export function changeStates({ inbox, reads }: Pick<SocketOperations, 'inbox' | 
 
 export function priceOfChange(payload: unknown): number {
   return changesWhole(payload) ? WHOLE : ONE;
-}
-
-/** A refusal names a field as the client sent it. */
-export async function inWords<Answer>(
-  names: ReadonlyMap<string, string>,
-  work: () => Promise<Answer>,
-): Promise<Answer> {
-  try {
-    return await work();
-  } catch (error) {
-    throw renameFields(error, names);
-  }
 }
 
 /** A table in use. `dispatch` throws AppError `unknown_event` for anything else, which counts as one event. */

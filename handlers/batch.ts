@@ -1,7 +1,7 @@
 /** Many messages in one request: each item is a separate send, and fails alone. */
 import { describeFailure } from '../services/observability/describe-failure';
 import { holdsScope } from '../utils/caller';
-import { AppError, type Problem, refuseField, renameFields } from '../utils/errors';
+import { AppError, type Problem, refuseField, withFieldNames } from '../utils/errors';
 import {
   batchItemSchema,
   batchSchema,
@@ -92,17 +92,9 @@ function createCheckItem({ sending, topics }: Pick<BatchParts, 'sending' | 'topi
       throw new AppError('insufficient_scope', 'This item needs a token with scope `broadcast`.');
     }
     const name = parseField('topic', topicNameSchema, topic);
-    await assertTopic(sender, name);
+    await withFieldNames(ITEM_FIELDS, () => topics.assertMayWrite(sender, name, { isServiceAllowed: true }));
     return { topic: name, content };
   };
-
-  async function assertTopic(sender: Sender, name: string): Promise<void> {
-    try {
-      await topics.assertMayWrite(sender, name, { isServiceAllowed: true });
-    } catch (error) {
-      throw renameFields(error, ITEM_FIELDS);
-    }
-  }
 }
 
 function tooLarge(count: number): AppError {

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { withDeadline } from '../utils/deadline';
 import type { Logger } from './observability/logger';
 
 interface Internal {
@@ -67,6 +68,26 @@ export interface SelfCheck {
   readonly names: readonly InternalName[];
   /** @returns those that are as expected. */
   readonly run: () => Iterable<InternalName> | Promise<Iterable<InternalName>>;
+}
+
+/** A look takes some milliseconds; what has not come by then never comes. */
+const PATIENCE_MS = 5_000;
+
+/** Notes whether an internal is as it has to be. */
+export type Note = (name: InternalName, isThere: boolean) => void;
+
+/**
+ * Runs looks side by side, each by itself: what one of them misses is not missing to the others. What a look has not
+ * noted, because it failed or was late, is not found.
+ */
+export async function runLooks(looks: readonly ((note: Note) => Promise<void>)[]): Promise<ReadonlySet<InternalName>> {
+  const found = new Set<InternalName>();
+  const note: Note = (name, isThere) => {
+    if (isThere) found.add(name);
+  };
+  const late = () => new Error('a look at internals is late');
+  await Promise.allSettled(looks.map((look) => withDeadline(look(note), PATIENCE_MS, late)));
+  return found;
 }
 
 /** A package is not as this service needs it. */

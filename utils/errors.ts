@@ -166,10 +166,21 @@ export function noTopic(path: string): AppError {
 }
 
 /**
- * The same refusal where the caller knows a field by another name.
- * @param names from the operation's name of a field to the caller's.
+ * Runs `work`; its refusals name fields as the client sent them.
+ * @param names from the operation's name of a field to the client's.
  */
-export function renameFields(thrown: unknown, names: ReadonlyMap<string, string>): unknown {
+export async function withFieldNames<Answer>(
+  names: ReadonlyMap<string, string>,
+  work: () => Promise<Answer>,
+): Promise<Answer> {
+  try {
+    return await work();
+  } catch (error) {
+    throw renameFields(error, names);
+  }
+}
+
+function renameFields(thrown: unknown, names: ReadonlyMap<string, string>): unknown {
   if (!(thrown instanceof AppError) || thrown.errors === undefined) return thrown;
   const { code, errors, retryAfterSeconds } = thrown;
   const renamed = errors.map(({ path, message }) => ({ path: names.get(path) ?? path, message }));

@@ -67,7 +67,7 @@ export class HeapGuard implements Lender {
 
   constructor(private readonly parts: HeapGuardParts) {
     this.#readMemory = parts.readMemory ?? readMemory;
-    this.#collect = parts.collect ?? findCollector();
+    this.#collect = parts.collect ?? findCollector() ?? (() => undefined);
     this.#clock = parts.clock ?? systemClock;
   }
 
@@ -203,11 +203,7 @@ function readAnonymousBytes(): number | undefined {
 }
 
 /** V8's own function: Node exposes it only to programs started with the flag. */
-function findCollector(): () => void {
-  return lookForCollector() ?? (() => undefined);
-}
-
-function lookForCollector(): (() => void) | undefined {
+function findCollector(): (() => void) | undefined {
   setFlagsFromString('--expose-gc');
   const collect: unknown = runInNewContext('globalThis.gc');
   setFlagsFromString('--no-expose-gc');
@@ -216,5 +212,5 @@ function lookForCollector(): (() => void) | undefined {
 
 export const COLLECTOR_CHECK: SelfCheck = {
   names: ['node: gc'],
-  run: () => (lookForCollector() === undefined ? [] : ['node: gc']),
+  run: () => (findCollector() === undefined ? [] : ['node: gc']),
 };

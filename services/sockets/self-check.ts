@@ -7,9 +7,8 @@ import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Socket as TcpSocket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { Server, type Socket } from 'socket.io';
-import { withDeadline } from '../../utils/deadline';
 import { textFrame } from '../../utils/websocket-frame';
-import type { InternalName, SelfCheck } from '../internals';
+import { type Note, runLooks, type SelfCheck } from '../internals';
 import { answerUnderWay } from './answer-under-way';
 import {
   type EngineConnection,
@@ -21,8 +20,6 @@ import {
 } from './engine';
 import { WebSocketServer } from './web-socket-server';
 
-/** All of it takes some milliseconds; what has not come by then never comes. */
-const PATIENCE_MS = 5_000;
 const MAX_BYTES = 1_024;
 
 export const SOCKETS_CHECK: SelfCheck = {
@@ -46,37 +43,26 @@ export const SOCKETS_CHECK: SelfCheck = {
     'node: _httpMessage',
     'node: socket of a response',
   ],
-  async run() {
-    const found = new Set<InternalName>();
-    const note = (name: InternalName, isThere: boolean) => {
-      if (isThere) found.add(name);
-    };
-    lookAtResponse(note);
-    // Each by itself, so that what one lacks does not count as missing for the others.
-    await Promise.all(
-      [lookAtPolling, lookAtFrames, lookAtPackets, lookAtLimit, lookAtReasons].map(async (look) => {
-        const bench = createBench();
-        // Whatever goes wrong on the way, what has not been found by then is missing.
-        await withDeadline(lookAndEnd(look, bench, note), PATIENCE_MS, () => new Error('no result in time')).catch(
-          () => undefined,
-        );
-      }),
-    );
-    return found;
-  },
+  run: () =>
+    runLooks([
+      async (note) => lookAtResponse(note),
+      ...[lookAtPolling, lookAtFrames, lookAtPackets, lookAtLimit, lookAtReasons].map(onBench),
+    ]),
 };
 
-type Note = (name: InternalName, isThere: boolean) => void;
 type Look = (bench: Bench, note: Note) => Promise<void>;
 
-async function lookAndEnd(look: Look, bench: Bench, note: Note): Promise<void> {
-  try {
-    await look(bench, note);
-  } finally {
-    await bench.io.close();
-    // ws would wait for the peer to close its side.
-    for (const wire of bench.wires) wire.destroy();
-  }
+function onBench(look: Look) {
+  return async (note: Note): Promise<void> => {
+    const bench = createBench();
+    try {
+      await look(bench, note);
+    } finally {
+      await bench.io.close();
+      // ws would wait for the peer to close its side.
+      for (const wire of bench.wires) wire.destroy();
+    }
+  };
 }
 
 interface Bench {
