@@ -61,13 +61,14 @@ function readAmount(name: string, text: string): number {
   return amount;
 }
 
-/** `F1` means every scenario with that fault. */
+/** `F1` means every scenario with that fault, `F1 F7 (three nodes)` the one with that id. */
 function choose(only: string | undefined): readonly Scenario[] {
   if (only === undefined) return SCENARIOS;
   const names = only.split(',');
-  const unknown = names.find((name) => !SCENARIOS.some(({ id }) => id.split(' ').includes(name)));
+  const isMeant = ({ id }: Scenario, name: string) => id === name || id.split(' ').includes(name);
+  const unknown = names.find((name) => !SCENARIOS.some((scenario) => isMeant(scenario, name)));
   if (unknown !== undefined) throw new UsageError(`--only names a fault without a scenario: ${unknown}`);
-  return SCENARIOS.filter(({ id }) => names.some((name) => id.split(' ').includes(name)));
+  return SCENARIOS.filter((scenario) => names.some((name) => isMeant(scenario, name)));
 }
 
 /**

@@ -35,7 +35,7 @@ export class HandshakeLimits implements Lender {
   /** Places taken by address; an address that has none is absent. */
   readonly #byAddress = new Map<string, number>();
   readonly #rate: HandshakeRate;
-  /** Sessions that upgrade to WebSocket: each had its turn as a handshake, and must not take the turn of another. */
+  /** Polling sessions that change to WebSocket. Counted apart, so that they do not use up the rate of new handshakes. */
   readonly #changeRate: HandshakeRate;
   readonly #queue: HandshakeQueue;
   #taken = 0;

@@ -1,6 +1,6 @@
 /**
- * Up to where devices have everything: what they acknowledged, what was written to those that do not acknowledge, and
- * what has shown a sign of its arrival.
+ * How far each device has everything: by its acknowledgements, by what was written to it if it does not acknowledge, or
+ * by a pong (changes of state).
  */
 import type { Clock } from '../../utils/clock';
 import { badField } from '../../utils/errors';

@@ -12,8 +12,8 @@ import { type EventOperation, EventQueue } from './event-queue';
 import type { Refusals } from './refusals';
 
 /**
- * Events that cost nothing, for each of SOCKET_EVENTS_PER_SECOND: no client reaches it by acknowledging what it
- * receives.
+ * Free events (`ack`) allowed per second: this many times SOCKET_EVENTS_PER_SECOND, which no client reaches by
+ * acknowledging what it receives.
  */
 const FREE_EVENTS_PER_EVENT = 20;
 
@@ -51,8 +51,8 @@ export class EventGate {
 
   /**
    * Answers an event. Whatever the operation throws becomes the reply.
-   * @param options.price how many events it counts as. A free event is carried out whatever else waits, unless it is
-   * part of a flood. `bytes`: how much of it is kept until it is answered.
+   * @param options.price how many events it counts as. A free event skips the queue, unless it is part of a
+   * flood. `bytes`: how much of it is kept until it is answered.
    */
   async handle(
     connection: Connection,

@@ -55,7 +55,7 @@ export class Upgrade {
   }
 
   /**
-   * ws was asked to open it, and has refused: counted, unless the peer is gone or the refusal was counted elsewhere.
+   * Called when ws refused the upgrade. Counts it, unless the peer is gone or it was counted already.
    */
   leftUnopened(): void {
     if (!this.socket.writableEnded || this.socket.destroyed) return;

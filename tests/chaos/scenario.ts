@@ -5,7 +5,7 @@ import { REDIS_SERVER } from '../support/redis';
 import { CAN_ATTACH } from './strace';
 
 export interface Scenario {
-  /** `F1`, `F2` …; those that come together have a word. */
+  /** `F1`, `F2` …; several scenarios of one fault add a word in brackets. */
   readonly id: string;
   /** What happens, in a few words. The table in docs/evidence/reliability.md has these three sentences. */
   readonly fault: string;
@@ -23,7 +23,7 @@ export interface Scenario {
 export type Figures = Readonly<Record<string, number | string>>;
 
 export interface Outcome {
-  /** Sentences; none: all is well. That nothing went wrong because nothing was tried is one, too. */
+  /** Sentences; none: all is well. A round in which nothing was injected counts as one. */
   readonly violations: readonly string[];
   readonly figures: Figures;
   /** For whoever looks into a violation. */
