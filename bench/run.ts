@@ -44,7 +44,7 @@ async function main(): Promise<void> {
   process.exit(sections.some((section) => section.faults.length > 0) ? 1 : 0);
 }
 
-/** A scenario that breaks off is a fault in the report; the others still have something to say. */
+/** A scenario that breaks off is a fault in the report; the others still have results. */
 async function runScenario(name: ScenarioName, options: BenchOptions): Promise<Section[]> {
   try {
     return await SCENARIOS[name](options);

@@ -1,6 +1,6 @@
 /**
- * The peer that most people would write by hand: Express and Socket.IO with their defaults, tokens checked
- * with a key that was made once, nothing stored.
+ * The peer that most people would write by hand: Express and Socket.IO with their defaults, tokens verified with a key
+ * made once, nothing stored.
  */
 import { createSecretKey } from 'node:crypto';
 import { createServer } from 'node:http';

@@ -1,4 +1,4 @@
-/** The floor: node's http and ws alone. No tokens, no rooms, no checks, nothing stored. */
+/** The floor: only Node's http and ws. No tokens, no rooms, no checks, nothing stored. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type WebSocket, WebSocketServer } from 'ws';
 

@@ -16,7 +16,7 @@ const LANES = 32;
 const TEXT = 'x'.repeat(128);
 const CATCH_UP_TARGET_PER_SECOND = 20_000;
 
-/** How many users get how many messages each. */
+/** How many users receive how many messages each. */
 interface Group {
   readonly name: string;
   readonly users: number;
@@ -39,7 +39,7 @@ const QUICK_PLAN: Plan = {
   heavy: { name: 'heavy', users: 2, messagesEach: 1000 },
 };
 
-/** What the service said about what it stored: the ids of each user's topic, at the place of their `seq`. */
+/** What the service answered about what it stored: the ids of each user's topic, indexed by `seq`. */
 type Stored = Map<string, string[]>;
 
 /** Messages to offline users: nothing lost, memory, and how fast they catch up. The peers store nothing. */
@@ -161,7 +161,7 @@ async function catchUp(server: RunningServer, group: Group, stored: Stored): Pro
   return { ...result, cpuMicros: usage.cpuMicros };
 }
 
-/** From opening the connection to the end of catch-up: what waits must come once, in order, with its id. */
+/** From opening the connection to the end of catch-up: waiting messages must come once, in order, with their ids. */
 async function catchUpOne(server: RunningServer, userId: string, ids: readonly string[]) {
   const startedAt = performance.now();
   let [received, wrong] = [0, 0];

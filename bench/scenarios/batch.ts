@@ -10,7 +10,7 @@ import { type RunningServer, withServers } from '../support/servers';
 import { createServiceToken } from '../support/tokens';
 
 const BATCH_SIZE = 100;
-/** As many as share a flush well: single sends are not to look worse for want of company. */
+/** Enough to share flushes well, so that single sends do not look worse than they are. */
 const SINGLES_AT_ONCE = 32;
 const BATCHES_AT_ONCE = 4;
 const USERS = 1000;
@@ -21,7 +21,7 @@ const MAX_FAULTS = 3;
 interface Plan {
   readonly rounds: number;
   readonly warmUp: number;
-  /** Messages of one sample: what each of them costs is compared, so they need not be equally many. */
+  /** Messages of one sample: the cost of each is compared, so the numbers need not be equal. */
   readonly batched: number;
   readonly single: number;
 }
@@ -66,7 +66,7 @@ export async function runBatch(options: BenchOptions): Promise<Section[]> {
   return [compareServers('Batches', FIGURES, rounds, LAYOUT)];
 }
 
-/** A server, and how it is sent to. */
+/** A server, and how messages are sent to it. */
 interface Sender {
   readonly label: string;
   readonly server: RunningServer;

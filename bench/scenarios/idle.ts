@@ -10,7 +10,7 @@ import { BY_HAND, type Contestant } from '../support/server-kinds';
 import { type RunningServer, startServer } from '../support/servers';
 
 const MAX_EXTRA_KIB = 2;
-/** What a server writes behind its connections (cursors, presence) is over by then and not counted as theirs. */
+/** By then, what a server writes later for its connections (cursors, presence) is done, and not counted as theirs. */
 const SETTLING_MS = 1000;
 
 interface Plan {
@@ -39,7 +39,7 @@ const FIGURES: Figure<Key>[] = [
   { key: 'anonymous', title: 'of it without mapped files', digits: 1, comparedBy: 'difference' },
 ];
 
-/** Connections that do nothing: memory of the server for each. Every sample has a new process. */
+/** Connections that do nothing: the server's memory for each. Every sample has a new process. */
 export async function runIdle(options: BenchOptions): Promise<Section[]> {
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
   const rounds = await runRounds('idle', chooseContestants(options), {

@@ -21,7 +21,7 @@ const LATENCY_TARGET_MS = 10;
 const START_TARGET_MS = 2000;
 const HEAVY_COUNTS_TARGET_MS = 5;
 
-/** What lies in a store: as many messages in each of many inboxes, and one large inbox. */
+/** The content of a store: as many messages in each of many inboxes, and one large inbox. */
 interface Size {
   readonly users: number;
   readonly messagesEach: number;
@@ -73,7 +73,7 @@ interface HeavyFindings {
   readonly storeCounts: Times;
 }
 
-/** Inboxes in a large store against a small one: latency, time to start, memory; and one very large inbox. */
+/** Inboxes in a large store against a small one: latency, start time, memory; and one very large inbox. */
 export async function runInbox(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
@@ -147,7 +147,7 @@ interface Asking {
   readonly faults: string[];
 }
 
-/** One request at a time: of users at random, then of the large inbox. */
+/** One request at a time: of random users, then of the large inbox. */
 async function ask(server: RunningServer, plan: Plan, { size, faults }: Asking) {
   process.stderr.write(`inbox: asking ${size.users} users at random\n`);
   await server.collectGarbage();
@@ -214,7 +214,7 @@ async function timeRequests({ connection, path, token, isRight, plan, faults }: 
   return times;
 }
 
-/** What of the latency is the store's: the same operation in this process, when the server has stopped. */
+/** The store's share of the latency: the same operation in this process, after the server has stopped. */
 async function timeStoreCounts(directory: string, { warmUp, requests }: Plan): Promise<Times> {
   const store = openLmdbStore(storePath(directory), systemClock);
   const times: number[] = [];

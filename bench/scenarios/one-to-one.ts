@@ -16,7 +16,7 @@ import type { Delivery } from '../support/wire';
 
 const LANES = 32;
 const PER_SECOND = 500;
-/** Spread over the whole scenario: other work on the machine would colour flushes that were timed in one go. */
+/** Spread over the whole scenario: other work on the machine would distort flushes that were timed together. */
 const FLUSHES_PER_SAMPLE = 20;
 const TEXT = 'x'.repeat(128);
 
@@ -48,7 +48,7 @@ interface Subject {
   readonly server: RunningServer;
   readonly tally: Tally;
   readonly lastSent: number[];
-  /** When the messages on their way were due, by receiver and number. */
+  /** When the messages in flight were due, by receiver and number. */
   readonly dueAt: Map<string, number>;
   readonly deliveryTimes: number[];
 }
@@ -147,7 +147,7 @@ async function measureLatency(subject: Subject, count: number): Promise<Sample<L
   return { figures, faults };
 }
 
-/** Opens connections anew: between two rounds a server may have closed idle ones. */
+/** Reopens connections: between two rounds, a server may have closed idle ones. */
 async function send(subject: Subject, count: number, load: (lanes: readonly Lane[]) => Promise<void>) {
   const connections = await openConnections(LANES, subject.server.port, createServiceToken());
   subject.tally.begin();

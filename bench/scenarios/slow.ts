@@ -15,10 +15,10 @@ import { ServiceMetrics } from '../support/service-metrics';
 import { median, quantile } from '../support/statistics';
 import { createServiceToken } from '../support/tokens';
 
-/** What MAX_BUFFERED_BYTES is unless it is set. */
+/** The default of MAX_BUFFERED_BYTES. */
 const MAX_BUFFERED_MIB = 1;
 const BATCHES_PER_SECOND = 20;
-/** With a share of the readers in each batch, so that a batch fits one body. */
+/** For some of the readers in each batch, so that a batch fits into one body. */
 const BATCHES_PER_READER = 2;
 const BROADCASTS_PER_SECOND = 1;
 const LARGE_TEXT = 'x'.repeat(32 * 1024);
@@ -26,7 +26,7 @@ const TEXT = 'x'.repeat(128);
 const TRICKLE_BYTES = 1024;
 const TRICKLE_INTERVAL_MS = 1_000;
 const POLL_INTERVAL_MS = 250;
-/** Connections that are cut, and what they held, are gone by then. */
+/** By then, cut connections and what they held are gone. */
 const SETTLING_MS = 1_000;
 const RANDOM_STEPS = 1_000_000;
 const SEED = 11;
@@ -42,10 +42,10 @@ interface Plan {
 const FULL_PLAN: Plan = { rounds: 2, sockets: 5_000, slow: 50, windowMs: 10_000 };
 const QUICK_PLAN: Plan = { rounds: 1, sockets: 300, slow: 6, windowMs: 3_000 };
 
-/** How the readers that are to be slow behave meanwhile. */
+/** What the slow readers do meanwhile. */
 type Behaviour = 'reading' | 'stopped' | 'trickling';
 
-/** What one window showed. */
+/** The results of one window. */
 interface Window {
   /** Milliseconds from when it was due: a message to one user, a broadcast to each of the others. */
   readonly sends: readonly number[];
@@ -62,7 +62,7 @@ interface Window {
   readonly caughtUpAfter: number;
 }
 
-/** One in a hundred sockets reads nothing, or next to nothing. Those of the others must not notice. */
+/** One in a hundred sockets reads nothing, or next to nothing. The others must not notice. */
 export async function runSlow(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
@@ -90,7 +90,7 @@ export async function runSlow(options: BenchOptions): Promise<Section[]> {
   });
 }
 
-/** Windows that followed each other: what they share is the machine of that minute. */
+/** Consecutive windows: they share the state of the machine at that time. */
 interface Round {
   readonly all: Window;
   readonly again: Window;
@@ -105,7 +105,7 @@ interface Stage {
   readonly readers: readonly NamedClient[];
   readonly closings: Map<string, number>;
   readonly faults: string[];
-  /** When the broadcasts on their way were due. */
+  /** When the broadcasts in flight were due. */
   readonly dueAt: Map<number, number>;
   readonly arrivals: { broadcasts: number[] };
   sentToEach: number;
@@ -138,7 +138,7 @@ async function setUp(server: RunningServer, plan: Plan, faults: string[]): Promi
   return stage;
 }
 
-/** With a new TCP connection each: what the kernel keeps for one grows while it is read fast. */
+/** Each with a new TCP connection: the kernel's buffers for one grow while it is read fast. */
 async function reconnect({ readers, sentToEach }: Stage): Promise<void> {
   await inTurns(readers, async (reader) => {
     reader.leave();
@@ -155,7 +155,7 @@ function readerAt(index: number): string {
   return `slow-${index}`;
 }
 
-/** Half of them on either endpoint. */
+/** Half of them on each endpoint. */
 async function connectOthers({ server, plan, dueAt, arrivals }: Stage): Promise<void> {
   const userIds = Array.from({ length: plan.sockets - plan.slow }, (_, i) => `other-${i}`);
   const note = (_index: number, { data }: { data: { n: number } }) => {
@@ -213,7 +213,7 @@ async function measure(stage: Stage, behaviour: Behaviour): Promise<Window> {
   };
 }
 
-/** Broadcasts to all, and large messages to those who may be slow, until it is stopped. */
+/** Broadcasts to all, and large messages to the readers that may be slow, until it is stopped. */
 function startLoad(stage: Stage) {
   const { server, plan, faults } = stage;
   const stop = new AbortController();
@@ -225,7 +225,7 @@ function startLoad(stage: Stage) {
       if (status !== 200 || body.includes('"error"')) faults.push(`slow: ${path} was answered ${status}`);
     } catch (error) {
       faults.push(`slow: ${path} was not answered: ${String(error)}`);
-      // Nothing more can be sent over it.
+      // Nothing more can be sent on it.
       stop.abort();
     }
   };
@@ -270,7 +270,7 @@ function slowDown(readers: readonly NamedClient[], behaviour: Behaviour): () => 
   return () => clearInterval(timer);
 }
 
-/** Waits until all slow readers are cut. @returns after how many seconds each; fewer when the load has broken off. */
+/** Waits until all slow readers are cut. @returns after how many seconds each; fewer if the load has broken off. */
 async function watchCuts({ server, plan }: Stage, load: { isRunning(): boolean }): Promise<number[]> {
   const startedAt = performance.now();
   const count = async () => (await ServiceMetrics.read(server.port)).value('tidings_slow_consumers_total');

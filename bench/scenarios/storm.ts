@@ -21,7 +21,7 @@ import { median, quantile } from '../support/statistics';
 
 const MAX_LOOP_DELAY_MS = 200;
 const MAX_MEMORY_RATIO = 2;
-/** Cursors are written behind, and a crash loses those of the last second. */
+/** Cursors are written later, and a crash loses those of the last second. */
 const SETTLING_MS = 1_500;
 const SEED = 17;
 const RANDOM_STEPS = 1_000_000;
@@ -35,9 +35,9 @@ interface Plan {
 const FULL_PLAN: Plan = { rounds: 3, clients: 5_000, waiting: 10 };
 const QUICK_PLAN: Plan = { rounds: 1, clients: 300, waiting: 10 };
 
-/** What one storm showed. */
+/** The results of one storm. */
 interface Storm {
-  /** Milliseconds from its beginning until a client had everything, and from the attempt that got it in. */
+  /** Milliseconds from its beginning until a client had everything, and from its successful attempt. */
   readonly waits: readonly number[];
   readonly servings: readonly number[];
   readonly attempts: number;
@@ -50,7 +50,7 @@ interface Storm {
   readonly clientShare: number;
 }
 
-/** Thousands of clients that come back at once, each with messages waiting. The peers keep nothing. */
+/** Thousands of clients that come back at once, each with messages waiting. The peers store nothing. */
 export async function runStorm(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
@@ -72,7 +72,7 @@ export async function runStorm(options: BenchOptions): Promise<Section[]> {
   ];
 }
 
-/** Where the server of a storm is, whatever process it is just now. */
+/** Where the server of a storm is, whichever process it is at the moment. */
 interface Place {
   readonly contestant: Contestant;
   readonly directory: string;
@@ -99,7 +99,7 @@ interface Crowd {
   readonly probe: Probe;
   /** Messages that each has been sent. */
   sent: number;
-  /** Sends each of them as many as are to wait. */
+  /** Sends each of them the number that should wait. */
   fill(): Promise<void>;
 }
 
@@ -110,7 +110,7 @@ interface Beginning {
 
 interface Kind {
   readonly faults: string[];
-  /** Lets everybody be away with messages waiting, and then come. Resolves when the storm has begun. */
+  /** Takes everybody offline with messages waiting, and lets them come. Resolves when the storm has begun. */
   begin(place: Place, crowd: Crowd): Promise<Beginning>;
 }
 
@@ -184,7 +184,7 @@ async function measure(place: Place, crowd: Crowd, { faults, begin }: Kind): Pro
   return storm;
 }
 
-/** Everybody is connected and has not acknowledged what came, when the server dies and is started again. */
+/** Everybody is connected and has acknowledged nothing when the server dies and is restarted. */
 async function killAndStart(place: Place, crowd: Crowd): Promise<Beginning> {
   for (const client of crowd.clients) client.isAcknowledging = false;
   await crowd.fill();
@@ -201,7 +201,7 @@ async function killAndStart(place: Place, crowd: Crowd): Promise<Beginning> {
   return { startedAt, arrivals };
 }
 
-/** Everybody leaves, and comes back in the same moment. */
+/** Everybody leaves, and comes back at the same moment. */
 async function leaveAndReturn(place: Place, crowd: Crowd): Promise<Beginning> {
   for (const client of crowd.clients) client.leave();
   await crowd.fill();

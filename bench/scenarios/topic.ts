@@ -23,7 +23,7 @@ interface Plan {
   readonly members: number;
   /** How often each pair is measured. */
   readonly rounds: number;
-  /** Messages to the first members alone, until the code that runs once for each message is compiled. */
+  /** Messages to the first members only, until the code that runs once per message is compiled. */
   readonly warmUp: { readonly members: number; readonly messages: number };
   /** Messages to all members, before those that count. */
   readonly settling: number;
@@ -62,7 +62,7 @@ export async function runTopic(options: BenchOptions): Promise<Section[]> {
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
   const title = `Topic message to ${plan.members} sockets`;
   const pairs = options.isPeersOnly ? [LAYOUT.noise] : [...LAYOUT.pairs, LAYOUT.noise];
-  // Two processes of one program differ for as long as they run, so every round has processes of its own.
+  // Two processes of one program differ for as long as they run, so every round has its own.
   const turns = Array.from({ length: plan.rounds }, (_, i) => pairs.map((pair) => inOrderOf(i, pair))).flat();
   const rounds = await repeatRounds(title, turns, (pair) => measurePair(pair, plan));
   return [compareServers(title, FIGURES, rounds, LAYOUT)];
@@ -80,14 +80,14 @@ async function measurePair(pair: readonly Contestant[], plan: Plan): Promise<Rou
   });
 }
 
-/** Raw ws knows no topics: there, a message to the members is one to all sockets. */
+/** Raw ws has no topics: there, a message to the members is one to all sockets. */
 async function prepareTopic(server: RunningServer, { members }: Plan): Promise<Audience> {
   const { topicsPath, broadcastPath } = server.kind;
   if (topicsPath !== undefined) await createTopic(server, topicsPath, members);
   return createAudience(server, topicsPath === undefined ? broadcastPath : `${topicsPath}/${TOPIC}/messages`);
 }
 
-/** The first user owns the topic and is in it thereby; the others join. */
+/** The first user owns the topic and is a member by that; the others join. */
 async function createTopic(server: RunningServer, topicsPath: string, members: number): Promise<void> {
   const content = { name: TOPIC, isPrivate: false };
   await postAs(server, 0, { path: topicsPath, status: 201, content });
@@ -100,9 +100,9 @@ async function createTopic(server: RunningServer, topicsPath: string, members: n
 
 interface Post {
   readonly path: string;
-  /** What must be answered. */
+  /** The status that is expected. */
   readonly status: number;
-  /** Without it the body is empty. */
+  /** Without a body, it is empty. */
   readonly content?: unknown;
 }
 

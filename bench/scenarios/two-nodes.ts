@@ -15,7 +15,7 @@ import { createServiceToken } from '../support/tokens';
 const TEXT = 'x'.repeat(128);
 const PER_SECOND = 20;
 const MAX_ADDED_MS = 2;
-/** The user of lane 0 is connected to the node that is sent to, the user of lane 1 to the other one. */
+/** The user of lane 0 is connected to the node that receives the sends, the user of lane 1 to the other one. */
 const USERS = ['near', 'far'] as const;
 
 interface Plan {
@@ -29,7 +29,7 @@ interface Plan {
 const FULL_PLAN: Plan = { rounds: 7, warmUp: 200, messages: 100, clients: 2000, broadcasts: 40 };
 const QUICK_PLAN: Plan = { rounds: 1, warmUp: 10, messages: 20, clients: 100, broadcasts: 5 };
 
-/** Two nodes over MongoDB and Redis: what the way through Redis costs, and whether a broadcast reaches everybody. */
+/** Two nodes over MongoDB and Redis: what the path through Redis costs, and whether a broadcast reaches everybody. */
 export async function runTwoNodes(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
@@ -78,7 +78,7 @@ async function measureNodes(nodes: readonly Contestant[], plan: Plan): Promise<S
 
 type Pair = readonly [RunningServer, RunningServer];
 
-/** Both users get their messages in turn within one run, so both meet the same machine. */
+/** Both users receive their messages in turn within one run, so both meet the same state of the machine. */
 async function measureLatencies([here, there]: Pair, plan: Plan) {
   const tally = new Tally();
   const dueAt = new Map<string, number>();
@@ -130,7 +130,9 @@ function latencyRow(name: string, [near, far]: readonly [number[], number[]], li
   return [title, median(near).toFixed(2), median(far).toFixed(2), range, ...verdict];
 }
 
-/** Half of the clients on each node; broadcasts by both nodes in turn, each when everybody has the one before. */
+/**
+ * Half of the clients on each node; broadcasts by both nodes in turn, the next when the previous has reached everybody.
+ */
 async function measureBroadcasts(servers: Pair, { clients, broadcasts }: Plan) {
   process.stderr.write(`two nodes: ${clients} clients\n`);
   const tally = new Tally();

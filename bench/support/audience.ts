@@ -9,12 +9,12 @@ import { createServiceToken } from './tokens';
 
 const TEXT = 'x'.repeat(128);
 
-/** Few enough that turns come by within seconds, and enough that a server works with warm caches for most of one. */
+/** Few enough for turns to come within seconds, and enough for a server to work with warm caches for most of one. */
 const MESSAGES_IN_A_ROW = 25;
 
 export type AudienceKey = 'cpu' | 'throughput' | 'clientBusy';
 
-/** One server with the sockets that each of its messages goes to. */
+/** One server with the sockets that each of its messages reaches. */
 export interface Audience {
   readonly label: string;
   readonly server: RunningServer;
@@ -25,7 +25,7 @@ export interface Audience {
   lastSent: number;
 }
 
-/** Makes an audience that nobody is in yet. */
+/** Makes an empty audience. */
 export function createAudience(server: RunningServer, path: string): Audience {
   return { label: server.label, server, path, tally: new Tally(), size: 0, lastSent: 0 };
 }
@@ -39,12 +39,12 @@ export function createAudienceFigures(what: string, target: Target): Figure<Audi
   ];
 }
 
-/** The user of the socket at this place of an audience. */
+/** The user of the socket with this index in an audience. */
 export function audienceUserAt(index: number): string {
   return `user-${index}`;
 }
 
-/** Connects users of their own until the audience has this size. */
+/** Connects new users until the audience has this size. */
 export async function growAudience(audience: Audience, size: number): Promise<void> {
   const first = audience.size;
   const userIds = Array.from({ length: size - first }, (_, i) => audienceUserAt(first + i));
@@ -55,7 +55,7 @@ export async function growAudience(audience: Audience, size: number): Promise<vo
 
 /**
  * Sends `messages` to each of the audiences, a few to one and then a few to the next, so that a machine that is faster
- * for some seconds is so for all of them. Each message goes out when everybody has the one before.
+ * for some seconds is so for all of them. Each message is sent when the previous one has reached everybody.
  */
 export async function measureAudiences(audiences: readonly Audience[], messages: number): Promise<Round<AudienceKey>> {
   const sendings = await Promise.all(audiences.map(beginSending));
@@ -67,14 +67,14 @@ export async function measureAudiences(audiences: readonly Audience[], messages:
   return new Map(await Promise.all(sendings.map(endSending)));
 }
 
-/** The same for one audience alone. */
+/** The same for one audience only. */
 export async function measureAudience(audience: Audience, messages: number): Promise<Sample<AudienceKey>> {
   const [sample] = (await measureAudiences([audience], messages)).values();
   if (sample === undefined) throw new Error(`${audience.label} was not measured`);
   return sample;
 }
 
-/** Messages on their way to one audience. */
+/** Messages in flight to one audience. */
 interface Sending {
   readonly audience: Audience;
   readonly connection: HttpConnection;
@@ -109,7 +109,7 @@ async function endSending(sending: Sending): Promise<[label: string, Sample<Audi
   return [audience.label, { figures, faults: audience.tally.findFaults(deliveries) }];
 }
 
-/** Waits until everybody has it: a slow reader would otherwise change what one write carries. */
+/** Waits until it has reached everybody: a slow reader would otherwise change what one write carries. */
 async function sendOne(audience: Audience, connection: HttpConnection, deliveriesSoFar: number): Promise<void> {
   audience.lastSent += 1;
   const content = { type: 'bench', data: { n: audience.lastSent, text: TEXT } };

@@ -11,7 +11,7 @@ const TEXT = 'x'.repeat(128);
 export interface Filling {
   readonly title: string;
   readonly count: number;
-  /** Who gets the message of this number, from 0. */
+  /** The recipient of the message with this number, from 0. */
   userOf(n: number): string;
   readonly faults: string[];
 }

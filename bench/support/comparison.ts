@@ -9,7 +9,7 @@ export interface Target {
   isMet(ours: number, peers: number): boolean;
 }
 
-/** One line of a comparison: how it is called, written and judged. */
+/** One line of a comparison: its title, format and target. */
 export interface Figure<Key extends string> {
   readonly key: Key;
   readonly title: string;
@@ -19,10 +19,10 @@ export interface Figure<Key extends string> {
   readonly target?: Target;
 }
 
-/** Two servers that are compared: the first by the second. */
+/** Two servers that are compared: the first with the second. */
 type Opponents = readonly [Contestant, Contestant];
 
-/** Who has a column in a table, and who is compared with whom. */
+/** Which servers have a column in a table, and which are compared. */
 export interface Layout {
   readonly columns: readonly Contestant[];
   /** The first pair is the one that a target judges. */
@@ -40,7 +40,7 @@ const AGAINST_BY_HAND: Layout = {
 };
 
 interface Bound {
-  /** Whom the target is for, where the table has more than one of ours. */
+  /** Which of ours the target applies to, if the table has more than one. */
   readonly of?: Contestant;
   readonly peer?: Contestant;
   /** In the figure's unit. */
@@ -48,7 +48,7 @@ interface Bound {
   readonly extraText?: string;
 }
 
-/** At most as much as the peer (by hand, if not said) uses, times `factor`, plus `extra`. */
+/** At most as much as the peer (by default by hand) uses, times `factor`, plus `extra`. */
 export function atMostPeerTimes(factor: number, bound: Bound = {}): Target {
   const { of, peer = BY_HAND, extra = 0, extraText = '' } = bound;
   return {

@@ -18,7 +18,7 @@ export function timeFlushes(count: number): number[] {
   }
 }
 
-/** Is the data in a file system in memory? Its flushes cost nothing, so durable figures mean nothing. */
+/** Is the data on a file system in memory? Its flushes cost nothing, so durable figures mean nothing. */
 export function isDataInMemory(): boolean {
   return statfsSync(tmpdir()).type === TMPFS_MAGIC;
 }

@@ -14,8 +14,8 @@ interface Pending {
 }
 
 /**
- * One keep-alive connection with one request at a time. Written on the bare socket: node's HTTP client costs
- * more CPU per request than the fastest of the servers, and would be what is measured.
+ * One keep-alive connection with one request at a time. Written on the bare socket: Node's HTTP client costs more CPU
+ * per request than the fastest of the servers, and would be what is measured.
  */
 export class HttpConnection {
   private received: Buffer = Buffer.alloc(0);
@@ -39,19 +39,19 @@ export class HttpConnection {
   }
 
   /**
-   * Posts the content as JSON; without any, the body is empty.
+   * Posts the content as JSON; without content, the body is empty.
    * @throws Error when the connection is lost before the answer.
    */
   post(path: string, content?: unknown): Promise<Answer> {
     return this.request(`POST ${path}`, { content });
   }
 
-  /** Asks as somebody else. @throws Error as `post`. */
+  /** Requests as another user. @throws Error as `post`. */
   getAs(token: string, path: string): Promise<Answer> {
     return this.request(`GET ${path}`, { token });
   }
 
-  /** Changes as somebody else. @throws Error as `post`. */
+  /** Changes as another user. @throws Error as `post`. */
   patchAs(token: string, path: string, content: unknown): Promise<Answer> {
     return this.request(`PATCH ${path}`, { token, content });
   }
@@ -92,7 +92,7 @@ export class HttpConnection {
   }
 }
 
-/** Knows only answers with Content-Length: every server of the benchmark sends it. */
+/** Knows only answers with Content-Length, which every server of the benchmark sends. */
 function parseAnswer(received: Buffer): Answer | Error | undefined {
   const headEnd = received.indexOf(HEAD_END);
   if (headEnd < 0) return undefined;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { HttpConnection } from './http-connection';
 
-/** One sender with its own connection. What it sends goes to its own user, one at a time: so order is defined. */
+/** One sender with its own connection. It sends to its own user, one message at a time, so that order is defined. */
 export interface Lane {
   readonly index: number;
   readonly connection: HttpConnection;
@@ -14,7 +14,7 @@ export function createLanes(connections: readonly HttpConnection[]): Lane[] {
   return connections.map((connection, index) => ({ index, connection }));
 }
 
-/** Closed loop: every lane sends its next as soon as the one before is answered, `count` in all. */
+/** Closed loop: every lane sends its next message as soon as the previous one is answered, `count` in total. */
 export async function sendAsFastAsAnswered(lanes: readonly Lane[], count: number, send: Send): Promise<void> {
   let left = count;
   const drain = async (lane: Lane) => {
@@ -34,8 +34,8 @@ export interface Rate {
 }
 
 /**
- * Open loop: messages are due at fixed times, whatever the server does. One that is late because its lane is
- * still busy counts from when it was due: otherwise a stalled server would hide its stall.
+ * Open loop: messages are due at fixed times, whatever the server does. The latency of one that is late because its
+ * lane is still busy counts from when it was due: otherwise a stalled server would hide its stall.
  */
 export async function sendAtRate(lanes: readonly Lane[], rate: Rate, send: Send): Promise<void> {
   const { perSecond, count, signal } = rate;

@@ -2,7 +2,7 @@ import type { Server } from './receivers';
 import { createUserToken } from './tokens';
 import { type Delivery, openWire, type Wire } from './wire';
 
-/** As socket.io-client has them unless told otherwise. */
+/** The defaults of socket.io-client. */
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 5_000;
 const JITTER = 0.5;
@@ -10,28 +10,28 @@ const JITTER = 0.5;
 export interface NamedClientParts {
   readonly server: Server;
   readonly userId: string;
-  /** What ended connections, or refused them, and how often. */
+  /** What ended or refused connections, and how often. */
   readonly ends: Map<string, number>;
-  /** What the service said before it closed. */
+  /** The reason that the service sent before it closed. */
   readonly closings?: Map<string, number>;
   /** From 0 to 1. */
   random(): number;
 }
 
-/** When a client had what it waited for. */
+/** When a client had everything it waited for. */
 export interface Arrival {
   readonly at: number;
-  /** When the attempt began that got it in. */
+  /** When the successful attempt began. */
   readonly attemptedAt: number;
   readonly attempts: number;
 }
 
 /**
- * A client that names its device, acknowledges, and comes back by itself with growing delays. Every message of its
+ * A client that names its device, acknowledges, and reconnects by itself with growing delays. Every message of its
  * personal topic must come once after what it has acknowledged, in order.
  */
 export class NamedClient {
-  /** Should it say that messages have arrived? */
+  /** Should it acknowledge messages? */
   isAcknowledging = true;
   readonly #token: string;
   #wire: Wire | undefined;
@@ -40,7 +40,7 @@ export class NamedClient {
   #delays = 0;
   #attempts = 0;
   #attemptedAt = 0;
-  /** The last `seq` of this connection, and what was acknowledged. */
+  /** The last `seq` of this connection, and the acknowledged one. */
   #reached = 0;
   #acknowledged = 0;
   #isFirst = true;
@@ -51,12 +51,15 @@ export class NamedClient {
     this.#token = createUserToken(parts.userId);
   }
 
-  /** Connects at once, and after every end again. */
+  /** Connects at once, and again after every end. */
   connect(): void {
     this.#open();
   }
 
-  /** Resolves when it is up to date and has everything up to `due`, acknowledged if it does. Counts attempts anew. */
+  /**
+   * Resolves when it is up to date and has everything up to `due`, acknowledged if it acknowledges. Restarts the count
+   * of attempts.
+   */
   waitFor(due: number): Promise<Arrival> {
     this.#attempts = 0;
     return new Promise((resolve) => {

@@ -19,9 +19,9 @@ export interface BenchOptions {
   readonly isQuick: boolean;
   /** Adds what takes long: a broadcast to 5,000 sockets. */
   readonly isFull: boolean;
-  /** Leaves the service out: tries the benchmark itself. */
+  /** Leaves out the service: tries the benchmark itself. */
   readonly isPeersOnly: boolean;
-  /** Keeps the report in RESULTS.md. */
+  /** Stores the report in RESULTS.md. */
   readonly writesResults: boolean;
   readonly scenarios: readonly ScenarioName[];
 }
@@ -47,7 +47,7 @@ const OPTIONS = {
   help: { type: 'boolean', default: false },
 } as const;
 
-/** @returns the usage where it was asked for. @throws UsageError when something is not known, or contradicts itself. */
+/** @returns the usage if it was asked for. @throws UsageError when an option is unknown, or contradicts another. */
 export function parseOptions(argv: readonly string[]): BenchOptions | string {
   const { values } = readCommandLine(argv, { options: OPTIONS, usage: USAGE });
   if (values.help) return USAGE;

@@ -1,6 +1,6 @@
 /**
- * Messages to a few users at a steady rate, from a process of its own: thousands of clients in the process of the
- * benchmark would hold up the clock that latencies are read from.
+ * Messages to a few users at a steady rate, from a separate process: thousands of clients in the benchmark's process
+ * would hold up the clock that measures latencies.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ import { createServiceToken } from './tokens';
 const USERS = 16;
 const PER_SECOND = 100;
 const TEXT = 'x'.repeat(128);
-/** What everybody gets, while the probe is there or not. */
+/** What everybody receives, with or without the probe. */
 const BROADCAST_TOPIC = '*';
 /** Handshakes of the probe compete with those of everybody. */
 const CONNECT_ATTEMPTS = 200;
@@ -32,7 +32,7 @@ export interface Probe {
   connect(server: Server): Promise<void>;
   /** Begins to send. */
   start(): Promise<void>;
-  /** Waits for what is on its way. */
+  /** Waits for what is in flight. */
   stop(): Promise<Probed>;
   end(): void;
 }
@@ -147,7 +147,7 @@ class ProbeProcess {
   }
 }
 
-/** Each probe has users of its own. */
+/** Each probe has its own users. */
 function userAt(index: number): string {
   return `probe-${process.pid}-${index}`;
 }

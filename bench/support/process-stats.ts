@@ -10,7 +10,7 @@ function readMicrosPerTick(): number {
   return microsPerTick;
 }
 
-/** Write-behind, expiry and garbage collection put work off: it belongs to the requests that caused it. */
+/** Late writes, expiry and garbage collection are deferred: they belong to the requests that caused them. */
 const PUT_OFF_WORK_MS = 1000;
 
 const SAMPLING_INTERVAL_MS = 100;
@@ -18,7 +18,7 @@ const SAMPLING_INTERVAL_MS = 100;
 /** CPU time that the process has used so far, all its threads, user and system. */
 export function readCpuMicros(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // Counted from behind the command name, which may itself contain blanks and brackets.
+  // Counted after the command name, which may itself contain blanks and brackets.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * readMicrosPerTick();
 }
@@ -27,11 +27,11 @@ export interface Memory {
   readonly rssKiB: number;
   /** Without mapped files: an embedded store's file counts in RSS although the kernel may drop its pages. */
   readonly anonymousKiB: number;
-  /** Pages of mapped files, of programs and libraries too. */
+  /** Pages of mapped files, including those of programs and libraries. */
   readonly fileKiB: number;
 }
 
-/** What the process occupies now. */
+/** The memory of the process now. */
 export function readMemory(pid: number): Memory {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return {
@@ -61,14 +61,14 @@ export async function watchPeakMemory(pid: number, work: () => Promise<unknown>)
 }
 
 export interface Usage {
-  /** CPU time of the server for the work and what it put off. */
+  /** CPU time of the server for the work, including what it deferred. */
   readonly cpuMicros: number;
   readonly elapsedMs: number;
   /** Share of one core that the clients used: near 1 the clients are the bottleneck, not the server. */
   readonly clientShare: number;
 }
 
-/** What work costs a server process. It may be done in parts, with other things between them. */
+/** What work costs a server process. It may be done in parts, with other things in between. */
 export class UsageMeter {
   readonly #cpuBefore: number;
   #elapsedMs = 0;
@@ -88,7 +88,7 @@ export class UsageMeter {
     this.#clientMicros += user + system;
   }
 
-  /** What the server did between the parts counts, too: it is what it had put off, and what it always does. */
+  /** What the server did between the parts counts, too: deferred and background work. */
   async end(): Promise<Usage> {
     await delay(PUT_OFF_WORK_MS);
     const cpuMicros = readCpuMicros(this.pid) - this.#cpuBefore;
@@ -103,9 +103,9 @@ export async function measureUsage(pid: number, work: () => Promise<void>): Prom
   return meter.end();
 }
 
-/** May this process, and so each that it starts, have so many files open? Sockets are files. */
+/** May this process, and so each that it starts, open this many files? Sockets are files. */
 export function canOpen(files: number): boolean {
   const limit = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-  // Without a number there is no limit.
+  // If it is not a number, there is no limit.
   return limit === undefined || Number(limit) >= files;
 }

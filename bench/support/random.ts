@@ -1,4 +1,4 @@
-/** Whole numbers below a bound, the same ones in every run: who is asked for must not differ between two of them. */
+/** Whole numbers below a bound, the same ones in every run: two runs must request the same users. */
 export function createRandom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

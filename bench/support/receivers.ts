@@ -2,7 +2,7 @@ import type { RunningServer } from './servers';
 import { createUserToken } from './tokens';
 import { type Delivery, openWire } from './wire';
 
-/** Connections that are being opened at the same time. */
+/** Connections that are opened at the same time. */
 const OPENING_AT_ONCE = 32;
 
 /** A connected client that only listens. */
@@ -10,7 +10,7 @@ export interface Receiver {
   close(): void;
 }
 
-/** Who is connected to: a server, and the language that its clients speak. */
+/** Where clients connect: a server, and the protocol that its clients speak. */
 export type Server = Pick<RunningServer, 'port' | 'kind'>;
 
 /**
@@ -35,7 +35,7 @@ export function connectReceiver(
   });
 }
 
-/** Connects many users, each with one socket; the callback also gets the user's place in the list. */
+/** Connects many users, each with one socket; the callback also receives the user's index in the list. */
 export async function connectReceivers(
   server: Server,
   userIds: readonly string[],
@@ -48,7 +48,7 @@ export async function connectReceivers(
   return receivers;
 }
 
-/** Opens something for each of a list, a few at the same time. */
+/** Opens something for each item of a list, a few at the same time. */
 export async function inTurns<Item>(
   items: readonly Item[],
   open: (item: Item, index: number) => Promise<void>,

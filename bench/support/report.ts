@@ -1,7 +1,7 @@
 import { availableParallelism, cpus, loadavg, release } from 'node:os';
 import type { BenchOptions } from './options';
 
-/** A broken server has thousands of faults: the first of each table tell enough. */
+/** A broken server has thousands of faults: the first of each table are enough. */
 const MAX_FAULTS = 10;
 
 /** One table of the report. */
@@ -45,7 +45,7 @@ function describeRun({ isQuick }: BenchOptions): string[] {
   ];
 }
 
-/** Columns are padded, as the formatter of the project wants it. */
+/** Columns are padded, as the project's formatter wants them. */
 export function renderTable({ header, rows }: Pick<Section, 'header' | 'rows'>): string[] {
   const widths = header.map((_, i) => Math.max(3, ...[header, ...rows].map((row) => row[i]?.length ?? 0)));
   const renderRow = (row: readonly string[]) => `| ${widths.map((width, i) => row[i]?.padEnd(width)).join(' | ')} |`;

@@ -1,20 +1,22 @@
 const SAMPLE_TIMEOUT_MS = 120_000;
 
-/** What one server showed in one round. */
+/** The results of one server in one round. */
 export interface Sample<Key extends string> {
   readonly figures: Readonly<Record<Key, number>>;
   /** Any fault makes the sample void. */
   readonly faults: readonly string[];
 }
 
-/** What each contestant showed in one round, by label. */
+/** The results of each contestant in one round, by label. */
 export type Round<Key extends string> = ReadonlyMap<string, Sample<Key>>;
 
 interface Labelled {
   readonly label: string;
 }
 
-/** Measures all subjects in turn, `count` times: A B C, then C B A, so that a drift of the machine hits all alike. */
+/**
+ * Measures all subjects in turn, `count` times: A B C, then C B A, so that a drift of the machine affects all alike.
+ */
 export function runRounds<Subject extends Labelled, Key extends string>(
   title: string,
   subjects: readonly Subject[],
@@ -30,12 +32,12 @@ export function runRounds<Subject extends Labelled, Key extends string>(
   });
 }
 
-/** Who is first in one round is last in the next. */
+/** The first in one round is the last in the next. */
 export function inOrderOf<Subject>(round: number, subjects: readonly Subject[]): readonly Subject[] {
   return round % 2 === 0 ? subjects : subjects.toReversed();
 }
 
-/** Measures one round for each of the turns, and tells which one is under way. */
+/** Measures one round for each of the turns, and says which one is running. */
 export async function repeatRounds<Turn, Key extends string>(
   title: string,
   turns: readonly Turn[],

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { JWT_SECRET } from './tokens';
 
-/** What the benchmark must know about a server to start it and to speak with it. */
+/** What the benchmark must know about a server to start it and talk to it. */
 export interface ServerKind {
-  /** Arguments of node, seen from the project's folder. */
+  /** Arguments of node, relative to the project's folder. */
   readonly command: readonly string[];
   environment(directory: string): Readonly<Record<string, string>>;
   /** `plain`: the service's endpoint without Socket.IO. `raw`: nothing but messages. */
@@ -27,7 +27,7 @@ const SOCKET_IO_PATHS = {
   broadcastPath: '/websocket/message/broadcast',
 } as const;
 
-/** Every guard stays on; only limits that the load itself would meet are lifted. */
+/** Every guard stays on; only limits that the load itself would reach are lifted. */
 const LIFTED_LIMITS = {
   RATE_LIMIT_PER_MINUTE: '100000000',
   TOPIC_CREATION: 'true',
@@ -79,23 +79,23 @@ const rawWs: ServerKind = {
 
 export const TIDINGS: Contestant = { label: 'tidings', kind: tidings };
 export const BY_HAND: Contestant = { label: 'by hand', kind: expressSocketIo };
-/** The same program in a second process: how far two equal servers lie apart is the noise of a comparison. */
+/** The same program in a second process: how much two equal servers differ is the noise of a comparison. */
 export const BY_HAND_AGAIN: Contestant = { label: 'by hand again', kind: expressSocketIo };
 export const RAW_WS: Contestant = { label: 'raw ws', kind: rawWs };
-/** The noise where raw ws is what others are compared with. */
+/** The noise where others are compared with raw ws. */
 export const RAW_WS_AGAIN: Contestant = { label: 'raw ws again', kind: rawWs };
 
-/** The service, sent to in two ways; each way has a process of its own. */
+/** The service, with two ways of sending; each has its own process. */
 export const TIDINGS_BATCH: Contestant = { label: 'batches of 100', kind: tidings };
 export const TIDINGS_SINGLE: Contestant = { label: 'single sends', kind: tidings };
 export const TIDINGS_SINGLE_AGAIN: Contestant = { label: 'single sends again', kind: tidings };
 
-/** The service with other settings than the benchmark gives it. */
+/** The service with settings other than the benchmark's. */
 export function createConfigured(label: string, settings: Readonly<Record<string, string>>): Contestant {
   const environment = (directory: string) => ({ ...tidings.environment(directory), ...settings });
   return { label, kind: { ...tidings, environment } };
 }
 
-/** The service with all clients on one kind of endpoint. */
+/** The service with all clients on one of the endpoints. */
 export const TIDINGS_PLAIN: Contestant = { label: `${TIDINGS.label} plain`, kind: { ...tidings, wire: 'plain' } };
 export const TIDINGS_SOCKET_IO: Contestant = { label: `${TIDINGS.label} Socket.IO`, kind: tidings };

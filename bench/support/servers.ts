@@ -15,7 +15,7 @@ const STOP_TIMEOUT_MS = 15_000;
 const PROBE_INTERVAL_MS = 25;
 const LOG_TAIL_CHARACTERS = 2000;
 
-/** Loaded into every server alike, so that memory is read after a full collection and not before some. */
+/** Loaded into every server alike, so that memory is read after a full collection in each of them. */
 const PROBE = `data:text/javascript,${encodeURIComponent(`
   import { queryObjects } from 'node:v8';
   const Timeout = setTimeout(() => {}, 0).constructor;
@@ -40,11 +40,11 @@ export interface Holdings {
   /** Outside the heap: buffers, and what libraries in C++ account for. */
   readonly external: number;
   readonly arrayBuffers: number;
-  /** Timers that keep the process from its end. */
+  /** Timers that keep the process alive. */
   readonly timers: number;
-  /** All that exist. Looking for them takes as long as several collections. */
+  /** All that exist. Finding them takes as long as several collections. */
   readonly allTimers?: number;
-  /** What else keeps the process from its end: sockets, listeners, requests to the operating system. */
+  /** What else keeps the process alive: sockets, listeners, requests to the operating system. */
   readonly handles: number;
 }
 
@@ -63,14 +63,14 @@ export interface RunningServer {
   /** From the start of the process until it was ready; steps of the probe's interval. */
   readonly readyAfterMs: number;
   collectGarbage(): Promise<void>;
-  /** Collects garbage, and says what is left. */
+  /** Collects garbage, and reports what is left. */
   inspect(options: { isThorough: boolean }): Promise<Holdings>;
   stop(): Promise<void>;
-  /** kill -9: nothing is closed, and nobody is told. */
+  /** kill -9: nothing is closed, and nobody is notified. */
   kill(): Promise<void>;
 }
 
-/** What a server finds when it starts, where it is not an empty directory and any port. */
+/** What a server finds at start, if not an empty directory and any port. */
 interface Place {
   /** Kept when the server stops. */
   readonly directory?: string;
@@ -78,7 +78,7 @@ interface Place {
 }
 
 /**
- * Starts a server as a process of its own, and waits until it is ready.
+ * Starts a server in its own process, and waits until it is ready.
  * @throws Error with the end of its log when it is not ready in time.
  */
 export async function startServer({ label, kind }: Contestant, place: Place = {}): Promise<RunningServer> {
@@ -125,7 +125,7 @@ export async function withServers<Result>(
   }
 }
 
-/** A new directory where servers keep their data; the caller removes it, at the latest the end of the run does. */
+/** A new directory where servers keep their data; the caller removes it, otherwise the end of the run does. */
 export function createDataDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'tidings-bench-'));
   directories.add(directory);

@@ -7,7 +7,7 @@ export interface LoopDelay {
   readonly max: number;
 }
 
-/** What a node of the service says of itself at /metrics. */
+/** What a node of the service reports at /metrics. */
 export class ServiceMetrics {
   private constructor(private readonly text: string) {}
 
@@ -24,7 +24,7 @@ export class ServiceMetrics {
     );
   }
 
-  /** @throws Error for a series that is not there. */
+  /** @throws Error for a series that does not exist. */
   value(series: string): number {
     const line = this.text.split('\n').find((each) => each.startsWith(`${series} `));
     if (line === undefined) throw new Error(`/metrics has no ${series}`);
@@ -32,8 +32,8 @@ export class ServiceMetrics {
   }
 
   /**
-   * Of `perf_hooks.monitorEventLoopDelay` in the server, with the 10 ms between two of its looks. Each reading of
-   * /metrics begins anew.
+   * Of `perf_hooks.monitorEventLoopDelay` in the server, including the 10 ms between two of its readings. Each reading
+   * of /metrics starts again.
    */
   get loopDelay(): LoopDelay {
     const milliseconds = (name: string) => this.value(`nodejs_eventloop_lag_${name}_seconds`) * 1_000;

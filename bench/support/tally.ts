@@ -1,7 +1,7 @@
 import type { Answer } from './http-connection';
 
 const DELIVERY_TIMEOUT_MS = 10_000;
-/** The first of each kind tell enough. */
+/** The first of each kind are enough. */
 const MAX_TEXTS = 3;
 
 interface Waiting {
@@ -10,8 +10,8 @@ interface Waiting {
 }
 
 /**
- * Holds what one server delivers against what was sent: every receiver must get its messages numbered
- * 1, 2, 3, … without repeat or gap. Any fault makes the round void.
+ * Compares what one server delivers with what was sent: every receiver must receive its messages numbered 1, 2, 3, …
+ * without repeat or gap. Any fault makes the round void.
  */
 export class Tally {
   private readonly lastOfReceiver: number[] = [];
@@ -21,7 +21,7 @@ export class Tally {
   private refusals: string[] = [];
   private waiting: Waiting | undefined;
 
-  /** Forgets counts and faults, but not how far each receiver has come. */
+  /** Forgets counts and faults, but not how far each receiver is. */
   begin(): void {
     this.delivered = 0;
     this.repeated = 0;
@@ -38,7 +38,7 @@ export class Tally {
     if (this.waiting !== undefined && this.delivered >= this.waiting.count) this.waiting.resolve();
   }
 
-  /** A receiver that joins late starts behind what was sent before. */
+  /** A receiver that joins late starts after what was sent before. */
   startReceiverAt(receiver: number, n: number): void {
     this.lastOfReceiver[receiver] = n;
   }
@@ -53,7 +53,7 @@ export class Tally {
     }
   }
 
-  /** Resolves when so many messages have arrived since `begin`, or when waiting longer is of no use. */
+  /** Resolves when this many messages have arrived since `begin`, or when waiting longer is of no use. */
   async waitForDeliveries(count: number): Promise<void> {
     if (this.delivered >= count) return;
     let timer: NodeJS.Timeout | undefined;
@@ -65,7 +65,7 @@ export class Tally {
     this.waiting = undefined;
   }
 
-  /** What was wrong since `begin`, when `expected` deliveries were due; empty when nothing was. */
+  /** What was wrong since `begin`, if `expected` deliveries were due; empty if nothing was. */
   findFaults(expected: number): string[] {
     const faults = this.refusals.slice(0, MAX_TEXTS);
     if (this.refusals.length > 0) faults.push(`${this.refusals.length} requests failed`);

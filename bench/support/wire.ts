@@ -2,10 +2,10 @@ import type { Socket as TcpSocket } from 'node:net';
 import WebSocket from 'ws';
 import type { ServerKind } from './server-kinds';
 
-/** The part of a delivered message that the checks look at. */
+/** The fields of a delivered message that the checks use. */
 export interface Delivery {
   readonly data: { readonly n: number };
-  /** Only servers that keep messages say these. */
+  /** Only servers that store messages send these. */
   readonly id?: string;
   readonly topic?: string;
   readonly seq?: number;
@@ -28,26 +28,26 @@ export interface WireHandlers {
   onDelivery(delivery: Delivery): void;
   /** The socket misses nothing any more. */
   onReady(): void;
-  /** It is refused, or has ended: why. Comes once. */
+  /** It is refused, or has ended: the reason. Comes once. */
   onEnd(reason: string): void;
   /** Any other event of the service. */
   onEvent?(name: string, payload: unknown): void;
 }
 
-/** A client's connection, as open as the server lets it be. */
+/** A client's connection, for as long as the server keeps it open. */
 export interface Wire {
-  /** Says that everything of a topic up to there has arrived. */
+  /** Reports that everything of a topic up to there has arrived. */
   acknowledge(topic: string, seq: number): void;
-  /** Stops reading from TCP, or goes on. */
+  /** Stops reading from TCP, or continues. */
   pause(): void;
   resume(): void;
-  /** While it is paused: reads so many bytes all the same. */
+  /** While it is paused: reads this many bytes all the same. */
   readSome(bytes: number): void;
   terminate(): void;
 }
 
 /**
- * Opens a connection. Engine.IO and Socket.IO are spoken by hand: thousands of full clients would be what is measured.
+ * Opens a connection. Engine.IO and Socket.IO are written by hand: thousands of full clients would be what is measured.
  */
 export function openWire({ port, kind }: Endpoint, identity: Identity, handlers: WireHandlers): Wire {
   const socket = new WebSocket(`ws://127.0.0.1:${port}${pathOf(kind.wire, identity)}`, { perMessageDeflate: false });
@@ -76,7 +76,7 @@ function pathOf(wire: ServerKind['wire'], { userId, token, device }: Identity): 
   return wire === 'plain' ? `/ws?token=${token}${named}` : '/socket.io/?EIO=4&transport=websocket';
 }
 
-/** What went wrong first tells more than the close that follows. */
+/** The first fault says more than the close that follows. */
 function reportEnd(socket: WebSocket, { onEnd }: WireHandlers) {
   let reason: string | undefined;
   const note = (text: string) => {

@@ -1,4 +1,4 @@
-/** How descriptors are divided. What happens when they are used up: tests/chaos/process-limits.test.ts. */
+/** How descriptors are divided. What happens when they are used up: tests/chaos/process-limits.ts. */
 import { createServer } from 'node:http';
 import { divideOpenFiles } from '../../../services/admission/open-files';
 import { createMetrics } from '../../../services/observability/metrics';
