@@ -16,7 +16,7 @@ describe('the AsyncAPI document', () => {
     expect(document?.version()).toBe('3.0.0');
   });
 
-  it('names the address under which it was asked for', async () => {
+  it('names the address at which it was requested', async () => {
     const { url } = await startService();
     const { servers } = (await (await fetch(`${url}/asyncapi.json`)).json()) as { servers: unknown };
     const host = new URL(url).host;
@@ -276,7 +276,7 @@ describe('what goes over Socket.IO', () => {
     expect(api.eventFaults('error', await client.next('error'))).toEqual([]);
   });
 
-  it('is looked at closely: a field more or less is found', async () => {
+  it('is compared closely: a field more or less is found', async () => {
     const { url } = await startService();
     const api = await AsyncApi.of(url, 'socketIo');
     const typing = { topic: 'news', userId: 'anna', typing: true };

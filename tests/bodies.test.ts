@@ -24,7 +24,7 @@ const send = (service: TestService, path: string, headers: Record<string, string
   });
 
 describe.each(EMPTY)('%s', (...[, headers, body]) => {
-  it('is no body: fine where it is optional, told where it is not', async () => {
+  it('is no body: accepted where it is optional, refused where it is not', async () => {
     const service = await startService();
     await service.api.post('/topics').send({ name: 'news' }).expect(201);
     expect((await send(service, '/topics/news/members', headers, body)).status).toBe(200);
@@ -77,7 +77,7 @@ describe('numbers that a double cannot hold, over sockets', () => {
   const refused = (path: string) => ({ ok: false, error: { status: 400, code: 'bad_request', errors: [{ path }] } });
 
   it.each(['websocket', 'polling'])(
-    'are refused over Socket.IO by %s with their place, and the connection stays',
+    'are refused over Socket.IO by %s with their position, and the connection stays',
     async (transport) => {
       const service = await startService();
       const client = await service.connect('anna', { transports: [transport] });
@@ -94,7 +94,7 @@ describe('numbers that a double cannot hold, over sockets', () => {
     },
   );
 
-  it('are refused over the plain endpoint with their place, and the connection stays', async () => {
+  it('are refused over the plain endpoint with their position, and the connection stays', async () => {
     const service = await startService();
     const client = await connectPlain(service.url, 'anna');
     for (const [ref, [number, status]] of NUMBERS.entries()) {
@@ -109,7 +109,7 @@ describe('an Idempotency-Key', () => {
   const key = { ...JSON_TYPE, 'Idempotency-Key': 'k1' };
   const deep = `{"userId":"anna","type":"x","data":1,"x":${'['.repeat(10_000)}${']'.repeat(10_000)}}`;
 
-  it('goes with a body of any depth', async () => {
+  it('accepts a body of any depth', async () => {
     const service = await startService();
     const first = await send(service, '/websocket/message/user', key, deep);
     expect(first.status).toBe(200);

@@ -29,7 +29,7 @@ const numbersOf = (messages: readonly Message[]) => messages.map(({ data }) => (
 
 describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
   describe('a client that names no device', () => {
-    it('gets what was sent while it was away, in order, once', async () => {
+    it('receives what was sent while it was offline, in order, once', async () => {
       const service = await startService();
       await service.send('anna', range(1, 5));
       const first = await connect(service, 'anna');
@@ -45,7 +45,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(second.allMessages).toHaveLength(1);
     });
 
-    it('keeps its place over a restart of the service', async () => {
+    it('keeps its cursor across a restart of the service', async () => {
       const service = await startService();
       await service.send('anna', [1, 2]);
       const first = await connect(service, 'anna');
@@ -58,7 +58,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(numbersOf(second.allMessages)).toEqual([3]);
     });
 
-    it('gets live messages with the fields of the contract', async () => {
+    it('receives live messages with the fields of the contract', async () => {
       const service = await startService();
       const client = await connect(service, 'anna');
       await client.next('sync:done');
@@ -78,7 +78,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
   });
 
   describe('a device that is named', () => {
-    it('gets unacknowledged messages again, and acknowledged ones not', async () => {
+    it('receives unacknowledged messages again, and acknowledged ones not', async () => {
       const service = await startService();
       await service.send('anna', range(1, 4));
       const first = await connect(service, 'anna', { device: 'phone' });
@@ -90,7 +90,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(again.map(({ id }) => id)).toEqual(messages.slice(2).map(({ id }) => id));
     });
 
-    it('has at most 200 messages on the way until it acknowledges', async () => {
+    it('has at most 200 messages in flight until it acknowledges', async () => {
       const service = await startService();
       await service.send('anna', range(1, 450));
       const client = await connect(service, 'anna', { device: 'phone' });
@@ -104,7 +104,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       await client.next('sync:done');
     });
 
-    describe('with places in its log that hold nothing for it', () => {
+    describe('with entries in its log that hold nothing for it', () => {
       /** Sends messages to anna under ids, and takes some of them back. */
       async function sendWithHoles(service: TestService, count: number, holes: readonly number[]): Promise<void> {
         const messages = range(1, count).map((n) => ({ userId: 'anna', type: 'test', data: { n }, id: `id-${n}` }));
@@ -117,7 +117,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
         ['at the end of a full window', 205, range(196, 201)],
         ['at the beginning', 203, range(1, 201)],
         ['all over', 420, range(1, 420).filter((n) => n % 7 === 0)],
-      ])('%s, it comes to the end by acknowledging what it sees', async (_where, count, holes) => {
+      ])('%s, it reaches the end by acknowledging what it sees', async (_where, count, holes) => {
         const service = await startService();
         const device = { device: 'phone' };
         await (await connect(service, 'anna', device)).next('sync:done');
@@ -138,7 +138,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
         expect(numbersOf(await client.messages(1))).toEqual([1_000]);
       });
 
-      it('it stands after them once it has acknowledged what came before', async () => {
+      it('it is after them once it has acknowledged what came before', async () => {
         const service = await startService();
         const device = { device: 'phone' };
         const post = (data: number, exceptUserId?: string) =>
@@ -177,7 +177,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       });
     });
 
-    it('has a place of its own beside another one', async () => {
+    it('has its own cursor beside another one', async () => {
       const service = await startService();
       const phone = await connect(service, 'anna', { device: 'phone' });
       await phone.next('sync:done');
@@ -234,7 +234,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       return { service, ben, say, leave, join };
     }
 
-    it('brings a device that was away what it had missed before and after, and nothing of what lies between', async () => {
+    it('brings an offline device what it had missed before and after, and nothing from in between', async () => {
       const { service, ben, say, leave, join } = await start();
       const device = { device: 'phone' };
       const first = await connect(service, 'ben', device);
@@ -262,7 +262,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect((await receipts(between.id)).totals).toMatchObject({ recipients: 0, acknowledged: 0 });
     });
 
-    it('comes once over one connection, and again over the next one unless it was acknowledged', async () => {
+    it('comes once on one connection, and again on the next one unless it was acknowledged', async () => {
       const { service, say, leave, join } = await start();
       const device = { device: 'phone' };
       const client = await connect(service, 'ben', device);
@@ -337,7 +337,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     expect(seen).toEqual(range(1, total));
   });
 
-  it('a message with persist:false reaches who is there, has no seq, and is not kept', async () => {
+  it('a message with persist:false reaches connected users, has no seq, and is not kept', async () => {
     const service = await startService();
     const client = await connect(service, 'anna');
     await client.next('sync:done');
@@ -412,7 +412,7 @@ describe('several Socket.IO sockets of one user', () => {
 });
 
 describe('Socket.IO and plain clients of one user', () => {
-  it('all get a message, live', async () => {
+  it('all receive a message, live', async () => {
     const service = await startService();
     const clients = [
       await service.connect('anna'),
@@ -429,7 +429,7 @@ describe('Socket.IO and plain clients of one user', () => {
     }
   });
 
-  it('share the place of the device that has no name', async () => {
+  it('share the cursor of the device without a name', async () => {
     const service = await startService();
     await service.send('anna', [1, 2]);
     const plain = await connectPlain(service.url, 'anna');
@@ -449,7 +449,7 @@ describe('Socket.IO and plain clients of one user', () => {
     expect(numbersOf(again.allMessages)).toEqual([4]);
   });
 
-  it('share the place of a device that is named', async () => {
+  it('share the cursor of a named device', async () => {
     const service = await startService();
     await service.send('anna', range(1, 4));
     const plain = await connectPlain(service.url, 'anna', { device: 'phone' });
@@ -482,7 +482,7 @@ describe('Socket.IO and plain clients of one user', () => {
     expect(await eventually(status, ({ sockets }) => sockets === 1)).toMatchObject({ connected: true, devices: 1 });
   });
 
-  it('end together at a logout of their device', async () => {
+  it('end together on a logout of their device', async () => {
     const service = await startService();
     const plain = await connectPlain(service.url, 'anna', { device: 'phone' });
     const other = await connectPlain(service.url, 'anna', { device: 'watch' });

@@ -46,7 +46,7 @@ it.each(Object.keys(FIXED))('%s is there', (name) => {
   expect(COPIES.filter((copy) => copy.name === name)).not.toEqual([]);
 });
 
-it('ws is there more than once: for the plain endpoint, and for Socket.IO', () => {
+it('ws is installed more than once: for the plain endpoint, and for Socket.IO', () => {
   const paths = COPIES.filter(({ name }) => name === 'ws').map(({ path }) => path);
   expect(paths).toEqual(expect.arrayContaining(['node_modules/ws', 'node_modules/engine.io/node_modules/ws']));
 });

@@ -7,7 +7,7 @@ const MAX_DEVICES = 3;
 describe('more devices than MAX_DEVICES_PER_USER', () => {
   const env = { MAX_DEVICES_PER_USER: `${MAX_DEVICES}` };
 
-  it('forget the one that has acknowledged longest ago, which is told when it comes back', async () => {
+  it('forget the one that acknowledged least recently, which receives sync:reset when it comes back', async () => {
     const service = await startService({ env });
     for (const n of range(1, MAX_DEVICES + 1)) {
       const client = await service.connect('anna', { device: `device ${n}` });
@@ -31,7 +31,7 @@ describe('more devices than MAX_DEVICES_PER_USER', () => {
     expect(fresh.received.map(({ event }) => event)).not.toContain('sync:reset');
   });
 
-  it('leave those alone that are connected, over the plain endpoint too', async () => {
+  it('leave connected ones alone, over the plain endpoint too', async () => {
     const service = await startService({ env });
     const first = await service.connect('anna', { device: 'first' });
     await first.next('sync:done');
@@ -49,7 +49,7 @@ describe('more devices than MAX_DEVICES_PER_USER', () => {
   });
 });
 
-describe('events that read much', () => {
+describe('expensive events', () => {
   it('count as several', async () => {
     const service = await startService({ env: { SOCKET_EVENTS_PER_SECOND: '5' } });
     const client = await service.connect('anna');

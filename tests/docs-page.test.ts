@@ -22,7 +22,7 @@ describe('/docs', () => {
     }
   });
 
-  it('has no other files: not those beside its own either', async () => {
+  it('has no other files, not even those beside its own', async () => {
     const { url } = await startService();
     for (const file of [
       'package.json',
@@ -37,7 +37,7 @@ describe('/docs', () => {
 });
 
 describe('/docs/errors', () => {
-  it('has one entry for each code, with the code as its id: there the `type` of a problem leads', async () => {
+  it('has one entry for each code, with the code as its id: the `type` of a problem leads there', async () => {
     const page = await (await fetch(`${(await startService()).url}/docs/errors`)).text();
     const ids = Array.from(page.matchAll(/ id="([^"]+)"/g), ([, id]) => id);
     expect(ids.filter((id) => id !== 'Errors').sort()).toEqual(Object.keys(ERROR_KINDS).sort());
@@ -55,7 +55,7 @@ describeWith('Chromium', CHROMIUM !== undefined)('/docs in Chromium', () => {
   });
   afterAll(() => browser.close());
 
-  it('shows every operation, and asks no other address', async () => {
+  it('shows every operation, and requests nothing from another site', async () => {
     const { url } = await startService();
     const page = await browser.newPage();
     onTestEnd(() => page.close());
@@ -120,7 +120,7 @@ describeWith('Chromium', CHROMIUM !== undefined)('/docs in Chromium', () => {
     await page.waitForURL(`${url}/docs`);
   });
 
-  it('shows and tries operations below a path, which is all that it asks', async () => {
+  it('shows and tries operations below a path, which is the only address it uses', async () => {
     const { url } = await startService();
     const proxy = await startReverseProxy(url, { prefix: '/notify' });
     const page = await browser.newPage();

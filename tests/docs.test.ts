@@ -156,7 +156,7 @@ describe('docs/reference/http.md', () => {
     expect(actions.sort()).toEqual([...AUDIT_ACTIONS].sort());
   });
 
-  it('has each state that may be asked for in its table', () => {
+  it('has each state that may be requested in its table', () => {
     const [, patch = ''] = page.split('\n### PATCH /inbox\n');
     const [, table = ''] = patch.split('| `state` | What it does |');
     expect(firstCells(table.split('\n\n')[0] ?? '').sort()).toEqual([...REQUESTED_STATES].sort());
@@ -192,7 +192,7 @@ describe('testing-websocket.http', () => {
     expect(mockMounted.filter((route) => !tried.some(isCallOf(route)))).toEqual([]);
   });
 
-  it('tries nothing else, but to show what is refused', async () => {
+  it('tries nothing else, except to show refusals', async () => {
     mockMounted.length = 0;
     await startService();
     const others = tried.filter((request) => !mockMounted.some((route) => isCallOf(route)(request)));
@@ -257,7 +257,7 @@ describe('docs/reference/events.md', () => {
     );
   });
 
-  it('gives each closing code its close code, and tells whether it is sent', () => {
+  it('gives each closing code its close code, and says whether it is sent', () => {
     const rows = section(page, 'Closing codes').matchAll(/^\| `(\w+)` \| (\d+) \|.*\| (yes|not yet) \|$/gm);
     const documented = Array.from(rows, ([, code, plain, isSent]) => `${code}: ${plain}, ${isSent}`);
     const used = namesInSources(/(?:\bcode: |\b(?:end|disconnect)\([^;]*?,\s*)'(\w+)'/g);

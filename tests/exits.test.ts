@@ -51,7 +51,7 @@ function exitsOf(file: string): string[] {
   return [...new Set(found)].sort();
 }
 
-it('bytes leave the service only where they are bounded', () => {
+it('bytes leave the service only where they are limited', () => {
   const files = sourceFiles(['application.ts', 'server.ts', 'features', 'handlers', 'services', 'utils']);
   const found = files.map((file) => [relative(ROOT, file), exitsOf(file)] as const);
   const expected = Object.entries(EXITS).map(([file, exits]) => [file, Object.keys(exits)]);
@@ -59,7 +59,7 @@ it('bytes leave the service only where they are bounded', () => {
 });
 
 /** Socket.IO's callbacks are functions: no name gives them away. */
-it('callbacks of clients are called by their connection only', () => {
+it('callbacks of clients are called only by their connection', () => {
   const files = sourceFiles(['features', 'handlers', 'services']);
   const calling = files.filter((file) => /\bcallback\(reply\)|\banswer\(reply\)/.test(readFileSync(file, 'utf8')));
   expect(calling.map((file) => relative(ROOT, file))).toEqual(['services/sockets/socket-connection.ts']);

@@ -49,7 +49,7 @@ const tooLong = (file: string) =>
     .filter(({ lines }) => lines > MAX_LINES)
     .map(({ line, lines }) => `${relative('.', file)}:${line} has ${lines} lines`);
 
-it('counts lines of functions of every form, wherever they stand', () => {
+it('counts lines of functions of every form, wherever they are', () => {
   const source = [
     "const text = 'ä';",
     'function one() {',

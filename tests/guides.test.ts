@@ -30,7 +30,7 @@ function makeVenv(guide: Guide, python: string): void {
 /** Guides that have tests of their own. */
 const ELSEWHERE = /^(?:coming-from-.*|client|terminal)\.md$/;
 
-it('are all followed here, but for what installs and starts', () => {
+it('are all followed here, except for what installs and starts', () => {
   const pages = readdirSync(join(ROOT, GUIDES)).filter((name) => !ELSEWHERE.test(name));
   const commands = pages.map((name) => [name, commandsByHand(`${GUIDES}/${name}`)]);
   expect(Object.fromEntries(commands)).toEqual({
@@ -77,7 +77,7 @@ it('embedding', async () => {
 const chromiumPath = findProgram('chromium', 'chromium-browser', 'google-chrome');
 
 describeWith('Chromium', chromiumPath !== undefined)('a page', () => {
-  it('shows what is sent, also what was sent while it was closed', async () => {
+  it('shows what is sent, including what was sent while it was closed', async () => {
     const guide = await openGuide(`${GUIDES}/browser.md`);
     await guide.follow('The page');
     const address = guide.printed.trim();

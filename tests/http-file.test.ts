@@ -26,7 +26,7 @@ describe('testing-websocket.http', () => {
     expect([...statuses].sort()).toEqual([200, 201, 202, 400, 401, 403, 404, 405, 409, 415, 422]);
   });
 
-  it('gets what it states, and once more the same', async () => {
+  it('gets what it states, and the same again', async () => {
     const service = await startService();
     expect(await differences(service)).toEqual([]);
     expect(await differences(service)).toEqual([]);

@@ -63,7 +63,7 @@ describe('before a token has come', () => {
   });
 });
 
-describe('beyond the bytes that a user may send in a second', () => {
+describe('beyond the bytes that a user may send per second', () => {
   it('a frame of the plain endpoint is refused unread, whatever connection it comes by', async () => {
     const { url } = await startService({ overrides: { clock: new StillClock() } });
     const clients = [await connectPlain(url, 'anna'), await connectPlain(url, 'anna')] as const;
@@ -93,7 +93,7 @@ describe('beyond the bytes that a user may send in a second', () => {
     expect(await raw.reply(6, '426["ping"]')).toMatchObject({ ok: true });
   });
 
-  it('a body is refused unread; who may send to everybody has no such rate, and time gives it back', async () => {
+  it('a body is refused unread; callers who may send to everybody have no such rate, and time restores it', async () => {
     const clock = new StillClock();
     const service = await startService({ overrides: { clock } });
     const post = async (scope?: string) => {
@@ -152,7 +152,7 @@ describe('bodies that do not end', () => {
     return socket;
   }
 
-  it('are counted from their heads: of one user only a few, and nothing of them is left', async () => {
+  it('are counted from their headers: of one user only a few, and nothing of them is left', async () => {
     const service = await startService();
     const held = [];
     for (const _n of range(1, 4)) held.push(await beginBody(service, 'anna'));
@@ -175,7 +175,7 @@ describe('bodies that do not end', () => {
     expect((await create('anna', 'more')).status).toBe(201);
   });
 
-  it('that are refused before they are there hold nothing, whatever comes of them later', async () => {
+  it('that are refused before they arrive hold nothing, whatever comes of them later', async () => {
     const service = await startService();
     const encoded = `Content-Encoding: compress\r\n${CHUNKED}`;
     for (const _n of range(1, 5)) {
@@ -192,7 +192,7 @@ describe('bodies that do not end', () => {
     );
   });
 
-  it('of unknown size count as what has come of them, and go when that is too much', async () => {
+  it('of unknown size count as far as they have arrived, and end when that is too much', async () => {
     const service = await startService();
     const held = [];
     for (const _n of range(1, 20)) held.push(await beginBody(service, 'anna', CHUNKED));

@@ -738,7 +738,7 @@ describe('a place', () => {
     expect(statuses.filter((status) => status === 403)).toHaveLength(37);
   });
 
-  it('is given back by a handshake of which nothing comes', async () => {
+  it('is released by an unfinished handshake', async () => {
     const service = await startService({ env: { MAX_CONNECTIONS: '1' } });
     const statuses = await pipelined(service, 5, POLLING.replace('EIO=4', 'EIO=3'));
     expect(statuses[0]).toBe(400);
@@ -752,7 +752,7 @@ describe('a place', () => {
     ).toEqual(LET_IN);
   });
 
-  it('is not kept for who is refused, whatever they do with their side', async () => {
+  it('is not kept for a refused client, whatever it does with its side', async () => {
     const service = await startService({ env: { MAX_CONNECTIONS: '1' } });
     await service.connect('anna');
     const refused = await Promise.all(range(1, 20).map(() => openRawPlain(service.url)));
@@ -815,7 +815,7 @@ describe('docs/operations/limits.md', () => {
     }
   });
 
-  it('names the codes that are told, and the metrics that count', () => {
+  it('names the codes that are sent, and the metrics that count', () => {
     const known = new Set([...Object.keys(ERROR_KINDS), ...CLOSING_CODES]);
     for (const { limit, told, moves } of ROWS) {
       const [, , beyond = '', counted = ''] = cells.get(limit) ?? [];

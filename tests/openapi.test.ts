@@ -50,7 +50,7 @@ describe('the OpenAPI document', () => {
     expect(JSON.parse(stdout)).toEqual({ valid: true });
   });
 
-  it('names the address under which it was asked for', async () => {
+  it('names the address at which it was requested', async () => {
     const { url } = await startService();
     const { document } = await OpenApi.of(url);
     expect(document.openapi).toMatch(/^3\.1\./);
@@ -238,7 +238,7 @@ describe('the answers of the service', () => {
     expect([...checked.seen].sort()).toEqual(promised.sort());
   });
 
-  it('are looked at closely: a field, a status or a code more is found', async () => {
+  it('are compared closely: a field, a status or a code more is found', async () => {
     const { openapi, service } = await Checked.start();
     const answered = await ask(service.url, 'GET /inbox/counts');
     const missing = await ask(service.url, 'GET /topics/nothing');
@@ -277,7 +277,7 @@ describe('the answers of the service', () => {
     await checked.askEach('body_too_large', () => ({ body: `"${'a'.repeat(MAX_BODY_BYTES)}"` }));
   });
 
-  it('ask for the scope that is documented, and for none where there is none', async () => {
+  it('need the documented scope, and none where none is documented', async () => {
     const checked = await Checked.start();
     for (const { method, path, operation } of checked.openapi.routes) {
       const [scope] = operation.security[0]?.bearer ?? [];

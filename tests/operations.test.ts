@@ -106,7 +106,7 @@ describe.each(EXPRESSIONS)('%s: %s', (_where, expr) => {
     expect(grouped.filter((label) => ![...known, ...TARGET_LABELS].includes(label))).toEqual([]);
   });
 
-  it('asks what their types can answer', () => {
+  it('query what their types can answer', () => {
     for (const { name, within } of uses) {
       const { type } = familyOf(name) ?? {};
       const isRate = within === 'rate' || within === 'increase';
@@ -144,7 +144,7 @@ describe('the dashboard', () => {
     }
   });
 
-  it('is in rows, has a word on each panel, and no panel lies on another', () => {
+  it('is in rows, has a word on each panel, and no panel overlaps another', () => {
     const rows = dashboard.panels.filter(({ type }) => type === 'row').map(({ title }) => title);
     expect(rows).toEqual(['Traffic', 'Delivery', 'Health', 'Store', 'Cluster']);
     const charts = dashboard.panels.filter(({ type }) => type !== 'row');

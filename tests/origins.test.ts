@@ -75,7 +75,7 @@ describe.each(DOORS.slice(1))("the service's own page over %s", (_name, enter) =
     expect(await enter(service, { ...headers, Origin: 'https://y.example' })).toBe(false);
   });
 
-  it('is not what a stranger says of the host', async () => {
+  it('does not follow the host that a stranger names', async () => {
     const service = await startService({ env: { CORS_ORIGIN: 'https://app.example.com' } });
     expect(await enter(service, { 'X-Forwarded-Host': 'x.example', Origin: 'https://x.example' })).toBe(false);
   });

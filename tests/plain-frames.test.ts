@@ -12,7 +12,7 @@ const page = 'docs/reference/plain-frames.md';
 const text = readFileSync(join(__dirname, '..', page), 'utf8');
 const named = (pattern: RegExp) => [...new Set(Array.from(text.matchAll(pattern), ([, name = '']) => name))].sort();
 
-it('is what comes when it is typed', async () => {
+it('matches what comes when it is typed', async () => {
   const guide = await openGuide(page, { env: { PRESENCE_GRACE_MS: '0' } });
   await guide.follow();
 });

@@ -87,7 +87,7 @@ describe('limits count for the client behind a trusted proxy', () => {
     expect(await enter('198.51.100.9, 192.0.2.2')).toBe(false);
   });
 
-  it('and for the peer where it is not trusted', async () => {
+  it('and for the peer if it is not trusted', async () => {
     const service = await startService({ env: { RATE_LIMIT_PER_MINUTE: '1' } });
     const statuses = [];
     for (const address of ['192.0.2.1', '192.0.2.2']) {
@@ -97,7 +97,7 @@ describe('limits count for the client behind a trusted proxy', () => {
   });
 });
 
-it('idle connections are kept as long as the balancer before it wants', async () => {
+it('idle connections are kept as long as the balancer in front wants', async () => {
   const { httpServer } = await startService({ env: { KEEP_ALIVE_TIMEOUT_MS: '620000' } });
   expect(httpServer.keepAliveTimeout).toBe(620_000);
   expect((await startService()).httpServer.keepAliveTimeout).toBe(70_000);
@@ -128,7 +128,7 @@ describe('the service below a path', () => {
     }
   });
 
-  it('every door is there', async () => {
+  it('every door works', async () => {
     const { service, proxy } = await startBelow(PREFIX, {});
     const token = service.token('anna');
     const { origin } = new URL(proxy.url);

@@ -7,7 +7,7 @@ import { startService } from './support/service';
 
 const DAY_MS = 86_400_000;
 
-it('a device whose messages were removed is told sync:reset, and gets what is left', async () => {
+it('a device whose messages were removed receives sync:reset, and what is left', async () => {
   const clock = new ShiftedClock();
   const service = await startService({ overrides: { clock } });
   clock.shift(-61 * DAY_MS);

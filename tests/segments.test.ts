@@ -44,7 +44,7 @@ describe('what a client sends right before it closes', () => {
     return body.items.length as number;
   };
 
-  it('is done over Socket.IO', async () => {
+  it('is carried out over Socket.IO', async () => {
     const service = await startService();
     const client = await service.connect('anna');
     await client.next('sync:done');
@@ -56,7 +56,7 @@ describe('what a client sends right before it closes', () => {
     );
   });
 
-  it('is done over plain WebSocket', async () => {
+  it('is carried out over plain WebSocket', async () => {
     const service = await startService();
     const client = await connectPlain(service.url, 'anna');
     await client.next('sync:done');

@@ -209,7 +209,7 @@ describe('HTTP', () => {
     },
   );
 
-  it('answers that nobody reads and nobody is known for: together no more than one user has', async () => {
+  it('unread answers of unauthenticated callers: together no more than one user has', async () => {
     const service = await startService({ env: { ...ENV, MAX_BUFFERED_BYTES: '16384' } });
     const targets = range(1, 100).map(() => 'GET /openapi.json');
     await eventually(
@@ -222,7 +222,7 @@ describe('HTTP', () => {
     );
   });
 
-  it('requests that were sent ahead are answered one after the other, as they are read', async () => {
+  it('pipelined requests are answered one after the other, as they are read', async () => {
     const service = await startWithMessages();
     const socket = await sendDeaf(service, [...range(1, 99).map(() => 'GET /openapi.json'), 'GET /livez']);
     await eventually(
@@ -239,7 +239,7 @@ describe('HTTP', () => {
     expect(await untaken(service)).toEqual({ count: 0, bytes: 0 });
   });
 
-  it('more than a hundred requests sent ahead: cut', async () => {
+  it('more than a hundred pipelined requests: cut', async () => {
     const service = await startService({ env: ENV });
     await sendDeaf(
       service,
@@ -297,7 +297,7 @@ describe('pings that are answered and never read', () => {
   });
 });
 
-describe('reads of much', () => {
+describe('expensive reads', () => {
   const reads = async ({ url }: TestService) => {
     const now = await scrape(url);
     return [now.value('tidings_reads_running'), now.value('tidings_reads_waiting')];
@@ -333,7 +333,7 @@ describe('reads of much', () => {
     await eventually(() => reads(service), isTaken(0, 0));
   });
 
-  it('wait together with changes of whole inboxes and topics, whatever door these come by', async () => {
+  it('wait together with changes of whole inboxes and topics, through whatever door these come', async () => {
     const service = await startWithMessages({ MAX_BUFFERED_BYTES: '67108864' });
     const [socketIo, plain] = [await service.connect('anna'), await connectPlain(service.url, 'anna')];
     const deaf = await Promise.all(range(1, 4).map(() => sendDeaf(service, ['GET /users/anna/export'], 'anna')));

@@ -46,7 +46,7 @@ async function expectRefused(
 function itLeftNothingBehind(service: SharedService): void {
   it('leaves another connected client alone', () => service.expectBystanderUnharmed());
 
-  it('brings no token and no payload into the log', () => service.expectSecretsUnlogged());
+  it('leaves no token and no payload in the log', () => service.expectSecretsUnlogged());
 }
 
 describe('the name of an event', () => {
@@ -106,7 +106,7 @@ describe('the name of an event', () => {
     'closing',
     'reply',
     'error',
-  ])('is not relayed when it is the one of the server: %s', async (name) => {
+  ])('is not relayed when it is one of the server’s: %s', async (name) => {
     const sameUser = await join(service);
     const otherUser = await join(service, 'ben');
     const raw = await join(service);
@@ -122,7 +122,7 @@ describe('the name of an event', () => {
 });
 
 describe('callbacks and arguments', () => {
-  it('a callback that is not last is none: the event is carried out, nobody is answered', async () => {
+  it('a callback that is not last does not count: the event is carried out, nobody is answered', async () => {
     const service = await startService();
     const client = await service.connect('anna');
     let isCalled = false;
@@ -177,7 +177,7 @@ describe('callbacks and arguments', () => {
     expect(uncaught).toEqual([]);
   });
 
-  it('a reply that is asked for under an odd id goes to that id only', async () => {
+  it('a reply that is requested under an odd id goes to that id only', async () => {
     const service = await startService();
     const raw = await openRawSocket(service.url);
     await raw.join(service.token('anna'));
@@ -188,7 +188,7 @@ describe('callbacks and arguments', () => {
   });
 });
 
-describe('binary where JSON is due', () => {
+describe('binary where JSON is expected', () => {
   const service = shareService();
   const binary = Buffer.from(MARKER);
   const placeholder = '{"_placeholder":true,"num":0}';
@@ -351,7 +351,7 @@ describe('ack', () => {
     await expectRefused(service, raw, { frames: ['421["ack"]'], refusal: badRequest('') });
   });
 
-  it('that is right is taken: the message does not come again', async () => {
+  it('that is right is accepted: the message does not come again', async () => {
     const raw = await joinAndGetMessage();
     expect(await raw.reply(1, '421["ack",{"topic":"@anna","seq":1}]')).toEqual({ ok: true });
     const again = await join(service, 'anna', 'phone');
@@ -393,7 +393,7 @@ describe('history', () => {
     await expectRefused(service, raw, { frames: [`421["history",${payload}]`], refusal });
   });
 
-  it('of the ends of the numbers is empty', async () => {
+  it('beyond the ends of the numbers is empty', async () => {
     const raw = await join(service);
     const payload = json({
       topic: '@anna',
@@ -461,7 +461,7 @@ describe('a message', () => {
     await expectRefused(service, raw, { frames: [frame], refusal: badRequest(path) });
   });
 
-  it('says who sent it by the token, whatever it says itself', async () => {
+  it('says who sent it by the token, whatever its own fields say', async () => {
     const ben = await join(service, 'ben');
     const raw = await join(service);
     const lies = { from: 'admin', seq: 99, topic: '@victim', timestamp: '1999-01-01T00:00:00Z', userId: 'victim' };
@@ -480,7 +480,7 @@ describe('a message', () => {
   it.each([
     ['message', 'messageReceived', { success: true, message: 'Message received by server' }],
     ['content', 'message', { type: 'echo' }],
-  ])('with %s is an echo to its sender alone', async (field, event, expected) => {
+  ])('with %s is an echo, only to its sender', async (field, event, expected) => {
     const other = await join(service);
     const raw = await join(service);
     const reply = await raw.reply(1, `421["message",{"${field}":{"$ne":null,"text":${marked}}}]`);
@@ -546,7 +546,7 @@ describe('auth:refresh', () => {
     ['garbage', '{"token":"a.b.c"}', { status: 401, code: 'unauthorized' }],
     ['a token of 100 KB', json({ token: 'a'.repeat(100_000) }), { status: 401, code: 'unauthorized' }],
     ['a token of somebody else', json({ token: testToken('ben') }), { status: 403, code: 'forbidden', path: 'token' }],
-  ])('with %s is refused, and the connection goes on', async (_name, payload, refusal) => {
+  ])('with %s is refused, and the connection continues', async (_name, payload, refusal) => {
     service.keepSecret(JSON.parse(payload).token ?? '');
     const raw = await join(service);
     await expectRefused(service, raw, { frames: [`421["auth:refresh",${payload}]`], refusal });
@@ -584,7 +584,7 @@ describe('a flood of events', () => {
     expect(await client.next('error')).toMatchObject({ code: 'rate_limited' });
   });
 
-  it('of 5 s ends the connection, and tells it why; others go on', async () => {
+  it('of 5 s ends the connection, and tells it why; others continue', async () => {
     const { service, client, wait } = await startLimited();
     const ben = await service.connect('ben');
     await ben.next('sync:done');
@@ -687,7 +687,7 @@ describe('a fault inside', () => {
     expect(await client.call('ping')).toMatchObject({ ok: true });
   });
 
-  it('says in the log what it was', async () => {
+  it('logs what it was', async () => {
     const { client, log, throwNext } = await startFaulty();
     throwNext(new Error('the fault within'));
     await client.call('ping');
@@ -706,7 +706,7 @@ describe('a fault inside', () => {
     expect(await client.call('ping')).toMatchObject({ ok: true });
   });
 
-  it('is told to a request with the id under which it is logged', async () => {
+  it('is reported to a request with the id under which it is logged', async () => {
     const { service, log, throwNext } = await startFaulty();
     throwNext(new Error('the fault within'));
     const { status, body } = await service.api.get('/websocket/me/status');

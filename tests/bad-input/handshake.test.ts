@@ -21,7 +21,7 @@ const unauthorized: Refusal = { status: 401, code: 'unauthorized' };
 function itLeftNothingBehind(service: SharedService): void {
   it('leaves a connected client alone', () => service.expectBystanderUnharmed());
 
-  it('brings no token and no payload into the log', () => service.expectSecretsUnlogged());
+  it('leaves no token and no payload in the log', () => service.expectSecretsUnlogged());
 }
 
 /** Nobody but the client aside is listed, counted or known as connected. */
@@ -60,7 +60,7 @@ class Polling {
   }
 }
 
-describe('a handshake that is not one', () => {
+describe('an invalid handshake', () => {
   const service = shareService();
   const rows: [name: string, query: string, code: number][] = [
     ['EIO=3', 'EIO=3&transport=', 5],
@@ -231,7 +231,7 @@ describe('the origin of a page', () => {
       expect(await open(origin)).toMatchObject({ isAccepted: true });
     });
 
-    it('that is the own one of the service passes', async () => {
+    it('the service’s own origin passes', async () => {
       expect(await open(service.url)).toMatchObject({ isAccepted: true });
       expect(await open(service.url.replace('http:', 'https:'))).toMatchObject({ isAccepted: true });
     });
@@ -239,7 +239,7 @@ describe('the origin of a page', () => {
 
   itLeftNothingBehind(service);
 
-  it('is free with *, also where a page has none', async () => {
+  it('any origin passes with *, even where a page has none', async () => {
     const open = await startService({ env: { CORS_ORIGIN: '*' } });
     for (const origin of ['null', 'https://evil.example', undefined]) {
       expect(await openByPolling(open.url, origin)).toMatchObject({ isAccepted: true });
@@ -247,7 +247,7 @@ describe('the origin of a page', () => {
     }
   });
 
-  it('is the own one in production when nothing is set', async () => {
+  it('only the service’s own passes in production when nothing is set', async () => {
     const { url } = await startService({ env: { NODE_ENV: 'production' } });
     expect(await openByPolling(url, url)).toMatchObject({ isAccepted: true });
     expect(await openByWebSocket(url, url)).toMatchObject({ isAccepted: true });
@@ -353,19 +353,22 @@ describe('what CONNECT carries', () => {
     ['empty', 'device='],
     ['too long', `device=${'a'.repeat(129)}`],
     ['with a control character', 'device=a%00b'],
-  ])('may not name a device by the address that is %s', async (_name, parameter) => {
+  ])('may not name a device in the address that is %s', async (_name, parameter) => {
     const raw = await openRawSocket(service.url, { query: `EIO=4&transport=websocket&token=${valid}&${parameter}` });
     raw.send('40');
     expectProblem((await connectErrorOf(raw)).data, device);
     await expectNobodyElseListed(service);
   });
 
-  it.each(['/admin', '/__proto__', '/constructor', '/*', '/@anna'])('is for no other namespace: %s', async (name) => {
-    const raw = await openRawSocket(service.url);
-    raw.send(`40${name},${json({ token: valid })}`);
-    await raw.next(`44${name},`);
-    await expectNobodyElseListed(service);
-  });
+  it.each(['/admin', '/__proto__', '/constructor', '/*', '/@anna'])(
+    'is not for another namespace: %s',
+    async (name) => {
+      const raw = await openRawSocket(service.url);
+      raw.send(`40${name},${json({ token: valid })}`);
+      await raw.next(`44${name},`);
+      await expectNobodyElseListed(service);
+    },
+  );
 
   it('reaches a client library as connect_error with a problem', async () => {
     for (const transport of ['polling', 'websocket']) {
@@ -408,7 +411,7 @@ describe('a token', () => {
     expectProblem((await connectErrorOf(raw)).data, unauthorized);
   });
 
-  it('may not come in two headers: which of them counts would be chance', async () => {
+  it('may not come in two headers: which of them counts would be arbitrary', async () => {
     const headers = { Authorization: [`Bearer ${token}`, 'Bearer a.b.c'] };
     const raw = await openRawSocket(service.url, { headers });
     raw.send('40');
@@ -505,7 +508,7 @@ const BROKEN_FRAMES: [string, ...(string | Buffer)[]][] = [
   ['binary data 100,000 deep', `451-["message",${'['.repeat(100_000)}${']'.repeat(100_000)}]`, Buffer.from('x')],
 ];
 
-describe('packets that have no place', () => {
+describe('packets in the wrong place', () => {
   const service = shareService();
 
   it.each<[string, ...(string | Buffer)[]]>([
@@ -561,7 +564,7 @@ describe('packets that have no place', () => {
   itLeftNothingBehind(service);
 });
 
-it('closes who is connected without a valid CONNECT after 10 s', async () => {
+it('closes a connection without a valid CONNECT after 10 s', async () => {
   const service = await startService();
   const startedAt = performance.now();
   const polling = await Polling.open(service.url);
@@ -608,7 +611,7 @@ it('closes who is connected without a valid CONNECT after 10 s', async () => {
   expect(await countRefusals(service.url, 'unauthorized')).toBe(3);
 });
 
-it('lets HANDSHAKES_PER_SECOND in, before any token is looked at, and goes on in the next second', async () => {
+it('admits HANDSHAKES_PER_SECOND, before any token is examined, and continues in the next second', async () => {
   let now = Date.now();
   const service = await startService({
     env: { HANDSHAKES_PER_SECOND: '5' },
@@ -640,7 +643,7 @@ describe.each([
   ['MAX_CONNECTIONS', false],
   ['MAX_CONNECTIONS_PER_ADDRESS', true],
 ])('%s', (variable, isPerAddress) => {
-  it('refuses what is beyond, and lets in again when somebody has left', async () => {
+  it('refuses further ones, and admits again when one has left', async () => {
     const service = await startService({ env: { [variable]: '3' } });
     const anna = await service.connect('anna');
     await anna.next('sync:done');
@@ -671,7 +674,7 @@ describe('MAX_CONNECTIONS_PER_USER', () => {
     return (body as { sockets: number }).sockets;
   };
 
-  it.each([['websocket'], ['polling']])('refuses a further one over %s', async (transport) => {
+  it.each([['websocket'], ['polling']])('refuses a further connection over %s', async (transport) => {
     const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '2' } });
     const clients = [await service.connect('anna'), await service.connect('anna', { device: 'phone' })];
     for (const client of clients) await client.next('sync:done');
@@ -692,7 +695,7 @@ describe('MAX_CONNECTIONS_PER_USER', () => {
     expect(await sockets(service, 'anna')).toBe(2);
   });
 
-  it('closes the oldest when TOO_MANY says so, and tells it why', async () => {
+  it('closes the oldest when TOO_MANY says so, with the reason', async () => {
     const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '2', TOO_MANY: 'close-oldest' } });
     const clients = [await service.connect('anna'), await service.connect('anna'), await service.connect('anna')];
     const [oldest, ...others] = clients;
@@ -709,7 +712,7 @@ describe('MAX_CONNECTIONS_PER_USER', () => {
     expect(oldest?.allMessages).toEqual([]);
   });
 
-  it.each(['refuse', 'close-oldest'])('holds when all come in the same moment (%s)', async (tooMany) => {
+  it.each(['refuse', 'close-oldest'])('holds when all come at the same moment (%s)', async (tooMany) => {
     const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '3', TOO_MANY: tooMany } });
     const raws = await Promise.all(range(1, 12).map(() => openRawSocket(service.url)));
     for (const raw of raws) raw.send(`40${json({ token: service.token('anna') })}`);
@@ -743,7 +746,7 @@ describe('AUTH_ERROR_EVENT', () => {
     ['a bad token', '{"token":"x"}'],
     ['a token of a wrong kind', '{"token":{}}'],
     ['an expired token', json({ token: forgeClaims({ sub: 'anna', exp: 1 }) })],
-  ])('tells the event error, then closes: %s', async (_name, payload) => {
+  ])('emits the event error, then closes: %s', async (_name, payload) => {
     const before = await service.allRefusals();
     const raw = await openRawSocket(service.url);
     raw.send(`40${payload}`);
@@ -764,7 +767,7 @@ describe('AUTH_ERROR_EVENT', () => {
     }
   });
 
-  it('gives nothing else to who is refused, whatever is sent meanwhile', async () => {
+  it('gives a refused client nothing else, whatever is sent meanwhile', async () => {
     const raws = await Promise.all(range(1, 20).map(() => openRawSocket(service.url)));
     const events = Array.from({ length: 5 }, () => '42["message",{"to":"victim","type":"t","data":1}]');
     for (const raw of raws) raw.send('40', ...events);

@@ -68,7 +68,7 @@ describe.each([
     return pathname.startsWith('/a/') ? decodeURIComponent(pathname.slice('/a/'.length)) : undefined;
   };
 
-  it('that is accepted arrives as it is in the path of a URL', () => {
+  it('that is accepted arrives unchanged in the path of a URL', () => {
     const random = seededRandom(`names of ${what}`);
     const alphabet = ['.', '.', '%', '2', 'e', 'E', '/', '\\', ' ', 'a', '\uff0e', '#', '?', ':', '@'];
     const letter = () => alphabet[random.integer(0, alphabet.length - 1)] ?? '';

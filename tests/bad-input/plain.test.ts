@@ -13,9 +13,9 @@ const { text, continuation, ping, pong, close } = OPCODES;
 function itLeftNothingBehind(service: SharedService): void {
   it('leaves a connected client alone', () => service.expectBystanderUnharmed());
 
-  it('brings no token and no payload into the log', () => service.expectSecretsUnlogged());
+  it('leaves no token and no payload in the log', () => service.expectSecretsUnlogged());
 
-  it('is no fault of the service', () => expect(service.log.errors()).toEqual([]));
+  it('is not a fault of the service', () => expect(service.log.errors()).toEqual([]));
 }
 
 async function metric(service: SharedService, name: string): Promise<number> {
@@ -107,7 +107,7 @@ describe('frames against the protocol', () => {
     await expectNobodyElse(service);
   });
 
-  it('a fragment that never goes on holds up nobody', async () => {
+  it('an unfinished fragment holds up nobody', async () => {
     const raw = await openRawPlain(service.url, { path: `/${service.token('anna')}` });
     await raw.next('sync:done');
     raw.write(encodeRawFrame({ opcode: text, isFinal: false, payload: '{"action":' }));
@@ -133,7 +133,7 @@ describe('frames against the protocol', () => {
   });
 
   it.each(['permessage-deflate', 'permessage-deflate; client_max_window_bits', 'x-webkit-deflate-frame', ';;,='])(
-    'the offer of %s is not taken',
+    'the offer of %s is not accepted',
     async (offer) => {
       const headers = [`Sec-WebSocket-Extensions: ${offer}`];
       const raw = await openRawPlain(service.url, { path: `/${service.token('anna')}`, headers });
@@ -143,7 +143,7 @@ describe('frames against the protocol', () => {
     },
   );
 
-  it('a library that offers deflate goes on without', async () => {
+  it('a library that offers deflate continues without', async () => {
     const path = `/${service.token('anna')}`;
     const client = openPlain(service.url, { path, perMessageDeflate: true });
     await client.next('sync:done');
@@ -165,7 +165,7 @@ describe('a flood', () => {
     expect(raw.closeCode).toBeUndefined();
   });
 
-  it('of pings in one piece ends at the latest in a cut, and others go on', async () => {
+  it('of pings in one packet ends in a cut at the latest, and others continue', async () => {
     const service = await startService();
     const other = await connectPlain(service.url, 'ben');
     const raw = await openRawPlain(service.url, { path: `/${service.token('anna')}` });
@@ -179,7 +179,7 @@ describe('a flood', () => {
     );
   });
 
-  it('of pings that does not end is cut with 4429, and others go on', async () => {
+  it('of pings without end is cut with 4429, and others continue', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ env: { SOCKET_EVENTS_PER_SECOND: '10' }, overrides: { clock } });
     const other = await connectPlain(service.url, 'ben');
@@ -266,7 +266,7 @@ describe('frames that are no action', () => {
   itLeftNothingBehind(service);
 });
 
-describe('fields that are not what they should be', () => {
+describe('fields of the wrong kind', () => {
   const service = shareService({ MAX_MESSAGE_BYTES: '10000' });
   const deep = (depth: number): unknown => (depth === 0 ? 1 : [deep(depth - 1)]);
   const bad = (path: string): Refusal => ({ status: 400, code: 'bad_request', path });
@@ -421,7 +421,7 @@ describe('fields that are not what they should be', () => {
   itLeftNothingBehind(service);
 });
 
-describe('what others own', () => {
+describe('what belongs to others', () => {
   const service = shareService();
   /** anna has a public and a private topic; ben is in neither. */
   async function meet(names: { open: string; hidden: string }): Promise<{ anna: PlainClient; ben: PlainClient }> {
@@ -443,7 +443,7 @@ describe('what others own', () => {
     return (JSON.parse(members) as { members: { userId: string }[] }).members.map(({ userId }) => userId);
   };
 
-  it('inviting to a topic one is not in', async () => {
+  it('inviting to a topic as a non-member', async () => {
     const { ben } = await meet({ open: 'open-1', hidden: 'hidden-1' });
     // By the name that the frame has for it.
     const notFound: Refusal = { status: 404, code: 'not_found', path: 'topic_name' };
@@ -458,7 +458,7 @@ describe('what others own', () => {
     expect(await membersOf('hidden-1')).toEqual(['anna']);
   });
 
-  it('creating what is taken', async () => {
+  it('creating a topic with a taken name', async () => {
     const { anna, ben } = await meet({ open: 'open-2', hidden: 'hidden-2' });
     for (const client of [anna, ben]) {
       for (const topic_name of ['open-2', 'hidden-2']) {
@@ -476,7 +476,7 @@ describe('what others own', () => {
     expect(await membersOf('hidden-2')).toEqual(['anna']);
   });
 
-  it('leaving twice, or without being in', async () => {
+  it('leaving twice, or without being a member', async () => {
     const { ben } = await meet({ open: 'open-3', hidden: 'hidden-3' });
     const notFound: Refusal = { status: 404, code: 'not_found' };
     await expectRefused(ben, 'unsubscribe', { topic_name: 'open-3' }, notFound);
@@ -488,7 +488,7 @@ describe('what others own', () => {
     expect(await membersOf('open-3')).toEqual(['anna']);
   });
 
-  it('reading, typing and acknowledging in topics one is not in', async () => {
+  it('reading, typing and acknowledging in topics as a non-member', async () => {
     const { anna, ben } = await meet({ open: 'open-4', hidden: 'hidden-4' });
     for (const topic of ['open-4', 'hidden-4']) {
       await expectRefused(ben, 'history', { topic }, { status: 404, code: 'not_found' });
@@ -501,7 +501,7 @@ describe('what others own', () => {
     expect(anna.received.map(({ event }) => event)).not.toContain('typing');
   });
 
-  it('the personal topic of somebody else', async () => {
+  it('the personal topic of another user', async () => {
     const { anna, ben } = await meet({ open: 'open-5', hidden: 'hidden-5' });
     const named: Refusal = { status: 400, code: 'bad_request', path: 'topic_name' };
     for (const action of ['create', 'subscribe', 'suscribe', 'unsubscribe']) {
@@ -516,7 +516,7 @@ describe('what others own', () => {
     expect(ben.allMessages).toEqual([]);
   });
 
-  it('the topic of everybody', async () => {
+  it('the broadcast topic', async () => {
     const { ben } = await meet({ open: 'open-6', hidden: 'hidden-6' });
     await expectRefused(
       ben,

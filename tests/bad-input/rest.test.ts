@@ -125,7 +125,7 @@ describe('authorization', () => {
     if (token.length > 8) expect(answer.text).not.toContain(token);
   });
 
-  it('refuses a token that has expired, with a code of its own', async () => {
+  it('refuses a token that has expired, with its own code', async () => {
     const headers = { Authorization: bearer(service.keepSecret(forgeClaims({ ...claims, exp: nowSeconds - 1 }))) };
     const send = () => exchange(service.url, { path: '/websocket/me/status', headers });
     await expectRefused(service, send, { status: 401, code: 'token_expired' });
@@ -173,7 +173,7 @@ describe('authorization', () => {
     await expectRefused(service, send, { status: 401, code: 'unauthorized' });
   });
 
-  it('refuses a token of 64 KB, before or after it has read it', async () => {
+  it('refuses a token of 64 KB, before or after reading it', async () => {
     const token = service.keepSecret(forgeClaims({ ...claims, padding: 'a'.repeat(65_536) }));
     const answer = await exchange(service.url, {
       path: '/websocket/me/status',
@@ -762,7 +762,7 @@ describe('paths and queries', () => {
     await expectRefused(service, send, { status: 400, code: 'bad_request', path });
   });
 
-  it('a path that is too long for the parser gets a problem, too', async () => {
+  it('a path that is too long for the parser is answered with a problem, too', async () => {
     const answer = await service.exchange({ path: `/${'a'.repeat(20_000)}` });
     expect([414, 431]).toContain(answer.status);
     expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/);
@@ -871,7 +871,7 @@ describe('scopes', () => {
     }
   });
 
-  it('refuses before it looks at the body', async () => {
+  it('refuses before it examines the body', async () => {
     const headers = { Authorization: bearer(service.token('mallory')), 'Content-Type': 'text/plain' };
     const send = () => service.exchange({ method: 'POST', path: '/websocket/message/user', headers, body: MARKER });
     await expectRefused(service, send, { status: 403, code: 'insufficient_scope' });
@@ -883,7 +883,7 @@ describe('scopes', () => {
 describe('an HTTP connection', () => {
   const service = shareService();
 
-  it('is given 15 s for its headers and 30 s in all, looked after every 5 s', () => {
+  it('is given 15 s for its headers and 30 s in total, checked every 5 s', () => {
     expect(service.httpServer).toMatchObject({
       headersTimeout: 15_000,
       requestTimeout: 30_000,
@@ -891,7 +891,7 @@ describe('an HTTP connection', () => {
     });
   });
 
-  it('is closed when headers or body do not come to their end in time, and nothing is stored', async () => {
+  it('is closed when headers or body do not end in time, and nothing is stored', async () => {
     const { httpServer } = service;
     const { headersTimeout, requestTimeout } = httpServer;
     const { host } = new URL(service.url);

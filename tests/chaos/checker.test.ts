@@ -76,7 +76,7 @@ describe('accepts', () => {
     expect(judge(one)).toEqual([]);
   });
 
-  it('a send that was answered twice in one way', () => {
+  it('a send that was answered twice with the same', () => {
     const { one, said } = three(PHONE);
     one.give(PHONE, 1, ...said);
     one.history.tried(said[1]);
@@ -123,13 +123,13 @@ describe('refuses', () => {
     ]);
   });
 
-  it('a message with one id in two places', () => {
+  it('a message with one id at two positions', () => {
     const { one, said } = three(PHONE);
     one.give(PHONE, 1, ...said, { ...one.say('@anna', 4), id: said[0].id });
     expect(judge(one)).toContain('I2: the id id of @anna 1 has become @anna 1 and @anna 4');
   });
 
-  it('one place with two messages', () => {
+  it('one position with two messages', () => {
     const { one, said } = three(PHONE, TABLET);
     one.give(PHONE, 1, ...said);
     one.give(TABLET, 1, said[0], { ...one.say('@anna', 2, 'another'), id: 'another id' }, said[2]);
@@ -145,7 +145,7 @@ describe('refuses', () => {
     ]);
   });
 
-  it('a message of another user, and one of a topic that nobody has', () => {
+  it('a message of another user, and one of a topic without members', () => {
     const { one, said } = three(PHONE, NAMELESS);
     one.give(PHONE, 1, ...said);
     one.give(NAMELESS, 1, said[0], one.say('secrets', 1));
@@ -207,14 +207,14 @@ describe('refuses', () => {
     expect(judge(one)).toEqual(['I5: the key unheard was never answered']);
   });
 
-  it('what a round has complained of', () => {
+  it('what a round has reported', () => {
     const { one } = three(PHONE);
     one.history.complain('anna/phone was told a reset');
     expect(judge(one)).toEqual(['anna/phone was told a reset']);
   });
 });
 
-describe('where connections broke with something on the way', () => {
+describe('where connections broke with something in flight', () => {
   it('a client without a device may miss it, at the beginning of a connection', () => {
     const one = story(NAMELESS);
     const said = [one.say('@ben', 1), one.say('@ben', 2), one.say('@ben', 3)] as const;

@@ -23,12 +23,12 @@ function outcome(ms: number | string, violations: readonly string[] = []): Outco
   return { violations, figures: { ms, other: 1 } };
 }
 
-it('every fault is made to happen by a scenario', () => {
+it('every fault is caused by a scenario', () => {
   const made = new Set(SCENARIOS.flatMap(({ id }) => id.match(/F\d+/g) ?? []));
   expect(FAULTS.filter((fault) => !made.has(fault))).toEqual([]);
 });
 
-it('the page has each scenario, and what came of it', () => {
+it('the page has each scenario, and its result', () => {
   const rows = PAGE.split('\n').filter((line) => line.startsWith('| F'));
   const cells = rows.map((row) => row.slice(2, -2).split(' | '));
   expect(cells.map((row) => row.slice(0, 4))).toEqual(SCENARIOS.map(describeScenario));
@@ -38,13 +38,13 @@ it('the page has each scenario, and what came of it', () => {
   }
 });
 
-it('tells figures from lowest to highest, and words', () => {
+it('shows figures from lowest to highest, and words', () => {
   expect(describeOutcomes(scenario, [outcome(3), outcome(1), outcome(2)])).toBe('held; ms: 1 … 3');
   expect(describeOutcomes(scenario, [outcome(3)])).toBe('held; ms: 3');
   expect(describeOutcomes(scenario, [outcome('none'), outcome('none')])).toBe('held; ms: none');
 });
 
-it('tells in how many rounds something did not hold', () => {
+it('says in how many rounds something did not hold', () => {
   expect(describeOutcomes({ ...scenario, tells: [] }, [outcome(1), outcome(1, ['I1'])])).toBe('NOT HELD in 1 rounds');
 });
 
@@ -53,7 +53,7 @@ it('is a table of markdown', () => {
   expect(row).toBe('| F1 | a \\| b | by hand | it stands | 1 | held; ms: 1 |');
 });
 
-it('takes the place of the last one', () => {
+it('replaces the previous one', () => {
   const page = replaceTable(PAGE, 'TABLE');
   expect(page).toContain('\n\nTABLE\n\n<!-- end -->');
   expect(page).not.toContain('| F1 |');

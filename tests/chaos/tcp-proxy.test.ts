@@ -99,7 +99,7 @@ describe.each(DIRECTIONS)('what goes %s', (direction, sidesOf) => {
     expect(performance.now() - startedAt).toBeGreaterThan(55);
   });
 
-  it('arrives slowly, and wholly also when the connection ends', async () => {
+  it('arrives slowly, and completely even when the connection ends', async () => {
     const { proxy, from, to } = await open();
     proxy.poison(direction, { bytesPerSecond: 10 * TEXT.length });
     const startedAt = performance.now();
@@ -123,7 +123,7 @@ describe.each(DIRECTIONS)('what goes %s', (direction, sidesOf) => {
     expect(proxy.counts.resets[direction]).toBe(1);
   });
 
-  it('is lost, and nobody is told', async () => {
+  it('is lost, and nobody is notified', async () => {
     const { proxy, from, to } = await open();
     proxy.lose(direction);
     from.socket.write(TEXT);

@@ -65,7 +65,7 @@ describe('send()', () => {
     expect(await sentTo(service, 'ben')).toEqual(numbers);
   });
 
-  it('waits where the service asks for less', async () => {
+  it('waits less when the service says so', async () => {
     const service = await startService({ env: { SOCKET_EVENTS_PER_SECOND: '10' } });
     const client = openClient(service.url, { token: service.token('anna') });
     const numbers = range(1, 55);
@@ -74,7 +74,7 @@ describe('send()', () => {
     expect(client.errors).toEqual([]);
   });
 
-  it('takes an id, and gives the first answer to a repeat', async () => {
+  it('takes an id, and returns the first answer to a repeat', async () => {
     const service = await startService();
     const client = openClient(service.url, { token: service.token('anna') });
     const id = newId();
@@ -84,7 +84,7 @@ describe('send()', () => {
     expect(await sentTo(service, 'ben')).toEqual([1]);
   });
 
-  it('is refused in the words of the service', async () => {
+  it('is refused with the service’s problem', async () => {
     const service = await startService();
     const client = openClient(service.url, { token: service.token('anna') });
     const refused = client.send({ to: 'ben', type: '', data: 1 });
@@ -126,7 +126,7 @@ describe('a message that is too large', () => {
     expect([codes, statuses]).toEqual([['body_too_large', 'body_too_large', 'sent'], []]);
   });
 
-  it('is the service to judge below what a packet holds', async () => {
+  it('is left to the service below the size of a packet', async () => {
     const service = await startService();
     const client = openClient(service.url, { token: service.token('anna') });
     const sending = client.send({ ...toBen(1), data: 'x'.repeat(100_000) });
@@ -173,7 +173,7 @@ it('does not repeat what a second time might do more than once', async () => {
   expect(await outcome).toMatchObject([lost, lost]);
 });
 
-it('joins, invites, leaves and reads topics, and tells who types in them', async () => {
+it('joins, invites, leaves and reads topics, and reports who types in them', async () => {
   const service = await startService();
   const anna = openClient(service.url, { token: service.token('anna') });
   const ben = openClient(service.url, { token: service.token('ben') });
@@ -203,7 +203,7 @@ it('joins, invites, leaves and reads topics, and tells who types in them', async
   await expect(anna.topics.leave('open')).rejects.toMatchObject({ code: 'owner_cannot_leave' });
 });
 
-it('shows who is online, through a reconnect too, for as long as somebody asks', async () => {
+it('shows who is online, even across a reconnect, for as long as there is a subscriber', async () => {
   const service = await startService({ env: { PRESENCE_GRACE_MS: '0' } });
   const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
   const anna = openClient(`http://127.0.0.1:${proxy.port}`, { token: service.token('anna') });
@@ -234,7 +234,7 @@ it('shows who is online, through a reconnect too, for as long as somebody asks',
   expect(anna.errors).toEqual([]);
 });
 
-it('says that it may not see who is online', async () => {
+it('reports that it may not see who is online', async () => {
   const service = await startService({ env: { PRESENCE_PUBLIC: 'false' } });
   const anna = openClient(service.url, { token: service.token('anna') });
   anna.presence.subscribe(() => undefined);
@@ -246,7 +246,7 @@ it('says that it may not see who is online', async () => {
 });
 
 describe('a request over HTTP', () => {
-  it('brings a token that was refused up to date', async () => {
+  it('replaces a token that was refused', async () => {
     const service = await startService();
     const tokens = [testToken('anna', { lifetimeSeconds: -1 }), service.token('anna')];
     const rest = new Rest(parseAddress(service.url), new Tokens(() => tokens.shift() ?? ''));
@@ -259,7 +259,7 @@ describe('a request over HTTP', () => {
     ['no JSON at all', 200, 'hello', { code: 'unexpected_answer' }],
     ['JSON of somebody else that goes for an answer', 200, '{}', { code: 'unexpected_answer' }],
     ['a problem', 503, JSON.stringify({ code: 'store_unavailable', detail: 'x', status: 503 }), { status: 503 }],
-  ])('says what it was answered: %s', async (_name, status, text, expected) => {
+  ])('reports what it was answered: %s', async (_name, status, text, expected) => {
     const server = createServer((_request, response) => response.writeHead(status).end(text));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');

@@ -44,7 +44,7 @@ it.each([
   [0, 5_000],
   [0.5, 17_500],
   [0.999, 29_975],
-])('are compared once for all that came: with %p drawn after %p ms', async (drawn, milliseconds) => {
+])('are compared once for everything that arrived: with %p drawn after %p ms', async (drawn, milliseconds) => {
   jest.mocked(Math.random).mockReturnValue(drawn);
   const { inbox, asked } = openInbox({});
   await jest.advanceTimersByTimeAsync(0);
@@ -59,7 +59,7 @@ it.each([
   expect(asked).toHaveLength(2);
 });
 
-it('are asked for again when newer ones came while they were on their way', async () => {
+it('are requested again when newer ones came while they were in flight', async () => {
   let answers = 0;
   const { inbox } = openInbox({
     counts: async () => {
@@ -75,7 +75,7 @@ it('are asked for again when newer ones came while they were on their way', asyn
   expect([answers, inbox.counts]).toEqual([2, { unseen: 2, unread: 2 }]);
 });
 
-it('are not asked for after the end', async () => {
+it('are not requested after the end', async () => {
   const { inbox, asked } = openInbox({});
   inbox.receive(broadcast(1));
   await inbox.close();
@@ -83,7 +83,7 @@ it('are not asked for after the end', async () => {
   expect([asked, jest.getTimerCount()]).toEqual([['/inbox'], 0]);
 });
 
-it('come with a list that is read again, in growing pauses, when it could not be', async () => {
+it('come with a list that is read again, at growing intervals, when it could not be', async () => {
   let attempts = 0;
   const { inbox, errors } = openInbox({
     list: async () => {
@@ -102,7 +102,7 @@ it('come with a list that is read again, in growing pauses, when it could not be
   expect(errors).toEqual(['unreachable', 'unreachable', 'unreachable']);
 });
 
-it('stay those of the socket when a list is older, and what came while it was read stays in it', async () => {
+it('stay those of the socket when a list is older, and include what came while it was read', async () => {
   let answer: (page: InboxPage) => void = () => undefined;
   const { inbox } = openInbox({ list: () => new Promise((resolve) => (answer = resolve)) });
   inbox.receive({ ...broadcast(2), counts: { unseen: 4, unread: 5 } } as InboxEvent);
@@ -111,7 +111,7 @@ it('stay those of the socket when a list is older, and what came while it was re
   expect([inbox.items.map(({ id }) => id), inbox.counts]).toEqual([['b2'], { unseen: 4, unread: 5 }]);
 });
 
-it('come with a short list again after very much has come', async () => {
+it('come with a short list again after very many messages', async () => {
   const { inbox, asked } = openInbox({});
   await jest.advanceTimersByTimeAsync(0);
   for (let seq = 1; seq <= 501; seq += 1)

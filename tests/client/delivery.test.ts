@@ -68,7 +68,7 @@ describe.each([
     expect(handled).toEqual(range(1, 601));
   });
 
-  it('goes on after a reload in the middle', async () => {
+  it('continues after a reload in the middle', async () => {
     const random = seededRandom('client: reload');
     const service = await startService();
     const storage = newStorage();
@@ -96,7 +96,7 @@ describe.each([
   });
 });
 
-it('goes on after pages that were thrown away in the middle, without a word to the service', async () => {
+it('continues after pages that were discarded in the middle, without notice to the service', async () => {
   const random = seededRandom('client: pages thrown away');
   const { service, proxy, url } = await startBehindProxy();
   const storage = memoryStorage();
@@ -224,7 +224,7 @@ it('hands a message again to the listener that threw, and only to that one, befo
   expect(client.errors).toEqual(['handler_failed']);
 });
 
-it('leaves to the service what listeners do not get through, and gets it later', async () => {
+it('leaves to the service what listeners cannot keep up with, and receives it later', async () => {
   const service = await startService();
   const client = openClient(service.url, { token: service.token('anna') });
   const handled: number[] = [];
@@ -247,7 +247,7 @@ it('leaves to the service what listeners do not get through, and gets it later',
   expect(handled).toEqual(numbers);
 });
 
-it('hands over what a service sends again that was killed before it wrote its places', async () => {
+it('hands over what a service sends again that was killed before it wrote its cursors', async () => {
   const port = await freePort();
   const env = { PORT: String(port), DATA_DIR: temporaryDirectory(), JWT_SECRET: TEST_SECRET, LOG_LEVEL: 'silent' };
   const url = `http://127.0.0.1:${port}`;
@@ -274,7 +274,7 @@ it('hands over what a service sends again that was killed before it wrote its pl
   expect(handled).toEqual(range(1, 6));
 });
 
-it('takes the messages of a service that was set back, though their places were used before', async () => {
+it('accepts the messages of a service restored from a backup, although their seq were used before', async () => {
   const service = await startService();
   const storage = memoryStorage();
   const client = openClient(service.url, { token: service.token('anna'), storage });
@@ -300,7 +300,7 @@ it('takes the messages of a service that was set back, though their places were 
   expect(handledLater).toEqual([4, 5]);
 });
 
-it('hands over custom events, changes and retractions in their place', async () => {
+it('hands over custom events, changes and retractions in order', async () => {
   const service = await startService();
   const client = openClient<{ 'order:paid': { order: number } }>(service.url, { token: service.token('anna') });
   const told: unknown[] = [];
@@ -329,7 +329,7 @@ it('hands over custom events, changes and retractions in their place', async () 
   ]);
 });
 
-it('gets through a proxy that puts the service below a path and lets no WebSocket pass', async () => {
+it('passes a proxy that puts the service below a path and blocks WebSockets', async () => {
   const service = await startService();
   const network = createServer((incoming, outgoing) => {
     const { method, headers, url = '' } = incoming;
@@ -363,7 +363,7 @@ it('gets through a proxy that puts the service below a path and lets no WebSocke
   expect((await client.inbox.fetch()).items).toHaveLength(2);
 });
 
-it('hands over a message that has a name of the client itself', async () => {
+it('hands over a message under one of the client’s own event names', async () => {
   const service = await startService();
   const client = openClient<{ status: string }>(service.url, { token: service.token('anna') });
   const told: unknown[] = [];
@@ -403,7 +403,7 @@ it('ends while a listener is at work, and does not hand over its message again',
 });
 
 describe('synced()', () => {
-  it('resolves after what has come was handled', async () => {
+  it('resolves after everything received was handled', async () => {
     const service = await startService();
     await service.send('anna', range(1, 20));
     const client = openClient(service.url, { token: service.token('anna') });
@@ -426,7 +426,7 @@ describe('synced()', () => {
         await client.synced();
       },
     ],
-  ])('may be waited for by a listener, %s, though more waits than the service sends at once', async (_name, wait) => {
+  ])('may be awaited by a listener, %s, although more waits than the service sends at once', async (_name, wait) => {
     const service = await startService();
     await sendBurst(service, 'anna', range(1, 250));
     await service.api.post('/websocket/message/broadcast').send({ type: 'test', data: { n: 0 } });

@@ -42,7 +42,7 @@ it.each([
   expect(address).toEqual({ origin, path });
 });
 
-it.each(['http://', 'http:///x', 'http://a@b', 'http://a b', 'ftp://x'])('%s is none', (url) => {
+it.each(['http://', 'http:///x', 'http://a@b', 'http://a b', 'ftp://x'])('%s is not one', (url) => {
   expect(() => parseAddress(url)).toThrow(/^url: expected an address/);
 });
 

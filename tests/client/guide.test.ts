@@ -30,7 +30,7 @@ function save(name: string, text: string, { url }: Pick<TestService, 'url'>): st
   return name;
 }
 
-it('is the code of the README of the package too', () => {
+it('is also the code of the package’s README', () => {
   expect(readFileSync(join(ROOT, 'client/README.md'), 'utf8')).toContain(code('A badge in five lines', 'js'));
 });
 
@@ -39,7 +39,7 @@ it('makes the file that it says to install', () => {
   expect(code('Install', 'sh')).toContain(`tidings-client-${version}.tgz`);
 });
 
-it('watches with a program, whose messages are printed once though it is started again', async () => {
+it('watches with a program, whose messages are printed once although it is restarted', async () => {
   const service = await startService();
   save('file-storage.mjs', code('A program', 'js', 1), service);
   save('watch.mjs', code('A program', 'js'), service);
@@ -74,7 +74,7 @@ it('reads and marks the inbox', async () => {
   expect(stderr).toBe('');
 });
 
-it('sends, and is told what was refused', async () => {
+it('sends, and reports what was refused', async () => {
   const service = await startService();
   const file = save('send.mts', code('Sending and asking', 'ts'), service);
   expect(await compile(directory, [file], ['--module', 'nodenext'])).toBe('');

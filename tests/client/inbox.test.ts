@@ -53,7 +53,7 @@ function sorted(value: unknown): unknown {
   );
 }
 
-it('shows on each device what was read, archived or taken back on another', async () => {
+it('shows on each device what was read, archived or restored on another', async () => {
   const service = await startService();
   await service.send('anna', range(1, 6));
   const [phone, laptop] = await Promise.all([openInbox(service, 'anna'), openInbox(service, 'anna')]);
@@ -79,7 +79,7 @@ it('shows on each device what was read, archived or taken back on another', asyn
   expect((await phone.inbox.fetch({ state: 'archived', limit: 4 })).items).toHaveLength(4);
 });
 
-it('counts what comes without counts: broadcasts, messages to topics, and what is taken back of them', async () => {
+it('counts what comes without counts: broadcasts, messages to topics, and their retractions', async () => {
   const service = await startService();
   const anna = await openInbox(service, 'anna');
   const ben = await openInbox(service, 'ben');
@@ -100,7 +100,7 @@ it('counts what comes without counts: broadcasts, messages to topics, and what i
   await inStep(service, 'ben', [ben]);
 });
 
-it('takes out what expires, and replaces what collapses or is changed', async () => {
+it('removes what expires, and replaces what collapses or changes', async () => {
   const service = await startService();
   const anna = await openInbox(service, 'anna');
   await sendTo(service.api, 'anna', 'offer', { ttl: 1 });
@@ -173,7 +173,7 @@ describe('a stranger has sent a message with the id of a service', () => {
   });
 });
 
-it('shows what was kept before there is a connection, and what is there after it', async () => {
+it('shows what was kept before there is a connection, and the current list after it', async () => {
   const service = await startService();
   const storage = memoryStorage();
   const client = await openInbox(service, 'anna', { storage });
@@ -212,7 +212,7 @@ function rename(storage: ReturnType<typeof memoryStorage>, from: string, to: str
   };
 }
 
-describe('a mark that was not answered', () => {
+describe('a mark without an answer', () => {
   async function setUp() {
     const service = await startService();
     await service.send('anna', range(1, 4));
@@ -255,7 +255,7 @@ describe('a mark that was not answered', () => {
     expect(client.errors.filter((code) => code !== 'unreachable')).toEqual([]);
   });
 
-  it('is kept through a reload', async () => {
+  it('is kept across a reload', async () => {
     const { proxy, open, isOffline, unread } = await setUp();
     const client = await open();
     proxy.cut();
@@ -268,7 +268,7 @@ describe('a mark that was not answered', () => {
     await unread(2);
   });
 
-  it('reaches, when it was for all, what was shown and nothing newer', async () => {
+  it('affects, when it was for all, what was shown and nothing newer', async () => {
     const { service, proxy, open, isOffline, unread } = await setUp();
     const client = await open();
     proxy.cut();
@@ -279,7 +279,7 @@ describe('a mark that was not answered', () => {
     await unread(1);
   });
 
-  it('is given up, and told, when the service refuses it', async () => {
+  it('is given up, and reported, when the service refuses it', async () => {
     const { proxy, open, isOffline, unread } = await setUp();
     const client = await open();
     proxy.cut();
@@ -412,7 +412,7 @@ describe('whatever happens', () => {
   };
   const STEPS = [send, send, send, sendToAll, sendToAll, markOnDevice, markOnDevice, markElsewhere, edit, retract, cut];
 
-  it('both devices end with what the service has', async () => {
+  it('both devices end with the state of the service', async () => {
     const random = seededRandom('client: inbox');
     const service = await startService();
     const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });

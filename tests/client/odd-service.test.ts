@@ -81,7 +81,7 @@ describe('closed again and again', () => {
     expect(uncaught).toEqual([]);
   });
 
-  it('for its token, a client does not ask for tokens without a pause', async () => {
+  it('for its token, a client does not fetch tokens without a pause', async () => {
     const { url, times } = await startOddService((socket) => {
       letIn(socket);
       socket.emit('closing', { code: 'token_expired', reason: 'x', retryInMs: null });
@@ -117,7 +117,7 @@ it('a refusal that says "at once" is not repeated at once', async () => {
 });
 
 it.each([null, {}, 5, { ok: false }, { ok: false, error: {} }, { ok: true }])(
-  'an answer that is none is an error of the package: %j',
+  'an answer of another kind is an error of the package: %j',
   async (reply) => {
     const { url } = await startOddService((socket) => {
       letIn(socket);
@@ -157,7 +157,7 @@ describe('frames', () => {
     ['typing', 'x'],
     ['auth:expiring', null],
     ['custom', 1, { id: 1, topic: {} }],
-  ])('of another shape are told and dropped: %s %j', async (event, ...args) => {
+  ])('of another shape are reported and dropped: %s %j', async (event, ...args) => {
     const uncaught = collectUncaught();
     const { url } = await startOddService((socket) => {
       letIn(socket);
@@ -176,7 +176,7 @@ describe('frames', () => {
     expect(sent.filter((value) => payload.safeParse(value).success && !isFrame(event, [value]))).toEqual([]);
   });
 
-  it('that are changed in any way leave the client at work', async () => {
+  it('that are changed in any way leave the client working', async () => {
     const uncaught = collectUncaught();
     const { url } = await startOddService((socket) => {
       letIn(socket);

@@ -53,7 +53,7 @@ it('is found without `exports` too, by bundlers and compilers that do not know t
   for (const file of [types, module]) expect(existsSync(join(installed, 'react', file))).toBe(true);
 });
 
-it('is part of the page where components run on servers', () => {
+it('is client code where components run on servers', () => {
   for (const kind of ['cjs', 'esm']) {
     const text = readFileSync(join(directory, 'node_modules/tidings-client/dist', kind, 'react.js'), 'utf8');
     expect(text).toMatch(/^("use strict";\n)?['"]use client['"];/);

@@ -71,7 +71,7 @@ it('names every closing code and state', () => {
   expect(Object.keys(states)).toEqual([...REQUESTED_STATES]);
 });
 
-it('repeats what the catalogue of errors says can be repeated, after the time that it says', () => {
+it('repeats what the error catalogue calls worth repeating, after its time', () => {
   const undone = Object.entries(ERROR_KINDS as Record<errors.ErrorCode, ReturnType<typeof errors.kindOf>>).flatMap(
     ([code, { retryAfterSeconds, mayBeDone }]) =>
       retryAfterSeconds === undefined || mayBeDone ? [] : [[code, retryAfterSeconds] as const],

@@ -37,7 +37,7 @@ async function shows(element: HTMLElement, text: string): Promise<void> {
   );
 }
 
-it('shows the inbox and follows it, until it is taken off the page', async () => {
+it('shows the inbox and follows it, until it is unmounted', async () => {
   const service = await startService();
   await service.send('anna', range(1, 3));
   const client = openClient(service.url, { token: service.token('anna') });
@@ -59,7 +59,7 @@ it('shows the inbox and follows it, until it is taken off the page', async () =>
   expect([renders, element.textContent]).toEqual([before, '']);
 });
 
-it('renders once for each change, and not for what changes nothing', async () => {
+it('renders once for each change, and not without one', async () => {
   const service = await startService();
   const client = openClient(service.url, { token: service.token('anna') });
   const element = openElement();

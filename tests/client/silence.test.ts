@@ -70,7 +70,7 @@ it.each([
   expect([client.errors, client.status, upgrades.length > 0]).toEqual([[], 'online', true]);
 });
 
-it('a network that lets nothing through is told, and tried again until it does', async () => {
+it('a network that lets nothing through is reported, and retried until it does', async () => {
   const service = await startService();
   const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
   proxy.hang();
@@ -102,7 +102,7 @@ describe('a page', () => {
     delete globals.document;
   });
 
-  it.each(['online', 'visibilitychange'])('that hears of %s connects at once', async (event) => {
+  it.each(['online', 'visibilitychange'])('that learns of %s connects at once', async (event) => {
     const service = await startService();
     const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
     const storage = memoryStorage();
@@ -119,7 +119,7 @@ describe('a page', () => {
     expect(client.status).toBe('online');
   });
 
-  it('that is looked at again leaves a connection that has died unnoticed', async () => {
+  it('that is visible again leaves a connection that has died unnoticed', async () => {
     const service = await startService();
     const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
     const client = openClient(proxy.url, { token: service.token('anna'), transport: slow });

@@ -19,7 +19,7 @@ describe.each([
   ['in writing', failing({ getItem: () => null, setItem: async () => Promise.reject(new Error('full')) })],
   ['by what it holds', failing({ getItem: () => '{', setItem: () => undefined })],
 ])('a storage that fails %s', (_name, storage) => {
-  it('is told, and messages come all the same', async () => {
+  it('is reported, and messages come all the same', async () => {
     const service = await startService();
     const client = openClient(service.url, { token: service.token('anna'), storage });
     const handled: string[] = [];
@@ -34,7 +34,7 @@ describe.each([
   });
 });
 
-describe('what was handled', () => {
+describe('the record of handled messages', () => {
   const placeOf = (n: number) => keyOf({ topic: '@anna', seq: n, id: `m${n}` });
 
   async function open(storage: StorageAdapter): Promise<Seen> {
@@ -46,7 +46,7 @@ describe('what was handled', () => {
     return seen;
   }
 
-  it('is known through reloads, the last thousand of it, and is kept in little', async () => {
+  it('survives reloads, for the last thousand, and takes little space', async () => {
     const sizes = new Map<string, number>();
     const items = memoryStorage();
     const storage: StorageAdapter = {
@@ -69,7 +69,7 @@ describe('what was handled', () => {
     expect(Math.max(...sizes.values())).toBeLessThan(2_000);
   });
 
-  it('is told apart by topic, seq and id', async () => {
+  it('distinguishes by topic, seq and id', async () => {
     const seen = await open(memoryStorage());
     await seen.add(keyOf({ topic: 'a', seq: 1, id: 'x' }));
     const others = [
@@ -80,13 +80,13 @@ describe('what was handled', () => {
     expect(others.map((place) => seen.has(keyOf(place)))).toEqual([false, false, false]);
   });
 
-  it('is told apart whatever stands in the parts', () => {
+  it('distinguishes whatever the parts contain', () => {
     const texts = ['x', 'x @a', '@a b', 'b', '" ,', '\\', ''];
     const places = texts.flatMap((topic) => texts.map((id) => ({ topic, seq: 1, id })));
     expect(new Set(places.map(keyOf)).size).toBe(places.length);
   });
 
-  it('is read as version 0.1 wrote it, but for what could be two messages', async () => {
+  it('is read as version 0.1 wrote it, except for ambiguous keys', async () => {
     const storage = memoryStorage();
     const keys = ['1 x @a', '2 x @a b', '3 m3 news'];
     await storage.setItem('test seen.0', JSON.stringify({ number: 0, keys }));
@@ -99,7 +99,7 @@ describe('what was handled', () => {
     expect(places.map((place) => seen.has(keyOf(place)))).toEqual([true, false, true]);
   });
 
-  it('is gone after clear(), in the storage too', async () => {
+  it('is empty after clear(), in the storage too', async () => {
     const storage = memoryStorage();
     const seen = await open(storage);
     await seen.add(placeOf(1));
@@ -112,7 +112,7 @@ describe('the name of the device', () => {
   it.each([
     ['at once', memoryStorage],
     ['later', slowStorage],
-  ])('is one for all clients of one moment, with a storage that answers %s', async (_name, newStorage) => {
+  ])('is one for all concurrent clients, with a storage that answers %s', async (_name, newStorage) => {
     const service = await startService();
     const storage = newStorage();
     const clients = [1, 2, 3].map(() => openClient(service.url, { token: service.token('anna'), storage }));
@@ -155,7 +155,7 @@ it('is memory where a page has no storage', () => {
   delete page.window;
 });
 
-it('is done without when it never answers', async () => {
+it('is not used when it never answers', async () => {
   jest.useFakeTimers();
   try {
     const never = () => new Promise<never>(() => undefined);

@@ -98,7 +98,7 @@ describe('a token that can be renewed', () => {
     expect([state.calls, client.errors]).toEqual([3, ['token_failed']]);
   });
 
-  it('is asked for again when the first request for it failed', async () => {
+  it('is requested again when the first request for it failed', async () => {
     const service = await startService();
     const { token } = tokensOf(new Error('the token service is away'), long());
     const client = openClient(service.url, { token });
@@ -106,7 +106,7 @@ describe('a token that can be renewed', () => {
     expect(client.errors).toEqual(['token_failed']);
   });
 
-  it('is asked for again when it is refused: at once, then later and later', async () => {
+  it('is requested again when it is refused: at once, then at growing intervals', async () => {
     const service = await startService();
     const { token, state } = tokensOf(forged(), long());
     const client = openClient(service.url, { token });
@@ -124,7 +124,7 @@ describe('a token that can be renewed', () => {
     ['nothing', ''],
     ['what is no text', { token: 'x' } as unknown as string],
     ['a text with dots', 'a b.c.d'],
-  ])('is asked for again when the function gave %s, at first and at renewal', async (_name, wrong) => {
+  ])('is requested again when the function returned %s, at first and at renewal', async (_name, wrong) => {
     const { service, shiftSeconds } = await setUp();
     const { token, state } = tokensOf(wrong, short(), wrong, long());
     const client = openClient(service.url, { token });
@@ -211,7 +211,7 @@ describe('a token that is a text', () => {
     await expect(client.history('*')).rejects.toMatchObject({ code });
   });
 
-  it('is refused for good by a service that says so in the words of an ancestor', async () => {
+  it('is refused for good by a service that says so like a compatible one', async () => {
     const service = await startService({ env: { AUTH_ERROR_EVENT: 'true' } });
     const client = openClient(service.url, { token: 'nothing' });
     await expect(client.synced()).rejects.toMatchObject({ code: 'unauthorized' });
@@ -248,7 +248,7 @@ describe('a connection that is closed by the service', () => {
     expect(client.errors).toEqual(['disconnected']);
   });
 
-  it('is not restored after a logout, which takes what was kept away', async () => {
+  it('is not restored after a logout, which removes what was kept', async () => {
     const service = await startService();
     const kept = new Map<string, string>();
     const storage = {
@@ -303,7 +303,7 @@ describe('a connection that is closed by the service', () => {
   });
 });
 
-it('says once that the service cannot be reached, and goes on trying', async () => {
+it('reports once that the service cannot be reached, and keeps trying', async () => {
   const service = await startService();
   const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(service.url).port) });
   proxy.cut();
@@ -317,12 +317,12 @@ it('says once that the service cannot be reached, and goes on trying', async () 
   expect(client.errors).toEqual(['unreachable']);
 });
 
-it.each(['nowhere', '', 'ws://localhost:8090', '/tidings'])('refuses %p, which is no address', (url) => {
+it.each(['nowhere', '', 'ws://localhost:8090', '/tidings'])('refuses %p, which is not an address', (url) => {
   const message = `url: expected an address as in http://localhost:8090, not ${JSON.stringify(url)}`;
   expect(() => openClient(url, { token: 'x' })).toThrow(message);
 });
 
-describe('a function for tokens that never answers', () => {
+describe('a token function that never answers', () => {
   const never = () => new Promise<string>(() => undefined);
 
   beforeEach(() => {
@@ -368,7 +368,7 @@ describe('the user of a token', () => {
     expect(new Tokens('x', claim).subjectOf(tokenOf(claims))).toBe(userId);
   });
 
-  it('is unknown in what is no JWT', () => {
+  it('is unknown if the token is not a JWT', () => {
     expect(new Tokens('x').subjectOf('nothing')).toBeUndefined();
   });
 

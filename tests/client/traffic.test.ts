@@ -27,7 +27,7 @@ it('shows every event in both directions, with answers and their times', async (
   expect(seen).toHaveLength(length);
 });
 
-it('asks with any event once, and is refused in the words of the service', async () => {
+it('sends any event once, and is refused with the service’s problem', async () => {
   const service = await startService();
   const client = openClient(service.url, { token: testToken('anna') });
   await expect(client.request('ping')).rejects.toMatchObject({ code: 'connection_lost' });

@@ -20,7 +20,7 @@ async function entries(service: TestService): Promise<Entry[]> {
 }
 
 describeCluster('the audit log of two nodes', () => {
-  it('has what was done on each, the same on both, in one order', async () => {
+  it('has the actions on each node, the same on both, in one order', async () => {
     const services = await startCluster();
     for (const n of range(1, 3)) {
       for (const service of services) await service.send(`user ${n}`, [n]);
@@ -37,7 +37,7 @@ describeCluster('the audit log of two nodes', () => {
     expect(here).toEqual(there);
   });
 
-  it('has what an administrator did on all of them before the answer', async () => {
+  it('has an administrator’s action on all of them before the answer', async () => {
     const [here, there] = await startCluster();
     await here?.api.delete('/users/anna/data').expect(200);
     const found = there === undefined ? [] : await entries(there);

@@ -42,7 +42,7 @@ describeCluster.each(TRANSPORTS)('two nodes and clients over %s', (_name, connec
     return { clients, at };
   }
 
-  it('read and unread at once: the last frame is what the inbox says', async () => {
+  it('read and unread at once: the last frame matches the inbox', async () => {
     const { clients, at } = await open();
     const [sent] = await at(0).send('anna', [1]);
     const id = sent?.id ?? '';
@@ -67,7 +67,7 @@ describeCluster.each(TRANSPORTS)('two nodes and clients over %s', (_name, connec
     }
   });
 
-  it('change, retract and replace at once: each frame is a message, or tells of one under its event', async () => {
+  it('change, retract and replace at once: each frame is a message, or an entry about one under its event', async () => {
     const { clients, at } = await open();
     const random = seededRandom('changes at two nodes');
     for (const round of range(1, ROUNDS)) {

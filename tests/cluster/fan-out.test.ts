@@ -45,7 +45,7 @@ describeCluster('nodes of one service', () => {
       return client;
     }
 
-    it('deliver what any of them was given, in order, once', async () => {
+    it('deliver what any of them accepted, in order, once', async () => {
       const services = await startCluster({ nodes: 3 });
       const clients = await Promise.all(services.map((service, index) => open(service, 'anna', `device ${index}`)));
       await untilConnected(services, 1);
@@ -61,7 +61,7 @@ describeCluster('nodes of one service', () => {
       }
     });
 
-    it('tell who is added to a topic by somebody else, on whatever node', async () => {
+    it('notify users who are added to a topic by others, on whatever node', async () => {
       const services = await startCluster({ nodes: 2 });
       const [one, other] = pairOf(services);
       const clients = [await open(one, 'anna', 'phone'), await open(other, 'anna', 'laptop')];
@@ -76,7 +76,7 @@ describeCluster('nodes of one service', () => {
       await untilConnected(services, 0);
     });
 
-    it('deliver what all of them are given at once, in the order of seq', async () => {
+    it('deliver what all of them accept at once, in the order of seq', async () => {
       const services = await startCluster({ nodes: 3 });
       const clients = await Promise.all(services.map((service, index) => open(service, 'anna', `device ${index}`)));
       await Promise.all(
@@ -88,7 +88,7 @@ describeCluster('nodes of one service', () => {
       }
     });
 
-    it('tell of broadcasts, live messages, changes and states', async () => {
+    it('publish broadcasts, live messages, changes and states', async () => {
       const [here, there] = await pair();
       const anna = await open(there, 'anna', 'phone');
       await untilConnected([here, there], 1);
@@ -113,7 +113,7 @@ describeCluster('nodes of one service', () => {
       expect(await anna.next('message:removed')).toMatchObject({ ref: sent?.id, reason: 'retracted' });
     });
 
-    it('tell of what expires, and send what was scheduled once', async () => {
+    it('publish what expires, and send what was scheduled once', async () => {
       const clock = new ShiftedClock();
       const [here, there] = await pair({ overrides: { clock } });
       const anna = await open(there, 'anna', 'phone');
@@ -159,7 +159,7 @@ describeCluster('nodes of one service', () => {
       expect(await third.next('closing')).toMatchObject({ code: 'going_away' });
     });
 
-    it('let nobody follow a topic that one of them has deleted, also when its name is used again', async () => {
+    it('stop following a topic that one of them has deleted, even when its name is used again', async () => {
       const [one, other] = await pair();
       const ben = await open(other, 'ben');
       await untilConnected([one, other], 1);
@@ -224,7 +224,7 @@ describeCluster('nodes of one service', () => {
     });
   });
 
-  it('show one lobby: who comes and goes on any node', async () => {
+  it('show the same online users: who comes and goes on any node', async () => {
     const [here, there] = await pair({ env: { PRESENCE_GRACE_MS: '300' } });
     const watcher = await here.connect('watcher');
     await watcher.call('presence:subscribe');
@@ -242,7 +242,7 @@ describeCluster('nodes of one service', () => {
     expect(body).toMatchObject({ connectedUsers: 2, sockets: 2, userIds: ['late', 'watcher'] });
   });
 
-  it('is silent about a user who changes the node within the grace', async () => {
+  it('is silent about a user who switches nodes within the grace period', async () => {
     const [here, there] = await pair({ env: { PRESENCE_GRACE_MS: '2000' } });
     const watcher = await here.connect('watcher');
     await watcher.call('presence:subscribe');
@@ -260,7 +260,7 @@ describeCluster('nodes of one service', () => {
     expect(namesOf(watcher).filter((name) => name === 'presence:leave')).toHaveLength(1);
   });
 
-  it('a node that stops takes its users with it at once, and one that joins learns who is there', async () => {
+  it('a node that stops takes its users with it at once, and one that joins learns who is online', async () => {
     const storeServices = await startCluster({ nodes: 2, env: { PRESENCE_GRACE_MS: '100' } });
     const [here, there] = pairOf(storeServices);
     await here.connect('anna');

@@ -16,7 +16,7 @@ const describeNodes = describeWith(
 const value = async ({ url }: TestService, series: string) => (await scrape(url)).value(series);
 
 describeNodes('two nodes', () => {
-  it('count each other, outages of Redis, and what no frame has told of', async () => {
+  it('count each other, outages of Redis, and messages that no frame announced', async () => {
     const redis = await startRedis();
     const [here, there] = await startCluster({ redisUrl: redis.url });
     if (here === undefined || there === undefined) throw new Error('two nodes are needed');

@@ -11,7 +11,7 @@ import { startTcpProxy } from '../support/tcp-proxy';
 import { collectUncaught } from '../support/uncaught';
 
 describeWith('MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('MongoDB', () => {
-  it('gone: 503 with Retry-After, live sockets stay, recovers by itself', async () => {
+  it('down: 503 with Retry-After, live sockets stay, recovers by itself', async () => {
     const uncaught = collectUncaught();
     const direct = new URL(newDatabase());
     const proxy = await startTcpProxy({ host: direct.hostname, port: Number(direct.port) });

@@ -32,7 +32,7 @@ describeRedis('Redis', () => {
     return [here, there];
   }
 
-  it('killed: plain clients of the other node hear of sends, then all is as before', async () => {
+  it('killed: plain clients of the other node receive sends, then all is as before', async () => {
     const redis = await startRedis();
     const [here, there] = await startPair(redis);
     const near = await connectPlain(here.url, 'anna', { device: 'near' });
@@ -63,7 +63,7 @@ describeRedis('Redis', () => {
     expect(uncaught).toEqual([]);
   });
 
-  it('away while somebody is removed from a topic: on its return nothing more of it is read elsewhere', async () => {
+  it('down while a user is removed from a topic: after its return nothing more of it is read elsewhere', async () => {
     const redis = await startRedis();
     const [here, there] = await startPair(redis);
     await here.api.post('/topics').send({ name: 'club', isPrivate: true }).expect(201);
@@ -92,7 +92,7 @@ describeRedis('Redis', () => {
     expect(uncaught).toEqual([]);
   });
 
-  it('away at start: refused, with the variable and without the password', async () => {
+  it('down at start: refused, with the variable and without the password', async () => {
     const port = await freePort();
     const env = {
       NODE_ENV: 'production',
@@ -120,7 +120,7 @@ describeRedis('Redis', () => {
     await expect(startService({ env })).rejects.not.toThrow(/hidden-word/);
   });
 
-  it('away at start with REDIS_REQUIRED=false: starts degraded, and finds the others later', async () => {
+  it('down at start with REDIS_REQUIRED=false: starts degraded, and finds the others later', async () => {
     const redis = await startRedis();
     await redis.kill();
     const env = { STORE_URL: newDatabase(), REDIS_URL: redis.url, REDIS_REQUIRED: 'false' };

@@ -113,7 +113,7 @@ describeCluster('tokens revoked over one node', () => {
     expect(await overRest(there, tokenOf({ jti: 'two' }))).toBe('accepted');
   });
 
-  it('while Redis is away: by comparison with the store', async () => {
+  it('while Redis is down: by comparison with the store', async () => {
     const {
       nodes: [here, there],
       proxy,

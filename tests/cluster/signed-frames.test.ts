@@ -16,7 +16,7 @@ async function refused({ anonymous }: TestService): Promise<number> {
 }
 
 describeCluster('nodes with a secret', () => {
-  it('tell each other at once, and refuse the frames of a node without it, which hears theirs', async () => {
+  it('notify each other at once, and refuse the frames of a node without it, which receives theirs', async () => {
     const storeUrl = newDatabase();
     const env = { CLUSTER_SECRET: 'a secret of all nodes, of more than 32 bytes' };
     const [here, there] = await startCluster({ storeUrl, env });

@@ -66,7 +66,7 @@ describe('connecting', () => {
     ['with garbage', 'your-jwt-access-token'],
     ['with a token of somebody else', forgeClaims({ sub: ANNA }).replace(/\.[^.]*$/, '.c2lnbmF0dXJl')],
     ['with an expired token', forgeClaims({ sub: ANNA, exp: 1_700_000_000 })],
-  ])('%s is told by `error`', async (_name, token) => {
+  ])('%s is reported by `error`', async (_name, token) => {
     const service = await startGateway();
     // A polling client that is refused has to poll once more before the service lets go of it.
     const client = new TestClient(io(addressOf(service), { transports: ['websocket'], auth: { token } }));
@@ -127,7 +127,7 @@ describe('POST /api/gateway/send', () => {
     expect(await client.next(event)).toEqual({ message: 'x' });
   });
 
-  it('says that a user is not connected, and keeps the message', async () => {
+  it('reports that a user is not connected, and keeps the message', async () => {
     const service = await startGateway();
     const { body } = await gatewayOf(service)
       .post('/api/gateway/send', { userId: ANNA, event: 'notification', message })
@@ -142,7 +142,7 @@ describe('POST /api/gateway/send', () => {
     expect(await client.next('notification')).toEqual(message);
   });
 
-  it('wants a token, as every path of the gateway does', async () => {
+  it('needs a token, like every path of the gateway', async () => {
     const service = await startGateway();
     await service.anonymous.post('/api/gateway/send').send({ userId: ANNA, event: 'alert', message }).expect(401);
     await service.anonymous
@@ -207,7 +207,7 @@ describe('connection status', () => {
   });
 });
 
-it('the complete example: connects, talks, is notified, is alerted, is told of the end', async () => {
+it('the complete example: connects, talks, is notified, is alerted, learns of the end', async () => {
   const service = await startGateway();
   const client = await connect(service, ANNA);
   await gatewayOf(service)

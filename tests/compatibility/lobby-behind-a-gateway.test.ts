@@ -13,7 +13,7 @@ function wscat(service: TestService, token: string): Wscat {
 const logIn = (service: TestService, user: string) => wscat(service, service.token(user));
 
 describe('JWT validation', () => {
-  it('lets a user in whose token is in the query', async () => {
+  it('admits a user whose token is in the query', async () => {
     const service = await startService();
     const anna = logIn(service, 'anna');
     expect(await anna.next('authenticated')).toMatchObject({ userId: 'anna', device: 'default' });
@@ -74,7 +74,7 @@ describe('the lobby', () => {
     expect(await anna.next('presence:join')).toEqual({ event: 'presence:join', userId: 'ben' });
   });
 
-  it('shows at once who pushes the log out button', async () => {
+  it('shows at once who pushes the log-out button', async () => {
     // The grace is longer than the test: only a logout ends it.
     const service = await startService({ env: { PRESENCE_GRACE_MS: '3600000' } });
     const anna = logIn(service, 'anna');
@@ -94,7 +94,7 @@ describe('the lobby', () => {
     expect(body).toMatchObject({ users: ['anna'], count: 1 });
   });
 
-  it('shows who closes the page, after the grace', async () => {
+  it('shows who closes the page, after the grace period', async () => {
     const service = await startService({ env: { PRESENCE_GRACE_MS: '100' } });
     const anna = logIn(service, 'anna');
     const ben = logIn(service, 'ben');

@@ -33,14 +33,14 @@ const untilAway = (service: TestService, user: string) =>
   );
 
 describe('connection and authentication', () => {
-  it.each(['omar', 'diego', 'satoshi', 'memoor'])('%s is let in with the token in the path', async (user) => {
+  it.each(['omar', 'diego', 'satoshi', 'memoor'])('%s is admitted with the token in the path', async (user) => {
     const service = await startService();
     const client = wscat(service, generatedToken(user));
     expect(await client.next('authenticated')).toMatchObject({ userId: user });
     expect(await client.next('connected')).toMatchObject({ userId: user });
   });
 
-  it('refuses the printed token, whose day is past', async () => {
+  it('refuses the printed token, which has expired', async () => {
     const service = await startService();
     const client = wscat(service, PRINTED_TOKEN);
     expect(await client.next('error')).toMatchObject({ status: 401 });
@@ -71,7 +71,7 @@ describe('actions', () => {
     expect(again).toMatchObject({ ok: false, error: { status: 409, code: 'topic_taken' } });
   });
 
-  it('invite users to private topics that one is part of', async () => {
+  it('invite users to private topics of which one is a member', async () => {
     const service = await startService();
     const omar = await join(service, 'omar');
     const eder = await join(service, 'eder');
@@ -116,7 +116,7 @@ describe('actions', () => {
     });
   });
 
-  it('send messages to a user, whose name stands for the topic', async () => {
+  it('send messages to a user, whose name is in place of the topic', async () => {
     const service = await startService();
     const omar = await join(service, 'omar');
     const satoshi = await join(service, 'satoshi');
@@ -140,7 +140,7 @@ describe('actions', () => {
 });
 
 describe('pending messages', () => {
-  it('of a topic reach a member who was away, in order and once', async () => {
+  it('of a topic reach an offline member, in order and once', async () => {
     const service = await startService();
     const omar = await join(service, 'omar');
     await omar.reply('{"action": "create","topic_name": "noticias", "is_private": false}');
@@ -167,7 +167,7 @@ describe('pending messages', () => {
     expect(later.messages).toEqual([]);
   });
 
-  it('of a private topic reach a member who was invited while away', async () => {
+  it('of a private topic reach a member who was invited while offline', async () => {
     const service = await startService();
     const omar = await join(service, 'omar');
     await omar.reply('{"action": "create","topic_name": "create_new_topic", "is_private": true}');
@@ -177,7 +177,7 @@ describe('pending messages', () => {
     expect(await eder.next('message')).toMatchObject({ topic: 'create_new_topic', from: 'omar' });
   });
 
-  it('to a user reach who was away, over a restart too', async () => {
+  it('to a user reach an offline user, even over a restart', async () => {
     const service = await startService();
     const omar = await join(service, 'omar');
     const reply = await omar.reply('{"action": "message","topic_name": "memoor","content": "Content of the message"}');

@@ -43,7 +43,7 @@ function describeKeeping({ open }: Stage): void {
     expect(await store.audit.prune(milliseconds(1_000), 10)).toBe(0);
   });
 
-  it('keeps every field, also when the store is opened again', async () => {
+  it('keeps every field, even when the store is opened again', async () => {
     const full = { target: '@anna', messageId: 'order-1', count: 0, requests: 7, requestId: 'request-1' };
     const entries = [entry(1), entry(2, full), entry(3, { outcome: 'begun', action: 'erase' })];
     const store = await open();
@@ -53,7 +53,7 @@ function describeKeeping({ open }: Stage): void {
     expect(await all(await open())).toEqual(newestFirst(entries));
   });
 
-  it('an entry takes the place of the one that it was', async () => {
+  it('an entry replaces the earlier version of itself', async () => {
     const store = await open();
     const begun = entry(1, { action: 'erase', outcome: 'begun', target: '@anna' });
     const done = { ...begun, outcome: 'done', count: 3 } as const;
@@ -111,7 +111,7 @@ function describeLooking({ open }: Stage): void {
     expect(await all(store, { action: 'revoke' })).toEqual([]);
   });
 
-  it('finds what was done since a time, that time included', async () => {
+  it('finds entries since a time, that time included', async () => {
     const store = await open();
     await store.audit.save(ENTRIES);
     for (const since of [

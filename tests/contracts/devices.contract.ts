@@ -71,7 +71,7 @@ async function acknowledge(stage: Stage, store: Store, device: string, seq: numb
 function describeBound(stage: Stage): void {
   const { open } = stage;
   describe('a user with as many devices as allowed', () => {
-    it('loses the one that has acknowledged longest ago, when another one comes', async () => {
+    it('loses the one that acknowledged least recently, when another one comes', async () => {
       const store = await open();
       await appendAll(store, draftsOf(3));
       await openAll(stage, store, ['one', 'two', 'three']);
@@ -81,7 +81,7 @@ function describeBound(stage: Stage): void {
       expect((await store.devices.open('anna', 'one', limitOf(3))).get(ANNA)?.seq).toBe(2);
     });
 
-    it('keeps those that are connected as long as there are others', async () => {
+    it('keeps connected devices as long as there are others', async () => {
       const store = await open();
       await openAll(stage, store, ['one', 'two', 'three']);
       await store.devices.open('anna', 'four', limitOf(3, 'one', 'two'));
@@ -90,7 +90,7 @@ function describeBound(stage: Stage): void {
       expect(await namesOf(store)).toEqual(['five', 'four', 'two']);
     });
 
-    it('hears of it when a forgotten one comes back: it is a further device then', async () => {
+    it('is told when a forgotten one comes back: it is a further device then', async () => {
       const store = await open();
       const [read] = await appendAll(store, draftsOf(3));
       if (read === undefined) throw new Error('not appended');
@@ -110,7 +110,7 @@ function describeBound(stage: Stage): void {
       expect(seqsOf(await caughtUp(store, 'anna', 'one', ANNA))).toEqual([2, 3]);
     });
 
-    it('has nothing of it counted any more, but what it acknowledges is ignored', async () => {
+    it('has nothing of a forgotten one counted any more, and its acknowledgements are ignored', async () => {
       const store = await open();
       await appendAll(store, draftsOf(3));
       await openAll(stage, store, ['one', 'two']);
@@ -120,7 +120,7 @@ function describeBound(stage: Stage): void {
       expect((await store.devices.open('anna', 'one')).get(ANNA)?.seq).toBe(0);
     });
 
-    it('may have the bound lowered: the rest goes over some openings', async () => {
+    it('may have the limit lowered: the rest goes over some openings', async () => {
       const store = await open();
       await openAll(
         stage,
@@ -131,7 +131,7 @@ function describeBound(stage: Stage): void {
       expect((await namesOf(store)).length).toBe(3);
     });
 
-    it('is told of every new name, when more were forgotten than are kept in mind', async () => {
+    it('gets every new name reported as forgotten, when more were forgotten than are remembered', async () => {
       const store = await open();
       const names = range(1, MAX_FORGOTTEN_DEVICES + 2).map((n) => `device ${n}`);
       for (const device of names) {
@@ -245,7 +245,7 @@ function describeDeletion(stage: Stage): void {
       expect(await store.removals.advance()).toBe(false);
     });
 
-    it('takes nothing of a later one of its name, whose members were in it before', async () => {
+    it('keeps nothing of a later one with its name, whose members were in it before', async () => {
       const store = await open();
       const users = await crowd(store, 30);
       const [ben = '', carl = '', dora = ''] = users;
@@ -273,7 +273,7 @@ function describeDeletion(stage: Stage): void {
       await expectLater();
     });
 
-    it('goes on going when the store is closed and opened', async () => {
+    it('continues to be removed when the store is closed and opened', async () => {
       const first = await open();
       const [user = ''] = await crowd(first, 40);
       await first.topics.delete('sea');
@@ -289,7 +289,7 @@ function describeDeletion(stage: Stage): void {
       expect(await store.log.prune(milliseconds(0), 1_000)).toBe(0);
     });
 
-    it('counts no membership of it against the bound of a user', async () => {
+    it('counts no membership of it against the limit of a user', async () => {
       const store = await open();
       for (const n of range(1, 3)) await createTopic(store, `topic-${n}`, { owner: 'owner' });
       for (const n of range(1, 2)) await store.topics.addMember(`topic-${n}`, member('ben'), 2);
@@ -304,7 +304,7 @@ function describeDeletion(stage: Stage): void {
 function describeErasure(stage: Stage): void {
   const { open } = stage;
   describe('an erasure', () => {
-    it('that is cut short ends later, and takes nothing of who comes then', async () => {
+    it('that is interrupted ends later, and affects nothing of a user who comes then', async () => {
       const first = await open();
       await createTopic(first, 'sea', { owner: 'ben' });
       await first.devices.open('anna', 'phone');
@@ -340,7 +340,7 @@ function describeErasure(stage: Stage): void {
 function describePages(stage: Stage): void {
   const { open } = stage;
   describe('a list', () => {
-    it.each([1, 2, 3, 100])('of members, memberships, topics and devices is whole in pages of %i', async (limit) => {
+    it.each([1, 2, 3, 100])('of members, memberships, topics and devices is complete in pages of %i', async (limit) => {
       const store = await open();
       const names = ['air', 'cave', 'land', 'sea', 'secret', 'zoo'];
       for (const name of names) await createTopic(store, name, { owner: 'owner', isPrivate: name.startsWith('s') });
@@ -364,7 +364,7 @@ function describePages(stage: Stage): void {
       expect([...(devices[0]?.cursors.keys() ?? [])].toSorted()).toEqual(['*', ANNA, 'cave', 'sea', 'zoo'].toSorted());
     });
 
-    it('that nothing is in has one page', async () => {
+    it('without items has one page', async () => {
       const store = await open();
       expect(await store.topics.members('nowhere', { limit: 5 })).toEqual({ members: [], next: undefined });
       expect(await store.topics.memberships('nobody', { limit: 5 })).toEqual({ memberships: [], next: undefined });

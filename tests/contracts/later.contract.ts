@@ -41,7 +41,7 @@ import {
 
 /** Runs the suite; `makeHarness` is called once for each test and cleans up by onTestEnd. */
 export function describeLaterContract(name: string, makeHarness: () => StoreHarness): void {
-  describe(`what waits in the store, on ${name}:`, () => {
+  describe(`scheduled messages in the store, on ${name}:`, () => {
     const stage = setStage(makeHarness);
     describeSchedule(stage);
     describeScheduledIds(stage);
@@ -63,7 +63,7 @@ const dataOf = (messages: readonly Message[]) => messages.map(({ data }) => data
 function describeSchedule(stage: Stage): void {
   const { open } = stage;
   describe('a scheduled message', () => {
-    it('is appended when its time has come, with the time it was planned for', async () => {
+    it('is appended when its time has come, with the planned time', async () => {
       const store = await open();
       const scheduled = at(10, { event: 'alert', collapseKey: 'k' });
       expect(await store.schedule.add(scheduled)).toStrictEqual({ outcome: 'stored' });
@@ -97,7 +97,7 @@ function describeSchedule(stage: Stage): void {
       expect(dataOf(await readAll(store))).toEqual([2, 4, 6, 8]);
     });
 
-    it('comes exactly once, whatever is asked for at once, and when the store is closed between', async () => {
+    it('comes exactly once, whatever is requested at once, and when the store is closed in between', async () => {
       const first = await open();
       await Promise.all(range(1, 60).map((n) => first.schedule.add(at(n % 5, { data: n }))));
       stage.clock.set(milliseconds(2));
@@ -175,7 +175,7 @@ function describeSchedule(stage: Stage): void {
       expect(await store.log.append(again)).toMatchObject({ outcome: 'stored' });
     });
 
-    it('stands on the token by which it was scheduled last', async () => {
+    it('depends on the token by which it was scheduled last', async () => {
       const store = await open();
       const scheduled = at(5, { id: 'own', isClientId: true });
       const [first, last] = [
@@ -193,7 +193,7 @@ function describeSchedule(stage: Stage): void {
       expect(standings).toEqual([last]);
     });
 
-    it('replaces, excludes and expires like one that was sent at once', async () => {
+    it('replaces, excludes and expires like a message that was sent at once', async () => {
       const store = await open();
       const earlier = await append(store, draft({ collapseKey: 'k' }));
       await store.schedule.add(at(5, { collapseKey: 'k', expiresAt: milliseconds(9) }));
@@ -208,7 +208,7 @@ function describeSchedule(stage: Stage): void {
       expect((await store.log.expire(10)).expired).toHaveLength(1);
     });
 
-    it('of a service does not wait behind what people have scheduled before, nor keeps it from being sent', async () => {
+    it('of a service does not wait for those of users, nor keeps them from being sent', async () => {
       const store = await open();
       for (const n of range(1, 20)) await store.schedule.add(at(n, { data: n, from: 'carl' }));
       for (const n of range(21, 30))
@@ -228,7 +228,7 @@ function describeSchedule(stage: Stage): void {
       expect(sent).toHaveLength(30);
     });
 
-    it('is refused beyond what may wait of its sender, and its id is free', async () => {
+    it('is refused when its sender has too many, and its id is free', async () => {
       const store = await open();
       const waiting = (n: number) => at(5, { id: `of ${n}`, isClientId: true, from: 'carl', data: n });
       for (const n of [1, 2]) expect(await store.schedule.add(waiting(n), 2)).toEqual({ outcome: 'stored' });
@@ -280,7 +280,7 @@ function describeSchedule(stage: Stage): void {
       expect(await store.schedule.cancel(third ?? '', 'carl')).toBe(false);
     });
 
-    it('tells who has scheduled something under an id', async () => {
+    it('lists who has scheduled something under an id', async () => {
       const store = await open();
       for (const from of ['ben', 'carl']) await store.schedule.add(at(5, { id: 'same', isClientId: true, from }));
       expect(await store.schedule.sendersOf('same')).toEqual(['ben', 'carl']);
@@ -335,7 +335,7 @@ function describeScheduledIds(stage: Stage): void {
       expect(await store.schedule.appendDue(100)).toMatchObject({ taken: 1 });
     });
 
-    it('is not taken a second time by a message that is sent at once, nor the other way round', async () => {
+    it('is not used a second time by a message that is sent at once, nor the other way round', async () => {
       const store = await open();
       await store.schedule.add(waiting('x', 5));
       await append(store, owned('y'));
@@ -370,7 +370,7 @@ function describeScheduledIds(stage: Stage): void {
 }
 
 function describeScheduledList({ open }: Stage): void {
-  describe('the list of what waits', () => {
+  describe('the list of scheduled messages', () => {
     it('is by time, for one sender or all, page by page', async () => {
       const store = await open();
       const all = range(1, 30).map((n) => at((n * 7) % 10, { from: n % 3 === 0 ? 'ben' : 'benn', data: n }));
@@ -399,7 +399,7 @@ function describeScheduledList({ open }: Stage): void {
       }
     });
 
-    it('tells what was given, and keeps it', async () => {
+    it('returns what was given, and keeps it', async () => {
       const first = await open();
       const one = at(5, { event: 'alert', exceptUserId: 'ben', expiresAt: milliseconds(9), collapseKey: 'k' });
       await first.schedule.add(one);
@@ -460,7 +460,7 @@ function describeKeys(stage: Stage): void {
       await store.keys.release({ caller: 'anna', key: 'unknown' });
     });
 
-    it('tells when it was first claimed, whatever failed since, for 24 hours', async () => {
+    it('says when it was first claimed, whatever failed since, for 24 hours', async () => {
       const first = await open();
       const claimedAt = stage.clock.now();
       expect(await first.keys.claim(key, 'print')).toStrictEqual({ outcome: 'claimed', claimedAt });
@@ -504,7 +504,7 @@ function describeKeys(stage: Stage): void {
       expect(await store.keys.claim(running, 'other')).toMatchObject({ outcome: 'claimed' });
     });
 
-    it('forgets its answer after 24 hours, also before it was removed', async () => {
+    it('forgets its answer after 24 hours, even before it was removed', async () => {
       const store = await open();
       await store.keys.claim(key, 'print');
       await store.keys.keepAnswer(key, 'print', answer);
@@ -594,7 +594,7 @@ const NOBODY = {
 function describeErase(stage: Stage): void {
   const { open } = stage;
   describe('erase', () => {
-    it('takes all that is of a user, and counts it', async () => {
+    it('removes everything of a user, and counts it', async () => {
       const store = await openWithUsers(open);
       expect(await store.users.erase('anna')).toEqual({ messages: 5, devices: 2, memberships: 2, scheduled: 3 });
       expect(await knownOf(store, 'anna')).toEqual(NOBODY);
@@ -603,7 +603,7 @@ function describeErase(stage: Stage): void {
       expect(await knownOf(store, 'anna')).toEqual(NOBODY);
     });
 
-    it('leaves others with what is theirs, and what the user has said to them', async () => {
+    it('leaves others with what is theirs, including what the user sent to them', async () => {
       const store = await openWithUsers(open);
       const others = ['ann', 'annb', 'owner'];
       const before = await Promise.all(others.map((userId) => knownOf(store, userId)));
@@ -647,7 +647,7 @@ function describeErase(stage: Stage): void {
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
     });
 
-    it('is told apart from what retention has removed', async () => {
+    it('is distinguished from what retention has removed', async () => {
       const store = await open();
       await appendAll(store, draftsOf(2));
       await store.users.erase('anna');
@@ -706,7 +706,7 @@ function describeErase(stage: Stage): void {
       expect(await placesOf(store, 'anna', 'phone')).toEqual(places('anna', 0, 0));
     });
 
-    it('takes thousands of messages while appends go on, and counts only those before it', async () => {
+    it('removes thousands of messages while appends continue, and counts only those before it', async () => {
       const store = await open();
       await appendAll(store, draftsOf(2_200));
       const erasing = store.users.erase('anna');
@@ -717,7 +717,7 @@ function describeErase(stage: Stage): void {
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 50, unread: 50 });
     });
 
-    it('counts messages, not what tells of changes of them, nor what was gone already', async () => {
+    it('counts messages, not entries about changes of them, nor what was gone already', async () => {
       const store = await open();
       const [, changed, gone, client] = await appendAll(store, [draft(), draft(), draft(), owned('x')]);
       if (changed === undefined || gone === undefined || client === undefined) throw new Error('not appended');
@@ -731,7 +731,7 @@ function describeErase(stage: Stage): void {
 
 function describeEraseTrace({ open }: Stage): void {
   describe('of a user who was erased', () => {
-    it('no receipt is left, and a new beginning is a new one', async () => {
+    it('has no receipt left, and a new beginning is a new one', async () => {
       const store = await open();
       for (const userId of ['anna', 'ben']) await store.devices.open(userId, 'phone');
       const message = await append(store, draft({ topic: BROADCAST_TOPIC }));

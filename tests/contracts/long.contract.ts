@@ -33,7 +33,7 @@ export function describeLongContract(
   makeHarness: () => StoreHarness,
   scale: Scale = { many: 6_000, atOnce: 50 },
 ): void {
-  describe(`what is long in the store, on ${name}:`, () => {
+  describe(`long reads of the store, on ${name}:`, () => {
     const stage = setStage(makeHarness);
     describePages(stage, scale);
     describeHolds(stage, scale);
@@ -47,7 +47,7 @@ function describePages(stage: Stage, { many }: Scale): void {
     it.each([
       ['newest first', {}],
       ['oldest first', { after: 0 }],
-    ])('of a history ends before it has too many bytes, and says where to read on: %s', async (_name, range) => {
+    ])('of a history ends before it has too many bytes, and says where to continue: %s', async (_name, range) => {
       const store = await stage.open();
       await appendAll(
         store,
@@ -68,7 +68,7 @@ function describePages(stage: Stage, { many }: Scale): void {
       expect((await store.log.history(ANNA, { after: 0, limit: 9 })).next).toBe(1);
     });
 
-    it('that is full, or the last, says nothing of more', async () => {
+    it('that is full, or the last, has no next page', async () => {
       const store = await stage.open();
       await appendAll(store, draftsOf(5));
       expect((await store.log.history(ANNA, { limit: 5 })).next).toBeUndefined();
@@ -88,7 +88,7 @@ function describePages(stage: Stage, { many }: Scale): void {
       expect(next).toMatchObject({ seq: 6 });
     });
 
-    it('of an inbox passes over what does not fit the query, and reads on where it ended', async () => {
+    it('of an inbox skips what does not match the query, and continues where it ended', async () => {
       const store = await stage.open();
       await appendAll(store, [draft({ type: 'rare' }), ...draftsOf(many), draft({ type: 'rare' })]);
       await store.inbox.changeStates('anna', { topic: ANNA, upTo: many }, 'archived');
@@ -134,7 +134,7 @@ function describeHolds(stage: Stage, { many, atOnce }: Scale): void {
     }
 
     it(
-      'many who ask for the history, the inbox and the counts of a log of which most is gone',
+      'many who request the history, the inbox and the counts of a log of which most is gone',
       async () => {
         const store = await stage.open();
         await append(store, draft());

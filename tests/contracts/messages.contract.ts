@@ -66,7 +66,7 @@ function describeCollapse({ open }: Stage): void {
   describe('a message with a collapseKey', () => {
     const keyed = (n: number, fields = {}) => draft({ collapseKey: 'k', data: n, ...fields });
 
-    it('takes the place of the one before it: an entry message:removed comes first', async () => {
+    it('replaces the one before it: an entry message:removed comes first', async () => {
       const store = await open();
       const first = await append(store, keyed(1));
       const entries = entriesOf(await store.log.append(keyed(2)));
@@ -144,7 +144,7 @@ function describeCollapse({ open }: Stage): void {
       expect(await store.log.head(ANNA)).toBe(3);
     });
 
-    it('replaces nothing when it is a repetition', async () => {
+    it('replaces nothing when it is a repeat', async () => {
       const store = await open();
       await append(store, owned('x', { collapseKey: 'k' }));
       expect(await store.log.append(owned('x', { collapseKey: 'k' }))).toMatchObject({ outcome: 'repeated' });
@@ -156,7 +156,7 @@ function describeCollapse({ open }: Stage): void {
       ['one by one', (message: Message) => ({ ids: [message.id] })],
       ['with all', () => ({ all: true }) as const],
       ['with its topic', () => ({ topic: ANNA })],
-    ])('takes the place of one that became unread again when the newer one was gone: %s', async (_name, which) => {
+    ])('replaces one that became unread again when the newer one was gone: %s', async (_name, which) => {
       const store = await open();
       const first = await append(store, keyed(1));
       await mark(store, 'anna', 'read', first);
@@ -179,7 +179,7 @@ function describeCollapse({ open }: Stage): void {
       expect(await seen(store)).toEqual(everywhere(2, 3, 4, 5, 7));
     });
 
-    it('leaves what one has sent to oneself: it counts as read', async () => {
+    it('leaves what a user has sent to themselves: it counts as read', async () => {
       const store = await open();
       await append(store, keyed(1, { from: 'anna' }));
       expect(entriesOf(await store.log.append(keyed(2, { from: 'anna' })))).toHaveLength(1);
@@ -207,7 +207,7 @@ function describeCollapse({ open }: Stage): void {
 
 function describeUpdate({ open }: Stage): void {
   describe('update', () => {
-    it('gives the message other data at its place, and appends an entry that tells of it', async () => {
+    it('gives the message other data at its position, and appends an entry about it', async () => {
       const store = await open();
       const [first, second_] = await appendAll(store, [owned('x', { event: 'alert' }), draft()]);
       const entries = await store.log.update({ topic: ANNA, seq: 1 }, { new: true }, 'ben');
@@ -238,7 +238,7 @@ function describeUpdate({ open }: Stage): void {
       ]);
     });
 
-    it('once more lets the entry before it vanish', async () => {
+    it('done again removes the entry before it', async () => {
       const first = await open();
       const message = await append(first, draft());
       await first.log.update(message, 'second', 'service');
@@ -260,7 +260,7 @@ function describeUpdate({ open }: Stage): void {
       expect(await readAll(store)).toStrictEqual([{ ...message, data: { a: [1] } }, entry]);
     });
 
-    it('of what is not there, or is gone, is nothing', async () => {
+    it('of what does not exist, or is gone, does nothing', async () => {
       const { store, clock } = { store: await open(), clock: milliseconds(0) };
       const [kept, retracted, expired] = await appendAll(store, [draft(), draft(), draft({ expiresAt: clock })]);
       await store.log.retract(retracted ?? { topic: ANNA, seq: 2 }, 'service');
@@ -273,7 +273,7 @@ function describeUpdate({ open }: Stage): void {
       expect((await readAll(store))[0]).toStrictEqual(kept);
     });
 
-    it('of a pruned or hidden message is nothing', async () => {
+    it('of a pruned or hidden message does nothing', async () => {
       const store = await open();
       await appendAll(store, [draft(), draft({ timestamp: second(9) })]);
       await store.log.prune(milliseconds(5), 10);
@@ -301,7 +301,7 @@ function describeUpdate({ open }: Stage): void {
       expect(await store.log.head(ANNA)).toBe(21);
     });
 
-    it('is not told to whom the message is not for', async () => {
+    it('is not sent to users whom the message is not for', async () => {
       const store = await open();
       const message = await append(store, draft({ topic: BROADCAST_TOPIC, exceptUserId: 'ben' }));
       await store.log.update(message, 'new', 'service');
@@ -320,7 +320,7 @@ function describeUpdate({ open }: Stage): void {
 
 function describeRetract({ open }: Stage): void {
   describe('retract', () => {
-    it('takes a message out for ever, and appends an entry that tells of it', async () => {
+    it('removes a message for ever, and appends an entry about it', async () => {
       const first = await open();
       const [kept, gone] = await appendAll(first, [draft(), draft({ event: 'alert' })]);
       const entries = await first.log.retract({ topic: ANNA, seq: 2 }, 'ben');
@@ -345,7 +345,7 @@ function describeRetract({ open }: Stage): void {
       expect(await store.log.head(ANNA)).toBe(3);
     });
 
-    it('takes the entry of an earlier update with it', async () => {
+    it('removes the entry of an earlier update with it', async () => {
       const store = await open();
       const message = await append(store, draft());
       await store.log.update(message, 'secret', 'service');
@@ -369,7 +369,7 @@ function describeRetract({ open }: Stage): void {
       await expectTaken(await open());
     });
 
-    it('of what is not there is nothing', async () => {
+    it('of what does not exist does nothing', async () => {
       const store = await open();
       expect(await store.log.retract({ topic: ANNA, seq: 1 }, 'service')).toBeUndefined();
       await append(store, draft());
@@ -450,7 +450,7 @@ function describeExpiry(stage: Stage): void {
   describe('a message that expires', () => {
     const until = (n: number, fields = {}) => draft({ expiresAt: milliseconds(n), ...fields });
 
-    it('is not there from its time on, also before it was removed', async () => {
+    it('does not exist from its time on, even before it was removed', async () => {
       const store = await open();
       const [first, second_] = await appendAll(store, [until(5), until(10), draft()]);
       stage.clock.set(milliseconds(5) - 1);
@@ -485,7 +485,7 @@ function describeExpiry(stage: Stage): void {
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 2, unread: 2 });
     });
 
-    it('is nothing that a change of states could change, removed or not', async () => {
+    it('is not affected by a change of states, removed or not', async () => {
       const store = await open();
       await appendAll(store, [until(5), draft()]);
       stage.clock.set(milliseconds(5));
@@ -502,7 +502,7 @@ function describeExpiry(stage: Stage): void {
       });
     });
 
-    it('does not take the place of another one among the last unread of a further device', async () => {
+    it('does not count among the last unread ones of a further device', async () => {
       const store = await open();
       await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(70));
@@ -514,7 +514,7 @@ function describeExpiry(stage: Stage): void {
       expect(await caughtUp(store, 'anna', 'laptop', ANNA)).toHaveLength(70);
     });
 
-    it('leaves pages that go on behind it', async () => {
+    it('leaves pages that continue after it', async () => {
       const store = await open();
       await appendAll(store, [draft(), ...range(1, 2_500).map(() => until(5)), draft()]);
       stage.clock.set(milliseconds(5));
@@ -523,7 +523,7 @@ function describeExpiry(stage: Stage): void {
       expect(seqsOf(await historyOf(store, ANNA, { after: 0, limit: 2 }))).toEqual([1, 2_502]);
     });
 
-    it('is removed and told by expire, at most `limit` at once', async () => {
+    it('is removed and reported by expire, at most `limit` at once', async () => {
       const store = await open();
       const drafts = [until(3), until(1, { topic: '@ben' }), until(2, { topic: '*', exceptUserId: 'ben' }), until(9)];
       const [third, first, second_] = (await appendAll(store, drafts)).map(({ topic, seq, id }) => ({
@@ -541,7 +541,7 @@ function describeExpiry(stage: Stage): void {
       expect(await store.log.head(ANNA)).toBe(2);
     });
 
-    it('is told once when it is asked for by two at once, and after the store was closed', async () => {
+    it('is reported once when two ask at once, and after the store was closed', async () => {
       const first = await open();
       await appendAll(first, [until(1), until(1), until(2)]);
       stage.clock.set(milliseconds(1));
@@ -554,7 +554,7 @@ function describeExpiry(stage: Stage): void {
       expect(await readAll(store)).toEqual([]);
     });
 
-    it('takes the news of its new data with it', async () => {
+    it('removes the entry about its new data with it', async () => {
       const store = await open();
       const message = await append(store, until(5));
       await store.log.update(message, 'secret', 'service');
@@ -580,7 +580,7 @@ function describeExpiry(stage: Stage): void {
       expect(await store.log.head(ANNA)).toBe(1);
     });
 
-    it('is not told when it was retracted, replaced or pruned before', async () => {
+    it('is not reported when it was retracted, replaced or pruned before', async () => {
       const store = await open();
       const retracted = await append(store, until(5));
       await append(store, until(5, { collapseKey: 'k' }));
@@ -599,7 +599,7 @@ function describeExpiry(stage: Stage): void {
       expect(entriesOf(await store.log.append(draft({ collapseKey: 'k' })))).toHaveLength(1);
     });
 
-    it('that is over when it comes is stored, and never there', async () => {
+    it('that has already expired when it comes is stored, and never appears', async () => {
       const store = await open();
       stage.clock.set(milliseconds(9));
       expect((await append(store, until(5))).seq).toBe(1);
@@ -612,7 +612,7 @@ function describeExpiry(stage: Stage): void {
 
 function describeUnreadOnly({ open }: Stage): void {
   describe('a further device', () => {
-    it('gets of what was there only what is unread, and everything that comes later', async () => {
+    it('receives of what was stored only unread messages, and everything that comes later', async () => {
       const first = await open();
       await first.devices.open('anna', 'phone');
       const messages = await appendAll(first, draftsOf(6));
@@ -668,7 +668,7 @@ function describeUnreadOnly({ open }: Stage): void {
       expect(seqsOf(await caughtUp(store, 'anna', 'laptop', ANNA))).toEqual([21]);
     });
 
-    it('keeps up to where it skips until its cursor is there', async () => {
+    it('keeps up to where it skips until its cursor reaches that', async () => {
       const store = await open();
       await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(10));
@@ -692,7 +692,7 @@ function describeUnreadOnly({ open }: Stage): void {
   });
 
   describe('a page', () => {
-    it('may be empty without being the last one, and says where to read on', async () => {
+    it('may be empty without being the last one, and says where to continue', async () => {
       const store = await open();
       await store.devices.open('anna', 'phone');
       await appendAll(store, draftsOf(3_000));
@@ -722,13 +722,13 @@ function describeFind({ open }: Stage): void {
       expect(await store.log.find('')).toEqual([]);
     });
 
-    it('gives what the store was not told the id of by a client, too', async () => {
+    it('returns messages whose id was not made by a client, too', async () => {
       const store = await open();
       const message = await append(store, draft());
       expect(await store.log.find(message.id)).toStrictEqual([message]);
     });
 
-    it('gives nothing of what was pruned, or was said in a topic that is gone', async () => {
+    it('returns nothing that was pruned, or was sent in a topic that is gone', async () => {
       const store = await open();
       const pruned = await append(store, draft());
       await store.log.prune(milliseconds(5), 10);

@@ -65,7 +65,7 @@ function describeSent({ open }: Stage): void {
       expect(await times(await open())).toEqual([2_000, 1_000, 1_000, undefined]);
     });
 
-    it('is told over more messages than one row of anything holds, and takes an empty list', async () => {
+    it('is kept over more messages than one row of anything holds, and accepts an empty list', async () => {
       const store = await open();
       const messages = await appendAll(store, draftsOf(700));
       await store.devices.saveSent([]);
@@ -85,7 +85,7 @@ function describeSent({ open }: Stage): void {
 
 function describeAcknowledged({ open }: Stage): void {
   describe('acknowledgements', () => {
-    it('tell the device and the time, for all that lies between', async () => {
+    it('give the device and the time, for everything in between', async () => {
       const first = await open();
       for (const device of ['phone', 'laptop']) await first.devices.open('anna', device);
       const messages = await appendAll(first, draftsOf(5));
@@ -106,7 +106,7 @@ function describeAcknowledged({ open }: Stage): void {
       }
     });
 
-    it('are none of the shared device, nor of devices that are unknown', async () => {
+    it('are not given for the shared device, nor for unknown devices', async () => {
       const store = await open();
       await store.devices.open('anna', DEFAULT_DEVICE);
       const message = await append(store, draft());
@@ -114,7 +114,7 @@ function describeAcknowledged({ open }: Stage): void {
       expect(await receiptsOf(store, message)).toStrictEqual(NOTHING);
     });
 
-    it('of a further device are none of what it was not sent', async () => {
+    it('of a further device are not given for what it was not sent', async () => {
       const store = await open();
       await store.devices.open('anna', 'phone');
       const messages = await appendAll(store, draftsOf(4));
@@ -137,7 +137,7 @@ function describeAcknowledged({ open }: Stage): void {
       expect(totals.acknowledged).toBe(1);
     });
 
-    it('are told of one topic and one user alone', async () => {
+    it('are given for one topic and one user alone', async () => {
       const store = await open();
       for (const userId of ['anna', 'ann', 'ann ']) await store.devices.open(userId, 'phone');
       const [broadcast, personal] = await appendAll(store, [draft({ topic: BROADCAST_TOPIC }), draft()]);
@@ -182,7 +182,7 @@ function describeStates(stage: Stage): void {
       expect(await receiptsOf(store, archived)).toMatchObject({ seen: own, read: [], totals: { seen: 1, read: 0 } });
     });
 
-    it('end being read when it is taken back, and begin again', async () => {
+    it('end being read when it is undone, and begin again', async () => {
       const store = await open();
       const message = await append(store, draft());
       await mark(store, 'anna', 'read', message);
@@ -197,7 +197,7 @@ function describeStates(stage: Stage): void {
       expect((await receiptsOf(store, message)).read).toEqual([{ userId: 'anna', at: milliseconds(8) }]);
     });
 
-    it('are told of every message of a change over many', async () => {
+    it('are given for every message of a change over many', async () => {
       const store = await open();
       const messages = await appendAll(store, draftsOf(300));
       const own = messages[149];
@@ -212,14 +212,14 @@ function describeStates(stage: Stage): void {
 
 function describeAudience({ open }: Stage): void {
   describe('the recipients', () => {
-    it('of a personal message are its owner, connected or not, also when it is one’s own', async () => {
+    it('of a personal message are its owner, connected or not, even when the owner sent it', async () => {
       const store = await open();
       const messages = await appendAll(store, [draft(), draft({ from: 'anna' }), draft({ from: 'ben' })]);
       for (const message of messages) expect((await receiptsOf(store, message)).totals.recipients).toBe(1);
     });
 
     it.each([BROADCAST_TOPIC, 'sea'])(
-      'are those who were there, without the sender and exceptUserId: %s',
+      'are the members at that time, without the sender and exceptUserId: %s',
       async (topic) => {
         const store = await open();
         await createTopic(store, 'sea', { owner: 'ben' });
@@ -300,7 +300,7 @@ function describePages({ open }: Stage): void {
     it.each<[string, number]>([
       [BROADCAST_TOPIC, 120],
       ['sea', 1_100],
-    ])('is followed by others until all are told, and has the totals of all: %s, %i users', async (topic, size) => {
+    ])('is followed by others until all are listed, and has the totals of all: %s, %i users', async (topic, size) => {
       const crowd = range(1, size).map((n) => `user ${String(n).padStart(4, '0')}`);
       const store = await open();
       await createTopic(store, 'sea', { owner: 'owner' });
@@ -356,7 +356,7 @@ function describePages({ open }: Stage): void {
       expect(pages[0]?.totals).toEqual({ recipients: 3, acknowledged: 3, seen: 0, read: 0 });
     });
 
-    it('goes on behind names of every kind', async () => {
+    it('continues after names of every kind', async () => {
       const store = await open();
       const names = ['a', 'a!', 'a ', 'aa', 'é', 'z', '\uffff', '😀', '日本', '0', '__proto__', 'n'.repeat(128)];
       for (const name of names) await store.devices.open(name, 'phone');

@@ -36,7 +36,7 @@ function describeKeeping({ open }: Stage): void {
     expect(await store.revocations.forget(10)).toBe(0);
   });
 
-  it('are kept by user and by token, also when the store is opened again', async () => {
+  it('are kept by user and by token, even when the store is opened again', async () => {
     const kept: Revocation[] = [
       { userId: 'anna', issuedBefore: 100 },
       { userId: 'anna', jti: 'one' },
@@ -57,7 +57,7 @@ function describeKeeping({ open }: Stage): void {
     await expectKept(store, [{ userId: 'anna', issuedBefore: 200 }]);
   });
 
-  it('the end of a token may be told later, and only grows', async () => {
+  it('the end of a token may be reported later, and only grows', async () => {
     const store = await open();
     const token = { userId: 'anna', jti: 'one' };
     await store.revocations.keep(token);

@@ -138,7 +138,7 @@ function describeAppend(open: Open): void {
       for (const topic of topics) expect(seqsOf(await readAll(store, topic))).toEqual(range(1, 200));
     });
 
-    it('goes on from there after the store was closed and opened', async () => {
+    it('continues from there after the store was closed and opened', async () => {
       const first = await open();
       const before = await appendAll(first, draftsOf(20));
       await first.close();
@@ -198,7 +198,7 @@ function describeClientIds(open: Open): void {
       expect(seqsOf(await appendAll(store, all))).toEqual(range(1, all.length));
     });
 
-    it('is nothing special when it was not made by the client', async () => {
+    it('has no effect when it was not made by the client', async () => {
       const store = await open();
       const [first, second, third] = [draft({ id: 'x' }), draft({ id: 'x' }), owned('x')];
       expect(seqsOf(await appendAll(store, [first, second, third, draft({ id: 'x' })]))).toEqual([1, 2, 3, 4]);
@@ -258,7 +258,7 @@ const NAMES = [
 
 function describeNames(open: Open): void {
   describe('names', () => {
-    it('may be any text, and none gets what is of another', async () => {
+    it('may be any text, and none receives what belongs to another', async () => {
       const store = await open();
       const all = NAMES.map((name) =>
         draft({ id: name.slice(0, 64), isClientId: true, topic: personalTopic(name), from: name, type: name }),
@@ -384,7 +384,7 @@ function describeRead(open: Open): void {
       expect(await store.log.head(ANNA)).toBe(0);
     });
 
-    it('gives at most `limit` messages after `after`, and says where to read on', async () => {
+    it('returns at most `limit` messages after `after`, and says where to continue', async () => {
       const { store, messages } = await openWithMessages(open, 12);
       for (const after of range(0, 12)) {
         for (const limit of range(1, 13)) {
@@ -401,12 +401,12 @@ function describeRead(open: Open): void {
       }
     });
 
-    it('behind the head gives nothing', async () => {
+    it('after the head returns nothing', async () => {
       const { store } = await openWithMessages(open, 3);
       expect(await store.log.read(ANNA, { after: 9, limit: 10 })).toMatchObject({ messages: [], position: 3, head: 3 });
     });
 
-    it('of no messages has looked at none', async () => {
+    it('of no messages has examined none', async () => {
       const { store } = await openWithMessages(open, 3);
       expect(await store.log.read(ANNA, { after: 1, limit: 0 })).toMatchObject({ messages: [], position: 1, head: 3 });
     });
@@ -476,7 +476,7 @@ function describeRead(open: Open): void {
 
 function describeHistory(open: Open): void {
   describe('history', () => {
-    it('gives the oldest messages behind `after`, otherwise the newest before `before`, in the order of seq', async () => {
+    it('returns the oldest messages after `after`, otherwise the newest before `before`, in the order of seq', async () => {
       const { store, messages } = await openWithMessages(open, 12);
       for (const after of [undefined, 0, 1, 5, 11, 12, 20]) {
         for (const before of [undefined, 1, 2, 6, 12, 13, 20]) {
@@ -503,7 +503,7 @@ function describeHistory(open: Open): void {
       expect(await historyOf(store, ANNA, { before: 5, limit: 10 })).toEqual([]);
     });
 
-    it('gives what is left after a removal', async () => {
+    it('returns what is left after a removal', async () => {
       const store = await open();
       await appendAll(
         store,
@@ -639,7 +639,7 @@ function describeCursors(open: Open): void {
       await expectPlaces(await open());
     });
 
-    it('leaves one that would go back where it is', async () => {
+    it('leaves one that would move backwards', async () => {
       const store = await open();
       await store.devices.open('anna', 'phone');
       for (const seq of [5, 4, 5, 0]) {
@@ -814,7 +814,7 @@ function describeTopics(open: Open): void {
       expect(answers.filter((answer) => answer !== undefined)).toEqual([1]);
     });
 
-    it('that are created again continue their seq, and show nothing of what was said before', async () => {
+    it('that are created again continue their seq, and show no earlier messages', async () => {
       const first = await open();
       await createTopic(first, 'sea');
       await appendAll(first, draftsOf(3, { topic: 'sea' }));
@@ -874,7 +874,7 @@ function describeMembers(open: Open): void {
       expect(answers.filter(({ outcome }) => outcome === 'joined')).toEqual([{ outcome: 'joined', start: 5 }]);
     });
 
-    it('join no topic that is not there, and not more than allowed', async () => {
+    it('cannot join a topic that does not exist, nor more than allowed', async () => {
       const store = await open();
       expect(await store.topics.addMember('sea', member('ben'), PLENTY)).toStrictEqual({ outcome: 'no_topic' });
       expect(await store.topics.isMember('sea', 'ben')).toBe(false);
@@ -902,7 +902,7 @@ function describeMembers(open: Open): void {
       }
     });
 
-    it('get what is said after they joined: on the first device all of it, on a further one at most 100', async () => {
+    it('receive messages from then on: the first device all of them, a further one at most 100', async () => {
       const store = await open();
       await createTopic(store, 'sea');
       await appendAll(store, draftsOf(10, { topic: 'sea' }));
@@ -926,7 +926,7 @@ function describeMembers(open: Open): void {
       expect((await (await open()).devices.open('anna', 'phone')).get('sea')?.seq).toBe(7);
     });
 
-    it('begin at the head when they come back and nothing was said while they were there', async () => {
+    it('begin at the head when they come back and nothing was sent during their membership', async () => {
       const store = await open();
       await createTopic(store, 'sea');
       await store.devices.open('ben', 'phone');
@@ -988,7 +988,7 @@ function describePrune(open: Open): void {
       expect(seqsOf(await readAll(store, '@carl'))).toEqual([4]);
     });
 
-    it('tells readers up to where messages are gone', async () => {
+    it('reports to readers up to where messages are gone', async () => {
       const store = await open();
       await appendAtSeconds(store, [1, 2, 3, 9, 9]);
       await store.log.prune(milliseconds(5), 100);
@@ -1051,7 +1051,7 @@ function describePrune(open: Open): void {
       expect(seqsOf(await readAll(store))).toEqual(range(1_001, 1_200));
     });
 
-    it('never has a seq given again, also after everything was removed', async () => {
+    it('never has a seq given again, even after everything was removed', async () => {
       const first = await open();
       await appendAtSeconds(first, [1, 2, 3]);
       expect(await first.log.prune(milliseconds(5), 100)).toBe(3);
@@ -1096,7 +1096,7 @@ function describePrune(open: Open): void {
       });
     });
 
-    it('leaves cursors and users as they are', async () => {
+    it('leaves cursors and users unchanged', async () => {
       const store = await open();
       await appendAtSeconds(store, [1, 1, 1]);
       await store.devices.open('anna', 'phone');
@@ -1152,7 +1152,7 @@ function describeFailures(open: Open): void {
       expect((await append(store, owned('x'))).seq).toBe(1);
     });
 
-    it('takes no other with it that runs at the same time', async () => {
+    it('affects no other that runs at the same time', async () => {
       const store = await open();
       const all = range(1, 30).map((n) => draft({ data: n % 3 === 0 ? BigInt(n) : n }));
       const answers = await Promise.allSettled(all.map((one) => store.log.append(one)));
@@ -1240,7 +1240,7 @@ function describeClose(open: Open): void {
       expect(await readAll(await open())).toHaveLength(1);
     });
 
-    it('waits for what is under way', async () => {
+    it('waits for what is in progress', async () => {
       const first = await open();
       // More than an engine is likely to write at once.
       const appending = Promise.all(draftsOf(2_500).map((one) => append(first, one)));
@@ -1251,7 +1251,7 @@ function describeClose(open: Open): void {
       expect(await second.devices.open('anna', 'phone')).toEqual(await opening);
     });
 
-    it('during a removal leaves a store that is whole', async () => {
+    it('during a removal leaves a store that is intact', async () => {
       const first = await open();
       const topics = range(1, 30).map((n) => `@user ${n}`);
       await forMany(topics, (topic) => appendAtSeconds(first, [1, 1, 1, 9], topic));
@@ -1288,7 +1288,7 @@ function describeClose(open: Open): void {
       expect(store.queuedWrites).toBe(0);
     });
 
-    it('counts nothing that a closed store was asked for', async () => {
+    it('counts nothing that was requested from a closed store', async () => {
       const store = await open();
       await store.close();
       await expect(append(store, draft())).rejects.toThrow('closed');

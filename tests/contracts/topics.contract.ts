@@ -65,7 +65,7 @@ type Open = () => Promise<Store>;
 
 function describeInvitations(open: Open): void {
   describe('memberships', () => {
-    it('counts memberships that others have made by themselves, also of deleted topics and those that were left', async () => {
+    it('counts memberships that others have made by themselves, even of deleted topics and those that were left', async () => {
       const store = await open();
       const invited = { ...member('ben'), isInvited: true };
       for (let n = 1; n < 7; n += 1) await store.topics.create(topicOf(`topic-${n}`, { owner: `owner ${n}` }), PLENTY);
@@ -112,7 +112,7 @@ function describeLengths(open: Open): void {
       expect(await userIdsOf(store, long)).toEqual(['owner']);
     });
 
-    it('a user sees the own private topics, and is in no more than allowed', async () => {
+    it('a user sees their own private topics, and is a member of no more than allowed', async () => {
       const store = await open();
       for (const name of ['one', 'two', 'three']) await store.topics.create(topicOf(name), PLENTY);
       for (const name of ['one', 'two']) {
@@ -123,30 +123,33 @@ function describeLengths(open: Open): void {
       expect(await store.topics.create(topicOf('four', { owner: long }), 2)).toEqual({ outcome: 'too_many' });
     });
 
-    it.each(['phone', long])('a device of a user follows what the user is in, and nothing else: %s', async (device) => {
-      const store = await open();
-      await store.topics.create(topicOf('sea'), PLENTY);
-      for (const n of [1, 2, 3]) await say(store, 'sea', n);
-      const alone = places(long, 0, 0);
-      expect(await placesOf(store, long, device)).toEqual(alone);
-      expect(await store.topics.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
-      expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 3 });
-      // Who has left hears nothing any more.
-      expect(await store.topics.removeMember('sea', long)).toBe(true);
-      expect(await placesOf(store, long, device)).toEqual(alone);
-      await say(store, 'sea', 4);
-      await store.topics.addMember('sea', member(long), PLENTY);
-      expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
-      await say(store, 'sea', 5);
-      await store.topics.removeMember('sea', long);
-      await say(store, 'sea', 6);
-      await store.topics.addMember('sea', member(long), PLENTY);
-      expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
-      await store.topics.delete('sea');
-      expect(await placesOf(store, long, device)).toEqual(alone);
-    });
+    it.each(['phone', long])(
+      'a device of a user follows the topics of the user, and nothing else: %s',
+      async (device) => {
+        const store = await open();
+        await store.topics.create(topicOf('sea'), PLENTY);
+        for (const n of [1, 2, 3]) await say(store, 'sea', n);
+        const alone = places(long, 0, 0);
+        expect(await placesOf(store, long, device)).toEqual(alone);
+        expect(await store.topics.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
+        expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 3 });
+        // Who has left hears nothing any more.
+        expect(await store.topics.removeMember('sea', long)).toBe(true);
+        expect(await placesOf(store, long, device)).toEqual(alone);
+        await say(store, 'sea', 4);
+        await store.topics.addMember('sea', member(long), PLENTY);
+        expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
+        await say(store, 'sea', 5);
+        await store.topics.removeMember('sea', long);
+        await say(store, 'sea', 6);
+        await store.topics.addMember('sea', member(long), PLENTY);
+        expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 4 });
+        await store.topics.delete('sea');
+        expect(await placesOf(store, long, device)).toEqual(alone);
+      },
+    );
 
-    it('the first device of a user who was invited before gets what was said since', async () => {
+    it('the first device of a user who was invited before receives what was sent since', async () => {
       const store = await open();
       await store.topics.create(topicOf('sea'), PLENTY);
       await say(store, 'sea', 1);
@@ -178,7 +181,7 @@ function describeLengths(open: Open): void {
 
 function describeReuse(open: Open): void {
   describe('a name that was used before', () => {
-    it('shows nothing of what came in late, when the topic had been deleted already', async () => {
+    it('shows nothing that came in late, when the topic had been deleted already', async () => {
       const store = await open();
       await store.topics.create(topicOf('sea'), PLENTY);
       await say(store, 'sea', 1);
@@ -225,7 +228,7 @@ function describeReturning(stage: Stage): void {
   }
 
   describe('after leaving,', () => {
-    it('who comes back gets what the device had not got before, and nothing that was said in between', async () => {
+    it('a returning user receives what the device had missed before, and nothing sent in between', async () => {
       const store = await openWithMember();
       await say(store, 'sea', 1);
       await store.devices.saveCursors([{ userId: 'ben', device: 'phone', topic: 'sea', seq: 1, at: 1 }]);
@@ -255,7 +258,7 @@ function describeReturning(stage: Stage): void {
       expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([3, 5]);
     });
 
-    it('a device that is new while its user is away begins after what was said before', async () => {
+    it('a device that is new while its user is not a member begins after the messages from before', async () => {
       const store = await openWithMember();
       await say(store, 'sea', 1);
       await store.topics.removeMember('sea', 'ben');
@@ -267,7 +270,7 @@ function describeReturning(stage: Stage): void {
       expect((await caughtUp(store, 'ben', 'phone', 'sea')).map(({ seq }) => seq)).toEqual([1, 3]);
     });
 
-    it('a topic that was left, deleted and made again is a new one to a device that is new', async () => {
+    it('a topic that was left, deleted and created again is new to a new device', async () => {
       const store = await openWithMember();
       await say(store, 'sea', 1);
       await store.topics.removeMember('sea', 'ben');
@@ -278,7 +281,7 @@ function describeReturning(stage: Stage): void {
       expect((await placesOf(store, 'ben', 'laptop'))['sea']).toEqual([1, 2]);
     });
 
-    it('topics that were left are remembered up to a bound, the oldest first, and none after an erasure', async () => {
+    it('topics that were left are remembered up to a limit, the oldest first, and none after an erasure', async () => {
       const store = await open();
       await store.devices.open('ben', 'phone');
       const names = range(0, MAX_LEFT_TOPICS).map((n) => `topic-${n}`);
@@ -402,7 +405,7 @@ class Model {
 }
 
 function describeModel(open: Open): void {
-  it('does what the contract says, whatever comes in whatever order', async () => {
+  it('follows the contract, whatever comes in whatever order', async () => {
     const random = seededRandom('topics in the store');
     const model = new Model();
     let store = await open();

@@ -79,7 +79,7 @@ function callerOf(url: string) {
   };
 }
 
-it('kill -9 loses no change of state, and what is repeated under its key is sent once, now or later', async () => {
+it('kill -9 loses no change of state, and a request repeated under its key is sent once, now or later', async () => {
   const random = seededRandom('kill -9 with keys');
   const directory = temporaryDirectory();
   const intents = new Map<string, Intent>();
@@ -144,7 +144,7 @@ it('a revocation that was answered holds after kill -9', async () => {
   expect(await statusOf(again.url)).toBe(401);
 });
 
-it('what an administrator did is in the audit log after kill -9', async () => {
+it('an administrator’s action is in the audit log after kill -9', async () => {
   const directory = temporaryDirectory();
   const headers = { Authorization: `Bearer ${testToken('admin', { scope: 'admin' })}` };
   const did: object[] = [];

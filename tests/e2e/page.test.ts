@@ -155,7 +155,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
     it.each([
       [1_280, 900],
       [900, 900],
-    ])('shows the newest event beside what caused it, in a window of %d by %d', async (width, height) => {
+    ])('shows the newest event beside its cause, in a window of %d by %d', async (width, height) => {
       const page = await openAs('paula', { viewport: { width, height } });
       await page.click('#send-submit');
       await hasText(page.locator('#answer-status'), '200 OK');
@@ -322,7 +322,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       await hasText(ben.locator('#topics-empty'), 'No topics yet.');
     });
 
-    it('takes what was changed and taken back off the screen', async () => {
+    it('removes changed and retracted messages from the screen', async () => {
       const page = await openAs('emil');
       await send(page, 'user', { userId: 'emil', data: '{"text": "first words"}' });
       await item(page, 'first words').waitFor();
@@ -333,7 +333,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       await hasText(page.locator('#inbox-empty'), 'Nothing here yet.');
     });
 
-    it('goes on with a new token, on the same socket', async () => {
+    it('continues with a new token, on the same socket', async () => {
       const page = await openAs('finn');
       const socketId = await page.locator('#socket-id').textContent();
       await page.locator('#settings summary').click();
@@ -360,7 +360,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       expect([...new Set(routes.map(named))].sort()).toEqual(documented.sort());
     });
 
-    it('copies curl lines that work in a shell, whatever they hold, and does not show the token', async () => {
+    it('copies curl lines that work in a shell, whatever they contain, and does not show the token', async () => {
       const { page } = await open(service.url, CLIPBOARD);
       const token = testToken('shop', { scope: ALL_SCOPES });
       await page.fill('#token', testToken('gina'));
@@ -486,7 +486,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       return (await page.locator('#state').textContent()) ?? '';
     }
 
-    it('a server URL that is none, no token, and what is no token', async () => {
+    it('an invalid server URL, no token, and an invalid token', async () => {
       const { page } = await open(service.url);
       for (const url of ['', 'http://', 'ftp://localhost', 'http://localhost:99999', 'not an address']) {
         expect(await stateAfter(page, url, testToken('jana'))).toBe(
@@ -566,7 +566,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       expect(await sentenceAfter('direct', 1_100_000)).toMatch(/A frame over MAX_BODY_BYTES .* send less/);
     });
 
-    it('fields that are wrong, and goes to them', async () => {
+    it('fields that are wrong, with the focus on them', async () => {
       const page = await openAs('nils');
       await send(page, 'user', { userId: 'nils', data: '{message: 1}' });
       await hasText(page.locator('#answer-sentence'), 'Data is not valid JSON');

@@ -167,7 +167,7 @@ const RECORDED: readonly Recorded[] = [
   },
 ];
 
-it('what services and administrators do has an entry, and nothing of what was said', async () => {
+it('actions of services and administrators have an entry, without message content', async () => {
   const service = await startService();
   await as(service, 'anna').post('/topics').send({ name: 'news' }).expect(201);
   await as(service, 'ben').post('/topics/news/members').expect(200);
@@ -189,7 +189,7 @@ it('what services and administrators do has an entry, and nothing of what was sa
   expect(await items(await service.restart())).toEqual(found);
 });
 
-it('what users do, what was refused, and what was only repeated has none', async () => {
+it('actions of users, refusals and repeats have none', async () => {
   const service = await startService();
   const anna = as(service, 'anna');
   const ben = await service.connect('ben');
@@ -284,7 +284,7 @@ describe('GET /audit', () => {
     }
   });
 
-  it('shares an entry among many requests of a moment', async () => {
+  it('shares an entry among many simultaneous requests', async () => {
     const service = await startService();
     const sends = range(1, 60).map((n) => sendTo(service.api, `user ${n}`, n));
     await Promise.all(sends);
@@ -321,7 +321,7 @@ describe('GET /audit', () => {
 });
 
 describe('retention', () => {
-  it('is AUDIT_RETENTION_DAYS: what is older goes when the service starts', async () => {
+  it('is AUDIT_RETENTION_DAYS: older entries are removed when the service starts', async () => {
     const { service, clock } = await startWithClock({ env: { AUDIT_RETENTION_DAYS: '10' } });
     await sendTo(service.api, 'anna', 1);
     expect(await items(service)).toHaveLength(1);
@@ -351,7 +351,7 @@ describe('retention', () => {
     ).toEqual(['@ben']);
   });
 
-  it('0 switches the log off, and what administrators do goes on', async () => {
+  it('0 switches the log off, and administrators can still act', async () => {
     const service = await startService({ env: { AUDIT_RETENTION_DAYS: '0' } });
     await sendTo(service.api, 'anna', 1);
     await service.api.delete('/websocket/users/anna/disconnect').expect(200);

@@ -20,7 +20,7 @@ async function batch(api: Api, messages: readonly unknown[]): Promise<Result[]> 
 
 const toUser = (userId: string, data: unknown, options: object = {}) => ({ userId, type: 'test', data, ...options });
 
-it('wants scope send', async () => {
+it('needs scope send', async () => {
   const service = await startService();
   const post = (api: Api) => api.post('/messages/batch').send({ messages: [toUser('anna', 1)] });
   await post(service.anonymous).expect(401);
@@ -187,7 +187,7 @@ describe('one bad item fails alone:', () => {
     expect(await dataOf(as(service, 'ben'))).toEqual([]);
   });
 
-  it('and all bad items are 200 as well', async () => {
+  it('and all bad items are answered 200 as well', async () => {
     const service = await startService();
     const results = await batch(service.api, [null, {}, []]);
     expect(results.map(({ error }) => error?.code)).toEqual(Array(3).fill('bad_request'));

@@ -52,7 +52,7 @@ async function countFor(service: TestService): Promise<number> {
 const isReplay = ({ headers }: Response) => headers['idempotent-replay'] !== undefined;
 
 describe.each(ROUTES)('Idempotency-Key on $path', ({ path, body, bad }) => {
-  it('carries the request out once, and answers the same again, also after a restart', async () => {
+  it('carries out the request once, and answers the same again, even after a restart', async () => {
     const service = await startService();
     await listen(service);
     const first = await post(service.api, path, 'key', body('one'));
@@ -103,7 +103,7 @@ describe.each(ROUTES)('Idempotency-Key on $path', ({ path, body, bad }) => {
     expect(await countFor(service)).toBe(2);
   });
 
-  it('is each caller’s own', async () => {
+  it('is separate for each caller', async () => {
     const service = await startService();
     await listen(service);
     await post(service.api, path, 'key', body('one'));

@@ -50,7 +50,7 @@ describe.each(DOORS)('over %s', (_name, enter) => {
     expect(await enter(service, tokenOf(old))).toBe('unauthorized');
   });
 
-  it('keys serve on while the issuer is down', async () => {
+  it('keys keep working while the issuer is down', async () => {
     const { issuer, service } = await setUp(old);
     await issuer.goAway();
     expect(await enter(service, tokenOf(stranger))).toBe('unauthorized');
@@ -108,7 +108,7 @@ it('a connection is refreshed with a token of a new key', async () => {
   });
 });
 
-it('connections that stand on a key are closed when the issuer withdraws it', async () => {
+it('connections whose key the issuer withdraws are closed', async () => {
   const { issuer, service } = await setUp(old, fresh);
   const socket = openClient(service.url, { auth: { token: tokenOf(old) } });
   const plain = openPlain(service.url, { path: `/ws?token=${tokenOf(old)}` });

@@ -22,7 +22,7 @@ describe.each([
   ['delete', '/messages/some'],
   ['get', '/messages/some/receipts'],
 ] as const)('%s %s', (method, path) => {
-  it('wants a token', async () => {
+  it('needs a token', async () => {
     const service = await startService();
     const { body } = await service.anonymous[method](path)
       .expect(401)
@@ -64,14 +64,14 @@ describe('replacing the data of a message', () => {
     expect((await inboxOf(as(service, 'ben'))).counts).toEqual({ unseen: 3, unread: 3 });
   });
 
-  it('is for an admin', async () => {
+  it('is allowed for an admin', async () => {
     const { service, sent } = await said();
     const { id } = sent.personal;
     await as(service, 'root', 'admin').patch(`/messages/${id}`).send({ data: 'new' }).expect(200);
     expect(await dataOf(as(service, 'ben'), '?topic=%40ben')).toEqual(['new']);
   });
 
-  it('keeps everything else: place, type, time, sender and state', async () => {
+  it('keeps everything else: position, type, time, sender and state', async () => {
     const { service, sent } = await said();
     const ben = as(service, 'ben');
     await ben.patch(`/inbox/${sent.personal.id}`).send({ state: 'read' }).expect(200);
@@ -83,7 +83,7 @@ describe('replacing the data of a message', () => {
     expect((await inboxOf(ben, '?topic=%40ben')).items).toEqual([{ ...before[0], data: { new: [1] } }]);
   });
 
-  it('takes any JSON value, and a second time, over a restart', async () => {
+  it('accepts any JSON value, and a second time, across a restart', async () => {
     const { service, sent } = await said();
     const { id } = sent.personal;
     for (const data of [null, false, 0, '', [], {}, [1, { a: null }], 'last']) {
@@ -94,7 +94,7 @@ describe('replacing the data of a message', () => {
     expect(await dataOf(as(again, 'ben'), '?topic=%40ben')).toEqual(['last']);
   });
 
-  it('with the same data says nothing to anybody', async () => {
+  it('with the same data notifies nobody', async () => {
     const { service, sent } = await said();
     const client = await service.connect('ben');
     await client.next('sync:done');
@@ -104,7 +104,7 @@ describe('replacing the data of a message', () => {
     expect(client.received.map(({ event }) => event)).not.toContain('message:updated');
   });
 
-  it('is told live, and who is away never sees the old data', async () => {
+  it('is sent live, and offline users never see the old data', async () => {
     const { service, sent } = await said();
     const client = await service.connect('ben', { device: 'here' });
     await client.next('sync:done');
@@ -136,8 +136,8 @@ describe('replacing the data of a message', () => {
   });
 });
 
-describe('taking a message back', () => {
-  it('is for its sender, and an admin; it is gone from lists, counts and histories', async () => {
+describe('retracting a message', () => {
+  it('is for its sender, and an admin; it disappears from lists, counts and histories', async () => {
     const { service, sent } = await said();
     const ben = as(service, 'ben');
     await ben.patch(`/inbox/${sent.named.id}`).send({ state: 'archived' }).expect(200);
@@ -151,7 +151,7 @@ describe('taking a message back', () => {
     expect(await dataOf(as(await service.restart(), 'ben'))).toEqual([]);
   });
 
-  it('is told live, and who is away never sees it', async () => {
+  it('is sent live, and offline users never see it', async () => {
     const { service, sent } = await said();
     const client = await service.connect('ben', { device: 'here' });
     await client.next('sync:done');
@@ -174,7 +174,7 @@ describe('taking a message back', () => {
     await as(service, 'anna').get(`/messages/${id}/receipts`).expect(404);
   });
 
-  it('leaves its place empty: the next message comes behind it', async () => {
+  it('leaves its position empty: the next message comes after it', async () => {
     const service = await startService();
     const first = await sendTo(service.api, 'ben', 1);
     await service.api.delete(`/messages/${first.id}`).expect(200);
@@ -195,7 +195,7 @@ describe.each(CHANGES)('%s /messages/:id%s', (method, suffix, given) => {
       [method](`/messages/${encodeURIComponent(id)}${suffix}`)
       .send(given);
 
-  it('is 403 for who may read the message', async () => {
+  it('is 403 for users who may read the message', async () => {
     const { service, sent } = await said();
     for (const { id } of Object.values(sent)) {
       for (const scope of [undefined, 'send broadcast presence']) {
@@ -206,7 +206,7 @@ describe.each(CHANGES)('%s /messages/:id%s', (method, suffix, given) => {
     expect(await dataOf(as(service, 'ben'))).toEqual(['old', 'old', 'old']);
   });
 
-  it('is 404 for strangers, and for what is unknown', async () => {
+  it('is 404 for strangers, and for unknown ids', async () => {
     const { service, sent } = await said();
     for (const id of [sent.personal.id, sent.named.id, 'unknown', '__proto__', 'ü/😀']) {
       const { body } = await call(service, 'stranger', id, 'send broadcast presence').expect(404);
@@ -216,7 +216,7 @@ describe.each(CHANGES)('%s /messages/:id%s', (method, suffix, given) => {
     expect(await dataOf(as(service, 'ben'))).toEqual(['old', 'old', 'old']);
   });
 
-  it('is 404 for whom the message is not for', async () => {
+  it('is 404 for a user whom the message is not for', async () => {
     const { service } = await said();
     const excepted = { exceptUserId: 'ben' };
     const { id: named } = await say(as(service, 'anna'), 'news', 1, excepted);
@@ -224,14 +224,14 @@ describe.each(CHANGES)('%s /messages/:id%s', (method, suffix, given) => {
     for (const id of [named, broad]) await call(service, 'ben', id).expect(404);
   });
 
-  it('is 404 for what has expired', async () => {
+  it('is 404 for an expired message', async () => {
     const { service, clock } = await startWithClock();
     const { id } = await sendTo(service.api, 'ben', 1, { ttl: 60 });
     clock.shift(61_000);
     await call(service, 'service', id, 'admin').expect(404);
   });
 
-  it('means one’s own message where several senders have used the id, and else asks whose', async () => {
+  it('means the caller’s own message if several senders have used the id, and otherwise asks whose', async () => {
     const service = await startService();
     for (const sender of ['anna', 'carla']) await sendTo(as(service, sender, 'send'), 'ben', sender, { id: 'same' });
     const { body } = await call(service, 'root', 'same', 'admin').expect(409);
@@ -254,7 +254,7 @@ describe('receipts', () => {
   const receiptsOf = async (service: TestService, id: string, query = '') =>
     (await service.api.get(`/messages/${id}/receipts${query}`).expect(200)).body as Record<string, unknown>;
 
-  it('of a message that waits', async () => {
+  it('of a scheduled message', async () => {
     const service = await startService();
     const { id } = await sendTo(service.api, 'ben', 1);
     expect(await receiptsOf(service, id)).toEqual({
@@ -269,7 +269,7 @@ describe('receipts', () => {
     });
   });
 
-  it('go on with what the user does: sent, acknowledged by devices, seen, read', async () => {
+  it('follow what the user does: sent, acknowledged by devices, seen, read', async () => {
     const service = await startService();
     const { id, topic, seq } = await sendTo(service.api, 'ben', 1);
     const ben = as(service, 'ben');
@@ -294,7 +294,7 @@ describe('receipts', () => {
     expect(await receiptsOf(service, id)).toEqual(seen);
   });
 
-  it('come in the order of time, and over a restart', async () => {
+  it('come in the order of time, and across a restart', async () => {
     const { service, clock } = await startWithClock();
     const { id, topic, seq } = await sendTo(service.api, 'ben', 1);
     clock.shift(1_000);
@@ -314,7 +314,7 @@ describe('receipts', () => {
     expect(times).toHaveLength(5);
   });
 
-  it('of a shared device say sent only: its clients do not acknowledge', async () => {
+  it('of a shared device only say sent: its clients do not acknowledge', async () => {
     const service = await startService();
     const client = await service.connect('ben');
     await client.next('sync:done');
@@ -324,7 +324,7 @@ describe('receipts', () => {
     expect(await receiptsOf(service, id)).toMatchObject({ sent: ISO_TIME, acknowledged: [], totals });
   });
 
-  it('of a topic and a broadcast count who was there, without the sender and who is excepted', async () => {
+  it('of a topic and a broadcast count the recipients, without the sender and exceptUserId', async () => {
     const service = await startService();
     await createTopic(service, 'news', { owner: 'anna', members: ['ben', 'carla', 'dora'] });
     for (const userId of ['anna', 'ben', 'carla', 'dora']) await visit(service, userId);
@@ -411,7 +411,7 @@ describe('a collapse key', () => {
     expect(await dataOf(as(service, 'carla'))).toEqual([4]);
   });
 
-  it('of a message that waits counts when its time comes', async () => {
+  it('of a scheduled message counts when it is sent', async () => {
     const { service, clock } = await startWithClock();
     const later = { userId: 'ben', type: 'test', data: 'later', collapseKey, delay: 60 };
     await service.api.post('/websocket/message/user').send(later).expect(202);

@@ -327,7 +327,7 @@ describe('while the disk takes its time', () => {
     return { service, root };
   }
 
-  it('writes and places are seen to wait', async () => {
+  it('writes and cursors are shown as waiting', async () => {
     const { service, root } = await startHeld();
     const client = await service.connect('anna', { device: 'phone' });
     await client.next('sync:done');
@@ -394,7 +394,7 @@ describe('what is answered', () => {
     expect((await scrape(other.url)).value('tidings_sends_total')).toBe(0);
   });
 
-  it('has the places that are taken, with a token and without', async () => {
+  it('has the places in use, with a token and without', async () => {
     const service = await startService();
     const places = async () => (await scrape(service.url)).value('tidings_places_taken');
     expect(await places()).toBe(0);
@@ -408,7 +408,7 @@ describe('what is answered', () => {
     await eventually(places, (count) => count === 1);
   });
 
-  it('of one node alone says that no other one is missing', async () => {
+  it('of a single node says that no other one is missing', async () => {
     const service = await startService();
     const now = await scrape(service.url);
     expect(now.value('tidings_cluster_live')).toBe(1);

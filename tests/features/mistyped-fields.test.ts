@@ -20,7 +20,7 @@ it.each<[path: string, body: object, status: number]>([
   expect(answer).toMatchObject({ warnings: WARNING });
 });
 
-it('the gateway tells it too', async () => {
+it('the gateway reports it too', async () => {
   const service = await startService();
   for (const [path, body] of [
     ['send', { userId: 'anna', event: 'x', message: 1, mesage: 2 }],
@@ -59,14 +59,14 @@ describe.each(TRANSPORTS)('over %s', (name, connect) => {
   });
 });
 
-it('fields that resemble nothing are nobody’s matter, and names that are no words are not repeated', async () => {
+it('fields that resemble nothing are not reported, and names that are no words are not repeated', async () => {
   const service = await startService();
   const body = { userId: 'anna', type: 'x', data: 1, comment: 1, 'tt\nl': 1, [`ttl${'x'.repeat(40)}`]: 1, orderId: 1 };
   const { body: answer } = await service.api.post('/websocket/message/user').send(body).expect(200);
   expect(answer).not.toHaveProperty('warnings');
 });
 
-it('the log tells each mistake once, without values', async () => {
+it('the log has each mistake once, without values', async () => {
   const { logger, lines } = captureLog();
   const service = await startService({ overrides: { logger } });
   const body = { userId: 'anna', type: 'x', data: 1, ttll: 'secret-value' };

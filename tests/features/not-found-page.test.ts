@@ -8,7 +8,7 @@ function ask(url: string, accept?: string, method = 'GET'): Promise<Response> {
   return fetch(url, { method, headers: accept === undefined ? {} : { accept } });
 }
 
-it('is a page in a browser, which loads nothing and leads to what there is', async () => {
+it('is a page in a browser, which loads nothing and leads to the real pages', async () => {
   const { url } = await startService();
   const response = await ask(`${url}/a/b/nowhere`, BROWSER);
   expect(response.status).toBe(404);

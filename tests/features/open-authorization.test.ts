@@ -5,7 +5,7 @@ import { startService, type TestService } from '../support/service';
 const start = () => startService({ env: { AUTHORIZATION: 'open' } });
 const as = (service: TestService, userId: string) => ({ Authorization: `Bearer ${service.token(userId)}` });
 
-it('what takes a scope over HTTP needs none', async () => {
+it('operations with a scope need none over HTTP', async () => {
   const service = await start();
   const [{ id } = { id: '' }] = await service.send('ben', [1]);
   await service.api.post('/topics').send({ name: 'board', isPrivate: true }).expect(201);
@@ -27,7 +27,7 @@ it('what takes a scope over HTTP needs none', async () => {
   await api.get('/audit').set(headers).expect(200);
 });
 
-it('nor does it over sockets', async () => {
+it('nor do they over sockets', async () => {
   const service = await startService({ env: { AUTHORIZATION: 'open', PRESENCE_PUBLIC: 'false' } });
   const client = await service.connect('anna');
   expect(await client.call('presence:subscribe')).toMatchObject({ ok: true });

@@ -18,7 +18,7 @@ it.each(['/openapi.json', '/asyncapi.json'])('%s is encoded once, for every addr
   expect(info).toBeDefined();
 });
 
-it('a scrape is shared by all who ask meanwhile', async () => {
+it('a scrape is shared by all concurrent requests', async () => {
   let scrapes = 0;
   const scrape = async () => {
     scrapes += 1;

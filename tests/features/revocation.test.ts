@@ -53,7 +53,7 @@ const WITH_TOKEN: [name: string, open: (service: TestService, token: string) => 
 ];
 
 describe('POST /users/:userId/revoke', () => {
-  it('wants scope admin', async () => {
+  it('needs scope admin', async () => {
     const service = await startService();
     await service.anonymous.post('/users/anna/revoke').expect(401);
     const others = as(service, 'caller', 'send broadcast presence');
@@ -128,7 +128,7 @@ describe('POST /users/:userId/revoke', () => {
     expectProblem(body, { status: 400, code: 'bad_request', path: 'userId' });
   });
 
-  it('is nothing special for a user whom nobody knows, nor the second time', async () => {
+  it('does nothing special for an unknown user, nor the second time', async () => {
     const service = await startService();
     for (const _each of [1, 2]) expect(await revoked(service, {}, 'nobody / 漢字')).toBe(0);
     for (const _each of [1, 2]) expect(await revoked(service, { jti: 'a b' }, 'nobody')).toBe(0);
@@ -136,7 +136,7 @@ describe('POST /users/:userId/revoke', () => {
 });
 
 describe.each(DOORS)('over %s', (_name, enter) => {
-  it('tokens are refused that were issued before the time, or do not say when', async () => {
+  it('tokens are refused that were issued before the time, or have no time', async () => {
     const service = await startService();
     const tokens = {
       before: tokenOf({ iat: NOW - 1 }),
@@ -229,7 +229,7 @@ describe.each(WITH_TOKEN)('a connection over %s', (name, open) => {
   const refresh = (client: AnyClient, token: string) =>
     client.call(name === 'Socket.IO' ? 'auth:refresh' : 'auth', { token });
 
-  it('is closed when its token is revoked, and gets nothing afterwards', async () => {
+  it('is closed when its token is revoked, and receives nothing afterwards', async () => {
     const service = await startService();
     const clients = [await open(service, tokenOf()), await open(service, tokenOf({ jti: 'one' }))];
     const ben = await open(service, tokenOf({ sub: 'ben' }));
@@ -249,7 +249,7 @@ describe.each(WITH_TOKEN)('a connection over %s', (name, open) => {
     await ben.settle();
   });
 
-  it('stays when it stands on another token, or on a newer one', async () => {
+  it('stays when it uses another token, or a newer one', async () => {
     const service = await startService();
     const other = await open(service, tokenOf({ iat: NOW, jti: 'other' }));
     const refreshed = await open(service, tokenOf({ iat: NOW - 100, jti: 'one' }));
@@ -279,7 +279,7 @@ it('close codes of the plain endpoint are 4401, for connections and for refused 
   expect(await again.closed).toEqual({ code: 4401, reason: 'token_revoked' });
 });
 
-it('with AUTH_ERROR_EVENT the socket is told as of any bad token', async () => {
+it('with AUTH_ERROR_EVENT the socket is notified as of any bad token', async () => {
   const service = await startService({ env: { AUTH_ERROR_EVENT: 'true' } });
   await revoked(service);
   const client = openClient(service.url, { auth: { token: tokenOf() } });
@@ -310,7 +310,7 @@ it('the revocation outlives the erasure of the user', async () => {
   expect(await overRest(await service.restart(), tokenOf())).toBe('token_revoked');
 });
 
-it('the end of a token that was seen before is kept with its revocation', async () => {
+it('the expiry of a token that was seen before is kept with its revocation', async () => {
   const service = await startService();
   const exp = NOW + 7_200;
   expect(await overRest(service, tokenOf({ iat: NOW, jti: 'one', exp }))).toBe('accepted');
@@ -324,7 +324,7 @@ it('the end of a token that was seen before is kept with its revocation', async 
   ]);
 });
 
-it('tokens whose `jti` is no text are refused: nobody could revoke them', async () => {
+it('tokens whose `jti` is not a text are refused: nobody could revoke them', async () => {
   const service = await startService();
   for (const jti of [7, null, {}, ['a']]) {
     expect(await overRest(service, forgeClaims({ sub: 'anna', jti }))).toBe('unauthorized');

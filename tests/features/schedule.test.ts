@@ -62,7 +62,7 @@ describe.each([
   ['get', '/scheduled'],
   ['delete', '/scheduled/some'],
 ] as const)('%s %s', (method, path) => {
-  it('wants a token, and no scope', async () => {
+  it('needs a token, and no scope', async () => {
     const service = await startService();
     await service.anonymous[method](path).expect(401);
     const allowed = method === 'get' ? 200 : 404;
@@ -115,7 +115,7 @@ describe('a send with a time', () => {
     expect((await scheduledOf(service.api)).items).toHaveLength(2);
   });
 
-  it('in a batch is told by its item', async () => {
+  it('in a batch is reported by its item', async () => {
     const service = await startService();
     const sendAt = new Date(Date.now() + HOUR_MS).toISOString();
     const message = { userId: 'anna', type: 't', data: 1 };
@@ -185,7 +185,7 @@ describe('when its time has come', () => {
     await service.api.patch(`/messages/${id}`).send({ data: 'changed' }).expect(200);
   });
 
-  it('late ones go out after a restart: in order, each once', async () => {
+  it('late ones are sent after a restart: in order, each once', async () => {
     const { service, clock } = await startWithClock();
     const times = range(1, 20).map((n) => (n * 7) % 20);
     // By the clock, not from each request on: a slow machine must not change the order.
@@ -214,7 +214,7 @@ describe('when its time has come', () => {
     expect(await dataOf(as(service, 'anna'))).toEqual([]);
   });
 
-  it('what has expired meanwhile, or lost its topic, is not sent', async () => {
+  it('messages that have expired meanwhile, or lost their topic, are not sent', async () => {
     const { service, clock } = await startWithClock();
     await createTopic(service, 'news', { owner: 'ben', members: ['anna'] });
     const homeless = { type: 't', data: 'homeless', delay: 60 };
@@ -244,7 +244,7 @@ describe('when its time has come', () => {
 });
 
 describe('GET /scheduled', () => {
-  it('lists what waits, soonest first', async () => {
+  it('lists scheduled messages, soonest first', async () => {
     const { service } = await startWithClock();
     const expiresAt = new Date(Date.now() + 2 * HOUR_MS).toISOString();
     const late = await schedule(service.api, 'anna', { n: 1 }, { delay: 3_600, event: 'alert', expiresAt });
@@ -259,7 +259,7 @@ describe('GET /scheduled', () => {
     });
   });
 
-  it('shows one’s own, and an admin everything, page by page', async () => {
+  it('shows the caller’s own, and an admin everything, page by page', async () => {
     const service = await startService();
     const senders = ['anna', 'ben'].map((userId) => as(service, userId, 'send'));
     const sendAt = new Date(Date.now() + HOUR_MS).toISOString();
@@ -291,7 +291,7 @@ describe('GET /scheduled', () => {
 });
 
 describe('cancelling', () => {
-  it('takes a message off the list; it is never sent, and a second time is 404', async () => {
+  it('removes a message from the list; it is never sent, and a second time is 404', async () => {
     const { service, clock } = await startWithClock();
     const anna = as(service, 'anna', 'send');
     const { id } = await schedule(anna, 'ben', 'cancelled', { delay: 60 });
@@ -304,7 +304,7 @@ describe('cancelling', () => {
     expect(await dataOf(as(service, 'ben'))).toEqual(['sent']);
   });
 
-  it('is 404 for what is somebody else’s, unknown, sent or never waited; an admin may', async () => {
+  it('is 404 for messages of others, unknown, sent or never scheduled; an admin may', async () => {
     const { service, clock } = await startWithClock();
     const anna = as(service, 'anna', 'send');
     const waiting = await schedule(anna, 'ben', 1, { delay: 7_200 });
@@ -319,7 +319,7 @@ describe('cancelling', () => {
     expect((await scheduledOf(anna)).items).toEqual([]);
   });
 
-  it('takes one’s own where several senders have used the id', async () => {
+  it('cancels the caller’s own if several senders have used the id', async () => {
     const service = await startService();
     const senders = { anna: as(service, 'anna', 'send'), zoe: as(service, 'zoe', 'admin') };
     for (const api of Object.values(senders)) await schedule(api, 'ben', 1, { delay: 60, id: 'same' });
@@ -344,7 +344,7 @@ describe('a client-made id', () => {
   const message = { userId: 'anna', type: 't', data: 1, id: 'order-7', delay: 60 };
   const send = (service: TestService, given: object = message) => service.api.post(SEND).send(given);
 
-  it('gives the first answer again while it waits, after it was sent, and over a restart', async () => {
+  it('gives the first answer again while it is scheduled, after it was sent, and across a restart', async () => {
     const { service, clock } = await startWithClock();
     const first = await send(service).expect(202);
     expect(first.headers).not.toHaveProperty('idempotent-replay');

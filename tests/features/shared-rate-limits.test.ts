@@ -30,7 +30,7 @@ function limitsOf(cluster: Cluster): SharedRateLimits {
   return limits;
 }
 
-it('what is added counts together with the requests of all nodes', async () => {
+it('added counts are shared with the requests of all nodes', async () => {
   const { redis, cluster } = fakeRedis();
   const [one, other] = [limitsOf(cluster), limitsOf(cluster)];
   expect((await one.increment('anna')).totalHits).toBe(1);
@@ -40,7 +40,7 @@ it('what is added counts together with the requests of all nodes', async () => {
   expect([...redis.counts]).toEqual([['tidings:test:rate:anna', 8]]);
 });
 
-it('while Redis is away each node counts by itself, and together again afterwards', async () => {
+it('while Redis is down each node counts by itself, and together again afterwards', async () => {
   const { redis, cluster } = fakeRedis();
   const limits = limitsOf(cluster);
   expect(await limits.add('anna', 5)).toBe(5);

@@ -103,7 +103,7 @@ describe('creating a topic', () => {
     expect(members).toEqual({ members: [{ userId: 'anna', joinedAt: body.createdAt }], nextCursor: null });
   });
 
-  it('of a name that is taken is 409 and changes nothing', async () => {
+  it('with a taken name is 409 and changes nothing', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     await create(anna, 'news');
@@ -120,7 +120,7 @@ describe('creating a topic', () => {
     expect(await membersOf(anna, 'secret')).toEqual(['anna']);
   });
 
-  it('of one name by many at once makes one of them the owner', async () => {
+  it('with one name by many at once makes one of them the owner', async () => {
     const service = await startService();
     const users = range(1, 20).map((n) => `user${n}`);
     const answers = await Promise.all(users.map((user) => as(service, user).post('/topics').send({ name: 'race' })));
@@ -233,7 +233,7 @@ describe('many members at once', () => {
     expect(await membersOf(anna, 'news')).toEqual(['anna', 'ben', 'carla']);
   });
 
-  it('count as many requests of the caller, also when several ask at the same moment', async () => {
+  it('count as many requests of the caller, even when several arrive at the same moment', async () => {
     const env = { RATE_LIMIT_PER_MINUTE: '5', RATE_LIMIT_SERVICE_PER_MINUTE: '40' };
     const service = await startService({ env });
     const anna = as(service, 'anna');
@@ -254,7 +254,7 @@ describe('many members at once', () => {
     await owner.get('/topics').expect(429);
   });
 
-  it('are refused as a whole where the caller may add nobody, or asks for too many', async () => {
+  it('are refused as a whole if the caller may add nobody, or names too many', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     await create(anna, 'secret', true);
@@ -276,7 +276,7 @@ describe('many members at once', () => {
 });
 
 describe('lists in pages', () => {
-  it('of topics and members are whole, and a cursor of another list is refused', async () => {
+  it('of topics and members are complete, and the page token of another list is refused', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     for (const n of range(1, 7)) await create(anna, `topic-${n}`);
@@ -311,7 +311,7 @@ describe('lists in pages', () => {
 });
 
 describe('the list of topics', () => {
-  it('shows mine and the public ones, by name', async () => {
+  it('shows the caller’s and the public ones, by name', async () => {
     const service = await startService();
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     await create(ben, 'public-ben');
@@ -375,7 +375,7 @@ describe('a private topic', () => {
     expect(await historyOf(owner, 'secret')).toEqual([]);
   });
 
-  it('is not there any more for who was removed from it', async () => {
+  it('no longer exists for a user who was removed from it', async () => {
     const service = await startService();
     const [owner, ben] = [as(service, 'owner'), as(service, 'ben')];
     await create(owner, 'secret', true);
@@ -441,7 +441,7 @@ describe('membership', () => {
     expect(await membersOf(carla, 'secret')).toEqual(['anna', 'ben', 'carla']);
   });
 
-  it('is not given away by who has none', async () => {
+  it('is not given by a user who has none', async () => {
     const service = await startService();
     await create(as(service, 'anna'), 'news');
     const { body } = await as(service, 'ben').post('/topics/news/members').send({ userId: 'carla' }).expect(403);
@@ -526,7 +526,7 @@ describe('membership', () => {
     expect(await membersOf(anna, 'news')).toEqual(['anna']);
   });
 
-  it('is bounded by MAX_TOPICS_PER_USER, whether one creates or joins', async () => {
+  it('is limited by MAX_TOPICS_PER_USER, whether a user creates or joins', async () => {
     const service = await startService({ env: { MAX_TOPICS_PER_USER: '2' } });
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     for (const name of ['one', 'two']) await create(anna, name);
@@ -557,7 +557,7 @@ describe('membership', () => {
     expect((await anna.get('/topics').expect(200)).body.topics).toHaveLength(3);
   });
 
-  it('survives a restart, with what was said', async () => {
+  it('survives a restart, with its messages', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     await create(anna, 'secret', true);
@@ -599,7 +599,7 @@ describe('deleting a topic', () => {
     expect((await ben.get('/topics').expect(200)).body).toEqual({ topics: [], nextCursor: null });
   });
 
-  it('frees the name: `seq` goes on, and nothing of before is shown', async () => {
+  it('frees the name: `seq` continues, and nothing of before is shown', async () => {
     const service = await startService();
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     await create(anna, 'news');
@@ -619,7 +619,7 @@ describe('deleting a topic', () => {
     expect((await historyOf(as(again, 'ben'), 'news', '?after=0')).map(numberOf)).toEqual([4]);
   });
 
-  it('takes the places of its members with it: who was away gets nothing of it, and no reset', async () => {
+  it('removes the cursors of its members: offline ones receive nothing of it, and no reset', async () => {
     const service = await startService();
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     await create(anna, 'news');
@@ -841,7 +841,7 @@ describe('the history of a topic', () => {
     expect(body).toMatchObject({ code: 'bad_request', errors: [{ path }] });
   });
 
-  it('is for members and administrators; to write there is not to read there', async () => {
+  it('is for members and administrators; the right to write there does not include reading', async () => {
     const service = await startService();
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     await create(anna, 'news');
@@ -866,7 +866,7 @@ describe.each([
   ['that names its device', { device: 'phone' }],
   ['that names none', {}],
 ])('a client %s', (_name, options) => {
-  it('gets what was said in its topics while it was away', async () => {
+  it('receives the messages that were sent in its topics while it was offline', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     await create(anna, 'news');
@@ -884,7 +884,7 @@ describe.each([
     expect(await numbersAfterSync(back, 'news')).toEqual([2, 3, 4]);
   });
 
-  it('that has never connected gets what was said since it was invited', async () => {
+  it('that has never connected receives the messages since it was invited', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     await create(anna, 'news');
@@ -908,7 +908,7 @@ describe.each([
     expect((await historyOf(ben, 'news')).map(numberOf)).toEqual([1, 2, 3]);
   });
 
-  it.each(['away', 'connected'])('skips what was said between leaving and joining again: %s', async (state) => {
+  it.each(['away', 'connected'])('skips what was sent between leaving and rejoining: %s', async (state) => {
     const service = await startService();
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     await create(anna, 'news');
@@ -935,7 +935,7 @@ describe.each([
     }
   });
 
-  it('gets nothing of a topic that it has left while away', async () => {
+  it('receives nothing of a topic that it has left while offline', async () => {
     const service = await startService();
     const [anna, ben] = [as(service, 'anna'), as(service, 'ben')];
     await create(anna, 'news');

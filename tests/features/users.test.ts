@@ -9,7 +9,7 @@ describe.each([
   ['delete', '/users/anna/data', 'DELETE, OPTIONS'],
   ['get', '/users/anna/export', 'GET, HEAD, OPTIONS'],
 ] as const)('%s %s', (method, path, allowed) => {
-  it('wants scope admin', async () => {
+  it('needs scope admin', async () => {
     const service = await startService();
     await service.anonymous[method](path).expect(401);
     const { body } = await as(service, 'caller', 'send broadcast presence')[method](path).expect(403);
@@ -79,7 +79,7 @@ async function exportOf(service: TestService, userId: string, asUser?: string): 
 }
 
 describe('erasing', () => {
-  it('answers what went', async () => {
+  it('answers with what was removed', async () => {
     const service = await lived();
     const { body } = await service.api.delete('/users/anna/data').expect(200);
     const erased = { messages: 3, devices: 2, memberships: 2, scheduled: 2 };
@@ -97,7 +97,7 @@ describe('erasing', () => {
     expect(body.erased).toEqual({ ...NOTHING, messages: 2 });
   });
 
-  it('leaves nothing of the user, also over a restart', async () => {
+  it('leaves nothing of the user, even across a restart', async () => {
     const service = await lived();
     await service.api.delete('/users/anna/data').expect(200);
     for (const start of [() => service, () => service.restart()]) {
@@ -121,7 +121,7 @@ describe('erasing', () => {
     }
   });
 
-  it('leaves what the user has said to others, and others alone', async () => {
+  it('leaves messages to others, and others alone', async () => {
     const service = await lived();
     const before = await inboxOf(as(service, 'ben'));
     await service.api.delete('/users/anna/data').expect(200);
@@ -129,7 +129,7 @@ describe('erasing', () => {
     expect(before.items.map(({ data }) => data)).toContain('from anna');
   });
 
-  it('takes the messages out of reach of their senders, too', async () => {
+  it('removes the messages from the reach of their senders, too', async () => {
     const service = await startService();
     const { id } = await sendTo(service.api, 'anna', 'secret', { id: 'own' });
     await service.api.delete('/users/anna/data').expect(200);
@@ -137,7 +137,7 @@ describe('erasing', () => {
     await service.api.patch(`/messages/${id}`).send({ data: 1 }).expect(404);
   });
 
-  it('forgets what the user has seen and read of what others keep', async () => {
+  it('forgets what the user has seen and read of messages that others keep', async () => {
     const service = await startService();
     await createTopic(service, 'news', { owner: 'ben', members: ['anna'] });
     for (const userId of ['anna', 'ben']) await visit(service, userId);
@@ -150,7 +150,7 @@ describe('erasing', () => {
     }
   });
 
-  it('goes on behind the old places, and tells each device once', async () => {
+  it('continues after the old positions, and notifies each device once', async () => {
     const service = await lived();
     await service.api.delete('/users/anna/data').expect(200);
     const phone = await service.connect('anna', { device: 'phone' });
@@ -182,7 +182,7 @@ describe('erasing', () => {
     await again.next('sync:done');
   });
 
-  it('forgets the answers that the user got under keys', async () => {
+  it('forgets the answers that the user received under keys', async () => {
     const service = await startService();
     const send = () =>
       as(service, 'anna', 'send')
@@ -195,7 +195,7 @@ describe('erasing', () => {
     expect((await send().expect(200)).headers).not.toHaveProperty('idempotent-replay');
   });
 
-  it('of somebody unknown, of any name, takes nothing', async () => {
+  it('of an unknown user, with any name, removes nothing', async () => {
     const service = await startService();
     for (const userId of ['nobody', '__proto__', 'a/b?c#d%', '😀']) {
       const { body } = await service.api.delete(`/users/${encodeURIComponent(userId)}/data`).expect(200);
@@ -216,7 +216,7 @@ describe('erasing', () => {
 });
 
 describe('the export', () => {
-  it('has a line for each thing that is kept of a user', async () => {
+  it('has a line for each thing that is stored about a user', async () => {
     const service = await lived();
     const lines = await exportOf(service, 'anna');
     const of = (kind: string) => lines.filter((line) => line.kind === kind);
@@ -244,7 +244,7 @@ describe('the export', () => {
     ]);
   });
 
-  it('has the places that devices stand at', async () => {
+  it('has the cursors of devices', async () => {
     const service = await startService();
     const phone = await service.connect('anna', { device: 'phone' });
     await phone.next('sync:done');
@@ -258,7 +258,7 @@ describe('the export', () => {
     );
   });
 
-  it('includes what is archived, in its state, and nothing that has expired', async () => {
+  it('includes archived messages, with their state, and nothing that has expired', async () => {
     const { service, clock } = await startWithClock();
     const { id } = await sendTo(service.api, 'anna', 'archived');
     await as(service, 'anna').patch(`/inbox/${id}`).send({ state: 'archived' }).expect(200);
@@ -272,7 +272,7 @@ describe('the export', () => {
     ]);
   });
 
-  it('is for oneself without a scope, and for nobody else', async () => {
+  it('of oneself needs no scope, and nobody else may', async () => {
     const service = await lived();
     expect((await exportOf(service, 'anna', 'anna')).length).toBeGreaterThan(1);
     const { body } = await as(service, 'ben').get('/users/anna/export').expect(403);

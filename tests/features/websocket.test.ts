@@ -15,7 +15,7 @@ const ROUTES = [
 ] as const;
 
 describe.each(ROUTES)('%s %s', (method, path, body, scope) => {
-  it(`wants ${scope ?? 'any token'}`, async () => {
+  it(`needs ${scope ?? 'any token'}`, async () => {
     const service = await startService();
     const call = (token?: string) => {
       const request = service.anonymous[method](path);
@@ -34,14 +34,14 @@ describe.each(ROUTES)('%s %s', (method, path, body, scope) => {
     if (scope === undefined) await call(service.token('caller')).expect(200);
   });
 
-  it('asks no scope with AUTHORIZATION=open', async () => {
+  it('needs no scope with AUTHORIZATION=open', async () => {
     const service = await startService({ env: { AUTHORIZATION: 'open' } });
     const request = service.anonymous[method](path).set('Authorization', `Bearer ${service.token('caller')}`);
     await request.send(body).expect(200);
   });
 });
 
-it('answers a send with what became of it', async () => {
+it('answers a send with its result', async () => {
   const service = await startService();
   const { body } = await service.api
     .post('/websocket/message/user')
@@ -77,7 +77,7 @@ it('sends to several users, each once', async () => {
   expect(await client.next('message')).toMatchObject({ seq: 1 });
 });
 
-it('makes a notification of title, body and data, whose fields win', async () => {
+it('makes a notification of title, body and data, in which title and body win', async () => {
   const service = await startService();
   const client = await service.connect('anna');
   await client.next('sync:done');
@@ -94,7 +94,7 @@ it('makes a notification of title, body and data, whose fields win', async () =>
 describe('a client-made id', () => {
   const message = { userId: 'anna', type: 't', data: { n: 1 }, id: 'order-7' };
 
-  it('makes the send happen once, also over a restart and for 100 at once', async () => {
+  it('makes the send happen once, even across a restart and for 100 at once', async () => {
     const service = await startService();
     const post = (target = service) => target.api.post('/websocket/message/user').send(message).expect(200);
     const answers = await Promise.all(range(1, 100).map(() => post()));
@@ -126,7 +126,7 @@ describe('a client-made id', () => {
   });
 });
 
-it('lists who is connected, by page', async () => {
+it('lists connected users, by page', async () => {
   const service = await startService();
   for (const user of ['carla', 'anna', 'ben']) await service.connect(user);
   const first = await service.api.get('/websocket/users/connected?limit=2').expect(200);
@@ -143,7 +143,7 @@ it('shows a user their own status without a scope, and nobody else', async () =>
   await asAnna('/websocket/users/ben/status').expect(403);
 });
 
-it('limits requests per caller, with headers that say how much is left', async () => {
+it('limits requests per caller, with headers that show the rest', async () => {
   const service = await startService({ env: { RATE_LIMIT_PER_MINUTE: '2', RATE_LIMIT_SERVICE_PER_MINUTE: '4' } });
   const call = (token: string) => service.anonymous.get('/websocket/me/status').set('Authorization', `Bearer ${token}`);
   const anna = service.token('anna');

@@ -37,7 +37,7 @@ describe('a request under a key', () => {
 });
 
 describe('a change of states whose counts cannot be read', () => {
-  it('is told to the connection that asked, too', async () => {
+  it('is sent to the connection that asked, too', async () => {
     const desk = openDesk(async () => undefined);
     const { connection, done } = attach(desk, 'anna', 'phone');
     await done;
@@ -55,7 +55,7 @@ describe('a change of states whose counts cannot be read', () => {
 });
 
 describe('a store that fails', () => {
-  it('is not said to have done nothing', () => {
+  it('does not claim that nothing was done', () => {
     const { message } = describeFailure(new StoreError('late'));
     expect(message).not.toMatch(/nothing/);
     expect(message).toMatch(/Idempotency-Key/);

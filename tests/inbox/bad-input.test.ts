@@ -373,13 +373,13 @@ describe('filters of GET /inbox', () => {
 });
 
 /** Positions that nobody was given, in the form of one: they must lead nowhere. */
-describe('a cursor that was made up', () => {
+describe('a made-up page token', () => {
   const service = shareFilledService();
   const texts = ['', '@victim', '@other', '*', 'club', '~victim', '\u0000', '\u0001', '\uffff', 'x'.repeat(600)];
   const numbers = [0, -1, -5, 1, 2, 1_023, 1_024, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
   const orders = [...numbers, -1e300, 1e308, 0.5, Date.now() + 1e10];
 
-  it('shows no more than one’s own inbox', async () => {
+  it('shows no more than the caller’s inbox', async () => {
     const headers = authorization(service, 'victim');
     for (const topic of texts) {
       for (const seq of numbers) {
@@ -394,7 +394,7 @@ describe('a cursor that was made up', () => {
     }
   });
 
-  it('shows no more than what one has scheduled', async () => {
+  it('shows no more than the caller’s scheduled messages', async () => {
     const headers = { Authorization: `Bearer ${service.token('other', 'send')}` };
     for (const id of texts) {
       for (const from of texts.filter((text) => text.length < 600)) {
@@ -483,7 +483,7 @@ describe('items of POST /messages/batch', () => {
     await expectRefused(service, () => post(body), { status: 413, code: 'batch_too_large', path: 'messages' });
   });
 
-  it('tells what is wrong with each item, and stores none', async () => {
+  it('says what is wrong with each item, and stores none', async () => {
     const before = await snapshot(service);
     const bad = [
       ...['null', '1', '""', marked, 'true', '[]', '{}', `[${item}]`, '{"userId":"victim"}', '{"__proto__":{}}'],

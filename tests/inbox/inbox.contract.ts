@@ -197,7 +197,7 @@ function describeSelections(stage: Stage): void {
       expect(await statesOf(store)).toHaveLength(1);
     });
 
-    it('by ids is all or nothing, and names the first that is not there', async () => {
+    it('by ids is all or nothing, and names the first that does not exist', async () => {
       const store = await openWithMember(open);
       const [one] = await appendAll(store, [draft(), draft({ topic: '@ben' })]);
       const [, stranger] = [one, await append(store, draft({ topic: '@ben' }))];
@@ -212,7 +212,7 @@ function describeSelections(stage: Stage): void {
       expect(await statesOf(store)).toEqual([]);
     });
 
-    it('by ids finds nothing of before the user came, nor what is about other messages', async () => {
+    it('by ids finds nothing from before the user came, nor entries about other messages', async () => {
       const store = await open();
       const broadcast = await append(store, draft({ topic: BROADCAST_TOPIC }));
       await store.devices.open('anna', 'phone');
@@ -300,7 +300,7 @@ function describeSelections(stage: Stage): void {
       },
     );
 
-    it('of broadcasts is refused to who never connected', async () => {
+    it('of broadcasts is refused to a user who never connected', async () => {
       const store = await open();
       await append(store, draft({ topic: BROADCAST_TOPIC }));
       const refused = { outcome: 'not_found', path: 'topic' };
@@ -338,7 +338,7 @@ function describeSelections(stage: Stage): void {
       expect((await store.inbox.list('anna', { state: 'archived', limit: 9 })).items).toHaveLength(1);
     });
 
-    it('asked for by many at once is made once', async () => {
+    it('requested by many at once is made once', async () => {
       const store = await open();
       await appendAll(store, draftsOf(10));
       const answers = await Promise.all(
@@ -360,7 +360,7 @@ function describeSelections(stage: Stage): void {
 
 function describeCounts({ open }: Stage): void {
   describe('counts', () => {
-    it('go over the personal topic, broadcasts and named topics since the user is there', async () => {
+    it('cover the personal topic, broadcasts and named topics since the user joined', async () => {
       const store = await open();
       await createTopic(store, 'sea', { owner: 'ben' });
       await appendAll(
@@ -382,7 +382,7 @@ function describeCounts({ open }: Stage): void {
       expect(await store.inbox.counts('ben')).toEqual({ unseen: 1, unread: 1 });
     });
 
-    it('take what one has said oneself as read, whatever is asked for', async () => {
+    it('count the user’s own messages as read, whatever is requested', async () => {
       const store = await openWithMember(open);
       const topics = [ANNA, BROADCAST_TOPIC, 'sea'];
       const messages = await appendAll(
@@ -412,7 +412,7 @@ function describeCounts({ open }: Stage): void {
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 3 });
     });
 
-    it('of nobody are nothing', async () => {
+    it('of an unknown user are zero', async () => {
       expect(await (await open()).inbox.counts('nobody')).toEqual({ unseen: 0, unread: 0 });
     });
   });
@@ -470,7 +470,7 @@ function describeList({ open }: Stage): void {
       expect(await list({ topic: 'nowhere' })).toEqual([]);
     });
 
-    it('of a user who was never there has what waits in the personal topic', async () => {
+    it('of a user who never connected has what is waiting in the personal topic', async () => {
       const store = await open();
       await appendAll(store, [draft(), draft({ topic: BROADCAST_TOPIC })]);
       expect(await listAll(store)).toHaveLength(1);
@@ -480,7 +480,7 @@ function describeList({ open }: Stage): void {
 }
 
 function describePaging({ open }: Stage): void {
-  describe('going on in the inbox', () => {
+  describe('continuing the inbox', () => {
     it('neither loses nor repeats anything, wherever a page ends', async () => {
       const { store, messages } = await openWithInbox(open);
       for (const limit of range(1, 9)) {
@@ -540,7 +540,7 @@ function describePaging({ open }: Stage): void {
       expect(before.filter(({ id }) => !ids.includes(id))).toEqual([]);
     });
 
-    it('does so behind a message that is gone, sent while the clock was back', async () => {
+    it('does so after a message that is gone, sent while the clock was back', async () => {
       const store = await openWithMember(open);
       const times = [1_000, 1_000, 500, 1_000];
       for (const [index, n] of times.entries()) {
@@ -559,7 +559,7 @@ function describePaging({ open }: Stage): void {
       for (const limit of [1, 2, 3]) expect(await listAll(store, { limit })).toStrictEqual(all);
     });
 
-    it('finds what is rare in a large inbox, however many pages look at what is not wanted', async () => {
+    it('finds what is rare in a large inbox, however many pages examine other messages', async () => {
       const store = await open();
       await appendAll(store, [draft({ type: 'rare' }), ...draftsOf(4_500), draft({ type: 'rare' })]);
       expect(seqsOf(await listAll(store, { type: 'rare', limit: 5 }))).toEqual([4_502, 1]);

@@ -160,7 +160,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(toldOf(ben, 'state')).toEqual([]);
     });
 
-    it('of one message by its own path is told as its id', async () => {
+    it('of one message by its own path is sent as its id', async () => {
       const service = await startService();
       const { asker, others, sent } = await meet(service);
       const { id = '' } = sent[1] ?? {};
@@ -172,7 +172,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       }
     });
 
-    it('that changes nothing is told to nobody', async () => {
+    it('that changes nothing notifies nobody', async () => {
       const service = await startService();
       const { asker, others } = await meet(service);
       await asker.call('state', { all: true, state: 'read' });
@@ -187,7 +187,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       }
     });
 
-    it('goes by the rules: seen never lowers, unread takes back read and archived, bulk skips what is archived', async () => {
+    it('follows the rules: seen never lowers, unread undoes read and archived, bulk skips what is archived', async () => {
       const service = await startService();
       const client = await open(service, 'anna');
       const { id } = await send(service, 'anna', 1);
@@ -213,7 +213,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(await change(one, 'unread')).toEqual([1, 0, 1]);
     });
 
-    it('reaches messages of every place', async () => {
+    it('reaches messages in every topic', async () => {
       const service = await startService();
       await createNews(service, 'anna');
       const asker = await open(service, 'anna', 'phone');
@@ -231,8 +231,8 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     });
   });
 
-  describe('a device that was away', () => {
-    it.each(['phone', undefined])('hears what changed before sync:done, in order, once: %s', async (device) => {
+  describe('a device that was offline', () => {
+    it.each(['phone', undefined])('receives what changed before sync:done, in order, once: %s', async (device) => {
       const service = await startService();
       await service.send('anna', range(1, 5));
       const first = await open(service, 'anna', device);
@@ -258,7 +258,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(namesOf(third).slice(2)).toEqual(['sync:done']);
     });
 
-    it('hears it after a restart of the service too, once', async () => {
+    it('receives it after a restart of the service too, once', async () => {
       const service = await startService();
       const { id } = await send(service, 'anna', 1);
       const first = await open(service, 'anna', 'phone');
@@ -273,7 +273,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(namesOf(third).slice(2)).toEqual(['sync:done']);
     });
 
-    it('does not hear what it asked for itself', async () => {
+    it('does not receive its own changes', async () => {
       const service = await startService();
       const { id } = await send(service, 'anna', 1);
       const first = await open(service, 'anna', 'phone');
@@ -284,7 +284,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(namesOf(second).slice(2)).toEqual(['sync:done']);
     });
 
-    it('hears what other devices did, each device on its own', async () => {
+    it('receives what other devices did, each device on its own', async () => {
       const service = await startService();
       const { id } = await send(service, 'anna', 1);
       const phone = await open(service, 'anna', 'phone');
@@ -323,7 +323,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
   });
 
   describe('counts', () => {
-    it('come with whatever concerns the inbox of one person, as GET /inbox/counts has them', async () => {
+    it('come with everything that concerns the inbox of one person, as in GET /inbox/counts', async () => {
       const service = await startService();
       await createNews(service, 'anna');
       await service.send('anna', [1, 2]);
@@ -367,7 +367,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(await countsOf(service, 'anna')).toEqual({ unseen: 0, unread: 0 });
     });
 
-    it('have one’s own messages as read', async () => {
+    it('count the user’s own messages as read', async () => {
       const service = await startService();
       const client = await open(service, 'anna');
       const reply = await client.call('message', { to: 'anna', topic_name: '@anna', type: 'note', data: 1 });
@@ -376,7 +376,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     });
   });
 
-  describe('a message that is given other data', () => {
+  describe('a message whose data is replaced', () => {
     it.each(PLACES)('is told to who is connected, in %s', async (place) => {
       const service = await startService();
       await createNews(service, 'anna');
@@ -447,7 +447,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(JSON.stringify(reply)).not.toMatch(/the (first|second|third) text/);
     });
 
-    it('is told to a device that had the old data, once', async () => {
+    it('is sent to a device that had the old data, once', async () => {
       const service = await startService();
       const first = await open(service, 'anna', 'phone');
       const { id, seq } = await send(service, 'anna', 'the first text');
@@ -477,7 +477,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(body.items).toMatchObject([{ id, data: 'the new text', state: 'read' }]);
     });
 
-    it('under a name of its own is told as any other', async () => {
+    it('with a custom event is sent like any other', async () => {
       const service = await startService();
       const client = await open(service, 'anna');
       const { id } = await send(service, 'anna', 'the first text', { event: 'alert' });
@@ -490,7 +490,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     });
   });
 
-  describe('a message that is taken back', () => {
+  describe('a message that is retracted', () => {
     it.each(PLACES)('is told to who is connected, in %s', async (place) => {
       const service = await startService();
       await createNews(service, 'anna');
@@ -504,7 +504,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(await countsOf(service, 'anna')).toEqual({ unseen: 0, unread: 0 });
     });
 
-    it('is told once to a device that had it', async () => {
+    it('is sent once to a device that had it', async () => {
       const service = await startService();
       const first = await open(service, 'anna', 'phone');
       const { id, seq } = await send(service, 'anna', 'x');
@@ -540,7 +540,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(await countsOf(service, 'anna')).toEqual(counts);
     });
 
-    it('leaves only the newest to who was away', async () => {
+    it('leaves only the newest to an offline user', async () => {
       const service = await startService();
       await leave(service, 'anna', await open(service, 'anna', 'phone'));
       for (const data of ['rain', 'hail', 'snow']) await send(service, 'anna', data, options);
@@ -642,7 +642,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       }
     });
 
-    it('is not told to whom it was not for', async () => {
+    it('is not sent to a user whom it was not for', async () => {
       const clock = new ShiftedClock();
       const service = await startService({ overrides: { clock } });
       const clients = { anna: await open(service, 'anna'), ben: await open(service, 'ben') };
@@ -653,7 +653,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(toldOf(clients.anna, 'message', 'message:removed')).toEqual([]);
     });
 
-    it('at a time that is given expires then', async () => {
+    it('at a given time expires then', async () => {
       const clock = new ShiftedClock();
       const service = await startService({ overrides: { clock } });
       const client = await open(service, 'anna');
@@ -692,7 +692,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect((await service.api.get('/scheduled').expect(200)).body.items).toEqual([]);
     });
 
-    it('arrives after a restart, and what is late in the order of its times', async () => {
+    it('arrives after a restart, and late ones in the order of their times', async () => {
       const clock = new ShiftedClock();
       const service = await startService({ overrides: { clock } });
       const waiting = [];
@@ -722,7 +722,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       await service.api.delete(`/scheduled/${kept.id}`).expect(404);
     });
 
-    it('replaces and expires as one that is sent', async () => {
+    it('replaces and expires like one that is sent at once', async () => {
       const clock = new ShiftedClock();
       const service = await startService({ overrides: { clock } });
       const client = await open(service, 'anna');
@@ -736,7 +736,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     });
   });
 
-  describe('what a socket sends takes the options too:', () => {
+  describe('sends over a socket take the options too:', () => {
     /** The recipient in the words of both transports. */
     const toBen = { to: 'ben', topic_name: '@ben', type: 'test' };
 
@@ -801,7 +801,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
   });
 
   describe('a new device of a known user', () => {
-    it('gets what is unread, and not what was read or archived', async () => {
+    it('receives what is unread, and not what was read or archived', async () => {
       const service = await startService();
       await createNews(service, 'anna');
       const first = await open(service, 'anna', 'phone');
@@ -829,7 +829,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       ]);
     });
 
-    it('gets at most the last 100 of them, in pages that it acknowledges, also when it breaks off', async () => {
+    it('receives at most the last 100 of them, in pages that it acknowledges, even when it breaks off', async () => {
       const service = await startService();
       const first = await open(service, 'anna');
       const sent = await service.send('anna', range(1, 210));
@@ -849,7 +849,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(again.allMessages.map(({ seq }) => seq)).toEqual(expected.slice(50));
     });
 
-    it('gets everything from then on', async () => {
+    it('receives everything from then on', async () => {
       const service = await startService();
       const first = await open(service, 'anna');
       const { id } = await send(service, 'anna', 1);
@@ -873,7 +873,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(body).toMatchObject({ success: true, userId: 'anna', erased: { messages: 3 } });
     }
 
-    it.each(['phone', undefined])('is told once on a device that was connected: %s', async (device) => {
+    it.each(['phone', undefined])('is notified once on a device that was connected: %s', async (device) => {
       const service = await startService();
       const client = await open(service, 'anna', device);
       const ben = await open(service, 'ben');
@@ -896,7 +896,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(await ben.call('ping')).toMatchObject({ ok: true });
     });
 
-    it.each(['phone', undefined])('is told once on each other device, known or brand new: %s', async (device) => {
+    it.each(['phone', undefined])('is notified once on each other device, known or brand new: %s', async (device) => {
       const service = await startService();
       await leave(service, 'anna', await open(service, 'anna', 'known'), await open(service, 'anna', device));
       await service.send('anna', range(1, 3));
@@ -913,7 +913,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       }
     });
 
-    it('gets what is sent afterwards, behind what is gone', async () => {
+    it('receives what is sent afterwards, after what is gone', async () => {
       const service = await startService();
       await service.send('anna', range(1, 3));
       await erase(service);
@@ -926,7 +926,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       }
     });
 
-    it('does not get what was scheduled before', async () => {
+    it('does not receive what was scheduled before', async () => {
       const clock = new ShiftedClock();
       const service = await startService({ overrides: { clock } });
       await service.send('anna', range(1, 3));

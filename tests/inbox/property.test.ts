@@ -646,7 +646,7 @@ async function expectFurtherDevice({ service, model }: Play): Promise<void> {
   expect(new Set(tablet.items.keys())).toEqual(idsOf(lastUnread));
 }
 
-it(`${OPERATIONS} random operations leave inbox, counts and devices as a model has them`, async () => {
+it(`${OPERATIONS} random operations leave inbox, counts and devices like those of a model`, async () => {
   const random = seededRandom('inbox');
   const clock = new StandingClock();
   const env = { SOCKET_EVENTS_PER_SECOND: '1000000', HANDSHAKES_PER_SECOND: '1000000' };

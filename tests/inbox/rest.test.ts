@@ -23,7 +23,7 @@ describe.each([
   ['patch', '/inbox', 'GET, PATCH, HEAD, OPTIONS', 'put'],
   ['patch', '/inbox/some', 'PATCH, OPTIONS', 'get'],
 ] as const)('%s %s', (method, path, allowed, other) => {
-  it('wants any token', async () => {
+  it('needs any token', async () => {
     const service = await startService();
     const { body } = await service.anonymous[method](path)
       .expect(401)
@@ -66,12 +66,12 @@ async function filled(): Promise<{ service: TestService; anna: Api }> {
 }
 
 describe('the list', () => {
-  it('is empty for somebody new', async () => {
+  it('is empty for a new user', async () => {
     const service = await startService();
     expect(await inboxOf(as(service, 'nobody'))).toEqual({ items: [], nextCursor: null, counts: NOTHING });
   });
 
-  it('has the messages of all topics since one is there, newest first, as they are delivered', async () => {
+  it('has the messages of all topics since the user joined, newest first, as they are delivered', async () => {
     const { anna } = await filled();
     const { items, nextCursor, counts } = await inboxOf(anna);
     const common = { id: expect.stringMatching(/\S/), timestamp: ISO_TIME };
@@ -141,7 +141,7 @@ describe('the list', () => {
     expect(await dataOf(anna, '?limit=3')).toEqual(['new', 'new', 'new']);
   });
 
-  it('goes on under the same filters', async () => {
+  it('continues under the same filters', async () => {
     const service = await startService();
     const anna = as(service, 'anna');
     for (const n of range(1, 9)) await sendTo(service.api, 'anna', n, { type: n % 2 === 0 ? 'even' : 'odd' });
@@ -152,7 +152,7 @@ describe('the list', () => {
     expect(rest.nextCursor).toBeNull();
   });
 
-  it('gives 50 unless told, and up to 200', async () => {
+  it('has 50 by default, and up to 200', async () => {
     const service = await startService();
     const messages = range(1, 201).map((n) => ({ userId: 'anna', type: 'test', data: n }));
     await service.api.post('/messages/batch').send({ messages }).expect(200);
@@ -162,7 +162,7 @@ describe('the list', () => {
     expect((await inboxOf(anna)).counts).toEqual({ unseen: 201, unread: 201 });
   });
 
-  it('survives a restart, with its states and cursors', async () => {
+  it('survives a restart, with its states and page tokens', async () => {
     const service = await startService();
     for (const n of range(1, 4)) await sendTo(service.api, 'anna', n);
     const { items, nextCursor } = await inboxOf(as(service, 'anna'), '?limit=2');
@@ -172,7 +172,7 @@ describe('the list', () => {
     expect((await inboxOf(again)).items.map(({ state }) => state)).toEqual(['read', 'unseen', 'unseen', 'unseen']);
   });
 
-  it('loses a topic that one leaves, and shows what was said before and after once one is back', async () => {
+  it('loses a topic that the user leaves, and shows the messages from before and after once the user is back', async () => {
     const { anna, service } = await filled();
     await anna.delete('/topics/news/members/anna').expect(200);
     expect(await dataOf(anna)).toEqual(['e', 'c', 'a']);
@@ -183,7 +183,7 @@ describe('the list', () => {
 });
 
 describe('the time to live', () => {
-  it('takes a message out of the list and the counts when the clock says so', async () => {
+  it('removes a message from the list and the counts when the clock says so', async () => {
     const { service, clock } = await startWithClock();
     const anna = as(service, 'anna');
     await createTopic(service, 'news', { owner: 'ben', members: ['anna'] });
@@ -209,7 +209,7 @@ describe('the time to live', () => {
     expect(await dataOf(as(again, 'anna'))).toEqual(['stays']);
   });
 
-  it('leaves nothing to change: what has expired is 404', async () => {
+  it('leaves nothing to change: an expired message is 404', async () => {
     const { service, clock } = await startWithClock();
     const anna = as(service, 'anna');
     const { id } = await sendTo(service.api, 'anna', 1, { ttl: 1 });
@@ -299,7 +299,7 @@ describe('changing states', () => {
     expect(await statesOf(anna)).toMatchObject({ a: 'archived', b: 'seen', c: 'seen', n1: 'seen' });
   });
 
-  it('up to a place before one came to the topic changes nothing', async () => {
+  it('up to a position from before joining the topic changes nothing', async () => {
     const { anna } = await filled();
     const before = await inboxOf(anna);
     for (const topic of ['news', '*']) {
@@ -309,7 +309,7 @@ describe('changing states', () => {
     expect(await inboxOf(anna)).toEqual(before);
   });
 
-  it('up to a place ahead of the topic is refused', async () => {
+  it('up to a position ahead of the topic is refused', async () => {
     const { anna } = await filled();
     const before = await inboxOf(anna);
     const { body } = await anna.patch('/inbox').send({ state: 'read', topic: '@anna', upTo: 3 }).expect(400);
@@ -317,7 +317,7 @@ describe('changing states', () => {
     expect(await inboxOf(anna)).toEqual(before);
   });
 
-  it('is one user’s alone', async () => {
+  it('belongs to one user alone', async () => {
     const service = await startService();
     for (const userId of ['anna', 'ben']) await visit(service, userId);
     const { id } = await broadcast(service.api, 1);
@@ -326,7 +326,7 @@ describe('changing states', () => {
     expect((await inboxOf(as(service, 'ben'))).counts).toEqual({ unseen: 1, unread: 1 });
   });
 
-  it('is told to the user’s connections', async () => {
+  it('is sent to the user’s connections', async () => {
     const service = await startService();
     const client = await service.connect('anna', { device: 'phone' });
     await client.next('sync:done');
@@ -359,7 +359,7 @@ describe('changing states', () => {
   });
 });
 
-describe('what is not one’s own is 404 and nothing changes:', () => {
+describe('what is not the caller’s own is 404 and nothing changes:', () => {
   async function prepared() {
     const service = await startService();
     await createTopic(service, 'closed', { owner: 'ben' });

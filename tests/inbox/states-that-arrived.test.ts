@@ -49,7 +49,7 @@ describe.each(WAYS)('a named device over %s', (_name, open) => {
       .filter(({ event }) => event === 'state')
       .map(({ payload }) => payload['state']);
 
-  it('hears again of what was read while its network was dead', async () => {
+  it('receives again what was read while its network was dead', async () => {
     const { service, proxy, mark, away, url } = await start();
     const client = await open(url, service);
     await client.next('sync:done');
@@ -65,7 +65,7 @@ describe.each(WAYS)('a named device over %s', (_name, open) => {
     expect(again.allMessages).toEqual([]);
   });
 
-  it('does not hear again of what has reached it', async () => {
+  it('does not receive again what has reached it', async () => {
     const { service, proxy, mark, away, url } = await start();
     const client = await open(url, service);
     await client.next('sync:done');
@@ -86,7 +86,7 @@ describe.each(WAYS)('a named device over %s', (_name, open) => {
     expect(statesOf(again)).toEqual(['unread']);
   });
 
-  it('hears in the end of what was read while it was away, once', async () => {
+  it('receives in the end what was read while it was offline, once', async () => {
     const { service, mark, away } = await start();
     const client = await open(service.url, service);
     await client.next('sync:done');

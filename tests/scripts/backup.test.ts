@@ -101,7 +101,7 @@ it('is taken of a store that nobody uses, too', async () => {
   expect(await messagesOf(await startService({ directory: target }), 'anna')).toHaveLength(2);
 });
 
-it('of a damaged store is none', async () => {
+it('of a damaged store is refused', async () => {
   const service = await startService();
   await service.api.post('/messages/batch').send({
     messages: range(1, 200).map((n) => ({ userId: 'anna', type: 'test', data: `${n}`.repeat(500) })),

@@ -32,7 +32,7 @@ describe('what it cannot do', () => {
     ['an option that is unknown', ['--hours', '1'], {}, '--hours'],
     ['no MongoDB', ['--minutes', '1'], { TEST_MONGODB_URL: '' }, 'needs MongoDB (TEST_MONGODB_URL)'],
     ['no redis-server', ['--minutes', '1', '--only', 'F20'], { PATH: '' }, 'needs redis-server'],
-  ])('is told without a stack: %s', async (_name, args, env, words) => {
+  ])('is reported without a stack: %s', async (_name, args, env, words) => {
     const { output, code } = await chaos(args, { TEST_MONGODB_URL: NOWHERE, ...env });
     expect(output).toContain(words);
     expect(output).not.toContain('    at ');
@@ -40,7 +40,7 @@ describe('what it cannot do', () => {
   });
 });
 
-it('makes faults happen, and tells what has come of it', async () => {
+it('injects faults, and reports the results', async () => {
   const { output, code } = await chaos(['--rounds', '1', '--only', 'F28'], { TIDINGS_SEED: '7' });
   expect(output).toContain('F28, round 1: TIDINGS_SEED=7');
   expect(output).toMatch(/F28, round 1: held/);

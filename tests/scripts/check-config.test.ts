@@ -16,7 +16,7 @@ it('says that a configuration is valid, and does not start', async () => {
   expect({ code, lines }).toEqual({ code: 0, lines: ['The configuration is valid.'] });
 });
 
-it('tells every fault, naming the variables, and nothing of their values', async () => {
+it('reports every fault, naming the variables, and nothing of their values', async () => {
   const { code, lines } = await check({ NODE_ENV: 'production', PORT: 'x', JWT_SECRET: 'hunter2' }, ['--check-config']);
   const text = lines.join('\n');
   expect(code).toBe(1);

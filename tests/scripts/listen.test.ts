@@ -27,7 +27,7 @@ describe.each([
   const start = (service: TestService, args: readonly string[], around?: Surroundings) =>
     startCommand(listen, ['--url', service.url, '--sub', 'anna', ...transport, ...args], around);
 
-  it('prints what waits and what comes, a line each, until Ctrl-C', async () => {
+  it('prints what is waiting and what arrives, a line each, until Ctrl-C', async () => {
     const service = await startService();
     await service.send('anna', [1, 2]);
     const listening = start(service, ['--device', 'desk']);
@@ -84,7 +84,7 @@ describe.each([
     ]);
   });
 
-  it('connects again by itself, and prints nothing twice', async () => {
+  it('reconnects by itself, and prints nothing twice', async () => {
     const service = await startService();
     const { hostname, port } = new URL(service.url);
     const proxy = await startTcpProxy({ host: hostname, port: Number(port) });
@@ -112,7 +112,7 @@ describe.each([
     );
   });
 
-  it('ends when the token expires that somebody gave', async () => {
+  it('ends when a given token expires', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ overrides: { clock } });
     const token = testToken('anna', { lifetimeSeconds: 1_000 });
@@ -136,7 +136,7 @@ describe.each([
     expect(stderr).toMatch(/^[^\n]+\n$/);
   });
 
-  it('says what to do when it is one connection too many', async () => {
+  it('says what to do about one connection too many', async () => {
     const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '1' } });
     await service.connect('anna');
     const { code, stderr } = await start(service, []).finished;
@@ -172,14 +172,14 @@ describe.each([
   });
 });
 
-it('says that the token was refused to a service that tells it by an event', async () => {
+it('says that the token was refused by a service that reports it in an event', async () => {
   const service = await startService({ env: { AUTH_ERROR_EVENT: 'true' } });
   const env = { JWT_SECRET: 'another' };
   const { code, stdout, stderr } = await runToEnd(listen, ['--url', service.url, '--sub', 'anna'], { env });
   expect({ code, stdout, stderr }).toEqual({ code: 1, stdout: '', stderr: expect.stringMatching(/refused the token/) });
 });
 
-describe('at a service that does what the real one seldom does', () => {
+describe('with a service that does what the real one seldom does', () => {
   it.each([
     ['Socket.IO', [], startSocketIoServer],
     ['the plain endpoint', ['--plain'], startPlainServer],
@@ -193,7 +193,7 @@ describe('at a service that does what the real one seldom does', () => {
     expect([first, renewed].map((token) => tokens.verify(token).userId)).toEqual(['anna', 'anna']);
   });
 
-  it('ends when it is closed without a word', async () => {
+  it('ends when it is closed without a reason', async () => {
     const { url, io } = await startSocketIo();
     io.on('connection', (socket) => {
       socket.emit('connected', { userId: 'anna' });
@@ -251,7 +251,7 @@ describe('on a terminal', () => {
     return (await runToEnd(listen, args, around)).stdout;
   }
 
-  it('has colours, unless NO_COLOR is set or it is none', async () => {
+  it('has colours, unless NO_COLOR is set or it is not a terminal', async () => {
     const env = { TERM: 'xterm-256color' };
     const coloured = '\u001b[1mtest\u001b[22m';
     expect(await printed({ isTTY: true, env }, 1)).toContain(coloured);
@@ -259,13 +259,13 @@ describe('on a terminal', () => {
     expect(await printed({ env }, 1)).not.toContain('\u001b');
   });
 
-  it('prints what could steer it as escapes', async () => {
+  it('prints control characters as escapes', async () => {
     const text = await printed({}, 'a\u001b[2J\u009b2J\u202eb\nc');
     expect(text).toMatch(/ {2}"a\\u001b\[2J\\u009b2J\\u202eb\\nc"\n$/);
   });
 });
 
-it('uses a device of its own that stays the same', async () => {
+it('uses its own device, which stays the same', async () => {
   const service = await startService();
   const other = openClient(service.url, { auth: { token: service.token('anna') } });
   await other.next('sync:done');

@@ -53,13 +53,13 @@ describe('against the service', () => {
     expect(stdout).toMatch(/^This program was busy \d+ % of the time/m);
   });
 
-  it('gets all connections in where the service lets in few at a time', async () => {
+  it('gets all connections in when the service admits few at a time', async () => {
     const { url } = await startService({ env: { HANDSHAKES_PER_SECOND: '3' } });
     const { code, report } = await run(url, ['--users', '5', '--rate', '5', '--duration', '1']);
     expect({ code, connections: report.connections }).toEqual({ code: 0, connections: 5 });
   });
 
-  it('counts connections that break, and goes on until Ctrl-C', async () => {
+  it('counts connections that break, and continues until Ctrl-C', async () => {
     const { url, api } = await startService();
     const args = ['--url', url, '--users', '3', '--rate', '20', '--duration', '60s'];
     const loading = startCommand(load, args, { isTTY: true });
@@ -153,7 +153,7 @@ describe('what has arrived', () => {
   ];
   const FAULTLESS = { expected: 6, lost: 0, delivered: 6, repeated: 0, disordered: 0, redelivered: 0 };
 
-  it('is all of it', () => expect(judge(ALL)).toEqual(FAULTLESS));
+  it('is complete', () => expect(judge(ALL)).toEqual(FAULTLESS));
 
   it('lacks what was lost on one of two connections', () => {
     expect(judge(ALL.slice(0, -2))).toEqual({ ...FAULTLESS, lost: 2, delivered: 4 });
@@ -163,7 +163,7 @@ describe('what has arrived', () => {
     expect(judge([...ALL, [0, 2, 2]])).toEqual({ ...FAULTLESS, repeated: 1 });
   });
 
-  it('has an older message behind a newer one', () => {
+  it('has an older message after a newer one', () => {
     const [first = ALL[0], ...rest] = ALL;
     expect(judge([...rest, first as Position])).toEqual({ ...FAULTLESS, disordered: 1 });
   });

@@ -47,7 +47,7 @@ describe('sending', () => {
     expect(await stored('*')).toEqual([{ type: 'system', data: { n: 1 }, from: 'ops' }]);
   });
 
-  it('sends to a topic, and says when there is none', async () => {
+  it('sends to a topic, and says if it does not exist', async () => {
     await service.post('/topics', '{"name":"news"}');
     expect(await run(['--topic', 'news', '--title', 'A', '--body', '-'], { stdin: 'one\ntwo\n' })).toMatchObject({
       code: 0,
@@ -77,7 +77,7 @@ describe('sending', () => {
     expect(stdout).toMatch(/^[^\n]+\n$/);
   });
 
-  it('says that a repeat was sent before, and when a scheduled message comes', async () => {
+  it('reports that a repeat was sent before, and when a scheduled message comes', async () => {
     const args = ['--to', 'eve', '--title', 'A', '--id', 'e1'];
     await run(args);
     expect((await run(args)).stdout).toMatch(/^Message sent to user eve \(a repeat: it was sent before\)\nid e1 /);
@@ -86,7 +86,7 @@ describe('sending', () => {
     );
   });
 
-  it('takes the token of the environment, so that no command line has it', async () => {
+  it('takes the token from the environment, so that no command line contains it', async () => {
     const env = { TIDINGS_TOKEN: testToken('shop', { scope: 'send' }), JWT_SECRET: '', NODE_ENV: 'production' };
     await run(['--to', 'fay', '--type', 'x'], { env });
     expect((await service.stored('@fay')).map(({ from }) => from)).toEqual(['shop']);
@@ -130,7 +130,7 @@ it('hands each option to the service as it is meant', async () => {
   ]);
 });
 
-it('fails when one of several recipients has not got it', async () => {
+it('fails if one of several recipients does not receive it', async () => {
   const error = { code: 'store_full', detail: 'There is no space left.' };
   const url = await startServer((_request, response) => {
     const results = [
@@ -178,7 +178,7 @@ describe('mistakes', () => {
     ],
     ['a service that only checks tokens', MESSAGE, 'and give it with --token.', { env: PUBLIC_KEY_ENV }],
     ['a configuration that is wrong', MESSAGE, 'LOG_LEVEL must be one of', { env: { LOG_LEVEL: 'loud' } }],
-  ])('are told before anything is sent: %s', async (_name, args, words, around = {}) => {
+  ])('are reported before anything is sent: %s', async (_name, args, words, around = {}) => {
     const { code, stdout, stderr } = await run(args, around);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toContain(words);
@@ -212,7 +212,7 @@ describe('mistakes', () => {
     ['options that contradict', () => ['--ttl', '9', '--live-only'], '--ttl cannot be combined with persist: false'],
     ['a reserved event', () => ['--event', 'ack'], '--event is reserved for the service: choose another name.'],
     ['a key that is too long', () => ['--idempotency-key', 'k'.repeat(300)], '--idempotency-key must have at most'],
-  ])('that the service finds are told with what to do: %s', async (_name, args, words, around = {}) => {
+  ])('that the service finds are reported with what to do: %s', async (_name, args, words, around = {}) => {
     const given = args();
     const target = given.includes('--broadcast') ? [] : ['--to', 'hal'];
     const { code, stdout, stderr } = await run([...target, '--title', 'A', ...given], around);

@@ -14,7 +14,7 @@ beforeEach(() => {
   if (mongoDbUrl !== undefined) process.env['TEST_MONGODB_URL'] = mongoDbUrl;
 });
 
-it('plays 10000 commands over LMDB on one node unless told otherwise, with a seed of its own', () => {
+it('by default plays 10000 commands over LMDB on one node, with a new seed', () => {
   expect(readSimulation(['--steps', '10000'])).toEqual({
     seed: expect.any(Number),
     steps: 10_000,
@@ -26,7 +26,7 @@ it('plays 10000 commands over LMDB on one node unless told otherwise, with a see
   });
 });
 
-it('takes what it is told', () => {
+it('takes its options', () => {
   const typed = '--seed 7 --steps 50 --nodes 2 --only send,connect --path 3:1 --shrinks 0';
   expect(readSimulation(typed.split(' '))).toEqual({
     ...{ seed: 7, steps: 50, engine: 'lmdb', nodes: 2 },
@@ -62,7 +62,7 @@ it('says what MongoDB needs', () => {
   expect(() => readSimulation(['--engine', 'mongodb'])).toThrow(new UsageError(sentence));
 });
 
-it('ends with the code for what was typed wrong, and plays nothing', async () => {
+it('ends with the exit code for wrong options, and plays nothing', async () => {
   const script = join(__dirname, '../../scripts/simulate.ts');
   const program = run(process.execPath, ['--import', 'tsx', script, '--nodes', '3'], {});
   const { code } = await program.end('SIGCONT');

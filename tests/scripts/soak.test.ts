@@ -62,7 +62,7 @@ describe('a series of readings', () => {
     expect(verdictOn(series((share) => 40 + 20 * share + 5 * ((share * 24) % 1)))).toBe('growing');
   });
 
-  it('is flat when it wanders: readings that hang together are worth fewer', () => {
+  it('is flat when it wanders: correlated readings are worth fewer', () => {
     const walks = range(1, 200).map(() => verdictOn(wander()));
     const suspected = walks.filter((verdict) => verdict === 'growing').length;
     // Every third would be, if each reading counted as one.
@@ -119,7 +119,7 @@ describe('the ledger', () => {
     for (const [seq, n] of deliveries) recipient.take('*', seq, n);
   }
 
-  it('is content with what has come as it was answered, once more after a reconnect too', () => {
+  it('accepts what has arrived as it was answered, again after a reconnect too', () => {
     const { ledger, anna } = open();
     for (const [n, topic] of [
       [1, '@anna'],

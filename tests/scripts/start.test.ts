@@ -67,7 +67,7 @@ describe('the command line', () => {
     expect(code).toBe(2);
   });
 
-  it('what npm has taken for itself is told', async () => {
+  it('options that npm has taken for itself are reported', async () => {
     const { code, text } = await failOf({ npm_config_check_config: 'true' });
     expect(text).toContain('npm needs --');
     expect(code).toBe(2);
@@ -97,8 +97,8 @@ describe('the command line', () => {
   });
 });
 
-describe('what looks wrong', () => {
-  it('variables that resemble those of the service are told, in the log too', async () => {
+describe('suspicious values', () => {
+  it('variables that resemble those of the service are reported, in the log too', async () => {
     const { code, text } = await failOf({ JWT_ISUER: 'x', jwt_audience: 'x', RATE_LIMIT: '1' }, ['--check-config']);
     expect(code).toBe(0);
     expect(text.split('\n')).toEqual([

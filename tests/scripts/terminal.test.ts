@@ -14,7 +14,7 @@ function npm(script: string, args: readonly string[], env: Record<string, string
   return run('npm', ['run', '--silent', script, '--', ...args], env);
 }
 
-it('listen prints what send sends, and Ctrl-C leaves with 0', async () => {
+it('listen prints what send sends, and Ctrl-C ends it with 0', async () => {
   const service = await startService();
   const env = { PORT: new URL(service.url).port, JWT_SECRET: TEST_SECRET };
   const listening = run(process.execPath, ['--import', 'tsx', join(SCRIPTS, 'listen.ts'), '--sub', 'anna'], env);

@@ -26,7 +26,7 @@ it('makes a token that it then accepts, with the secret of the data directory', 
   expect(other).toEqual({ output: 'refused: The token was refused: invalid signature.', code: 1 });
 });
 
-it('makes a day of tokens for the four sample users, ready for wscat', async () => {
+it('makes tokens valid for a day for the four sample users, ready for wscat', async () => {
   const env = { DATA_DIR: temporaryDirectory(), PORT: '8091' };
   const { output } = await token(['--samples'], env);
   const lines = output.split('\n').filter((line) => line !== '');

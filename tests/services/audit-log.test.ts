@@ -49,7 +49,7 @@ const requester = (userId = 'service', scope = 'send'): Requester => ({
 const listed = (audit: AuditLog) => audit.list({ limit: 1_000 });
 
 describe('what an administrator does', () => {
-  it('is in the store before it is done, and its end before the caller is told', async () => {
+  it('is on disk before it is done, and its outcome before the caller is answered', async () => {
     const { audit, faulty } = start();
     const result = await audit.record(
       requester('admin', 'admin'),
@@ -82,7 +82,7 @@ describe('what an administrator does', () => {
     expect(await listed(audit)).toEqual([expect.objectContaining({ ...ERASE, outcome: 'failed' })]);
   });
 
-  it('is done, and answered, when only its end cannot be recorded; that is written later', async () => {
+  it('is done, and answered, when only its outcome cannot be recorded; that is written later', async () => {
     const { audit, faulty } = start();
     const work = () => {
       faulty.isFailing = true;
@@ -97,7 +97,7 @@ describe('what an administrator does', () => {
 });
 
 describe('what services do', () => {
-  it('is written behind, at once for who reads the log', async () => {
+  it('is written later, but at once for a reader of the log', async () => {
     const { audit, faulty, clock } = start();
     audit.note(requester(), SEND);
     expect(faulty.saved).toEqual([]);
@@ -121,7 +121,7 @@ describe('what services do', () => {
     ['admin', 1],
     ['presence', 0],
     ['', 0],
-  ])('is what callers with the scope %j do', async (scope, count) => {
+  ])('is recorded for callers with the scope %j', async (scope, count) => {
     const { audit } = start();
     audit.note(requester('anna', scope), SEND);
     expect(await listed(audit)).toHaveLength(count);
@@ -168,7 +168,7 @@ describe('what services do', () => {
     expect(faulty.saved).toHaveLength(1);
   });
 
-  it('that comes in while a batch is refused goes behind it', async () => {
+  it('that comes in while a batch is refused goes after it', async () => {
     const { audit, faulty } = start();
     faulty.isFailing = true;
     for (const n of range(1, ENTRIES_PER_BATCH)) audit.note(requester(), { ...SEND, messageId: `first ${n}` });
@@ -197,7 +197,7 @@ describe('retention', () => {
     expect(await listed(audit)).toHaveLength(2);
   });
 
-  it('0 records nothing, and what there is goes', async () => {
+  it('0 records nothing, and existing entries are removed', async () => {
     const { audit, faulty, clock } = start();
     audit.note(requester(), SEND);
     await audit.flush();

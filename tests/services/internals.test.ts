@@ -270,7 +270,7 @@ async function missingOf({ names, run }: SelfCheck): Promise<InternalName[]> {
   return names.filter((name) => !found.has(name));
 }
 
-it('each is looked for, once', () => {
+it('each is checked, once', () => {
   const looked = [...CHECKS.flatMap(({ names }) => names), ...ELSEWHERE];
   expect(looked.sort()).toEqual([...NAMES].sort());
 });
@@ -279,13 +279,13 @@ it.each(CHECKS)('the installed packages are as they have to be: $names', async (
   expect(await missingOf(check)).toEqual([]);
 });
 
-it.each(Object.keys(MOVED) as (keyof typeof MOVED)[])('%s is missed when it has moved', async (name) => {
+it.each(Object.keys(MOVED) as (keyof typeof MOVED)[])('the loss of %s is noticed', async (name) => {
   MOVED[name]();
   const check = CHECKS.find(({ names }) => names.includes(name)) as SelfCheck;
   expect(await missingOf(check)).toContain(name);
 });
 
-it('sonic-boom: fd is missed when it has moved', () => {
+it('the loss of sonic-boom: fd is noticed', () => {
   jest.isolateModules(() => {
     const { default: pino } = jest.requireActual<{ default: typeof import('pino').default }>('pino');
     const output = { fd: 1, on: () => output, write: () => true, flushSync: () => undefined };
@@ -343,7 +343,7 @@ it.each([
 describe('at start', () => {
   const check = (...names: InternalName[]): SelfCheck => ({ names, run: () => [] });
 
-  it('there is none without what is needed, and the sentence says which package has moved', async () => {
+  it('is refused without what is needed, and the sentence says which package has changed', async () => {
     const warn = jest.fn();
     const start = checkInternals([check('engine.io: sessions'), check('node: gc')], { warn });
     await expect(start).rejects.toThrow(InternalsError);
@@ -353,13 +353,13 @@ describe('at start', () => {
     expect(warn.mock.calls).toEqual([[{ internal: 'node: gc' }, expect.stringContaining('memory is taken for full')]]);
   });
 
-  it('what a service can do without is warned of', async () => {
+  it('warns of what the service can do without', async () => {
     const warn = jest.fn();
     await checkInternals([check('sonic-boom: fd')], { warn });
     expect(warn.mock.calls).toEqual([[expect.anything(), expect.stringMatching(/^sonic-boom 4\.2\.\d+ is installed/)]]);
   });
 
-  it('packages are looked at once in a process', async () => {
+  it('packages are checked once in a process', async () => {
     const run = jest.fn(() => []);
     const once: SelfCheck = { names: [], run };
     await checkInternals([once], { warn: jest.fn() });
@@ -375,7 +375,7 @@ describe('docs/decisions/internals.md', () => {
     files: Array.from(rest.matchAll(/`((?:services|features|handlers|utils)\/[^`]+)`/g), ([, file = '']) => file),
   }));
 
-  it('has a row for each that is looked for, and for no other', () => {
+  it('has a row for each that is checked, and for no other', () => {
     const checked = page.slice(0, page.indexOf('\n## Seen only'));
     const names = Array.from(checked.matchAll(/^\| `([^`]+: [^`]+)` \|/gm), ([, name = '']) => name);
     expect(names.sort()).toEqual([...NAMES].sort());
@@ -386,7 +386,7 @@ describe('docs/decisions/internals.md', () => {
     expect(files.length).toBeGreaterThan(0);
   });
 
-  it('names every file that reaches into something', () => {
+  it('names every file that uses an internal', () => {
     const named = new Set(rows.flatMap(({ files }) => files));
     const reaching = sourceFiles(['features', 'handlers', 'services', 'utils']).filter((file) => {
       const code = readFileSync(file, 'utf8').replaceAll(/^\s*(\/\/|\/?\*).*$/gm, '');

@@ -44,7 +44,7 @@ it.each(['appendDue', 'expire'] as const)('what is due goes on when %s fails', a
   expect(log.errors()).toHaveLength(1);
 });
 
-it('what has expired goes while sends are under way', async () => {
+it('expired messages are removed while sends are in progress', async () => {
   const { upkeep, asked, store } = start('expire');
   let isSent = false;
   const sent = new Promise<void>((resolve) => {

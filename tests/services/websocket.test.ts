@@ -5,7 +5,7 @@ import { ShiftedClock } from '../support/clock';
 import { range, startService, testToken } from '../support/service';
 
 describe('a connection', () => {
-  it('is told who it is, in the words of the ancestors', async () => {
+  it('is greeted in the words of the compatible services', async () => {
     const service = await startService();
     const client = openClient(service.url, { auth: { token: service.token('anna'), device: 'phone' } });
     expect(await client.next('authenticated')).toEqual({
@@ -29,7 +29,7 @@ describe('a connection', () => {
     ['an Authorization header', (token: string) => ({ extraHeaders: { Authorization: `Bearer ${token}` } })],
     ['auth.token', (token: string) => ({ auth: { token } })],
     ['the query', (token: string) => ({ query: { token } })],
-  ])('is let in with the token in %s', async (_place, options) => {
+  ])('is admitted with the token in %s', async (_place, options) => {
     const service = await startService();
     for (const transports of [['websocket'], ['polling']]) {
       const client = openClient(service.url, { transports, ...options(service.token('anna')) });
@@ -37,7 +37,7 @@ describe('a connection', () => {
     }
   });
 
-  it('answers ping, and the echoes of two ancestors', async () => {
+  it('answers ping, and the echoes of two compatible services', async () => {
     const service = await startService();
     const client = await service.connect('anna');
     client.socket.emit('ping');
@@ -121,7 +121,7 @@ describe('the end of a connection', () => {
     expect(error.data).toMatchObject({ code: 'token_expired', status: 401 });
   });
 
-  it('is remembered as lastSeen, also over a restart', async () => {
+  it('is remembered as lastSeen, even across a restart', async () => {
     const service = await startService();
     const client = await service.connect('anna');
     const online = await service.api.get('/websocket/users/anna/status').expect(200);
@@ -156,7 +156,7 @@ describe('code that embeds the service', () => {
     expect(getWebSocketService().isUserConnected('anna')).toBe(true);
   });
 
-  it('is told when nothing is running', async () => {
+  it('throws when nothing is running', async () => {
     const service = await startService();
     await service.stop();
     expect(() => getWebSocketService()).toThrow('not open');

@@ -191,7 +191,7 @@ export function itLeftNothingBehind(service: SharedService): void {
 
   it('leaves a connected client alone', () => service.expectBystanderUnharmed());
 
-  it('brings no token and no body into the log', () => service.expectSecretsUnlogged());
+  it('leaves no token and no body in the log', () => service.expectSecretsUnlogged());
 }
 
 /** Starts a service before the tests of this `describe` and stops it after them. */

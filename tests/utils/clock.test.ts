@@ -18,7 +18,7 @@ describe('the clock of the machine', () => {
     expect(work).not.toHaveBeenCalled();
   });
 
-  it('does nothing that was cancelled', () => {
+  it('does not run what was cancelled', () => {
     const work = jest.fn();
     const timers = [systemClock.after(10, work), systemClock.every(10, work)];
     for (const timer of [...timers, ...timers]) timer.cancel();
@@ -28,7 +28,7 @@ describe('the clock of the machine', () => {
 });
 
 describe('a virtual clock', () => {
-  it('runs what is due in order, at its time, and what that begins as well', async () => {
+  it('runs what is due in order, at its time, and what that starts as well', async () => {
     const clock = new VirtualClock(0);
     const ran: [string, number][] = [];
     const note = (name: string) => ran.push([name, clock.now()]);

@@ -58,7 +58,7 @@ describe('frames between nodes', () => {
     expect(decodeFrame(JSON.stringify(frame))).toEqual({ foreign });
   });
 
-  it('that is no JSON is foreign', () => {
+  it('without JSON is foreign', () => {
     for (const text of ['', '{', 'PING', '\u0000']) expect(decodeFrame(text)).toEqual({ foreign: 'no frame' });
   });
 });

@@ -54,7 +54,7 @@ describe('parseConfig', () => {
     expect(Object.isFrozen(parseConfig({}))).toBe(true);
   });
 
-  it('tells every fault at once, naming the variable and the expected form, never the value', () => {
+  it('reports every fault at once, naming the variable and the expected form, never the value', () => {
     const problems = problemsOf({
       PORT: 'eighty',
       RETENTION_DAYS: '-1',
@@ -123,7 +123,7 @@ describe('parseConfig', () => {
     'http://localhost:8080/jwks',
     'http://127.0.0.1/jwks',
     'http://[::1]/jwks',
-  ])('takes the key set at %s, in production too', (url) => {
+  ])('accepts the key set at %s, in production too', (url) => {
     const { tokenKey } = parseConfig({ NODE_ENV: 'production', JWT_JWKS_URL: url });
     expect(tokenKey).toEqual({ kind: 'key-set', url });
   });
@@ -160,7 +160,7 @@ describe('parseConfig', () => {
     expect(parseConfig({ STORE_URL: url, REDIS_URL: redisUrl }).redisUrl).toBe(redisUrl);
   });
 
-  it('closes users off from each other in production, unless it is told not to', () => {
+  it('isolates users from each other in production, unless it is set otherwise', () => {
     const production = { NODE_ENV: 'production', JWT_SECRET: SECRET };
     const closed = { DIRECT_MESSAGES: false, TOPIC_CREATION: false, PRESENCE_PUBLIC: false };
     expect(parseConfig(production)).toMatchObject(closed);

@@ -23,7 +23,7 @@ function namesIn(directory: string): string[] {
   });
 }
 
-it('knows every name that an installed library of the doors prints under', () => {
+it('knows every name under which an installed library of the doors prints', () => {
   const names = PACKAGES.flatMap((name) => namesIn(join(__dirname, '../../node_modules', name)));
   expect([...new Set(names)].sort()).toEqual([...PRINTING_NAMES].sort());
 });
@@ -57,7 +57,7 @@ it.each(['*', 'engine*', 'engine', 'socket.io:socket', 'express:*', 'app,router'
   },
 );
 
-it.each(['app:*', 'false', '*,-*', ''])('in production DEBUG=%s is none of its business', (debug) => {
+it.each(['app:*', 'false', '*,-*', ''])('in production DEBUG=%s is not its business', (debug) => {
   expect(parseConfig({ NODE_ENV: 'production', JWT_SECRET: SECRET, DEBUG: debug }).isProduction).toBe(true);
 });
 

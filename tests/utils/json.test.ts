@@ -72,7 +72,7 @@ it.each([
   [' { "a" : [ true , null , "x" ,\n1e400 ] } ', 'a.3'],
   ['{"a":"b","c":"d","e":1e400}', 'e'],
   ['{"a":1e400,"a":1}', 'a'],
-])('names the place in %s', (text, path) => {
+])('names the position in %s', (text, path) => {
   expect(refusedPath(text)).toBe(path);
 });
 
@@ -104,7 +104,7 @@ it('reads deep and long texts in time that grows with their length', () => {
   expect(performance.now() - startedAt).toBeLessThan(5_000);
 });
 
-describe('the cost of looking for numbers that would be rounded', () => {
+describe('the cost of searching for numbers that would be rounded', () => {
   const MIB = 1024 * 1024;
   const fill = (part: string) => part.repeat(Math.floor(MIB / part.length));
   const ROUNDS = 5;
@@ -132,7 +132,7 @@ describe('the cost of looking for numbers that would be rounded', () => {
     ['lists in lists', nested],
     ['a refused number at the end', `[0${fill(',0')},1e400]`],
     ['numbers that could be rounded', `[1${fill(',1234567890123456e1')}]`],
-  ])('is less than what a text of this size costs to read at worst: %s', (_name, text) => {
+  ])('is less than the cost of parsing a text of this size at worst: %s', (_name, text) => {
     const [reading, looking] = costsOf(
       () => JSON.parse(nested),
       () => findInexactNumber(text),

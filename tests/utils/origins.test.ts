@@ -94,6 +94,6 @@ it.each([
   ['https://y.example', 'x.example', false],
   ['capacitor://x.example', 'x.example', false],
   ['https://x.example', undefined, false],
-])('%s is the place that is called %s: %s', (origin, host, isSame) => {
+])('%s is the host called %s: %s', (origin, host, isSame) => {
   expect(isSamePlace(origin, host)).toBe(isSame);
 });

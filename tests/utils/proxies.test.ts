@@ -92,7 +92,7 @@ describe('scheme, host and prefix', () => {
   });
 
   it.each(['//evil.example', '/a//b', '/../x', '/./', '/a?b', '/a b', '/"', 'https://evil.example'])(
-    'the prefix %j is none',
+    'the prefix %j is ignored',
     (prefix) => expect(read({ 'x-forwarded-prefix': prefix }).prefix).toBe(''),
   );
 
@@ -111,7 +111,7 @@ describe('scheme, host and prefix', () => {
   });
 });
 
-it('a contradiction is told once', () => {
+it('a contradiction is reported once', () => {
   const told = jest.fn();
   const clients = createClients({ TRUST_PROXY: '1' }, told);
   const headers = { forwarded: 'for=198.51.100.1', 'x-forwarded-for': CLIENT };

@@ -32,7 +32,7 @@ it('nobody begins, and nobody is done, before those who came earlier, however ma
   expect({ begun, done }).toEqual({ begun: range(1, 40), done: range(1, 40) });
 });
 
-it('what takes long holds up nobody for as long', async () => {
+it('long work holds up nobody for as long', async () => {
   const done: string[] = [];
   const end = (name: string) => () => done.push(name);
   await Promise.all([work(100).then(end('long')), work(2).then(end('short')), work(2).then(end('short, too'))]);

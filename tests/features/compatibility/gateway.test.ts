@@ -30,7 +30,7 @@ const ROUTES = [
 ] as const;
 
 describe.each(ROUTES)('%s %s', (method, path, given, scope) => {
-  it(`wants scope ${scope}`, async () => {
+  it(`needs scope ${scope}`, async () => {
     const service = await startService();
     const call = (token?: string) => {
       const request = service.anonymous[method](path);
@@ -47,7 +47,7 @@ describe.each(ROUTES)('%s %s', (method, path, given, scope) => {
     for (const right of [scope, 'admin']) await call(service.token('caller', right)).expect(200);
   });
 
-  it('asks no scope with AUTHORIZATION=open', async () => {
+  it('needs no scope with AUTHORIZATION=open', async () => {
     const service = await startService({ env: { AUTHORIZATION: 'open' } });
     const request = service.anonymous[method](path).set('Authorization', `Bearer ${service.token('caller')}`);
     await request.send(given).expect(200);
@@ -85,7 +85,7 @@ describe('send', () => {
     expect(other.received.map(({ event }) => event)).not.toContain('notification');
   });
 
-  it('keeps it for a user who is not connected, over a restart, and emits it then', async () => {
+  it('keeps it for an offline user, across a restart, and emits it then', async () => {
     const service = await startService();
     const { body } = await service.api
       .post('/api/gateway/send')
@@ -109,7 +109,7 @@ describe('send', () => {
     expect(later.received.map(({ event }) => event)).not.toContain('alert');
   });
 
-  it('does not count a user who has just gone as connected', async () => {
+  it('does not count a user who has just left as connected', async () => {
     const service = await startService();
     await service.connect(ANNA);
     await service.api.delete(`/websocket/users/${ANNA}/disconnect`).expect(200);
@@ -153,7 +153,7 @@ describe('send', () => {
 });
 
 describe('send-many', () => {
-  it('tells whom it was sent to, each once, present or not', async () => {
+  it('says to whom it was sent, each once, online or not', async () => {
     const service = await startService();
     const anna = await service.connect(ANNA);
     await anna.next('sync:done');
@@ -255,8 +255,8 @@ describe('bad input is refused and nothing is stored:', () => {
   });
 });
 
-describe('who is connected', () => {
-  it('is told of one user', async () => {
+describe('connected users', () => {
+  it('one user at a time', async () => {
     const service = await startService();
     const statusOf = async (userId: string) =>
       (await service.api.get(`/api/gateway/status/${encodeURIComponent(userId)}`).expect(200)).body as unknown;
@@ -268,7 +268,7 @@ describe('who is connected', () => {
     expect(await statusOf(ANNA)).toEqual({ userId: ANNA, connected: false });
   });
 
-  it('is refused for a name that no user can have', async () => {
+  it('refuses a name that no user can have', async () => {
     const service = await startService();
     for (const name of ['x'.repeat(129), 'a%00b']) {
       const { body } = await service.api.get(`/api/gateway/status/${name}`).expect(400);
@@ -276,7 +276,7 @@ describe('who is connected', () => {
     }
   });
 
-  it('is listed and counted by user, not by socket', async () => {
+  it('are listed and counted by user, not by socket', async () => {
     const service = await startService();
     const list = async () => (await service.api.get('/api/gateway/connected').expect(200)).body as unknown;
     const stats = async () => (await service.api.get('/api/gateway/stats').expect(200)).body as unknown;
@@ -307,7 +307,7 @@ describe('who is connected', () => {
     expect(body).toMatchObject({ connectedUsers: 0, sockets: 0 });
   });
 
-  it('comes with the time the service has been up, in whole seconds that do not run back', async () => {
+  it('comes with the uptime of the service, in whole seconds that do not run backwards', async () => {
     const service = await startService();
     const begin = performance.now();
     const uptime = async () =>

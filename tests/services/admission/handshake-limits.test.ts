@@ -57,7 +57,7 @@ describe('an address', () => {
   });
 });
 
-it('a place that is given back twice is given back once', async () => {
+it('a place that is released twice is released once', async () => {
   const { admit, isLetIn } = openLimits(2);
   const [one, other] = [await admit('192.0.2.1'), await admit('192.0.2.1')];
   if (one instanceof AppError || other instanceof AppError) throw new Error('not let in');
@@ -66,7 +66,7 @@ it('a place that is given back twice is given back once', async () => {
   expect([await isLetIn('192.0.2.1'), await isLetIn('192.0.2.1')]).toEqual([true, false]);
 });
 
-it('what is taken and what waits can be seen', async () => {
+it('what is in use and what waits is visible', async () => {
   const { limits, admit } = openLimits(5);
   const waiting = [admit('192.0.2.1'), admit('192.0.2.2')];
   expect([limits.taken, limits.waiting]).toEqual([2, 2]);
@@ -98,7 +98,7 @@ describe('a handshake that waits for its turn', () => {
     expect(await first).not.toBeInstanceOf(AppError);
   });
 
-  it('gives it back when its client has gone, and is not answered', async () => {
+  it('releases it when its client has gone, and is not answered', async () => {
     const { limits, isLetIn } = openLimits(1);
     const request = from('192.0.2.1');
     const answer = jest.fn();
@@ -118,7 +118,7 @@ describe('a handshake that waits for its turn', () => {
   });
 });
 
-it('each second begins anew, also when the clock is set back', () => {
+it('each second begins again, even when the clock is set back', () => {
   const rate = new HandshakeRate(2);
   const accepted = (now: number) => range(1, 5).filter(() => rate.judge('a', now) === 'accepted').length;
   expect([accepted(10_000), accepted(10_999), accepted(11_000), accepted(5_000)]).toEqual([2, 0, 2, 2]);

@@ -11,7 +11,7 @@ function work(milliseconds: number): void {
   while (performance.now() < endsAt);
 }
 
-it('a crowd comes in by order, a few in each turn, and others have their turns in between', async () => {
+it('a crowd is admitted in order, a few in each turn, and other work runs in between', async () => {
   const queue = new HandshakeQueue(systemClock);
   const admitted: { readonly n: number; readonly turn: number }[] = [];
   let turn = 0;
@@ -29,7 +29,7 @@ it('a crowd comes in by order, a few in each turn, and others have their turns i
   expect(Math.max(...perTurn)).toBeLessThanOrEqual(12);
 });
 
-it('one that takes longer than a turn has does not keep the next one out', async () => {
+it('one that takes longer than its turn does not keep the next one out', async () => {
   const queue = new HandshakeQueue(systemClock);
   const admitted: number[] = [];
   for (const n of [1, 2]) {
@@ -42,7 +42,7 @@ it('one that takes longer than a turn has does not keep the next one out', async
   expect(admitted).toEqual([1, 2]);
 });
 
-it('a reset while one waits ends nothing, and is told', async () => {
+it('a reset during the wait ends nothing, and is reported', async () => {
   const queue = new HandshakeQueue(systemClock);
   const [gone, there] = [new Socket(), new Socket()];
   const answers: boolean[] = [];

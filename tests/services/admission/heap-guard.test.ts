@@ -49,7 +49,7 @@ const atOnce: Clock['after'] = (_milliseconds, work) => {
 };
 
 describe('the line', () => {
-  it('is met with nine tenths in use', () => {
+  it('is reached with nine tenths in use', () => {
     const { guard, heap } = createGuard();
     heap.used = LINE;
     expect(guard.isShort()).toBe(false);
@@ -71,7 +71,7 @@ describe('the line', () => {
     expect(guard.isShort()).toBe(false);
   });
 
-  it('is not met by garbage, which is collected at most every two seconds', () => {
+  it('is not reached by garbage, which is collected at most every two seconds', () => {
     const { guard, heap, wait, collections } = createGuard();
     heap.garbage = LIMIT;
     expect([guard.isShort(), collections()]).toEqual([false, 1]);
@@ -82,7 +82,7 @@ describe('the line', () => {
     expect([guard.isShort(), collections()]).toEqual([false, 2]);
   });
 
-  it('is met by whatever has the least room', () => {
+  it('is reached by whatever has the least room', () => {
     const container = { used: 400 * MIB, limit: 500 * MIB };
     const { guard } = createGuard({ others: [container] });
     expect(guard.isShort()).toBe(false);
@@ -90,7 +90,7 @@ describe('the line', () => {
     expect(guard.isShort()).toBe(true);
   });
 
-  it('is looked at once in a while, however often somebody asks, and again for a large body', async () => {
+  it('is read at intervals, however often it is asked, and again for a large body', async () => {
     const clock = new VirtualClock();
     const { guard, heap, looks } = createGuard({ after: (milliseconds, work) => clock.after(milliseconds, work) });
     for (const _ask of range(1, 100)) guard.isShort();
@@ -114,7 +114,7 @@ describe('the line', () => {
     expect([outside.length, guard.isShort()]).toEqual([64 * MIB, false]);
   });
 
-  it('is met by the real heap of no test', () => {
+  it('is reached by the real heap in no test', () => {
     const { logger } = captureLog();
     expect(new HeapGuard({ maxBodyBytes: MIB, logger }).isShort()).toBe(false);
   });
@@ -128,7 +128,7 @@ describe('the line', () => {
   });
 });
 
-describe('bodies under way', () => {
+describe('bodies in progress', () => {
   it('count with 32 times their size until they are done', () => {
     const { guard, heap } = createGuard();
     heap.used = LINE - 64 * MIB;
@@ -142,7 +142,7 @@ describe('bodies under way', () => {
     doneToo();
   });
 
-  it('let one have room whatever its size, as long as there is any', () => {
+  it('always admit a single one, whatever its size, as long as there is any room', () => {
     const { guard, heap } = createGuard();
     heap.used = LINE;
     guard.take(500 * MIB)();
@@ -165,7 +165,7 @@ it('logs when it begins and when it is over', () => {
   ]);
 });
 
-it('is asked at every door, and who is there stays', async () => {
+it('is asked at every door, and connected clients stay', async () => {
   const { guard, heap } = createGuard();
   const { url, api, anonymous, send, connect } = await startService({ overrides: { heap: guard } });
   const client = await connect('anna', { device: 'phone' });

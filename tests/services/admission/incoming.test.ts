@@ -49,7 +49,7 @@ function openGate() {
 }
 
 describe('events that wait for the one before them', () => {
-  it('are bounded in number', async () => {
+  it('are limited in number', async () => {
     const { handle, sessions } = openSessions();
     const { open, operation } = openGate();
     const answers = Array.from({ length: 4_000 }, () => handle(operation, 10));
@@ -60,7 +60,7 @@ describe('events that wait for the one before them', () => {
     expect(sessions.balance).toEqual({ eventsUnderWay: 0 });
   });
 
-  it('are bounded in bytes', async () => {
+  it('are limited in bytes', async () => {
     const { handle, incoming } = openSessions();
     const { open, operation } = openGate();
     const answers = Array.from({ length: 4 }, () => handle(operation, MIB));
@@ -71,7 +71,7 @@ describe('events that wait for the one before them', () => {
     expect(incoming.balance).toEqual({ incomingBytes: 0, incomingUsers: 0 });
   });
 
-  it('end with a connection that the service ends: none of them begins', async () => {
+  it('end with a connection that the service closes: none of them begins', async () => {
     const { handle, sessions, connection, incoming } = openSessions();
     const { open, operation } = openGate();
     const first = handle(operation, 100);
@@ -95,7 +95,7 @@ describe('events that wait for the one before them', () => {
   });
 });
 
-describe('large bodies that are on their way', () => {
+describe('large bodies in flight', () => {
   it('have a share of memory for all, and small ones always have room', () => {
     const { incoming, heap } = openSessions();
     const gives: (() => void)[] = [];

@@ -30,7 +30,7 @@ it('a few begin at once, the others wait, and no more may', async () => {
   expect(() => reads.enter('ben')).not.toThrow();
 });
 
-it('who has waited longest is next, and at the end nothing is taken', async () => {
+it('the one that has waited longest is next, and at the end nothing is in use', async () => {
   const { begun, enter, taken } = create();
   for (const turn of enter(ALL)) {
     expect(await turn.begun).toBe(true);
@@ -42,7 +42,7 @@ it('who has waited longest is next, and at the end nothing is taken', async () =
   expect(taken()).toEqual([0, 0]);
 });
 
-it('who gives up leaves the queue, and never begins', async () => {
+it('one that gives up leaves the queue, and never begins', async () => {
   const { begun, given, enter, taken } = create();
   const turns = enter(ALL);
   for (const turn of turns.slice(READS_AT_ONCE, -1)) turn.giveUp();
@@ -66,7 +66,7 @@ it.each(['throws', 'answers'])('a read of a connection that %s gives its turn ba
   expect(taken()).toEqual([0, 0]);
 });
 
-it('what was asked for ahead is not read when the connection has been cut', async () => {
+it('what was requested ahead is not read when the connection has been cut', async () => {
   const { reads, taken } = create();
   const read = jest.fn();
   const answer = reads.run({ userId: 'anna', isOpen: false }, read).catch((error: { code: string }) => error.code);

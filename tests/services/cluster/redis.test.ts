@@ -37,7 +37,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     return cluster;
   }
 
-  it('keeps no more for a Redis that does not answer than fits its bound, and all that nothing makes up for', async () => {
+  it('keeps no more for a silent Redis than its limit, and everything that nothing can make up for', async () => {
     const redis = await startRedis();
     const { hostname, port } = new URL(redis.url);
     const proxy = await startTcpProxy({ host: hostname, port: Number(port) });
@@ -60,7 +60,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     expect(length).toBeLessThanOrEqual(MAX_LENGTH_IN_FLIGHT + data.length);
   });
 
-  it('says once what it does not understand, however often it hears that and whatever else', async () => {
+  it('logs once what it does not understand, however often it receives that and whatever else', async () => {
     const redis = await startRedis();
     const heard: ClusterFrame[] = [];
     const cluster = await join(redis.url, (frame) => heard.push(frame));
@@ -84,7 +84,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     expect(foreign).toHaveLength(40);
   });
 
-  it('with a secret hears those who have it, counts the others, and tells of them once', async () => {
+  it('with a secret accepts those who have it, counts the others, and logs them once', async () => {
     const { url } = await startRedis();
     const [own, other] = [createSecretKey(Buffer.alloc(32, 1)), createSecretKey(Buffer.alloc(32, 2))];
     const heard: ClusterFrame[] = [];

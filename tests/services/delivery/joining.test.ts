@@ -80,7 +80,7 @@ describe('a gap in what this node has emitted', () => {
     expect(desk.member.connection.received(ANNA)).toEqual(range(1, 1_001));
   });
 
-  it('is filled when it shows while another one is being filled', async () => {
+  it('is filled when it appears while another one is being filled', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
     await desk.store.log.append(draftOf(ANNA));
@@ -112,7 +112,7 @@ describe('a gap in what this node has emitted', () => {
     expect(desk.member.connection.received(BROADCAST_TOPIC)).toEqual(range(1, 4));
   });
 
-  it('is filled once, for who came meanwhile too', async () => {
+  it('is filled once, for connections that arrived meanwhile too', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
     await desk.store.log.append(draftOf(ANNA));
@@ -126,7 +126,7 @@ describe('a gap in what this node has emitted', () => {
     for (const { connection } of [desk.member, late]) expect(connection.received(ANNA)).toEqual([1, 2]);
   });
 
-  it('is nobody else’s business when those who saw it have gone', async () => {
+  it('is dropped when those who saw it have gone', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
     await desk.store.log.append(draftOf(ANNA));
@@ -211,7 +211,7 @@ describe('a store that fails', () => {
     expect(delivery.balance).toMatchObject({ gaps: 0 });
   });
 
-  it('to say where a topic stands is asked again by whoever comes next', async () => {
+  it('to read the head of a topic is asked again by the next connection', async () => {
     const { store, delivery, faults, activity, ...desk } = await open();
     const other = attach({ store, delivery, activity, ...desk }, 'ben', 'phone').connection;
     await activity.end();
@@ -288,7 +288,7 @@ describe('memberships that change while they are compared', () => {
   });
 });
 
-describe('a topic that is left and joined again', () => {
+describe('a topic that is left and rejoined', () => {
   it('is caught up once', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
@@ -312,7 +312,7 @@ describe('a topic that is left and joined again', () => {
     expect(connection.received('sea')).toEqual(range(1, 4));
   });
 
-  it('gives nothing between', async () => {
+  it('delivers nothing from in between', async () => {
     const desk = await openWithMember(new Gate());
     const { connection } = desk.member;
     await createSea(desk, 'anna');
@@ -329,8 +329,8 @@ describe('a topic that is left and joined again', () => {
   });
 });
 
-describe('the place of a device', () => {
-  it('is the newest one, also while it is being written', async () => {
+describe('the cursor of a device', () => {
+  it('is the newest one, even while it is being written', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
     await Promise.all(range(1, 3).map(() => desk.delivery.publish(draftOf(ANNA))));
@@ -377,7 +377,7 @@ describe('the place of a device', () => {
 });
 
 describe('when the last connection of a user ended', () => {
-  it('is kept of those who leave while others are written', async () => {
+  it('is kept for users who leave while others are written', async () => {
     const desk = await openWithMember(new Gate());
     await desk.store.devices.open('ben', DEFAULT_DEVICE);
     let open: () => void = () => undefined;
@@ -404,7 +404,7 @@ describe('when the last connection of a user ended', () => {
   });
 });
 
-it('follows nothing for a connection that was seen out before its places were read', async () => {
+it('follows nothing for a connection that ended before its cursors were read', async () => {
   const gate = new Gate();
   const desk = openDesk(gate.pause);
   const reading = gate.hold('openDevice', 'after');
@@ -417,8 +417,8 @@ it('follows nothing for a connection that was seen out before its places were re
   expect(desk.delivery.balance).toMatchObject({ sessions: 0, followedTopics: 0 });
 });
 
-describe('a topic that is dropped late, and was made again meanwhile', () => {
-  it.each([DEFAULT_DEVICE, 'phone'])('brings device %s nothing twice over one connection', async (device) => {
+describe('a topic that is dropped late, and was created again meanwhile', () => {
+  it.each([DEFAULT_DEVICE, 'phone'])('brings device %s nothing twice on one connection', async (device) => {
     const desk = openDesk(new Gate().pause);
     await createSea(desk, 'anna');
     const { connection, done } = attach(desk, 'anna', device);

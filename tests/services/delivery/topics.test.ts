@@ -58,7 +58,7 @@ describe('the events', () => {
     }
   });
 
-  it('topic:list shows mine and the public ones', async () => {
+  it('topic:list shows the caller’s and the public ones', async () => {
     const service = await startService();
     const anna = await open(service, 'anna');
     const ben = await open(service, 'ben');
@@ -95,7 +95,7 @@ describe('the events', () => {
     }
   });
 
-  it('a private topic is not there for who is not in it', async () => {
+  it('a private topic does not exist for users who are not members', async () => {
     const service = await startService();
     const [anna, ben] = [await open(service, 'anna'), await open(service, 'ben')];
     await ok(anna, 'topic:create', { name: 'secret', isPrivate: true });
@@ -182,7 +182,7 @@ describe('the events', () => {
   });
 });
 
-describe('what is said in a topic', () => {
+describe('a message in a topic', () => {
   it('reaches all sockets of all members, the sender too, and nobody else', async () => {
     const service = await startService();
     const anna = await service.connect('anna', { scope: 'send' });
@@ -230,7 +230,7 @@ describe('what is said in a topic', () => {
     }
   });
 
-  it('does not reach who was removed, nor the members of a deleted topic', async () => {
+  it('does not reach removed users, nor the members of a deleted topic', async () => {
     const service = await startService();
     const [anna, ben, carla] = [await open(service, 'anna'), await open(service, 'ben'), await open(service, 'carla')];
     await ok(anna, 'topic:create', { name: 'news' });
@@ -251,7 +251,7 @@ describe('what is said in a topic', () => {
     expect(await refusal(carla, 'ack', { topic: 'news', seq: 3 })).toMatchObject({ code: 'bad_request' });
   });
 
-  it('reaches in the same order whoever is there, when many speak at once', async () => {
+  it('reaches all connected members in the same order, when many send at once', async () => {
     const service = await startService({ env: { SOCKET_EVENTS_PER_SECOND: '10000' } });
     const users = range(1, 5).map((n) => `user${n}`);
     const clients = await Promise.all(users.map((user) => open(service, user)));
@@ -302,7 +302,7 @@ describe('catch-up of a named device in several topics', () => {
     });
   });
 
-  it('brings everything in order, with what is said meanwhile, and tells where it stands', async () => {
+  it('brings everything in order, with what is sent meanwhile, and reports its cursors', async () => {
     const service = await prepare();
     const anna = await open(service, 'anna');
     const phone = await service.connect('ben', { device: 'phone' });
@@ -323,7 +323,7 @@ describe('catch-up of a named device in several topics', () => {
     for (const topic of TOPICS) expect(numbersIn(again, topic)).toEqual([COUNT + 1]);
   });
 
-  it('goes on without a topic that is left meanwhile, and with one that is joined', async () => {
+  it('continues without a topic that is left meanwhile, and with one that is joined', async () => {
     const service = await prepare();
     const anna = await open(service, 'anna');
     const phone = await service.connect('ben', { device: 'phone' });
@@ -354,7 +354,7 @@ describe('catch-up of a named device in several topics', () => {
   });
 });
 
-describe('everyone gets exactly what was said while they were in the topic', () => {
+describe('everyone receives exactly what was sent while they were members of the topic', () => {
   /** A call as its caller sees it: it took effect at some moment between the two. Moments are counted, not timed. */
   interface Span {
     readonly begin: number;

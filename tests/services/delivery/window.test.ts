@@ -12,7 +12,7 @@ describe('the window of a device', () => {
     expect(await room).toBe(FULL);
   });
 
-  it('passes places without a message together with what came before them', () => {
+  it('passes entries without a message together with what came before them', () => {
     const window = new Window();
     window.add({ topic: 'a', seq: 3, count: 3, upTo: 3 });
     expect(window.pass('a', 9)).toBe(false);
@@ -22,7 +22,7 @@ describe('the window of a device', () => {
     expect(window.pass('a', 12)).toBe(true);
   });
 
-  it('takes what is acknowledged for all pages up to there, and no other topic', () => {
+  it('counts an acknowledgement for all pages up to there, and no other topic', () => {
     const window = new Window();
     window.add({ topic: 'a', seq: 3, count: 3, upTo: 5 });
     window.add({ topic: 'b', seq: 4, count: 4, upTo: 4 });
@@ -31,7 +31,7 @@ describe('the window of a device', () => {
     expect(window.inFlight).toBe(4);
   });
 
-  it('lets go who waits when the topic is left, and when the connection ends', async () => {
+  it('releases waiting catch-ups when the topic is left, and when the connection ends', async () => {
     const window = new Window();
     window.add({ topic: 'a', seq: 200, count: FULL, upTo: 200 });
     let isWanted = true;

@@ -52,7 +52,7 @@ describe('names', () => {
     expect(names.filter((name) => /(duration|delay|latency)/.test(name) && !name.endsWith('_seconds'))).toEqual([]);
   });
 
-  it('come with a sentence of their own', async () => {
+  it('come with their own sentence', async () => {
     const helps = (await ownFamilies()).map(({ help }) => help);
     expect(helps.filter((help) => !/^[A-Z].*[.]$|^[A-Z].*\? 1 or 0[.]$/.test(help))).toEqual([]);
     expect(new Set(helps).size).toBe(helps.length);
@@ -60,7 +60,7 @@ describe('names', () => {
 });
 
 describe('series', () => {
-  it('are there before anything happens, and are as many afterwards as before', async () => {
+  it('exist before anything happens, and are as many afterwards as before', async () => {
     const metrics = createMetrics();
     const count = async () => (await metrics.registry.metrics()).split('\n').length;
     const before = await count();
@@ -81,7 +81,7 @@ describe('series', () => {
     expect([...labels].sort()).toEqual(['code', 'destination', 'limit', 'mode', 'transport', 'what']);
   });
 
-  it('of what is looked up show what their sources say', async () => {
+  it('of values read at a scrape show what their sources say', async () => {
     const { registry } = createMetrics();
     registerGauges(registry, GAUGES);
     const read = async () => {
@@ -113,8 +113,8 @@ describe('series', () => {
   });
 });
 
-describe('what was sent lately', () => {
-  it('is found between what was acknowledged and what is, newest first', () => {
+describe('the latest sends', () => {
+  it('are found between what was acknowledged and what is, newest first', () => {
     const recent = new RecentSends();
     for (const seq of [3, 4, 7, 9]) recent.add(seq, seq * 10);
     expect([...recent.between(3, 7)]).toEqual([70, 40]);
@@ -122,7 +122,7 @@ describe('what was sent lately', () => {
     expect([...recent.between(0, 100)]).toEqual([90, 70, 40, 30]);
   });
 
-  it('is bounded, whatever is sent', () => {
+  it('are limited, whatever is sent', () => {
     const recent = new RecentSends();
     for (let seq = 1; seq <= 10_000; seq += 1) recent.add(seq, seq);
     const left = [...recent.between(0, 10_000)];

@@ -69,7 +69,7 @@ async function onlySpan(name: string): Promise<ReadableSpan> {
 
 const parentOf = (span: ReadableSpan) => span.parentSpanContext?.spanId;
 
-it('without an SDK the work is called as it is, and what it describes goes nowhere', async () => {
+it('without an SDK the work is called directly, and its attributes are dropped', async () => {
   const work = jest.fn(async (describe: Describe) => describe({ 'tidings.messages': 1 }));
   await inSpan('tidings.append', work);
   expect(work).toHaveBeenCalledTimes(1);
@@ -137,7 +137,7 @@ function describeSends(): void {
     });
   });
 
-  it('tells nothing of who sends, who receives and what is said', async () => {
+  it('reveals nothing about the sender, the recipients and the content', async () => {
     const service = await startService();
     const secret = 'secret-7d5f';
     const client = await service.connect(secret, { device: secret });
@@ -180,7 +180,7 @@ function describeSends(): void {
     expect(named(exporter.getFinishedSpans(), 'tidings.deliver')).toEqual([]);
   });
 
-  it('that is refused has the code as its error, and not a word of the request', async () => {
+  it('that is refused has the code as its error, and nothing of the request', async () => {
     const service = await startService();
     await sendTo(service.api, 'anna', 1, { id: 'known' });
     exporter.reset();
@@ -243,7 +243,7 @@ function describeOthers(): void {
     expect(exporter.getFinishedSpans()).toEqual([]);
   });
 
-  it('a span of a failure has the code that callers are told', async () => {
+  it('a span of a failure has the code that callers receive', async () => {
     const fail = (error: unknown) => inSpan('tidings.append', () => Promise.reject(error));
     const errors = [new RangeError('secret'), new StoreError('secret'), new AppError('not_found', 'secret'), 'secret'];
     for (const error of errors) await expect(fail(error)).rejects.toBe(error);

@@ -54,8 +54,8 @@ async function expectSilence(service: TestService, watcher: TestClient): Promise
   expect(lobbyEvents(watcher)).toEqual([...before, ['presence:join', { userId: 'herald' }]]);
 }
 
-describe('the lobby', () => {
-  it('shows who is online to who subscribes, then who comes and goes', async () => {
+describe('the online users', () => {
+  it('are shown to subscribers, then who comes and goes', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ env: WITH_GRACE, overrides: { clock } });
     const anna = await service.connect('anna');
@@ -77,7 +77,7 @@ describe('the lobby', () => {
     expect(later.lobby.users.toSorted()).toEqual(['ben', 'later', 'watcher']);
   });
 
-  it('shows a user once, while any of their sockets is there', async () => {
+  it('are shown once, while any of their sockets is open', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ env: WITH_GRACE, overrides: { clock } });
     const { watcher } = await watch(service);
@@ -95,7 +95,7 @@ describe('the lobby', () => {
     expect(await watcher.next('presence:leave')).toEqual({ userId: 'anna', lastSeen: ISO_TIME });
   });
 
-  it('says nothing of a reconnect within the grace, while REST says everything at once', async () => {
+  it('do not change on a reconnect within the grace period, while REST shows everything at once', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ env: WITH_GRACE, overrides: { clock } });
     const { watcher } = await watch(service);
@@ -115,7 +115,7 @@ describe('the lobby', () => {
     await expectSilence(service, watcher);
   });
 
-  it('tells those who leave in the same moment together', async () => {
+  it('leave in one frame when they leave at the same moment', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ env: WITH_GRACE, overrides: { clock } });
     const users = ['anna', 'ben', 'carla'];
@@ -132,7 +132,7 @@ describe('the lobby', () => {
     expect(lobbyEvents(watcher)).toHaveLength(1);
   });
 
-  it('hears of a logout at once', async () => {
+  it('leave at once on a logout', async () => {
     const service = await startService({ env: WITH_GRACE });
     const { watcher } = await watch(service);
     const phone = await service.connect('anna', { device: 'phone' });
@@ -146,7 +146,7 @@ describe('the lobby', () => {
     expect(await watcher.next('presence:leave')).toEqual({ userId: 'anna', lastSeen: ISO_TIME });
   });
 
-  it('waits for the grace when an administrator disconnects', async () => {
+  it('leave after the grace period when an administrator disconnects them', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ env: WITH_GRACE, overrides: { clock } });
     const { watcher } = await watch(service);
@@ -158,7 +158,7 @@ describe('the lobby', () => {
     expect(await watcher.next('presence:leave')).toMatchObject({ userId: 'anna' });
   });
 
-  it('never shows a socket that is not authenticated', async () => {
+  it('never include a socket that is not authenticated', async () => {
     const service = await startService({ env: { AUTH_ERROR_EVENT: 'true' } });
     const { watcher } = await watch(service);
     await openRawSocket(service.url);
@@ -174,7 +174,7 @@ describe('the lobby', () => {
     expect(body.count).toBe(3);
   });
 
-  it('tells nothing before a subscription, and nothing after its end', async () => {
+  it('are not sent before a subscription, nor after its end', async () => {
     const service = await startService();
     const { watcher } = await watch(service);
     const idle = await service.connect('idle');
@@ -197,7 +197,7 @@ describe('the lobby', () => {
     for (const client of [watcher, idle]) expect(await client.next('presence:join')).toEqual({ userId: 'carla' });
   });
 
-  it('is told once to a connection that subscribes twice', async () => {
+  it('are sent once to a connection that subscribes twice', async () => {
     const service = await startService();
     const { watcher } = await watch(service);
     await watcher.call('presence:subscribe');
@@ -205,7 +205,7 @@ describe('the lobby', () => {
     await expectSilence(service, watcher);
   });
 
-  it('is closed to who lacks scope presence with PRESENCE_PUBLIC=false', async () => {
+  it('are refused without scope presence when PRESENCE_PUBLIC=false', async () => {
     const service = await startService({ env: { PRESENCE_PUBLIC: 'false' } });
     for (const scope of [undefined, 'send broadcast']) {
       const client = await service.connect('anna', { scope: scope ?? '' });
@@ -224,7 +224,7 @@ describe('the lobby', () => {
     }
   });
 
-  it('is open to any token otherwise, while lists over REST need scope presence', async () => {
+  it('are open to any token otherwise, while lists over REST need scope presence', async () => {
     const service = await startService();
     const { lobby } = await watch(service);
     expect(lobby).toEqual({ users: ['watcher'], count: 1 });
@@ -364,7 +364,7 @@ class Watcher extends FakeConnection {
   }
 }
 
-describe('the frames of the lobby', () => {
+describe('the presence frames', () => {
   const TICK_MS = 500;
   /** A tick tells joins in one frame and leaves in another. */
   const FRAMES_PER_TICK = 2;
@@ -401,7 +401,7 @@ describe('the frames of the lobby', () => {
     ]);
   });
 
-  it('do not tell who came and went between two of them', () => {
+  it('leave out users who came and went between two of them', () => {
     const { presence, tick } = setUp(0);
     const watcher = new FakeConnection('watcher');
     show(presence, watcher);
@@ -422,7 +422,7 @@ describe('the frames of the lobby', () => {
     expect(watcher.frames).toHaveLength(1);
   });
 
-  it('tell a leave when the grace is over, not before', () => {
+  it('announce a leave when the grace period has elapsed, not before', () => {
     const { clock, presence } = setUp();
     const watcher = new FakeConnection('watcher');
     presence.arrived('anna');
@@ -476,7 +476,7 @@ describe('the frames of the lobby', () => {
     }
   });
 
-  it('are at most two per tick also while others come and subscribe', () => {
+  it('are at most two per tick even while others come and subscribe', () => {
     const random = seededRandom('subscriptions');
     const { presence, tick } = setUp();
     const connected = new Set<string>();
@@ -496,7 +496,7 @@ describe('the frames of the lobby', () => {
     expect(watchers).toHaveLength(401);
   });
 
-  it('show the lobby to all who begin to watch between two changes by one list, and then tell them together', () => {
+  it('show the same list to all who subscribe between two changes, and then the changes together', () => {
     const { presence, tick } = setUp();
     presence.arrived('anna');
     const connections = range(1, 50).map((n) => new FakeConnection(`watcher ${n}`));
@@ -510,7 +510,7 @@ describe('the frames of the lobby', () => {
     expect(show(presence, new FakeConnection('late')).users).toEqual(['anna', 'ben']);
   });
 
-  it('show a large lobby by one list until the next frames, however many come and go', () => {
+  it('show a large list unchanged until the next frames, however many come and go', () => {
     const { presence, tick } = setUp();
     for (const n of range(1, 2_000)) presence.arrived(`user ${n}`);
     tick();
@@ -529,7 +529,7 @@ describe('the frames of the lobby', () => {
     expect(show(presence, new FakeConnection('late')).count).toBe(2_100);
   });
 
-  it('show a very large lobby in parts, each when the one before was taken, and then what has changed', async () => {
+  it('show a very large list in parts, each when the one before was taken, and then what has changed', async () => {
     const { presence, tick } = setUp(0);
     const names = range(1, 20_000).map((n) => `a user with a name of some length ${n}`);
     for (const name of names) presence.arrived(name);
@@ -562,7 +562,7 @@ describe('the frames of the lobby', () => {
     expect(presence.balance).toMatchObject({ presenceChanges: 0, lobbyWatchers: 0 });
   });
 
-  it('keep nothing of who ends while the lobby is shown', async () => {
+  it('keep nothing of a connection that ends while the list is shown', async () => {
     const { presence, tick } = setUp();
     presence.arrived('anna');
     const slow = new SlowConnection('slow');
@@ -579,7 +579,7 @@ describe('the frames of the lobby', () => {
     expect(presence.balance).toMatchObject({ presenceChanges: 0, lobbyWatchers: 0 });
   });
 
-  it('carry everybody when a whole crowd goes at once', () => {
+  it('include everybody when a whole crowd leaves at once', () => {
     const { clock, presence, tick } = setUp();
     const crowd = range(1, 200_000).map((n) => `user${n}`);
     const watcher = new Watcher('watcher', presence);
@@ -624,7 +624,7 @@ describe('the frames of the lobby', () => {
     }
   });
 
-  it('do not go to who has stopped watching', () => {
+  it('do not go to connections that have unsubscribed', () => {
     const { presence, tick } = setUp();
     const watcher = new FakeConnection('watcher');
     show(presence, watcher);

@@ -91,7 +91,7 @@ function lobbyOf(presence: Presence): string[] {
 const ALL = { limit: 1_000 };
 
 describe('the roster', () => {
-  it('tells all nodes of who comes and goes', async () => {
+  it('notifies all nodes of who comes and goes', async () => {
     const { nodes, one, other, pass, time } = await startNodes(3);
     pass(1);
     const anna = connectionOf('anna');
@@ -109,14 +109,14 @@ describe('the roster', () => {
     for (const { roster } of nodes) expect(roster.statusOf('anna')).toMatchObject({ sockets: 1, devices: 1 });
   });
 
-  it('is complete for a node that comes later, also with thousands of users', async () => {
+  it('is complete for a node that joins later, even with thousands of users', async () => {
     const { one, other, pass } = await startNodes(2);
     for (const n of range(1, 2_500)) one.roster.arrived(connectionOf(`user ${n}`));
     pass(1);
     expect(other.roster.userCount).toBe(2_500);
   });
 
-  it('mends itself after frames were lost', async () => {
+  it('repairs itself after frames were lost', async () => {
     const { wire, time, one, other, pass } = await startNodes(2);
     pass(1);
     const [anna, ben] = [connectionOf('anna'), connectionOf('ben')];
@@ -133,7 +133,7 @@ describe('the roster', () => {
     expect(other.roster.usersAfter(ALL).items).toEqual(['ben']);
   });
 
-  it('forgets a node that is silent within 30 seconds, and tells the lobby', async () => {
+  it('forgets a node that is silent within 30 seconds, and notifies watchers', async () => {
     const { one, other, pass, time } = await startNodes(2);
     pass(1);
     one.roster.arrived(connectionOf('anna'));
@@ -147,7 +147,7 @@ describe('the roster', () => {
     expect(lobbyOf(other.presence)).toEqual([]);
   });
 
-  it('forgets a node that says goodbye at once', async () => {
+  it('forgets a stopping node at once', async () => {
     const { one, other, pass } = await startNodes(2);
     pass(1);
     one.roster.arrived(connectionOf('anna'));

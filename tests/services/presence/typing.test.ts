@@ -46,7 +46,7 @@ async function withTopic(...members: string[]) {
 }
 
 describe('typing', () => {
-  it('in a topic is told to its other members on all their sockets, and not to oneself', async () => {
+  it('in a topic is sent to its other members on all their sockets, and not to the user', async () => {
     const { service, clock, clientOf } = await withTopic('anna', 'ben', 'carla');
     const [anna, ben, carla] = ['anna', 'ben', 'carla'].map(clientOf) as [TestClient, TestClient, TestClient];
     const ownOther = await open(service, 'anna', 'laptop');
@@ -67,7 +67,7 @@ describe('typing', () => {
     }
   });
 
-  it('to a user is told to that user, by the name of the one who types', async () => {
+  it('to a user is sent to that user, by the name of the one who types', async () => {
     const service = await startService();
     const [anna, ben, laptop, stranger] = [
       await open(service, 'anna'),
@@ -86,7 +86,7 @@ describe('typing', () => {
     expect([anna, ben, laptop, stranger].map((client) => typingOf(client).length)).toEqual([1, 1, 1, 0]);
   });
 
-  it('to oneself, or to who is not there, is told to nobody', async () => {
+  it('to oneself, or to an offline user, is sent to nobody', async () => {
     const service = await startService();
     const [anna, laptop] = [await open(service, 'anna'), await open(service, 'anna', 'laptop')];
     for (const topic of ['@anna', '@nobody']) await type(anna, topic, true);
@@ -96,7 +96,7 @@ describe('typing', () => {
     }
   });
 
-  it('is never stored: who comes later hears nothing of it', async () => {
+  it('is never stored: later connections receive nothing of it', async () => {
     const { service, clientOf } = await withTopic('anna', 'ben');
     const [anna, ben] = [clientOf('anna'), clientOf('ben')];
     await type(anna, 'news', true);
@@ -131,7 +131,7 @@ describe('typing', () => {
     expect(typingOf(ben)).toHaveLength(2);
   });
 
-  it('ends also when the typist has gone', async () => {
+  it('ends even when the user who types has gone', async () => {
     const { clock, clientOf } = await withTopic('anna', 'ben');
     const [anna, ben] = [clientOf('anna'), clientOf('ben')];
     await type(anna, 'news', true);
@@ -145,7 +145,7 @@ describe('typing', () => {
     ['news', { code: 'not_a_member', status: 403 }],
     ['secret', { code: 'not_found', status: 404 }],
     ['no-such-topic', { code: 'not_found', status: 404 }],
-  ])('in a topic that one is not in is refused: %s', async (topic, error) => {
+  ])('in a topic by a non-member is refused: %s', async (topic, error) => {
     const { service, clientOf } = await withTopic('anna', 'ben');
     await clientOf('anna').call('topic:create', { name: 'secret', isPrivate: true });
     const stranger = await service.connect('stranger', { scope: 'send broadcast presence' });
@@ -159,7 +159,7 @@ describe('typing', () => {
     }
   });
 
-  it('is told of a member to whose topics catch-up has not come yet', async () => {
+  it('is sent about a member to whose topics catch-up has not come yet', async () => {
     const { service, clientOf } = await withTopic('anna');
     const anna = clientOf('anna');
     await anna.call('topic:invite', { name: 'news', userId: 'carla' });
@@ -170,7 +170,7 @@ describe('typing', () => {
     expect(await anna.next('typing')).toEqual({ topic: 'news', userId: 'carla', typing: true });
   });
 
-  it('is refused from the moment on in which one has left, and not told to who has left', async () => {
+  it('is refused from the moment on in which the user has left, and not sent to users who have left', async () => {
     const { clock, clientOf } = await withTopic('anna', 'ben', 'carla');
     const [anna, ben, carla] = ['anna', 'ben', 'carla'].map(clientOf) as [TestClient, TestClient, TestClient];
     await ben.call('topic:leave', { name: 'news' });
@@ -257,7 +257,7 @@ function listen() {
 }
 
 describe('the frames', () => {
-  it('are at most one per second and person, and the last word is told', () => {
+  it('are at most one per second and person, and the last state is sent', () => {
     const { set, pass, take } = listen();
     set('anna', 'news', true);
     expect(take()).toEqual([['anna', 'news', true]]);
@@ -318,7 +318,7 @@ describe('the frames', () => {
     expect(take()).toEqual([['anna', 'news', true]]);
   });
 
-  it('never tell the end of what was never told', () => {
+  it('never report the end of what was never reported', () => {
     const { set, pass, take } = listen();
     set('anna', 'news', true);
     set('anna', 'sport', true);

@@ -45,18 +45,21 @@ async function sayGoodbye(socket: WebSocket): Promise<void> {
 it.each([
   ['plain', true],
   ['Socket.IO', false],
-])('%s: what is said while a client without a name leaves comes with its next connection', async (_name, isPlain) => {
-  const service = await startService();
-  const token = service.token('anna');
-  const leaving = await open(service.url, token, isPlain);
-  await sayGoodbye(leaving.socket);
-  await service.send('anna', [1]);
-  await service.api.post('/websocket/message/broadcast').send({ type: 'chat', data: { n: 2 } });
-  leaving.socket.terminate();
-  await eventually(
-    async () => service.balance()['connections'],
-    (count) => count === 0,
-  );
-  const back = await open(service.url, token, isPlain);
-  expect(back.frames.filter((frame) => frame.includes('"data":{"n":'))).toHaveLength(2);
-});
+])(
+  '%s: what is sent while a client without a device name leaves comes on its next connection',
+  async (_name, isPlain) => {
+    const service = await startService();
+    const token = service.token('anna');
+    const leaving = await open(service.url, token, isPlain);
+    await sayGoodbye(leaving.socket);
+    await service.send('anna', [1]);
+    await service.api.post('/websocket/message/broadcast').send({ type: 'chat', data: { n: 2 } });
+    leaving.socket.terminate();
+    await eventually(
+      async () => service.balance()['connections'],
+      (count) => count === 0,
+    );
+    const back = await open(service.url, token, isPlain);
+    expect(back.frames.filter((frame) => frame.includes('"data":{"n":'))).toHaveLength(2);
+  },
+);

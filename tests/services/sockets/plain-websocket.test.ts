@@ -84,7 +84,7 @@ describe('the token', () => {
     await expectNobody(service);
   });
 
-  it('without an end is said to have none', async () => {
+  it('without an expiry is reported to have none', async () => {
     const service = await startService();
     const client = openPlain(service.url, { path: `/${forgeClaims({ sub: 'anna' })}` });
     expect(await client.next('authenticated')).toMatchObject({ userId: 'anna', expiresAt: null });
@@ -116,7 +116,7 @@ describe('the token', () => {
     await expectNobody(service);
   });
 
-  it('has to come within five seconds, and nobody is listed meanwhile', async () => {
+  it('has to come within five seconds, and the user is not listed meanwhile', async () => {
     const service = await startService();
     const startedAt = performance.now();
     const client = openPlain(service.url);
@@ -171,7 +171,7 @@ describe('answers', () => {
     ['a number', 7],
     ['zero', 0],
     ['an empty text', ''],
-  ])('give back a ref that is %s', async (_name, ref) => {
+  ])('return a ref that is %s', async (_name, ref) => {
     const service = await startService();
     const client = await connect(service, 'anna');
     client.send({ action: 'presence', on: false, ref });
@@ -224,7 +224,7 @@ describe('answers', () => {
 });
 
 describe('topics', () => {
-  it('are created public unless told otherwise', async () => {
+  it('are created public by default', async () => {
     const service = await startService();
     const client = await connect(service, 'anna');
     const created = { ok: true, owner: 'anna', createdAt: expect.stringMatching(ISO_TIME), isMember: true };
@@ -236,7 +236,7 @@ describe('topics', () => {
     });
   });
 
-  it.each(['suscribe', 'subscribe'])('are joined by %s, once more too, and left by unsubscribe', async (action) => {
+  it.each(['suscribe', 'subscribe'])('are joined by %s, repeatedly too, and left by unsubscribe', async (action) => {
     const service = await startService();
     const anna = await connect(service, 'anna');
     const ben = await connect(service, 'ben');
@@ -274,7 +274,7 @@ describe('topics', () => {
     expect(reply).toMatchObject({ ok: false, error: { status: 409, code: 'owner_cannot_leave' } });
   });
 
-  it('keep what was said for members who are away', async () => {
+  it('keep messages for offline members', async () => {
     const service = await startService();
     const anna = await connect(service, 'anna');
     const ben = await connect(service, 'ben', { device: 'phone' });
@@ -289,7 +289,7 @@ describe('topics', () => {
 });
 
 describe('whom `message` means by topic_name', () => {
-  it('a topic that the sender is in', async () => {
+  it('a topic of which the sender is a member', async () => {
     const service = await startService();
     const anna = await connect(service, 'anna');
     await anna.call('create', { topic_name: 'ben' });
@@ -306,7 +306,7 @@ describe('whom `message` means by topic_name', () => {
     });
   });
 
-  it('nobody when it is a public topic that the sender is not in', async () => {
+  it('nobody when it is a public topic of which the sender is not a member', async () => {
     const service = await startService();
     const anna = await connect(service, 'anna');
     const ben = await connect(service, 'ben');
@@ -319,7 +319,7 @@ describe('whom `message` means by topic_name', () => {
     expect(carla.allMessages).toEqual([]);
   });
 
-  it('else the user of that name, also beside a private topic of others', async () => {
+  it('otherwise the user with that name, even beside a private topic of others', async () => {
     const service = await startService();
     const anna = await connect(service, 'anna');
     const ben = await connect(service, 'ben');
@@ -349,7 +349,7 @@ describe('whom `message` means by topic_name', () => {
   });
 });
 
-describe('what `message` carries', () => {
+describe('the content of `message`', () => {
   it('content becomes a chat', async () => {
     const service = await startService();
     const anna = await connect(service, 'anna');
@@ -414,7 +414,7 @@ describe('what `message` carries', () => {
 });
 
 describe('acknowledgement and history', () => {
-  it('ack moves the place of the device', async () => {
+  it('ack moves the cursor of the device', async () => {
     const service = await startService();
     await service.send('anna', range(1, 3));
     const client = await connect(service, 'anna', { device: 'phone' });
@@ -439,7 +439,7 @@ describe('acknowledgement and history', () => {
     expect(await seqs({ limit: 3, after: 4 })).toEqual([5, 6, 7]);
   });
 
-  it('history of others is not there', async () => {
+  it('history of others does not exist', async () => {
     const service = await startService();
     await service.send('ben', [1]);
     const client = await connect(service, 'anna');
@@ -448,7 +448,7 @@ describe('acknowledgement and history', () => {
 });
 
 describe('presence and typing', () => {
-  it('presence on shows the lobby and who comes and goes, off ends it', async () => {
+  it('presence on shows online users and who comes and goes, off ends it', async () => {
     const service = await startService({ env: { PRESENCE_GRACE_MS: '0' } });
     const anna = await connect(service, 'anna');
     expect(await anna.call('presence', { on: true })).toEqual({ ok: true, count: 1 });
@@ -488,7 +488,7 @@ describe('presence and typing', () => {
 });
 
 describe('auth on an open connection', () => {
-  it('goes on with a newer token of the same user', async () => {
+  it('continues with a newer token of the same user', async () => {
     const clock = new ShiftedClock();
     const service = await startService({ overrides: { clock } });
     const client = openPlain(service.url, { path: `/${testToken('anna', { lifetimeSeconds: 30 })}` });
@@ -606,7 +606,7 @@ describe('the end of a connection', () => {
     expect(client.isClosed).toBe(false);
   });
 
-  it('1001 when the service goes away, also for who has not said who it is', async () => {
+  it('1001 when the service goes away, even before authentication', async () => {
     const service = await startService();
     const client = await connect(service, 'anna');
     const stranger = openPlain(service.url);

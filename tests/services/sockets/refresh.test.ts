@@ -78,7 +78,7 @@ describe('a token that is about to expire', () => {
     expect(await client.next('auth:expiring')).toEqual({ expiresAt });
   });
 
-  it('is no matter for a token without an end', async () => {
+  it('does not concern a token without an expiry', async () => {
     const { clock, service } = await setUp();
     const token = signToken(createSecretKey(Buffer.from(TEST_SECRET)), { userId: 'anna' });
     const client = openClient(service.url, { auth: { token } });
@@ -121,7 +121,7 @@ describe('auth:refresh', () => {
     expect(await client.next('closing')).toMatchObject({ code: 'token_expired' });
   });
 
-  it('keeps the places: nothing comes twice, nothing is left out', async () => {
+  it('keeps the cursors: nothing comes twice, nothing is left out', async () => {
     const { service } = await setUp();
     await service.send('anna', [1, 2]);
     const { client } = await open(service, { device: 'phone' });
@@ -143,7 +143,7 @@ describe('auth:refresh', () => {
     expect(back.allMessages.map(({ seq }) => seq)).toEqual([5, 6]);
   });
 
-  it('brings the scopes of the newer token, and takes those of the older', async () => {
+  it('brings the scopes of the newer token, and removes those of the older', async () => {
     const service = await startService({ env: { PRESENCE_PUBLIC: 'false' } });
     const client = await service.connect('anna');
     const subscribe = () => client.call('presence:subscribe');
@@ -154,7 +154,7 @@ describe('auth:refresh', () => {
     expect(await subscribe()).toMatchObject({ ok: false, error: { code: 'insufficient_scope' } });
   });
 
-  it('refuses a token of somebody else, and goes on with the one it had', async () => {
+  it('refuses a token of another user, and continues with the previous one', async () => {
     const { clock, service } = await setUp();
     const { client, expiresAt } = await open(service);
     const reply = await client.call('auth:refresh', { token: testToken('ben', { scope: 'admin' }) });

@@ -36,7 +36,7 @@ describe('a target', () => {
     ...['/SOCKET.IO/', '/socket.io/x', '/socket.io/./', '/socket.io//', '/socket.io%2f', '/socket.io/%2e%2e/ws'],
     ...['\\socket.io/', '/;/socket.io/', '/socket.io;/', '/socket.io/#', 'http://localhost/./socket.io/'],
     ...['/%2e/socket.io/', 'http://localhost//socket.io/', 'socket.io/', '*', '/socket.iox/'],
-  ])('%s?… is nobody’s', async (path) => {
+  ])('%s?… belongs to nobody', async (path) => {
     const wire = await Wire.open(service.url, upgradeHead(`${path}?${ENGINE}`));
     expect([400, 404]).toContain(await wire.status());
     await wire.ended();
@@ -60,7 +60,7 @@ describe('a target', () => {
       '/ws;x',
     ],
     ...['/ws#', 'http://localhost/x/../ws', '/a/b', '/token', '/a.b/c', '/%61.b.c', 'http://localhost/ws/'],
-  ])('%s is nobody’s either', async (target) => {
+  ])('%s belongs to nobody either', async (target) => {
     const wire = await Wire.open(service.url, upgradeHead(target));
     expect([400, 404]).toContain(await wire.status());
     await wire.ended();
@@ -222,7 +222,7 @@ describe.each(['/ws', '/', '/a.b.c', `/socket.io/?${ENGINE}`])('an upgrade to %s
     expect(uncaught).toEqual([]);
   });
 
-  it('behind a request that is not answered yet is cut: its frames would come between', async () => {
+  it('after a request that is not answered yet is cut: its frames would come in between', async () => {
     const service = await startService();
     const sid = await openPolling(service.url);
     const path = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
@@ -268,7 +268,7 @@ describe('a place of a polling session', () => {
     await nothingTaken(service);
   });
 
-  it('ends though its client has gone before it was answered', async () => {
+  it('ends although its client has gone before it was answered', async () => {
     const service = await startService({
       env: { MAX_CONNECTIONS: '20', PING_INTERVAL_MS: '100', PING_TIMEOUT_MS: '100' },
     });
@@ -381,7 +381,7 @@ describe('another transport for a polling session', () => {
 });
 
 describe('pings whose answers are not read', () => {
-  it.each(['/ws', `/socket.io/?${ENGINE}`])('end a connection to %s that nobody has come by', async (target) => {
+  it.each(['/ws', `/socket.io/?${ENGINE}`])('end a connection to %s that is not authenticated', async (target) => {
     const service = await startService({ env: { MAX_BUFFERED_BYTES: '20000', SOCKET_EVENTS_PER_SECOND: '1000000' } });
     const wire = await Wire.open(service.url, upgradeHead(target));
     expect(await wire.status()).toBe(101);
@@ -410,25 +410,28 @@ it.each(['/ws', `/socket.io/?${ENGINE}`])('what makes no WebSocket is counted, a
   expect((await scrape(service.url)).value('tidings_refusals_total{code="not_found"}')).toBe(1);
 });
 
-describe('what is no request', () => {
+describe('what is not a request', () => {
   it.each([
     ['no HTTP', 'x\r\n\r\n', 400],
     ['too many headers', `GET / HTTP/1.1\r\nX: ${'x'.repeat(20_000)}`, 431],
     ['an upgrade without an end', upgradeHead('/ws').replace('Upgrade: websocket', 'Upgrade websocket'), 400],
-  ])('%s: is answered, and its connection closed though the peer keeps its side open', async (_name, text, status) => {
-    const service = await startService();
-    const wires = await Promise.all(range(1, 5).map(() => Wire.open(service.url, text)));
-    for (const wire of wires) expect(await wire.status()).toBe(status);
-    const startedAt = performance.now();
-    await eventually(
-      () => connectionsOf(service),
-      (count) => count === 0,
-    );
-    expect(performance.now() - startedAt).toBeLessThan(6_000);
-  });
+  ])(
+    '%s: is answered, and its connection closed although the peer keeps its side open',
+    async (_name, text, status) => {
+      const service = await startService();
+      const wires = await Promise.all(range(1, 5).map(() => Wire.open(service.url, text)));
+      for (const wire of wires) expect(await wire.status()).toBe(status);
+      const startedAt = performance.now();
+      await eventually(
+        () => connectionsOf(service),
+        (count) => count === 0,
+      );
+      expect(performance.now() - startedAt).toBeLessThan(6_000);
+    },
+  );
 });
 
-it('what is no request is not answered into the middle of an answer', async () => {
+it('what is not a request is not answered in the middle of an answer', async () => {
   const service = await startService();
   const sid = await openPolling(service.url);
   const poll = `GET /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
@@ -437,7 +440,7 @@ it('what is no request is not answered into the middle of an answer', async () =
   expect(wire.received).toBe('');
 });
 
-it('a service stops though sockets are half way in', async () => {
+it('a service stops although sockets are half-way in', async () => {
   const service = await startService({ env: { SHUTDOWN_TIMEOUT_MS: '1000' } });
   const sid = await openPolling(service.url);
   const heads = [

@@ -41,8 +41,8 @@ function open(): Store {
   return store;
 }
 
-describe('what one transaction does', () => {
-  it('is bounded for a change of states that opens what may be replaced, and for a scheduled message', async () => {
+describe('the work of one transaction', () => {
+  it('is limited for a change of states that opens what may be replaced, and for a scheduled message', async () => {
     const clock = new SettableClock();
     const flushes: number[] = [];
     const store = openLmdbStore(temporaryDirectory(), clock, ({ writes }) => flushes.push(writes));

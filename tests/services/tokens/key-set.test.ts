@@ -121,7 +121,7 @@ describe('a key', () => {
     ['without its numbers', { kty: 'RSA', kid: 'bad' }],
     ['a number', 7],
     ['nothing', null],
-  ])('that is no good is left out, and the others stay: %s', async (_name, jwk) => {
+  ])('that is unusable is left out, and the others stay: %s', async (_name, jwk) => {
     const { keySet } = await load([{ ...first, jwk: jwk as SigningKey['jwk'] }, second]);
     for (const alg of ['RS256', 'ES256', 'HS256']) expect(keySet.find({ kid: 'bad', alg })).toBeUndefined();
     expect(hasKey(keySet, second)).toBe(true);
@@ -134,7 +134,7 @@ describe('a key', () => {
   });
 });
 
-describe('a token of a key that is not there', () => {
+describe('a token of an unknown key', () => {
   it('fetches the set once, and waits for it', async () => {
     const { issuer, keySet } = await load([first]);
     issuer.publish(first, second);
@@ -146,7 +146,7 @@ describe('a token of a key that is not there', () => {
     expect(issuer.requests).toBe(2);
   });
 
-  it('one fetch at a time: whoever asks meanwhile shares it', async () => {
+  it('shares one fetch at a time with all who ask meanwhile', async () => {
     const { issuer, keySet } = await load([first]);
     issuer.publish(second);
     const waiting = range(1, 200).map((n) => keySet.seek({ kid: n === 100 ? 'second' : `made up ${n}`, alg: 'RS256' }));
@@ -156,7 +156,7 @@ describe('a token of a key that is not there', () => {
     expect(issuer.requests).toBe(2);
   });
 
-  it('a flood costs one fetch in each cool-down; keys that are there serve without waiting', async () => {
+  it('in a flood costs one fetch in each cool-down; known keys keep working without waiting', async () => {
     const { issuer, keySet } = await load([first], { cooldownMs: 60_000 });
     await keySet.seek({ kid: 'made up', alg: 'ES256' });
     for (const n of range(1, 10_000)) expect(keySet.seek({ kid: `made up ${n}`, alg: 'ES256' })).toBeUndefined();
@@ -164,7 +164,7 @@ describe('a token of a key that is not there', () => {
     expect(issuer.requests).toBe(2);
   });
 
-  it('is looked for again after the cool-down', async () => {
+  it('is looked up again after the cool-down', async () => {
     const { issuer, keySet } = await load([first], { cooldownMs: 50 });
     await keySet.seek(headerOf(second));
     issuer.publish(first, second);
@@ -179,7 +179,7 @@ describe('a token of a key that is not there', () => {
     ['a name that is no text', { kid: 7, alg: 'ES256' }],
     ['an algorithm of secrets', { kid: 'x', alg: 'HS256' }],
     ['no algorithm', { kid: 'x', alg: undefined }],
-  ])('is not looked for with %s', async (_name, header) => {
+  ])('is not looked up with %s', async (_name, header) => {
     const { issuer, keySet } = await load([first]);
     expect(keySet.seek(header)).toBeUndefined();
     expect(issuer.requests).toBe(1);
@@ -209,7 +209,7 @@ describe('from time to time', () => {
     expect(hasKey(keySet, first)).toBe(false);
   });
 
-  it('an issuer that is down is asked again; its keys serve on, and it is told once', async () => {
+  it('an issuer that is down is asked again; its keys keep working, and it is logged once', async () => {
     const { issuer, keySet, log } = await load([first], { refreshMs: 20, retryMs: 20 });
     keySet.open(() => {});
     issuer.behave(answering('down', 503));

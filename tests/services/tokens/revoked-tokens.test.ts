@@ -62,7 +62,7 @@ const untilKept = (store: Store, expected: readonly Revocation[]) =>
     (found) => JSON.stringify(found) === JSON.stringify(expected),
   );
 
-it('the end of a revoked token is learned when it is presented, and the token forgotten a day after it', async () => {
+it('the expiry of a revoked token is learned when it is presented, and the token forgotten a day after it', async () => {
   const store = openStore();
   const revocations = await open(store);
   const expiresAt = seconds(60);
@@ -95,7 +95,7 @@ it('what was learned just before a stop is written', async () => {
   expect(await kept(store)).toEqual([{ userId: 'anna', jti: 'one', expiresAt }]);
 });
 
-it('all are read at the start, however many', async () => {
+it('all are read at start, however many', async () => {
   const store = openStore();
   await Promise.all(range(1, 2_100).map((n) => store.revocations.keep({ userId: `user ${n}`, issuedBefore: 100 })));
   const revocations = await open(store);
@@ -108,14 +108,14 @@ it('a start is refused when they cannot be read', async () => {
   await expect(open(store)).rejects.toThrow(StoreOpenError);
 });
 
-it('nothing is refused that could not be kept', async () => {
+it('nothing is refused that could not be stored', async () => {
   const store = withFault(openStore(), 'keep', () => Promise.reject(new StoreError('the disk is full')));
   const revocations = await open(store);
   await expect(revocations.revoke({ userId: 'anna', issuedBefore: 100 })).rejects.toThrow(StoreError);
   expect(revocations.isRevoked(callerOf({}))).toBe(false);
 });
 
-it('an end that cannot be written is told once, and written later', async () => {
+it('an expiry that cannot be written is logged once, and written later', async () => {
   const store = openStore();
   let isBroken = false;
   let refusals = 0;

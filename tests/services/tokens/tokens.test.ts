@@ -32,7 +32,7 @@ function refusalOf(work: () => unknown): AppError {
 }
 
 describe('verify', () => {
-  it('tells user, scopes and times', () => {
+  it('returns user, scopes and times', () => {
     const token = sign({
       sub: 'anna',
       scope: 'send  presence',
@@ -65,7 +65,7 @@ describe('verify', () => {
     expect(refusalOf(() => tokens.verify(sign({ sub: 'a', iat: NOW_SECONDS + 61 }))).message).toContain('iat');
   });
 
-  it('wants issuer and audience where they are configured', () => {
+  it('requires issuer and audience where they are configured', () => {
     const tokens = tokensAt(NOW_SECONDS, { issuer: 'https://id.example', audience: 'tidings' });
     expect(tokens.verify(sign({ sub: 'a', iss: 'https://id.example', aud: ['x', 'tidings'] })).userId).toBe('a');
     expect(
@@ -74,7 +74,7 @@ describe('verify', () => {
     expect(refusalOf(() => tokens.verify(sign({ sub: 'a', iss: 'https://id.example' }))).status).toBe(401);
   });
 
-  it('wants `exp` where it is configured', () => {
+  it('requires `exp` where it is configured', () => {
     expect(
       refusalOf(() => tokensAt(NOW_SECONDS, { isExpRequired: true }).verify(sign({ sub: 'a' }))).message,
     ).toContain('exp');

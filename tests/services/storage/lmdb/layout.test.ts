@@ -45,7 +45,7 @@ async function writeLayout2(path: string): Promise<void> {
 }
 
 describe('a store of layout 2', () => {
-  it('opens, with devices where they stood and memberships as they were', async () => {
+  it('opens, with devices at their positions and memberships as they were', async () => {
     const path = temporaryDirectory();
     await writeLayout2(path);
     const store = openLmdbStore(path, new SettableClock());
@@ -64,7 +64,7 @@ describe('a store of layout 2', () => {
     await store.close();
   });
 
-  it('has all its devices listed by and by, whatever is stopped in between', async () => {
+  it('has all its devices listed gradually, whatever is stopped in between', async () => {
     const path = temporaryDirectory();
     await writeLayout2(path);
     const clock = new SettableClock();

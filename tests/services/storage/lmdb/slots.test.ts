@@ -85,7 +85,7 @@ describe.each(FORMATS)('slots as wide as %s', (name, format) => {
     expect(rows.read(undefined, 5)).toBe(0);
   });
 
-  it('make a row as long as what was set, and none for what stays as it was', () => {
+  it('make a row as long as what was set, and none for what stays unchanged', () => {
     const { rows, tree, root } = openRows(format);
     const keys = () => Array.from(tree.getKeys({}));
     root.transactionSync(() => rows.update('*', { from: 1, upTo: 3 * format.count }, (value) => value, 'anna'));
@@ -95,7 +95,7 @@ describe.each(FORMATS)('slots as wide as %s', (name, format) => {
     expect(tree.get(['*', 0, 'anna'])).toHaveLength(3 * format.width);
   });
 
-  it('lie in blocks that together are the span, each within one row', () => {
+  it('form blocks that together are the span, each within one row', () => {
     const random = seededRandom(`blocks of ${name}`);
     const { rows } = openRows(format);
     for (let n = 0; n < 200; n += 1) {

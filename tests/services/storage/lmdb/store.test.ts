@@ -115,7 +115,7 @@ describe('a directory', () => {
     expect(await openStore(directory).log.head('@anna')).toBe(0);
   });
 
-  it('that is away while the store is open refuses what waits, and is used again when it is back', async () => {
+  it('that is missing while the store is open refuses what waits, and is used again when it is back', async () => {
     const uncaught = collectUncaught();
     const directory = join(temporaryDirectory(), 'store');
     const store = openStore(directory);
@@ -166,7 +166,7 @@ describe('a directory', () => {
     expect(openError(directory).message).toMatch(/layout 99/);
   });
 
-  it('of the layout before is brought over: own messages are read, and keys replace those of their sender', async () => {
+  it('of the layout before is migrated: own messages are read, and keys replace those of their sender', async () => {
     const directory = temporaryDirectory();
     const first = openStore(directory);
     await first.devices.open('anna', 'phone');
@@ -214,7 +214,7 @@ describe('a directory', () => {
       expect(report).toMatchObject({ message: expect.stringContaining(directory) });
     });
 
-    it('to read the data file is refused, and not taken for damage', async () => {
+    it('to read the data file is refused, and not reported as damage', async () => {
       const directory = join(temporaryDirectory(), 'store');
       await makeStore(directory);
       chmodSync(join(directory, 'data.mdb'), 0o000);
@@ -256,7 +256,7 @@ describe('a second opening', () => {
     expect(messages.map(({ data, id }) => [id, data])).toEqual([['held', null]]);
   });
 
-  it('by another process is refused while this one has the store and goes on writing', async () => {
+  it('by another process is refused while this one has the store and continues to write', async () => {
     const directory = temporaryDirectory();
     const store = openStore(directory);
     const other = runStoreProcess(['look', directory]);
@@ -277,7 +277,7 @@ describe('a second opening', () => {
     expect(await store.log.head('@anna')).toBe(seq);
   });
 
-  it('of a file that grows while it is looked at is not told of damage', async () => {
+  it('of a file that grows while it is examined does not report damage', async () => {
     const directory = temporaryDirectory();
     const file = join(directory, 'data.mdb');
     const store = openLmdbStore(directory, new SettableClock());
@@ -298,7 +298,7 @@ describe('a second opening', () => {
     expect(sizing).toHaveBeenCalledTimes(1);
   });
 
-  it('for the first time on a full disk is refused; what is there already opens', async () => {
+  it('for the first time on a full disk is refused; an existing store opens', async () => {
     const directory = temporaryDirectory();
     const room = jest.spyOn(fs, 'statfsSync').mockReturnValue({ bavail: 15, bsize: PAGE_BYTES, blocks: 16 } as StatsFs);
     onTestEnd(() => room.mockRestore());
@@ -396,7 +396,7 @@ describe('what is removed', () => {
     expect(rows.filter((row) => /^(messages \["\*"|ids |stamps \["\*",0,)/.test(row))).toEqual([]);
   });
 
-  it('by an erasure leaves no row that tells of the user', async () => {
+  it('by an erasure leaves no row about the user', async () => {
     const directory = temporaryDirectory();
     const store = openLmdbStore(directory, new SettableClock());
     await store.devices.open('anna', 'phone');
@@ -554,7 +554,7 @@ describe('a damaged store', () => {
     expect(await findFaults([...damages, noise(0, 2 * PAGE_BYTES)])).toEqual([]);
   });
 
-  it('of which any one page was overwritten loses nothing without a word', async () => {
+  it('of which any one page was overwritten loses nothing silently', async () => {
     const random = seededRandom('overwritten pages');
     const pages = Array.from({ length: 12 }, () => random.integer(2, lastPage()));
     const damages = pages.map((page) =>
@@ -563,7 +563,7 @@ describe('a damaged store', () => {
     expect(await findSilentLosses(damages)).toEqual([]);
   });
 
-  it('of which some pages were lost loses nothing without a word', async () => {
+  it('of which some pages were lost loses nothing silently', async () => {
     const random = seededRandom('empty pages');
     const pages = Array.from({ length: 8 }, () => random.integer(2, lastPage()));
     const damages = pages.map((page) =>

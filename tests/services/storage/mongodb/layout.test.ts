@@ -33,7 +33,7 @@ async function writeLayout1(db: Db): Promise<void> {
 }
 
 describeWith('a MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('a database of layout 1', () => {
-  it('opens, with devices where they stood, and has them listed by and by', async () => {
+  it('opens, with devices at their positions, and lists them gradually', async () => {
     const database = newDatabase();
     const client = await MongoClient.connect(database);
     onTestEnd(() => client.close());

@@ -101,13 +101,13 @@ describeWith('a MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('with a 
   describe('recent memberships', describeRecentMemberships);
   describe('recent revocations', describeRecentRevocations);
   describe('data', describeData);
-  describe('what messages say of their places', describeFacts);
+  describe('what messages say of their positions', describeFacts);
   describe('a start', describeStart);
   describe('a server', describeOutage);
 });
 
 function describeTwoNodes(): void {
-  it('append to one topic at once: each place is given once, and none is left out', async () => {
+  it('append to one topic at once: each seq is given once, and none is left out', async () => {
     const stores = await openTwo();
     const appended = await Promise.all(
       range(1, 40).flatMap(() => stores.map((store) => appendAll(store, draftsOf(5)))),
@@ -122,7 +122,7 @@ function describeTwoNodes(): void {
     for (const n of range(1, 20)) expect((await append(n % 3 === 0 ? one : other, draft())).seq).toBe(n);
   });
 
-  it('go on behind what the other one has erased or deleted, whatever each remembers of the log', async () => {
+  it('continue after what the other one has erased or deleted, whatever each remembers of the log', async () => {
     const [one, other] = await openTwo();
     await appendAll(one, draftsOf(3));
     await appendAll(other, draftsOf(3));
@@ -162,7 +162,7 @@ function describeTwoNodes(): void {
     expect(outcomes.filter(({ outcome }) => outcome === 'conflict')).toHaveLength(3);
   });
 
-  it('send what is scheduled once, whoever asks for it', async () => {
+  it('send a scheduled message once, whoever asks for it', async () => {
     const clock = new SettableClock();
     const stores = await openTwo(clock);
     const all = range(1, 60);
@@ -176,7 +176,7 @@ function describeTwoNodes(): void {
     expect(seqsOf(stored)).toEqual(all);
   });
 
-  it('send what a node had taken that is gone', async () => {
+  it('send what a node had claimed that is gone', async () => {
     const clock = new SettableClock();
     const database = databaseUrl();
     const store = await openAt(database, clock);
@@ -203,7 +203,7 @@ function describeTwoNodes(): void {
     expect(seqsOf(await readAll(other, '~anna'))).toEqual(range(1, 60));
   });
 
-  it('update one message at once: one entry is left, and it tells of what the message says', async () => {
+  it('update one message at once: one entry is left, and it has the data of the message', async () => {
     const stores = await openTwo();
     const message = await append(stores[0], draft());
     await Promise.all(range(1, 10).map((n) => stores[n % 2]?.log.update(message, n, 'service')));
@@ -212,7 +212,7 @@ function describeTwoNodes(): void {
     expect(others).toEqual([]);
   });
 
-  it('change, retract and replace one message at once: whatever is told is a message, or tells of one', async () => {
+  it('change, retract and replace one message at once: every frame is a message, or an entry about one', async () => {
     const stores = await openTwo();
     const random = seededRandom('changes of two nodes');
     for (const round of range(1, 40)) {
@@ -233,7 +233,7 @@ function describeTwoNodes(): void {
     expect(ofOther).toEqual(all);
   });
 
-  it('change states at once: what was told last is what is so', async () => {
+  it('change states at once: the last frame matches what is stored', async () => {
     const stores = await openTwo();
     const random = seededRandom('states of two nodes');
     await stores[0].devices.open('anna', 'phone');
@@ -253,7 +253,7 @@ function describeTwoNodes(): void {
     }
   });
 
-  it('let one of them carry out what is asked for under a key, until it is answered', async () => {
+  it('let one of them carry out a request under a key, until it is answered', async () => {
     const [one, other] = await openTwo();
     const key = { caller: 'anna', key: 'k' };
     const claims = await Promise.all(
@@ -272,7 +272,7 @@ function describeTwoNodes(): void {
     });
   });
 
-  it('take over the key of a node that is gone, which then does not answer for it any more', async () => {
+  it('take over the key of a node that is gone, which then can no longer answer for it', async () => {
     const clock = new SettableClock();
     const [gone, other] = await openTwo(clock);
     const key = { caller: 'anna', key: 'k' };
@@ -321,7 +321,7 @@ function describeTwoNodes(): void {
     expect(seqsOf(await readAll(one))).toEqual([3, 4, 5]);
   });
 
-  it('enter one device at once at the same place', async () => {
+  it('enter one device at once at the same position', async () => {
     const [one, other] = await openTwo();
     await appendAll(one, draftsOf(3));
     const positions = await Promise.all(range(1, 10).map((n) => (n % 2 ? one : other).devices.open('anna', 'phone')));
@@ -340,7 +340,7 @@ async function sendAll(store: Store): Promise<Message[]> {
 }
 
 function describeRecentHeads(): void {
-  it('are those of the logs that got entries, by whichever node', async () => {
+  it('are those of the logs that received entries, by whichever node', async () => {
     const [one, other] = await openTwo();
     const at = (n: number) => new Date(milliseconds(n)).toISOString();
     await appendAll(one, draftsOf(3, { topic: '@old', timestamp: at(1) }));
@@ -463,7 +463,7 @@ const MANY = 300;
 function describeFacts(): void {
   const tagged = (db: Db, tag: string) => db.collection('messages').countDocuments({ tags: tag });
 
-  it('is looked at by few counts: of many that are gone, one’s own, or not for oneself', async () => {
+  it('is examined by few counts: of many that are gone, the user’s own, or not for the user', async () => {
     const database = databaseUrl();
     const store = await openAt(database);
     await store.devices.open('anna', 'phone');
@@ -502,7 +502,7 @@ function describeFacts(): void {
     expect(seqsOf((await store.log.history(ANNA, { limit: 9 })).messages)).toEqual([6, 7]);
   });
 
-  it('is known of what the version before wrote, and keys replace those of their sender', async () => {
+  it('is known about what the version before wrote, and keys replace those of their sender', async () => {
     const database = databaseUrl();
     const store = await openAt(database);
     const old = await append(store, draft({ from: 'shop', collapseKey: 'k' }));
@@ -562,7 +562,7 @@ function describeStart(): void {
     ['with signs that should be encoded', 'anna:s3cret-word@@/x@127.0.0.1:1/tidings'],
     ['in an address that cannot be read', 'anna:s3cret-word@/tidings'],
     ['wrong', `anna:s3cret-word@${new URL(MONGODB_URL ?? 'mongodb://x').host}/tidings?authMechanism=SCRAM-SHA-256`],
-  ])('tells nobody the password: %s', async (_name, rest) => {
+  ])('reveals the password to nobody: %s', async (_name, rest) => {
     const { message, stack, cause } = await openErrorOf(`mongodb://${rest}`);
     for (const text of [message, stack, String(cause)]) {
       expect(text).not.toMatch(/s3cret/);
@@ -580,7 +580,7 @@ function describeStart(): void {
     expect((await openErrorOf(database.href)).message).toMatch(/STORE_URL has layout 99/);
   });
 
-  it('does not leave it to the address how safely is written', async () => {
+  it('does not let the address decide how safely it writes', async () => {
     const database = databaseUrl();
     const careless = new URL(database);
     careless.search = '?w=0&journal=false&readConcernLevel=local&readPreference=secondary';
@@ -627,7 +627,7 @@ function describeOutage(): void {
     return store.keys.claim(KEY, 'body').catch(() => undefined);
   }
 
-  it('that is gone fails calls with StoreError in time, and is found again by itself', async () => {
+  it('that is down fails calls with StoreError in time, and is found again by itself', async () => {
     const { proxy, store } = await openBehindProxy();
     await append(store, owned('before'));
     proxy.cut();
@@ -650,7 +650,7 @@ function describeOutage(): void {
     expect(seqsOf(await readAll(store))).toEqual([1, 2]);
   });
 
-  it('that breaks off what is under way holds it up, refuses nothing, and has nothing twice', async () => {
+  it('that breaks off running calls holds them up, refuses nothing, and has nothing twice', async () => {
     const { proxy, database, store } = await openBehindProxy();
     const direct = await openAt(database);
     await append(store, draft({ topic: '@ben' }));
@@ -734,7 +734,7 @@ function describeOutage(): void {
     },
   );
 
-  it('that is away when a key is given back learns it afterwards', async () => {
+  it('that is down when a key is released learns it afterwards', async () => {
     const { proxy, store } = await openBehindProxy();
     const claim = () => tryToClaim(store);
     expect(await claim()).toMatchObject({ outcome: 'claimed' });
@@ -771,7 +771,7 @@ function describeOutage(): void {
     expect(new Set(messages.map(({ id }) => id))).toEqual(new Set(ids));
   });
 
-  it('is left in peace by a store that is closed', async () => {
+  it('is left alone by a closed store', async () => {
     const { store } = await openBehindProxy();
     await store.close();
     await store.close();

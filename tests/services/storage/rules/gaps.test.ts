@@ -3,15 +3,15 @@ import { range } from '../../../support/service';
 
 const log = (head: number, prunedUpTo = 0) => ({ head, prunedUpTo });
 
-describe('who joins a topic again', () => {
-  it('begins at the head when nothing of an earlier membership is known, or left of what was said then', () => {
+describe('a user who rejoins a topic', () => {
+  it('begins at the head when nothing of an earlier membership is known, or left of its messages', () => {
     expect(rejoined(undefined, log(7))).toEqual({ start: 7, gaps: [] });
     expect(rejoined({ start: 0, gaps: [], leftAt: 5 }, log(7, 5))).toEqual({ start: 7, gaps: [] });
     expect(rejoined({ start: 5, gaps: [], leftAt: 5 }, log(7))).toEqual({ start: 7, gaps: [] });
     expect(rejoined({ start: 0, gaps: [], leftAt: 1 }, log(100_002))).toEqual({ start: 100_002, gaps: [] });
   });
 
-  it('goes on where the first membership began, but for what was said meanwhile', () => {
+  it('continues where the first membership began, except for what was sent meanwhile', () => {
     const left = { start: 1, gaps: [{ from: 3, upTo: 4 }], leftAt: 6 };
     expect(rejoined(left, log(9))).toEqual({
       start: 1,
@@ -24,7 +24,7 @@ describe('who joins a topic again', () => {
     expect(rejoined(left, log(6))).toEqual({ start: 1, gaps: [{ from: 3, upTo: 4 }] });
   });
 
-  it('however often, costs a bounded number of gaps, and never gets what lies in any of them', () => {
+  it('however often, costs a limited number of gaps, and never receives what lies in any of them', () => {
     let left: Left = { start: 0, gaps: [], leftAt: 1 };
     const outside = new Set<number>();
     for (const n of range(1, 10_000)) {
@@ -39,7 +39,7 @@ describe('who joins a topic again', () => {
   });
 });
 
-describe('a place', () => {
+describe('a position', () => {
   const gaps = [
     { from: 3, upTo: 4 },
     { from: 6, upTo: 9 },
