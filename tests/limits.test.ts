@@ -563,7 +563,7 @@ const requests: Row[] = [
     send({ id: 'x'.repeat(isTooFar ? 65 : 64) }),
   ),
   {
-    ...{ limit: 'messages of one user that wait for their time', env: { MAX_SCHEDULED_PER_USER: '2' } },
+    ...{ limit: 'scheduled messages of one user', env: { MAX_SCHEDULED_PER_USER: '2' } },
     upTo: async ({ service }) => {
       const socket = await service.connect('anna');
       const later = () => socket.call('message', { to: 'ben', type: 'chat', data: 1, delay: 60 });
@@ -614,7 +614,7 @@ const ROWS: Row[] = [...handshakes, ...connections, ...frames, ...requests];
 /** Limits that take long to reach, or more than a row: the test that reaches them. */
 const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: string[]; metrics: string[] }>> = {
   'time until a token comes': {
-    ...{ file: 'bad-input/handshake.test.ts', test: 'closes who is connected without a valid CONNECT after 10 s' },
+    ...{ file: 'bad-input/handshake.test.ts', test: 'closes a connection without a valid CONNECT after 10 s' },
     ...{ codes: ['unauthorized'], metrics: ['tidings_refusals_total'] },
   },
   'a session’s change to WebSocket': {
@@ -632,7 +632,7 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
   },
   'unsent bytes of callers without a token': {
     file: 'unread-answers.test.ts',
-    test: 'answers that nobody reads and nobody is known for: together no more than one user has',
+    test: 'unread answers of unauthenticated callers: together no more than one user has',
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
   },
   'time for an HTTP answer': {
@@ -641,56 +641,56 @@ const ELSEWHERE: Readonly<Record<string, { file: string; test: string; codes: st
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
   },
   'events of one connection that wait': {
-    ...{ file: 'services/admission/incoming.test.ts', test: 'are bounded in number' },
+    ...{ file: 'services/admission/incoming.test.ts', test: 'are limited in number' },
     ...{ codes: ['rate_limited'], metrics: [] },
   },
-  'bytes of a frame before a token has come': {
+  'bytes of a frame before authentication': {
     file: 'incoming.test.ts',
     test: 'a frame of the plain endpoint may be as long as a token needs, and no longer',
     ...{ codes: [], metrics: ['tidings_refusals_total'] },
   },
-  'bytes of one user in a second': {
+  'bytes of one user per second': {
     file: 'incoming.test.ts',
     test: 'a frame of the plain endpoint is refused unread, whatever connection it comes by',
     ...{ codes: ['rate_limited'], metrics: [] },
   },
-  'bytes of one user that wait, or are on their way': {
+  'bytes of one user that wait or are arriving': {
     file: 'incoming.test.ts',
-    test: 'are counted from their heads: of one user only a few, and nothing of them is left',
+    test: 'are counted from their headers: of one user only a few, and nothing of them is left',
     ...{ codes: ['rate_limited'], metrics: [] },
   },
-  'bytes of all bodies on their way': {
+  'bytes of all bodies that are arriving': {
     file: 'services/admission/incoming.test.ts',
     test: 'have a share of memory for all, and small ones always have room',
     ...{ codes: ['overloaded'], metrics: ['tidings_refusals_total'] },
   },
-  'reads of much of one caller': {
+  'expensive reads of one caller': {
     file: 'unread-answers.test.ts',
     test: 'take turns over all doors: beyond four they wait, beyond sixteen they are refused, and no turn is lost',
     ...{ codes: ['rate_limited'], metrics: ['tidings_reads_waiting'] },
   },
-  'requests sent ahead': {
-    ...{ file: 'unread-answers.test.ts', test: 'more than a hundred requests sent ahead: cut' },
+  'pipelined requests': {
+    ...{ file: 'unread-answers.test.ts', test: 'more than a hundred pipelined requests: cut' },
     ...{ codes: [], metrics: ['tidings_answers_cut_total'] },
   },
-  'messages on their way to a device': {
+  'messages in flight to a device': {
     ...{ file: 'features/metrics.test.ts', test: 'a catch-up is running as long as its pages are not acknowledged' },
     ...{ codes: [], metrics: ['tidings_catch_ups_running'] },
   },
   'devices of one user': {
     ...{
       file: 'devices.test.ts',
-      test: 'forget the one that has acknowledged longest ago, which is told when it comes back',
+      test: 'forget the one that acknowledged least recently, which receives sync:reset when it comes back',
     },
     ...{ codes: [], metrics: [] },
   },
   'names of forgotten devices of one user': {
     file: 'contracts/devices.contract.ts',
-    test: 'is told of every new name, when more were forgotten than are kept in mind',
+    test: 'gets every new name reported as forgotten, when more were forgotten than are remembered',
     ...{ codes: [], metrics: [] },
   },
   memory: {
-    ...{ file: 'services/admission/heap-guard.test.ts', test: 'is asked at every door, and who is there stays' },
+    ...{ file: 'services/admission/heap-guard.test.ts', test: 'is asked at every door, and connected clients stay' },
     ...{ codes: ['overloaded'], metrics: ['tidings_refusals_total'] },
   },
 };
