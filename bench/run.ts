@@ -8,6 +8,7 @@ import { runBroadcast } from './scenarios/broadcast';
 import { runIdle } from './scenarios/idle';
 import { runInbox } from './scenarios/inbox';
 import { runOneToOne } from './scenarios/one-to-one';
+import { runOneToOneShared } from './scenarios/one-to-one-shared';
 import { runSlow } from './scenarios/slow';
 import { runStorm } from './scenarios/storm';
 import { runTopic } from './scenarios/topic';
@@ -18,6 +19,7 @@ import { isServiceBuilt } from './support/servers';
 
 const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section[]>> = {
   'one-to-one': runOneToOne,
+  'one-to-one-shared': runOneToOneShared,
   broadcast: runBroadcast,
   topic: runTopic,
   idle: runIdle,

@@ -20,19 +20,32 @@ const PER_SECOND = 500;
 const FLUSHES_PER_SAMPLE = 20;
 const TEXT = 'x'.repeat(128);
 
-interface Plan {
+export interface Plan {
   readonly rounds: number;
   readonly warmUp: number;
   /** Requests as fast as they are answered, for CPU. */
   readonly requests: number;
   /** Requests at the fixed rate, for latency. */
   readonly timedRequests: number;
+  readonly perSecond: number;
 }
 
-const FULL_PLAN: Plan = { rounds: 5, warmUp: 5000, requests: 8000, timedRequests: PER_SECOND * 3 };
-const QUICK_PLAN: Plan = { rounds: 1, warmUp: 200, requests: 400, timedRequests: PER_SECOND / 2 };
+export const FULL_PLAN: Plan = {
+  rounds: 5,
+  warmUp: 5000,
+  requests: 8000,
+  timedRequests: PER_SECOND * 3,
+  perSecond: PER_SECOND,
+};
+export const QUICK_PLAN: Plan = {
+  rounds: 1,
+  warmUp: 200,
+  requests: 400,
+  timedRequests: PER_SECOND / 2,
+  perSecond: PER_SECOND,
+};
 
-type Key =
+export type Key =
   | 'cpu'
   | 'throughput'
   | 'clientBusy'
@@ -43,7 +56,7 @@ type Key =
   | 'deliveryTail';
 
 /** One server with its receivers: the user of lane i is receiver i. */
-interface Subject {
+export interface Subject {
   readonly label: string;
   readonly server: RunningServer;
   readonly tally: Tally;
@@ -65,7 +78,7 @@ export async function runOneToOne(options: BenchOptions): Promise<Section[]> {
       count: plan.rounds,
       measure: (subject) => {
         flushTimes.push(...timeFlushes(FLUSHES_PER_SAMPLE));
-        return measure(subject, plan);
+        return measureSends(subject, plan);
       },
     });
   });
@@ -94,7 +107,7 @@ function createFigures(flushMs: number): Figure<Key>[] {
   ];
 }
 
-async function createSubject(server: RunningServer): Promise<Subject> {
+export async function createSubject(server: RunningServer): Promise<Subject> {
   const { label } = server;
   const subject: Subject = { label, server, tally: new Tally(), lastSent: [], dueAt: new Map(), deliveryTimes: [] };
   const userIds = Array.from({ length: LANES }, (_, lane) => userOf(lane));
@@ -113,13 +126,16 @@ function noteDelivery({ tally, dueAt, deliveryTimes }: Subject, receiver: number
   tally.noteDelivery(receiver, data.n);
 }
 
-async function measure(subject: Subject, plan: Plan): Promise<Sample<Key>> {
+export async function measureSends(subject: Subject, plan: Plan): Promise<Sample<Key>> {
   const busy = await measureCpu(subject, plan.requests);
-  const timed = await measureLatency(subject, plan.timedRequests);
+  const timed = await measureLatency(subject, plan);
   return { figures: { ...busy.figures, ...timed.figures }, faults: [...busy.faults, ...timed.faults] };
 }
 
-async function measureCpu(subject: Subject, count: number): Promise<Sample<'cpu' | 'throughput' | 'clientBusy'>> {
+export async function measureCpu(
+  subject: Subject,
+  count: number,
+): Promise<Sample<'cpu' | 'throughput' | 'clientBusy'>> {
   const { usage, faults } = await send(subject, count, async (lanes) => {
     await sendAsFastAsAnswered(lanes, count, (lane, dueAt) => sendOne(subject, lane, dueAt));
   });
@@ -129,10 +145,13 @@ async function measureCpu(subject: Subject, count: number): Promise<Sample<'cpu'
 
 type LatencyKey = 'timedCpu' | 'answerMedian' | 'answerTail' | 'deliveryMedian' | 'deliveryTail';
 
-async function measureLatency(subject: Subject, count: number): Promise<Sample<LatencyKey>> {
+export async function measureLatency(
+  subject: Subject,
+  { timedRequests: count, perSecond }: Plan,
+): Promise<Sample<LatencyKey>> {
   const answerTimes: number[] = [];
   const { usage, faults } = await send(subject, count, async (lanes) => {
-    await sendAtRate(lanes, { perSecond: PER_SECOND, count }, async (lane, dueAt) => {
+    await sendAtRate(lanes, { perSecond, count }, async (lane, dueAt) => {
       await sendOne(subject, lane, dueAt);
       answerTimes.push(performance.now() - dueAt);
     });

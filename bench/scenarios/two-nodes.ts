@@ -1,13 +1,11 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { HttpConnection, openConnections } from '../support/http-connection';
 import { createLanes, type Lane, sendAtRate } from '../support/load';
 import type { BenchOptions } from '../support/options';
 import { connectReceivers } from '../support/receivers';
 import type { Section } from '../support/report';
 import { type Contestant, createNode } from '../support/server-kinds';
-import { findFreePort, type RunningServer, withServers } from '../support/servers';
+import { type RunningServer, withServers } from '../support/servers';
+import { withSharedServices } from '../support/shared-services';
 import { median, quantile } from '../support/statistics';
 import { Tally } from '../support/tally';
 import { createServiceToken } from '../support/tokens';
@@ -33,33 +31,10 @@ const QUICK_PLAN: Plan = { rounds: 1, warmUp: 10, messages: 20, clients: 100, br
 export async function runTwoNodes(options: BenchOptions): Promise<Section[]> {
   if (options.isPeersOnly) return [];
   const plan = options.isQuick ? QUICK_PLAN : FULL_PLAN;
-  const mongoUrl = process.env.TEST_MONGODB_URL;
-  if (mongoUrl === undefined || spawnSync('redis-server', ['--version']).error !== undefined) {
-    const reason = 'skipped: it needs TEST_MONGODB_URL and a redis-server on the PATH';
-    return [{ title: 'Two nodes', header: [reason], rows: [], faults: [] }];
-  }
-  const redis = await startRedis();
-  try {
-    const storeUrl = new URL(mongoUrl);
-    storeUrl.pathname = `/bench-${randomUUID()}`;
-    const nodes = ['one node', 'other node'].map((label) => createNode(label, storeUrl.href, redis.url));
-    return [await measureNodes(nodes, plan)];
-  } finally {
-    redis.child.kill();
-  }
-}
-
-async function startRedis(): Promise<{ child: ChildProcess; url: string }> {
-  const port = await findFreePort();
-  const args = ['--bind', '127.0.0.1', '--port', `${port}`, '--save', '', '--appendonly', 'no'];
-  const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  process.once('exit', () => child.kill('SIGKILL'));
-  await new Promise<void>((resolve) => {
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      if (line.includes('Ready to accept connections')) resolve();
-    });
+  return withSharedServices('Two nodes', ({ storeUrl, redisUrl }) => {
+    const nodes = ['one node', 'other node'].map((label) => createNode(label, storeUrl, redisUrl));
+    return measureNodes(nodes, plan);
   });
-  return { child, url: `redis://127.0.0.1:${port}` };
 }
 
 async function measureNodes(nodes: readonly Contestant[], plan: Plan): Promise<Section> {

@@ -2,6 +2,7 @@ import { readCommandLine, UsageError } from '../../utils/command-line';
 
 export const SCENARIO_NAMES = [
   'one-to-one',
+  'one-to-one-shared',
   'broadcast',
   'topic',
   'idle',

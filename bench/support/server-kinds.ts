@@ -69,6 +69,16 @@ const expressSocketIo: ServerKind = {
   ...SOCKET_IO_PATHS,
 };
 
+/** The program that most people would write by hand for several nodes. */
+export function createScaledOut(label: string, storeUrl: string, redisUrl: string): Contestant {
+  const kind: ServerKind = {
+    ...expressSocketIo,
+    command: ['--import=tsx', 'bench/peers/express-scaled-out.ts'],
+    environment: () => ({ JWT_SECRET, STORE_URL: storeUrl, REDIS_URL: redisUrl }),
+  };
+  return { label, kind };
+}
+
 const rawWs: ServerKind = {
   command: ['--import=tsx', 'bench/peers/raw-ws.ts'],
   environment: () => ({}),
