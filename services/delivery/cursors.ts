@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import type { Balance, Lender } from '../../utils/balance';
 import type { Clock } from '../../utils/clock';
+import { partsOf } from '../../utils/parts';
 import { FollowingFlight } from '../../utils/single-flight';
 import type { Cursor, OpenedDevice, Position, SeenDevice, Sending, Store } from '../storage/contract';
 
@@ -135,9 +136,7 @@ export class Cursors implements Lender {
 
   /** Rows per call: calls of the store have a deadline, and a crowd moves any number of cursors in one interval. */
   async #saveInParts(cursors: readonly Cursor[]): Promise<void> {
-    for (let first = 0; first < cursors.length; first += CURSORS_PER_CALL) {
-      await this.store.devices.saveCursors(cursors.slice(first, first + CURSORS_PER_CALL));
-    }
+    for (const part of partsOf(cursors, CURSORS_PER_CALL)) await this.store.devices.saveCursors(part);
   }
 
   async #writeBatch(): Promise<void> {

@@ -23,8 +23,3 @@ export async function pauseBefore(attempt: number): Promise<void> {
   const longest = Math.min(2 ** attempt, 100);
   await delay(systemClock, Math.random() * longest);
 }
-
-/** Values in parts of at most `size`. */
-export function* partsOf<Value>(values: readonly Value[], size: number): Generator<Value[]> {
-  for (let start = 0; start < values.length; start += size) yield values.slice(start, start + size);
-}

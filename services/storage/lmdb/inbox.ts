@@ -1,5 +1,6 @@
 /** The inbox of a user, counted and listed from the logs and what the user has done with their messages. */
 import type { Clock } from '../../../utils/clock';
+import { partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic } from '../../../utils/topic-names';
@@ -30,7 +31,7 @@ import {
   stateOf,
   TRANSITIONS,
 } from '../rules/states';
-import { partsOf, Turns } from '../turns';
+import { Turns } from '../turns';
 import type { Access } from './access';
 import type { Trees } from './layout';
 import type { Log } from './log';

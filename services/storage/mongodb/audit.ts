@@ -1,7 +1,8 @@
 /** The audit log. */
+
+import { partsOf } from '../../../utils/parts';
 import type { AuditEntry, AuditPosition, AuditQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
-import { partsOf } from '../turns';
 import { deleteSome } from './commands';
 import { retryingDuplicates } from './errors';
 import type { AuditDoc, Collections } from './layout';

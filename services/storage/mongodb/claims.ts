@@ -2,7 +2,7 @@
  * Ids that clients make are unique per sender over all topics: a document for each of them says which topic has it.
  * It comes before the message; inside the topic the unique index of the messages decides.
  */
-import { partsOf } from '../turns';
+import { partsOf } from '../../../utils/parts';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, retryingLost } from './errors';
 import type { Collections } from './layout';

@@ -1,5 +1,6 @@
 /** Users and their devices: a document for each device, and one for each cursor. */
 import type { Clock } from '../../../utils/clock';
+import { partsOf } from '../../../utils/parts';
 import { BROADCAST_TOPIC, DEFAULT_DEVICE, isOfMembers, isStateTopic, stateTopic } from '../../../utils/topic-names';
 import {
   type Cursor,
@@ -30,7 +31,7 @@ import {
 } from '../rules/opened-device';
 import type { Span } from '../rules/slot-row';
 import { isUnread, NOBODY } from '../rules/states';
-import { partsOf, type Turns } from '../turns';
+import type { Turns } from '../turns';
 import { pageOf } from './commands';
 import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
 import type { Inbox } from './inbox';

@@ -5,10 +5,10 @@
  */
 import type { ObjectId } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
+import { partsOf } from '../../../utils/parts';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { blockOf, blocksOf } from '../rules/slot-row';
 import { EXCLUDED, FLAGS, OWN } from '../rules/states';
-import { partsOf } from '../turns';
 import { type Collections, exceptTag, fromTag, HOLE, isHole, type MessageDoc } from './layout';
 import type { Marks, TopicSpan } from './marks';
 import type { SlotChange } from './rows';

@@ -3,6 +3,7 @@
  * is one's own, not for oneself, expired or gone is looked up in the messages at that moment: nothing can drift apart.
  */
 import type { Clock } from '../../../utils/clock';
+import { partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
@@ -11,7 +12,7 @@ import { stateEntry } from '../rules/entries';
 import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
 import { type FlagChange, isHeld, type Section, sectionOf, stampsOf, startsOf, told } from '../rules/state-change';
 import { bulkTransition, countUnread, EXCLUDED, FLAGS, TRANSITIONS } from '../rules/states';
-import { partsOf, pauseBefore, type Turns } from '../turns';
+import { pauseBefore, type Turns } from '../turns';
 import type { Facts, Overlay, Overlays } from './facts';
 import {
   COLLAPSED,

@@ -1,11 +1,12 @@
 /** Lists of an inbox in MongoDB: many topics are looked into with one query, each in a few places only. */
+
+import { partsOf } from '../../../utils/parts';
 import type { InboxPage, InboxPosition, InboxQuery } from '../contract';
 import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, emptySlots, readSlot } from '../rules/slot-row';
 import type { Section } from '../rules/state-change';
 import { FLAGS, isListed, OWN, stateOf } from '../rules/states';
-import { partsOf } from '../turns';
 import type { Facts } from './facts';
 import { isHole, type MessageDoc } from './layout';
 import type { Log } from './log';

@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Filter } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
+import { partsOf } from '../../../utils/parts';
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from '../contract';
@@ -12,7 +13,6 @@ import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDER
 import type { PageRoom } from '../rules/page-room';
 import { blocksOf, emptySlots } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
-import { partsOf } from '../turns';
 import type { Facts } from './facts';
 import { type Collections, isHole, type LogDoc, type MessageDoc } from './layout';
 import type { Marks, TopicSpan } from './marks';

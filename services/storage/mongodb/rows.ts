@@ -3,9 +3,10 @@
  * that write one row at once do not undo each other's slots.
  */
 import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
+import { partsOf } from '../../../utils/parts';
 import { StoreError } from '../contract';
 import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
-import { partsOf, pauseBefore } from '../turns';
+import { pauseBefore } from '../turns';
 import { deleteSome } from './commands';
 import { isDuplicate } from './errors';
 import { keyOf, type RowDoc, startingWith } from './layout';

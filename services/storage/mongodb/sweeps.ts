@@ -1,5 +1,6 @@
 /** What leaves the logs for good: by retention, with a deleted topic, or with an erased user. */
-import { partsOf, type Turns } from '../turns';
+import { partsOf } from '../../../utils/parts';
+import type { Turns } from '../turns';
 import { Claims } from './claims';
 import { retryingDuplicates } from './errors';
 import type { Collections, LogDoc, MessageDoc } from './layout';

@@ -1,5 +1,5 @@
+import { partsOf } from '../../../utils/parts';
 import type { User } from '../contract';
-import { partsOf } from '../turns';
 import type { Collections } from './layout';
 
 const USERS_AT_ONCE = 500;

@@ -11,7 +11,7 @@ import {
 } from '../../../../services/storage/contract';
 import { openMongoStore } from '../../../../services/storage/mongodb/store';
 import { stateOf, TRANSITIONS } from '../../../../services/storage/rules/states';
-import { partsOf } from '../../../../services/storage/turns';
+import { partsOf } from '../../../../utils/parts';
 import { type Message, type MessageState, REQUESTED_STATES, type RequestedState } from '../../../../utils/protocol';
 import { BROADCAST_TOPIC, stateTopic } from '../../../../utils/topic-names';
 import { describeStoreContract } from '../../../contracts/store.contract';
