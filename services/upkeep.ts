@@ -127,16 +127,14 @@ export class Upkeep {
   }
 
   async #compareOnce(): Promise<void> {
-    const { store, clock, delivery, logger } = this.parts;
+    const { store, clock, delivery } = this.parts;
     // Also on a single node: it may have stored what it could not emit, and another node may join at any time.
     if (!store.isShared) return;
     const now = clock.now();
-    try {
+    await this.#attempt('heads could not be compared', async () => {
       delivery.catchUpTo(await store.recent.heads(Math.min(now, this.#comparedAt) - COMPARE_OVERLAP_MS));
       this.#comparedAt = now;
-    } catch (error) {
-      logger.error({ err: error }, 'heads could not be compared, retrying');
-    }
+    });
   }
 
   /** Finds changes of membership by other nodes whose frames were lost; one look at a time. */
@@ -145,17 +143,15 @@ export class Upkeep {
   }
 
   async #checkOnce(): Promise<void> {
-    const { store, clock, delivery, logger } = this.parts;
+    const { store, clock, delivery } = this.parts;
     if (!store.isShared) return;
     const now = clock.now();
-    try {
+    await this.#attempt('memberships could not be compared', async () => {
       const since = Math.min(now, this.#membershipsComparedAt) - COMPARE_OVERLAP_MS;
       delivery.compareMemberships(await store.recent.memberships(since));
       this.#membershipsComparedAt = now;
       await delivery.checkFollowing();
-    } catch (error) {
-      logger.error({ err: error }, 'memberships could not be compared, retrying');
-    }
+    });
   }
 
   /** Writes the cursors of all devices as they are now. */
@@ -206,15 +202,10 @@ export class Upkeep {
     return this.#removals.run();
   }
 
-  async #removeOnce(): Promise<void> {
-    try {
+  #removeOnce(): Promise<void> {
+    return this.#attempt('deleted topics and users could not be removed from the store yet', async () => {
       while (!this.#isStopped && (await this.parts.store.removals.advance()));
-    } catch (error) {
-      this.parts.logger.error(
-        { err: error },
-        'deleted topics and users could not be removed from the store yet, retrying',
-      );
-    }
+    });
   }
 
   /** Stops the timers, and writes cursors and audit entries a last time. */
