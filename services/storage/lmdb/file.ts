@@ -7,7 +7,7 @@ import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from '
 import { join } from 'node:path';
 import { systemClock } from '../../../utils/clock';
 import { StoreOpenError } from '../contract';
-import { DamageError, NO_PAGE, readTreeRecord, TREE_BYTES, type TreeRecord, walkFile } from './walk';
+import { DamageError, type Layout, NO_PAGE, readTreeRecord, TREE_BYTES, type TreeRecord, walkFile } from './walk';
 
 const META_BYTES = 160;
 const MAGIC_OFFSET = 24;
@@ -112,12 +112,8 @@ function withDataFile(directory: string, work: (file: number, path: string) => v
   }
 }
 
-export interface Meta {
-  readonly pageSize: number;
-  readonly lastPage: bigint;
+interface Meta extends Layout {
   readonly transaction: bigint;
-  readonly freeTree: TreeRecord;
-  readonly mainTree: TreeRecord;
 }
 
 function readNewestMeta(file: number, path: string): Meta {

@@ -4,7 +4,6 @@
  * Offsets: `MDB_page_header`, `MDB_node`, `MDB_db` and `MDB_ovpage` of the LMDB version that lmdb-js carries.
  */
 import { readSync } from 'node:fs';
-import type { Meta } from './file';
 
 /** The kinds of pages that a tree has here: none of ours has duplicates. */
 const BRANCH = 0x01;
@@ -46,6 +45,14 @@ export function readTreeRecord(bytes: Buffer, offset: number): TreeRecord {
   };
 }
 
+/** What a data file says of itself. */
+export interface Layout {
+  readonly pageSize: number;
+  readonly lastPage: bigint;
+  readonly freeTree: TreeRecord;
+  readonly mainTree: TreeRecord;
+}
+
 /** A page that must be there, and the keys that its own must lie between. */
 interface Child {
   readonly page: number;
@@ -61,15 +68,13 @@ interface Tally {
 }
 
 /** @throws DamageError when a page is missing, is another one, or does not fit to those beside it. */
-export function walkFile(file: number, size: number, meta: Meta): void {
-  const pages = new Pages(file, Math.min(Number(meta.lastPage) + 1, Math.floor(size / meta.pageSize)), meta.pageSize);
+export function walkFile(file: number, size: number, { pageSize, lastPage, freeTree, mainTree }: Layout): void {
+  const pages = new Pages(file, Math.min(Number(lastPage) + 1, Math.floor(size / pageSize)), pageSize);
   // The keys of free pages are numbers, in the order of the machine.
-  new Walk(pages, { isSorted: false }).tree('the list of free pages', meta.freeTree);
+  new Walk(pages, { isSorted: false }).tree('the list of free pages', freeTree);
   const names = new Map<string, TreeRecord>();
-  new Walk(pages, { isSorted: true, onTree: (name, record) => names.set(name, record) }).tree(
-    'the list of trees',
-    meta.mainTree,
-  );
+  const onTree = (name: string, record: TreeRecord) => names.set(name, record);
+  new Walk(pages, { isSorted: true, onTree }).tree('the list of trees', mainTree);
   for (const [name, record] of names) new Walk(pages, { isSorted: true }).tree(`the tree ${name}`, record);
 }
 
