@@ -1,5 +1,5 @@
 /** Pages of lists whose entries have names: the caller limits the number of entries, the service the bytes. */
-import type { NamePage } from '../services/storage/contract';
+import type { Listed, NamePage } from '../services/storage/contract';
 import { readPageToken, writePageToken } from '../utils/page-token';
 import { userIdSchema } from '../utils/schemas';
 
@@ -23,7 +23,7 @@ export function readPage(list: string, { limit, cursor }: ListQuery, standardLim
 /** The items that fit on a page, at least one. */
 export function fitPage<Item>(
   list: string,
-  { items, next }: { readonly items: readonly Item[]; readonly next: string | undefined },
+  { items, next }: Listed<Item>,
   nameOf: (item: Item) => string,
 ): { readonly page: readonly Item[]; readonly nextCursor: string | null } {
   let bytes = 0;

@@ -39,8 +39,8 @@ export function createTopicMemberOperations(parts: TopicMemberParts) {
   async function members(caller: Caller, name: string, query: unknown): Promise<MembersAnswer> {
     const wanted = readPage('members', parseInput(listQuerySchema, query), STANDARD_LIST_LIMIT);
     await access.visible(caller, name);
-    const { members: items, next } = await store.topics.members(name, wanted);
-    const { page, nextCursor } = fitPage('members', { items, next }, ({ userId }) => userId);
+    const listed = await store.topics.members(name, wanted);
+    const { page, nextCursor } = fitPage('members', listed, ({ userId }) => userId);
     return { members: page, nextCursor };
   }
 

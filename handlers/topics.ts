@@ -100,8 +100,8 @@ function createListTopics(store: Store) {
   /** The caller's topics and all public ones. `query`: in the form of HTTP or of sockets. */
   return async function list(caller: Caller, query: ListQuery): Promise<TopicsAnswer> {
     const wanted = readPage('topics', query, STANDARD_LIST_LIMIT);
-    const { topics, next } = await store.topics.visibleTo(caller.userId, wanted);
-    const { page, nextCursor } = fitPage('topics', { items: topics, next }, ({ name }) => name);
+    const visible = await store.topics.visibleTo(caller.userId, wanted);
+    const { page, nextCursor } = fitPage('topics', visible, ({ name }) => name);
     return { topics: page, nextCursor };
   };
 }

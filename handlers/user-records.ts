@@ -39,8 +39,8 @@ export async function* recordsOf(parts: RecordParts, userId: string): AsyncGener
 async function* membershipsOf({ store }: RecordParts, userId: string): AsyncGenerator<object> {
   let after: string | undefined;
   do {
-    const { memberships, next } = await store.topics.memberships(userId, { after, limit: PAGE_SIZE });
-    for (const membership of memberships) yield { kind: 'membership', ...membership };
+    const { items, next } = await store.topics.memberships(userId, { after, limit: PAGE_SIZE });
+    for (const membership of items) yield { kind: 'membership', ...membership };
     after = next;
   } while (after !== undefined);
 }
@@ -48,8 +48,8 @@ async function* membershipsOf({ store }: RecordParts, userId: string): AsyncGene
 async function* devicesOf({ store }: RecordParts, userId: string): AsyncGenerator<object> {
   let after: string | undefined;
   do {
-    const { devices, next } = await store.devices.list(userId, { after, limit: DEVICES_PER_PAGE });
-    for (const { device, cursors: seqs } of devices) {
+    const { items, next } = await store.devices.list(userId, { after, limit: DEVICES_PER_PAGE });
+    for (const { device, cursors: seqs } of items) {
       yield { kind: 'device', device, cursors: Array.from(seqs, ([topic, seq]) => ({ topic, seq })) };
     }
     after = next;

@@ -54,8 +54,8 @@ export class MemberLookup {
     let after: string | undefined;
     try {
       for (let looked = 0; looked < MAX_LOOKED_AT; looked += MEMBERS_PER_PAGE) {
-        const { members, next } = await topics.members(topic, { after, limit: MEMBERS_PER_PAGE });
-        if (members.some(({ userId }) => roster.isOnline(userId))) return true;
+        const { items, next } = await topics.members(topic, { after, limit: MEMBERS_PER_PAGE });
+        if (items.some(({ userId }) => roster.isOnline(userId))) return true;
         if (next === undefined) return false;
         after = next;
       }

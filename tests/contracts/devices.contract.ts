@@ -366,10 +366,10 @@ function describePages(stage: Stage): void {
 
     it('without items has one page', async () => {
       const store = await open();
-      expect(await store.topics.members('nowhere', { limit: 5 })).toEqual({ members: [], next: undefined });
-      expect(await store.topics.memberships('nobody', { limit: 5 })).toEqual({ memberships: [], next: undefined });
-      expect(await store.topics.visibleTo('nobody', { limit: 5 })).toEqual({ topics: [], next: undefined });
-      expect(await store.devices.list('nobody', { limit: 5 })).toEqual({ devices: [], next: undefined });
+      expect(await store.topics.members('nowhere', { limit: 5 })).toEqual({ items: [], next: undefined });
+      expect(await store.topics.memberships('nobody', { limit: 5 })).toEqual({ items: [], next: undefined });
+      expect(await store.topics.visibleTo('nobody', { limit: 5 })).toEqual({ items: [], next: undefined });
+      expect(await store.devices.list('nobody', { limit: 5 })).toEqual({ items: [], next: undefined });
     });
   });
 }

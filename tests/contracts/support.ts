@@ -3,6 +3,7 @@ import type {
   Device,
   Draft,
   HistoryOptions,
+  Listed,
   Member,
   Membership,
   NamePage,
@@ -212,51 +213,31 @@ export async function mark(
 }
 
 /** All of a list, page by page. */
-async function allOf<Item, Page extends { readonly next: string | undefined }>(
-  read: (page: NamePage) => Promise<Page>,
-  itemsOf: (page: Page) => readonly Item[],
-  limit = PLENTY,
-): Promise<Item[]> {
+async function allOf<Item>(read: (page: NamePage) => Promise<Listed<Item>>, limit = PLENTY): Promise<Item[]> {
   const all: Item[] = [];
   for (let after: string | undefined; ; ) {
-    const page = await read({ after, limit });
-    expect(itemsOf(page).length).toBeLessThanOrEqual(limit);
-    all.push(...itemsOf(page));
-    if (page.next === undefined) return all;
-    after = page.next;
+    const { items, next } = await read({ after, limit });
+    expect(items.length).toBeLessThanOrEqual(limit);
+    all.push(...items);
+    if (next === undefined) return all;
+    after = next;
   }
 }
 
 export function membersOf(store: Store, name: string, limit?: number): Promise<Member[]> {
-  return allOf(
-    (page) => store.topics.members(name, page),
-    ({ members }) => members,
-    limit,
-  );
+  return allOf((page) => store.topics.members(name, page), limit);
 }
 
 export function membershipsOf(store: Store, userId: string, limit?: number): Promise<Membership[]> {
-  return allOf(
-    (page) => store.topics.memberships(userId, page),
-    ({ memberships }) => memberships,
-    limit,
-  );
+  return allOf((page) => store.topics.memberships(userId, page), limit);
 }
 
 export function topicsOf(store: Store, userId: string, limit?: number): Promise<VisibleTopic[]> {
-  return allOf(
-    (page) => store.topics.visibleTo(userId, page),
-    ({ topics }) => topics,
-    limit,
-  );
+  return allOf((page) => store.topics.visibleTo(userId, page), limit);
 }
 
 export function devicesOf(store: Store, userId: string, limit?: number): Promise<Device[]> {
-  return allOf(
-    (page) => store.devices.list(userId, page),
-    ({ devices }) => devices,
-    limit,
-  );
+  return allOf((page) => store.devices.list(userId, page), limit);
 }
 
 /** Removes all that is out of sight already. */

@@ -1,6 +1,6 @@
 /** Devices of users, and how far each of them has come. */
 import type { Span } from '../rules/slot-row';
-import type { NamePage } from './pages';
+import type { Listed, NamePage } from './pages';
 
 /** How far back a further device of a user starts: so many unread messages of each topic. */
 export const FURTHER_DEVICE_MESSAGES = 100;
@@ -66,12 +66,6 @@ export interface SeenDevice {
   readonly at: number;
 }
 
-export interface DevicesPage {
-  readonly devices: readonly Device[];
-  /** After which name the next page begins; `undefined` when nothing is left. */
-  readonly next: string | undefined;
-}
-
 export interface DeviceStore {
   /**
    * Where a device stands, by topic; a device seen for the first time is entered, atomically:
@@ -104,5 +98,5 @@ export interface DeviceStore {
   saveSent(sendings: readonly Sending[]): Promise<void>;
 
   /** The devices of a user, by name. */
-  list(userId: string, page: NamePage): Promise<DevicesPage>;
+  list(userId: string, page: NamePage): Promise<Listed<Device>>;
 }

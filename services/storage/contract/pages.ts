@@ -5,3 +5,10 @@ export interface NamePage {
   /** At most so many. A page looks at a bounded number of rows, and may be short, or empty, without being the last. */
   readonly limit: number;
 }
+
+/** What one page holds. */
+export interface Listed<Item> {
+  readonly items: readonly Item[];
+  /** After which name the next page begins; `undefined` when nothing is left. */
+  readonly next: string | undefined;
+}

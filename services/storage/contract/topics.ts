@@ -1,5 +1,5 @@
 /** Named topics and who is in them. */
-import type { NamePage } from './pages';
+import type { Listed, NamePage } from './pages';
 
 /** A named topic. */
 export interface Topic {
@@ -35,22 +35,6 @@ export interface VisibleTopic extends Topic {
   readonly isMember: boolean;
 }
 
-export interface TopicsPage {
-  readonly topics: readonly VisibleTopic[];
-  /** After which name the next page begins; `undefined` when nothing is left. */
-  readonly next: string | undefined;
-}
-
-export interface MembersPage {
-  readonly members: readonly Member[];
-  readonly next: string | undefined;
-}
-
-export interface MembershipsPage {
-  readonly memberships: readonly Membership[];
-  readonly next: string | undefined;
-}
-
 export type Joined =
   /** A member from now on, from `start`: the topic's head at this moment. */
   | { readonly outcome: 'joined'; readonly start: number }
@@ -70,7 +54,7 @@ export interface TopicStore {
   get(name: string): Promise<Topic | undefined>;
 
   /** The topics that a user is in, and all public ones, by name. */
-  visibleTo(userId: string, page: NamePage): Promise<TopicsPage>;
+  visibleTo(userId: string, page: NamePage): Promise<Listed<VisibleTopic>>;
 
   /**
    * Removes a topic with its memberships by one small write: from then on nobody finds any of it, and its name is free.
@@ -94,8 +78,8 @@ export interface TopicStore {
   isMember(name: string, userId: string): Promise<boolean>;
 
   /** The members of a topic, by user id. */
-  members(name: string, page: NamePage): Promise<MembersPage>;
+  members(name: string, page: NamePage): Promise<Listed<Member>>;
 
   /** The topics that a user is in, by name. */
-  memberships(userId: string, page: NamePage): Promise<MembershipsPage>;
+  memberships(userId: string, page: NamePage): Promise<Listed<Membership>>;
 }

@@ -1,10 +1,16 @@
 /** The ways in which calls reach the environment: every read and every write of the store takes one of them. */
 import type { Clock } from '../../../utils/clock';
 import type { Environment } from './environment';
-import type { DueKey, RangeOf } from './layout';
+import { type DueKey, numberedFrom, type Trees } from './layout';
 import { closedError, toStoreError, type WriteQueue } from './queue';
 
-type DueKind = 'expiry' | 'send' | 'answer' | 'revocation' | 'device';
+type DueKind = 'expiry' | 'send' | 'service' | 'answer' | 'revocation' | 'device';
+
+interface DueOptions {
+  readonly limit: number;
+  /** Now when absent. */
+  readonly by?: number;
+}
 
 /** Something of which there may be none. */
 type Several = { readonly length: number } | { readonly size: number };
@@ -15,8 +21,12 @@ export class Access {
   constructor(
     private readonly environment: Environment,
     private readonly queue: WriteQueue,
-    private readonly clock: Clock,
+    readonly clock: Clock,
   ) {}
+
+  get trees(): Trees {
+    return this.environment.trees;
+  }
 
   /** A write that is none where there is nothing to save. */
   saving<Items extends Several>(save: (items: Items) => void): (items: Items) => Promise<void> {
@@ -26,12 +36,25 @@ export class Access {
     };
   }
 
-  /** A look before a write: nothing is flushed while nothing is due. */
-  isDue(kind: DueKind, by = this.clock.now()): Promise<boolean> {
-    return this.reading(() => {
-      const range = { start: [kind, 0], end: [kind, by + 1] } as unknown as RangeOf<DueKey>;
-      return this.environment.trees.due.getKeysCount({ ...range, limit: 1 }) > 0;
-    });
+  /** What is due by a time, oldest first. */
+  due(kind: DueKind, limit: number, by = this.clock.now()): DueKey[] {
+    return Array.from(this.trees.due.getKeys({ ...numberedFrom<DueKey>(kind, 0, by), limit }));
+  }
+
+  /** A write about what is due. A look comes first: nothing is flushed while nothing is due. */
+  async whenDue<Result>(kind: DueKind, apply: () => Result, by?: number): Promise<Result | undefined> {
+    const isDue = await this.reading(() => this.due(kind, 1, by).length > 0);
+    return isDue ? this.write(apply) : undefined;
+  }
+
+  /** A write about each thing that is due. @returns how many there were. */
+  async eachDue(kind: DueKind, { limit, by }: DueOptions, apply: (due: DueKey) => void): Promise<number> {
+    const applyAll = () => {
+      const due = this.due(kind, limit, by);
+      for (const one of due) apply(one);
+      return due.length;
+    };
+    return (await this.whenDue(kind, applyAll, by)) ?? 0;
   }
 
   write<Result>(apply: () => Result): Promise<Result> {

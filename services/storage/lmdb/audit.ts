@@ -5,17 +5,18 @@ import type { Access } from './access';
 import type { AuditKey, Trees } from './layout';
 
 export class Audit {
-  constructor(
-    private readonly trees: Trees,
-    private readonly access: Access,
-  ) {}
+  readonly #trees: Trees;
+
+  constructor(private readonly access: Access) {
+    this.#trees = access.trees;
+  }
 
   save(entries: readonly AuditEntry[]): void {
     for (const { actor, action, id } of entries) assertFitsKey(actor, action, id);
     for (const entry of entries) {
       const key: AuditKey = [entry.at, entry.id];
-      this.trees.audit.put(key, entry);
-      for (const facet of facetsOf(entry)) this.trees.auditIndex.put([facet, ...key], true);
+      this.#trees.audit.put(key, entry);
+      for (const facet of facetsOf(entry)) this.#trees.auditIndex.put([facet, ...key], true);
     }
   }
 
@@ -25,24 +26,27 @@ export class Audit {
     const start = after === undefined ? [facet, Number.MAX_SAFE_INTEGER] : [facet, after.at, after.id];
     // Backwards: the end is before every key of its time.
     const range = { start, end: [facet, since], reverse: true, exclusiveStart: after !== undefined, limit };
-    const keys = Array.from(this.trees.auditIndex.getKeys(range as unknown as object));
-    return keys.flatMap(([, at, id]) => this.trees.audit.get([at, id]) ?? []);
+    const keys = Array.from(this.#trees.auditIndex.getKeys(range as unknown as object));
+    return keys.flatMap(([, at, id]) => this.#trees.audit.get([at, id]) ?? []);
   }
 
   async prune(before: number, limit: number): Promise<number> {
-    const hasOlder = await this.access.reading(
-      () => this.trees.audit.getKeysCount({ ...olderThan(before), limit: 1 }) > 0,
-    );
-    return hasOlder ? this.access.write(() => this.#prune(before, limit)) : 0;
+    const isAny = await this.access.reading(() => this.#older(before, 1).length > 0);
+    return isAny ? this.access.write(() => this.#prune(before, limit)) : 0;
   }
 
   #prune(before: number, limit: number): number {
-    const old = Array.from(this.trees.audit.getRange({ ...olderThan(before), limit }));
+    const old = this.#older(before, limit);
     for (const { key, value } of old) {
-      this.trees.audit.remove(key);
-      for (const facet of facetsOf(value)) this.trees.auditIndex.remove([facet, ...key]);
+      this.#trees.audit.remove(key);
+      for (const facet of facetsOf(value)) this.#trees.auditIndex.remove([facet, ...key]);
     }
     return old.length;
+  }
+
+  /** The end is before every key of its time. */
+  #older(before: number, limit: number): { key: AuditKey; value: AuditEntry }[] {
+    return Array.from(this.#trees.audit.getRange({ end: [before] as unknown as AuditKey, limit }));
   }
 }
 
@@ -54,9 +58,4 @@ function facetOf({ actor, action }: Pick<AuditQuery, 'actor' | 'action'>): strin
 
 function facetsOf({ actor, action }: AuditEntry): string[] {
   return [facetOf({}), facetOf({ actor }), facetOf({ action }), facetOf({ actor, action })];
-}
-
-/** The end is before every key of its time. */
-function olderThan(before: number): { end: AuditKey } {
-  return { end: [before] as unknown as AuditKey };
 }

@@ -5,7 +5,7 @@
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { Span } from '../rules/slot-row';
-import type { CollapsingKey, RangeOf, Trees } from './layout';
+import { type CollapsingKey, type RangeOf, type Trees, walk } from './layout';
 
 /** What one transaction replaces, or puts aside. */
 const PER_TRANSACTION = 100;
@@ -52,14 +52,14 @@ export class Collapse {
   /** Ends of parts of a span in each of which one transaction takes back what was put aside. */
   async cutsOf(topic: string, { from, upTo }: Span): Promise<number[]> {
     const ends: number[] = [];
-    const end = ['read', topic, upTo + 1] as CollapsingKey;
-    for (let start = from; ; start = (ends.at(-1) ?? from) + 1) {
+    let count = 0;
+    const range = { start: ['read', topic, from], end: ['read', topic, upTo + 1] };
+    for (const { key } of walk(this.trees, 'collapsing', range)) {
       if (isSliceOver()) await nextSlice();
-      const range = { start: ['read', topic, start] as CollapsingKey, end, limit: TAKEN_BACK_AT_ONCE };
-      const keys = Array.from(this.trees.collapsing.getKeys(range));
-      if (keys.length < TAKEN_BACK_AT_ONCE) return ends;
-      ends.push(keys.at(-1)?.at(-1) as number);
+      count += 1;
+      if (count % TAKEN_BACK_AT_ONCE === 0) ends.push(key.at(-1) as number);
     }
+    return ends;
   }
 
   /** Takes back what `isMeant` of the places of a span. */

@@ -1,19 +1,13 @@
 /** Users and their devices: a row for each device, and one for each cursor. */
 import type { Clock } from '../../../utils/clock';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import {
-  BROADCAST_TOPIC,
-  DEFAULT_DEVICE,
-  isOfMembers,
-  isStateTopic,
-  personalTopic,
-  stateTopic,
-} from '../../../utils/topic-names';
+import { BROADCAST_TOPIC, isOfMembers, personalTopic, stateTopic } from '../../../utils/topic-names';
 import {
   type Cursor,
+  type Device,
   type DeviceLimit,
-  type DevicesPage,
   FURTHER_DEVICE_MESSAGES,
+  type Listed,
   MAX_FORGOTTEN_DEVICES,
   type NamePage,
   type OpenedDevice,
@@ -24,22 +18,26 @@ import {
 import { assertFitsKey } from '../rules/key-size';
 import {
   devicesToForget,
+  followedFrom,
   furtherPosition,
   highestOf,
   isAcknowledged,
   isNews,
+  isReceipted,
   latestOf,
   Opened,
+  OTHERS,
   positionFrom,
   positionsFrom,
   startAt,
+  startsAt,
   toDevice,
   withGaps,
 } from '../rules/opened-device';
 import { isUnread } from '../rules/states';
 import type { Access } from './access';
 import type { Inbox } from './inbox';
-import { type CursorRow, type DeviceRow, numberedFrom, type RangeOf, startingWith, type Trees } from './layout';
+import { type CursorRow, type DeviceRow, type RangeOf, startingWith, type Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
@@ -47,10 +45,7 @@ import { pageOf } from './name-page';
 
 /** Sorts behind every topic (their names begin with an ASCII character), and behind every text but the rarest. */
 const AFTER_ALL_TOPICS = '\uffff';
-/** No device: says that more were forgotten than rows are kept for. */
-const OTHERS = '';
 
-type DueDevice = [kind: 'device', at: number, userId: string, device: string];
 type CursorKey = [userId: string, device: string, topic: string];
 
 export interface DeviceParts {
@@ -107,7 +102,8 @@ export class Devices {
     const isEntered = this.#isEntered(userId, device);
     if (!isEntered && further === undefined && this.isKnown(userId)) return undefined;
     const wasForgotten = this.#wasForgotten(userId, device);
-    this.#makeRoom(userId, device, limit);
+    for (const { device: silent } of devicesToForget([...this.rowsOf(userId)], device, limit))
+      this.forget(userId, silent);
     if (isEntered) {
       this.enlist(userId, device);
       return new Opened(this.#cursorsOf(userId, device));
@@ -153,11 +149,6 @@ export class Devices {
     this.trees.due.put(['device', now, userId, device], true);
   }
 
-  #makeRoom(userId: string, device: string, limit: DeviceLimit | undefined): void {
-    const others = [...this.rowsOf(userId)].filter((row) => row.forgottenAt === undefined && row.device !== device);
-    for (const { device: silent } of devicesToForget(others, limit)) this.forget(userId, silent);
-  }
-
   /** The rows of a user, those of forgotten devices too. */
   *rowsOf(userId: string): Generator<DeviceRow & { readonly device: string }> {
     for (const { key, value } of this.trees.devices.getRange(startingWith<[string, string]>(userId))) {
@@ -182,26 +173,19 @@ export class Devices {
     }
   }
 
-  async forgetSilent(before: number, limit: number): Promise<number> {
-    const { access } = this.parts;
-    return (await access.isDue('device', before - 1)) ? access.write(() => this.#forgetSilent(before, limit)) : 0;
-  }
-
-  #forgetSilent(before: number, limit: number): number {
-    const range = { ...numberedFrom<DueDevice>('device', 0, before - 1), limit };
-    const silent = Array.from(this.trees.due.getKeys(range)) as unknown as DueDevice[];
-    for (const [kind, at, userId, device] of silent) {
-      this.trees.due.remove([kind, at, userId, device]);
-      this.forget(userId, device);
-    }
-    return silent.length;
+  forgetSilent(before: number, limit: number): Promise<number> {
+    return this.parts.access.eachDue('device', { limit, by: before - 1 }, (due) => {
+      const [, , userId, device] = due;
+      this.trees.due.remove(due);
+      this.forget(userId, String(device));
+    });
   }
 
   /** What of these is not known yet. */
   unseen(seen: readonly SeenDevice[]): SeenDevice[] {
     return seen.filter(({ userId, device, at }) => {
       const row = this.trees.devices.get([userId, device]);
-      return row !== undefined && row.forgottenAt === undefined && isNews(row.seenAt, at);
+      return row?.forgottenAt === undefined && isNews(row?.seenAt, at);
     });
   }
 
@@ -218,18 +202,17 @@ export class Devices {
   #firstDevice(userId: string): Map<string, Position> {
     const broadcastStart = this.parts.log.state(BROADCAST_TOPIC).head;
     this.trees.users.put(userId, { broadcastStart });
-    const starts: [string, number][] = [
+    const ownStarts = [
       [personalTopic(userId), 0],
       [BROADCAST_TOPIC, broadcastStart],
-      ...this.parts.memberships.startsOf(userId),
-    ];
-    return new Map(starts.map(([topic, seq]) => [topic, startAt(seq)]));
+    ] as const;
+    return startsAt([...ownStarts, ...this.parts.memberships.startsOf(userId)]);
   }
 
   /** Where a further device begins, in slices: what is appended meanwhile it gets, read or not. */
   async furtherDevice(userId: string): Promise<ReadonlyMap<string, Position>> {
     const { inbox, log } = this.parts;
-    const sections = new Map((await inbox.allSections(userId)).map((section) => [section.topic, section]));
+    const sections = new Map((await inbox.sections(userId)).map((section) => [section.topic, section]));
     const positions = new Map<string, Position>();
     for (const [topic, section] of sections) {
       if (isSliceOver()) await nextSlice();
@@ -240,37 +223,35 @@ export class Devices {
   }
 
   saveCursors(saved: readonly Cursor[]): void {
-    const ahead = highestOf(saved).filter(
-      (cursor) => cursor.seq > (this.#standsAt(cursor)?.seq ?? Number.POSITIVE_INFINITY),
-    );
-    for (const cursor of ahead) this.#move(cursor);
-    for (const { userId, device, at } of latestOf(ahead)) {
+    const moved = highestOf(saved).filter((cursor) => this.#move(cursor));
+    for (const { userId, device, at } of latestOf(moved)) {
       const row = this.trees.devices.get([userId, device]);
       if (row !== undefined && at > row.ackedAt) this.trees.devices.put([userId, device], { ...row, ackedAt: at });
     }
   }
 
-  /** `undefined` for what does not follow the topic; a topic that was left is followed up to there. */
-  #standsAt({ userId, device, topic, seq }: Omit<Cursor, 'at'>): Position | undefined {
+  /** `undefined` for what does not follow the topic. */
+  #standsAt({ userId, device, topic, seq }: Cursor): Position | undefined {
     if (!this.#isEntered(userId, device)) return undefined;
     const row = this.trees.cursors.get([userId, device, topic]);
-    if (!isOfMembers(topic)) return row === undefined ? undefined : cursorIn(row);
+    const cursor = row === undefined ? undefined : cursorIn(row);
+    if (!isOfMembers(topic)) return cursor;
     const { memberships } = this.parts;
-    const left = memberships.leftOf(userId, topic);
-    const start = memberships.startOf(userId, topic) ?? (left && seq <= left.leftAt ? left.start : undefined);
-    return start === undefined ? undefined : positionFrom(cursorIn(row ?? start), start);
+    return followedFrom(cursor, memberships.find(topic, userId) ?? memberships.leftOf(userId, topic), seq);
   }
 
-  #move(cursor: Cursor): void {
+  /** @returns false when the device is further already. */
+  #move(cursor: Cursor): boolean {
     const { userId, device, topic, seq, at } = cursor;
-    const before = this.#standsAt(cursor) ?? startAt(0);
+    const before = this.#standsAt(cursor);
+    if (before === undefined || before.seq >= seq) return false;
     this.trees.cursors.put([userId, device, topic], rowOf(positionFrom(before, seq)));
-    if (device === DEFAULT_DEVICE || isStateTopic(topic)) return;
-    const { marks, memberships } = this.parts;
-    const gaps = isOfMembers(topic) ? memberships.gapsOf(userId, topic) : [];
+    if (!isReceipted(cursor)) return true;
+    const { marks } = this.parts;
     const isUnreadAt = (place: number) => isUnread(marks.get({ topic, seq: place }, userId));
-    const wasSent = (place: number) => isAcknowledged(place, { ...before, gaps }, isUnreadAt);
+    const wasSent = (place: number) => isAcknowledged(place, before, isUnreadAt);
     marks.stamp(topic, { from: before.seq + 1, upTo: seq }, { userId, kind: `ack:${device}`, at }, wasSent);
+    return true;
   }
 
   saveSent(sendings: readonly Sending[]): void {
@@ -278,14 +259,13 @@ export class Devices {
     for (const { topic, at, ...span } of sendings) this.parts.marks.stampSent(topic, span, at);
   }
 
-  list(userId: string, { after, limit }: NamePage): DevicesPage {
+  list(userId: string, { after, limit }: NamePage): Listed<Device> {
     const range = startingWith<[string, string]>(userId);
     const start: [string, string] = [userId, after ?? OTHERS];
     const rows = this.trees.devices.getRange({ ...range, start, exclusiveStart: true });
-    const { items: devices, next } = pageOf(rows, limit, (device, { forgottenAt }) =>
+    return pageOf(rows, limit, (device, { forgottenAt }) =>
       forgottenAt === undefined ? toDevice(userId, device, this.#cursorsOf(userId, device)) : undefined,
     );
-    return { devices, next };
   }
 }
 

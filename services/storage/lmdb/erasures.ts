@@ -1,5 +1,3 @@
-/** Erasures, and everything else that is out of sight at once and whose rows follow in parts that hold nobody up. */
-import { nextTurn } from '../../../utils/clock';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import type { Erased } from '../contract';
 import type { Span } from '../rules/slot-row';
@@ -8,9 +6,6 @@ import type { Access } from './access';
 import type { RemovalKey, Trees } from './layout';
 import type { Log } from './log';
 import type { Removals, Tally } from './removals';
-
-/** Places of a log that are counted before other work gets its turn. */
-const PLACES_PER_TURN = 50_000;
 
 export interface ErasureParts {
   readonly log: Log;
@@ -77,23 +72,13 @@ export class Erasures {
     const tally: Tally = { devices: 0, memberships: 0, scheduled: 0 };
     this.#tallies.set(userId, tally);
     try {
-      const messages = await this.#countMessages(personalTopic(userId), hidden);
+      const { access, log } = this.parts;
+      const messages = await access.walking(() => log.countMessages(personalTopic(userId), hidden));
       await this.#removeAll(key);
       return { messages, ...tally };
     } finally {
       this.#tallies.delete(userId);
     }
-  }
-
-  async #countMessages(topic: string, { from, upTo }: Span): Promise<number> {
-    const { access, log } = this.parts;
-    let count = 0;
-    for (let start = from; start <= upTo; start += PLACES_PER_TURN) {
-      const part = { from: start, upTo: Math.min(upTo, start + PLACES_PER_TURN - 1) };
-      count += await access.reading(() => log.countMessages(topic, part));
-      if (part.upTo < upTo) await nextTurn();
-    }
-    return count;
   }
 
   async #removeAll(key: RemovalKey): Promise<void> {

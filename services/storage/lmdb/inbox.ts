@@ -1,48 +1,39 @@
 /** The inbox of a user, counted and listed from the logs and what the user has done with their messages. */
 import type { Clock } from '../../../utils/clock';
-import { partsOf } from '../../../utils/parts';
+import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import { BROADCAST_TOPIC, personalTopic } from '../../../utils/topic-names';
 import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
 import { stateEntry } from '../rules/entries';
-import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
+import { latestOrderAfter, listed, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, blocksOf, type Span } from '../rules/slot-row';
 import {
+  entryData,
   type FlagChange,
   isHeld,
   isReopened,
   type Refused,
   sectionOf,
+  selected,
   stampsOf,
   startsOf,
-  told,
+  transitionOf,
   type Section as WholeSection,
 } from '../rules/state-change';
-import {
-  bulkTransition,
-  countPlaces,
-  countUnread,
-  EXCLUDED,
-  FLAGS,
-  listedPlaces,
-  type Rows,
-  stateOf,
-  TRANSITIONS,
-} from '../rules/states';
+import { countPlaces, countUnread, EXCLUDED, FLAGS, listedPlaces, type Rows, stateOf } from '../rules/states';
 import { Turns } from '../turns';
 import type { Access } from './access';
 import type { Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
-import { Memberships } from './memberships';
+import type { Memberships } from './memberships';
 import type { StoredMessage } from './record';
 
-interface Section extends Omit<WholeSection, 'order'> {
+interface Section extends WholeSection {
   /** Is something in it gone, or can it expire? */
   readonly isPatchy: boolean;
-  /** The version before did not keep it. */
+  /** Nothing in it comes later in the order of lists. The version before did not keep it. */
   readonly order: number | undefined;
 }
 
@@ -66,20 +57,18 @@ interface TopicStream extends Stream<StoredMessage> {
 }
 
 /** Places of one topic whose state is to change, without those that have expired. */
-interface Change extends Span {
-  readonly topic: string;
+interface Change extends WholeSection {
   readonly expired: ReadonlySet<number>;
 }
 
 /** What one transaction changes. */
 interface ChangePart {
+  readonly selection: Selection;
   readonly changes: readonly Change[];
-  readonly transition: (flags: number) => number;
-  /** @param cursors up to where, in the topics in which something has changed. */
-  readonly told: (cursors: Readonly<Record<string, number>>) => object;
 }
 
 interface InboxParts {
+  readonly memberships: Memberships;
   readonly log: Log;
   readonly marks: Marks;
   readonly access: Access;
@@ -89,22 +78,14 @@ interface InboxParts {
 export class Inbox {
   /** One change of a user at a time. */
   readonly #turns = new Turns();
-  readonly #memberships: Memberships;
 
   constructor(
     private readonly trees: Trees,
     private readonly parts: InboxParts,
-  ) {
-    this.#memberships = new Memberships(trees);
-  }
+  ) {}
 
-  /** The topics of a user, each from where it is the user's; empty ones are left out. */
+  /** The topics of a user, each from where it is the user's up to its head; some are empty. */
   async sections(userId: string): Promise<Section[]> {
-    return (await this.allSections(userId)).filter(({ from, upTo }) => from <= upTo);
-  }
-
-  /** The same with empty ones: each up to the head of its topic. */
-  async allSections(userId: string): Promise<Section[]> {
     const sections: Section[] = [];
     for (const [topic, start] of this.#starts(userId)) {
       if (isSliceOver()) await nextSlice();
@@ -115,15 +96,15 @@ export class Inbox {
   }
 
   #starts(userId: string): Map<string, number> {
-    return startsOf(userId, this.trees.users.get(userId), this.#memberships.startsOf(userId));
+    return startsOf(userId, this.trees.users.get(userId), this.parts.memberships.startsOf(userId));
   }
 
   /** A large inbox is counted in slices: what changes meanwhile is counted, or not. */
   async counts(userId: string): Promise<Counts> {
     const total = { unseen: 0, unread: 0 };
     for (const section of await this.sections(userId)) {
-      const expired = byBlock(await this.#expiredOf(section));
-      for (const [block, span] of this.parts.marks.flags.blocksOf(section)) {
+      const expired = groupedBy(await this.#expiredOf(section), (seq) => blockOf(FLAGS, seq));
+      for (const [block, span] of blocksOf(FLAGS, section)) {
         if (isSliceOver()) await nextSlice();
         const rows = this.#rowsOf(section, block, userId);
         const all = countUnread(span, rows);
@@ -170,9 +151,7 @@ export class Inbox {
   }
 
   async list(userId: string, query: InboxQuery): Promise<InboxPage> {
-    const sections = (await this.sections(userId)).filter(
-      ({ topic }) => query.topic === undefined || query.topic === topic,
-    );
+    const sections = listed(await this.sections(userId), query);
     const room = new PageRoom(query.limit);
     return mergePage<StoredMessage, TopicStream>(
       sections.map((section) => this.#stream(section, query.after)),
@@ -260,68 +239,41 @@ export class Inbox {
     const { access } = this.parts;
     const turn = await this.#turns.take(userId, async () => {
       const parts = await access.walking(() => this.#planChange(userId, selection, state));
-      if ('outcome' in parts) return { refused: parts, done: [], last: undefined };
-      const writes = parts.map((part) => () => access.write(() => this.#changePart(userId, part)));
+      if ('outcome' in parts) return parts;
+      const writes = parts.map((part) => () => access.write(() => this.#changePart(userId, part, state)));
       const done = [];
       for (const write of writes.slice(0, -1)) done.push(await write());
       // Has its place among the writes: the next change need not wait for the disk.
-      return { refused: undefined, done, last: writes.at(-1)?.() };
+      return { done, last: writes.at(-1)?.() };
     });
-    if (turn.refused !== undefined) return turn.refused;
-    const all = [...turn.done, ...(turn.last === undefined ? [] : [await turn.last])];
+    if ('outcome' in turn) return turn;
+    const all = [...turn.done, (await turn.last) ?? NO_CHANGE];
     const changed = all.reduce((sum, part) => sum + part.changed, 0);
     return { outcome: 'changed', changed, entries: all.flatMap(({ entries }) => entries) };
   }
 
   /** What a change of states has to do, in parts for one transaction each; looked up in slices. */
-  #planChange(userId: string, selection: Selection, state: RequestedState): Promise<readonly ChangePart[] | Refused> {
-    return 'ids' in selection
-      ? this.#partsOfSome(userId, selection.ids, state)
-      : this.#partsOf(userId, selection, state);
+  async #planChange(userId: string, selection: Selection, state: RequestedState): Promise<ChangePart[] | Refused> {
+    if ('ids' in selection) return this.#partsOfSome(userId, selection.ids);
+    const sections = selected(await this.sections(userId), selection);
+    if ('outcome' in sections) return sections;
+    return (await this.#cut(sections, state)).map((changes) => ({ selection, changes }));
   }
 
-  async #partsOfSome(userId: string, ids: readonly string[], state: RequestedState): Promise<ChangePart[] | Refused> {
+  async #partsOfSome(userId: string, ids: readonly string[]): Promise<ChangePart[] | Refused> {
     const starts = this.#starts(userId);
+    const isInInbox = (message: Message) => isHeld(starts, userId, message, this.parts.marks.get(message, userId));
     const places: { id: string; changes: Change[] }[] = [];
     for (const [index, id] of ids.entries()) {
       if (isSliceOver()) await nextSlice();
-      const found = (await this.parts.log.find(id)).filter((message) => this.#isHeld(starts, userId, message));
+      const found = (await this.parts.log.find(id)).filter(isInInbox);
       if (found.length === 0) return { outcome: 'not_found', path: `ids.${index}` };
       const changes = found.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq, expired: NONE }));
       places.push({ id, changes });
     }
     return Array.from(partsOf(places, IDS_PER_PART), (part) => ({
+      selection: { ids: part.map(({ id }) => id) },
       changes: part.flatMap(({ changes }) => changes),
-      transition: TRANSITIONS[state],
-      told: () =>
-        told.some(
-          part.map(({ id }) => id),
-          state,
-        ),
-    }));
-  }
-
-  async #partsOf(
-    userId: string,
-    selection: Exclude<Selection, { ids: readonly string[] }>,
-    state: RequestedState,
-  ): Promise<ChangePart[] | Refused> {
-    const transition = bulkTransition(state);
-    const sections = await this.sections(userId);
-    if ('all' in selection) {
-      const parts = await this.#cut(sections, state);
-      return parts.map((changes) => ({ changes, transition, told: (cursors) => told.all(cursors, state) }));
-    }
-    const { topic } = selection;
-    const { head } = this.parts.log.state(topic);
-    if (!this.#isInInbox(userId, topic)) return { outcome: 'not_found', path: 'topic' };
-    const upTo = selection.upTo ?? head;
-    if (upTo > head) return { outcome: 'ahead', head };
-    const meant = sections.filter((section) => section.topic === topic).map((section) => ({ ...section, upTo }));
-    return (await this.#cut(meant, state)).map((changes) => ({
-      changes,
-      transition,
-      told: () => told.topic(topic, changes.at(-1)?.upTo, state),
     }));
   }
 
@@ -358,28 +310,20 @@ export class Inbox {
     return spans;
   }
 
-  #isInInbox(userId: string, topic: string): boolean {
-    if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
-    return topic === personalTopic(userId) || this.#memberships.isMember(topic, userId);
-  }
-
-  /** Changes one part, and appends the entry that tells of it. */
-  #changePart(userId: string, { changes, transition, told }: ChangePart): { changed: number; entries: Message[] } {
-    const cursors: Record<string, number> = Object.create(null) as Record<string, number>;
+  /** Changes one part, and appends the entry about it. */
+  #changePart(userId: string, { selection, changes }: ChangePart, state: RequestedState): typeof NO_CHANGE {
+    const transition = transitionOf(selection, state);
+    const topics = new Set<string>();
     let changed = 0;
     for (const change of changes) {
       // The membership may have ended since the part was made.
-      if (!this.#isInInbox(userId, change.topic)) continue;
-      const count = this.#change(userId, change, transition);
+      const count = this.parts.log.isInInbox(userId, change.topic) ? this.#change(userId, change, transition) : 0;
       changed += count;
-      if (count > 0) cursors[change.topic] = change.upTo;
+      if (count > 0) topics.add(change.topic);
     }
-    if (changed === 0) return { changed, entries: [] };
-    return { changed, entries: [this.parts.log.appendEntry(stateEntry(userId, told(cursors)))] };
-  }
-
-  #isHeld(starts: ReadonlyMap<string, number>, userId: string, message: Message): boolean {
-    return isHeld(starts, userId, message) && (this.parts.marks.get(message, userId) & EXCLUDED) === 0;
+    if (changed === 0) return NO_CHANGE;
+    const data = entryData(selection, state, { spans: changes, topics });
+    return { changed, entries: [this.parts.log.appendEntry(stateEntry(userId, data))] };
   }
 
   #change(userId: string, { topic, expired, ...span }: Change, transition: (flags: number) => number): number {
@@ -404,14 +348,4 @@ export class Inbox {
 }
 
 const NONE: ReadonlySet<number> = new Set();
-
-function byBlock(seqs: ReadonlySet<number>): ReadonlyMap<number, number[]> {
-  const blocks = new Map<number, number[]>();
-  for (const seq of seqs) {
-    const block = blockOf(FLAGS, seq);
-    const known = blocks.get(block);
-    if (known === undefined) blocks.set(block, [seq]);
-    else known.push(seq);
-  }
-  return blocks;
-}
+const NO_CHANGE: { readonly changed: number; readonly entries: readonly Message[] } = { changed: 0, entries: [] };

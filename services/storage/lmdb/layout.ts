@@ -1,6 +1,6 @@
 /** The trees of the embedded store, in one environment, and what their keys and values are. */
-import type { Database, Key as LmdbKey, RootDatabase } from 'lmdb';
-import type { AuditEntry, Topic, User } from '../contract';
+import type { Database, RootDatabase } from 'lmdb';
+import type { AuditEntry, KeptAnswer, Scheduled, Topic, User } from '../contract';
 import type { Span } from '../rules/slot-row';
 
 export const DATABASES = [
@@ -118,6 +118,17 @@ export type CollapsingRow = true | readonly [from: string, key: string];
 /** Rows of slots, see SlotRows: [topic, block] and then whose. */
 export type SlotKey = [topic: string, block: number, ...owner: string[]];
 
+export interface ScheduledRow extends Scheduled {
+  /** When the named topic was created that it is for: what tells it from a later one of the same name. */
+  readonly home?: string | undefined;
+}
+
+export interface AnswerRow {
+  readonly fingerprint: string;
+  readonly claimedAt: number;
+  readonly answer?: KeptAnswer;
+}
+
 export type AuditKey = [atMilliseconds: number, id: string];
 
 export interface Trees {
@@ -139,8 +150,8 @@ export interface Trees {
   readonly flags: Database<Buffer, SlotKey>;
   /** When something happened to a message. */
   readonly stamps: Database<Buffer, SlotKey>;
-  readonly scheduled: Database<unknown, [id: string, from: string]>;
-  readonly answers: Database<unknown, [caller: string, key: string]>;
+  readonly scheduled: Database<ScheduledRow, [id: string, from: string]>;
+  readonly answers: Database<AnswerRow, [caller: string, key: string]>;
   readonly cursors: Database<CursorRow, [userId: string, device: string, topic: string]>;
   /** A device `''` with `forgottenAt`: more were forgotten than rows are kept for. */
   readonly devices: Database<DeviceRow, [userId: string, device: string]>;
@@ -175,14 +186,21 @@ export interface RangeOf<Key> {
 
 const ROWS_AT_ONCE = 100;
 
-/** The rows of a range while rows of it are written: what is read at once is read before anything of it changes. */
-export function* walk<Value, Key extends LmdbKey>(
-  tree: Database<Value, Key>,
+type RowOf<Tree> = Tree extends Database<infer Value, infer Key> ? { readonly key: Key; readonly value: Value } : never;
+
+/**
+ * The rows of a range while rows of it are written: what is read at once is read before anything of it changes. The tree
+ * is looked up each time, since the environment may be another one after a pause.
+ */
+export function* walk<Name extends keyof Trees>(
+  trees: Trees,
+  name: Name,
   range: object,
-): Generator<{ key: Key; value: Value }> {
+): Generator<RowOf<Trees[Name]>> {
   let from = range;
   for (;;) {
-    const rows = Array.from(tree.getRange({ ...from, limit: ROWS_AT_ONCE } as never)) as { key: Key; value: Value }[];
+    const found = trees[name].getRange({ ...from, limit: ROWS_AT_ONCE } as never);
+    const rows = Array.from(found as Iterable<RowOf<Trees[Name]>>);
     yield* rows;
     const last = rows.at(-1);
     if (rows.length < ROWS_AT_ONCE || last === undefined) return;

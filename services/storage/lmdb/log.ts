@@ -23,19 +23,18 @@ import { type About, type Entry, entryAbout, toExpired } from '../rules/entries'
 import { fingerprintOf } from '../rules/fingerprint';
 import { assertDraftFits } from '../rules/key-size';
 import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDERS_PER_ID } from '../rules/log-page';
-import { emptySlots, type Span } from '../rules/slot-row';
-import { EXCLUDED, FLAGS, isUnread, NOBODY, OWN } from '../rules/states';
+import { blocksOf, emptySlots, type Span } from '../rules/slot-row';
+import { countUnread, EXCLUDED, FLAGS, isUnread, NOBODY, OWN } from '../rules/states';
 import type { Access } from './access';
 import { Collapse } from './collapse';
-import { type IdKey, numberedFrom, startingWith, type TopicState, type Trees } from './layout';
+import { type IdKey, numberedFrom, startingWith, type TopicState, type Trees, walk } from './layout';
 import type { Marks } from './marks';
-import { Memberships } from './memberships';
+import type { Memberships } from './memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './record';
 
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 /** Messages that one range fetches: between two of them other work may have its turn. */
 const ROWS_PER_FETCH = 50;
-const KEYS_PER_FETCH = 500;
 /** Snapshots that may show less of a log than its head before a read is given up. */
 const MAX_EARLY_ENDS = 100;
 
@@ -51,20 +50,19 @@ interface Row {
 }
 
 interface LogParts {
+  readonly memberships: Memberships;
   readonly marks: Marks;
   readonly access: Access;
   readonly clock: Clock;
 }
 
 export class Log {
-  readonly #memberships: Memberships;
   readonly collapse: Collapse;
 
   constructor(
     private readonly trees: Trees,
     private readonly parts: LogParts,
   ) {
-    this.#memberships = new Memberships(trees);
     this.collapse = new Collapse(trees);
   }
 
@@ -147,13 +145,13 @@ export class Log {
 
   /** What one has said oneself is read. */
   markOwn(message: Message): void {
-    if (this.#isInInboxOf(message.from, message.topic)) this.parts.marks.set(message, message.from, OWN);
+    if (this.isInInbox(message.from, message.topic)) this.parts.marks.set(message, message.from, OWN);
   }
 
-  #isInInboxOf(userId: string, topic: string): boolean {
+  isInInbox(userId: string, topic: string): boolean {
     if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
     if (ownerOfPersonalTopic(topic) !== undefined) return topic === personalTopic(userId);
-    return this.#memberships.isMember(topic, userId);
+    return this.parts.memberships.isMember(topic, userId);
   }
 
   #replacedBy(draft: Draft): { replaced: Message[]; isMore: boolean } {
@@ -200,23 +198,18 @@ export class Log {
   }
 
   async find(id: string, from?: string): Promise<Message[]> {
+    const { ids } = this.trees;
+    const places: (readonly [topic: string, seq: number, fingerprint: string])[] =
+      from === undefined
+        ? Array.from(ids.getRange({ ...startingWith<IdKey>(id), limit: SENDERS_PER_ID }), ({ value }) => value)
+        : MAKERS.map((maker) => ids.get([id, from, maker])).filter((place) => place !== undefined);
     const found: Message[] = [];
-    for (const [topic, seq] of from === undefined ? this.#placesOf(id) : this.#placesOfSender(id, from)) {
+    for (const [topic, seq] of places) {
       if (isSliceOver()) await nextSlice();
       const message = this.message(topic, seq);
       if (message !== undefined) found.push(message);
     }
     return found;
-  }
-
-  #placesOf(id: string): IdPlace[] {
-    const range = { ...startingWith<IdKey>(id), limit: SENDERS_PER_ID };
-    return Array.from(this.trees.ids.getRange(range), ({ value }) => value);
-  }
-
-  #placesOfSender(id: string, from: string): IdPlace[] {
-    const places = MAKERS.map((maker) => this.trees.ids.get([id, from, maker]));
-    return places.filter((place) => place !== undefined);
   }
 
   update({ topic, seq }: Place, data: unknown, by: string): readonly Message[] | undefined {
@@ -292,99 +285,85 @@ export class Log {
   }
 
   async expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
-    const { access } = this.parts;
-    return (await access.isDue('expiry')) ? access.write(() => this.#expire(limit)) : { taken: 0, expired: [] };
+    const expired = await this.parts.access.whenDue('expiry', () => this.#expire(limit));
+    return expired ?? { taken: 0, expired: [] };
   }
 
   #expire(limit: number): { taken: number; expired: readonly Expired[] } {
-    const range = { ...numberedFrom<DueExpiry>('expiry', 0, this.parts.clock.now()), limit };
-    const due = Array.from(this.trees.due.getKeys(range)) as DueExpiry[];
     const expired: Expired[] = [];
     const slice = new Slice();
     let taken = 0;
-    for (const one of due) {
-      expired.push(...this.#expireOne(one));
+    for (const [, at, topic, place] of this.parts.access.due('expiry', limit)) {
+      const message = this.#expireOne(topic, Number(place), at);
+      if (message !== undefined) expired.push(toExpired(message));
       taken += 1;
       if (slice.isOver) break;
     }
     return { taken, expired };
   }
 
-  #expireOne([, at, topic, seq]: DueExpiry): Expired[] {
+  /** @returns the message, if it was one that could be seen. */
+  #expireOne(topic: string, seq: number, at: number): Message | undefined {
     this.trees.due.remove(['expiry', at, topic, seq]);
     this.trees.expiring.remove([topic, at, seq]);
     const stored = this.stored(topic, seq);
-    if (stored === undefined || stored.isGone) return [];
-    const { message } = stored;
+    if (stored === undefined || stored.isGone) return undefined;
     this.#forget(stored);
-    const isVisible = message.ref === undefined && seq > this.state(topic).prunedUpTo;
-    return isVisible ? [toExpired(message)] : [];
+    return stored.message.ref === undefined && seq > this.state(topic).prunedUpTo ? stored.message : undefined;
   }
 
   /** What of a topic has expired and is still there. */
   async expiredOf(topic: string): Promise<ReadonlySet<number>> {
     const expired = new Set<number>();
-    const now = this.parts.clock.now();
-    let keys: [topic: string, at: number, seq: number][];
-    let start: (typeof keys)[number] = [topic, 0, 0];
-    do {
+    const end = this.parts.clock.now() + 1;
+    for (const { key } of walk(this.trees, 'expiring', { start: [topic, 0], end: [topic, end] })) {
       if (isSliceOver()) await nextSlice();
-      const end = [topic, now + 1] as unknown as typeof start;
-      keys = Array.from(this.trees.expiring.getKeys({ start, end, limit: KEYS_PER_FETCH, exclusiveStart: true }));
-      for (const [, , seq] of keys) expired.add(seq);
-      start = keys.at(-1) ?? start;
-    } while (keys.length === KEYS_PER_FETCH);
+      expired.add(key[2]);
+    }
     return expired;
   }
 
-  /** What is appended meanwhile is left to the next page; what retention takes meanwhile is told with this one. */
+  /** What is appended meanwhile is left to the next page; what retention removes meanwhile is said by this one. */
   async read(topic: string, options: ReadOptions): Promise<Page> {
     const { head, prunedUpTo } = this.state(topic);
     const page = new ReadPage(options);
     let position = Math.max(options.after, prunedUpTo);
-    const end = (): Page => this.#pageOf(topic, { messages: page.messages, position, head });
     let places = 0;
     let rows: Row[];
     do {
-      rows = this.#rows(topic, position + 1, head);
-      if (this.#endEarly(topic, rows, { position, head })) rows = await this.#rowsAgain(topic, { position, head });
+      rows = await this.#rowsAfter(topic, position, head);
       for (const { key, value } of rows) {
         if (isSliceOver()) await nextSlice();
         places += 1;
         const stored = parseMessage(key, value);
         const isMeant = this.#isThere(stored) && this.#isFor(stored.message, options.reader);
-        if (isMeant && !page.take(stored.message, () => stored.bytes)) return end();
+        if (isMeant && !page.take(stored.message, () => stored.bytes))
+          return this.#pageOf(topic, page, { position, head });
         position = stored.message.seq;
       }
     } while (rows.length === ROWS_PER_FETCH && places < MAX_PLACES_PER_READ);
     if (rows.length < ROWS_PER_FETCH) position = head;
-    return end();
+    return this.#pageOf(topic, page, { position, head });
   }
 
-  /** Is there more than a range shows? Its end would be taken for that of the log, and the rest for delivered. */
-  #endEarly(topic: string, rows: readonly Row[], { position, head }: { position: number; head: number }): boolean {
-    if (rows.length === ROWS_PER_FETCH) return false;
-    const last = rows.at(-1)?.key[1] ?? position;
-    return last < head && this.trees.messages.doesExist([topic, head]);
-  }
-
-  /** The same rows by the snapshots that follow. @throws StoreError when none of them shows the whole. */
-  async #rowsAgain(topic: string, place: { position: number; head: number }): Promise<Row[]> {
-    for (let attempt = 0; attempt < MAX_EARLY_ENDS; attempt += 1) {
-      await nextTurn();
-      const rows = this.#rows(topic, place.position + 1, place.head);
-      if (!this.#endEarly(topic, rows, place)) return rows;
+  /**
+   * Rows of a log after a position. A snapshot may show less than the whole log: its end would be taken for that of the
+   * log, and the rest for delivered.
+   * @throws StoreError when none of many snapshots shows the whole.
+   */
+  async #rowsAfter(topic: string, position: number, head: number): Promise<Row[]> {
+    const range = { ...numberedFrom<[string, number]>(topic, position + 1, head), limit: ROWS_PER_FETCH };
+    for (let attempt = 0; attempt <= MAX_EARLY_ENDS; attempt += 1) {
+      if (attempt > 0) await nextTurn();
+      const rows = Array.from(this.trees.messages.getRange(range));
+      const last = rows.at(-1)?.key[1] ?? position;
+      const isWhole = rows.length === ROWS_PER_FETCH || last >= head || !this.trees.messages.doesExist([topic, head]);
+      if (isWhole) return rows;
     }
-    throw new StoreError(`a log that reaches ${place.head} shows nothing after ${place.position}, or not all of it`);
+    throw new StoreError(`a log that reaches ${head} shows nothing after ${position}, or not all of it`);
   }
 
-  #rows(topic: string, from: number, upTo: number): Row[] {
-    return Array.from(
-      this.trees.messages.getRange({ ...numberedFrom<Row['key']>(topic, from, upTo), limit: ROWS_PER_FETCH }),
-    );
-  }
-
-  #pageOf(topic: string, { messages, position, head }: Pick<Page, 'messages' | 'position' | 'head'>): Page {
+  #pageOf(topic: string, { messages }: ReadPage, { position, head }: { position: number; head: number }): Page {
     const { prunedUpTo, erasedUpTo = 0 } = this.state(topic);
     const [reached, last] = [Math.max(position, prunedUpTo), Math.max(head, prunedUpTo)];
     return { messages, position: reached, head: last, prunedUpTo, erasedUpTo };
@@ -398,10 +377,8 @@ export class Log {
     const state = this.state(topic);
     const page = new ListedPage(options, state);
     const { room, span, isForward } = page;
-    for (const [holes, part] of this.parts.marks.holeRows(topic, span, {
-      isPatchy: state.isPatchy ?? false,
-      isForward,
-    })) {
+    for (const [block, part] of blocksOf(FLAGS, span, { isForward })) {
+      const holes = state.isPatchy ? this.parts.marks.holes.row(topic, block) : undefined;
       for (const seq of emptySlots(FLAGS, holes, { ...part, isForward })) {
         if (isSliceOver()) await nextSlice();
         if (room.isFull || room.isSpent || !this.#list(topic, seq, page)) return page.endBefore(seq);
@@ -432,10 +409,12 @@ export class Log {
   }
 
   /** How many messages of a span are not gone. */
-  countMessages(topic: string, { from, upTo }: Span): number {
-    const isHole = this.parts.marks.holeReader(topic);
+  async countMessages(topic: string, span: Span): Promise<number> {
     let count = 0;
-    for (let seq = from; seq <= upTo; seq += 1) if (!isHole(seq)) count += 1;
+    for (const [block, part] of blocksOf(FLAGS, span)) {
+      if (isSliceOver()) await nextSlice();
+      count += countUnread(part, { flags: undefined, holes: this.parts.marks.holes.row(topic, block) }).unread;
+    }
     return count;
   }
 
@@ -478,6 +457,3 @@ export class Log {
 }
 
 const MAKERS = ['client', 'store'] as const;
-
-type IdPlace = readonly [topic: string, seq: number, fingerprint: string];
-type DueExpiry = [kind: string, at: number, topic: string, seq: number];

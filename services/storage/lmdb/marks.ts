@@ -2,9 +2,9 @@
 import type { Slice } from '../../../utils/slices';
 import type { Place } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
-import { blocksOf, type Span } from '../rules/slot-row';
+import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
-import type { Trees } from './layout';
+import { type Trees, walk } from './layout';
 import { SlotRows } from './slots';
 
 export class Marks {
@@ -35,22 +35,11 @@ export class Marks {
     let fetched: number | undefined;
     let row: Buffer | undefined;
     return (seq) => {
-      const block = this.holes.blockOf(seq);
+      const block = blockOf(FLAGS, seq);
       if (block !== fetched) row = this.holes.row(topic, block);
       fetched = block;
-      return this.holes.read(row, seq) === 1;
+      return readSlot(FLAGS, row, seq) === 1;
     };
-  }
-
-  /** The rows of holes of a span, with their parts of it; in order, or from the end. */
-  *holeRows(
-    topic: string,
-    span: Span,
-    options: { isPatchy: boolean; isForward: boolean },
-  ): Generator<[row: Buffer | undefined, part: Span]> {
-    for (const [block, part] of blocksOf(FLAGS, span, options)) {
-      yield [options.isPatchy ? this.holes.row(topic, block) : undefined, part];
-    }
   }
 
   /** Sets the time of something for the places of a span that `isMeant`; 0 takes it back. */
@@ -64,20 +53,14 @@ export class Marks {
     this.#stamps.update(topic, span, (before) => (before === 0 ? at : before), NOBODY, 'sent');
   }
 
-  /** The times of one message by user and kind, behind `after`; at most `limit` rows are looked at. */
-  stampsOf({ topic, seq }: Place, options: { after: readonly [userId: string, kind: string]; limit: number }): Stamp[] {
-    const block = this.#stamps.blockOf(seq);
-    const range = {
-      start: [topic, block, ...options.after] as [string, number, ...string[]],
-      end: [topic, block + 1] as unknown as [string, number, ...string[]],
-      exclusiveStart: true,
-      limit: options.limit,
-    };
-    return Array.from(this.trees.stamps.getRange(range), ({ key, value }) => ({
-      userId: key[2] ?? NOBODY,
-      kind: key[3] ?? '',
-      at: this.#stamps.read(value, seq),
-    }));
+  /** The times of one message, by user and kind. */
+  *stampsOf({ topic, seq }: Place): Generator<Stamp> {
+    const block = blockOf(STAMPS, seq);
+    const rows = walk(this.trees, 'stamps', { start: [topic, block], end: [topic, block + 1] });
+    for (const { key, value } of rows) {
+      const [, , userId = NOBODY, kind = ''] = key;
+      yield { userId, kind, at: readSlot(STAMPS, value, seq) };
+    }
   }
 
   /** Forgets all that is known of the places up to a `seq`, at most `limit` rows. @returns how many there were. */
@@ -101,7 +84,7 @@ export class Marks {
     span: Span,
     { userId, slice }: { readonly userId: string; readonly slice: Slice },
   ): number | undefined {
-    for (const [, part] of this.flags.blocksOf(span)) {
+    for (const [, part] of blocksOf(FLAGS, span)) {
       this.removeUser(topic, part, userId);
       if (slice.isOver && part.upTo < span.upTo) return part.upTo + 1;
     }

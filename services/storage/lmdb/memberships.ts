@@ -2,7 +2,7 @@
  * Who is in which named topic, as rows. A topic that is deleted takes its memberships with it at once, though their
  * rows are removed later: a row counts only in the generation of the topic in which it was written.
  */
-import type { Joining, MembershipsPage, MembersPage, NamePage } from '../contract';
+import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
 import { type Left, MAX_LEFT_TOPICS, rejoined } from '../rules/gaps';
 import type { Span } from '../rules/slot-row';
 import { type AbsenceRow, type MemberRow, type MembershipRow, startingWith, type Trees } from './layout';
@@ -49,13 +49,15 @@ export class Memberships {
     return maxTopics === 0;
   }
 
-  /** What of a topic is not for a member of it. */
-  gapsOf(userId: string, topic: string): readonly Span[] {
+  /** A membership, and what of the topic is not for its user; `undefined` for who is no member. */
+  find(topic: string, userId: string): { readonly start: number; readonly gaps: readonly Span[] } | undefined {
+    const start = this.startOf(userId, topic);
+    if (start === undefined) return undefined;
     const row = this.#absence(userId, topic);
-    return row === undefined || row.leftAt !== undefined ? [] : row.gaps;
+    return { start, gaps: row === undefined || row.leftAt !== undefined ? [] : row.gaps };
   }
 
-  /** The same for all topics of a user that have any. */
+  /** What of the topics of a user is not for the user. */
   allGapsOf(userId: string): ReadonlyMap<string, readonly Span[]> {
     const rows = this.#absencesOf(userId).filter(({ row }) => row.leftAt === undefined);
     return new Map(rows.map(({ topic, row }) => [topic, row.gaps]));
@@ -98,13 +100,12 @@ export class Memberships {
 
   /** Ends a membership. It is remembered when anything was said during it. */
   leave(topic: string, userId: string, at: number): void {
-    const start = this.startOf(userId, topic);
-    const gaps = this.gapsOf(userId, topic);
+    const left = this.find(topic, userId);
     const { head = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
     this.remove(topic, userId);
-    if (start === undefined || start === head) return;
+    if (left === undefined || left.start === head) return;
     this.#forgetLeft(userId);
-    this.trees.absences.put([userId, topic], { start, gaps, leftAt: head, at, generation });
+    this.trees.absences.put([userId, topic], { ...left, leftAt: head, at, generation });
   }
 
   /** Makes room for one more topic that is remembered. */
@@ -122,23 +123,20 @@ export class Memberships {
     this.trees.absences.remove([userId, topic]);
   }
 
-  members(topic: string, { after, limit }: NamePage): MembersPage {
+  members(topic: string, { after, limit }: NamePage): Listed<Member> {
     const generation = this.generationOf(topic);
     const rows = this.trees.members.getRange(rangeAfter(topic, after));
-    const { items: members, next } = pageOf(rows, limit, (userId, row) =>
+    return pageOf(rows, limit, (userId, row) =>
       generationIn(row) === generation ? { userId, joinedAt: joinedIn(row) } : undefined,
     );
-    return { members, next };
   }
 
-  memberships(userId: string, { after, limit }: NamePage): MembershipsPage {
-    const rows = this.trees.memberships.getRange(rangeAfter(userId, after));
-    const { items: memberships, next } = pageOf(rows, limit, (topic, row) => {
+  memberships(userId: string, { after, limit }: NamePage): Listed<Membership> {
+    return pageOf(this.trees.memberships.getRange(rangeAfter(userId, after)), limit, (topic, row) => {
       if (generationIn(row) !== this.generationOf(topic)) return undefined;
       const member = this.trees.members.get([topic, userId]);
       return { topic, joinedAt: member === undefined ? '' : joinedIn(member) };
     });
-    return { memberships, next };
   }
 }
 

@@ -1,3 +1,5 @@
+import type { Listed } from '../contract';
+
 /** Rows that one page looks at: what was deleted, and what others keep private, shows nothing. */
 const MAX_LOOKED_AT = 1_000;
 
@@ -11,7 +13,7 @@ export function pageOf<Value, Item>(
   rows: Iterable<Row<Value>>,
   limit: number,
   toItem: (name: string, value: Value) => Item | undefined,
-): { readonly items: readonly Item[]; readonly next: string | undefined } {
+): Listed<Item> {
   const items: Item[] = [];
   let looked = 0;
   let last: string | undefined;

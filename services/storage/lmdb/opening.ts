@@ -13,13 +13,16 @@ export class Opening {
 
   async open(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice> {
     const { access, devices, erasures } = this;
-    const isErased = access.read(() => erasures.isUnderWay(userId));
-    // A user who comes back is new: nothing of the one before is left.
-    if (isErased instanceof Promise ? await isErased : isErased) await erasures.end(userId);
-    const found = access.read(() => devices.positionsOf(userId, device));
+    const looked = access.read(() => ({
+      isErased: erasures.isUnderWay(userId),
+      known: devices.positionsOf(userId, device),
+    }));
     // Without a turn in between: what was asked for before close() is still done.
-    const known = found instanceof Promise ? await found : found;
-    return known ?? this.#enter(userId, device, limit);
+    const { isErased, known } = looked instanceof Promise ? await looked : looked;
+    if (known !== undefined && !isErased) return known;
+    // A user who comes back is new: nothing of the one before is left.
+    if (isErased) await erasures.end(userId);
+    return this.#enter(userId, device, limit);
   }
 
   /** Looks for what is unread before the write; where somebody was faster to make the user known, once more. */

@@ -1,9 +1,7 @@
-/** Tokens that are refused before their time. */
-import type { Clock } from '../../../utils/clock';
 import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';
-import { type DueKey, numberedFrom, type Trees } from './layout';
+import type { DueKey } from './layout';
 
 /** The row of a user's tokens, in place of the id of one. */
 const ALL = '';
@@ -11,42 +9,34 @@ const ALL = '';
 type Key = [userId: string, jti: string];
 
 export class Revocations {
-  constructor(
-    private readonly trees: Trees,
-    private readonly parts: { readonly access: Access; readonly clock: Clock },
-  ) {}
+  constructor(private readonly access: Access) {}
 
   keep(revocation: Revocation): void {
     const key = keyOf(revocation);
     assertFitsKey('revocation', ...key);
-    const known = this.trees.revocations.get(key);
+    const { revocations, due } = this.access.trees;
+    const known = revocations.get(key);
     const time = timeOf(revocation);
     if (known !== undefined && known >= time) return;
-    this.trees.revocations.put(key, time);
+    revocations.put(key, time);
     if (revocation.jti === undefined) return;
-    if (known !== undefined && known > 0) this.trees.due.remove(dueOf(key, known));
-    if (time > 0) this.trees.due.put(dueOf(key, time), true);
+    if (known !== undefined && known > 0) due.remove(dueOf(key, known));
+    if (time > 0) due.put(dueOf(key, time), true);
   }
 
   list({ limit, after }: RevocationQuery): Revocation[] {
     const range = after === undefined ? {} : { start: keyOf(after), exclusiveStart: true };
-    return Array.from(this.trees.revocations.getRange({ ...range, limit }), ({ key, value }) => fromRow(key, value));
+    return Array.from(this.access.trees.revocations.getRange({ ...range, limit }), ({ key, value }) =>
+      fromRow(key, value),
+    );
   }
 
-  async forget(limit: number): Promise<number> {
-    const { access } = this.parts;
-    return (await access.isDue('revocation')) ? access.write(() => this.#forget(limit)) : 0;
-  }
-
-  #forget(limit: number): number {
-    const range = { ...numberedFrom<DueKey>('revocation', 0, this.parts.clock.now()), limit };
-    const due = Array.from(this.trees.due.getKeys(range));
-    for (const key of due) {
+  forget(limit: number): Promise<number> {
+    return this.access.eachDue('revocation', { limit }, (key) => {
       const [, , userId, jti] = key;
-      this.trees.due.remove(key);
-      this.trees.revocations.remove([userId, String(jti)]);
-    }
-    return due.length;
+      this.access.trees.due.remove(key);
+      this.access.trees.revocations.remove([userId, String(jti)]);
+    });
   }
 }
 

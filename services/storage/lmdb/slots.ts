@@ -11,7 +11,7 @@ export class SlotRows {
   ) {}
 
   get(topic: string, seq: number, ...owner: string[]): number {
-    return this.read(this.row(topic, this.blockOf(seq), ...owner), seq);
+    return readSlot(this.format, this.row(topic, blockOf(this.format, seq), ...owner), seq);
   }
 
   set(topic: string, seq: number, value: number, ...owner: string[]): void {
@@ -20,7 +20,7 @@ export class SlotRows {
 
   /** Sets each slot of a span to what `change` makes of it. */
   update(topic: string, span: Span, change: (value: number, seq: number) => number, ...owner: string[]): void {
-    for (const [block, part] of this.blocksOf(span)) {
+    for (const [block, part] of blocksOf(this.format, span)) {
       const key: SlotKey = [topic, block, ...owner];
       const row = changeSlots(this.format, { row: this.rows().get(key), span: part }, change);
       if (row !== undefined) this.rows().put(key, row);
@@ -32,29 +32,15 @@ export class SlotRows {
     return this.rows().get([topic, block, ...owner]);
   }
 
-  /** The slot of a `seq` in its row. */
-  read(row: Buffer | undefined, seq: number): number {
-    return readSlot(this.format, row, seq);
-  }
-
-  blockOf(seq: number): number {
-    return blockOf(this.format, seq);
-  }
-
-  /** The blocks that a span touches, and its part in each. */
-  blocksOf(span: Span): Generator<[block: number, part: Span]> {
-    return blocksOf(this.format, span);
-  }
-
   /** Removes all rows, of every owner, that end at or before a `seq`; at most `limit` of them. @returns how many. */
   removeUpTo(topic: string, seq: number, limit: number): number {
-    const end = [topic, this.blockOf(seq + 1)] as unknown as SlotKey;
+    const end = [topic, blockOf(this.format, seq + 1)] as unknown as SlotKey;
     return this.#removeAll({ start: [topic, 0], end, limit });
   }
 
   /** Removes the rows of one owner; `owner` may be the beginning of one. */
   removeOwner(topic: string, span: Span, owner: string): void {
-    for (const [block] of this.blocksOf(span)) {
+    for (const [block] of blocksOf(this.format, span)) {
       this.#removeAll({ start: [topic, block, owner], end: [topic, block, `${owner}\u0001`] });
     }
   }

@@ -154,14 +154,14 @@ function callsOf(
 function partsOf(trees: Trees, { access, clock }: { access: Access; clock: Clock }) {
   const now = () => clock.now();
   const marks = new Marks(trees);
-  const log = new Log(trees, { marks, access, clock });
   const memberships = new Memberships(trees);
-  const inbox = new Inbox(trees, { log, marks, access, clock });
+  const log = new Log(trees, { marks, memberships, access, clock });
+  const inbox = new Inbox(trees, { log, marks, memberships, access, clock });
   const devices = new Devices(trees, { log, marks, inbox, memberships, access, clock });
   const topics = new Topics(trees, { log, marks, memberships, devices, access, now });
-  const schedule = new Schedule(trees, { log, access, clock });
-  const keys = new Keys(trees, { access, clock });
-  const removals = new Removals(trees, { log, marks, memberships, devices, topics, schedule, keys, now });
+  const schedule = new Schedule(trees, { log, memberships, access });
+  const keys = new Keys(access);
+  const removals = new Removals(trees, { log, marks, memberships, devices, topics, schedule, keys });
   const erasures = new Erasures(trees, { log, removals, access, now });
   return {
     log,
@@ -172,11 +172,11 @@ function partsOf(trees: Trees, { access, clock }: { access: Access; clock: Clock
     topics,
     memberships,
     inbox,
-    receipts: new Receipts(trees, marks),
+    receipts: new Receipts(trees, { marks, memberships }),
     schedule,
     keys,
-    revocations: new Revocations(trees, { access, clock }),
-    audit: new Audit(trees, access),
+    revocations: new Revocations(access),
+    audit: new Audit(access),
     erasures,
   };
 }

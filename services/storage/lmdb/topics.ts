@@ -1,6 +1,6 @@
 /** Named topics and their members. */
 import { nextTurn } from '../../../utils/clock';
-import type { Joined, Joining, NamePage, Topic, TopicsPage } from '../contract';
+import type { Joined, Joining, Listed, NamePage, Topic, VisibleTopic } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
 import { EXCLUDED } from '../rules/states';
 import type { Access } from './access';
@@ -42,13 +42,12 @@ export class Topics {
     return this.trees.named.get(name);
   }
 
-  visibleTo(userId: string, { after, limit }: NamePage): TopicsPage {
+  visibleTo(userId: string, { after, limit }: NamePage): Listed<VisibleTopic> {
     const range = after === undefined ? {} : { start: after, exclusiveStart: true };
-    const { items: topics, next } = pageOf(this.trees.named.getRange(range), limit, (name, topic) => {
+    return pageOf(this.trees.named.getRange(range), limit, (name, topic) => {
       const isMember = this.parts.memberships.isMember(name, userId);
       return isMember || !topic.isPrivate ? { ...topic, isMember } : undefined;
     });
-    return { topics, next };
   }
 
   async delete(name: string): Promise<number | undefined> {
@@ -62,7 +61,7 @@ export class Topics {
     let after: string | undefined;
     do {
       const page = await access.reading(() => memberships.members(name, { after, limit: MEMBERS_PER_TURN }));
-      count += page.members.length;
+      count += page.items.length;
       after = page.next;
       if (after !== undefined) await nextTurn();
     } while (after !== undefined);

@@ -1,14 +1,9 @@
 /** The audit log. */
 
-import { partsOf } from '../../../utils/parts';
 import type { AuditEntry, AuditPosition, AuditQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
-import { deleteSome } from './commands';
-import { retryingDuplicates } from './errors';
+import { deleteSome, writeAll } from './commands';
 import type { AuditDoc, Collections } from './layout';
-
-/** Entries that are written by one command. */
-const ENTRIES_AT_ONCE = 500;
 
 export class Audit {
   constructor(private readonly collections: Collections) {}
@@ -18,9 +13,7 @@ export class Audit {
     const operations = entries.map(({ id, ...replacement }) => ({
       replaceOne: { filter: { _id: id }, replacement, upsert: true },
     }));
-    for (const part of partsOf(operations, ENTRIES_AT_ONCE)) {
-      await retryingDuplicates(() => this.collections.audit.bulkWrite(part, { ordered: false }));
-    }
+    await writeAll(this.collections.audit, operations);
   }
 
   async list({ actor, action, since, after, limit }: AuditQuery): Promise<AuditEntry[]> {

@@ -7,11 +7,12 @@ import { ObjectId, type UpdateFilter } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../../utils/topic-names';
-import { type Expired, type Place, StoreError } from '../contract';
+import { type Appended, type Draft, type Expired, type Place, StoreError } from '../contract';
 import { entryAbout, toExpired } from '../rules/entries';
-import { blockOf, readSlot } from '../rules/slot-row';
-import { FLAGS, isUnread } from '../rules/states';
+import { assertDraftFits } from '../rules/key-size';
+import { isUnread } from '../rules/states';
 import { pauseBefore, type Turns } from '../turns';
+import { writeAll } from './commands';
 import type { Facts } from './facts';
 import {
   COLLAPSED,
@@ -24,8 +25,9 @@ import {
   type Owed,
 } from './layout';
 import type { Log } from './log';
-import type { Marks, TopicSpan } from './marks';
-import { type Content, entryKey, toMessage, toText } from './record';
+import type { Marks } from './marks';
+import { type Content, clientKey, entryKey, toContent, toMessage, toText } from './record';
+import { spanOf } from './rows';
 import { GRACE_MS, type Replaced, type Replacing, type Writer } from './writer';
 
 const MAX_ATTEMPTS = 30;
@@ -36,10 +38,6 @@ interface ChangeParts {
   readonly log: Log;
   readonly marks: Marks;
   readonly clock: Clock;
-}
-
-function placeOf({ topic, seq }: Place): TopicSpan {
-  return { topic, from: seq, upTo: seq };
 }
 
 /** What of a message is given up when only its place is left. */
@@ -66,11 +64,10 @@ export class Graves {
   }
 
   async buryAll(places: readonly Place[]): Promise<void> {
-    if (places.length === 0) return;
     await this.facts.enterHoles(places);
     const update = toPlace({ tags: [] });
     const operations = places.map(({ topic, seq }) => ({ updateOne: { filter: { topic, seq }, update } }));
-    await this.collections.messages.bulkWrite(operations, { ordered: false });
+    await writeAll(this.collections.messages, operations);
   }
 }
 
@@ -89,9 +86,8 @@ export class Collapse implements Replacing {
     const query = this.collections.messages.find({ topic, tags }).sort({ seq: 1 });
     const found = await query.limit(MAX_REPLACED + 1).toArray();
     const visible = await this.parts.log.withoutHidden(found.filter((doc) => this.#isThereFor(doc, owner)));
-    const rowOf = await this.parts.marks.flagRows(owner, visible.map(placeOf));
-    const isOpen = ({ topic: own, seq }: MessageDoc) => isUnread(readSlot(FLAGS, rowOf(own, blockOf(FLAGS, seq)), seq));
-    const docs = visible.filter((doc) => doc.from === from && doc.from !== owner && isOpen(doc));
+    const flagsAt = await this.parts.marks.flagsAt(owner, visible.map(spanOf));
+    const docs = visible.filter((doc) => doc.from === from && from !== owner && isUnread(flagsAt(doc)));
     await this.#shelve(found.filter((doc) => !docs.includes(doc)));
     return { docs, isMore: found.length > MAX_REPLACED };
   }
@@ -111,7 +107,7 @@ export class Collapse implements Replacing {
       const update = { $set: { 'tags.$': isForeign ? own : COLLAPSED } };
       return [{ updateOne: { filter: { _id, tags: tag }, update } }];
     });
-    if (operations.length > 0) await this.collections.messages.bulkWrite(operations as never, { ordered: false });
+    await writeAll(this.collections.messages, operations as never);
   }
 
   async settle({ topic, seq, removes }: MessageDoc): Promise<void> {
@@ -133,6 +129,18 @@ export class Changes {
       readonly turns: Turns;
     },
   ) {}
+
+  async append(draft: Draft): Promise<Appended> {
+    assertDraftFits(draft);
+    const { isClientId } = draft;
+    const content = toContent(draft);
+    const key = isClientId ? clientKey(draft) : undefined;
+    const placed = await this.parts.writer.append({ content, key, isClaimed: isClientId });
+    if (placed.outcome === 'refused') return { outcome: 'conflict' };
+    const message = toMessage(placed.doc);
+    if (placed.isNew) return { outcome: 'stored', message, entries: [...placed.entries.map(toMessage), message] };
+    return placed.doc.said === content.said ? { outcome: 'repeated', message } : { outcome: 'conflict' };
+  }
 
   async update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
     const text = toText(data);

@@ -4,7 +4,7 @@
  */
 import { partsOf } from '../../../utils/parts';
 import { CALL_DEADLINE_MS } from './connection';
-import { isDuplicate, retryingLost } from './errors';
+import { ignoringDuplicates, retryingLost } from './errors';
 import type { Collections } from './layout';
 
 export interface Claimed {
@@ -25,14 +25,10 @@ export class Claims {
   /** Takes keys for a topic. What this topic has taken before, is taken: its message may have never come. */
   async take(topic: string, keys: readonly string[]): Promise<Claimed> {
     if (keys.length === 0) return NOTHING;
-    try {
-      const claims = keys.map((_id) => ({ _id, topic }));
-      await retryingLost(() => this.collections.ids.insertMany(claims, { ordered: false }), CALL_DEADLINE_MS);
-      return NOTHING;
-    } catch (error) {
-      if (!isDuplicate(error)) throw error;
-      return this.#known(topic, keys);
-    }
+    const claims = keys.map((_id) => ({ _id, topic }));
+    const insert = () => this.collections.ids.insertMany(claims, { ordered: false });
+    const areNew = await ignoringDuplicates(retryingLost(insert, CALL_DEADLINE_MS));
+    return areNew ? NOTHING : this.#known(topic, keys);
   }
 
   async #known(topic: string, keys: readonly string[]): Promise<Claimed> {

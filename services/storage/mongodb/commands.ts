@@ -1,8 +1,70 @@
 /** Commands that several parts give. */
-import type { Collection, Filter, FindCursor, Sort } from 'mongodb';
+import type {
+  AnyBulkWriteOperation,
+  Collection,
+  Filter,
+  FindCursor,
+  OptionalUnlessRequiredId,
+  Sort,
+  UpdateFilter,
+  WithoutId,
+} from 'mongodb';
+import { partsOf } from '../../../utils/parts';
+import { ignoringDuplicates, retryingDuplicates } from './errors';
+
+interface Named {
+  readonly _id: string;
+}
+
+/** Documents that one command reads or writes. */
+const DOCS_AT_ONCE = 500;
+
+/** Documents by their ids; what is not there is missing. */
+export async function findByIds<Doc extends Named>(
+  collection: Collection<Doc>,
+  ids: Iterable<string>,
+): Promise<Map<string, Doc>> {
+  const found = new Map<string, Doc>();
+  for (const part of partsOf([...new Set(ids)], DOCS_AT_ONCE)) {
+    const docs = collection.find<Doc>({ _id: { $in: part } } as Filter<Doc>);
+    for (const doc of await docs.toArray()) found.set(doc._id, doc);
+  }
+  return found;
+}
+
+/** Writes in no order; those that are repeated do the same again. */
+export async function writeAll<Doc extends object>(
+  collection: Collection<Doc>,
+  operations: readonly AnyBulkWriteOperation<Doc>[],
+): Promise<void> {
+  for (const part of partsOf(operations, DOCS_AT_ONCE)) {
+    await retryingDuplicates(() => collection.bulkWrite(part, { ordered: false }));
+  }
+}
+
+/** Inserts documents; those that are there already stay. */
+export async function insertNew<Doc extends Named>(collection: Collection<Doc>, docs: readonly Doc[]): Promise<void> {
+  const inserted = [...docs] as OptionalUnlessRequiredId<Doc>[];
+  if (docs.length > 0) await ignoringDuplicates(collection.insertMany(inserted, { ordered: false }));
+}
+
+/** Changes a document, and makes it where it is missing. */
+export async function upsert<Doc extends Named>(
+  collection: Collection<Doc>,
+  _id: string,
+  update: UpdateFilter<Doc>,
+): Promise<void> {
+  await retryingDuplicates(() => collection.updateOne({ _id } as Filter<Doc>, update, { upsert: true }));
+}
+
+/** Puts a document in the place of the one with its id. */
+export async function put<Doc extends Named>(collection: Collection<Doc>, { _id, ...doc }: Doc): Promise<void> {
+  const write = () => collection.replaceOne({ _id } as Filter<Doc>, doc as WithoutId<Doc>, { upsert: true });
+  await retryingDuplicates(write);
+}
 
 /** Deletes some documents: those that no longer fit stay. @returns how many were found. */
-export async function deleteSome<Doc extends { readonly _id: string }>(
+export async function deleteSome<Doc extends Named>(
   collection: Collection<Doc>,
   filter: Filter<Doc>,
   { limit, sort }: { readonly limit: number; readonly sort?: Sort },

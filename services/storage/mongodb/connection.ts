@@ -5,7 +5,7 @@ import { hideCredentials } from '../../../utils/hide-credentials';
 import { StoreOpenError } from '../contract';
 import { withEndingCommands } from './driver';
 import { ignoringDuplicates, messageOf } from './errors';
-import { type Collections, collectionsOf, EARLIER_LAYOUT, INDEXES, LAYOUT_VERSION, removalId } from './layout';
+import { type Collections, collectionsOf, EARLIER_LAYOUT, LAYOUT_VERSION, makeIndexes, removalId } from './layout';
 
 /** A call of the store ends after this time, whatever the server does. */
 export const CALL_DEADLINE_MS = 10_000;
@@ -57,8 +57,7 @@ export async function connect(url: string): Promise<Connection> {
     return { client, ...(await prepare(client.db(undefined, CONSISTENCY))) };
   } catch (error) {
     await client?.close().catch(() => undefined);
-    if (error instanceof StoreOpenError) throw error;
-    throw openError(url, `cannot be opened: ${withoutSecrets(messageOf(error), url)}`);
+    throw toOpenError(error, url);
   }
 }
 
@@ -68,9 +67,13 @@ export function checkAddress(url: string): void {
     refuseWithoutDatabase(url);
     makeClient(url);
   } catch (error) {
-    if (error instanceof StoreOpenError) throw error;
-    throw openError(url, `cannot be opened: ${withoutSecrets(messageOf(error), url)}`);
+    throw toOpenError(error, url);
   }
+}
+
+function toOpenError(error: unknown, url: string): StoreOpenError {
+  if (error instanceof StoreOpenError) return error;
+  return openError(url, `cannot be opened: ${withoutSecrets(messageOf(error), url)}`);
 }
 
 /** @throws what the driver says of the address and its options. */
@@ -90,7 +93,7 @@ function refuseWithoutDatabase(url: string): void {
 async function prepare(db: Db): Promise<Omit<Connection, 'client'>> {
   const collections = collectionsOf(db);
   const identity = await openLayout(collections);
-  for (const [name, indexes] of Object.entries(INDEXES)) await db.collection(name).createIndexes([...indexes]);
+  await makeIndexes(db);
   return { collections, identity };
 }
 

@@ -26,12 +26,14 @@ export function isDuplicate(error: unknown): boolean {
   return error instanceof MongoServerError && error.code === DUPLICATE_KEY;
 }
 
-/** Does the write; what is there already stays. */
-export async function ignoringDuplicates(write: Promise<unknown>): Promise<void> {
+/** Does the write; what is there already stays. @returns whether nothing was there. */
+export async function ignoringDuplicates(write: Promise<unknown>): Promise<boolean> {
   try {
     await write;
+    return true;
   } catch (error) {
     if (!isDuplicate(error)) throw error;
+    return false;
   }
 }
 

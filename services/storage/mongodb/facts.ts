@@ -10,8 +10,8 @@ import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { blockOf, blocksOf } from '../rules/slot-row';
 import { EXCLUDED, FLAGS, OWN } from '../rules/states';
 import { type Collections, exceptTag, fromTag, HOLE, isHole, type MessageDoc } from './layout';
-import type { Marks, TopicSpan } from './marks';
-import type { SlotChange } from './rows';
+import type { Marks } from './marks';
+import type { SlotChange, TopicSpan } from './rows';
 
 /** What is known of the places of one block, in the form of rows. */
 export interface Overlay {
@@ -109,15 +109,11 @@ export class Facts {
 
   /** What rows say of some places, to a user or to all; tags may say more. */
   async rowsOf(userId: string | undefined, spans: readonly TopicSpan[]): Promise<FactRows> {
-    const { facts } = this.parts.marks;
-    const owners = userId === undefined ? [[]] : [[], [userId]];
-    const ids = spans.flatMap(({ topic, ...span }) =>
-      Array.from(blocksOf(FLAGS, span)).flatMap(([block]) => owners.map((owner) => facts.idOf(topic, block, owner))),
-    );
-    const rows = await facts.read(ids);
+    const own = userId === undefined ? [] : [userId];
+    const rowOf = await this.parts.marks.facts.read(spans, [], ...own.map((one) => [one]));
     return (topic, block) => ({
-      holes: rows.get(facts.idOf(topic, block, [])),
-      flags: userId === undefined ? undefined : rows.get(facts.idOf(topic, block, [userId])),
+      holes: rowOf(topic, block, []),
+      flags: userId === undefined ? undefined : rowOf(topic, block, own),
     });
   }
 

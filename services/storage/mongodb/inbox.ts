@@ -7,28 +7,30 @@ import { partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
-import { type InboxPage, type InboxQuery, type Selection, type StateChanged, StoreError } from '../contract';
+import { type Selection, type StateChanged, StoreError } from '../contract';
 import { stateEntry } from '../rules/entries';
 import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
-import { type FlagChange, isHeld, type Section, sectionOf, stampsOf, startsOf, told } from '../rules/state-change';
-import { bulkTransition, countUnread, EXCLUDED, FLAGS, TRANSITIONS } from '../rules/states';
+import {
+  entryData,
+  type FlagChange,
+  isFilled,
+  isHeld,
+  type Section,
+  sectionOf,
+  selected,
+  stampsOf,
+  startsOf,
+  transitionOf,
+} from '../rules/state-change';
+import { countUnread, EXCLUDED, FLAGS } from '../rules/states';
 import { pauseBefore, type Turns } from '../turns';
 import type { Facts, Overlay, Overlays } from './facts';
-import {
-  COLLAPSED,
-  type Collections,
-  collapseTag,
-  generationOf,
-  type MemberDoc,
-  type MessageDoc,
-  type UserDoc,
-} from './layout';
-import { InboxList } from './list';
+import { COLLAPSED, type Collections, collapseTag, generationOf, type MemberDoc, type UserDoc } from './layout';
 import type { Log } from './log';
-import type { Marks, TopicSpan } from './marks';
+import type { Marks } from './marks';
 import type { Memberships } from './memberships';
 import { toMessage } from './record';
-import type { ChangedRow, SlotChange } from './rows';
+import { type ChangedRow, type SlotChange, spanOf, type TopicSpan } from './rows';
 import type { Writer } from './writer';
 
 const MAX_ATTEMPTS = 30;
@@ -44,13 +46,16 @@ interface InboxParts {
   readonly turns: Turns;
 }
 
-/** What is done with places of an inbox, and what is said of it afterwards. */
+/** What is done with places of an inbox. */
 interface StateChange {
-  readonly change: (flags: number) => number;
+  readonly selection: Selection;
+  readonly state: RequestedState;
   readonly overlayOf: Overlays;
-  readonly told: (topics: ReadonlySet<string>) => object;
-  /** May it make something unread again? */
-  readonly isReopening: boolean;
+}
+
+/** A section, and what bounds the position of anything in it in the order of lists. */
+export interface OrderedSection extends Section {
+  readonly order: number;
 }
 
 function startsAmong(userId: string, user: UserDoc | null, memberships: readonly MemberDoc[]): Map<string, number> {
@@ -65,17 +70,13 @@ export interface Openings {
 }
 
 export class Inbox {
-  readonly #list: InboxList;
-
   constructor(
     private readonly collections: Collections,
     private readonly parts: InboxParts,
-  ) {
-    this.#list = new InboxList(parts);
-  }
+  ) {}
 
-  /** The topics of a user, each from where it is the user's; empty ones are left out. */
-  async sections(userId: string): Promise<Section[]> {
+  /** The topics of a user, each from where it is the user's up to its head; some are empty. */
+  async sections(userId: string): Promise<OrderedSection[]> {
     const [user, docs] = await Promise.all([
       this.collections.users.findOne({ _id: userId }),
       this.parts.memberships.docsOf(userId),
@@ -83,18 +84,13 @@ export class Inbox {
     const ownTopics = [personalTopic(userId), BROADCAST_TOPIC];
     const states = await this.parts.log.states([...ownTopics, ...docs.map(({ topic }) => topic)]);
     const memberships = docs.filter((doc) => generationOf(doc) === generationOf(states.get(doc.topic)));
-    const sections = Array.from(startsAmong(userId, user, memberships), ([topic, start]) =>
-      sectionOf(topic, start, states.get(topic)),
-    );
-    return sections.filter(({ from, upTo }) => from <= upTo);
+    return Array.from(startsAmong(userId, user, memberships), ([topic, start]) => {
+      const state = states.get(topic);
+      return { ...sectionOf(topic, start, state), order: state?.order ?? 0 };
+    });
   }
 
-  /** After which `seq` each topic of an inbox is the user's. */
-  async starts(userId: string): Promise<Map<string, number>> {
-    return (await this.openings(userId)).starts;
-  }
-
-  /** The same, and what of each is not for the user. */
+  /** After which `seq` each topic of an inbox is the user's, and what of each is not for the user. */
   async openings(userId: string): Promise<Openings> {
     const [user, memberships] = await Promise.all([
       this.collections.users.findOne({ _id: userId }),
@@ -105,7 +101,7 @@ export class Inbox {
   }
 
   async counts(userId: string): Promise<Counts> {
-    const sections = await this.sections(userId);
+    const sections = (await this.sections(userId)).filter(isFilled);
     // Tags before rows, see Facts.
     const overlayOf = await this.parts.facts.overlays(userId, sections);
     const rowOf = await this.parts.marks.flagRows(userId, sections);
@@ -123,15 +119,6 @@ export class Inbox {
     return { unseen, unread };
   }
 
-  lastUnread(userId: string, sections: readonly Section[], count: number): Promise<ReadonlyMap<string, number>> {
-    return this.#list.lastUnread(userId, sections, count);
-  }
-
-  async list(userId: string, query: InboxQuery): Promise<InboxPage> {
-    const sections = (await this.sections(userId)).filter(({ topic }) => (query.topic ?? topic) === topic);
-    return this.#list.page(userId, sections, query);
-  }
-
   /** One after the other for each user: who asks twice at once has it done once. */
   changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
     return this.parts.turns.take(`states ${userId}`, () => this.#changeStates(userId, selection, state));
@@ -139,57 +126,23 @@ export class Inbox {
 
   async #changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
     if ('ids' in selection) return this.#changeSome(userId, selection.ids, state);
-    const isReopening = state === 'unread';
-    if ('all' in selection) {
-      const sections = await this.sections(userId);
-      return this.#changeSpans(userId, sections, {
-        change: bulkTransition(state),
-        overlayOf: await this.parts.facts.overlays(userId, sections),
-        told: (topics) => told.all(cursorsOf(sections, topics), state),
-        isReopening,
-      });
-    }
-    const { topic } = selection;
-    const [starts, { head }] = await Promise.all([this.starts(userId), this.parts.log.state(topic)]);
-    if (!starts.has(topic)) return { outcome: 'not_found', path: 'topic' };
-    const upTo = selection.upTo ?? head;
-    if (upTo > head) return { outcome: 'ahead', head };
-    const spans = (await this.sections(userId)).filter((section) => section.topic === topic);
-    const within = spans.map((span) => ({ ...span, upTo })).filter((span) => span.from <= span.upTo);
-    return this.#changeSpans(userId, within, {
-      change: bulkTransition(state),
-      overlayOf: await this.parts.facts.overlays(userId, within),
-      told: () => told.topic(topic, upTo, state),
-      isReopening,
+    const spans = selected(await this.sections(userId), selection);
+    if ('outcome' in spans) return spans;
+    return this.#changeSpans(userId, spans, {
+      ...{ selection, state },
+      overlayOf: await this.parts.facts.overlays(userId, spans),
     });
   }
 
   async #changeSome(userId: string, ids: readonly string[], state: RequestedState): Promise<StateChanged> {
-    const [starts, found] = await Promise.all([this.starts(userId), this.parts.log.findAll([...new Set(ids)])]);
-    const held = await this.#withoutExcluded(
-      userId,
-      found.filter((doc) => isHeld(starts, userId, doc)),
-    );
+    const [{ starts }, found] = await Promise.all([this.openings(userId), this.parts.log.findAll([...new Set(ids)])]);
+    const flagsAt = await this.parts.marks.flagsAt(userId, found.map(spanOf));
+    const held = found.filter((doc) => isHeld(starts, userId, doc, flagsAt(doc)));
     const known = new Set(held.map(({ id }) => id));
     const missing = ids.findIndex((id) => !known.has(id));
     if (missing !== -1) return { outcome: 'not_found', path: `ids.${missing}` };
-    const spans = held.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq }));
-    return this.#changeSpans(userId, spans, {
-      change: TRANSITIONS[state],
-      overlayOf: this.parts.facts.overlaysOf(userId, held),
-      told: () => told.some(ids, state),
-      isReopening: state === 'unread',
-    });
-  }
-
-  /** Without what was said in a topic while the user had left it. */
-  async #withoutExcluded(userId: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
-    const spans = docs.map(({ topic, seq }) => ({ topic, from: seq, upTo: seq }));
-    const rowOf = await this.parts.marks.flagRows(userId, spans);
-    return docs.filter(({ topic, seq }) => {
-      const flags = readSlot(FLAGS, rowOf(topic, blockOf(FLAGS, seq)), seq);
-      return (flags & EXCLUDED) === 0;
-    });
+    const overlayOf = this.parts.facts.overlaysOf(userId, held);
+    return this.#changeSpans(userId, held.map(spanOf), { selection: { ids }, state, overlayOf });
   }
 
   /**
@@ -207,16 +160,18 @@ export class Inbox {
       const changes = await this.#apply(userId, spans, stateChange);
       if (attempt === 0) changed = changes.length;
       if (changes.length === 0) return { outcome: 'changed', changed, entries };
-      const data = JSON.stringify(stateChange.told(new Set(changes.map(({ topic }) => topic))));
-      const entry = toMessage(await this.parts.writer.appendEntry(stateEntry(userId, data)));
+      const topics = new Set(changes.map(({ topic }) => topic));
+      const data = entryData(stateChange.selection, stateChange.state, { spans, topics });
+      const entry = toMessage(await this.parts.writer.appendEntry(stateEntry(userId, JSON.stringify(data))));
       entries.push(entry);
       if (entry.seq === before + 1) return { outcome: 'changed', changed, entries };
     }
     throw new StoreError('states are changed by others all the time');
   }
 
-  async #apply(userId: string, spans: readonly TopicSpan[], { change, overlayOf, isReopening }: StateChange) {
-    if (isReopening) await this.#unshelve(userId, spans);
+  async #apply(userId: string, spans: readonly TopicSpan[], { selection, state, overlayOf }: StateChange) {
+    if (state === 'unread') await this.#unshelve(userId, spans);
+    const change = transitionOf(selection, state);
     const rows = await this.parts.marks.flags.apply(spans.map((span) => changeOf(userId, span, change, overlayOf)));
     const changes = rows.flatMap((row) => slotsOf(row, overlayOf(row.topic, row.block)));
     if (changes.length > 0) await this.#stamp(userId, changes);
@@ -251,12 +206,6 @@ export class Inbox {
       ),
     );
   }
-}
-
-/** Up to where something was done, in the topics in which anything has changed. */
-function cursorsOf(sections: readonly TopicSpan[], topics: ReadonlySet<string>): Record<string, number> {
-  const concerned = sections.filter(({ topic }) => topics.has(topic));
-  return Object.fromEntries(concerned.map(({ topic, upTo }) => [topic, upTo]));
 }
 
 /** A row of flags with what follows from the messages. */

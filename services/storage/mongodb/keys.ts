@@ -10,9 +10,9 @@ import { refusedClaim } from '../rules/claims';
 import { assertFitsKey } from '../rules/key-size';
 import { pauseBefore } from '../turns';
 import { type Calls, inTime } from './calls';
-import { deleteSome } from './commands';
+import { deleteSome, put } from './commands';
 import { CALL_DEADLINE_MS } from './connection';
-import { isDuplicate, retryingDuplicates, retryingLost } from './errors';
+import { ignoringDuplicates, retryingLost } from './errors';
 import { type AnswerDoc, type Collections, keyOf, startingWith } from './layout';
 
 /** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
@@ -134,13 +134,9 @@ export class Keys {
 
   /** @returns what is there now. */
   async #insert(doc: AnswerDoc): Promise<AnswerDoc | undefined> {
-    try {
-      await retryingLost(() => this.collections.answers.insertOne(doc), CALL_DEADLINE_MS);
-      return doc;
-    } catch (error) {
-      if (!isDuplicate(error)) throw error;
-      return this.#find(doc._id);
-    }
+    const insert = () => this.collections.answers.insertOne(doc);
+    const isNew = await ignoringDuplicates(retryingLost(insert, CALL_DEADLINE_MS));
+    return isNew ? doc : this.#find(doc._id);
   }
 
   async #find(_id: string): Promise<AnswerDoc | undefined> {
@@ -168,7 +164,7 @@ export class Keys {
     const claimedAt = this.#firstOf(await this.#find(_id));
     const forgetAt = claimedAt + ANSWER_LIFETIME_MS;
     const doc = { _id, fingerprint, nonce: new ObjectId(), claimedAt, freeAt: 0, forgetAt, status, body };
-    await retryingDuplicates(() => this.collections.answers.replaceOne({ _id }, doc, { upsert: true }));
+    await put(this.collections.answers, doc);
   }
 
   async release(key: IdempotencyKey): Promise<void> {

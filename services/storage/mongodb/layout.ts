@@ -185,6 +185,11 @@ export function generationOf(doc: { readonly generation?: number } | undefined):
   return doc?.generation ?? 0;
 }
 
+/** As a filter has it: in the first generation the field is missing. */
+export function generationIs(generation: number): number | null {
+  return generation === 0 ? null : generation;
+}
+
 export function removalId(kind: RemovalDoc['kind'], name: string, generation = 0): string {
   return keyOf(kind, name, String(generation));
 }
@@ -269,31 +274,8 @@ export interface Collections {
   readonly meta: Collection<MetaDoc>;
 }
 
-export function collectionsOf(db: Db): Collections {
-  return {
-    messages: db.collection('messages'),
-    logs: db.collection('logs'),
-    ids: db.collection('ids'),
-    flags: db.collection('flags'),
-    facts: db.collection('facts'),
-    stamps: db.collection('stamps'),
-    cursors: db.collection('cursors'),
-    devices: db.collection('devices'),
-    removals: db.collection('removals'),
-    users: db.collection('users'),
-    topics: db.collection('topics'),
-    members: db.collection('members'),
-    absences: db.collection('absences'),
-    scheduled: db.collection('scheduled'),
-    answers: db.collection('answers'),
-    revocations: db.collection('revocations'),
-    audit: db.collection('audit'),
-    meta: db.collection('meta'),
-  };
-}
-
 /** None is partial, sparse or a TTL index: not every server that speaks the protocol has them. */
-export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexDescription[]>>> = {
+const INDEXES: Readonly<Record<keyof Collections, IndexDescription[]>> = {
   messages: [
     { name: 'place', key: { topic: 1, seq: 1 }, unique: true },
     { name: 'key', key: { topic: 1, key: 1 }, unique: true },
@@ -306,6 +288,13 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
     { name: 'hidden', key: { isHidden: 1 } },
     { name: 'deleted', key: { deletedAt: 1 } },
   ],
+  ids: [],
+  flags: [],
+  facts: [],
+  stamps: [],
+  removals: [],
+  topics: [],
+  meta: [],
   cursors: [{ name: 'topic', key: { topic: 1 } }],
   devices: [{ name: 'age', key: { forgottenAt: 1, seenAt: 1 } }],
   users: [{ name: 'start', key: { broadcastStart: 1 } }],
@@ -335,6 +324,17 @@ export const INDEXES: Readonly<Partial<Record<keyof Collections, readonly IndexD
     { name: 'both', key: { actor: 1, action: 1, at: 1, _id: 1 } },
   ],
 };
+
+export function collectionsOf(db: Db): Collections {
+  return Object.fromEntries(Object.keys(INDEXES).map((name) => [name, db.collection(name)])) as unknown as Collections;
+}
+
+/** Makes those that are missing, and their collections. */
+export async function makeIndexes(db: Db): Promise<void> {
+  for (const [name, indexes] of Object.entries(INDEXES)) {
+    if (indexes.length > 0) await db.collection(name).createIndexes(indexes);
+  }
+}
 
 /** The place holds no message of an inbox, see isHole; folded into a row after a while, see Facts. */
 export const HOLE = 'hole';

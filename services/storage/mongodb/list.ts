@@ -2,22 +2,31 @@
 
 import { partsOf } from '../../../utils/parts';
 import type { InboxPage, InboxPosition, InboxQuery } from '../contract';
-import { latestOrderAfter, mergePage, type Stream } from '../rules/inbox-merge';
+import { latestOrderAfter, listed, mergePage, type Stream } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, emptySlots, readSlot } from '../rules/slot-row';
-import type { Section } from '../rules/state-change';
+import { isFilled } from '../rules/state-change';
 import { FLAGS, isListed, OWN, stateOf } from '../rules/states';
 import type { Facts } from './facts';
+import type { Inbox, OrderedSection } from './inbox';
 import { isHole, type MessageDoc } from './layout';
 import type { Log } from './log';
-import type { Marks, TopicSpan } from './marks';
+import type { Marks } from './marks';
 import { bytesOf, toMessage } from './record';
+import type { TopicSpan } from './rows';
 
 /** Topics that are looked into at once. */
 const STREAMS_AT_ONCE = 50;
 /** Places of all topics that one step of a search asks for. */
 const PROBES_PER_STEP = 300;
 const MAX_PROBES = 15;
+
+interface ListParts {
+  readonly inbox: Inbox;
+  readonly log: Log;
+  readonly marks: Marks;
+  readonly facts: Facts;
+}
 
 /** A message of an inbox, with what its user has done with it. */
 interface Found {
@@ -26,7 +35,7 @@ interface Found {
 }
 
 interface TopicStream extends Stream<Found> {
-  readonly section: Section;
+  readonly section: OrderedSection;
   /** Found after `item` already. */
   ready: Found[];
   /** Where nobody has looked yet. */
@@ -54,9 +63,10 @@ interface Look {
 }
 
 export class InboxList {
-  constructor(private readonly parts: { readonly log: Log; readonly marks: Marks; readonly facts: Facts }) {}
+  constructor(private readonly parts: ListParts) {}
 
-  page(userId: string, sections: readonly Section[], query: InboxQuery): Promise<InboxPage> {
+  async list(userId: string, query: InboxQuery): Promise<InboxPage> {
+    const sections = listed(await this.parts.inbox.sections(userId), query);
     const room = new PageRoom(query.limit);
     const { after, state, type } = query;
     return mergePage<Found, TopicStream>(
@@ -78,7 +88,8 @@ export class InboxList {
   }
 
   /** By topic, the oldest of the last `count` unread messages of each section, or of fewer. */
-  async lastUnread(userId: string, sections: readonly Section[], count: number): Promise<ReadonlyMap<string, number>> {
+  async lastUnread(userId: string, count: number): Promise<ReadonlyMap<string, number>> {
+    const sections = (await this.parts.inbox.sections(userId)).filter(isFilled);
     const oldest = new Map<string, number>();
     for (const part of partsOf(sections, STREAMS_AT_ONCE)) {
       const found = new Map<TopicStream, number>();
@@ -165,7 +176,7 @@ export class InboxList {
   }
 }
 
-function streamOf(section: Section, after: InboxPosition | undefined): TopicStream {
+function streamOf(section: OrderedSection, after: InboxPosition | undefined): TopicStream {
   const { topic, upTo } = section;
   const order = after === undefined ? section.order : Math.min(section.order, latestOrderAfter(after, topic));
   const place = { order, topic, seq: upTo };

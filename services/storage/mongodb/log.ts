@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Filter } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
-import { partsOf } from '../../../utils/parts';
+import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from '../contract';
@@ -13,10 +13,12 @@ import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDER
 import type { PageRoom } from '../rules/page-room';
 import { blocksOf, emptySlots } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
+import { findByIds } from './commands';
 import type { Facts } from './facts';
 import { type Collections, isHole, type LogDoc, type MessageDoc } from './layout';
-import type { Marks, TopicSpan } from './marks';
+import type { Marks } from './marks';
 import { bytesOf, toMessage } from './record';
+import type { TopicSpan } from './rows';
 
 export interface LogState {
   readonly head: number;
@@ -113,12 +115,8 @@ export class Log {
     }
   }
 
-  async floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {
-    const floors = new Map<string, LogDoc>();
-    for (const part of partsOf(topics, IDS_PER_QUERY)) {
-      for (const log of await this.collections.logs.find({ _id: { $in: part } }).toArray()) floors.set(log._id, log);
-    }
-    return floors;
+  floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {
+    return findByIds(this.collections.logs, topics);
   }
 
   /** Can it be read now? */
@@ -191,8 +189,8 @@ export class Log {
     const flagsAt =
       userId === undefined || first === undefined || first.seq > upTo
         ? noFlags
-        : await this.parts.marks.flagsOf(userId, { topic, from: first.seq, upTo });
-    return (doc: MessageDoc): boolean => isForReader(doc, reader, () => isUnread(flagsAt(doc.seq)));
+        : await this.parts.marks.flagsAt(userId, [{ topic, from: first.seq, upTo }]);
+    return (doc: MessageDoc): boolean => isForReader(doc, reader, () => isUnread(flagsAt(doc)));
   }
 
   async history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
@@ -272,21 +270,21 @@ export class Log {
 
   async withoutHidden(docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     if (docs.length === 0) return docs;
-    const floors = await this.floors([...new Set(docs.map(({ topic }) => topic))]);
+    const floors = await this.floors(docs.map(({ topic }) => topic));
     return docs.filter(({ topic, seq }) => seq > (floors.get(topic)?.prunedUpTo ?? 0));
   }
 
   /** The documents at some places of several topics, by topic, the last one first. */
   async docsOf(wanted: readonly TopicPlaces[]): Promise<ReadonlyMap<string, readonly MessageDoc[]>> {
-    const docs = new Map<string, MessageDoc[]>();
+    const found: MessageDoc[] = [];
     for await (const doc of this.#at<MessageDoc>(wanted, {})) {
       if (isSliceOver()) await nextSlice();
-      const known = docs.get(doc.topic);
-      if (known === undefined) docs.set(doc.topic, [doc]);
-      else known.push(doc);
+      found.push(doc);
     }
-    for (const of of docs.values()) of.sort((one, other) => other.seq - one.seq);
-    return docs;
+    return groupedBy(
+      found.sort((one, other) => other.seq - one.seq),
+      ({ topic }) => topic,
+    );
   }
 
   /** What orders some places of several topics. */
@@ -339,4 +337,4 @@ function stateOf(last: Last | undefined, log: LogDoc | undefined): LogState {
   return { head, order: last?.order ?? 0, prunedUpTo, erasedUpTo, generation };
 }
 
-const noFlags = (_seq: number): number => 0;
+const noFlags = (_doc: MessageDoc): number => 0;

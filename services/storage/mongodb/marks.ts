@@ -1,15 +1,10 @@
 /** What users have done with messages, and when. */
 import type { Place } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
-import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
+import { blockOf, readSlot } from '../rules/slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
 import type { Collections } from './layout';
-import { type ChangedRow, Rows } from './rows';
-
-/** A part of one topic. */
-export interface TopicSpan extends Span {
-  readonly topic: string;
-}
+import { Rows, type TopicSpan } from './rows';
 
 /** When something happened to places of a topic. */
 export interface Stamping extends TopicSpan {
@@ -32,43 +27,24 @@ export class Marks {
 
   /** The rows of flags that a user has in some spans, by topic and block. */
   async flagRows(userId: string, spans: readonly TopicSpan[]): Promise<FlagRows> {
-    const ids = new Map<string, string>();
-    for (const { topic, ...span } of spans) {
-      for (const [block] of blocksOf(FLAGS, span)) {
-        const name = this.flags.idOf(topic, block, []);
-        ids.set(name, this.flags.idOf(topic, block, [userId]));
-      }
-    }
-    const rows = await this.flags.read([...ids.values()]);
-    return (topic, block) => rows.get(this.flags.idOf(topic, block, [userId]));
+    const rowOf = await this.flags.read(spans, [userId]);
+    return (topic, block) => rowOf(topic, block, [userId]);
   }
 
-  /** The flags of a user in one span, as they are kept: see Section marks for what follows from messages. */
-  async flagsOf(userId: string, span: TopicSpan): Promise<(seq: number) => number> {
-    const rowOf = await this.flagRows(userId, [span]);
-    return (seq) => readSlot(FLAGS, rowOf(span.topic, blockOf(FLAGS, seq)), seq);
+  /** The flags of a user in some spans, as they are kept: see Facts for what follows from messages. */
+  async flagsAt(userId: string, spans: readonly TopicSpan[]): Promise<(place: Place) => number> {
+    const rowOf = await this.flagRows(userId, spans);
+    return ({ topic, seq }) => readSlot(FLAGS, rowOf(topic, blockOf(FLAGS, seq)), seq);
   }
 
-  /** Sets times; 0 takes one back. */
-  stamp(stampings: readonly Stamping[]): Promise<ChangedRow[]> {
-    return this.#stamps.apply(
-      stampings.map(({ topic, userId, kind, at, isMeant = always, ...span }) => ({
+  /** Sets times; 0 takes one back. `isFirst`: only where none is known. */
+  async stamp(stampings: readonly Stamping[], { isFirst = false } = {}): Promise<void> {
+    await this.#stamps.apply(
+      stampings.map(({ topic, userId, kind, at, isMeant = always, from, upTo }) => ({
         topic,
-        span,
+        span: { from, upTo },
         owner: [userId, kind],
-        change: (before, seq) => (isMeant(seq) ? at : before),
-      })),
-    );
-  }
-
-  /** Sets times where none is known. */
-  stampFirst(stampings: readonly Stamping[]): Promise<ChangedRow[]> {
-    return this.#stamps.apply(
-      stampings.map(({ topic, userId, kind, at, isMeant = always, ...span }) => ({
-        topic,
-        span,
-        owner: [userId, kind],
-        change: (before, seq) => (before === 0 && isMeant(seq) ? at : before),
+        change: (before, seq) => ((before === 0 || !isFirst) && isMeant(seq) ? at : before),
       })),
     );
   }

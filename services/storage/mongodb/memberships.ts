@@ -2,10 +2,10 @@
  * Who is in which named topic, as documents. A topic that is deleted takes its memberships with it at once, though
  * their documents are removed later: one counts only in the generation of the topic in which it was written.
  */
-import type { Joining, MembershipsPage, MembersPage, NamePage } from '../contract';
+import type { Collection } from 'mongodb';
+import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
 import { MAX_LEFT_TOPICS } from '../rules/gaps';
-import { pageOf } from './commands';
-import { retryingDuplicates } from './errors';
+import { findByIds, pageOf, put } from './commands';
 import { type AbsenceDoc, type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './layout';
 import type { Log } from './log';
 
@@ -18,21 +18,29 @@ export class Memberships {
     private readonly log: Log,
   ) {}
 
-  async find({ topic, userId }: Place): Promise<MemberDoc | undefined> {
-    const [doc, floor] = await Promise.all([
-      this.collections.members.findOne({ _id: keyOf(topic, userId) }),
-      this.log.floor(topic),
-    ]);
-    return doc !== null && generationOf(doc) === generationOf(floor) ? doc : undefined;
+  find(place: Place): Promise<MemberDoc | undefined> {
+    return this.#current(this.collections.members, place);
   }
 
   /** What is remembered of a membership that has ended. */
-  async leftOf({ topic, userId }: Place): Promise<AbsenceDoc | undefined> {
-    const [doc, floor] = await Promise.all([
-      this.collections.absences.findOne({ _id: keyOf(topic, userId) }),
-      this.log.floor(topic),
+  leftOf(place: Place): Promise<AbsenceDoc | undefined> {
+    return this.#current(this.collections.absences, place);
+  }
+
+  async #current<Doc extends MemberDoc | AbsenceDoc>(of: Collection<Doc>, place: Place): Promise<Doc | undefined> {
+    return (await this.#currentOf(of, [place])).get(idOf(place));
+  }
+
+  /** By id; without those of topics that were deleted. */
+  async #currentOf<Doc extends MemberDoc | AbsenceDoc>(
+    of: Collection<Doc>,
+    places: readonly Place[],
+  ): Promise<ReadonlyMap<string, Doc>> {
+    const [docs, floors] = await Promise.all([
+      findByIds(of, places.map(idOf)),
+      this.log.floors(places.map(({ topic }) => topic)),
     ]);
-    return doc !== null && generationOf(doc) === generationOf(floor) ? doc : undefined;
+    return new Map([...docs].filter(([, doc]) => generationOf(doc) === generationOf(floors.get(doc.topic))));
   }
 
   /** All of them, those of topics that were deleted too. */
@@ -46,27 +54,19 @@ export class Memberships {
     const others = (await this.allLeftOf(doc.userId)).filter(({ _id }) => _id !== doc._id);
     const surplus = others.slice(0, Math.max(0, others.length + 1 - MAX_LEFT_TOPICS)).map(({ _id }) => _id);
     if (surplus.length > 0) await absences.deleteMany({ _id: { $in: surplus } });
-    await retryingDuplicates(() => absences.replaceOne({ _id: doc._id }, doc, { upsert: true }));
+    await put(absences, doc);
   }
 
   /** Those of some members that are there, by id. */
-  async findAll(places: readonly Place[]): Promise<ReadonlyMap<string, MemberDoc>> {
-    if (places.length === 0) return new Map();
-    const ids = [...new Set(places.map(({ topic, userId }) => keyOf(topic, userId)))];
-    const found = await this.#living(await this.collections.members.find({ _id: { $in: ids } }).toArray());
-    return new Map(found.map((doc) => [doc._id, doc]));
+  findAll(places: readonly Place[]): Promise<ReadonlyMap<string, MemberDoc>> {
+    return this.#currentOf(this.collections.members, places);
   }
 
   /** The same, and of the others what is remembered of those that have ended. */
   async findAllOrLeft(places: readonly Place[]): Promise<ReadonlyMap<string, Remembered>> {
     const members = await this.findAll(places);
-    const ids = places.map(({ topic, userId }) => keyOf(topic, userId)).filter((id) => !members.has(id));
-    if (ids.length === 0) return members;
-    const left = await this.#living(
-      await this.collections.absences.find({ _id: { $in: [...new Set(ids)] } }).toArray(),
-    );
-    const all: readonly Remembered[] = [...left, ...members.values()];
-    return new Map(all.map((doc) => [doc._id, doc]));
+    const others = places.filter((place) => !members.has(idOf(place)));
+    return new Map<string, Remembered>([...members, ...(await this.#currentOf(this.collections.absences, others))]);
   }
 
   /** The memberships of a user, by topic. */
@@ -85,26 +85,30 @@ export class Memberships {
   }
 
   async #living<Doc extends Pick<MemberDoc, 'topic' | 'generation'>>(docs: readonly Doc[]): Promise<Doc[]> {
-    const floors = await this.log.floors([...new Set(docs.map(({ topic }) => topic))]);
+    const floors = await this.log.floors(docs.map(({ topic }) => topic));
     return docs.filter((doc) => generationOf(doc) === generationOf(floors.get(doc.topic)));
   }
 
-  async members(topic: string, { after, limit }: NamePage): Promise<MembersPage> {
+  async members(topic: string, { after, limit }: NamePage): Promise<Listed<Member>> {
     const range = startingWith(topic);
     const _id = after === undefined ? range : { $gt: keyOf(topic, after), $lt: range.$lt };
     const query = this.collections.members.find({ _id }).sort({ _id: 1 });
     const { docs, next } = await pageOf(query, limit, ({ userId }) => userId);
-    const members = (await this.#living(docs)).map(({ userId, joinedAt }) => ({ userId, joinedAt }));
-    return { members, next };
+    const items = (await this.#living(docs)).map(({ userId, joinedAt }) => ({ userId, joinedAt }));
+    return { items, next };
   }
 
-  async memberships(userId: string, { after, limit }: NamePage): Promise<MembershipsPage> {
+  async memberships(userId: string, { after, limit }: NamePage): Promise<Listed<Membership>> {
     const filter = after === undefined ? { userId } : { userId, _id: { $gt: keyOf(after, userId) } };
     const query = this.collections.members.find(filter).sort({ _id: 1 });
     const { docs, next } = await pageOf(query, limit, ({ topic }) => topic);
-    const memberships = (await this.#living(docs)).map(({ topic, joinedAt }) => ({ topic, joinedAt }));
-    return { memberships, next };
+    const items = (await this.#living(docs)).map(({ topic, joinedAt }) => ({ topic, joinedAt }));
+    return { items, next };
   }
+}
+
+function idOf({ topic, userId }: Place): string {
+  return keyOf(topic, userId);
 }
 
 export function isOfKind(doc: MemberDoc, { isInvited = false }: Pick<Joining, 'isInvited'>): boolean {

@@ -2,10 +2,9 @@
 import type { Message } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../../../utils/topic-names';
 import type { ReceiptOptions, ReceiptPage } from '../contract';
-import { isInGap } from '../rules/gaps';
-import { groupedByUser, type OfUser, toReceiptPage } from '../rules/receipt-page';
+import { groupedByUser, type OfUser, toReceiptPage, wasMember } from '../rules/receipt-page';
 import { NOBODY } from '../rules/states';
-import { type Collections, keyOf, startingWith } from './layout';
+import { type Collections, generationIs, keyOf, startingWith } from './layout';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
 
@@ -39,10 +38,7 @@ export class Receipts {
 
   async #amongMembers(topic: string, seq: number, users: readonly OfUser[]): Promise<readonly OfUser[]> {
     const members = await this.parts.memberships.findAll(users.map(({ userId }) => ({ topic, userId })));
-    return users.filter(({ userId }) => {
-      const member = members.get(keyOf(topic, userId));
-      return userId === NOBODY || (member !== undefined && member.start < seq && !isInGap(member.gaps ?? [], seq));
-    });
+    return users.filter(({ userId }) => userId === NOBODY || wasMember(members.get(keyOf(topic, userId)), seq));
   }
 
   /** All who are known of at one place, in the order of the store; the first is nobody. */
@@ -61,7 +57,7 @@ export class Receipts {
     }
     const keys = without.map((userId) => keyOf(topic, userId));
     const floor = await this.collections.logs.findOne({ _id: topic });
-    const generation = floor?.generation ?? null;
+    const generation = generationIs(floor?.generation ?? 0);
     const gaps = { $not: { $elemMatch: { from: { $lte: seq }, upTo: { $gte: seq } } } };
     const filter = { _id: { ...startingWith(topic), $nin: keys }, start: { $lt: seq }, generation, gaps };
     return this.collections.members.countDocuments(filter as object);

@@ -4,8 +4,7 @@
  * several nodes at once.
  */
 import { isStateTopic } from '../../../utils/topic-names';
-import { deleteSome } from './commands';
-import { ignoringDuplicates } from './errors';
+import { deleteSome, insertNew, put } from './commands';
 import { type Collections, keyOf, type RemovalDoc, removalId, startingWith } from './layout';
 import type { Marks } from './marks';
 import type { Sweeps } from './sweeps';
@@ -62,8 +61,7 @@ export class Removals {
   async beginErasure(userId: string): Promise<void> {
     const at = this.parts.now();
     const fields = { kind: 'user', name: userId, generation: 0, at, freeAt: at + WORKING_MS, upTo: 0 } as const;
-    const _id = removalId('user', userId);
-    await this.collections.removals.replaceOne({ _id }, fields, { upsert: true });
+    await put(this.collections.removals, { _id: removalId('user', userId), ...fields });
   }
 
   async endErasure(userId: string): Promise<void> {
@@ -85,10 +83,7 @@ export class Removals {
 
   async #removeMembers(name: string, generation: number): Promise<number> {
     const isEarlier = [{ generation: null }, { generation: { $lte: generation } }];
-    const filter = {
-      _id: startingWith(name),
-      ...(generation === 0 ? { generation: null } : { $or: isEarlier }),
-    } as object;
+    const filter = { _id: startingWith(name), $or: isEarlier } as object;
     return deleteSome(this.collections.members, filter, { limit: DOCS_AT_ONCE });
   }
 
@@ -108,7 +103,7 @@ export class Removals {
     const docs = page
       .filter(({ topic }) => isStateTopic(topic))
       .map(({ userId, device }) => ({ _id: keyOf(userId, device), userId, device, ackedAt: now, seenAt: now }));
-    if (docs.length > 0) await ignoringDuplicates(devices.insertMany(docs, { ordered: false }));
+    await insertNew(devices, docs);
     const last = page.at(-1);
     if (last === undefined) return true;
     await removals.updateOne({ _id }, { $set: { after: last._id } });

@@ -2,8 +2,7 @@
 import type { Clock } from '../../../utils/clock';
 import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
-import { deleteSome } from './commands';
-import { retryingDuplicates } from './errors';
+import { deleteSome, upsert } from './commands';
 import { type Collections, keyOf, type RevocationDoc } from './layout';
 
 export class Revocations {
@@ -20,8 +19,7 @@ export class Revocations {
       $set: { keptAt: this.clock.now() },
       ...(Object.keys(times).length === 0 ? {} : { $max: times }),
     };
-    const _id = idOf(revocation);
-    await retryingDuplicates(() => this.collections.revocations.updateOne({ _id }, update, { upsert: true }));
+    await upsert(this.collections.revocations, idOf(revocation), update);
   }
 
   async list({ limit, after }: RevocationQuery): Promise<Revocation[]> {

@@ -4,24 +4,37 @@
  */
 import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
 import { partsOf } from '../../../utils/parts';
-import { StoreError } from '../contract';
+import { type Place, StoreError } from '../contract';
 import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
 import { pauseBefore } from '../turns';
-import { deleteSome } from './commands';
+import { deleteSome, findByIds, writeAll } from './commands';
 import { isDuplicate } from './errors';
 import { keyOf, type RowDoc, startingWith } from './layout';
 
-/** Rows that are read, and written, by one command. */
+/** Rows that are changed together. */
 const ROWS_AT_ONCE = 200;
 const ROWS_PER_PAGE = 1_000;
 const MAX_ATTEMPTS = 30;
 /** Blocks sort as numbers. */
 const BLOCK_DIGITS = 10;
 
+/** Whose row it is: of nobody, of a user, or of a user and a kind. */
+type Owner = readonly string[];
+export type RowReader = (topic: string, block: number, owner: Owner) => Buffer | undefined;
+
+/** A part of one topic. */
+export interface TopicSpan extends Span {
+  readonly topic: string;
+}
+
+export function spanOf({ topic, seq }: Place): TopicSpan {
+  return { topic, from: seq, upTo: seq };
+}
+
 export interface SlotChange {
   readonly topic: string;
   readonly span: Span;
-  readonly owner: readonly string[];
+  readonly owner: Owner;
   /** May be called more than once for a slot: only the last time counts. */
   readonly change: (value: number, seq: number) => number;
 }
@@ -48,21 +61,13 @@ export class Rows {
     private readonly format: SlotFormat,
   ) {}
 
-  idOf(topic: string, block: number, owner: readonly string[]): string {
-    return keyOf(topic, digitsOf(block), ...owner);
-  }
-
-  /** Rows by their ids; what was never set is missing. */
-  async read(ids: readonly string[]): Promise<Map<string, Buffer>> {
-    return new Map(Array.from(await this.#fetch(ids), ([id, { bytes }]) => [id, bytes]));
-  }
-
-  async #fetch(ids: readonly string[]): Promise<Map<string, RowDoc>> {
-    const found = new Map<string, RowDoc>();
-    for (const part of partsOf(ids, ROWS_AT_ONCE)) {
-      for (const row of await this.collection.find({ _id: { $in: part } }).toArray()) found.set(row._id, row);
-    }
-    return found;
+  /** The rows of some spans, for all or for some owners; what was never set is missing. */
+  async read(spans: readonly TopicSpan[], ...owners: readonly Owner[]): Promise<RowReader> {
+    const ids = spans.flatMap(({ topic, ...span }) =>
+      Array.from(blocksOf(this.format, span)).flatMap(([block]) => owners.map((owner) => idOf(topic, block, owner))),
+    );
+    const rows = await findByIds(this.collection, ids);
+    return (topic, block, owner) => rows.get(idOf(topic, block, owner))?.bytes;
   }
 
   /** Sets each slot of each span to what `change` makes of it. */
@@ -76,7 +81,7 @@ export class Rows {
     const rows = new Map<string, RowChange>();
     for (const { topic, span: whole, owner, change } of changes) {
       for (const [block, span] of blocksOf(this.format, whole)) {
-        const _id = this.idOf(topic, block, owner);
+        const _id = idOf(topic, block, owner);
         const row = rows.get(_id) ?? { _id, topic, block, parts: [] };
         row.parts.push({ span, change });
         rows.set(_id, row);
@@ -99,7 +104,10 @@ export class Rows {
   }
 
   async #try(rows: readonly RowChange[]): Promise<{ changed: ChangedRow[]; left: RowChange[] }> {
-    const known = await this.#fetch(rows.map(({ _id }) => _id));
+    const known = await findByIds(
+      this.collection,
+      rows.map(({ _id }) => _id),
+    );
     const version = new ObjectId();
     const writes = rows.flatMap((row) => {
       const before = known.get(row._id)?.bytes;
@@ -187,15 +195,19 @@ export class Rows {
   async removeOwner(topic: string, span: Span, owner: string): Promise<void> {
     const operations = Array.from(blocksOf(this.format, span), ([block]) => {
       const { $lt } = startingWith(topic, digitsOf(block), owner);
-      return { deleteMany: { filter: { _id: { $gte: this.idOf(topic, block, [owner]), $lt } } } };
+      return { deleteMany: { filter: { _id: { $gte: idOf(topic, block, [owner]), $lt } } } };
     });
-    for (const part of partsOf(operations, ROWS_AT_ONCE)) await this.collection.bulkWrite(part, { ordered: false });
+    await writeAll(this.collection, operations);
   }
 }
 
 /** Behind all rows of one owner. */
 function endOf(block: readonly string[], owner: string): string {
   return startingWith(...block, owner).$lt;
+}
+
+function idOf(topic: string, block: number, owner: Owner): string {
+  return keyOf(topic, digitsOf(block), ...owner);
 }
 
 function digitsOf(block: number): string {

@@ -1,4 +1,5 @@
 /** Messages that wait for their time. */
+
 import { type Filter, ObjectId } from 'mongodb';
 import { type Clock, toIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
@@ -16,9 +17,11 @@ import {
 } from '../contract';
 import { fingerprintOf } from '../rules/fingerprint';
 import { assertDraftFits } from '../rules/key-size';
+import { NOTHING_SENT, outcomeUnder, sentNow, toScheduled, verdictOn } from '../rules/schedule';
 import type { Turns } from '../turns';
-import { Claims } from './claims';
-import { ignoringDuplicates, isDuplicate } from './errors';
+import type { Claims } from './claims';
+import { put } from './commands';
+import { ignoringDuplicates } from './errors';
 import { type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './layout';
 import type { Memberships } from './memberships';
 import { clientKey, sendingKey, toContent, toMessage, toText } from './record';
@@ -28,6 +31,7 @@ import type { Writer } from './writer';
 const SENDING_MS = 10_000;
 
 interface ScheduleParts {
+  readonly claims: Claims;
   readonly memberships: Memberships;
   readonly writer: Writer;
   readonly turns: Turns;
@@ -35,14 +39,10 @@ interface ScheduleParts {
 }
 
 export class Schedule {
-  readonly #claims: Claims;
-
   constructor(
     private readonly collections: Collections,
     private readonly parts: ScheduleParts,
-  ) {
-    this.#claims = new Claims(collections);
-  }
+  ) {}
 
   async add(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): Promise<ScheduleOutcome> {
     const { topic, from } = scheduled.draft;
@@ -50,14 +50,14 @@ export class Schedule {
     const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
     if (!scheduled.draft.isClientId) {
       if (await this.#isFull(from, maxWaiting)) return { outcome: 'too_many' };
-      await this.collections.scheduled.replaceOne({ _id: doc._id }, doc, { upsert: true });
+      await put(this.collections.scheduled, doc);
       return { outcome: 'stored' };
     }
     const claim = await this.#claim(doc);
     const earlier = claim === undefined ? undefined : await this.#before(claim, scheduled);
     if (earlier !== undefined) return earlier;
     if (!(await this.#isFull(from, maxWaiting))) return this.#insert(doc, scheduled.draft);
-    await this.#claims.free(topic, [doc._id]);
+    await this.parts.claims.free(topic, [doc._id]);
     return { outcome: 'too_many' };
   }
 
@@ -68,13 +68,9 @@ export class Schedule {
 
   /** @returns who has had the id before; `undefined` when it is taken by this. */
   async #claim({ _id, topic, sendAt }: ScheduledDoc): Promise<ClaimDoc | undefined> {
-    try {
-      await this.collections.ids.insertOne({ _id, topic, sendAt });
-      return undefined;
-    } catch (error) {
-      if (!isDuplicate(error)) throw error;
-      return (await this.collections.ids.findOne({ _id })) ?? undefined;
-    }
+    const { ids } = this.collections;
+    const isNew = await ignoringDuplicates(ids.insertOne({ _id, topic, sendAt }));
+    return isNew ? undefined : ((await ids.findOne({ _id })) ?? undefined);
   }
 
   /** What was done with the id; nothing when a node died before it had kept what it claimed the id for. */
@@ -84,10 +80,7 @@ export class Schedule {
     const { messages } = this.collections;
     const sent = await messages.findOne({ topic: claim.topic, key: claim._id });
     const isFree = sent === null && claim.topic === draft.topic && claim.sendAt !== undefined;
-    if (isFree) return undefined;
-    const scheduledFor = sent?.scheduledFor;
-    const isSame = sent?.said === fingerprintOf(draft);
-    return scheduledFor !== undefined && isSame ? { outcome: 'repeated', scheduledFor } : { outcome: 'conflict' };
+    return isFree ? undefined : outcomeUnder(sent?.said, draft, sent?.scheduledFor);
   }
 
   async #repeat(waiting: ScheduledDoc, draft: Draft, standing: Standing | undefined): Promise<ScheduleOutcome> {
@@ -119,18 +112,23 @@ export class Schedule {
   async #appendDue(limit: number, mayBeSent: MayBeSent): Promise<DueSent> {
     const takenBy = new ObjectId();
     const due = await this.#takeDue(limit, takenBy);
-    if (due.length === 0) return { taken: 0, entries: [], refused: [] };
+    if (due.length === 0) return NOTHING_SENT;
     const [homes, members] = await Promise.all([this.#homesOf(due.map(({ topic }) => topic)), this.#membersIn(due)]);
     const refused: Scheduled[] = [];
-    const send = async (one: ScheduledDoc): Promise<Message[]> => {
-      const scheduled = toScheduled(one);
-      if (this.#isDropped(one, homes.get(one.topic))) return this.#drop(one);
-      if (mayBeSent(scheduled, members.has(keyOf(one.topic, one.from)))) return this.#send(one);
-      refused.push(scheduled);
-      return this.#drop(one);
+    const now = this.parts.clock.now();
+    const carryOn = async (doc: ScheduledDoc): Promise<Message[]> => {
+      const { _id, topic, from, home } = doc;
+      const scheduled = fromDoc(doc);
+      const isSameTopic = home !== undefined && homes.get(topic)?.equals(home) === true;
+      const isMember = members.has(keyOf(topic, from));
+      const verdict = verdictOn(scheduled, { now, isSameTopic, isMember, mayBeSent });
+      if (verdict === 'sent') return this.#send(doc, sentNow(scheduled, now));
+      if (verdict === 'refused') refused.push(scheduled);
+      if (scheduled.draft.isClientId) await this.parts.claims.free(topic, [_id]);
+      return [];
     };
     // Begun in one go: what is for one topic gets its places in this order.
-    const appended = await Promise.allSettled(due.map(send));
+    const appended = await Promise.allSettled(due.map(carryOn));
     const done = due.filter((_one, index) => appended[index]?.status === 'fulfilled');
     await this.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
     const failed = appended.find(({ status }) => status === 'rejected');
@@ -170,33 +168,17 @@ export class Schedule {
       .toArray();
   }
 
-  #isDropped({ draft, topic, home }: ScheduledDoc, topicNow: ObjectId | undefined): boolean {
-    const { expiresAt = Number.POSITIVE_INFINITY } = parseDraft(draft);
-    return (
-      expiresAt <= this.parts.clock.now() || (isNamedTopic(topic) && (home === undefined || !topicNow?.equals(home)))
-    );
-  }
-
-  async #drop({ _id, draft, topic }: ScheduledDoc): Promise<Message[]> {
-    if (parseDraft(draft).isClientId) await this.#claims.free(topic, [_id]);
-    return [];
-  }
-
-  async #send({ _id, draft: text, sendAt, nonce }: ScheduledDoc): Promise<Message[]> {
-    const now = this.parts.clock.now();
-    const draft = parseDraft(text);
-    const content = toContent({ ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) });
-    const placed = await this.parts.writer.append({ content, key: draft.isClientId ? _id : sendingKey(nonce) });
+  async #send({ _id, nonce }: ScheduledDoc, draft: Draft): Promise<Message[]> {
+    const key = draft.isClientId ? _id : sendingKey(nonce);
+    const placed = await this.parts.writer.append({ content: toContent(draft), key });
     return placed.outcome === 'placed' && placed.isNew ? [...placed.entries, placed.doc].map(toMessage) : [];
   }
 
   /** What tells named topics from later ones of the same name; missing for those that are not there. */
   async #homesOf(topics: readonly string[]): Promise<ReadonlyMap<string, ObjectId>> {
     const names = [...new Set(topics.filter(isNamedTopic))];
-    if (names.length === 0) return new Map();
-    const found = await this.collections.topics.find({ _id: { $in: names } }).toArray();
-    const living = found.filter(({ deletedBy }) => deletedBy === undefined);
-    return new Map(living.map(({ _id, nonce }) => [_id, nonce]));
+    const found = await this.collections.topics.find({ _id: { $in: names }, deletedBy: null } as object).toArray();
+    return new Map(found.map(({ _id, nonce }) => [_id, nonce]));
   }
 
   async list({ from, limit, after }: ScheduledQuery): Promise<Scheduled[]> {
@@ -206,7 +188,7 @@ export class Schedule {
       .sort({ sendAt: 1, id: 1, from: 1 })
       .limit(limit)
       .toArray();
-    return found.map(toScheduled);
+    return found.map(fromDoc);
   }
 
   async sendersOf(id: string): Promise<string[]> {
@@ -224,7 +206,7 @@ export class Schedule {
     const free = { _id, nonce, freeAt: { $lte: this.parts.clock.now() } };
     const { deletedCount } = await this.collections.scheduled.deleteOne(free);
     if (deletedCount === 0) return false;
-    await this.#claims.free(topic, [_id]);
+    await this.parts.claims.free(topic, [_id]);
     return true;
   }
 
@@ -246,8 +228,8 @@ function toDoc({ draft, sendAt, standing, isOfService }: Scheduled, home: Object
   return { _id: clientKey(draft), ...own, ...(home === undefined ? {} : { home }) };
 }
 
-function toScheduled({ draft, sendAt, standing }: ScheduledDoc): Scheduled {
-  return { draft: parseDraft(draft), sendAt, ...(standing === undefined ? {} : { standing }) };
+function fromDoc({ draft, sendAt, standing }: ScheduledDoc): Scheduled {
+  return toScheduled({ draft: parseDraft(draft), sendAt, ...(standing === undefined ? {} : { standing }) });
 }
 
 function parseDraft(text: string): Draft {
@@ -260,8 +242,7 @@ function parseDraft(text: string): Draft {
 }
 
 function outcomeOf({ draft: text, sendAt }: ScheduledDoc, draft: Draft): ScheduleOutcome {
-  const isSame = fingerprintOf(parseDraft(text)) === fingerprintOf(draft);
-  return isSame ? { outcome: 'repeated', scheduledFor: toIsoTime(sendAt) } : { outcome: 'conflict' };
+  return outcomeUnder(fingerprintOf(parseDraft(text)), draft, toIsoTime(sendAt));
 }
 
 function behind({ sendAt, id, from }: ScheduledPosition): object {

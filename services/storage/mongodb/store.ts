@@ -2,23 +2,25 @@
  * The engine for several nodes: MongoDB, or a server that speaks its protocol. Nothing here needs transactions,
  * counters, partial indexes, pipeline updates or change streams: see docs/decisions/0013-mongodb-without-transactions.md.
  */
+
 import { ObjectId } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
 import type { FlushListener, SharedStore } from '../contract';
 import { Turns } from '../turns';
 import { type Around, wrap } from '../wrap';
-import { Appends } from './appends';
 import { Audit } from './audit';
 import { Calls } from './calls';
 import { Changes, Collapse, Graves } from './changes';
+import { Claims } from './claims';
+import { upsert } from './commands';
 import { type Connection, connect } from './connection';
 import { Devices } from './devices';
 import { Erasures } from './erasures';
-import { retryingDuplicates } from './errors';
 import { Facts } from './facts';
 import { Inbox } from './inbox';
 import { Keys } from './keys';
 import type { Collections } from './layout';
+import { InboxList } from './list';
 import { Log } from './log';
 import { Marks } from './marks';
 import { Memberships } from './memberships';
@@ -47,9 +49,13 @@ export async function openMongoStore(
 /** Says of each call whether it has a deadline; what it does is in the files beside. */
 function storeAt({ client, collections, identity }: Connection, clock: Clock, onFlush: FlushListener): SharedStore {
   const calls = new Calls();
-  const { log, appends, changes, sweeps, devices, users, topics, memberships, inbox, writer, ...parts } = partsOf(
+  const { log, changes, sweeps, devices, users, topics, memberships, inbox, list, writer, ...parts } = partsOf(
     collections,
-    { calls, clock, onFlush },
+    {
+      calls,
+      clock,
+      onFlush,
+    },
   );
   const { receipts, schedule, keys, revocations, audit, erasures } = parts;
   let closing: Promise<void> | undefined;
@@ -65,9 +71,8 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
     isShared: true,
     identity,
     log: {
-      ...wrap(appends, timed, 'append'),
       ...wrap(log, timed, 'read', 'history', 'head', 'find'),
-      ...wrap(changes, timed, 'update', 'retract'),
+      ...wrap(changes, timed, 'append', 'update', 'retract'),
       ...wrap(changes, long, 'expire'),
       ...wrap(sweeps, long, 'prune'),
     },
@@ -80,7 +85,7 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
       ...wrap(topics, timed, 'create', 'get', 'visibleTo', 'delete', 'addMember', 'removeMember', 'isMember'),
       ...wrap(memberships, timed, 'members', 'memberships'),
     },
-    inbox: wrap(inbox, timed, 'list', 'counts', 'changeStates'),
+    inbox: { ...wrap(list, timed, 'list'), ...wrap(inbox, timed, 'counts', 'changeStates') },
     receipts: wrap(receipts, timed, 'of'),
     schedule: { ...wrap(schedule, timed, 'add', 'list', 'sendersOf', 'cancel'), ...wrap(schedule, long, 'appendDue') },
     keys: {
@@ -115,26 +120,27 @@ interface PartOptions {
 function partsOf(collections: Collections, { calls, clock, onFlush }: PartOptions) {
   const now = () => clock.now();
   const turns = new Turns();
+  const claims = new Claims(collections);
   const marks = new Marks(collections);
   const later = (work: () => Promise<void>) => void calls.sweep(work).catch(() => undefined);
   const facts = new Facts(collections, { marks, clock, later });
   const log = new Log(collections, { marks, facts, clock });
   const graves = new Graves(collections, facts);
   const collapse = new Collapse(collections, graves, { log, marks, clock });
-  const writer = new Writer(collections, { log, clock, replacing: collapse, onFlush });
-  const sweeps = new Sweeps(collections, { log, marks, turns });
+  const writer = new Writer(collections, { claims, log, clock, replacing: collapse, onFlush });
+  const sweeps = new Sweeps(collections, { claims, log, marks, turns });
   const memberships = new Memberships(collections, log);
   const inbox = new Inbox(collections, { log, marks, facts, memberships, writer, clock, turns });
   const users = new Users(collections);
-  const devices = new Devices(collections, { log, marks, inbox, memberships, turns, clock });
+  const list = new InboxList({ inbox, log, marks, facts });
+  const devices = new Devices(collections, { log, marks, inbox, list, memberships, turns, clock });
   const topics = new Topics(collections, { log, marks, sweeps, memberships, turns, now });
-  const schedule = new Schedule(collections, { writer, memberships, turns, clock });
+  const schedule = new Schedule(collections, { claims, writer, memberships, turns, clock });
   const keys = new Keys(collections, clock, calls);
   const removals = new Removals(collections, { topics, marks, sweeps, now });
   const erased = { log, marks, writer, sweeps, users, devices, topics, memberships, schedule, keys };
   return {
     log,
-    appends: new Appends(writer),
     changes: new Changes(collections, { log, marks, clock, writer, graves, collapse, turns }),
     sweeps,
     devices,
@@ -142,6 +148,7 @@ function partsOf(collections: Collections, { calls, clock, onFlush }: PartOption
     topics,
     memberships,
     inbox,
+    list,
     writer,
     receipts: new Receipts(collections, { marks, memberships }),
     schedule,
@@ -152,7 +159,6 @@ function partsOf(collections: Collections, { calls, clock, onFlush }: PartOption
   };
 }
 
-async function probe({ meta }: Collections): Promise<void> {
-  const write = () => meta.updateOne({ _id: 'probe' }, { $set: { nonce: new ObjectId() } }, { upsert: true });
-  await retryingDuplicates(write);
+function probe({ meta }: Collections): Promise<void> {
+  return upsert(meta, 'probe', { $set: { nonce: new ObjectId() } });
 }

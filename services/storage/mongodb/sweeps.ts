@@ -1,8 +1,8 @@
 /** What leaves the logs for good: by retention, with a deleted topic, or with an erased user. */
-import { partsOf } from '../../../utils/parts';
+import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Turns } from '../turns';
-import { Claims } from './claims';
-import { retryingDuplicates } from './errors';
+import type { Claims } from './claims';
+import { upsert } from './commands';
 import type { Collections, LogDoc, MessageDoc } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
@@ -21,14 +21,15 @@ interface Hiding {
 }
 
 export class Sweeps {
-  readonly #claims: Claims;
-
   constructor(
     private readonly collections: Collections,
-    private readonly parts: { readonly log: Log; readonly marks: Marks; readonly turns: Turns },
-  ) {
-    this.#claims = new Claims(collections);
-  }
+    private readonly parts: {
+      readonly claims: Claims;
+      readonly log: Log;
+      readonly marks: Marks;
+      readonly turns: Turns;
+    },
+  ) {}
 
   /** What was said so far is out of sight from now on; it still has to be removed. */
   async hide(topic: string, options: { isErased?: boolean } = {}): Promise<void> {
@@ -46,7 +47,7 @@ export class Sweeps {
       ...(deletedAt === undefined ? {} : { deletedAt }),
     };
     const update = { $max: { prunedUpTo: seq, ...more }, $set: { isHidden: true } };
-    await retryingDuplicates(() => this.collections.logs.updateOne({ _id: topic }, update, { upsert: true }));
+    await upsert(this.collections.logs, topic, update);
   }
 
   /** One at a time: two would find the same messages old, and count them twice. */
@@ -61,7 +62,8 @@ export class Sweeps {
       const wanted = limit - removed;
       const query = this.collections.messages.find<Old>({ order: { $lt: before } }, { projection: OLD });
       const old = await query.sort({ order: 1, topic: 1, seq: 1 }).limit(wanted).toArray();
-      for (const part of partsOf([...byTopic(old)], TOPICS_AT_ONCE)) {
+      const topics = groupedBy(old, ({ topic }) => topic);
+      for (const part of partsOf([...topics], TOPICS_AT_ONCE)) {
         const counts = await Promise.all(part.map(([topic, places]) => this.#remove(topic, places)));
         for (const count of counts) removed += count;
       }
@@ -112,21 +114,11 @@ export class Sweeps {
     const { seq } = places.at(-1) ?? {};
     if (seq === undefined) return 0;
     const { logs, messages } = this.collections;
-    await retryingDuplicates(() => logs.updateOne({ _id: topic }, { $max: { prunedUpTo: seq } }, { upsert: true }));
+    await upsert(logs, topic, { $max: { prunedUpTo: seq } });
     const keys = places.map(({ key }) => key).filter(isClientKey);
-    await this.#claims.free(topic, keys);
+    await this.parts.claims.free(topic, keys);
     const { deletedCount } = await messages.deleteMany({ topic, seq: { $lte: seq } });
     await this.parts.marks.removeUpTo(topic, seq);
     return deletedCount;
   }
-}
-
-function byTopic(places: readonly Old[]): ReadonlyMap<string, Old[]> {
-  const topics = new Map<string, Old[]>();
-  for (const place of places) {
-    const known = topics.get(place.topic);
-    if (known === undefined) topics.set(place.topic, [place]);
-    else known.push(place);
-  }
-  return topics;
 }

@@ -3,16 +3,16 @@
  * between nodes a membership is looked at again after it was written, and taken back where it should not be.
  */
 import { ObjectId } from 'mongodb';
-import type { Joined, Joining, NamePage, Topic, TopicsPage } from '../contract';
+import type { Joined, Joining, Listed, NamePage, Topic, VisibleTopic } from '../contract';
 import { rejoined } from '../rules/gaps';
 import { assertFitsKey } from '../rules/key-size';
-import type { Span } from '../rules/slot-row';
 import { EXCLUDED } from '../rules/states';
 import type { Turns } from '../turns';
-import { pageOf } from './commands';
-import { ignoringDuplicates, isDuplicate, retryingDuplicates } from './errors';
+import { pageOf, upsert } from './commands';
+import { ignoringDuplicates } from './errors';
 import {
   type Collections,
+  generationIs,
   generationOf,
   keyOf,
   type MemberDoc,
@@ -86,13 +86,13 @@ export class Topics {
   /** What has the name; a deletion that was not finished is, first. */
   async #earlier(name: string): Promise<TopicDoc | undefined> {
     const found = await this.collections.topics.findOne({ _id: name });
-    if (found?.deletedBy !== undefined) await this.#finishDeletion(found);
-    return found === null || found.deletedBy !== undefined ? undefined : found;
+    if (found?.deletedBy === undefined) return found ?? undefined;
+    await this.#finishDeletion(found);
+    return undefined;
   }
 
   async #living(name: string): Promise<TopicDoc | undefined> {
-    const found = await this.collections.topics.findOne({ _id: name });
-    return found === null || found.deletedBy !== undefined ? undefined : found;
+    return (await this.collections.topics.findOne({ _id: name, deletedBy: null } as object)) ?? undefined;
   }
 
   async get(name: string): Promise<Topic | undefined> {
@@ -100,16 +100,15 @@ export class Topics {
     return found === undefined ? undefined : toTopic(found);
   }
 
-  async visibleTo(userId: string, { after, limit }: NamePage): Promise<TopicsPage> {
-    const filter = after === undefined ? {} : { _id: { $gt: after } };
+  async visibleTo(userId: string, { after, limit }: NamePage): Promise<Listed<VisibleTopic>> {
+    const filter = { ...(after === undefined ? {} : { _id: { $gt: after } }), deletedBy: null } as object;
     const query = this.collections.topics.find(filter).sort({ _id: 1 });
     const { docs, next } = await pageOf(query, limit, ({ _id }) => _id);
-    const living = docs.filter(({ deletedBy }) => deletedBy === undefined);
-    const own = await this.parts.memberships.findAll(living.map(({ _id: topic }) => ({ topic, userId })));
-    const topics = living
+    const own = await this.parts.memberships.findAll(docs.map(({ _id: topic }) => ({ topic, userId })));
+    const items = docs
       .map((doc) => ({ ...toTopic(doc), isMember: own.has(keyOf(doc._id, userId)) }))
       .filter(({ isPrivate, isMember }) => isMember || !isPrivate);
-    return { topics, next };
+    return { items, next };
   }
 
   delete(name: string): Promise<number | undefined> {
@@ -122,7 +121,8 @@ export class Topics {
     if (topic === undefined) return undefined;
     const deletedBy = new ObjectId();
     const { head: deletedUpTo } = await this.parts.log.state(name);
-    const count = await this.#countMembers(name, generationOf(topic));
+    const ofTopic = { _id: startingWith(name), generation: generationIs(generationOf(topic)) } as object;
+    const count = await this.collections.members.countDocuments(ofTopic);
     // First: whatever happens to this node, what is marked is removed.
     await this.#enterRemoval(topic, deletedUpTo, MARKING_MS);
     const unmarked = { _id: name, nonce: topic.nonce, deletedBy: null } as object;
@@ -133,11 +133,6 @@ export class Topics {
     return count;
   }
 
-  #countMembers(name: string, generation: number): Promise<number> {
-    const filter = { _id: startingWith(name), generation: generation === 0 ? null : generation } as object;
-    return this.collections.members.countDocuments(filter);
-  }
-
   async #enterRemoval(topic: TopicDoc, upTo: number, busyMs: number): Promise<void> {
     const { _id: name } = topic;
     const generation = generationOf(topic);
@@ -146,8 +141,7 @@ export class Topics {
       $set: { freeAt: at + busyMs },
       $setOnInsert: { kind: 'topic' as const, name, generation, at, upTo },
     };
-    const _id = removalId('topic', name, generation);
-    await retryingDuplicates(() => this.collections.removals.updateOne({ _id }, update, { upsert: true }));
+    await upsert(this.collections.removals, removalId('topic', name, generation), update);
   }
 
   /** May be done by several nodes: what each of them writes is the same. Afterwards the name is free. */
@@ -191,7 +185,9 @@ export class Topics {
     const state = await this.parts.log.state(topic);
     const left = await this.parts.memberships.leftOf({ topic, userId });
     const { start, gaps } = rejoined(left, state);
-    await this.#excludeLast(userId, topic, gaps);
+    // The inbox takes a gap like what was never for the user; what is in earlier gaps is marked already.
+    const change = (flags: number) => flags | EXCLUDED;
+    await this.parts.marks.flags.apply(gaps.slice(-1).map((span) => ({ topic, span, owner: [userId], change })));
     const fields = { topic, userId, start, joinedAt, changedAt: this.parts.now(), nonce: new ObjectId() };
     const doc = {
       _id: keyOf(topic, userId),
@@ -201,10 +197,8 @@ export class Topics {
       ...(generation === 0 ? {} : { generation }),
     };
     if (!(await this.#insert(doc))) return { outcome: 'member' };
-    const [isStillThere, count] = await Promise.all([
-      this.#isLiving(topic, made.nonce),
-      this.parts.memberships.count(userId, member),
-    ]);
+    const [living, count] = await Promise.all([this.#living(topic), this.parts.memberships.count(userId, member)]);
+    const isStillThere = living?.nonce.equals(made.nonce) === true;
     if (!isStillThere || count > maxTopics) {
       await this.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
       return { outcome: isStillThere ? 'too_many' : 'no_topic' };
@@ -214,33 +208,16 @@ export class Topics {
     return { outcome: 'joined', start: state.head };
   }
 
-  /** The inbox takes a gap like what was never for the user; what is in earlier gaps is marked already. */
-  async #excludeLast(userId: string, topic: string, gaps: readonly Span[]): Promise<void> {
-    const span = gaps.at(-1);
-    if (span === undefined) return;
-    const change = (flags: number) => flags | EXCLUDED;
-    await this.parts.marks.flags.apply([{ topic, span, owner: [userId], change }]);
-  }
-
   /** Takes the place of a membership of a topic that was deleted. @returns false when somebody else was faster. */
   async #insert(doc: MemberDoc): Promise<boolean> {
     const { members } = this.collections;
-    try {
-      await members.insertOne(doc);
-      return true;
-    } catch (error) {
-      if (!isDuplicate(error)) throw error;
-    }
+    if (await ignoringDuplicates(members.insertOne(doc))) return true;
     const found = await members.findOne({ _id: doc._id });
     // Removed in between.
     if (found === null) return this.#insert(doc);
     if (generationOf(found) >= generationOf(doc)) return found.nonce.equals(doc.nonce);
     await members.deleteOne({ _id: doc._id, nonce: found.nonce });
     return this.#insert(doc);
-  }
-
-  async #isLiving(name: string, nonce: ObjectId): Promise<boolean> {
-    return (await this.#living(name))?.nonce.equals(nonce) ?? false;
   }
 
   removeMember(name: string, userId: string): Promise<boolean> {

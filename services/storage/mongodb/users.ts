@@ -1,8 +1,6 @@
-import { partsOf } from '../../../utils/parts';
 import type { User } from '../contract';
+import { writeAll } from './commands';
 import type { Collections } from './layout';
-
-const USERS_AT_ONCE = 500;
 
 export class Users {
   constructor(private readonly collections: Collections) {}
@@ -18,9 +16,7 @@ export class Users {
     const operations = Array.from(times, ([_id, lastSeenAt]) => ({
       updateOne: { filter: { _id }, update: { $max: { lastSeenAt } } },
     }));
-    for (const part of partsOf(operations, USERS_AT_ONCE)) {
-      await this.collections.users.bulkWrite(part, { ordered: false });
-    }
+    await writeAll(this.collections.users, operations);
   }
 
   async forget(userId: string): Promise<void> {

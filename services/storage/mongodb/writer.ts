@@ -10,7 +10,7 @@ import { newId } from '../../../utils/ids';
 import { type FlushListener, StoreError } from '../contract';
 import { entryAbout } from '../rules/entries';
 import { pauseBefore } from '../turns';
-import { Claims } from './claims';
+import type { Claims } from './claims';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, isLost, retryingUntil, toStoreError } from './errors';
 import type { Collections, MessageDoc } from './layout';
@@ -78,20 +78,18 @@ export const GRACE_MS = 5_000;
 export class Writer {
   readonly #queues = new Map<string, (Waiting | Step)[]>();
   readonly #heads = new LRUCache<string, Head>({ max: MAX_HEADS });
-  readonly #claims: Claims;
   #queuedLines = 0;
 
   constructor(
     private readonly collections: Collections,
     private readonly parts: {
+      readonly claims: Claims;
       readonly log: Log;
       readonly clock: Clock;
       readonly replacing: Replacing;
       readonly onFlush: FlushListener;
     },
-  ) {
-    this.#claims = new Claims(collections);
-  }
+  ) {}
 
   /** Lines that wait, or are being inserted. */
   get queuedLines(): number {
@@ -179,7 +177,7 @@ export class Writer {
 
   async #place(topic: string, batch: readonly Waiting[]): Promise<Placed[]> {
     const claimed = [...new Set(batch.flatMap(({ isClaimed, key }) => (isClaimed && key !== undefined ? key : [])))];
-    const { refused, scheduled, isAnyKnown } = await this.#claims.take(topic, claimed);
+    const { refused, scheduled, isAnyKnown } = await this.parts.claims.take(topic, claimed);
     const byKey = new Map<string, MessageDoc>();
     if (isAnyKnown) for (const doc of await this.#ofKeys(topic, claimed)) byKey.set(String(doc.key), doc);
     const isTaken = (key: string) => refused.has(key) || (scheduled.has(key) && !byKey.has(key));

@@ -1,7 +1,8 @@
 /** One page of an inbox out of many topics, newest first: the same for every engine. */
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import type { InboxItem, InboxPage, InboxPosition } from '../contract';
+import type { InboxItem, InboxPage, InboxPosition, InboxQuery } from '../contract';
 import type { PageRoom } from './page-room';
+import { isFilled, type Section } from './state-change';
 
 /** What of one topic is still to be listed. */
 export interface Stream<Item> {
@@ -21,6 +22,11 @@ export interface Merging<Item, One extends Stream<Item>> {
   readonly look: (streams: readonly One[]) => Promise<void>;
   /** What is listed, with its bytes; `undefined`: it does not fit the query. */
   readonly toListed: (item: Item) => { readonly item: InboxItem; readonly bytes: number } | undefined;
+}
+
+/** The sections that a list is made of. */
+export function listed<One extends Section>(sections: readonly One[], { topic }: InboxQuery): One[] {
+  return sections.filter((section) => isFilled(section) && (topic ?? section.topic) === section.topic);
 }
 
 /**

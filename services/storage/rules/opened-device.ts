@@ -1,5 +1,5 @@
 /** Where a device stands, in every engine. */
-import { isOfMembers, stateTopic } from '../../../utils/topic-names';
+import { DEFAULT_DEVICE, isOfMembers, isStateTopic, stateTopic } from '../../../utils/topic-names';
 import {
   type Cursor,
   type Device,
@@ -8,7 +8,7 @@ import {
   type Position,
   SEEN_PRECISION_MS,
 } from '../contract';
-import { isInGap, passGaps } from './gaps';
+import { isInGap, type Left, passGaps } from './gaps';
 import type { Span } from './slot-row';
 
 export class Opened extends Map<string, Position> implements OpenedDevice {
@@ -20,27 +20,36 @@ export class Opened extends Map<string, Position> implements OpenedDevice {
   }
 }
 
+/** Stands for forgotten devices of a user: there were more than are kept by their names. */
+export const OTHERS = '';
+
 /** What is known of a device beside its cursors. */
 export interface DeviceFacts {
   readonly device: string;
   /** When it last acknowledged something, or was entered. */
   readonly ackedAt: number;
+  readonly forgottenAt?: number;
 }
 
 /** Forgotten when one is opened: what the bound was lowered by goes over the next openings. */
 const FORGOTTEN_AT_ONCE = 10;
 
 /**
- * Which devices make room for one more: those that have acknowledged longest ago, and those that are connected only
+ * Which devices make room for this one: those that have acknowledged longest ago, and those that are connected only
  * when no other is left.
  */
-export function devicesToForget(devices: readonly DeviceFacts[], limit: DeviceLimit | undefined): DeviceFacts[] {
+export function devicesToForget<Facts extends DeviceFacts>(
+  devices: readonly Facts[],
+  device: string,
+  limit: DeviceLimit | undefined,
+): Facts[] {
   if (limit === undefined) return [];
   const { maxDevices, connected } = limit;
-  const isLater = (one: DeviceFacts, other: DeviceFacts) =>
+  const others = devices.filter((one) => one.forgottenAt === undefined && one.device !== device);
+  const byUse = (one: Facts, other: Facts) =>
     Number(connected.has(one.device)) - Number(connected.has(other.device)) || one.ackedAt - other.ackedAt;
-  const surplus = Math.min(devices.length + 1 - maxDevices, FORGOTTEN_AT_ONCE);
-  return surplus <= 0 ? [] : devices.toSorted(isLater).slice(0, surplus);
+  const surplus = Math.min(others.length + 1 - maxDevices, FORGOTTEN_AT_ONCE);
+  return others.toSorted(byUse).slice(0, Math.max(0, surplus));
 }
 
 /** Where something begins of which nothing was acknowledged. */
@@ -52,6 +61,25 @@ export function startAt(seq: number): Position {
 export function positionFrom({ seq, unreadUpTo }: Position, start: number): Position {
   const reached = Math.max(seq, start);
   return { seq: reached, unreadUpTo: unreadUpTo > reached ? unreadUpTo : 0 };
+}
+
+/** Where topics begin of which nothing was acknowledged. */
+export function startsAt(starts: Iterable<readonly [topic: string, start: number]>): Map<string, Position> {
+  return new Map(Array.from(starts, ([topic, seq]) => [topic, startAt(seq)]));
+}
+
+/**
+ * Where a device stands in a named topic, of which it acknowledges `seq` now; `undefined` when it does not follow the
+ * topic there. A topic that was left is followed up to where the user left it.
+ */
+export function followedFrom(
+  cursor: Position | undefined,
+  membership: (Pick<Left, 'start'> & Partial<Left>) | undefined,
+  seq: number,
+): Position | undefined {
+  if (membership === undefined || seq > (membership.leftAt ?? seq)) return undefined;
+  const { start, gaps = [] } = membership;
+  return { ...positionFrom(cursor ?? startAt(start), start), gaps };
 }
 
 /**
@@ -104,9 +132,9 @@ export function toDevice(userId: string, device: string, positions: ReadonlyMap<
   return { device, cursors };
 }
 
-/** Was it seen so long after `before` that this is to be kept? */
-export function isNews(before: number, at: number): boolean {
-  return before + SEEN_PRECISION_MS <= at;
+/** Was a known device seen so long after `before` that this is to be kept? */
+export function isNews(before: number | undefined, at: number): boolean {
+  return before !== undefined && before + SEEN_PRECISION_MS <= at;
 }
 
 /** Several of one batch may be for the same place: the highest stays. */
@@ -136,15 +164,16 @@ function lastOfEach(
   return [...new Map(sorted.map((cursor) => [nameOf(cursor).join('\u0000'), cursor])).values()];
 }
 
+/** Does a cursor make receipts? Clients of the shared device do not acknowledge. */
+export function isReceipted({ device, topic }: Cursor): boolean {
+  return device !== DEFAULT_DEVICE && !isStateTopic(topic);
+}
+
 /**
  * Is a place acknowledged by a cursor that moves over it? What was read elsewhere before the device was new has not been
  * sent to it, nor what was said while the user was not in the topic.
  * @param from where the device stood.
  */
-export function isAcknowledged(
-  place: number,
-  from: Omit<Position, 'seq'>,
-  isUnread: (seq: number) => boolean,
-): boolean {
+export function isAcknowledged(place: number, from: Position, isUnread: (seq: number) => boolean): boolean {
   return (place > from.unreadUpTo || isUnread(place)) && !isInGap(from.gaps ?? [], place);
 }

@@ -1,7 +1,10 @@
 /** A page of receipts, out of the stamps of one message: the same for every engine. */
+
 import type { Message } from '../../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../../utils/topic-names';
 import type { DeviceReceipt, Receipt, ReceiptPage } from '../contract';
+import { isInGap } from './gaps';
+import type { Span } from './slot-row';
 import { ACK_PREFIX, NOBODY } from './states';
 
 /** When something happened to a message. */
@@ -76,6 +79,14 @@ export async function toReceiptPage(
     }
   }
   return { sentAt, ...lists, totals, next };
+}
+
+/** Was a user in a named topic when something was said there? Whoever has left has no membership. */
+export function wasMember(
+  membership: { readonly start: number; readonly gaps?: readonly Span[] } | undefined,
+  seq: number,
+): boolean {
+  return membership !== undefined && membership.start < seq && !isInGap(membership.gaps ?? [], seq);
 }
 
 /** Was the message meant for this user, of those who can read the topic? */

@@ -1,26 +1,24 @@
 /** Changes of the states of messages, and the entries that say so. */
 import type { Message, RequestedState } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic } from '../../../utils/topic-names';
-import type { StateChanged } from '../contract';
+import type { Selection, StateChanged } from '../contract';
 import type { Span } from './slot-row';
-import { isUnread, READ, SEEN } from './states';
+import { ARCHIVED, EXCLUDED, isUnread, READ, SEEN, TRANSITIONS } from './states';
 
 export type Refused = Exclude<StateChanged, { outcome: 'changed' }>;
 
 /** The part of a topic that belongs to an inbox. */
 export interface Section extends Span {
   readonly topic: string;
-  /** Nothing in it comes later in the order of lists. */
-  readonly order: number;
 }
 
 /** A topic from where it is the user's: after `start`. */
 export function sectionOf(
   topic: string,
   start: number,
-  log: { readonly head: number; readonly prunedUpTo: number; readonly order?: number } = { head: 0, prunedUpTo: 0 },
+  { head, prunedUpTo }: { readonly head: number; readonly prunedUpTo: number } = { head: 0, prunedUpTo: 0 },
 ): Section {
-  return { topic, from: Math.max(start, log.prunedUpTo) + 1, upTo: log.head, order: log.order ?? 0 };
+  return { topic, from: Math.max(start, prunedUpTo) + 1, upTo: head };
 }
 
 /** The topics of an inbox, each with the `seq` after which it is the user's. */
@@ -37,18 +35,50 @@ export function startsOf(
 export function isHeld(
   starts: ReadonlyMap<string, number>,
   userId: string,
-  message: Pick<Message, 'topic' | 'seq' | 'exceptUserId'>,
+  { topic, seq, exceptUserId }: Pick<Message, 'topic' | 'seq' | 'exceptUserId'>,
+  flags: number,
 ): boolean {
-  const { topic, seq, exceptUserId } = message;
-  return exceptUserId !== userId && seq > (starts.get(topic) ?? Number.POSITIVE_INFINITY);
+  const isFor = exceptUserId !== userId && (flags & EXCLUDED) === 0;
+  return isFor && seq > (starts.get(topic) ?? Number.POSITIVE_INFINITY);
 }
 
-/** What the entry of a change says; of all, a device that reads it later must know what came afterwards. */
-export const told = {
-  some: (ids: readonly string[], state: RequestedState) => ({ ids: [...new Set(ids)], state }),
-  topic: (topic: string, upTo: number | undefined, state: RequestedState) => ({ topic, upTo, state }),
-  all: (cursors: Readonly<Record<string, number>>, state: RequestedState) => ({ all: true, cursors, state }),
-};
+/** Has a section any place? */
+export function isFilled({ from, upTo }: Span): boolean {
+  return from <= upTo;
+}
+
+/** What of an inbox a change is for, or why it is refused. @param sections of the inbox, those that are empty too. */
+export function selected<One extends Section>(
+  sections: readonly One[],
+  selection: Exclude<Selection, { ids: readonly string[] }>,
+): readonly One[] | Refused {
+  if ('all' in selection) return sections.filter(isFilled);
+  const section = sections.find(({ topic }) => topic === selection.topic);
+  if (section === undefined) return { outcome: 'not_found', path: 'topic' };
+  const { upTo = section.upTo } = selection;
+  return upTo > section.upTo ? { outcome: 'ahead', head: section.upTo } : [{ ...section, upTo }].filter(isFilled);
+}
+
+/** What a change makes of flags: of many messages at once it leaves archived ones alone. */
+export function transitionOf(selection: Selection, state: RequestedState): (flags: number) => number {
+  const transition = TRANSITIONS[state];
+  return 'ids' in selection ? transition : (flags) => (flags & ARCHIVED ? flags : transition(flags));
+}
+
+/**
+ * What the entry of a change says. Of all, a device that reads it later must know what came afterwards.
+ * @param topics in which something has changed.
+ */
+export function entryData(
+  selection: Selection,
+  state: RequestedState,
+  { spans, topics }: { readonly spans: readonly Section[]; readonly topics: ReadonlySet<string> },
+): object {
+  if ('ids' in selection) return { ids: [...new Set(selection.ids)], state };
+  const changed = spans.filter(({ topic }) => topics.has(topic));
+  if ('topic' in selection) return { topic: selection.topic, upTo: changed.at(-1)?.upTo, state };
+  return { all: true, cursors: Object.fromEntries(changed.map(({ topic, upTo }) => [topic, upTo])), state };
+}
 
 /** The flags of one place before and after a change. */
 export interface FlagChange {

@@ -45,11 +45,6 @@ export const TRANSITIONS: Readonly<Record<RequestedState, (flags: number) => num
   archived: (flags) => flags | SEEN | ARCHIVED,
 };
 
-/** The same for a change of many at once, which leaves archived ones alone. */
-export function bulkTransition(state: RequestedState): (flags: number) => number {
-  return (flags) => (flags & ARCHIVED ? flags : TRANSITIONS[state](flags));
-}
-
 /** Which messages a list shows, by the state that was asked for. */
 export function isListed(state: InboxQuery['state'], flags: number): boolean {
   return (flags & EXCLUDED) === 0 && LISTED[state ?? 'open'](flags);

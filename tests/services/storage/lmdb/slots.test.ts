@@ -2,11 +2,12 @@
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { SlotKey } from '../../../../services/storage/lmdb/layout';
 import { SlotRows } from '../../../../services/storage/lmdb/slots';
+import { blockOf, blocksOf, readSlot } from '../../../../services/storage/rules/slot-row';
 import { type Random, seededRandom } from '../../../support/random';
 import { onTestEnd, temporaryDirectory } from '../../../support/temporary';
 
 type SlotFormat = ConstructorParameters<typeof SlotRows>[1];
-type Span = Parameters<SlotRows['blocksOf']>[0];
+type Span = Parameters<SlotRows['update']>[1];
 
 const FORMATS: [string, SlotFormat][] = [
   ['flags', { count: 8, width: 1 }],
@@ -76,13 +77,13 @@ describe.each(FORMATS)('slots as wide as %s', (name, format) => {
   it('are read one by one from a row that was fetched, and from none', () => {
     const { rows, root } = openRows(format);
     root.transactionSync(() => rows.set('*', format.count + 2, 7, 'anna'));
-    const block = rows.blockOf(format.count + 2);
+    const block = blockOf(format, format.count + 2);
     const row = rows.row('*', block, 'anna');
-    expect(rows.read(row, format.count + 2)).toBe(7);
-    expect(rows.read(row, format.count + 1)).toBe(0);
-    expect(rows.read(row, 2 * format.count - 1)).toBe(0);
+    expect(readSlot(format, row, format.count + 2)).toBe(7);
+    expect(readSlot(format, row, format.count + 1)).toBe(0);
+    expect(readSlot(format, row, 2 * format.count - 1)).toBe(0);
     expect(rows.row('*', block + 1, 'anna')).toBeUndefined();
-    expect(rows.read(undefined, 5)).toBe(0);
+    expect(readSlot(format, undefined, 5)).toBe(0);
   });
 
   it('make a row as long as what was set, and none for what stays unchanged', () => {
@@ -97,14 +98,13 @@ describe.each(FORMATS)('slots as wide as %s', (name, format) => {
 
   it('form blocks that together are the span, each within one row', () => {
     const random = seededRandom(`blocks of ${name}`);
-    const { rows } = openRows(format);
     for (let n = 0; n < 200; n += 1) {
       const span = spanOf(random);
-      const blocks = [...rows.blocksOf(span)];
+      const blocks = [...blocksOf(format, span)];
       const seqs = blocks.flatMap(([, { from, upTo }]) => Array.from({ length: upTo - from + 1 }, (_v, i) => from + i));
       expect(seqs).toEqual(Array.from({ length: Math.max(0, span.upTo - span.from + 1) }, (_v, i) => span.from + i));
       for (const [block, { from, upTo }] of blocks) {
-        expect([rows.blockOf(from), rows.blockOf(upTo)]).toEqual([block, block]);
+        expect([blockOf(format, from), blockOf(format, upTo)]).toEqual([block, block]);
       }
     }
   });
