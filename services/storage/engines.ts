@@ -3,7 +3,7 @@ import type { Config } from '../../utils/config';
 import type { FlushListener, Store } from './contract';
 import { openLmdbStore } from './lmdb/store';
 
-/** Can the address be opened at all? Nothing is opened. @throws StoreOpenError. */
+/** Checks the address without opening it. @throws StoreOpenError. */
 export async function checkStore({ store }: Config): Promise<void> {
   if (store.kind === 'lmdb') return;
   const { checkAddress } = await import('./mongodb/connection.ts');
@@ -11,8 +11,7 @@ export async function checkStore({ store }: Config): Promise<void> {
 }
 
 /**
- * Opens the engine that the configuration names; `onFlush` hears of each batch it writes.
- * @throws StoreOpenError with a sentence for the operator.
+ * Opens the configured engine; `onFlush` receives each batch. @throws StoreOpenError with a sentence for the operator.
  */
 export async function openStore({ store }: Config, clock: Clock, onFlush: FlushListener): Promise<Store> {
   if (store.kind === 'lmdb') return openLmdbStore(store.directory, clock, onFlush);

@@ -1,10 +1,10 @@
 import { delay, systemClock } from '../../utils/clock';
 
-/** Lets what is for one key happen one after the other in this process; other nodes are held off by the database. */
+/** Runs work for one key one by one within this process; the database coordinates nodes. */
 export class Turns {
   readonly #last = new Map<string, Promise<unknown>>();
 
-  /** Runs `work` when all that was asked for before under this key has ended. */
+  /** Runs `work` after all earlier work for this key. */
   async take<Result>(key: string, work: () => Promise<Result>): Promise<Result> {
     const before = this.#last.get(key) ?? Promise.resolve();
     const turn = before.then(work, work);
@@ -17,9 +17,9 @@ export class Turns {
   }
 }
 
-/** A moment that grows with the attempts, so that nodes that want the same do not keep meeting. */
+/** Waits longer with each attempt, and at random, so that nodes do not keep colliding. */
 export async function pauseBefore(attempt: number): Promise<void> {
-  if (attempt === 0) return;
+  if (attempt <= 0) return;
   const longest = Math.min(2 ** attempt, 100);
   await delay(systemClock, Math.random() * longest);
 }

@@ -1,14 +1,14 @@
-/** What is done around a call: is the store open, how long may it take, what does a fault become. */
+/** What is done around a call: check that the store is open, limit its time, convert errors. */
 export type Around = (work: () => unknown) => Promise<unknown>;
 
-/** Some methods of an object, each of which promises what the method gives. */
+/** Some methods of an object, as promises. */
 type Wrapped<Source, Name extends keyof Source> = {
   readonly [One in Name]: Source[One] extends (...args: infer Args) => infer Result
     ? (...args: Args) => Promise<Awaited<Result>>
     : never;
 };
 
-/** Makes the same methods, whose work is done within `around`. */
+/** The same methods, run within `around`. */
 export function wrap<Source extends object, Name extends keyof Source & string>(
   source: Source,
   around: Around,

@@ -6,7 +6,7 @@ import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../../utils/config';
-import { describeFault, prepareDirectory } from '../storage/directory';
+import { describeFault, prepareDirectory } from '../../utils/directory';
 
 const FILE_NAME = 'development-jwt-secret';
 const SECRET_BYTES = 32;

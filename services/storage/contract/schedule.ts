@@ -8,7 +8,7 @@ export interface Scheduled {
   /** Milliseconds since the epoch. */
   readonly sendAt: number;
   /** Absent on what an earlier version kept. */
-  readonly standing?: Standing;
+  readonly standing?: Standing | undefined;
   /** Was it scheduled by a service? Then it does not wait for what people have scheduled. */
   readonly isOfService?: boolean;
 }

@@ -1,4 +1,4 @@
-/** The ways in which calls reach the environment: every read and every write of the store takes one of them. */
+/** How calls reach the environment: every read and every write of the store goes through here. */
 import type { Clock } from '../../../utils/clock';
 import type { Environment } from './environment';
 import { type DueKey, numberedFrom, type Trees } from './layout';
@@ -12,7 +12,6 @@ interface DueOptions {
   readonly by?: number;
 }
 
-/** Something of which there may be none. */
 type Several = { readonly length: number } | { readonly size: number };
 
 export class Access {
@@ -28,7 +27,7 @@ export class Access {
     return this.environment.trees;
   }
 
-  /** A write that is none where there is nothing to save. */
+  /** A write, skipped when there is nothing to save. */
   saving<Items extends Several>(save: (items: Items) => void): (items: Items) => Promise<void> {
     return (items) => {
       const isNone = 'size' in items ? items.size === 0 : items.length === 0;
@@ -61,14 +60,12 @@ export class Access {
     return this.queue.write(apply);
   }
 
-  /** Whatever LMDB throws becomes a StoreError. */
   async reading<Result>(work: () => Result): Promise<Result> {
     return this.read(work);
   }
 
   /**
-   * At once, but for one case: when a write fails the engine may give up, and reads too fail until it is opened again.
-   * A read then waits for that; it takes milliseconds.
+   * Reads at once. After a failed write LMDB may have to be opened again: then reads wait for that, some milliseconds.
    */
   read<Result>(work: () => Result): Result | Promise<Result> {
     const { underWay, isUsable } = this.environment;
@@ -90,7 +87,7 @@ export class Access {
     }
   }
 
-  /** A read in slices. It is begun again when the engine gave up under it. */
+  /** A read in slices. It starts over when the environment is opened again in between. */
   async walking<Result>(work: () => Promise<Result>): Promise<Result> {
     if (!this.environment.isUsable) await this.environment.underWay;
     try {
@@ -112,7 +109,7 @@ export class Access {
     }
   }
 
-  /** Waits for the writes that were asked for. @returns false when it was closed before. */
+  /** Waits for pending writes. @returns false when it was closed before. */
   async close(): Promise<boolean> {
     if (this.#isClosed) return false;
     this.#isClosed = true;

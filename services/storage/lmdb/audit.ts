@@ -1,4 +1,4 @@
-/** The audit log: entries by time, and four ways to look for them, so that no query has to read what it leaves out. */
+/** The audit log: entries by time, and an index for each kind of query, so that none reads entries it leaves out. */
 import type { AuditEntry, AuditQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';

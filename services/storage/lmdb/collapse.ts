@@ -1,16 +1,16 @@
 /**
- * Which messages a new one with a collapse key takes the place of: all of the same sender and key that are unread. What
- * is found to be read is put aside, so that the next one does not look at it; it comes back when it is unread again.
+ * Which messages a new one with a collapse key replaces: unread ones with the same sender and key. Those found read are
+ * set aside, so that the next message does not check them again, until they become unread.
  */
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { Span } from '../rules/slot-row';
 import { type CollapsingKey, type RangeOf, type Trees, walk } from './layout';
 
-/** What one transaction replaces, or puts aside. */
+/** Messages that one transaction replaces or sets aside. */
 const PER_TRANSACTION = 100;
 
-/** What one transaction takes back: cheaper than to replace it. */
+/** Messages that one transaction takes back: cheaper than replacing them. */
 const TAKEN_BACK_AT_ONCE = 200;
 
 type Keyed = Pick<Message, 'topic' | 'from' | 'collapseKey'>;
@@ -18,7 +18,7 @@ type Keyed = Pick<Message, 'topic' | 'from' | 'collapseKey'>;
 export class Collapse {
   constructor(private readonly trees: Trees) {}
 
-  /** Messages that may be replaced, oldest first; `isMore`: not all of them. */
+  /** Messages that may be replaced, oldest first. `isMore`: there are others. */
   candidates({ topic, from, collapseKey = '' }: Keyed): { seqs: number[]; isMore: boolean } {
     this.#takeOver(topic, collapseKey);
     const range = {
@@ -30,7 +30,7 @@ export class Collapse {
     return { seqs: seqs.slice(0, PER_TRANSACTION), isMore: seqs.length > PER_TRANSACTION };
   }
 
-  /** The version before knew the newest one only, and not whose it was. */
+  /** An earlier version recorded only the newest message, whoever sent it. */
   #takeOver(topic: string, key: string): void {
     const { collapse, messages } = this.trees;
     const seq = collapse.get([topic, key]);
@@ -49,7 +49,7 @@ export class Collapse {
     this.trees.collapsing.put(['read', topic, seq], [from, collapseKey]);
   }
 
-  /** Ends of parts of a span in each of which one transaction takes back what was put aside. */
+  /** Where to cut a span so that one transaction can take back each part. */
   async cutsOf(topic: string, { from, upTo }: Span): Promise<number[]> {
     const ends: number[] = [];
     let count = 0;
@@ -62,7 +62,7 @@ export class Collapse {
     return ends;
   }
 
-  /** Takes back what `isMeant` of the places of a span. */
+  /** Takes back the messages of a span for which `isMeant` is true. */
   takeBack(topic: string, { from, upTo }: Span, isMeant: (seq: number) => boolean): void {
     const { collapsing } = this.trees;
     const range = { start: ['read', topic, from], end: ['read', topic, upTo + 1] } as RangeOf<CollapsingKey>;

@@ -1,6 +1,6 @@
 /**
- * The environment of an embedded store: its file, opened, and the trees in it. When the write of a header fails, LMDB
- * takes nothing more, reads included; only an environment that is opened anew does. The store goes on with that.
+ * The open environment of an embedded store, and its trees. When writing a header fails, LMDB refuses everything, even
+ * reads, until the environment is opened again: the store does that and continues.
  */
 import { existsSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { checkHeaders, checkPages, dataFilePath, readMetaOf } from './file';
 import { DATABASES, LAYOUT_VERSION, LISTING, openTrees, READABLE_LAYOUTS, type Trees } from './layout';
 
 export class Environment {
-  /** Always those of the environment that is open now: to be looked up for each use, and not to be kept. */
+  /** Of the environment that is open now: look them up for each use. */
   readonly trees: Trees;
   #root: RootDatabase;
   #isUsable = true;
@@ -25,8 +25,7 @@ export class Environment {
   }
 
   /**
-   * Resolves when what `work` writes is on disk. One at a time.
-   * @throws what LMDB throws; nothing is written then.
+   * Resolves when the writes of `work` are on disk. One at a time. @throws what LMDB throws; then nothing was written.
    */
   async transaction(work: () => void): Promise<void> {
     const done = this.#transact(work);
@@ -48,12 +47,11 @@ export class Environment {
     }
   }
 
-  /** The transaction of this moment with all that follows if it fails; never rejects. */
+  /** The current transaction, including recovery if it fails; never rejects. */
   get underWay(): Promise<void> | undefined {
     return this.#underWay;
   }
 
-  /** Is it open? */
   get isUsable(): boolean {
     return this.#isUsable;
   }
@@ -62,7 +60,7 @@ export class Environment {
     if (this.#isUsable) await this.#root.close();
   }
 
-  /** A transaction that writes nothing touches no disk: it fails only where the engine itself has given up. */
+  /** A transaction without writes does not touch the disk: it fails only when LMDB has given up. */
   #canWrite(): boolean {
     try {
       this.#root.transactionSync(() => undefined);
@@ -72,7 +70,7 @@ export class Environment {
     }
   }
 
-  /** The next write tries again when this one could not. */
+  /** When this fails, the next write tries again. */
   async #openAnew(): Promise<void> {
     if (this.#isUsable) {
       this.#isUsable = false;
@@ -89,7 +87,7 @@ export class Environment {
     }
   }
 
-  /** `check`: before LMDB reads any page, and after nobody else can write. */
+  /** `check` runs before LMDB reads any page, and after no other process can write. */
   #prepare(check: () => void = () => {}): Trees {
     const root = this.#root;
     try {
@@ -108,7 +106,7 @@ export class Environment {
   }
 }
 
-/** LMDB maps its table of readers before it has a place on the disk: without one the process ends with SIGBUS. */
+/** LMDB maps its table of readers before it has disk space: without any, the process dies with SIGBUS. */
 const ROOM_TO_OPEN_BYTES = 1024 * 1024;
 
 function refuseWithoutRoom(directory: string): void {
@@ -129,8 +127,8 @@ function openRoot(path: string): RootDatabase {
 }
 
 /**
- * LMDB keeps a table of the processes that read, each entry guarded by a file lock that ends with its process.
- * Entering it before looking means that of two processes that start at once at least one sees the other.
+ * LMDB lists the processes that read, and locks each entry until its process ends. Adding an entry before looking
+ * ensures that of two processes starting at once at least one sees the other.
  */
 function refuseOtherProcess(root: RootDatabase, directory: string): void {
   root.getStats();
@@ -139,13 +137,13 @@ function refuseOtherProcess(root: RootDatabase, directory: string): void {
   if (other !== undefined) throw inUse(directory, `process ${other}`);
 }
 
-/** Of a list for people: a line for each, which begins with the number of the process. */
+/** The list is meant for people: one line per process, starting with its number. */
 function readersOf(root: RootDatabase): number[] {
   const rows = root.readerList().split('\n').slice(1);
   return rows.map((row) => Number.parseInt(row.trim(), 10)).filter((pid) => !Number.isNaN(pid));
 }
 
-/** An engine that wrote another file than is read here, or listed its readers in another way, would do so unnoticed. */
+/** Without this, a changed file format or reader list of LMDB would go unnoticed. */
 function refuseMovedEngine(root: RootDatabase, directory: string): void {
   const stats = root.getStats() as Partial<Record<string, unknown>>;
   const meta = readMetaOf(directory);
@@ -161,7 +159,7 @@ export function inUse(directory: string, user: string): StoreOpenError {
   );
 }
 
-/** An older layout that can be read becomes this one; what that takes beside goes on later, in parts. */
+/** Upgrades an older layout; work that takes long is done later, in parts. */
 function prepareLayout(root: RootDatabase, { meta, removals }: Trees, directory: string): void {
   const version = meta.get('layoutVersion');
   if (version === LAYOUT_VERSION) return;
@@ -177,8 +175,8 @@ function prepareLayout(root: RootDatabase, { meta, removals }: Trees, directory:
 }
 
 /**
- * Why a commit failed. lmdb-js rejects with a general error that carries the promise of the real one; left alone,
- * that promise would be an unhandled rejection.
+ * Why a commit failed. lmdb-js rejects with a general error carrying the promise of the real one, which would otherwise
+ * be an unhandled rejection.
  */
 async function causeOf(error: unknown): Promise<unknown> {
   if (!(error instanceof Error) || !('commitError' in error)) return error;

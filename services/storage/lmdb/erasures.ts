@@ -1,66 +1,60 @@
+/** Erasures and other removals: hidden at once, then their rows are removed in parts that block nobody. */
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import type { Erased } from '../contract';
 import type { Span } from '../rules/slot-row';
 import { Turns } from '../turns';
 import type { Access } from './access';
-import type { RemovalKey, Trees } from './layout';
+import type { RemovalKey } from './layout';
 import type { Log } from './log';
 import type { Removals, Tally } from './removals';
 
 export interface ErasureParts {
   readonly log: Log;
   readonly removals: Removals;
-  readonly access: Access;
-  readonly now: () => number;
 }
 
 export class Erasures {
-  /** One erasure of a user at a time, and what it has taken so far. */
+  /** One erasure of a user at a time, and what it has removed so far. */
   readonly #turns = new Turns();
   readonly #tallies = new Map<string, Tally>();
 
   constructor(
-    private readonly trees: Trees,
+    private readonly access: Access,
     private readonly parts: ErasureParts,
   ) {}
 
   async advance(): Promise<boolean> {
-    const { access, removals } = this.parts;
+    const { removals } = this.parts;
     const isHeld = ([kind, name]: RemovalKey) => kind === 'user' && this.#tallies.has(name);
-    const key = await access.reading(() => removals.next(isHeld));
-    if (key !== undefined) await access.write(() => removals.advance(key));
+    const key = await this.access.reading(() => removals.next(isHeld));
+    if (key !== undefined) await this.access.write(() => removals.advance(key));
     return key !== undefined;
   }
 
   async erase(userId: string): Promise<Erased> {
     const key = keyOf(userId);
     // Has its place among the appends at once: what is said from now on is not erased.
-    const hiding = this.parts.access.write(() => this.#begin(key));
+    const hiding = this.access.write(() => this.#begin(key));
     const [erased] = await Promise.all([this.#turns.take(userId, async () => this.#erase(key, await hiding)), hiding]);
     return erased;
   }
 
-  /** Is the user being erased? */
-  isUnderWay(userId: string): boolean {
-    return this.parts.removals.isUnderWay(keyOf(userId));
-  }
-
-  /** Ends an erasure that is under way: nothing of the user is left. */
+  /** Finishes a pending erasure: nothing of the user is left. */
   async end(userId: string): Promise<void> {
     await this.#removeAll(keyOf(userId));
   }
 
-  /** @returns the part of the personal topic that is out of sight from now on. */
+  /** Hides the user. @returns the part of the personal topic that is hidden from now on. */
   #begin(key: RemovalKey): Span {
-    const { log, now } = this.parts;
+    const { log } = this.parts;
     const [, userId] = key;
     const own = personalTopic(userId);
-    const { users, removals } = this.trees;
+    const { users, removals } = this.access.trees;
     const { prunedUpTo, head } = log.state(own);
     const { head: upTo } = log.state(BROADCAST_TOPIC);
     // One that was interrupted knew where the broadcasts of this user began.
     const from = Math.min(users.get(userId)?.broadcastStart ?? upTo, removals.get(key)?.from ?? upTo);
-    removals.put(key, { at: now(), step: 0, from, upTo });
+    removals.put(key, { at: this.access.clock.now(), step: 0, from, upTo });
     users.remove(userId);
     log.hide(own, { isErased: true });
     log.hide(stateTopic(userId));
@@ -72,8 +66,7 @@ export class Erasures {
     const tally: Tally = { devices: 0, memberships: 0, scheduled: 0 };
     this.#tallies.set(userId, tally);
     try {
-      const { access, log } = this.parts;
-      const messages = await access.walking(() => log.countMessages(personalTopic(userId), hidden));
+      const messages = await this.access.walking(() => this.parts.log.countMessages(personalTopic(userId), hidden));
       await this.#removeAll(key);
       return { messages, ...tally };
     } finally {
@@ -82,8 +75,8 @@ export class Erasures {
   }
 
   async #removeAll(key: RemovalKey): Promise<void> {
-    const { access, removals } = this.parts;
-    while (await access.write(() => removals.advance(key, this.#tallies.get(key[1]))));
+    const { removals } = this.parts;
+    while (await this.access.write(() => removals.advance(key, this.#tallies.get(key[1]))));
   }
 }
 

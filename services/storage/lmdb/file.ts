@@ -1,7 +1,6 @@
 /**
- * What can be told of an LMDB data file without mapping it. LMDB trusts its file: a file that is cut or
- * overwritten ends the process by SIGBUS, SIGSEGV or abort(), so it is looked at before it is opened.
- * Offsets: `struct MDB_meta` of the LMDB version that lmdb-js carries (data format 2, 24-byte page headers).
+ * Checks an LMDB data file without mapping it: LMDB trusts its file, and a truncated or overwritten one ends the
+ * process with SIGBUS, SIGSEGV or abort(). Offsets: `struct MDB_meta` of data format 2 with 24-byte page headers.
  */
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,10 +18,10 @@ const MAGIC = 0xbeefc0de;
 const FORMAT_VERSION = 2;
 const SMALLEST_PAGE = 4_096;
 const PAGE_SIZES = [SMALLEST_PAGE, 8_192, 16_384, 32_768, 65_536];
-/** Far beyond any disk: what is greater is no number of a page. */
+/** Larger than any disk: greater values are no page numbers. */
 const MAX_LAST_PAGE = 2n ** 40n;
 
-/** Whoever makes a store writes its headers at once: after so long a file without them is not being made any more. */
+/** A new store gets its headers at once: after this time a file without them is not being created any more. */
 const MAKING_MS = 500;
 const LOOK_AGAIN_MS = 5;
 
@@ -32,9 +31,8 @@ export function dataFilePath(directory: string): string {
 }
 
 /**
- * Reads the headers of a store's data file; where there is no file yet, there is nothing to say. Blocks for half a second
- * at most, while another process makes the file.
- * @throws StoreOpenError when the headers are not those of a store.
+ * Reads the headers of the data file, if there is one; waits up to half a second while another process creates it.
+ * @throws StoreOpenError when they are not those of a store.
  */
 export function checkHeaders(directory: string): void {
   const givesUpAt = systemClock.steady() + MAKING_MS;
@@ -60,7 +58,7 @@ function checkHeadersNow(directory: string): void {
   });
 }
 
-/** Too short for both headers, and new: there is a moment between the making of the file and its first bytes. */
+/** Too short for both headers, and new: a file is empty for a moment after its creation. */
 function isBeingMade(directory: string): boolean {
   const { size, mtimeMs } = statSync(dataFilePath(directory));
   return size < 2 * SMALLEST_PAGE && systemClock.now() - mtimeMs < MAKING_MS;
@@ -71,8 +69,8 @@ export function hasDataFile(directory: string): boolean {
 }
 
 /**
- * Reads a store's data file through. Nobody may write to it meanwhile.
- * @throws StoreOpenError when its pages do not fit together.
+ * Verifies the data file, which nobody may write to meanwhile. @throws StoreOpenError when its pages do not fit
+ * together.
  */
 export function checkPages(directory: string): void {
   withDataFile(directory, (file, path) => {
@@ -88,25 +86,23 @@ export function checkPages(directory: string): void {
   });
 }
 
-/** The newer of the two headers; `undefined` where there is no file, or none that can be read. */
+/** The newer of the two headers; `undefined` without a readable file. */
 export function readMetaOf(directory: string): Meta | undefined {
-  let meta: Meta | undefined;
   try {
-    withDataFile(directory, (file, path) => {
-      meta = readNewestMeta(file, path);
-    });
+    return withDataFile(directory, readNewestMeta);
   } catch (error) {
-    if (!(error instanceof StoreOpenError)) throw error;
+    if (error instanceof StoreOpenError) return undefined;
+    throw error;
   }
-  return meta;
 }
 
-function withDataFile(directory: string, work: (file: number, path: string) => void): void {
-  if (!hasDataFile(directory)) return;
+/** @returns `undefined` where there is no file. */
+function withDataFile<Result>(directory: string, work: (file: number, path: string) => Result): Result | undefined {
+  if (!hasDataFile(directory)) return undefined;
   const path = dataFilePath(directory);
   const file = openSync(path, 'r');
   try {
-    work(file, path);
+    return work(file, path);
   } finally {
     closeSync(file);
   }

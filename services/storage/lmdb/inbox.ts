@@ -1,11 +1,10 @@
-/** The inbox of a user, counted and listed from the logs and what the user has done with their messages. */
-import type { Clock } from '../../../utils/clock';
+/** The inbox of a user: lists and counts from the logs and the states of their messages. */
 import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
 import { stateEntry } from '../rules/entries';
-import { latestOrderAfter, listed, mergePage, type Stream } from '../rules/inbox-merge';
+import { latestOrderAfter, listed, mergePage, type Stream, streamAfter } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, blocksOf, type Span } from '../rules/slot-row';
 import {
@@ -24,7 +23,6 @@ import {
 import { countPlaces, countUnread, EXCLUDED, FLAGS, listedPlaces, type Rows, stateOf } from '../rules/states';
 import { Turns } from '../turns';
 import type { Access } from './access';
-import type { Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
@@ -33,17 +31,17 @@ import type { StoredMessage } from './record';
 interface Section extends WholeSection {
   /** Is something in it gone, or can it expire? */
   readonly isPatchy: boolean;
-  /** Nothing in it comes later in the order of lists. The version before did not keep it. */
+  /** The order of its last message; absent in data of an earlier version. */
   readonly order: number | undefined;
 }
 
-/** Messages that one transaction changes the state of: it takes some milliseconds. */
+/** Messages whose state one transaction changes: some milliseconds. */
 const PLACES_PER_PART = 32 * FLAGS.count;
 /** A row costs as much as so many messages in it. */
 const ROW_COST = 64;
 const IDS_PER_PART = 100;
 
-/** A place, or the beginning of a row of them. */
+/** A place, or the start of a row of them. */
 interface Looked {
   readonly seq: number;
   readonly isListed: boolean;
@@ -52,11 +50,11 @@ interface Looked {
 /** One topic of a list. */
 interface TopicStream extends Stream<StoredMessage> {
   readonly section: Section;
-  /** What is still to be looked at, newest first; made when it is the turn of the topic. */
+  /** Places still to be looked at, newest first; created when it is the turn of the topic. */
   places: Generator<Looked> | undefined;
 }
 
-/** Places of one topic whose state is to change, without those that have expired. */
+/** Places of one topic whose state changes, without expired ones. */
 interface Change extends WholeSection {
   readonly expired: ReadonlySet<number>;
 }
@@ -71,8 +69,6 @@ interface InboxParts {
   readonly memberships: Memberships;
   readonly log: Log;
   readonly marks: Marks;
-  readonly access: Access;
-  readonly clock: Clock;
 }
 
 export class Inbox {
@@ -80,7 +76,7 @@ export class Inbox {
   readonly #turns = new Turns();
 
   constructor(
-    private readonly trees: Trees,
+    private readonly access: Access,
     private readonly parts: InboxParts,
   ) {}
 
@@ -96,10 +92,10 @@ export class Inbox {
   }
 
   #starts(userId: string): Map<string, number> {
-    return startsOf(userId, this.trees.users.get(userId), this.parts.memberships.startsOf(userId));
+    return startsOf(userId, this.access.trees.users.get(userId), this.parts.memberships.startsOf(userId));
   }
 
-  /** A large inbox is counted in slices: what changes meanwhile is counted, or not. */
+  /** Counts in slices: what changes meanwhile is counted or not. */
   async counts(userId: string): Promise<Counts> {
     const total = { unseen: 0, unread: 0 };
     for (const section of await this.sections(userId)) {
@@ -116,7 +112,7 @@ export class Inbox {
     return total;
   }
 
-  /** The last `count` unread places of a section, or fewer: from the oldest of them on. */
+  /** The oldest of the last `count` unread places of a section, or of fewer. */
   async lastUnread(userId: string, section: Section, count: number): Promise<number | undefined> {
     const expired = await this.#expiredOf(section);
     let oldest: number | undefined;
@@ -131,7 +127,7 @@ export class Inbox {
     return oldest;
   }
 
-  /** The places of a section that a list shows, newest first, those that have expired among them. */
+  /** The places of a section that a list shows, newest first, including expired ones. */
   *#places(userId: string, section: Section, state: InboxQuery['state']): Generator<Looked> {
     for (const [block, span] of blocksOf(FLAGS, section, { isForward: false })) {
       if (span.upTo < section.upTo) yield { seq: span.upTo, isListed: false };
@@ -144,7 +140,7 @@ export class Inbox {
     return isPatchy ? this.parts.log.expiredOf(topic) : NONE;
   }
 
-  /** What is known of one block. Most topics have nothing that is gone: nothing is looked up for it there. */
+  /** The rows of one block. Most topics have no holes: none are looked up there. */
   #rowsOf({ topic, isPatchy }: Section, block: number, userId: string): Rows {
     const { flags, holes } = this.parts.marks;
     return { flags: flags.row(topic, block, userId), holes: isPatchy ? holes.row(topic, block) : undefined };
@@ -168,10 +164,8 @@ export class Inbox {
   }
 
   #stream(section: Section, after: InboxPosition | undefined): TopicStream {
-    const { topic, upTo } = section;
-    const newest = section.order ?? this.#orderUpTo(section, upTo) ?? 0;
-    const order = after === undefined ? newest : Math.min(newest, latestOrderAfter(after, topic));
-    return { section, place: { order, topic, seq: upTo }, item: undefined, isOver: false, places: undefined };
+    const newest = section.order ?? this.#orderUpTo(section, section.upTo) ?? 0;
+    return { ...streamAfter(after, section, newest), section, places: undefined };
   }
 
   /** Finds what of a topic is listed next. */
@@ -198,7 +192,7 @@ export class Inbox {
     stream.isOver = true;
   }
 
-  /** Nobody has looked at a place yet, nor at what comes after it. */
+  /** Where a stream continues: this place and what comes after it have not been looked at. */
   #standAt(stream: TopicStream, seq: number): void {
     const { section } = stream;
     const order = this.#orderUpTo(section, seq);
@@ -227,20 +221,19 @@ export class Inbox {
     if (here !== undefined) return here.order;
     const start: [string, number] = [topic, seq];
     const end: [string, number] = [topic, from - 1];
-    const [found] = this.trees.messages.getKeys({ start, end, reverse: true, limit: 1 });
+    const [found] = this.access.trees.messages.getKeys({ start, end, reverse: true, limit: 1 });
     return found === undefined ? undefined : this.parts.log.stored(...found)?.order;
   }
 
   /**
-   * In the order of the calls. What it is for is looked up first, then it is changed in parts, each with the entry about
-   * it: whatever is stopped in between, readers are notified of what has happened.
+   * Changes happen in the order of the calls. A change is planned first, then made in parts, each with its own entry:
+   * if it is interrupted, readers are still notified of what has happened.
    */
   async changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
-    const { access } = this.parts;
     const turn = await this.#turns.take(userId, async () => {
-      const parts = await access.walking(() => this.#planChange(userId, selection, state));
+      const parts = await this.access.walking(() => this.#planChange(userId, selection, state));
       if ('outcome' in parts) return parts;
-      const writes = parts.map((part) => () => access.write(() => this.#changePart(userId, part, state)));
+      const writes = parts.map((part) => () => this.access.write(() => this.#changePart(userId, part, state)));
       const done = [];
       for (const write of writes.slice(0, -1)) done.push(await write());
       // Has its place among the writes: the next change need not wait for the disk.
@@ -252,7 +245,7 @@ export class Inbox {
     return { outcome: 'changed', changed, entries: all.flatMap(({ entries }) => entries) };
   }
 
-  /** What a change of states has to do, in parts for one transaction each; looked up in slices. */
+  /** Plans a change, in slices: one part for each transaction. */
   async #planChange(userId: string, selection: Selection, state: RequestedState): Promise<ChangePart[] | Refused> {
     if ('ids' in selection) return this.#partsOfSome(userId, selection.ids);
     const sections = selected(await this.sections(userId), selection);
@@ -277,7 +270,7 @@ export class Inbox {
     }));
   }
 
-  /** Sections in parts that one transaction changes, from the oldest place of each. */
+  /** Sections cut into parts for one transaction each, oldest places first. */
   async #cut(sections: readonly Section[], state: RequestedState): Promise<Change[][]> {
     const parts: Change[][] = [[]];
     let room = PLACES_PER_PART;
@@ -295,7 +288,7 @@ export class Inbox {
     return parts;
   }
 
-  /** `isWhole`: it fills a part. What becomes unread again may be replaced again: each such message costs writes. */
+  /** `isWhole`: it fills a part, because messages that may be replaced again cost extra writes. */
   async #spansOf({ topic, ...section }: Section, state: RequestedState): Promise<(Span & { isWhole: boolean })[]> {
     const spans: (Span & { isWhole: boolean })[] = [];
     for (const [, { from, upTo }] of blocksOf({ ...FLAGS, count: PLACES_PER_PART }, section)) {
@@ -327,7 +320,7 @@ export class Inbox {
   }
 
   #change(userId: string, { topic, expired, ...span }: Change, transition: (flags: number) => number): number {
-    const { marks, clock, log } = this.parts;
+    const { marks, log } = this.parts;
     const changes: FlagChange[] = [];
     const isHole = marks.holeReader(topic);
     const change = (before: number, seq: number): number => {
@@ -339,7 +332,7 @@ export class Inbox {
     marks.flags.update(topic, span, change, userId);
     const reopened = new Set(changes.filter(isReopened).map(({ seq }) => seq));
     if (reopened.size > 0) log.collapse.takeBack(topic, span, (seq) => reopened.has(seq));
-    for (const { kind, at, changes: stamped } of stampsOf(changes, clock.now())) {
+    for (const { kind, at, changes: stamped } of stampsOf(changes, this.access.clock.now())) {
       const places = new Set(stamped.map(({ seq }) => seq));
       marks.stamp(topic, span, { userId, kind, at }, (seq) => places.has(seq));
     }

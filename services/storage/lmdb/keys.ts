@@ -1,3 +1,4 @@
+/** Answers kept under idempotency keys. */
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer } from '../contract';
 import { refusedClaim } from '../rules/claims';
 import { assertFitsKey } from '../rules/key-size';
@@ -5,7 +6,7 @@ import type { Access } from './access';
 import type { AnswerRow, DueKey } from './layout';
 
 export class Keys {
-  /** Being carried out ends with the process: whoever was not answered may ask again under the same key. */
+  /** Requests in progress end with the process: a client without an answer may ask again with the same key. */
   readonly #running = new Set<string>();
 
   constructor(private readonly access: Access) {}

@@ -57,7 +57,7 @@ export type MemberRow = string | readonly [joinedAt: string, generation: number]
 /** `seq` at which a user joined; the second number as in MemberRow; a third where somebody else has added the user. */
 export type MembershipRow = number | readonly [start: number, generation: number, isInvited?: 1];
 
-/** What of a topic is not for a user who has left it: a membership that goes on has no `leftAt`. */
+/** A membership that has ended, or continues with gaps: then there is no `leftAt`. */
 export interface AbsenceRow {
   /** Where the first membership began. */
   readonly start: number;
@@ -68,7 +68,10 @@ export interface AbsenceRow {
   readonly generation?: number;
 }
 
-/** What is kept of a device beside its cursors. A device that is forgotten keeps its row, to be told when it comes back. */
+/**
+ * What is stored of a device besides its cursors. A forgotten device keeps its row, so that it is notified when it
+ * returns.
+ */
 export interface DeviceRow {
   /** When it last acknowledged something, or was entered. */
   readonly ackedAt: number;
@@ -77,7 +80,10 @@ export interface DeviceRow {
   readonly forgottenAt?: number;
 }
 
-/** Work that is under way, and goes on after a crash: `topic` of [name, generation], `device` of [userId, device], `user` of [userId, '']. */
+/**
+ * Pending work, which survives a crash: `topic` of [name, generation], `device` of [userId, device], `user` of [userId,
+ * ''].
+ */
 export type RemovalKey = [kind: 'topic' | 'device' | 'user' | 'listing', string, string];
 
 /** The rows of devices of a store of layout 2 are still to be written, see Removals. */
@@ -100,8 +106,8 @@ export interface RemovalRow {
 export type CursorRow = number | readonly [seq: number, unreadUpTo: number];
 
 /**
- * Things to be done at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key], `revocation` of
- * [userId, jti], `device` of [userId, device]: last connected at that time.
+ * Things due at a time: `expiry` of [topic, seq], `send` of [id, from], `answer` of [caller, key], `revocation` of
+ * [userId, jti], `device` of [userId, device], last connected at that time.
  */
 export type DueKey = [kind: string, atMilliseconds: number, string, string | number];
 
@@ -189,8 +195,8 @@ const ROWS_AT_ONCE = 100;
 type RowOf<Tree> = Tree extends Database<infer Value, infer Key> ? { readonly key: Key; readonly value: Value } : never;
 
 /**
- * The rows of a range while rows of it are written: what is read at once is read before anything of it changes. The tree
- * is looked up each time, since the environment may be another one after a pause.
+ * The rows of a range, which may be written meanwhile: a batch is read before any of it changes. The tree is looked up
+ * for each batch, since the environment may be opened again during a pause.
  */
 export function* walk<Name extends keyof Trees>(
   trees: Trees,
@@ -209,8 +215,8 @@ export function* walk<Name extends keyof Trees>(
 }
 
 /**
- * The range of all keys with this first part: no name contains a control character, so nothing lies between it and
- * the same text with one. Not NUL: long texts are encoded as they are, and NUL is what separates the parts.
+ * All keys with this first part. No name contains a control character, so nothing lies between. Not NUL, which
+ * separates the parts of a key.
  */
 export function startingWith<Key extends [string, ...unknown[]]>(first: string): RangeOf<Key> {
   return { start: [first, ''] as unknown as Key, end: [`${first}\u0001`, ''] as unknown as Key };

@@ -1,8 +1,5 @@
-/**
- * The logs of the embedded store: append, read, change, expire, remove. Every method that writes runs inside a
- * transaction, checks first and writes last.
- */
-import { type Clock, fromIsoTime, nextTurn, toIsoTime } from '../../../utils/clock';
+/** The logs of the embedded store. Methods that write run inside a transaction, check first and write last. */
+import { fromIsoTime, nextTurn, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import type { Message, RemovalReason } from '../../../utils/protocol';
 import { isSliceOver, nextSlice, Slice } from '../../../utils/slices';
@@ -27,15 +24,15 @@ import { blocksOf, emptySlots, type Span } from '../rules/slot-row';
 import { countUnread, EXCLUDED, FLAGS, isUnread, NOBODY, OWN } from '../rules/states';
 import type { Access } from './access';
 import { Collapse } from './collapse';
-import { type IdKey, numberedFrom, startingWith, type TopicState, type Trees, walk } from './layout';
+import { type IdKey, numberedFrom, startingWith, type TopicState, walk } from './layout';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './record';
 
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
-/** Messages that one range fetches: between two of them other work may have its turn. */
+/** Messages fetched at once: other work may run between two fetches. */
 const ROWS_PER_FETCH = 50;
-/** Snapshots that may show less of a log than its head before a read is given up. */
+/** Snapshots that may show an incomplete log before a read is given up. */
 const MAX_EARLY_ENDS = 100;
 
 export interface Partly {
@@ -52,29 +49,27 @@ interface Row {
 interface LogParts {
   readonly memberships: Memberships;
   readonly marks: Marks;
-  readonly access: Access;
-  readonly clock: Clock;
 }
 
 export class Log {
   readonly collapse: Collapse;
 
   constructor(
-    private readonly trees: Trees,
+    private readonly access: Access,
     private readonly parts: LogParts,
   ) {
-    this.collapse = new Collapse(trees);
+    this.collapse = new Collapse(access.trees);
   }
 
   state(topic: string): TopicState {
-    return this.trees.topics.get(topic) ?? EMPTY_TOPIC;
+    return this.access.trees.topics.get(topic) ?? EMPTY_TOPIC;
   }
 
   head(topic: string): number {
     return this.state(topic).head;
   }
 
-  /** What can be read at a place: `undefined` for what is gone, expired, or out of sight. */
+  /** The message at a place; `undefined` when it is gone, expired or hidden. */
   visible(topic: string, seq: number): StoredMessage | undefined {
     const stored = seq > this.state(topic).prunedUpTo ? this.stored(topic, seq) : undefined;
     return stored !== undefined && this.#isThere(stored) ? stored : undefined;
@@ -85,26 +80,25 @@ export class Log {
   }
 
   stored(topic: string, seq: number): StoredMessage | undefined {
-    const text = this.trees.messages.get([topic, seq]);
+    const text = this.access.trees.messages.get([topic, seq]);
     return text === undefined ? undefined : parseMessage([topic, seq], text);
   }
 
   #isThere({ message, isGone }: StoredMessage): boolean {
-    return !isGone && isThere(message, this.parts.clock.now());
+    return !isGone && isThere(message, this.access.clock.now());
   }
 
   async append(draft: Draft): Promise<Appended> {
-    const { access } = this.parts;
     const entries: Message[] = [];
     for (;;) {
-      const appended = await access.write(() => this.#append(draft));
+      const appended = await this.access.write(() => this.#append(draft));
       if (appended.outcome === 'repeated' || appended.outcome === 'conflict') return appended;
       entries.push(...appended.entries);
       if (appended.outcome === 'stored') return { ...appended, entries };
     }
   }
 
-  /** With very many to replace it takes several transactions: `partly` says that it is to be asked for again. */
+  /** Replacing very many takes several transactions: `partly` means that it has to be called again. */
   #append(draft: Draft): Appended | Partly {
     assertDraftFits(draft);
     const earlier = draft.isClientId ? this.#appendedBefore(draft) : undefined;
@@ -112,21 +106,21 @@ export class Log {
   }
 
   #appendedBefore(draft: Draft): Appended | undefined {
-    if (this.trees.scheduled.doesExist([draft.id, draft.from])) return { outcome: 'conflict' };
+    if (this.access.trees.scheduled.doesExist([draft.id, draft.from])) return { outcome: 'conflict' };
     const earlier = this.findOf(draft);
     if (earlier === undefined) return undefined;
     const isSame = earlier.fingerprint === fingerprintOf(draft);
     return isSame ? { outcome: 'repeated', message: earlier.message } : { outcome: 'conflict' };
   }
 
-  /** What the sender of a draft has stored under its id, and what was said then. */
+  /** The message the sender stored under this id, and the fingerprint of what was sent then. */
   findOf({ id, from }: Draft): { message: Message; fingerprint: string } | undefined {
-    const [topic, seq, fingerprint] = this.trees.ids.get([id, from, 'client']) ?? [];
+    const [topic, seq, fingerprint] = this.access.trees.ids.get([id, from, 'client']) ?? [];
     const stored = topic === undefined || seq === undefined ? undefined : this.stored(topic, seq);
     return stored && { message: stored.message, fingerprint: fingerprint ?? '' };
   }
 
-  /** Appends without asking whether the id was used. */
+  /** Appends without checking the id. */
   appendNew(draft: Draft): Appended | Partly {
     const { isClientId, ...content } = draft;
     const { replaced, isMore } = this.#replacedBy(draft);
@@ -135,7 +129,7 @@ export class Log {
     const message = this.#put(content);
     const { topic, seq, id, from, exceptUserId } = message;
     const fingerprint = isClientId ? fingerprintOf(draft) : '';
-    this.trees.ids.put([id, from, isClientId ? 'client' : 'store'], [topic, seq, fingerprint]);
+    this.access.trees.ids.put([id, from, isClientId ? 'client' : 'store'], [topic, seq, fingerprint]);
     this.collapse.add(message);
     this.#indexExpiry(message);
     if (exceptUserId !== undefined) this.parts.marks.set(message, exceptUserId, EXCLUDED);
@@ -143,13 +137,13 @@ export class Log {
     return { outcome: 'stored', message, entries: [...entries, message] };
   }
 
-  /** What one has said oneself is read. */
+  /** A user's own messages are read. */
   markOwn(message: Message): void {
     if (this.isInInbox(message.from, message.topic)) this.parts.marks.set(message, message.from, OWN);
   }
 
   isInInbox(userId: string, topic: string): boolean {
-    if (topic === BROADCAST_TOPIC) return this.trees.users.doesExist(userId);
+    if (topic === BROADCAST_TOPIC) return this.access.trees.users.doesExist(userId);
     if (ownerOfPersonalTopic(topic) !== undefined) return topic === personalTopic(userId);
     return this.parts.memberships.isMember(topic, userId);
   }
@@ -174,14 +168,14 @@ export class Log {
     const state = this.state(topic);
     const message = { ...content, seq: state.head + 1 };
     const order = Math.max(state.order ?? 0, fromIsoTime(message.timestamp));
-    this.trees.messages.put([topic, message.seq], formatMessage(message, { order }));
-    this.trees.topics.put(topic, { ...state, head: message.seq, order });
+    this.access.trees.messages.put([topic, message.seq], formatMessage(message, { order }));
+    this.access.trees.topics.put(topic, { ...state, head: message.seq, order });
     return message;
   }
 
-  /** Appends what is no message of an inbox. */
+  /** Appends an entry, which no inbox shows. */
   appendEntry(entry: Entry): Message {
-    const now = this.parts.clock.now();
+    const now = this.access.clock.now();
     const message = this.#put({ id: newId(now), timestamp: toIsoTime(now), ...entry });
     this.#markHole(message);
     return message;
@@ -194,11 +188,11 @@ export class Log {
 
   #markPatchy(topic: string): void {
     const state = this.state(topic);
-    if (state.isPatchy !== true) this.trees.topics.put(topic, { ...state, isPatchy: true });
+    if (state.isPatchy !== true) this.access.trees.topics.put(topic, { ...state, isPatchy: true });
   }
 
   async find(id: string, from?: string): Promise<Message[]> {
-    const { ids } = this.trees;
+    const { ids } = this.access.trees;
     const places: (readonly [topic: string, seq: number, fingerprint: string])[] =
       from === undefined
         ? Array.from(ids.getRange({ ...startingWith<IdKey>(id), limit: SENDERS_PER_ID }), ({ value }) => value)
@@ -219,15 +213,15 @@ export class Log {
     if (JSON.stringify(message.data) === JSON.stringify(data)) return [];
     this.#forgetChange(topic, stored);
     const entry = this.#appendAbout(message, { event: 'message:updated', data, from: by });
-    this.trees.messages.put([topic, seq], formatMessage({ ...message, data }, { order, entry: entry.seq }));
+    this.access.trees.messages.put([topic, seq], formatMessage({ ...message, data }, { order, entry: entry.seq }));
     return [entry];
   }
 
-  /** The entry that told of an earlier change: who was away is never to see what has been changed again. */
+  /** Removes the entry about an earlier change: an offline user must not receive data that was changed again. */
   #forgetChange(topic: string, { entry }: StoredMessage): void {
     const told = entry === undefined ? undefined : this.stored(topic, entry);
     if (told === undefined) return;
-    this.trees.messages.remove([topic, told.message.seq]);
+    this.access.trees.messages.remove([topic, told.message.seq]);
     this.#forgetIndexes(told.message);
   }
 
@@ -251,41 +245,40 @@ export class Log {
   #indexExpiry({ topic, seq, expiresAt }: Message): void {
     if (expiresAt === undefined) return;
     this.#markPatchy(topic);
-    this.trees.expiring.put([topic, expiresAt, seq], true);
-    this.trees.due.put(['expiry', expiresAt, topic, seq], true);
+    this.access.trees.expiring.put([topic, expiresAt, seq], true);
+    this.access.trees.due.put(['expiry', expiresAt, topic, seq], true);
   }
 
-  /** Gives up the content of a message, and its id when the store had made it. */
+  /** Removes the content of a message, and its id unless a client made it. */
   #forget(stored: StoredMessage): void {
     const { message } = stored;
     const { topic, seq, id, from } = message;
     this.#forgetChange(topic, stored);
-    if (this.#isNamed(message, 'client')) this.trees.messages.put([topic, seq], formatGone(stored));
+    if (this.#isNamed(message, 'client')) this.access.trees.messages.put([topic, seq], formatGone(stored));
     else {
-      this.trees.messages.remove([topic, seq]);
-      if (this.#isNamed(message, 'store')) this.trees.ids.remove([id, from, 'store']);
+      this.access.trees.messages.remove([topic, seq]);
+      if (this.#isNamed(message, 'store')) this.access.trees.ids.remove([id, from, 'store']);
     }
     this.#markHole(message);
     this.#forgetIndexes(message);
   }
 
-  /** Does the id lead to this message? */
   #isNamed({ topic, seq, id, from }: Message, maker: IdKey[2]): boolean {
-    const place = this.trees.ids.get([id, from, maker]);
+    const place = this.access.trees.ids.get([id, from, maker]);
     return place?.[0] === topic && place[1] === seq;
   }
 
   #forgetIndexes(message: Message): void {
     const { topic, seq, expiresAt } = message;
     if (expiresAt !== undefined) {
-      this.trees.expiring.remove([topic, expiresAt, seq]);
-      this.trees.due.remove(['expiry', expiresAt, topic, seq]);
+      this.access.trees.expiring.remove([topic, expiresAt, seq]);
+      this.access.trees.due.remove(['expiry', expiresAt, topic, seq]);
     }
     this.collapse.forget(message);
   }
 
   async expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
-    const expired = await this.parts.access.whenDue('expiry', () => this.#expire(limit));
+    const expired = await this.access.whenDue('expiry', () => this.#expire(limit));
     return expired ?? { taken: 0, expired: [] };
   }
 
@@ -293,7 +286,7 @@ export class Log {
     const expired: Expired[] = [];
     const slice = new Slice();
     let taken = 0;
-    for (const [, at, topic, place] of this.parts.access.due('expiry', limit)) {
+    for (const [, at, topic, place] of this.access.due('expiry', limit)) {
       const message = this.#expireOne(topic, Number(place), at);
       if (message !== undefined) expired.push(toExpired(message));
       taken += 1;
@@ -302,28 +295,28 @@ export class Log {
     return { taken, expired };
   }
 
-  /** @returns the message, if it was one that could be seen. */
+  /** @returns the message if it was visible. */
   #expireOne(topic: string, seq: number, at: number): Message | undefined {
-    this.trees.due.remove(['expiry', at, topic, seq]);
-    this.trees.expiring.remove([topic, at, seq]);
+    this.access.trees.due.remove(['expiry', at, topic, seq]);
+    this.access.trees.expiring.remove([topic, at, seq]);
     const stored = this.stored(topic, seq);
     if (stored === undefined || stored.isGone) return undefined;
     this.#forget(stored);
     return stored.message.ref === undefined && seq > this.state(topic).prunedUpTo ? stored.message : undefined;
   }
 
-  /** What of a topic has expired and is still there. */
+  /** The messages of a topic that have expired and are still stored. */
   async expiredOf(topic: string): Promise<ReadonlySet<number>> {
     const expired = new Set<number>();
-    const end = this.parts.clock.now() + 1;
-    for (const { key } of walk(this.trees, 'expiring', { start: [topic, 0], end: [topic, end] })) {
+    const end = this.access.clock.now() + 1;
+    for (const { key } of walk(this.access.trees, 'expiring', { start: [topic, 0], end: [topic, end] })) {
       if (isSliceOver()) await nextSlice();
       expired.add(key[2]);
     }
     return expired;
   }
 
-  /** What is appended meanwhile is left to the next page; what retention removes meanwhile is said by this one. */
+  /** What is appended meanwhile comes with the next page; what retention removes meanwhile is reported by this one. */
   async read(topic: string, options: ReadOptions): Promise<Page> {
     const { head, prunedUpTo } = this.state(topic);
     const page = new ReadPage(options);
@@ -347,17 +340,17 @@ export class Log {
   }
 
   /**
-   * Rows of a log after a position. A snapshot may show less than the whole log: its end would be taken for that of the
-   * log, and the rest for delivered.
-   * @throws StoreError when none of many snapshots shows the whole.
+   * Rows of a log after a position. A snapshot may show an incomplete log, whose end must not be taken for that of the log.
+   * @throws StoreError when none of many snapshots is complete.
    */
   async #rowsAfter(topic: string, position: number, head: number): Promise<Row[]> {
     const range = { ...numberedFrom<[string, number]>(topic, position + 1, head), limit: ROWS_PER_FETCH };
     for (let attempt = 0; attempt <= MAX_EARLY_ENDS; attempt += 1) {
       if (attempt > 0) await nextTurn();
-      const rows = Array.from(this.trees.messages.getRange(range));
+      const rows = Array.from(this.access.trees.messages.getRange(range));
       const last = rows.at(-1)?.key[1] ?? position;
-      const isWhole = rows.length === ROWS_PER_FETCH || last >= head || !this.trees.messages.doesExist([topic, head]);
+      const isWhole =
+        rows.length === ROWS_PER_FETCH || last >= head || !this.access.trees.messages.doesExist([topic, head]);
       if (isWhole) return rows;
     }
     throw new StoreError(`a log that reaches ${head} shows nothing after ${position}, or not all of it`);
@@ -390,7 +383,7 @@ export class Log {
     return page.end();
   }
 
-  /** Shows what is at a place. @returns false when the page has no room for it. */
+  /** Adds the message at a place. @returns false when the page is full. */
   #list(topic: string, seq: number, page: ListedPage): boolean {
     const stored = this.stored(topic, seq);
     if (stored !== undefined && this.#isThere(stored) && page.isListed(stored.message)) {
@@ -400,15 +393,19 @@ export class Log {
     return true;
   }
 
-  /** What was said so far is out of sight from now on; the next sweep removes it. */
+  /** Hides all messages so far; the next sweep removes them. */
   hide(topic: string, options: { isErased?: boolean } = {}): void {
     const state = this.state(topic);
     const { head } = state;
     if (head === 0) return;
-    this.trees.topics.put(topic, { ...state, prunedUpTo: head, ...(options.isErased ? { erasedUpTo: head } : {}) });
+    this.access.trees.topics.put(topic, {
+      ...state,
+      prunedUpTo: head,
+      ...(options.isErased ? { erasedUpTo: head } : {}),
+    });
   }
 
-  /** How many messages of a span are not gone. */
+  /** Counts the messages of a span that are not gone. */
   async countMessages(topic: string, span: Span): Promise<number> {
     let count = 0;
     for (const [block, part] of blocksOf(FLAGS, span)) {
@@ -418,16 +415,13 @@ export class Log {
     return count;
   }
 
-  /**
-   * Old messages from the beginning of a topic, up to the first that is neither hidden nor older than `before`: as many
-   * as a slice can take, and at least one.
-   */
+  /** The first messages of a topic that are hidden or older than `before`: as many as fit a slice, at least one. */
   oldOf(topic: string, before: number, { limit, slice }: { limit: number; slice: Slice }): readonly Message[] {
     const { prunedUpTo, head } = this.state(topic);
     // From 1 on: a deleted topic leaves messages behind that count as removed already.
     const range = { ...numberedFrom<[string, number]>(topic, 1, head), limit };
     const old: Message[] = [];
-    for (const { key, value } of this.trees.messages.getRange(range)) {
+    for (const { key, value } of this.access.trees.messages.getRange(range)) {
       const { message } = parseMessage(key, value);
       if (message.seq > prunedUpTo && fromIsoTime(message.timestamp) >= before) break;
       old.push(message);
@@ -436,9 +430,9 @@ export class Log {
     return old;
   }
 
-  /** Removes messages from the beginning of a topic, with all that is known of them. */
+  /** Removes the first messages of a topic, with everything known of them. */
   removeOld(topic: string, old: readonly Message[]): void {
-    const { messages, ids, topics } = this.trees;
+    const { messages, ids, topics } = this.access.trees;
     for (const message of old) {
       const { seq, from, id } = message;
       messages.remove([topic, seq]);
@@ -450,7 +444,7 @@ export class Log {
     topics.put(topic, { ...state, prunedUpTo });
   }
 
-  /** Forgets what users did with messages that are gone, at most `limit` rows. @returns how many. */
+  /** Removes at most `limit` rows of states of removed messages. @returns how many. */
   removeOldMarks(topic: string, limit: number): number {
     return this.parts.marks.removeUpTo(topic, this.state(topic).prunedUpTo, limit);
   }

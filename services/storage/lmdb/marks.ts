@@ -1,4 +1,4 @@
-/** What users have done with messages, and when; and which places of a log hold no message of an inbox. */
+/** States of messages and when they changed; and which places of a log are holes, showing nothing in an inbox. */
 import type { Slice } from '../../../utils/slices';
 import type { Place } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
@@ -30,7 +30,7 @@ export class Marks {
     this.holes.set(topic, seq, 1);
   }
 
-  /** Does a place hold no message of an inbox? For many in a row: each row is fetched once. */
+  /** Is a place a hole? For many in a row: each row is fetched once. */
   holeReader(topic: string): (seq: number) => boolean {
     let fetched: number | undefined;
     let row: Buffer | undefined;
@@ -42,13 +42,13 @@ export class Marks {
     };
   }
 
-  /** Sets the time of something for the places of a span that `isMeant`; 0 takes it back. */
+  /** Sets the time of something for places where `isMeant` is true; 0 removes it. */
   stamp(topic: string, span: Span, about: { userId: string; kind: StampKind; at: number }, isMeant = always): void {
     const change = (before: number, seq: number) => (isMeant(seq) ? about.at : before);
     this.#stamps.update(topic, span, change, about.userId, about.kind);
   }
 
-  /** Sets the time of the first sending where none is known. */
+  /** Sets the time of the first delivery where none is known. */
   stampSent(topic: string, span: Span, at: number): void {
     this.#stamps.update(topic, span, (before) => (before === 0 ? at : before), NOBODY, 'sent');
   }
@@ -63,7 +63,7 @@ export class Marks {
     }
   }
 
-  /** Forgets all that is known of the places up to a `seq`, at most `limit` rows. @returns how many there were. */
+  /** Removes at most `limit` rows about places up to a `seq`. @returns how many. */
   removeUpTo(topic: string, seq: number, limit: number): number {
     let removed = 0;
     for (const rows of [this.holes, this.flags, this.#stamps]) {
@@ -72,13 +72,13 @@ export class Marks {
     return removed;
   }
 
-  /** Forgets what one user did in a topic. */
+  /** Removes the states of one user in a topic. */
   removeUser(topic: string, span: Span, userId: string): void {
     this.flags.removeOwner(topic, span, userId);
     this.#stamps.removeOwner(topic, span, userId);
   }
 
-  /** The same for a slice. @returns where to go on; `undefined` at the end. */
+  /** The same for a slice. @returns where to continue; `undefined` at the end. */
   removeUserFrom(
     topic: string,
     span: Span,

@@ -1,6 +1,6 @@
 /**
- * Who is in which named topic, as rows. A topic that is deleted takes its memberships with it at once, though their
- * rows are removed later: a row counts only in the generation of the topic in which it was written.
+ * Who is in which named topic. Deleting a topic ends its memberships at once, though their rows are removed later: a
+ * row counts only in the generation of the topic in which it was written.
  */
 import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
 import { type Left, MAX_LEFT_TOPICS, rejoined } from '../rules/gaps';
@@ -15,7 +15,7 @@ export class Memberships {
     return this.trees.topics.get(topic)?.generation ?? 0;
   }
 
-  /** Where a membership began; `undefined` for who is no member. */
+  /** Where a membership begins; `undefined` for a non-member. */
   startOf(userId: string, topic: string): number | undefined {
     const row = this.trees.memberships.get([userId, topic]);
     return row === undefined || generationIn(row) !== this.generationOf(topic) ? undefined : startIn(row);
@@ -33,10 +33,7 @@ export class Memberships {
     }
   }
 
-  /**
-   * Is the user in so many topics, of those that others have added the user to, or of the others? Rows are looked at
-   * one by one only when they would make the difference.
-   */
+  /** Is the user in so many topics, either added by others or not? Rows are read one by one only when it matters. */
   isFull(userId: string, maxTopics: number, { isInvited = false }: Pick<Joining, 'isInvited'>): boolean {
     const range = startingWith<[string, string]>(userId);
     if (this.trees.memberships.getKeysCount({ ...range, limit: maxTopics }) < maxTopics) return false;
@@ -49,7 +46,7 @@ export class Memberships {
     return maxTopics === 0;
   }
 
-  /** A membership, and what of the topic is not for its user; `undefined` for who is no member. */
+  /** A membership and its gaps; `undefined` for a non-member. */
   find(topic: string, userId: string): { readonly start: number; readonly gaps: readonly Span[] } | undefined {
     const start = this.startOf(userId, topic);
     if (start === undefined) return undefined;
@@ -57,13 +54,13 @@ export class Memberships {
     return { start, gaps: row === undefined || row.leftAt !== undefined ? [] : row.gaps };
   }
 
-  /** What of the topics of a user is not for the user. */
+  /** The gaps of all memberships of a user. */
   allGapsOf(userId: string): ReadonlyMap<string, readonly Span[]> {
     const rows = this.#absencesOf(userId).filter(({ row }) => row.leftAt === undefined);
     return new Map(rows.map(({ topic, row }) => [topic, row.gaps]));
   }
 
-  /** What is remembered of a membership that has ended. */
+  /** A membership that has ended, if it is remembered. */
   leftOf(userId: string, topic: string): Left | undefined {
     const row = this.#absence(userId, topic);
     return row?.leftAt === undefined ? undefined : { ...row, leftAt: row.leftAt };
@@ -86,7 +83,7 @@ export class Memberships {
     return Array.from(rows, ({ key, value }) => ({ topic: key[1], row: value }));
   }
 
-  /** Makes a user a member, who may have been one before. @returns what of the topic is not for the user. */
+  /** Adds a member, perhaps again. @returns the gaps of the membership. */
   join(topic: string, { userId, joinedAt, isInvited = false }: Joining): readonly Span[] {
     const { head = 0, prunedUpTo = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
     const { start, gaps } = rejoined(this.leftOf(userId, topic), { head, prunedUpTo });
@@ -98,7 +95,7 @@ export class Memberships {
     return gaps;
   }
 
-  /** Ends a membership. It is remembered when anything was said during it. */
+  /** Ends a membership. It is remembered if messages were sent during it. */
   leave(topic: string, userId: string, at: number): void {
     const left = this.find(topic, userId);
     const { head = 0, generation = 0 } = this.trees.topics.get(topic) ?? {};
@@ -108,7 +105,7 @@ export class Memberships {
     this.trees.absences.put([userId, topic], { ...left, leftAt: head, at, generation });
   }
 
-  /** Makes room for one more topic that is remembered. */
+  /** Makes room for one more remembered topic. */
   #forgetLeft(userId: string): void {
     const left = this.#absencesOf(userId).filter(({ row }) => row.leftAt !== undefined);
     const surplus = left.length + 1 - MAX_LEFT_TOPICS;

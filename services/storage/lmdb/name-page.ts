@@ -1,6 +1,6 @@
 import type { Listed } from '../contract';
 
-/** Rows that one page looks at: what was deleted, and what others keep private, shows nothing. */
+/** Rows that one page looks at: deleted and private ones show nothing. */
 const MAX_LOOKED_AT = 1_000;
 
 interface Row<Value> {
@@ -8,7 +8,7 @@ interface Row<Value> {
   readonly value: Value;
 }
 
-/** One page of rows in the order of their names, which are the last part of their keys. */
+/** One page of rows in the order of names, the last part of their keys. */
 export function pageOf<Value, Item>(
   rows: Iterable<Row<Value>>,
   limit: number,

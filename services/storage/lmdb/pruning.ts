@@ -1,34 +1,32 @@
-/** Retention: messages that are too old go from the beginning of each topic, a few in each transaction. */
+/** Retention: removes old messages from the beginning of each topic, a few per transaction. */
 import { nextTurn } from '../../../utils/clock';
 import { Slice } from '../../../utils/slices';
 import type { Access } from './access';
-import type { Trees } from './layout';
 import type { Log } from './log';
 
-/** Topics looked at by a sweep before other work gets its turn. */
+/** Topics a sweep looks at before other work runs. */
 const TOPICS_PER_TURN = 200;
 const MARKS_PER_TRANSACTION = 200;
 const PRUNED_PER_TRANSACTION = 200;
 
 export class Pruning {
-  /** Where the sweep under way goes on; `undefined` starts over. */
+  /** Where the current sweep continues; `undefined` starts over. */
   #after: string | undefined;
   #underWay: Promise<number> = Promise.resolve(0);
 
   constructor(
-    private readonly trees: Trees,
-    private readonly log: Log,
     private readonly access: Access,
+    private readonly log: Log,
   ) {}
 
-  /** One at a time: two would find the same messages old, and count them twice. */
+  /** One at a time: two would count the same messages twice. */
   prune(before: number, limit: number): Promise<number> {
     const run = () => this.#prune(before, limit);
     this.#underWay = this.#underWay.then(run, run);
     return this.#underWay;
   }
 
-  /** Goes on after the topic where the last call ended, and once more from the beginning: then nothing is left. */
+  /** Continues after the topic where the last call ended, then once more from the beginning: nothing is left then. */
   async #prune(before: number, limit: number): Promise<number> {
     let removed = 0;
     let isLastRound = this.#after === undefined;
@@ -51,7 +49,7 @@ export class Pruning {
   #nextTopics(): string[] {
     const start = this.#after;
     const range = start === undefined ? {} : { start, exclusiveStart: true };
-    return Array.from(this.trees.topics.getKeys({ ...range, limit: TOPICS_PER_TURN }));
+    return Array.from(this.access.trees.topics.getKeys({ ...range, limit: TOPICS_PER_TURN }));
   }
 
   async #pruneTopic(topic: string, before: number, limit: number): Promise<number> {
@@ -67,7 +65,7 @@ export class Pruning {
     return removed;
   }
 
-  /** There is a row for each user who did something: more than a transaction may hold. */
+  /** There is a row for each user with a state: more than fit into one transaction. */
   async #removeOldMarks(topic: string): Promise<void> {
     while ((await this.access.write(() => this.log.removeOldMarks(topic, MARKS_PER_TRANSACTION))) > 0);
   }

@@ -1,6 +1,6 @@
 /**
- * Every write of the embedded store goes through one queue; what has gathered while a transaction was being flushed
- * goes into the next one, so the number of flushes does not grow with the load (group commit).
+ * All writes go through one queue: writes that gather during a flush share the next transaction, so the number of
+ * flushes does not grow with the load (group commit).
  */
 import { statfsSync } from 'node:fs';
 import { nextTurn, systemClock } from '../../../utils/clock';
@@ -9,18 +9,18 @@ import { type FlushListener, StoreError } from '../contract';
 import type { Environment } from './environment';
 
 interface QueuedWrite {
-  /** Runs inside the write transaction, where every read sees the writes before it. Checks first, writes last. */
+  /** Runs inside the transaction, sees all earlier writes, checks first and writes last. */
   readonly apply: () => () => void;
   readonly fail: (error: StoreError) => void;
 }
 
-/** A transaction of this size flushes in a few milliseconds; more would make the first waiter wait for the last. */
+/** Flushed within a few milliseconds; with more, the first waiter would wait for the last. */
 const MAX_WRITES_PER_TRANSACTION = 2_000;
-/** Applying writes holds up everything else: what does not fit goes into the next transaction. */
+/** Applying writes blocks everything else: the rest goes into the next transaction. */
 const MAX_APPLYING_MS = 20;
 /**
- * Below this nothing is written: more than one transaction takes. LMDB is never to find the disk full itself: the message
- * it writes then may be longer than the room it has for it, which ends the process. See docs/decisions/0020-room-is-kept.md.
+ * Below this nothing is written: more than one transaction needs. LMDB must never find the disk full itself: its error
+ * message may overflow a buffer and end the process. See docs/decisions/0020-room-is-kept.md.
  */
 const MIN_FREE_BYTES = 32 * 1024 * 1024;
 
@@ -31,19 +31,19 @@ export class WriteQueue {
   #isClosed = false;
   #whenIdle: (() => void)[] = [];
 
-  /** `path`: the directory whose disk may be full. */
+  /** `path`: the directory of the store. */
   constructor(
     private readonly environment: Environment,
     private readonly path: string,
     private readonly onFlush: FlushListener,
   ) {}
 
-  /** Writes that wait, or are being flushed. */
+  /** Writes that are waiting or being flushed. */
   get length(): number {
     return this.#queue.length + this.#committing;
   }
 
-  /** Resolves to what `apply` gives when it has been flushed to disk. @throws StoreError; nothing was written then. */
+  /** Resolves with the result of `apply` once it is on disk. @throws StoreError; then nothing was written. */
   write<Result>(apply: () => Result): Promise<Result> {
     return new Promise<Result>((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
@@ -58,7 +58,7 @@ export class WriteQueue {
     });
   }
 
-  /** Takes nothing more, and resolves when everything that was taken is on disk. */
+  /** Refuses new writes, and resolves when all others are on disk. */
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#isCommitting) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
@@ -101,7 +101,7 @@ export class WriteQueue {
     for (const tell of settle) tell();
   }
 
-  /** @throws StoreError when nothing may be written: there is no space left, or the directory is away. */
+  /** @throws StoreError when the disk is full or the directory is missing. */
   assertSpace(): void {
     if (this.#freeBytes() < MIN_FREE_BYTES) throw new StoreError('the disk is full', { isFull: true });
   }
@@ -115,7 +115,7 @@ export class WriteQueue {
     }
   }
 
-  /** Where somebody else was faster, it shows as an I/O error of the commit: only the file system tells them apart. */
+  /** When another process fills the disk, commits fail with I/O errors: only the file system tells why. */
   #failureOf(error: unknown): StoreError {
     if (error instanceof StoreError) return error;
     try {
@@ -127,7 +127,7 @@ export class WriteQueue {
   }
 }
 
-/** Applies writes in their order, at least one. */
+/** Applies writes in order, at least one. */
 function applyInTime(writes: readonly QueuedWrite[]): (() => void)[] {
   // One may replace a hundred messages.
   const slice = new Slice(MAX_APPLYING_MS, 1);
@@ -139,7 +139,7 @@ function applyInTime(writes: readonly QueuedWrite[]): (() => void)[] {
   return settle;
 }
 
-/** One write that fails must not take the others of its transaction with it: it has written nothing yet. */
+/** A failing write has written nothing yet: the others of its transaction continue. */
 function applyOne({ apply, fail }: QueuedWrite): () => void {
   try {
     return apply();

@@ -1,17 +1,19 @@
-/** Who got a message and what they did with it: one walk over the stamps of its place. */
+/** Receipts of a message: one walk over the times stored for its place. */
+
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../../../utils/topic-names';
 import type { ReceiptOptions, ReceiptPage } from '../contract';
 import { groupedByUser, isRecipient, type Stamp, toReceiptPage, wasMember } from '../rules/receipt-page';
 import { NOBODY } from '../rules/states';
-import { startingWith, type Trees, walk } from './layout';
+import type { Access } from './access';
+import { startingWith, walk } from './layout';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
 
 export class Receipts {
   constructor(
-    private readonly trees: Trees,
+    private readonly access: Access,
     private readonly parts: { readonly marks: Marks; readonly memberships: Memberships },
   ) {}
 
@@ -21,7 +23,7 @@ export class Receipts {
     return toReceiptPage(message, groupedByUser(this.#stamps(message), isListed), { recipients, limit });
   }
 
-  /** The stamps of one place in the order of the store, of those who were there. */
+  /** The times of one place in the order of the store, only of users who were there. */
   async *#stamps(message: Message): AsyncGenerator<Stamp> {
     for (const stamp of this.parts.marks.stampsOf(message)) {
       if (isSliceOver()) await nextSlice();
@@ -45,14 +47,14 @@ export class Receipts {
 
   *#audienceOf({ topic, seq }: Message): Generator<string> {
     if (topic !== BROADCAST_TOPIC) {
-      for (const { key } of walk(this.trees, 'members', startingWith<[string, string]>(topic))) yield key[1];
+      for (const { key } of walk(this.access.trees, 'members', startingWith<[string, string]>(topic))) yield key[1];
       return;
     }
-    for (const { key, value } of walk(this.trees, 'users', {})) if (value.broadcastStart < seq) yield key;
+    for (const { key, value } of walk(this.access.trees, 'users', {})) if (value.broadcastStart < seq) yield key;
   }
 }
 
-/** The order in which the store walks over names: by their bytes. */
+/** Names in the order of the store: by their bytes. */
 function compareKeys(one: string, other: string): number {
   return Buffer.compare(Buffer.from(one, 'utf8'), Buffer.from(other, 'utf8'));
 }

@@ -1,4 +1,4 @@
-/** How a message lies in the embedded store. */
+/** How messages are stored. */
 import { fromIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { StoreError } from '../contract';
@@ -6,14 +6,11 @@ import { StoreError } from '../contract';
 /** A message and what only the store knows of it. */
 export interface StoredMessage {
   readonly message: Message;
-  /**
-   * Milliseconds since the epoch, never less than that of the message before it in the topic: what lists are sorted
-   * by. It is the time of the message, unless the clock has gone back.
-   */
+  /** What lists are sorted by: the time of the message, but never less than that of the message before it. */
   readonly order: number;
-  /** `seq` of the entry that tells of the latest change of `data`. */
+  /** `seq` of the entry about the latest change of `data`. */
   readonly entry?: number | undefined;
-  /** Only the id is left, which stays taken. */
+  /** Only the id is left. */
   readonly isGone: boolean;
   /** Of its JSON. */
   readonly bytes: number;
@@ -30,7 +27,7 @@ export function formatMessage(message: Message, { order, entry }: Pick<StoredMes
   });
 }
 
-/** What is left of a message whose id must not be used again. */
+/** What remains of a message whose id stays taken. */
 export function formatGone({ message, order }: StoredMessage): string {
   const { id, topic, seq, type, timestamp, from, scheduledFor } = message;
   const place = { id, topic, seq, type, data: null, timestamp, from, order, isGone: true };

@@ -1,12 +1,14 @@
 /**
- * What is out of sight already and has rows left: of deleted topics, forgotten devices, erased users. A list in the
- * store says what is under way, so it goes on after a crash. Each step removes rows for some milliseconds.
+ * Removes rows of what is hidden already: deleted topics, forgotten devices, erased users. The store lists pending
+ * removals, so they continue after a crash. Each step works for some milliseconds.
  */
+
 import { Slice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
+import type { Access } from './access';
 import type { Devices } from './devices';
 import type { Keys } from './keys';
-import { type DueKey, numberedFrom, type RemovalKey, type RemovalRow, startingWith, type Trees, walk } from './layout';
+import { type DueKey, numberedFrom, type RemovalKey, type RemovalRow, startingWith, walk } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import { generationIn, type Memberships, startIn } from './memberships';
@@ -16,26 +18,26 @@ import type { Topics } from './topics';
 
 const MESSAGES_PER_SLICE = 200;
 const MARKS_PER_SLICE = 200;
-/** The most that one row of marks tells of. */
+/** Places in one row of states. */
 const PLACES_PER_ROW = 1_024;
 
 type Position = readonly (string | number)[];
 
-/** What was removed of what an erasure counts. */
+/** What an erasure counts. */
 export interface Tally {
   devices: number;
   memberships: number;
   scheduled: number;
 }
 
-/** A part of one step: from where on, for how long. */
+/** One part of a step. */
 interface Turn {
   readonly after: Position | undefined;
   readonly slice: Slice;
   readonly tally: Tally;
 }
 
-/** Does a part of the work of one step. @returns where to go on; `undefined` when the step has been done. */
+/** Does a part of a step. @returns where to continue; `undefined` when the step is done. */
 type Step = (turn: Turn) => Position | undefined;
 
 interface UserSpan {
@@ -57,32 +59,31 @@ export interface RemovalParts {
 
 export class Removals {
   constructor(
-    private readonly trees: Trees,
+    private readonly access: Access,
     private readonly parts: RemovalParts,
   ) {}
 
-  /** What is under way first, of what nobody works on. */
+  /** The first pending removal that nobody is working on. */
   next(isHeld: (key: RemovalKey) => boolean): RemovalKey | undefined {
-    for (const key of this.trees.removals.getKeys({})) if (!isHeld(key)) return key;
+    for (const key of this.access.trees.removals.getKeys({})) if (!isHeld(key)) return key;
     return undefined;
   }
 
-  isUnderWay(key: RemovalKey): boolean {
-    return this.trees.removals.doesExist(key);
-  }
-
-  /** One slice of one removal. @returns false when it has ended. */
+  /** Works on a removal for a slice. @returns false when it is done. */
   advance(key: RemovalKey, tally: Tally = { devices: 0, memberships: 0, scheduled: 0 }): boolean {
-    const row = this.trees.removals.get(key);
+    const row = this.access.trees.removals.get(key);
     if (row === undefined) return false;
     const { after, ...rest } = row;
     const step = this.#stepsOf(key, row)[row.step];
     if (step === undefined) {
-      this.trees.removals.remove(key);
+      this.access.trees.removals.remove(key);
       return false;
     }
     const next = step({ after, slice: new Slice(), tally });
-    this.trees.removals.put(key, next === undefined ? { ...rest, step: row.step + 1 } : { ...rest, after: next });
+    this.access.trees.removals.put(
+      key,
+      next === undefined ? { ...rest, step: row.step + 1 } : { ...rest, after: next },
+    );
     return true;
   }
 
@@ -95,7 +96,7 @@ export class Removals {
 
   #topicSteps(name: string, generation: number, { upTo }: RemovalRow): readonly Step[] {
     const { marks } = this.parts;
-    const isReused = this.trees.named.doesExist(name);
+    const isReused = this.access.trees.named.doesExist(name);
     return [
       (turn) => this.#removeMembers(name, generation, turn),
       (turn) => this.#removeHidden(name, turn),
@@ -106,7 +107,7 @@ export class Removals {
 
   #removeMembers(name: string, generation: number, turn: Turn): Position | undefined {
     const start = [name, turn.after?.[0] ?? ''];
-    const rows = walk(this.trees, 'members', { ...startingWith(name), start, exclusiveStart: true });
+    const rows = walk(this.access.trees, 'members', { ...startingWith(name), start, exclusiveStart: true });
     const last = forSlice(rows, turn, ({ key: [, userId], value }) => {
       if (generationIn(value) > generation) return;
       this.parts.memberships.remove(name, userId);
@@ -122,11 +123,11 @@ export class Removals {
     return again(old.length);
   }
 
-  /** Of a device that is not known: one that has come back meanwhile keeps them. */
+  /** Removes the cursors of a device, unless it has come back meanwhile. */
   #removeCursors(userId: string, device: string, turn: Turn): Position | undefined {
-    const { cursors } = this.trees;
+    const { cursors } = this.access.trees;
     if (cursors.doesExist([userId, device, stateTopic(userId)])) return undefined;
-    const rows = walk(this.trees, 'cursors', { start: [userId, device, ''], end: [userId, device, '\uffff'] });
+    const rows = walk(this.access.trees, 'cursors', { start: [userId, device, ''], end: [userId, device, '\uffff'] });
     return forSlice(rows, turn, ({ key }) => cursors.remove(key));
   }
 
@@ -158,12 +159,12 @@ export class Removals {
   }
 
   #cancelFrom(userId: string, turn: Turn): Position | undefined {
-    const own = walk(this.trees, 'due', numberedFrom<DueKey>(listOf(userId), 0, Number.MAX_SAFE_INTEGER));
+    const own = walk(this.access.trees, 'due', numberedFrom<DueKey>(listOf(userId), 0, Number.MAX_SAFE_INTEGER));
     return forSlice(own, turn, ({ key: [, , id, from] }) => this.#cancel(id, String(from), turn));
   }
 
   #cancelTo(own: string, turn: Turn): Position | undefined {
-    const rows = walk(this.trees, 'scheduled', after(turn.after));
+    const rows = walk(this.access.trees, 'scheduled', after(turn.after));
     return forSlice(rows, turn, ({ key: [id, from], value }) => {
       if (value.draft.topic === own) this.#cancel(id, from, turn);
     });
@@ -174,7 +175,7 @@ export class Removals {
   }
 
   #forgetAnswers(caller: string, turn: Turn): Position | undefined {
-    const rows = walk(this.trees, 'answers', startingWith<[string, string]>(caller));
+    const rows = walk(this.access.trees, 'answers', startingWith<[string, string]>(caller));
     return forSlice(rows, turn, ({ key: [, key] }) => this.parts.keys.remove({ caller, key }));
   }
 
@@ -183,7 +184,7 @@ export class Removals {
     const [done, seq] = turn.after ?? [];
     const start = [userId, done ?? ''];
     const range = { ...startingWith(userId), start, exclusiveStart: seq === undefined };
-    for (const { key, value } of walk(this.trees, 'memberships', range)) {
+    for (const { key, value } of walk(this.access.trees, 'memberships', range)) {
       const [, topic] = key;
       const from = topic === done && seq !== undefined ? Number(seq) : startIn(value) + 1;
       const rest = this.#removeMarks(
@@ -199,9 +200,9 @@ export class Removals {
     return undefined;
   }
 
-  /** What the user did in topics that were left before: one of them at a time, since its marks say where to go on. */
+  /** Removes states in topics that the user left: one topic at a time, since `after` is a place in it. */
   #forgetLeft(userId: string, turn: Turn): Position | undefined {
-    const { absences } = this.trees;
+    const { absences } = this.access.trees;
     const [first] = absences.getRange({ ...startingWith<[string, string]>(userId), limit: 1 });
     if (first === undefined) return undefined;
     const { start, leftAt = start } = first.value;
@@ -216,9 +217,9 @@ export class Removals {
   }
 
   #removeDevices(userId: string, turn: Turn): Position | undefined {
-    const { cursors, devices, due, removals } = this.trees;
+    const { cursors, devices, due, removals } = this.access.trees;
     const left = forSlice(
-      walk(this.trees, 'cursors', startingWith<[string, string, string]>(userId)),
+      walk(this.access.trees, 'cursors', startingWith<[string, string, string]>(userId)),
       turn,
       ({ key }) => {
         if (key[2] === stateTopic(userId)) turn.tally.devices += 1;
@@ -227,7 +228,7 @@ export class Removals {
     );
     return (
       left ??
-      forSlice(walk(this.trees, 'devices', startingWith<[string, string]>(userId)), turn, ({ key, value }) => {
+      forSlice(walk(this.access.trees, 'devices', startingWith<[string, string]>(userId)), turn, ({ key, value }) => {
         due.remove(['device', value.seenAt, ...key]);
         devices.remove(key);
         removals.remove(['device', ...key]);
@@ -235,24 +236,25 @@ export class Removals {
     );
   }
 
-  /** The version before counted what one has said oneself as seen only. */
+  /** An earlier version treated own messages as seen only. */
   #markOwn(turn: Turn): Position | undefined {
-    return forSlice(walk(this.trees, 'messages', after(turn.after)), turn, ({ key, value }) => {
+    return forSlice(walk(this.access.trees, 'messages', after(turn.after)), turn, ({ key, value }) => {
       const { message, isGone } = parseMessage(key, value);
       if (!isGone && message.ref === undefined) this.parts.log.markOwn(message);
     });
   }
 
-  /** Writes the rows that layout 2 did not have: its devices are those with a cursor in the log of states. */
+  /** Writes the rows that layout 2 did not have: its devices have a cursor in the log of states. */
   #listDevices(turn: Turn): Position | undefined {
-    return forSlice(walk(this.trees, 'cursors', after(turn.after)), turn, ({ key: [userId, device, topic] }) => {
+    return forSlice(walk(this.access.trees, 'cursors', after(turn.after)), turn, ({ key: [userId, device, topic] }) => {
       const isEntered = topic === stateTopic(userId);
-      if (isEntered && !this.trees.devices.doesExist([userId, device])) this.parts.devices.enlist(userId, device);
+      if (isEntered && !this.access.trees.devices.doesExist([userId, device]))
+        this.parts.devices.enlist(userId, device);
     });
   }
 }
 
-/** Works on rows for a slice. @returns the key of the last one; `undefined` when all of them were worked on. */
+/** Works on rows for a slice. @returns the last key; `undefined` when nothing is left. */
 function forSlice<Row extends { readonly key: Position }>(
   rows: Iterable<Row>,
   { slice }: Turn,
@@ -269,7 +271,7 @@ function after(start: Position | undefined): object {
   return start === undefined ? {} : { start, exclusiveStart: true };
 }
 
-/** Goes on from the beginning while anything was found. */
+/** Starts over while anything was found. */
 function again(count: number): Position | undefined {
   return count > 0 ? [] : undefined;
 }

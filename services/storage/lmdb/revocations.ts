@@ -1,9 +1,10 @@
+/** Revoked tokens. */
 import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
 import type { Access } from './access';
 import type { DueKey } from './layout';
 
-/** The row of a user's tokens, in place of the id of one. */
+/** Stands for all tokens of a user, instead of a token id. */
 const ALL = '';
 
 type Key = [userId: string, jti: string];

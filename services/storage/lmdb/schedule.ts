@@ -1,4 +1,4 @@
-/** Messages that wait for their time. */
+/** Scheduled messages. */
 
 import { toIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
@@ -9,26 +9,26 @@ import { fingerprintOf } from '../rules/fingerprint';
 import { assertDraftFits, assertFitsKey } from '../rules/key-size';
 import { NOTHING_SENT, outcomeUnder, sentNow, toScheduled, verdictOn } from '../rules/schedule';
 import type { Access } from './access';
-import { type DueKey, numberedFrom, type ScheduledRow, startingWith, type Trees } from './layout';
+import { type DueKey, numberedFrom, type ScheduledRow, startingWith } from './layout';
 import type { Log } from './log';
 import type { Memberships } from './memberships';
 
 type DueSend = [kind: string, at: number, id: string, from: string];
 
-/** What one sender has scheduled, in a list for the sender alone. */
+/** The list of what one sender has scheduled. */
 export const listOf = (from: string) => `send:${from}`;
 
-/** All that waits, what its sender has scheduled, and what services have. */
+/** The lists that a scheduled message is in: of all, of its sender, and of services. */
 const kindsOf = (from: string) => ['send', listOf(from), 'service'];
 
 export class Schedule {
   constructor(
-    private readonly trees: Trees,
-    private readonly parts: { readonly log: Log; readonly memberships: Memberships; readonly access: Access },
+    private readonly access: Access,
+    private readonly parts: { readonly log: Log; readonly memberships: Memberships },
   ) {}
 
   #scheduled(id: string, from: string): ScheduledRow | undefined {
-    return this.trees.scheduled.get([id, from]);
+    return this.access.trees.scheduled.get([id, from]);
   }
 
   add(scheduled: Scheduled, maxWaiting = Number.POSITIVE_INFINITY): ScheduleOutcome {
@@ -46,16 +46,17 @@ export class Schedule {
   #keep(scheduled: Scheduled): void {
     const { draft, sendAt } = scheduled;
     const { topic, id, from } = draft;
-    this.trees.scheduled.put([id, from], { ...scheduled, home: this.#homeOf(topic) });
+    this.access.trees.scheduled.put([id, from], { ...scheduled, home: this.#homeOf(topic) });
     for (const kind of kindsOf(from)) {
-      if (kind !== 'service' || scheduled.isOfService === true) this.trees.due.put([kind, sendAt, id, from], true);
+      if (kind !== 'service' || scheduled.isOfService === true)
+        this.access.trees.due.put([kind, sendAt, id, from], true);
     }
   }
 
   #isFull(from: string, max: number): boolean {
     if (max === Number.POSITIVE_INFINITY) return false;
     const range = numberedFrom<DueKey>(listOf(from), 0, Number.MAX_SAFE_INTEGER);
-    return this.trees.due.getKeysCount({ ...range, limit: max }) >= max;
+    return this.access.trees.due.getKeysCount({ ...range, limit: max }) >= max;
   }
 
   #scheduledBefore({ draft, standing }: Scheduled): ScheduleOutcome | undefined {
@@ -66,18 +67,17 @@ export class Schedule {
     }
     const outcome = outcomeUnder(fingerprintOf(waiting.draft), draft, toIsoTime(waiting.sendAt));
     if (outcome.outcome === 'repeated' && standing !== undefined) {
-      this.trees.scheduled.put([draft.id, draft.from], { ...waiting, standing });
+      this.access.trees.scheduled.put([draft.id, draft.from], { ...waiting, standing });
     }
     return outcome;
   }
 
   #homeOf(topic: string): string | undefined {
-    return this.trees.named.get(topic)?.createdAt;
+    return this.access.trees.named.get(topic)?.createdAt;
   }
 
   async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
-    const { access } = this.parts;
-    return (await access.whenDue('send', () => this.#appendDue(limit, mayBeSent))) ?? NOTHING_SENT;
+    return (await this.access.whenDue('send', () => this.#appendDue(limit, mayBeSent))) ?? NOTHING_SENT;
   }
 
   #appendDue(limit: number, mayBeSent: MayBeSent): DueSent {
@@ -100,10 +100,9 @@ export class Schedule {
     return { taken, entries, refused };
   }
 
-  /** Oldest first; before each of them the oldest of a service, which never waits for what people have scheduled. */
+  /** Oldest first, alternating with those of services, which never wait for what people have scheduled. */
   *#dueInTurn(limit: number): Generator<ScheduledRow> {
-    const { access } = this.parts;
-    const [services, all] = [access.due('service', limit), access.due('send', limit)];
+    const [services, all] = [this.access.due('service', limit), this.access.due('send', limit)];
     const inTurn = all.flatMap((one, index) => [services[index] ?? one, one]);
     const rows = new Map(inTurn.map(([, , id, from]) => [`${id}\u0000${from}`, { id, from }]));
     for (const { id, from } of [...rows.values()].slice(0, limit)) {
@@ -116,7 +115,7 @@ export class Schedule {
     const { topic, from } = scheduled.draft;
     const home = this.#homeOf(topic);
     return verdictOn(scheduled, {
-      now: this.parts.access.clock.now(),
+      now: this.access.clock.now(),
       isSameTopic: home !== undefined && home === scheduled.home,
       isMember: isNamedTopic(topic) && this.parts.memberships.isMember(topic, from),
       mayBeSent,
@@ -124,13 +123,13 @@ export class Schedule {
   }
 
   #send(scheduled: Scheduled): { readonly entries: readonly Message[]; readonly isPart: boolean } {
-    const appended = this.parts.log.appendNew(sentNow(scheduled, this.parts.access.clock.now()));
+    const appended = this.parts.log.appendNew(sentNow(scheduled, this.access.clock.now()));
     return { entries: 'entries' in appended ? appended.entries : [], isPart: appended.outcome === 'partly' };
   }
 
   #remove({ draft: { id, from }, sendAt }: Scheduled): void {
-    this.trees.scheduled.remove([id, from]);
-    for (const kind of kindsOf(from)) this.trees.due.remove([kind, sendAt, id, from]);
+    this.access.trees.scheduled.remove([id, from]);
+    for (const kind of kindsOf(from)) this.access.trees.due.remove([kind, sendAt, id, from]);
   }
 
   list({ from, limit, after }: ScheduledQuery): Scheduled[] {
@@ -138,13 +137,13 @@ export class Schedule {
     const start = after === undefined ? [kind, 0] : [kind, after.sendAt, after.id, after.from];
     const end = [kind, Number.MAX_SAFE_INTEGER];
     const range = { start, end, limit, exclusiveStart: after !== undefined };
-    const keys = Array.from(this.trees.due.getKeys(range as never)) as DueSend[];
+    const keys = Array.from(this.access.trees.due.getKeys(range as never)) as DueSend[];
     const rows = keys.flatMap(([, , id, from]) => this.#scheduled(id, from) ?? []);
     return rows.map(toScheduled);
   }
 
   sendersOf(id: string): string[] {
-    return Array.from(this.trees.scheduled.getKeys(startingWith<[string, string]>(id)), ([, from]) => from);
+    return Array.from(this.access.trees.scheduled.getKeys(startingWith<[string, string]>(id)), ([, from]) => from);
   }
 
   cancel(id: string, from: string): boolean {

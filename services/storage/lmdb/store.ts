@@ -1,13 +1,11 @@
 /**
- * The embedded engine: LMDB through lmdb-js, one node, one directory.
- * Every write goes through one queue; what has gathered while a transaction was being flushed goes into the
- * next one, so the number of flushes does not grow with the load (group commit). `overlappingSync: false` makes a
- * transaction resolve after its fdatasync; the scenario of fault F2 in tests/chaos traces that the answer comes later.
+ * The embedded engine: LMDB through lmdb-js, one node, one directory. With `overlappingSync: false` a transaction
+ * resolves after its fdatasync; the scenario of fault F2 in tests/chaos verifies that.
  */
 import { realpathSync } from 'node:fs';
 import type { Clock } from '../../../utils/clock';
+import { prepareDirectory } from '../../../utils/directory';
 import { type FlushListener, type OwnStore, StoreOpenError } from '../contract';
-import { prepareDirectory } from '../directory';
 import { type Around, wrap } from '../wrap';
 import { Access } from './access';
 import { Audit } from './audit';
@@ -20,7 +18,6 @@ import type { Trees } from './layout';
 import { Log } from './log';
 import { Marks } from './marks';
 import { Memberships } from './memberships';
-import { Opening } from './opening';
 import { Pruning } from './pruning';
 import { messageOf, WriteQueue } from './queue';
 import { Receipts } from './receipts';
@@ -33,7 +30,7 @@ import { Users } from './users';
 const directoriesInUse = new Set<string>();
 
 /**
- * Opens the store in a directory, which is made when it is missing.
+ * Opens the store in a directory, which is created if needed.
  * @throws StoreOpenError when it is damaged, in use by another process, or of another version.
  */
 export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushListener = () => {}): OwnStore {
@@ -70,7 +67,7 @@ interface StoreOptions {
 function storeIn(environment: Environment, { clock, path, onFlush, onClose }: StoreOptions): OwnStore {
   const queue = new WriteQueue(environment, path, onFlush);
   const access = new Access(environment, queue, clock);
-  const parts = partsOf(environment.trees, { access, clock });
+  const parts = partsOf(access);
   return {
     isShared: false,
     ...callsOf(parts, access),
@@ -89,9 +86,9 @@ function storeIn(environment: Environment, { clock, path, onFlush, onClose }: St
   };
 }
 
-/** Which way each call takes to the environment; what it does there is in the files beside. */
+/** How each call reaches the environment; what it does there is in the other files. */
 function callsOf(
-  { log, pruning, devices, opening, users, topics, memberships, inbox, ...parts }: ReturnType<typeof partsOf>,
+  { log, pruning, devices, users, topics, memberships, inbox, ...parts }: ReturnType<typeof partsOf>,
   access: Access,
 ): Omit<OwnStore, 'isShared' | 'queuedWrites' | 'heldClaims' | 'probe' | 'close'> {
   const { receipts, schedule, keys, revocations, audit, erasures } = parts;
@@ -108,8 +105,7 @@ function callsOf(
       ...wrap(log, write, 'update', 'retract'),
     },
     devices: {
-      ...wrap(opening, compose, 'open', 'saveSeen'),
-      ...wrap(devices, compose, 'forgetSilent'),
+      ...wrap(devices, compose, 'open', 'saveSeen', 'forgetSilent'),
       ...wrap(devices, read, 'list'),
       saveCursors: access.saving((cursors) => devices.saveCursors(cursors)),
       saveSent: access.saving((sendings) => devices.saveSent(sendings)),
@@ -151,33 +147,26 @@ function callsOf(
   };
 }
 
-function partsOf(trees: Trees, { access, clock }: { access: Access; clock: Clock }) {
-  const now = () => clock.now();
+function partsOf(access: Access) {
+  const { trees } = access;
   const marks = new Marks(trees);
   const memberships = new Memberships(trees);
-  const log = new Log(trees, { marks, memberships, access, clock });
-  const inbox = new Inbox(trees, { log, marks, memberships, access, clock });
-  const devices = new Devices(trees, { log, marks, inbox, memberships, access, clock });
-  const topics = new Topics(trees, { log, marks, memberships, devices, access, now });
-  const schedule = new Schedule(trees, { log, memberships, access });
+  const log = new Log(access, { marks, memberships });
+  const inbox = new Inbox(access, { log, marks, memberships });
+  const endErasure = (userId: string) => erasures.end(userId);
+  const devices = new Devices(access, { log, marks, inbox, memberships, endErasure });
+  const topics = new Topics(access, { log, marks, memberships, devices });
+  const schedule = new Schedule(access, { log, memberships });
   const keys = new Keys(access);
-  const removals = new Removals(trees, { log, marks, memberships, devices, topics, schedule, keys });
-  const erasures = new Erasures(trees, { log, removals, access, now });
+  const removals = new Removals(access, { log, marks, memberships, devices, topics, schedule, keys });
+  const erasures = new Erasures(access, { log, removals });
   return {
-    log,
-    pruning: new Pruning(trees, log, access),
-    devices,
-    opening: new Opening(devices, erasures, access),
+    ...{ log, devices, topics, memberships, inbox, schedule, keys, erasures },
+    pruning: new Pruning(access, log),
     users: new Users(trees),
-    topics,
-    memberships,
-    inbox,
-    receipts: new Receipts(trees, { marks, memberships }),
-    schedule,
-    keys,
+    receipts: new Receipts(access, { marks, memberships }),
     revocations: new Revocations(access),
     audit: new Audit(access),
-    erasures,
   };
 }
 

@@ -5,7 +5,6 @@ import { assertFitsKey } from '../rules/key-size';
 import { EXCLUDED } from '../rules/states';
 import type { Access } from './access';
 import type { Devices } from './devices';
-import type { Trees } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
@@ -18,18 +17,16 @@ export interface TopicParts {
   readonly marks: Marks;
   readonly memberships: Memberships;
   readonly devices: Devices;
-  readonly access: Access;
-  readonly now: () => number;
 }
 
 export class Topics {
   constructor(
-    private readonly trees: Trees,
+    private readonly access: Access,
     private readonly parts: TopicParts,
   ) {}
 
   create(topic: Topic, maxTopics: number): Joined | { readonly outcome: 'taken' } {
-    const { named } = this.trees;
+    const { named } = this.access.trees;
     if (named.doesExist(topic.name)) return { outcome: 'taken' };
     if (this.parts.memberships.isFull(topic.owner, maxTopics, {})) return { outcome: 'too_many' };
     assertFitsKey(topic.name, topic.owner);
@@ -39,12 +36,12 @@ export class Topics {
   }
 
   get(name: string): Topic | undefined {
-    return this.trees.named.get(name);
+    return this.access.trees.named.get(name);
   }
 
   visibleTo(userId: string, { after, limit }: NamePage): Listed<VisibleTopic> {
     const range = after === undefined ? {} : { start: after, exclusiveStart: true };
-    return pageOf(this.trees.named.getRange(range), limit, (name, topic) => {
+    return pageOf(this.access.trees.named.getRange(range), limit, (name, topic) => {
       const isMember = this.parts.memberships.isMember(name, userId);
       return isMember || !topic.isPrivate ? { ...topic, isMember } : undefined;
     });
@@ -52,15 +49,16 @@ export class Topics {
 
   async delete(name: string): Promise<number | undefined> {
     const members = await this.#countMembers(name);
-    return (await this.parts.access.write(() => this.#delete(name))) ? members : undefined;
+    return (await this.access.write(() => this.#delete(name))) ? members : undefined;
   }
 
   async #countMembers(name: string): Promise<number> {
-    const { access, memberships } = this.parts;
     let count = 0;
     let after: string | undefined;
     do {
-      const page = await access.reading(() => memberships.members(name, { after, limit: MEMBERS_PER_TURN }));
+      const page = await this.access.reading(() =>
+        this.parts.memberships.members(name, { after, limit: MEMBERS_PER_TURN }),
+      );
       count += page.items.length;
       after = page.next;
       if (after !== undefined) await nextTurn();
@@ -68,30 +66,30 @@ export class Topics {
     return count;
   }
 
-  /** From this write on the topic is not there, and none of its memberships counts: see Memberships. */
+  /** After this write the topic does not exist and none of its memberships counts: see Memberships. */
   #delete(name: string): boolean {
-    const { named, removals, topics } = this.trees;
-    const { log, memberships, now } = this.parts;
+    const { named, removals, topics } = this.access.trees;
+    const { log, memberships } = this.parts;
     if (!named.doesExist(name)) return false;
     named.remove(name);
     log.hide(name);
     const generation = memberships.generationOf(name);
     const state = log.state(name);
     topics.put(name, { ...state, generation: generation + 1 });
-    removals.put(['topic', name, String(generation)], { at: now(), step: 0, upTo: state.head });
+    removals.put(['topic', name, String(generation)], { at: this.access.clock.now(), step: 0, upTo: state.head });
     return true;
   }
 
   addMember(name: string, member: Joining, maxTopics: number): Joined {
     const { memberships } = this.parts;
-    if (!this.trees.named.doesExist(name)) return { outcome: 'no_topic' };
+    if (!this.access.trees.named.doesExist(name)) return { outcome: 'no_topic' };
     if (memberships.isMember(name, member.userId)) return { outcome: 'member' };
     if (memberships.isFull(member.userId, maxTopics, member)) return { outcome: 'too_many' };
     assertFitsKey(name, member.userId);
     return this.#join(name, member);
   }
 
-  /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
+  /** Devices need no cursor: without one they start where the membership does. */
   #join(name: string, member: Joining): Joined {
     const { memberships, marks } = this.parts;
     const gap = memberships.join(name, member).at(-1);
@@ -101,13 +99,14 @@ export class Topics {
   }
 
   removeMember(name: string, userId: string): boolean {
-    const { memberships, now } = this.parts;
+    const { memberships } = this.parts;
     if (memberships.startOf(userId, name) === undefined) return false;
-    memberships.leave(name, userId, now());
+    memberships.leave(name, userId, this.access.clock.now());
     return true;
   }
 
   removeCursors(name: string, userId: string): void {
-    for (const { device } of this.parts.devices.rowsOf(userId)) this.trees.cursors.remove([userId, device, name]);
+    for (const { device } of this.parts.devices.rowsOf(userId))
+      this.access.trees.cursors.remove([userId, device, name]);
   }
 }

@@ -1,11 +1,11 @@
 /**
- * Walks through all trees of a data file without mapping it, and so without LMDB, which trusts its file and ends the
- * process over a damaged page. There are no checksums: what is looked at is whether the pages fit together.
- * Offsets: `MDB_page_header`, `MDB_node`, `MDB_db` and `MDB_ovpage` of the LMDB version that lmdb-js carries.
+ * Walks all trees of a data file without LMDB, which trusts its file and ends the process over a damaged page. There
+ * are no checksums: pages are checked to fit together. Offsets: `MDB_page_header`, `MDB_node`, `MDB_db` and
+ * `MDB_ovpage` of the LMDB version in lmdb-js.
  */
 import { readSync } from 'node:fs';
 
-/** The kinds of pages that a tree has here: none of ours has duplicates. */
+/** The kinds of pages used here: no tree has duplicates. */
 const BRANCH = 0x01;
 const LEAF = 0x02;
 const OVERFLOW = 0x04;
@@ -16,21 +16,20 @@ const HEADER_BYTES = 24;
 const NODE_BYTES = 8;
 const OVERFLOW_RECORD_BYTES = 24;
 export const TREE_BYTES = 48;
-/** Pages that one read fetches: those of a level are visited in the order of the file. */
+/** Pages read at once: those of a level are visited in file order. */
 const PAGES_PER_READ = 256;
-/** The page of a tree that has none. */
+/** Root of an empty tree. */
 export const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 
-/** The file does not hold together. */
+/** The pages do not fit together. */
 export class DamageError extends Error {}
 
+/** What is counted in a tree. */
+type Tally = Record<'branchPages' | 'leafPages' | 'overflowPages' | 'entries', number>;
+
 /** What a tree says of itself. */
-export interface TreeRecord {
+export interface TreeRecord extends Readonly<Tally> {
   readonly depth: number;
-  readonly branchPages: number;
-  readonly leafPages: number;
-  readonly overflowPages: number;
-  readonly entries: number;
   readonly root: bigint;
 }
 
@@ -53,21 +52,14 @@ export interface Layout {
   readonly mainTree: TreeRecord;
 }
 
-/** A page that must be there, and the keys that its own must lie between. */
+/** A page that must exist, and the keys between which its own must lie. */
 interface Child {
   readonly page: number;
   readonly low?: Uint8Array | undefined;
   readonly high?: Uint8Array | undefined;
 }
 
-interface Tally {
-  branchPages: number;
-  leafPages: number;
-  overflowPages: number;
-  entries: number;
-}
-
-/** @throws DamageError when a page is missing, is another one, or does not fit to those beside it. */
+/** @throws DamageError when a page is missing, is another one, or does not fit its neighbours. */
 export function walkFile(file: number, size: number, { pageSize, lastPage, freeTree, mainTree }: Layout): void {
   const pages = new Pages(file, Math.min(Number(lastPage) + 1, Math.floor(size / pageSize)), pageSize);
   // The keys of free pages are numbers, in the order of the machine.
@@ -78,7 +70,7 @@ export function walkFile(file: number, size: number, { pageSize, lastPage, freeT
   for (const [name, record] of names) new Walk(pages, { isSorted: true }).tree(`the tree ${name}`, record);
 }
 
-/** Pages of the file, each of which belongs to one place. */
+/** Pages of the file, each used once. */
 class Pages {
   readonly #used: Uint8Array;
   readonly #window: Buffer;
@@ -125,7 +117,7 @@ class Pages {
 
 interface WalkOptions {
   readonly isSorted: boolean;
-  /** Is told of trees that are values of this one. */
+  /** Receives trees that are values of this one. */
   readonly onTree?: (name: string, record: TreeRecord) => void;
 }
 
@@ -175,9 +167,7 @@ class Walk {
       const isLast = index + 1 === count;
       const high = isLast ? child.high : keyOf(bytes, nodeAt(child.page, bytes, index + 1));
       const page = bytes.readUInt32LE(node) + bytes.readUInt16LE(node + 4) * 2 ** 32;
-      if (this.options.isSorted && low !== undefined && high !== undefined && compare(low, high) >= 0) {
-        throw damaged(child.page, 'is not in order');
-      }
+      this.#assertOrder(child.page, [low, high]);
       below.push({ page, low, high });
       low = high;
     }
@@ -193,16 +183,17 @@ class Walk {
       const node = nodeAt(page, bytes, index);
       const key = keyOf(bytes, node);
       // The first key of a page may be the one that its parent has for it.
-      const most = index === 0 ? 0 : -1;
-      if (this.options.isSorted && before !== undefined && compare(before, key) > most) {
-        throw damaged(page, 'is not in order');
-      }
+      this.#assertOrder(page, [before, key], { mayBeSame: index === 0 });
       before = key;
       this.#value(page, bytes, node);
     }
-    if (this.options.isSorted && before !== undefined && high !== undefined && compare(before, high) >= 0) {
-      throw damaged(page, 'is not in order');
-    }
+    this.#assertOrder(page, [before, high]);
+  }
+
+  /** LMDB orders keys byte by byte, and the shorter one first. */
+  #assertOrder(page: number, [low, high]: readonly (Uint8Array | undefined)[], { mayBeSame = false } = {}): void {
+    if (!this.options.isSorted || low === undefined || high === undefined) return;
+    if (Buffer.compare(low, high) > (mayBeSame ? 0 : -1)) throw damaged(page, 'is not in order');
   }
 
   #value(page: number, bytes: Buffer, node: number): void {
@@ -220,7 +211,7 @@ class Walk {
     }
   }
 
-  /** Values on pages of their own: only the first one has a header. */
+  /** Values on their own pages: only the first has a header. */
   #readOverflows(): void {
     for (const { page, count } of inFileOrder(this.#overflows)) {
       const bytes = this.pages.take(page, OVERFLOW);
@@ -236,7 +227,7 @@ function inFileOrder<One extends { readonly page: number }>(all: One[]): One[] {
   return all.sort((one, other) => one.page - other.page);
 }
 
-/** How many nodes a page has; their offsets lie between its header and its free space. */
+/** The number of nodes of a page; their offsets lie between its header and its free space. */
 function nodesOf(page: number, bytes: Buffer): number {
   const lower = bytes.readUInt16LE(20);
   const upper = bytes.readUInt16LE(22);
@@ -260,16 +251,6 @@ function nodeAt(page: number, bytes: Buffer, index: number): number {
 function keyOf(bytes: Buffer, node: number): Buffer {
   const start = node + NODE_BYTES;
   return bytes.subarray(start, start + bytes.readUInt16LE(node + 6));
-}
-
-/** As LMDB orders keys: byte by byte, and the shorter one first. */
-function compare(one: Uint8Array, other: Uint8Array): number {
-  const shorter = Math.min(one.length, other.length);
-  for (let index = 0; index < shorter; index += 1) {
-    const difference = (one[index] ?? 0) - (other[index] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return one.length - other.length;
 }
 
 function damaged(page: number, what: string): DamageError {

@@ -1,6 +1,7 @@
 /** The audit log. */
 
-import type { AuditEntry, AuditPosition, AuditQuery } from '../contract';
+import type { Filter } from 'mongodb';
+import type { AuditEntry, AuditQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
 import { deleteSome, writeAll } from './commands';
 import type { AuditDoc, Collections } from './layout';
@@ -17,11 +18,10 @@ export class Audit {
   }
 
   async list({ actor, action, since, after, limit }: AuditQuery): Promise<AuditEntry[]> {
-    const filter = {
-      ...(actor === undefined ? {} : { actor }),
-      ...(action === undefined ? {} : { action }),
-      ...timesOf(since, after),
-    };
+    // The index is read between the bounds of `at`; `$or` only chooses among equal times.
+    const at = since === undefined && after === undefined ? undefined : { $gte: since, $lte: after?.at };
+    const $or = after && [{ at: { $lt: after.at } }, { _id: { $lt: after.id } }];
+    const filter = { actor, action, at, $or } as Filter<AuditDoc>;
     const found = await this.collections.audit.find(filter).sort({ at: -1, _id: -1 }).limit(limit).toArray();
     return found.map(fromDoc);
   }
@@ -29,18 +29,6 @@ export class Audit {
   async prune(before: number, limit: number): Promise<number> {
     return deleteSome(this.collections.audit, { at: { $lt: before } }, { limit, sort: { at: 1, _id: 1 } });
   }
-}
-
-/** The bounds of `at` are what an index is read between; the choice only takes its place among equal times. */
-function timesOf(since: number | undefined, after: AuditPosition | undefined): object {
-  const bounds = {
-    ...(since === undefined ? {} : { $gte: since }),
-    ...(after === undefined ? {} : { $lte: after.at }),
-  };
-  return {
-    ...(Object.keys(bounds).length === 0 ? {} : { at: bounds }),
-    ...(after === undefined ? {} : { $or: [{ at: { $lt: after.at } }, { _id: { $lt: after.id } }] }),
-  };
 }
 
 function fromDoc({ _id: id, ...entry }: AuditDoc): AuditEntry {

@@ -1,4 +1,4 @@
-/** What every call of the store goes through: is it open, how long may it take, what does a fault become. */
+/** What every call goes through: is the store open, how long may the call take, what do errors become. */
 import { withDeadline } from '../../../utils/deadline';
 import { StoreError } from '../contract';
 import { CALL_DEADLINE_MS } from './connection';
@@ -8,12 +8,14 @@ export class Calls {
   readonly #underWay = new Set<Promise<unknown>>();
   #isClosing = false;
 
-  /** Ends by the deadline, whatever the server does; what was begun then ends by itself, and is waited for by close(). */
+  /**
+   * Ends by the deadline, whatever the server does; work that takes longer ends by itself, and close() waits for it.
+   */
   call<Result>(work: () => Promise<Result>): Promise<Result> {
     return inTime(this.sweep(work));
   }
 
-  /** Has no deadline: it is made of many commands, each of which has one. */
+  /** Without a deadline: the work consists of many commands, each with its own. */
   async sweep<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#isClosing) throw closedError();
     const done = work();
@@ -27,7 +29,7 @@ export class Calls {
     }
   }
 
-  /** Takes no more calls, and waits for those that are under way. */
+  /** Refuses new calls, and waits for pending ones. */
   async close(): Promise<void> {
     this.#isClosing = true;
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);

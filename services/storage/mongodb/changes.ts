@@ -1,7 +1,7 @@
 /**
- * Messages that change or go. Each change is one write to the message, which says what entry is owed for it, then the
- * entry, then a write that ends the debt. Whoever comes next, or expire() after a moment, pays what a node that died
- * in between still owes; the key of the entry makes it come once.
+ * Changes and removals of messages. A change is one write to the message, which also says what entry it owes, then the
+ * entry, then a write that ends the debt. If a node dies in between, whoever comes next or expire() pays its debt; the
+ * key of the entry prevents duplicates.
  */
 import { ObjectId, type UpdateFilter } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
@@ -31,7 +31,7 @@ import { spanOf } from './rows';
 import { GRACE_MS, type Replaced, type Replacing, type Writer } from './writer';
 
 const MAX_ATTEMPTS = 30;
-/** Messages that one write replaces: more take several. */
+/** Messages replaced by one write. */
 const MAX_REPLACED = 100;
 
 interface ChangeParts {
@@ -40,7 +40,7 @@ interface ChangeParts {
   readonly clock: Clock;
 }
 
-/** What of a message is given up when only its place is left. */
+/** Fields removed from a message of which only its place remains. */
 const CONTENT = [
   ...(['event', 'exceptUserId', 'expiresAt', 'collapseKey', 'dueAt', 'revision', 'entry'] as const),
   ...(['owes', 'removes'] as const),
@@ -52,7 +52,7 @@ function toPlace({ keeping = [], tags = [HOLE] }: { keeping?: readonly string[];
   return { $set: { isGone: true, data: 'null', tags }, $unset } satisfies UpdateFilter<MessageDoc>;
 }
 
-/** Takes the content out of places; also of those where it is out already. */
+/** Removes the content at places, even if it is removed already. */
 export class Graves {
   constructor(
     private readonly collections: Collections,
@@ -71,7 +71,7 @@ export class Graves {
   }
 }
 
-/** What a message with a collapse key takes the place of. */
+/** What a message with a collapse key replaces. */
 export class Collapse implements Replacing {
   constructor(
     private readonly collections: Collections,
@@ -96,7 +96,7 @@ export class Collapse implements Replacing {
     return this.parts.log.isThere(doc) && doc.exceptUserId !== owner;
   }
 
-  /** What cannot be replaced now is not looked at again by the next one. */
+  /** Messages that cannot be replaced now are set aside, so that the next message does not check them again. */
   async #shelve(docs: readonly MessageDoc[]): Promise<void> {
     const operations = docs.flatMap(({ _id, from, collapseKey = '', tags }) => {
       const own = collapseTag(from, collapseKey);
@@ -144,33 +144,24 @@ export class Changes {
 
   async update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
     const text = toText(data);
-    return this.#inOrder(place, (doc) => {
-      if (doc.data === text) return undefined;
-      const owes = owedBy(doc, { event: 'message:updated', by });
-      const { owed, revision } = owes;
-      return { owes, update: { $set: { data: text, revision, owes: owed, dueAt: this.#dueAt(doc) } } };
-    });
+    return this.#inOrder(place, (doc) =>
+      doc.data === text
+        ? undefined
+        : { about: { event: 'message:updated', by }, update: { $set: { data: text } }, expiresAt: doc.expiresAt },
+    );
   }
 
   async retract(place: Place, by: string): Promise<readonly Message[] | undefined> {
-    return this.#inOrder(place, (doc) => {
-      const owes = owedBy(doc, { event: 'message:removed', by, reason: 'retracted' });
-      const gone = toPlace({ keeping: ['owes', 'revision', 'dueAt'] });
-      const $set = { ...gone.$set, revision: owes.revision, owes: owes.owed, dueAt: this.#dueAt({}) };
-      return { owes, update: { ...gone, $set } };
-    });
+    const about = { event: 'message:removed', by, reason: 'retracted' } as const;
+    return this.#inOrder(place, () => ({ about, update: toPlace({ keeping: ['owes', 'revision', 'dueAt'] }) }));
   }
 
-  #dueAt({ expiresAt = Number.POSITIVE_INFINITY }: Pick<MessageDoc, 'expiresAt'>): number {
-    return Math.min(expiresAt, this.parts.clock.now() + GRACE_MS);
-  }
-
-  /** Changes of one message are made in the order of the calls. */
+  /** Changes of one message happen in the order of the calls. */
   #inOrder(place: Place, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
     return this.parts.turns.take(`message ${place.seq} ${place.topic}`, () => this.#change(place, plan));
   }
 
-  /** @returns the entries; none when there is nothing to change, `undefined` when the message is gone. */
+  /** @returns the entries: none without a change, `undefined` when the message is gone. */
   async #change(place: Place, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       await pauseBefore(attempt);
@@ -191,27 +182,29 @@ export class Changes {
     throw new StoreError('the message is changed by others all the time');
   }
 
-  /** @returns the message as it is now; `undefined` when it was changed in between. */
-  async #write({ topic, seq, revision }: MessageDoc, { owes, update }: Planned): Promise<MessageDoc | undefined> {
-    const unchanged = { topic, seq, revision: revision ?? null, isGone: null, owes: null };
-    await this.collections.messages.updateOne(unchanged as object, update);
+  /** @returns the changed message; `undefined` when somebody else changed it in between. */
+  async #write(doc: MessageDoc, { about, update, expiresAt = Number.POSITIVE_INFINITY }: Planned) {
+    const { topic, seq, revision = 0 } = doc;
+    const owes = owedBy(doc, about);
+    const dueAt = Math.min(expiresAt, this.parts.clock.now() + GRACE_MS);
+    const unchanged = { topic, seq, revision: doc.revision ?? null, isGone: null, owes: null } as object;
+    const $set = { ...update.$set, owes, revision: revision + 1, dueAt };
+    await this.collections.messages.updateOne(unchanged, { ...update, $set });
     // Read rather than counted: a write that the driver has repeated counts nothing.
-    const doc = await this.parts.log.doc({ topic, seq });
-    return doc?.owes?.nonce.equals(owes.owed.nonce) ? doc : undefined;
+    const changed = await this.parts.log.doc({ topic, seq });
+    return changed?.owes?.nonce.equals(owes.nonce) ? changed : undefined;
   }
 
   /**
-   * Appends the entry that a message owes, and lets the one before it vanish. @returns the entry; `undefined` when it has
-   * vanished itself, because another node has paid the debt and told of a later change.
+   * Appends the entry that a message owes, and removes the one before.
+   * @returns the entry; `undefined` when it is gone because another node has paid, and a later change followed.
    */
   async pay(doc: MessageDoc): Promise<MessageDoc | undefined> {
     const { topic, seq, owes, revision } = doc;
     if (owes === undefined) return undefined;
     const { graves, writer } = this.parts;
     if (owes.earlier !== undefined) await graves.bury({ topic, seq: owes.earlier });
-    const entry = await writer.appendEntry(entryOf(doc, owes), {
-      key: entryKey(owes.event, seq, keyRevision(doc, owes)),
-    });
+    const entry = await writer.appendEntry(entryOf(doc, owes), entryKey(owes.event, seq, keyRevision(doc, owes)));
     const { expiresAt } = doc;
     const isOver = doc.isGone || expiresAt === undefined;
     await this.collections.messages.updateOne({ topic, seq, revision } as object, {
@@ -222,7 +215,7 @@ export class Changes {
     return isLeft ? entry : undefined;
   }
 
-  /** The message may have gone while its entry was on the way: then the entry goes too. */
+  /** A message may go while its entry is being appended: then the entry goes too. */
   async #hasGoneWith({ topic, seq }: MessageDoc, entry: MessageDoc): Promise<boolean> {
     const doc = await this.parts.log.doc({ topic, seq });
     if (!doc?.isGone) return false;
@@ -230,10 +223,7 @@ export class Changes {
     return true;
   }
 
-  /**
-   * Several nodes may do this at once: each message is told of by at least one of them, and may be by more. A place
-   * that is found again after a crash is told of again.
-   */
+  /** Several nodes may do this at once, or again after a crash: each message is reported by at least one of them. */
   expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
     return this.parts.turns.take('expire', () => this.#expire(limit));
   }
@@ -253,31 +243,22 @@ export class Changes {
   }
 }
 
-interface Owing {
-  readonly owed: Owed;
-  readonly revision: number;
-}
-
 interface Planned {
-  readonly owes: Owing;
+  readonly about: Pick<Owed, 'event' | 'by' | 'reason'>;
   readonly update: UpdateFilter<MessageDoc>;
+  readonly expiresAt?: number | undefined;
 }
 
-function owedBy(doc: MessageDoc, about: Pick<Owed, 'event' | 'by' | 'reason'>): Owing {
-  const { exceptUserId, entry, revision = 0 } = doc;
-  const limits = {
-    ...(exceptUserId === undefined ? {} : { exceptUserId }),
-    ...(entry === undefined ? {} : { earlier: entry }),
-  };
-  return { owed: { nonce: new ObjectId(), ...about, ...limits }, revision: revision + 1 };
+function owedBy({ exceptUserId, entry }: MessageDoc, about: Planned['about']): Owed {
+  return { nonce: new ObjectId(), ...about, exceptUserId, earlier: entry };
 }
 
-/** A message goes once, whoever takes it out and however often it was changed before. */
+/** A message is removed once, by whomever and after however many changes. */
 function keyRevision({ revision }: MessageDoc, { event }: Owed): number {
   return event === 'message:removed' ? 0 : (revision ?? 0);
 }
 
-/** A message that is gone does not say any more whom it was not for. */
+/** A removed message no longer says whom it was not for: the debt does. */
 function entryOf({ topic, seq, id, data, expiresAt }: MessageDoc, { exceptUserId, by, ...owed }: Owed) {
   const { event, reason } = owed;
   const about = { event, from: by, ...(reason === undefined ? { data } : { data: 'null', reason }) };

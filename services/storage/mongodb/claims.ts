@@ -1,6 +1,6 @@
 /**
- * Ids that clients make are unique per sender over all topics: a document for each of them says which topic has it.
- * It comes before the message; inside the topic the unique index of the messages decides.
+ * Client ids are unique per sender over all topics: a document for each says which topic has it. It is written before
+ * the message; within the topic the unique index of the messages decides.
  */
 import { partsOf } from '../../../utils/parts';
 import { CALL_DEADLINE_MS } from './connection';
@@ -8,11 +8,11 @@ import { ignoringDuplicates, retryingLost } from './errors';
 import type { Collections } from './layout';
 
 export interface Claimed {
-  /** Taken in another topic, or by something that waits for its time. */
+  /** Taken in another topic, or by something scheduled. */
   readonly refused: ReadonlySet<string>;
-  /** Taken by something scheduled: taken until there is a message that says what. */
+  /** Taken by something scheduled, until its message exists. */
   readonly scheduled: ReadonlySet<string>;
-  /** Was any of them there before? Then a message may be, too. */
+  /** Did any of them exist? Then there may be a message, too. */
   readonly isAnyKnown: boolean;
 }
 
@@ -22,7 +22,10 @@ const KEYS_AT_ONCE = 500;
 export class Claims {
   constructor(private readonly collections: Collections) {}
 
-  /** Takes keys for a topic. What this topic has taken before, is taken: its message may have never come. */
+  /**
+   * Claims keys for a topic. A key that this topic has claimed before counts as claimed: its message may never have
+   * come.
+   */
   async take(topic: string, keys: readonly string[]): Promise<Claimed> {
     if (keys.length === 0) return NOTHING;
     const claims = keys.map((_id) => ({ _id, topic }));
@@ -46,7 +49,7 @@ export class Claims {
     };
   }
 
-  /** Gives keys back that a topic has. */
+  /** Frees keys of a topic. */
   async free(topic: string, keys: readonly string[]): Promise<void> {
     for (const part of partsOf(keys, KEYS_AT_ONCE)) {
       await this.collections.ids.deleteMany({ _id: { $in: part }, topic });

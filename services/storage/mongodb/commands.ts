@@ -1,4 +1,4 @@
-/** Commands that several parts give. */
+/** Commands that several parts use. */
 import type {
   AnyBulkWriteOperation,
   Collection,
@@ -10,6 +10,7 @@ import type {
   WithoutId,
 } from 'mongodb';
 import { partsOf } from '../../../utils/parts';
+import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { ignoringDuplicates, retryingDuplicates } from './errors';
 
 interface Named {
@@ -19,7 +20,7 @@ interface Named {
 /** Documents that one command reads or writes. */
 const DOCS_AT_ONCE = 500;
 
-/** Documents by their ids; what is not there is missing. */
+/** Documents by id; those that do not exist are missing. */
 export async function findByIds<Doc extends Named>(
   collection: Collection<Doc>,
   ids: Iterable<string>,
@@ -30,6 +31,16 @@ export async function findByIds<Doc extends Named>(
     for (const doc of await docs.toArray()) found.set(doc._id, doc);
   }
   return found;
+}
+
+/** All documents of a query, which may be many. */
+export async function allOf<Doc>(query: AsyncIterable<Doc>): Promise<Doc[]> {
+  const docs: Doc[] = [];
+  for await (const doc of query) {
+    if (isSliceOver()) await nextSlice();
+    docs.push(doc);
+  }
+  return docs;
 }
 
 /** Writes in no order; those that are repeated do the same again. */
@@ -78,7 +89,7 @@ export async function deleteSome<Doc extends Named>(
   return ids.length;
 }
 
-/** Names that one page looks at: what was deleted, and what others keep private, shows nothing. */
+/** Names that one page looks at: deleted and private ones show nothing. */
 const MAX_LOOKED_AT = 1_000;
 
 /** One page of documents. `next`: the name of the last one where more follow. */

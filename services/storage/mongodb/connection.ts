@@ -1,4 +1,4 @@
-/** The connection to a MongoDB: how long anything may take, and what the operator is told when it cannot be opened. */
+/** The connection to MongoDB: timeouts, consistency, and what the operator reads when it cannot be opened. */
 import { randomUUID } from 'node:crypto';
 import { type Db, type DbOptions, MongoClient, type MongoClientOptions, ReadConcern, ReadPreference } from 'mongodb';
 import { hideCredentials } from '../../../utils/hide-credentials';
@@ -9,16 +9,13 @@ import { type Collections, collectionsOf, EARLIER_LAYOUT, LAYOUT_VERSION, makeIn
 
 /** A call of the store ends after this time, whatever the server does. */
 export const CALL_DEADLINE_MS = 10_000;
-/** Refused connections and wrong passwords are told at once, a silent host after this time. */
+/** For a silent host; refused connections and wrong passwords fail at once. */
 const SELECTION_TIMEOUT_MS = 3_000;
-/** Longer than any command takes on a server that works, so that one that hangs is left before the deadline. */
+/** Longer than any command takes on a working server, and short enough to give up on one that hangs. */
 const SOCKET_TIMEOUT_MS = 8_000;
 const MAX_POOL_SIZE = 50;
 
-/**
- * Majority both ways: what was answered, and what anybody has read, cannot be rolled back by an election, and so its
- * `seq` cannot be given again.
- */
+/** Majority both ways: an election cannot roll back what was acknowledged or read, so no `seq` is given twice. */
 const CONSISTENCY: DbOptions = {
   writeConcern: { w: 'majority', journal: true, wtimeoutMS: 5_000 },
   readConcern: new ReadConcern('majority'),
@@ -32,6 +29,7 @@ const OPTIONS: MongoClientOptions = {
   socketTimeoutMS: SOCKET_TIMEOUT_MS,
   maxPoolSize: MAX_POOL_SIZE,
   waitQueueTimeoutMS: SOCKET_TIMEOUT_MS,
+  /** Fields that are undefined are not there, in documents and in filters. */
   ignoreUndefined: true,
   promoteBuffers: true,
 };
@@ -39,12 +37,12 @@ const OPTIONS: MongoClientOptions = {
 export interface Connection {
   readonly client: MongoClient;
   readonly collections: Collections;
-  /** Names this store: made once, when its database is new. */
+  /** Names this store: created with its database. */
   readonly identity: string;
 }
 
 /**
- * Connects, and makes the indexes that are missing.
+ * Connects, and creates missing indexes.
  * @throws StoreOpenError with a sentence for the operator, which never contains the password.
  */
 export async function connect(url: string): Promise<Connection> {
@@ -61,7 +59,7 @@ export async function connect(url: string): Promise<Connection> {
   }
 }
 
-/** Reads the address as the driver does, without connecting. @throws StoreOpenError. */
+/** Parses the address as the driver does, without connecting. @throws StoreOpenError. */
 export function checkAddress(url: string): void {
   try {
     refuseWithoutDatabase(url);
@@ -108,7 +106,7 @@ async function openLayout({ meta, removals }: Collections): Promise<string> {
   );
 }
 
-/** What that takes beside is done later, in parts. Nodes of the version before that are running go on meanwhile. */
+/** Work that takes long is done later, in parts, while nodes of the version before keep running. */
 async function bringOver({ meta, removals }: Pick<Collections, 'meta' | 'removals'>): Promise<void> {
   const fields = { kind: 'listing', name: '', generation: 0, at: 0, freeAt: 0, upTo: 0 } as const;
   const listing = { _id: removalId('listing', ''), ...fields };

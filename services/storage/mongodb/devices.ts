@@ -70,7 +70,7 @@ export class Devices {
     return this.parts.turns.take(`user ${userId}`, () => this.#enter(userId, device, limit));
   }
 
-  /** Where a device stands; `undefined` for one that is to be entered first. */
+  /** The positions of a device; `undefined` when it has to be entered first. */
   async #find(userId: string, device: string): Promise<OpenedDevice | undefined> {
     const isListed = { _id: keyOf(userId, device), forgottenAt: null } as object;
     const [doc, positions] = await Promise.all([
@@ -80,7 +80,7 @@ export class Devices {
     return doc === null || positions === undefined ? undefined : new Opened(positions);
   }
 
-  /** Its cursor in the log of states is written last: without it the device was not entered, or not wholly. */
+  /** Its cursor in the log of states is written last: without it the device was not entered completely. */
   async #positionsOf(userId: string, device: string): Promise<Map<string, Position> | undefined> {
     const [cursors, { starts, gaps }] = await Promise.all([
       this.collections.cursors.find({ _id: startingWith(userId, device) }).toArray(),
@@ -105,14 +105,14 @@ export class Devices {
     return new Opened(positions, wasForgotten && known === undefined);
   }
 
-  /** Writes the document of a device that is known from now on, or that has none yet. */
+  /** Writes the document of a device that becomes known, or has none yet. */
   async #enlist(userId: string, device: string): Promise<void> {
     const now = this.parts.clock.now();
     const update = { $set: { userId, device, ackedAt: now, seenAt: now }, $unset: { forgottenAt: '' } } as const;
     await upsert(this.collections.devices, keyOf(userId, device), update);
   }
 
-  /** The document first: from then on the device is unknown, whatever is left of it. */
+  /** The document first: from then on the device is unknown. */
   async forget(userId: string, device: string): Promise<void> {
     const { devices } = this.collections;
     const forgottenAt = this.parts.clock.now();
@@ -168,8 +168,8 @@ export class Devices {
   }
 
   /**
-   * What was said in topics before their user left them is not for a device that is new since.
-   * @param entered what the user is in by now: a topic of the same name that was deleted says nothing of it.
+   * Messages sent before the user left a topic are not for a device that is new since. `entered`: the current topics,
+   * which may have the name of a deleted one.
    */
   async #passLeft(userId: string, device: string, entered: ReadonlyMap<string, Position>): Promise<void> {
     const all = await this.parts.memberships.allLeftOf(userId);
@@ -178,7 +178,7 @@ export class Devices {
     await insertNew(this.collections.cursors, passed);
   }
 
-  /** The user keeps which device was the first: it stays so when this node dies before the device is entered. */
+  /** The document records which device was the first, even if this node dies before the device is entered. */
   async #enterUser(userId: string, device: string): Promise<UserDoc> {
     const { users } = this.collections;
     const known = await users.findOne({ _id: userId });
@@ -221,7 +221,7 @@ export class Devices {
     return { items, next };
   }
 
-  /** The times come first: a cursor that has moved has them, also when this node dies in between. */
+  /** Times come first: a cursor that has moved has them, even if this node dies in between. */
   async saveCursors(saved: readonly Cursor[]): Promise<void> {
     for (const part of partsOf(highestOf(saved), CURSORS_AT_ONCE)) {
       const known = await this.#standing(part);
@@ -237,7 +237,7 @@ export class Devices {
     }
   }
 
-  /** Where devices stand in what they follow. Cursors that they have not needed so far are written. */
+  /** The positions of devices in topics that they follow; missing cursors are written. */
   async #standing(places: readonly Cursor[]): Promise<ReadonlyMap<string, Position>> {
     const { cursors } = this.collections;
     const [found, members] = await Promise.all([

@@ -1,7 +1,7 @@
 /**
- * A flaw of the driver (7.9.0), mended from outside: a command that is written to a socket between its destruction and
- * its `close` waits for a `drain` that never comes, and no timeout of the driver ends that. If it was the check of a
- * server, that server is never found again. See docs/decisions/0021-commands-end-with-their-connection.md.
+ * Works around a flaw of the driver (7.9.0): a command written to a socket between its destruction and its `close`
+ * waits for a `drain` that never comes, without any timeout. If it was the check of a server, that server is never
+ * found again. See docs/decisions/0021-commands-end-with-their-connection.md.
  */
 import type { Duplex } from 'node:stream';
 import { MongoClient, type MongoClientOptions } from 'mongodb';
@@ -11,7 +11,7 @@ import { StoreOpenError } from '../contract';
 type ConnectionClass = new (stream: Duplex, options: object) => object;
 type WithConnectionType = { readonly connectionType?: ConnectionClass };
 
-/** The package exports only the type of it. `undefined`: it is no longer where it was. */
+/** The package exports only its type. `undefined` when it has moved. */
 function findConnection(): ConnectionClass | undefined {
   try {
     const { Connection } = require('mongodb/lib/cmap/connection') as { readonly Connection?: ConnectionClass };
@@ -36,10 +36,7 @@ function endingCommands(Connection: ConnectionClass): MongoClientOptions {
 
 let options: MongoClientOptions | undefined;
 
-/**
- * Commands end when their connection does.
- * @throws StoreOpenError when the driver has moved.
- */
+/** Ends commands with their connection. @throws StoreOpenError when the driver has moved. */
 export function withEndingCommands(): MongoClientOptions {
   options ??= lookForOptions();
   return options;

@@ -1,4 +1,4 @@
-/** Erases users: out of sight at once, then row by row. */
+/** Erases users: hidden at once, then removed row by row. */
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import type { Erased } from '../contract';
 import type { Turns } from '../turns';
@@ -15,7 +15,7 @@ import type { Topics } from './topics';
 import type { Users } from './users';
 import type { Writer } from './writer';
 
-/** Messages of an erased user that go with one command. */
+/** Messages of an erased user removed by one command. */
 const ERASED_AT_ONCE = 500;
 
 interface ErasureParts {
@@ -66,15 +66,15 @@ export class Erasures {
     const { head, prunedUpTo } = await log.state(topic);
     const filter = { topic, seq: { $gt: prunedUpTo, $lte: head }, isGone: { $exists: false }, ref: { $exists: false } };
     const count = await this.collections.messages.countDocuments(filter);
-    await sweeps.hideUpTo(topic, head, { isErased: true });
+    await sweeps.hide(topic, head, { isErased: true });
     return count;
   }
 
-  /** In an order that can be begun again after a crash: what names the rest goes last. */
+  /** Can be started again after a crash: what names the rest is removed last. */
   async #eraseRows(userId: string): Promise<Omit<Erased, 'messages'>> {
-    const { sweeps, schedule, keys, memberships, topics, devices, users } = this.parts;
+    const { log, sweeps, schedule, keys, memberships, topics, devices, users } = this.parts;
     const own = personalTopic(userId);
-    await sweeps.hide(stateTopic(userId));
+    await sweeps.hide(stateTopic(userId), await log.head(stateTopic(userId)));
     const scheduled = await schedule.cancelOf(userId, own);
     await keys.forgetOf(userId);
     const joined = await memberships.ofUser(userId);
@@ -91,7 +91,7 @@ export class Erasures {
   async #forgetStates(userId: string): Promise<void> {
     const { users, marks, log } = this.parts;
     const start = (await users.get(userId))?.broadcastStart;
-    await marks.removeTopic(personalTopic(userId));
+    await marks.removeUpTo(personalTopic(userId), Number.POSITIVE_INFINITY);
     if (start === undefined) return;
     const { head } = await log.state(BROADCAST_TOPIC);
     await marks.removeUser(userId, { topic: BROADCAST_TOPIC, from: start + 1, upTo: head });

@@ -1,4 +1,4 @@
-/** What the driver throws, told as the contract wants it. */
+/** Errors of the driver, as the contract wants them. */
 import { types } from 'node:util';
 import {
   MongoBulkWriteError,
@@ -14,10 +14,10 @@ import { pauseBefore } from '../turns';
 
 const DUPLICATE_KEY = 11_000;
 const OUT_OF_DISK_SPACE = 14_031;
-/** Of a socket whose other end has gone, or that is about to close. */
+/** A socket that is closed or about to close. */
 const WRITE_REFUSALS: ReadonlySet<unknown> = new Set(['EPIPE', 'ECONNRESET', 'ERR_STREAM_WRITE_AFTER_END']);
 
-/** Was a write refused only because something with this key is there? It may be what the write itself has stored. */
+/** Was a write refused only because its key exists? It may be what the write itself has stored. */
 export function isDuplicate(error: unknown): boolean {
   if (error instanceof MongoBulkWriteError) {
     const writeErrors = [error.writeErrors].flat();
@@ -37,7 +37,7 @@ export async function ignoringDuplicates(write: Promise<unknown>): Promise<boole
   }
 }
 
-/** Two upserts of one document at once: one of them is told of a duplicate, and finds the document the next time. */
+/** Of two simultaneous upserts one fails with a duplicate, and finds the document when it is repeated. */
 export async function retryingDuplicates<Result>(write: () => Promise<Result>): Promise<Result> {
   try {
     return await write();
@@ -48,8 +48,8 @@ export async function retryingDuplicates<Result>(write: () => Promise<Result>): 
 }
 
 /**
- * Did a statement not reach the server, or its answer not come back? The driver repeats it only once, and not at all
- * where the server or the address does not allow that. A server that says nothing has had its time.
+ * Was a statement or its answer lost? The driver repeats it only once, or not at all. A server that does not answer has
+ * had its time.
  */
 export function isLost(error: unknown): boolean {
   // A write of many documents wraps what went wrong on the way.
@@ -59,17 +59,17 @@ export function isLost(error: unknown): boolean {
   return error instanceof MongoError && error.hasErrorLabel(MongoErrorLabel.RetryableWriteError);
 }
 
-/** The driver passes on as it is what a socket says to a write that it does not take. */
+/** The driver passes on errors of sockets as they are. */
 function isOfSocket(error: unknown): boolean {
   return types.isNativeError(error) && 'code' in error && WRITE_REFUSALS.has(error.code);
 }
 
-/** Repeats what got lost until it is answered, or no server is found: then an election has taken too long. */
+/** Repeats lost statements until they are answered, or no server is found because an election takes too long. */
 export function retryingLost<Result>(statement: () => Promise<Result>, milliseconds: number): Promise<Result> {
   return retryingUntil(systemClock.steady() + milliseconds, statement, isLost);
 }
 
-/** Repeats what fails, or fails in one way, until that time of the system's steady clock. */
+/** Repeats failing statements until a time of the steady clock of the system. */
 export async function retryingUntil<Result>(
   until: number,
   statement: () => Promise<Result>,
@@ -85,7 +85,7 @@ export async function retryingUntil<Result>(
   }
 }
 
-/** Without the error itself as the cause: a failed bulk write carries the documents, and bodies never reach a log. */
+/** Without the cause: a failed bulk write carries documents, and bodies never reach a log. */
 export function toStoreError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   return new StoreError(messageOf(error), {
@@ -97,7 +97,7 @@ export function closedError(): StoreError {
   return new StoreError('the store is closed');
 }
 
-/** A server's sentence about a duplicate names keys; all others are about the server. */
+/** Errors about duplicates name keys; all others are about the server. */
 export function messageOf(error: unknown): string {
   if (isDuplicate(error)) return 'a key was taken by another write again and again';
   if (error instanceof MongoError) return `${error.name}: ${error.message}`;

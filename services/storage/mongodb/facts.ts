@@ -1,9 +1,8 @@
 /**
- * What messages say of their places for ever: that nothing of an inbox is left there, that it is a user's own, or not
- * for a user. Tags say so at first. Where there are many they are folded into rows, so that a count does not look at
- * each message: the rows are written before the tags go, so who reads tags and then rows misses nothing.
+ * Permanent facts about places: a hole, own message, or not for a user. Tags of the messages say so at first; where
+ * there are many they are folded into rows, so that a count need not look at each message. Rows are written before tags
+ * are removed: whoever reads tags and then rows misses nothing.
  */
-import type { ObjectId } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
 import { partsOf } from '../../../utils/parts';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
@@ -13,7 +12,7 @@ import { type Collections, exceptTag, fromTag, HOLE, isHole, type MessageDoc } f
 import type { Marks } from './marks';
 import type { SlotChange, TopicSpan } from './rows';
 
-/** What is known of the places of one block, in the form of rows. */
+/** What is known of one block, in the form of rows. */
 export interface Overlay {
   /** OWN on one's own messages, EXCLUDED on what is not for the user. */
   readonly flags: Buffer;
@@ -30,12 +29,12 @@ export type Overlays = (topic: string, block: number) => Overlay | undefined;
 /** A message that may say something. */
 export type Special = Pick<MessageDoc, '_id' | 'topic' | 'seq' | 'tags' | 'expiresAt'>;
 
-/** Tags that a count passes by. */
+/** Tags that a count tolerates. */
 const FOLD_AT = 256;
-/** Holes that one look into a log passes by. */
+/** Holes that one look into a log tolerates. */
 const HOLES_FOLD_AT = 32;
 const FOLDED_AT_ONCE = 2_000;
-/** Of so many topics each is asked for its places only. */
+/** Up to so many topics are queried by their places. */
 const FEW_TOPICS = 8;
 const TOPICS_PER_QUERY = 250;
 const SPANS_PER_QUERY = 100;
@@ -44,7 +43,7 @@ const PROJECTION = { topic: 1, seq: 1, tags: 1, expiresAt: 1 };
 export interface FactParts {
   readonly marks: Marks;
   readonly clock: Clock;
-  /** Does something that nobody waits for. */
+  /** Does work that nobody waits for. */
   readonly later: (work: () => Promise<void>) => void;
 }
 
@@ -56,7 +55,7 @@ export class Facts {
     private readonly parts: FactParts,
   ) {}
 
-  /** What follows from the messages of some sections for a user. */
+  /** What the messages of some sections imply for a user. */
   async overlays(userId: string, sections: readonly TopicSpan[]): Promise<Overlays> {
     const overlays = new OverlayMap();
     const specials: Special[] = [];
@@ -107,7 +106,7 @@ export class Facts {
     }
   }
 
-  /** What rows say of some places, to a user or to all; tags may say more. */
+  /** What rows say about places, to a user or to all; tags may say more. */
   async rowsOf(userId: string | undefined, spans: readonly TopicSpan[]): Promise<FactRows> {
     const own = userId === undefined ? [] : [userId];
     const rowOf = await this.parts.marks.facts.read(spans, [], ...own.map((one) => [one]));
@@ -117,7 +116,7 @@ export class Facts {
     });
   }
 
-  /** Folds what tags say: at once the tags of one look. What fails is done by the next one. */
+  /** Folds the tags of one look. If it fails, the next one does it. */
   foldLater(userId: string, specials: readonly Special[]): void {
     if (this.#isFolding) return;
     this.#isFolding = true;
@@ -130,7 +129,7 @@ export class Facts {
     });
   }
 
-  /** One's own messages in some spans of which rows do not say so yet. */
+  /** Own messages in some spans that rows do not contain yet. */
   async ownPlaces(userId: string, spans: readonly TopicSpan[]): Promise<(topic: string, seq: number) => boolean> {
     const places = new Set<string>();
     const tags = fromTag(userId);
@@ -145,33 +144,28 @@ export class Facts {
     return (topic, seq) => places.has(`${seq} ${topic}`);
   }
 
-  /** The same for messages that were come across. */
+  /** The same for messages found on the way. */
   foldHoles(userId: string, docs: readonly MessageDoc[]): void {
     const holes = docs.filter(({ tags }) => tags.includes(HOLE));
     if (holes.length >= HOLES_FOLD_AT) this.foldLater(userId, holes);
   }
 
   async #fold(userId: string, specials: readonly Special[]): Promise<void> {
-    const having = (tag: string) => specials.filter(({ tags }) => tags.includes(tag));
-    const holes = having(HOLE);
-    const own = having(fromTag(userId));
-    const excepted = having(exceptTag(userId));
-    await this.parts.marks.facts.apply([
-      ...holes.map((place) => factOf(place, [], 1)),
-      ...own.map((place) => factOf(place, [userId], OWN)),
-      ...excepted.map((place) => factOf(place, [userId], EXCLUDED)),
-    ]);
-    await this.#withoutTags(holes, { $set: { tags: [] } });
-    await this.#withoutTags(own, { $pull: { tags: fromTag(userId) } });
-    await this.#withoutTags(excepted, { $pull: { tags: exceptTag(userId) } });
+    const [own, excepted] = [fromTag(userId), exceptTag(userId)];
+    const folds = [
+      { tag: HOLE, owner: [], fact: 1, update: { $set: { tags: [] } } },
+      { tag: own, owner: [userId], fact: OWN, update: { $pull: { tags: own } } },
+      { tag: excepted, owner: [userId], fact: EXCLUDED, update: { $pull: { tags: excepted } } },
+    ].map((fold) => ({ ...fold, docs: specials.filter(({ tags }) => tags.includes(fold.tag)) }));
+    const changes = folds.flatMap(({ docs, owner, fact }) => docs.map((place) => factOf(place, owner, fact)));
+    await this.parts.marks.facts.apply(changes);
+    for (const { docs, update } of folds) {
+      const _id = { $in: docs.map((doc) => doc._id) };
+      if (docs.length > 0) await this.collections.messages.updateMany({ _id }, update as object);
+    }
   }
 
-  async #withoutTags(specials: readonly Special[], update: object): Promise<void> {
-    const ids: ObjectId[] = specials.map(({ _id }) => _id);
-    if (ids.length > 0) await this.collections.messages.updateMany({ _id: { $in: ids } }, update);
-  }
-
-  /** Enters places that nobody will find anything at again: they need no tags. */
+  /** Enters holes for places that nobody finds any more: they need no tags. */
   async enterHoles(places: readonly Pick<MessageDoc, 'topic' | 'seq'>[]): Promise<void> {
     await this.parts.marks.facts.apply(places.map((place) => factOf(place, [], 1)));
   }

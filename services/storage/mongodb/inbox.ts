@@ -1,7 +1,8 @@
 /**
- * The inbox of a user, counted and listed from the logs and what the user has done with their messages. That a message
- * is one's own, not for oneself, expired or gone is looked up in the messages at that moment: nothing can drift apart.
+ * The inbox of a user: counts from the logs and the states of their messages. Whether a message is own, not for the
+ * user, expired or gone is read from the messages, so that nothing can drift apart.
  */
+
 import type { Clock } from '../../../utils/clock';
 import { partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
@@ -9,7 +10,7 @@ import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import { type Selection, type StateChanged, StoreError } from '../contract';
 import { stateEntry } from '../rules/entries';
-import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
+import { blockOf, blocksOf, readSlot } from '../rules/slot-row';
 import {
   entryData,
   type FlagChange,
@@ -24,6 +25,7 @@ import {
 } from '../rules/state-change';
 import { countUnread, EXCLUDED, FLAGS } from '../rules/states';
 import { pauseBefore, type Turns } from '../turns';
+import { writeAll } from './commands';
 import type { Facts, Overlay, Overlays } from './facts';
 import { COLLAPSED, type Collections, collapseTag, generationOf, type MemberDoc, type UserDoc } from './layout';
 import type { Log } from './log';
@@ -46,7 +48,7 @@ interface InboxParts {
   readonly turns: Turns;
 }
 
-/** What is done with places of an inbox. */
+/** A change, and what the messages imply. */
 interface StateChange {
   readonly selection: Selection;
   readonly state: RequestedState;
@@ -61,12 +63,6 @@ export interface OrderedSection extends Section {
 function startsAmong(userId: string, user: UserDoc | null, memberships: readonly MemberDoc[]): Map<string, number> {
   const joined = memberships.map(({ topic, start }) => [topic, start] as const);
   return startsOf(userId, user ?? undefined, joined);
-}
-
-/** After which `seq` topics are a user's, and what of them is not. */
-export interface Openings {
-  readonly starts: Map<string, number>;
-  readonly gaps: ReadonlyMap<string, readonly Span[]>;
 }
 
 export class Inbox {
@@ -91,7 +87,7 @@ export class Inbox {
   }
 
   /** After which `seq` each topic of an inbox is the user's, and what of each is not for the user. */
-  async openings(userId: string): Promise<Openings> {
+  async openings(userId: string) {
     const [user, memberships] = await Promise.all([
       this.collections.users.findOne({ _id: userId }),
       this.parts.memberships.ofUser(userId),
@@ -119,7 +115,7 @@ export class Inbox {
     return { unseen, unread };
   }
 
-  /** One after the other for each user: who asks twice at once has it done once. */
+  /** One at a time for each user: a change requested twice is made once. */
   changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
     return this.parts.turns.take(`states ${userId}`, () => this.#changeStates(userId, selection, state));
   }
@@ -146,9 +142,8 @@ export class Inbox {
   }
 
   /**
-   * The entry comes after the rows: nobody is told of what did not happen. When another node has told of a change in
-   * between, its rows may have come after these though its entry came before: then this change is made once more, so that
-   * what was told last is what is so.
+   * The entry comes after the rows: nobody is notified of what did not happen. If another node has written an entry in
+   * between, its rows may have come after these: then the change is made again, so that the last entry is right.
    */
   async #changeSpans(userId: string, spans: readonly TopicSpan[], stateChange: StateChange): Promise<StateChanged> {
     const log = stateTopic(userId);
@@ -174,41 +169,32 @@ export class Inbox {
     const change = transitionOf(selection, state);
     const rows = await this.parts.marks.flags.apply(spans.map((span) => changeOf(userId, span, change, overlayOf)));
     const changes = rows.flatMap((row) => slotsOf(row, overlayOf(row.topic, row.block)));
-    if (changes.length > 0) await this.#stamp(userId, changes);
-    return changes;
-  }
-
-  /** What has a collapse key and becomes unread again may be replaced again. */
-  async #unshelve(userId: string, spans: readonly TopicSpan[]): Promise<void> {
-    const own = spans.filter(({ topic }) => topic === personalTopic(userId));
-    for (const part of partsOf(own, SPANS_PER_QUERY)) {
-      const places = part.map(({ topic, from, upTo }) => ({ topic, tags: COLLAPSED, seq: { $gte: from, $lte: upTo } }));
-      const projection = { from: 1, collapseKey: 1 };
-      const query = this.collections.messages.find({ $or: places }, { projection });
-      const shelved = (await query.toArray()).filter(({ collapseKey }) => collapseKey !== undefined);
-      for (const some of partsOf(shelved, SPANS_PER_QUERY)) {
-        const operations = some.map(({ _id, from, collapseKey = '' }) => ({
-          updateOne: {
-            filter: { _id, tags: COLLAPSED },
-            update: { $set: { 'tags.$': collapseTag(from, collapseKey) } },
-          },
-        }));
-        await this.collections.messages.bulkWrite(operations as never, { ordered: false });
-      }
-    }
-  }
-
-  async #stamp(userId: string, changes: readonly ChangedSlot[]): Promise<void> {
     const stamps = stampsOf(changes, this.parts.clock.now());
     await this.parts.marks.stamp(
       stamps.flatMap(({ changes: stamped, ...stamp }) =>
         spansOf(stamped).map((span) => ({ ...span, userId, ...stamp })),
       ),
     );
+    return changes;
+  }
+
+  /** Messages that become unread again may be replaced again. */
+  async #unshelve(userId: string, spans: readonly TopicSpan[]): Promise<void> {
+    const own = spans.filter(({ topic }) => topic === personalTopic(userId));
+    const places = own.map(({ topic, from, upTo }) => ({ topic, tags: COLLAPSED, seq: { $gte: from, $lte: upTo } }));
+    const { messages } = this.collections;
+    for (const $or of partsOf(places, SPANS_PER_QUERY)) {
+      const shelved = await messages.find({ $or }, { projection: { from: 1, collapseKey: 1 } }).toArray();
+      const operations = shelved.map(({ _id, from, collapseKey = '' }) => {
+        const update = { $set: { 'tags.$': collapseTag(from, collapseKey) } };
+        return { updateOne: { filter: { _id, tags: COLLAPSED }, update } };
+      });
+      await writeAll(messages, operations as never);
+    }
   }
 }
 
-/** A row of flags with what follows from the messages. */
+/** A row of flags with what the messages imply. */
 function merged(row: Buffer | undefined, overlay: Overlay | undefined): Buffer | undefined {
   if (overlay === undefined || row === undefined) return overlay?.flags ?? row;
   const flags = Buffer.from(overlay.flags);
@@ -246,7 +232,7 @@ function slotsOf({ topic, block, before, after }: ChangedRow, overlay: Overlay |
   return slots;
 }
 
-/** Places in a row make one span. */
+/** Joins consecutive places. */
 function spansOf(slots: readonly ChangedSlot[]): TopicSpan[] {
   const spans: { topic: string; from: number; upTo: number }[] = [];
   for (const { topic, seq } of slots) {

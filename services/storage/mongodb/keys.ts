@@ -1,7 +1,4 @@
-/**
- * Answers that are kept under a key, and who is working on one. A claim is a lease: it is renewed while this process
- * lives, and ends by itself when the process does not.
- */
+/** Answers kept under idempotency keys. A claim is a lease, renewed while this process lives. */
 import { ObjectId } from 'mongodb';
 import type { Clock, Timer } from '../../../utils/clock';
 import { FollowingFlight } from '../../../utils/single-flight';
@@ -15,7 +12,7 @@ import { CALL_DEADLINE_MS } from './connection';
 import { ignoringDuplicates, retryingLost } from './errors';
 import { type AnswerDoc, type Collections, keyOf, startingWith } from './layout';
 
-/** Longer than clocks of nodes differ: a node whose clock is ahead must not take what another one works on. */
+/** Longer than clocks of nodes differ: a node whose clock is ahead must not take over a running request. */
 const LEASE_MS = 60_000;
 const RENEWAL_MS = 15_000;
 /** Between two tries to give a claim back. */
@@ -24,18 +21,18 @@ const MAX_ATTEMPTS = 30;
 
 type Claimed = Pick<AnswerDoc, '_id' | 'nonce'>;
 
-/** A claim that nobody works on any more, or of which it is not known whether the server has it. */
+/** A claim that is to be freed, or that the server may not even have. */
 interface Returned extends Claimed {
   /** When its lease has ended by itself. */
   readonly endsAt: number;
 }
 
 export class Keys {
-  /** What this process is working on. Another one may have taken over what was not renewed in time. */
+  /** Requests of this process. Another node may have taken over what was not renewed in time. */
   readonly #held = new Map<string, ObjectId>();
-  /** What the server has not been told of yet. */
+  /** Claims that the server does not know to be free. */
   readonly #returned = new Set<Returned>();
-  /** Many give back at once when the server goes away: one statement is for all of them. */
+  /** When the server fails, many are freed at once, by one statement. */
   readonly #returns = new FollowingFlight(() => this.#freeReturned());
   #renewal: Timer | undefined;
   #returning: Timer | undefined;
@@ -77,41 +74,35 @@ export class Keys {
   }
 
   async #claim(_id: string, fingerprint: string, nonce: ObjectId): Promise<Claim> {
-    let known = await this.#insert(this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.clock.now() }));
-    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
+    let known: AnswerDoc | undefined;
+    for (let attempt = 0; attempt <= MAX_ATTEMPTS; attempt += 1) {
+      await pauseBefore(attempt - 1);
+      const claimedAt = this.#firstOf(known);
+      const freeAt = this.clock.now() + LEASE_MS;
+      const doc = { _id, fingerprint, nonce, claimedAt, freeAt, forgetAt: claimedAt + ANSWER_LIFETIME_MS };
+      known = known === undefined ? await this.#insert(doc) : await this.#takeOver(known, doc);
       if (known?.nonce.equals(nonce)) return this.#hold(known);
-      const taken = known === undefined ? undefined : this.#outcomeOf(known, fingerprint);
+      const taken = this.#outcomeOf(known, fingerprint);
       if (taken !== undefined) return taken;
-      // Read rather than counted: a write that the driver has repeated counts nothing.
-      known = await this.#takeOver(known, this.#claimOf(_id, fingerprint, { nonce, claimedAt: this.#firstOf(known) }));
-      if (!known?.nonce.equals(nonce)) await pauseBefore(attempt);
     }
     throw new StoreError('the key is claimed by others all the time');
   }
 
-  #claimOf(_id: string, fingerprint: string, claim: { nonce: ObjectId; claimedAt: number }): AnswerDoc {
-    const freeAt = this.clock.now() + LEASE_MS;
-    return { _id, fingerprint, ...claim, freeAt, forgetAt: claim.claimedAt + ANSWER_LIFETIME_MS };
-  }
-
   /** When a key was first claimed, unless that is forgotten. */
   #firstOf(known: AnswerDoc | undefined): number {
-    return known !== undefined && this.#isRemembered(known) ? known.claimedAt : this.clock.now();
+    return this.#isRemembered(known) ? known.claimedAt : this.clock.now();
   }
 
-  #isRemembered({ forgetAt }: AnswerDoc): boolean {
-    return forgetAt > this.clock.now();
+  #isRemembered(known: AnswerDoc | undefined): known is AnswerDoc {
+    return known !== undefined && known.forgetAt > this.clock.now();
   }
 
   #hold({ _id, nonce, claimedAt }: AnswerDoc): Claim {
     this.#held.set(_id, nonce);
-    this.#renewal ??= this.clock.every(RENEWAL_MS, () => void this.#renew());
+    // A failure is repeated before the lease ends.
+    const renew = () => this.#setFreeAt(this.#listHeld(), this.clock.now() + LEASE_MS).catch(() => undefined);
+    this.#renewal ??= this.clock.every(RENEWAL_MS, () => void renew());
     return { outcome: 'claimed', claimedAt };
-  }
-
-  /** What fails now is tried again before the lease ends. */
-  async #renew(): Promise<void> {
-    await this.#setFreeAt(this.#listHeld(), this.clock.now() + LEASE_MS).catch(() => undefined);
   }
 
   #listHeld(): Claimed[] {
@@ -125,7 +116,7 @@ export class Keys {
   }
 
   /** What a key is taken by; `undefined` when it is free. */
-  #outcomeOf(known: AnswerDoc, fingerprint: string): Claim | undefined {
+  #outcomeOf(known: AnswerDoc | undefined, fingerprint: string): Claim | undefined {
     if (!this.#isRemembered(known)) return undefined;
     const { status, body = '', freeAt } = known;
     const answer = status === undefined ? undefined : { status, body };
@@ -144,8 +135,8 @@ export class Keys {
   }
 
   /** @returns what is there now. */
-  async #takeOver(known: AnswerDoc | undefined, doc: AnswerDoc): Promise<AnswerDoc | undefined> {
-    if (known === undefined) return this.#insert(doc);
+  async #takeOver(known: AnswerDoc, doc: AnswerDoc): Promise<AnswerDoc | undefined> {
+    // Read rather than counted: a write that the driver has repeated counts nothing.
     await this.collections.answers.replaceOne({ _id: doc._id, nonce: known.nonce }, doc);
     return this.#find(doc._id);
   }
@@ -175,7 +166,7 @@ export class Keys {
     await this.#giveBack(_id, nonce);
   }
 
-  /** Never fails: what the server cannot be told now it is told as soon as it can, or the lease ends. */
+  /** Never fails: it is repeated until the server answers or the lease ends. */
   async #giveBack(_id: string, nonce: ObjectId): Promise<void> {
     this.#returned.add({ _id, nonce, endsAt: this.clock.now() + LEASE_MS });
     await this.#returns.run();
@@ -208,7 +199,7 @@ export class Keys {
     this.#renewal = undefined;
   }
 
-  /** Ends all claims of this process: whoever was not answered may ask again. */
+  /** Frees all claims of this process: clients without an answer may ask again. */
   async close(): Promise<void> {
     this.#stopRenewal();
     this.#isClosed = true;

@@ -11,7 +11,7 @@ export const LAYOUT_VERSION = 2;
 /** What this version opens beside its own: 1 has no documents of devices, see Removals. */
 export const EARLIER_LAYOUT = 1;
 
-/** Between the parts of a key: no name contains a control character, and it sorts before whatever a name may hold. */
+/** Separates the parts of a key: no name contains a control character, and it sorts before all others. */
 const SEPARATOR = '\u0001';
 const BEHIND_SEPARATOR = '\u0002';
 
@@ -25,31 +25,31 @@ export function startingWith(...parts: readonly string[]): { $gte: string; $lt: 
   return { $gte: `${start}${SEPARATOR}`, $lt: `${start}${BEHIND_SEPARATOR}` };
 }
 
-/** An entry that has to be appended because of a change of this message, and has not been yet. */
+/** An entry about a change of this message that still has to be appended. */
 export interface Owed {
-  /** Tells a write that was repeated by the driver from that of another node. */
+  /** Distinguishes a write repeated by the driver from that of another node. */
   readonly nonce: ObjectId;
   readonly event: 'message:updated' | 'message:removed';
   readonly by: string;
-  readonly reason?: RemovalReason;
-  readonly exceptUserId?: string;
+  readonly reason?: RemovalReason | undefined;
+  readonly exceptUserId?: string | undefined;
   /** `seq` of the entry that told of the change before. */
-  readonly earlier?: number;
+  readonly earlier?: number | undefined;
 }
 
-/** A place of a log. Only retention and erasure delete one: what is gone before leaves a place without content. */
+/** A place of a log. Only retention and erasure delete one; everything else leaves an empty place. */
 export interface MessageDoc extends Omit<Message, 'data'> {
   readonly _id: ObjectId;
   /** JSON text: operators and dots in data are data. */
   readonly data: string;
-  /** Unique in the topic: made of sender and id where repeating must not store twice, else `seq`. */
+  /** Unique in the topic: of sender and id where repeating must not store twice, otherwise `seq`. */
   readonly key: string | number;
   /** Never less than that of the place before: what lists are sorted by, see StoredMessage. */
   readonly order: number;
   /** What it is looked for by: see tagsOf. */
   readonly tags: readonly string[];
   /** Milliseconds since the epoch when expire() has something to do here. */
-  readonly dueAt?: number;
+  readonly dueAt?: number | undefined;
   readonly isGone?: true;
   /** Counts changes of `data`. */
   readonly revision?: number;
@@ -59,10 +59,10 @@ export interface MessageDoc extends Omit<Message, 'data'> {
   readonly said?: string;
   readonly owes?: Owed;
   /** On an entry: `seq` of the message that it takes out of the log. */
-  readonly removes?: number;
+  readonly removes?: number | undefined;
 }
 
-/** What is gone from the beginning of a log; missing where nothing is. Both numbers only grow. */
+/** What is removed from the beginning of a log, if anything. Both numbers only grow. */
 export interface LogDoc {
   readonly _id: string;
   readonly prunedUpTo: number;
@@ -70,7 +70,7 @@ export interface LogDoc {
   /** Messages up to `prunedUpTo` may still have to be deleted. */
   readonly isHidden?: boolean;
   /** How often a topic of this name was deleted: memberships of an earlier one are none of this one. 0 when missing. */
-  readonly generation?: number;
+  readonly generation?: number | undefined;
   /** When that was the last time, by the clock of a node. */
   readonly deletedAt?: number;
 }
@@ -110,11 +110,11 @@ export interface DeviceDoc {
   readonly ackedAt: number;
   /** When it last connected, to the day. */
   readonly seenAt: number;
-  /** It is unknown since then; the document stays, so that it is told when it comes back. */
+  /** Unknown since then; the document stays, so that the device is notified when it returns. */
   readonly forgottenAt?: number;
 }
 
-/** Work that is under way, and goes on when a node dies: `topic` of [name, generation], `user` of [userId], `listing`. */
+/** Pending work, which survives the death of a node: `topic` of [name, generation], `user` of [userId], `listing`. */
 export interface RemovalDoc {
   readonly _id: string;
   readonly kind: 'topic' | 'user' | 'listing';
@@ -147,7 +147,7 @@ export interface TopicDoc {
   /** Its first member is still to come. */
   readonly isUnfinished?: boolean;
   /** As of its log when it was created. 0 when missing. */
-  readonly generation?: number;
+  readonly generation?: number | undefined;
   /** Somebody has begun to delete it: it is not there any more, but its members may be. */
   readonly deletedBy?: ObjectId;
   /** Last `seq` when it was deleted. */
@@ -163,11 +163,11 @@ export interface MemberDoc {
   readonly joinedAt: string;
   readonly nonce: ObjectId;
   /** Of the topic that was joined. 0 when missing. */
-  readonly generation?: number;
+  readonly generation?: number | undefined;
   /** Somebody else has added the user. */
-  readonly isInvited?: true;
+  readonly isInvited?: true | undefined;
   /** What of the topic is not for the user. */
-  readonly gaps?: readonly Span[];
+  readonly gaps?: readonly Span[] | undefined;
   /** When it was written, by the clock of a node. */
   readonly changedAt?: number;
 }
@@ -177,11 +177,11 @@ export interface AbsenceDoc extends Left {
   readonly _id: string;
   readonly topic: string;
   readonly userId: string;
-  readonly generation?: number;
+  readonly generation?: number | undefined;
   readonly changedAt: number;
 }
 
-export function generationOf(doc: { readonly generation?: number } | undefined): number {
+export function generationOf(doc: { readonly generation?: number | undefined } | undefined): number {
   return doc?.generation ?? 0;
 }
 
@@ -202,12 +202,12 @@ export interface ScheduledDoc {
   readonly topic: string;
   readonly sendAt: number;
   /** Nonce of the named topic that it is for: a later one of the same name is another. */
-  readonly home?: ObjectId;
+  readonly home?: ObjectId | undefined;
   /** JSON text. */
   readonly draft: string;
   /** The token by which it was scheduled; missing on what an earlier version kept. */
-  readonly standing?: Standing;
-  readonly isOfService?: true;
+  readonly standing?: Standing | undefined;
+  readonly isOfService?: true | undefined;
   readonly nonce: ObjectId;
   /** Until then a node is sending it: it can neither be cancelled nor sent by another. */
   readonly freeAt: number;
@@ -336,13 +336,13 @@ export async function makeIndexes(db: Db): Promise<void> {
   }
 }
 
-/** The place holds no message of an inbox, see isHole; folded into a row after a while, see Facts. */
+/** The place is a hole, see isHole; folded into a row later, see Facts. */
 export const HOLE = 'hole';
 export const fromTag = (userId: string) => `from:${userId}`;
 export const exceptTag = (userId: string) => `except:${userId}`;
-/** May be replaced by the next one of the same sender with this key: no user id contains a control character. */
+/** May be replaced by the next one with the same sender and key: no user id contains a control character. */
 export const collapseTag = (from: string, key: string) => `collapse:${from}${SEPARATOR}${key}`;
-/** The same, whoever had sent it, as the version before wrote it. */
+/** The same for any sender, as an earlier version wrote it. */
 export const earlierCollapseTag = (key: string) => `collapse:${key}`;
 /** Has a collapse key, and was read when the next one came. */
 export const COLLAPSED = 'collapsed';

@@ -1,8 +1,8 @@
-/** Lists of an inbox in MongoDB: many topics are looked into with one query, each in a few places only. */
+/** Lists of an inbox: one query looks into many topics, at a few places each. */
 
 import { partsOf } from '../../../utils/parts';
 import type { InboxPage, InboxPosition, InboxQuery } from '../contract';
-import { latestOrderAfter, listed, mergePage, type Stream } from '../rules/inbox-merge';
+import { latestOrderAfter, listed, mergePage, type Stream, streamAfter } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
 import { blockOf, emptySlots, readSlot } from '../rules/slot-row';
 import { isFilled } from '../rules/state-change';
@@ -15,9 +15,9 @@ import type { Marks } from './marks';
 import { bytesOf, toMessage } from './record';
 import type { TopicSpan } from './rows';
 
-/** Topics that are looked into at once. */
+/** Topics searched at once. */
 const STREAMS_AT_ONCE = 50;
-/** Places of all topics that one step of a search asks for. */
+/** Places that one step of a search asks for, over all topics. */
 const PROBES_PER_STEP = 300;
 const MAX_PROBES = 15;
 
@@ -42,7 +42,7 @@ interface TopicStream extends Stream<Found> {
   next: number;
   /** Nothing from `next` on comes later in the order of lists. */
   order: number;
-  /** Is it known how far down in the topic the list has come? */
+  /** Is it known where the list continues in the topic? */
   isLocated: boolean;
 }
 
@@ -52,7 +52,7 @@ interface Wanted {
   readonly span: TopicSpan;
   readonly places: readonly number[];
   readonly flagsAt: (seq: number) => number;
-  /** Everything from here on has been looked at then. */
+  /** Everything from here up has been looked at then. */
   readonly down: number;
 }
 
@@ -87,7 +87,7 @@ export class InboxList {
     );
   }
 
-  /** By topic, the oldest of the last `count` unread messages of each section, or of fewer. */
+  /** By topic, the oldest of the last `count` unread messages, or of fewer. */
   async lastUnread(userId: string, count: number): Promise<ReadonlyMap<string, number>> {
     const sections = (await this.parts.inbox.sections(userId)).filter(isFilled);
     const oldest = new Map<string, number>();
@@ -107,7 +107,7 @@ export class InboxList {
     return oldest;
   }
 
-  /** Finds the next message of each stream: of some in what was fetched before, of the others with one query. */
+  /** Finds the next message of each stream: in what was fetched before, or with one query for all. */
   async #look(streams: readonly TopicStream[], look: Look): Promise<void> {
     const unknown = streams.filter((stream) => !takeReady(stream) && !stream.isOver);
     if (unknown.length === 0) return;
@@ -128,7 +128,7 @@ export class InboxList {
     }
   }
 
-  /** The places that each stream looks at next, as many for each: of one row of flags at most. */
+  /** The next places of each stream, the same number for each: of one row of flags at most. */
   async #wanted(streams: readonly TopicStream[], { userId, state, room }: Look): Promise<Wanted[]> {
     const spans = streams.map(({ section: { topic, from }, next }) => {
       const start = blockOf(FLAGS, next) * FLAGS.count;
@@ -156,17 +156,17 @@ export class InboxList {
     });
   }
 
-  /** Finds for each topic the greatest `seq` that comes after a position; a place that retention took was older. */
+  /** Finds in each topic the last place that comes after a position; places taken by retention were older. */
   async #locate(streams: readonly TopicStream[], after: InboxPosition): Promise<void> {
     const searches = streams.filter(({ isLocated }) => !isLocated).map((stream) => searchOf(stream, after));
     let open = searches.filter(({ low, high }) => low < high);
     while (open.length > 0) {
       const count = Math.max(1, Math.min(MAX_PROBES, Math.floor(PROBES_PER_STEP / open.length)));
       const probed = open.map((search) => ({ search, places: probesOf(search, count) }));
-      const orders = await this.parts.log.ordersAt(
+      const orderAt = await this.parts.log.ordersAt(
         probed.map(({ search, places }) => ({ topic: search.stream.section.topic, places })),
       );
-      for (const { search, places } of probed) narrow(search, places, orders(search.stream.section.topic));
+      for (const { search, places } of probed) narrow(search, places, orderAt);
       open = open.filter(({ low, high }) => low < high);
     }
     for (const { stream, low } of searches) {
@@ -177,22 +177,12 @@ export class InboxList {
 }
 
 function streamOf(section: OrderedSection, after: InboxPosition | undefined): TopicStream {
-  const { topic, upTo } = section;
-  const order = after === undefined ? section.order : Math.min(section.order, latestOrderAfter(after, topic));
-  const place = { order, topic, seq: upTo };
-  return {
-    section,
-    place,
-    item: undefined,
-    isOver: false,
-    ready: [],
-    next: upTo,
-    order,
-    isLocated: after === undefined,
-  };
+  const stream = streamAfter(after, section, section.order);
+  const { order, seq } = stream.place;
+  return { ...stream, section, ready: [], next: seq, order, isLocated: after === undefined };
 }
 
-/** Takes what was fetched before, or says up to where nothing is. @returns whether there is an item. */
+/** Takes what was fetched before, or notes up to where nothing is. @returns whether there is an item. */
 function takeReady(stream: TopicStream): boolean {
   const { topic, from } = stream.section;
   stream.item = stream.ready.shift();
@@ -222,6 +212,8 @@ function searchOf(stream: TopicStream, after: InboxPosition): Search {
   return { stream, latest, low: isFound ? Math.max(high, from - 1) : from - 1, high: Math.max(high, from - 1) };
 }
 
+type OrderAt = (topic: string, seq: number) => number | undefined;
+
 /** Places between `low` and `high`, `high` among them when they are few. */
 function probesOf({ low, high }: Search, count: number): number[] {
   const places = Array.from({ length: count }, (_value, index) =>
@@ -230,9 +222,10 @@ function probesOf({ low, high }: Search, count: number): number[] {
   return [...new Set(places)];
 }
 
-function narrow(search: Search, places: readonly number[], orderAt: (seq: number) => number | undefined): void {
+function narrow(search: Search, places: readonly number[], orderAt: OrderAt): void {
   for (const place of places) {
-    if ((orderAt(place) ?? Number.NEGATIVE_INFINITY) <= search.latest) search.low = Math.max(search.low, place);
+    if ((orderAt(search.stream.section.topic, place) ?? Number.NEGATIVE_INFINITY) <= search.latest)
+      search.low = Math.max(search.low, place);
     else search.high = Math.min(search.high, place - 1);
   }
 }

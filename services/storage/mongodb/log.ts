@@ -1,6 +1,6 @@
 /**
- * The logs in MongoDB, read. The documents of a topic stand without gap from `prunedUpTo` + 1 to its head: what goes
- * before its time leaves its place behind. So the head is the last document, or `prunedUpTo` when there is none.
+ * Reads logs. The documents of a topic are complete from `prunedUpTo` + 1 to its head, since messages that go leave
+ * their place. So the head is the last document, or `prunedUpTo` without any.
  */
 import { LRUCache } from 'lru-cache';
 import type { Filter } from 'mongodb';
@@ -13,7 +13,7 @@ import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDER
 import type { PageRoom } from '../rules/page-room';
 import { blocksOf, emptySlots } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
-import { findByIds } from './commands';
+import { allOf, findByIds } from './commands';
 import type { Facts } from './facts';
 import { type Collections, isHole, type LogDoc, type MessageDoc } from './layout';
 import type { Marks } from './marks';
@@ -22,7 +22,7 @@ import type { TopicSpan } from './rows';
 
 export interface LogState {
   readonly head: number;
-  /** That of the last document: nothing in the log comes later in the order of lists. */
+  /** The order of the last document, and so the greatest. */
   readonly order: number;
   readonly prunedUpTo: number;
   readonly erasedUpTo: number;
@@ -31,11 +31,11 @@ export interface LogState {
 
 type Last = Pick<MessageDoc, 'seq' | 'order'>;
 
-/** Documents fetched at once where `maxBytes` may end a page early. */
+/** Documents fetched at once when `maxBytes` may end a page early. */
 const DOCS_PER_FETCH = 50;
 /** Rows of holes that one query fetches after the first. */
 const BLOCKS_AT_ONCE = 64;
-/** Of so many topics each is asked for its end; of more all together. */
+/** Up to so many topics are queried one by one, more of them together. */
 const FEW_TOPICS = 8;
 const TOPICS_PER_QUERY = 250;
 const PLACES_PER_QUERY = 100;
@@ -59,7 +59,7 @@ export class Log {
     return (await this.state(topic)).head;
   }
 
-  /** The last document of a topic. Looked for from the one that was the last: a `seq` is never given again. */
+  /** The last document of a topic, searched from the one known before: no `seq` is given twice. */
   async last(topic: string): Promise<Last | undefined> {
     const known = this.#lasts.get(topic);
     const newer = known === undefined ? undefined : await this.#lastFrom(topic, known.seq);
@@ -76,8 +76,8 @@ export class Log {
   }
 
   /**
-   * What is gone from the beginning. Written before anything is deleted: who reads it after documents knows whether
-   * any were missing.
+   * What is removed from the beginning. It is written before anything is deleted: read it after documents to know
+   * whether any are missing.
    */
   async floor(topic: string): Promise<LogDoc | undefined> {
     return (await this.collections.logs.findOne({ _id: topic })) ?? undefined;
@@ -109,10 +109,7 @@ export class Log {
       { $sort: { topic: -1, seq: -1 } },
       { $group: { _id: '$topic', seq: { $first: '$seq' }, order: { $first: '$order' } } },
     ]);
-    for await (const { _id, ...last } of found) {
-      if (isSliceOver()) await nextSlice();
-      lasts.set(_id, last);
-    }
+    for (const { _id, ...last } of await allOf(found)) lasts.set(_id, last);
   }
 
   floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {
@@ -128,7 +125,7 @@ export class Log {
     return (await this.collections.messages.findOne({ topic, seq })) ?? undefined;
   }
 
-  /** What can be read at a place: `undefined` for what is gone, expired, or out of sight. */
+  /** The message at a place; `undefined` when it is gone, expired or hidden. */
   async visible(place: Place): Promise<MessageDoc | undefined> {
     const [doc, log] = await Promise.all([this.doc(place), this.floor(place.topic)]);
     const isVisible = doc !== undefined && this.isThere(doc) && doc.seq > (log?.prunedUpTo ?? 0);
@@ -165,7 +162,7 @@ export class Log {
     return pageOf();
   }
 
-  /** Parts of a log, from one that was fetched on. */
+  /** Parts of a log, starting with one that was fetched. */
   async *#walk(topic: string, first: MessageDoc[], size: number): AsyncGenerator<MessageDoc[]> {
     let docs = first;
     for (let places = docs.length; ; places += docs.length) {
@@ -206,7 +203,7 @@ export class Log {
     return page.end();
   }
 
-  /** Shows a message. @returns false when the page has no room for it. */
+  /** Adds a message. @returns false when the page is full. */
   #list(doc: MessageDoc, page: ListedPage): boolean {
     if (this.isThere(doc) && page.isListed(doc)) {
       const message = toMessage(doc);
@@ -216,11 +213,11 @@ export class Log {
     return true;
   }
 
-  /** Documents of a part of a log, without those that rows know to be holes; and up to where that has come. */
+  /** Documents of a part of a log except known holes; `looked`: up to where that has come. */
   async *#scan(
     { topic, ...span }: TopicSpan,
     { isForward, room }: { readonly isForward: boolean; readonly room: PageRoom },
-  ): AsyncGenerator<{ docs: MessageDoc[]; looked: number }> {
+  ): AsyncGenerator<{ docs: readonly MessageDoc[]; looked: number }> {
     const blocks = Array.from(blocksOf(FLAGS, span, { isForward }));
     for (const group of groupsOf(blocks)) {
       const rowsOf = await this.parts.facts.rowsOf(
@@ -232,10 +229,9 @@ export class Log {
         Array.from(emptySlots(FLAGS, rowsOf(topic, block).holes, { ...part, isForward })),
       );
       for (let start = 0, part = places.slice(0, room.nextFetch()); part.length > 0; ) {
-        const docs = await this.docsAt(topic, part);
+        const docs = (await this.docsOf([{ topic, places: part }])).get(topic) ?? [];
         this.parts.facts.foldHoles('', docs);
-        const looked = part.at(-1) ?? 0;
-        yield { docs: docs.toSorted((one, other) => (isForward ? one.seq - other.seq : other.seq - one.seq)), looked };
+        yield { docs: isForward ? docs.toReversed() : docs, looked: part.at(-1) ?? 0 };
         start += part.length;
         part = places.slice(start, start + room.nextFetch());
       }
@@ -248,7 +244,7 @@ export class Log {
     return (await this.findAll([id], from)).map(toMessage);
   }
 
-  /** The messages of these ids that can be read, one for each sender. */
+  /** Visible messages with these ids, one for each sender. */
   async findAll(ids: readonly string[], from?: string): Promise<readonly MessageDoc[]> {
     const docs: MessageDoc[] = [];
     for (const part of partsOf(ids, IDS_PER_QUERY)) docs.push(...(await this.#withIds(part, from)));
@@ -257,45 +253,31 @@ export class Log {
     return [...bySender.values()].toSorted((one, other) => (one.from < other.from ? -1 : 1));
   }
 
-  /** Oldest first: of what one sender sent under one id the newest counts. */
+  /** Oldest first: of several from one sender the newest counts. */
   async #withIds(ids: string[], from: string | undefined): Promise<MessageDoc[]> {
-    const filter: Filter<MessageDoc> = { id: { $in: ids }, ...(from === undefined ? {} : { from }) };
-    const found: MessageDoc[] = [];
-    for await (const doc of this.collections.messages.find(filter).limit(ids.length * SENDERS_PER_ID)) {
-      if (isSliceOver()) await nextSlice();
-      found.push(doc);
-    }
+    const filter = { id: { $in: ids }, from } as Filter<MessageDoc>;
+    const found = await allOf(this.collections.messages.find(filter).limit(ids.length * SENDERS_PER_ID));
     return found.toSorted((one, other) => one.order - other.order || one.seq - other.seq);
   }
 
   async withoutHidden(docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
-    if (docs.length === 0) return docs;
     const floors = await this.floors(docs.map(({ topic }) => topic));
     return docs.filter(({ topic, seq }) => seq > (floors.get(topic)?.prunedUpTo ?? 0));
   }
 
-  /** The documents at some places of several topics, by topic, the last one first. */
+  /** The documents at some places of several topics, by topic, last one first. */
   async docsOf(wanted: readonly TopicPlaces[]): Promise<ReadonlyMap<string, readonly MessageDoc[]>> {
-    const found: MessageDoc[] = [];
-    for await (const doc of this.#at<MessageDoc>(wanted, {})) {
-      if (isSliceOver()) await nextSlice();
-      found.push(doc);
-    }
-    return groupedBy(
-      found.sort((one, other) => other.seq - one.seq),
-      ({ topic }) => topic,
-    );
+    const found = await allOf(this.#at<MessageDoc>(wanted, {}));
+    const lastFirst = found.sort((one, other) => other.seq - one.seq);
+    return groupedBy(lastFirst, ({ topic }) => topic);
   }
 
-  /** What orders some places of several topics. */
-  async ordersAt(wanted: readonly TopicPlaces[]): Promise<(topic: string) => (seq: number) => number | undefined> {
-    const orders = new Map<string, number>();
+  /** The order of some places of several topics. */
+  async ordersAt(wanted: readonly TopicPlaces[]): Promise<(topic: string, seq: number) => number | undefined> {
     const projection = { projection: { _id: 0, topic: 1, seq: 1, order: 1 } };
-    for await (const { topic, seq, order } of this.#at<Last & { topic: string }>(wanted, projection)) {
-      if (isSliceOver()) await nextSlice();
-      orders.set(`${seq} ${topic}`, order);
-    }
-    return (topic) => (seq) => orders.get(`${seq} ${topic}`);
+    const found = await allOf(this.#at<Last & { topic: string }>(wanted, projection));
+    const orders = new Map(found.map(({ topic, seq, order }) => [`${seq} ${topic}`, order]));
+    return (topic, seq) => orders.get(`${seq} ${topic}`);
   }
 
   async *#at<Doc extends object>(wanted: readonly TopicPlaces[], options: object): AsyncGenerator<Doc> {
@@ -307,11 +289,6 @@ export class Log {
       const filter = part.length === 1 && first !== undefined ? first : { $or: part };
       yield* this.collections.messages.find<Doc>(filter, options);
     }
-  }
-
-  /** The documents at some places of a topic. */
-  docsAt(topic: string, seqs: readonly number[]): Promise<MessageDoc[]> {
-    return this.collections.messages.find({ topic, seq: { $in: [...seqs] } }).toArray();
   }
 }
 
@@ -326,7 +303,7 @@ function groupsOf<Value>(values: readonly Value[]): Value[][] {
   return [values.slice(0, 1), ...partsOf(values.slice(1), BLOCKS_AT_ONCE)].filter(({ length }) => length > 0);
 }
 
-/** One more than a page takes tells whether anything is behind it. */
+/** One more than a page takes shows whether more follows. */
 function sizeOf({ limit, maxBytes }: ReadOptions): number {
   return Math.min(limit + 1, maxBytes === undefined ? MAX_PLACES_PER_READ : DOCS_PER_FETCH);
 }

@@ -1,4 +1,4 @@
-/** What users have done with messages, and when. */
+/** States of messages, and when they changed. */
 import type { Place } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
 import { blockOf, readSlot } from '../rules/slot-row';
@@ -25,13 +25,13 @@ export class Marks {
     this.#stamps = new Rows(collections.stamps, STAMPS);
   }
 
-  /** The rows of flags that a user has in some spans, by topic and block. */
+  /** The rows of flags of a user in some spans. */
   async flagRows(userId: string, spans: readonly TopicSpan[]): Promise<FlagRows> {
     const rowOf = await this.flags.read(spans, [userId]);
     return (topic, block) => rowOf(topic, block, [userId]);
   }
 
-  /** The flags of a user in some spans, as they are kept: see Facts for what follows from messages. */
+  /** The stored flags of a user in some spans: see Facts for what the messages imply. */
   async flagsAt(userId: string, spans: readonly TopicSpan[]): Promise<(place: Place) => number> {
     const rowOf = await this.flagRows(userId, spans);
     return ({ topic, seq }) => readSlot(FLAGS, rowOf(topic, blockOf(FLAGS, seq)), seq);
@@ -49,7 +49,7 @@ export class Marks {
     );
   }
 
-  /** The times of one message by user and kind, in the order of the users: up to one of them, or behind. */
+  /** The times of one message by user and kind, up to or after one user. */
   async *stampsOf(
     { topic, seq }: Place,
     part: { upTo?: string | undefined; after?: string | undefined },
@@ -59,22 +59,18 @@ export class Marks {
     }
   }
 
-  /** Forgets all that is known of the places up to a `seq`, row by row. */
+  /** Removes everything known of places up to a `seq`. */
   async removeUpTo(topic: string, seq: number): Promise<void> {
     await Promise.all([this.flags, this.facts, this.#stamps].map((rows) => rows.removeUpTo(topic, seq)));
   }
 
-  /** A part of it; without a `seq` of all places. @returns how many rows. */
+  /** A part of that, of all places for an infinite `seq`. @returns how many rows. */
   async removeSome(topic: string, seq: number): Promise<number> {
     const flags = await this.flags.removeSome(topic, seq);
     return flags > 0 ? flags : this.#stamps.removeSome(topic, seq);
   }
 
-  async removeTopic(topic: string): Promise<void> {
-    await Promise.all([this.flags, this.facts, this.#stamps].map((rows) => rows.removeTopic(topic)));
-  }
-
-  /** Forgets what one user did in a topic. */
+  /** Removes the states of one user in a topic. */
   async removeUser(userId: string, { topic, ...span }: TopicSpan): Promise<void> {
     await Promise.all([this.flags.removeOwner(topic, span, userId), this.#stamps.removeOwner(topic, span, userId)]);
   }

@@ -1,16 +1,15 @@
 /**
- * Who is in which named topic, as documents. A topic that is deleted takes its memberships with it at once, though
- * their documents are removed later: one counts only in the generation of the topic in which it was written.
+ * Who is in which named topic. Deleting a topic ends its memberships at once, though their documents are removed later:
+ * one counts only in the generation of the topic in which it was written.
  */
 import type { Collection } from 'mongodb';
 import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
-import { MAX_LEFT_TOPICS } from '../rules/gaps';
+import { MAX_LEFT_TOPICS, type Stay } from '../rules/gaps';
 import { findByIds, pageOf, put } from './commands';
 import { type AbsenceDoc, type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './layout';
 import type { Log } from './log';
 
 type Place = Pick<MemberDoc, 'topic' | 'userId'>;
-type Remembered = Pick<MemberDoc, '_id' | 'start' | 'gaps'> & Partial<Pick<AbsenceDoc, 'leftAt'>>;
 
 export class Memberships {
   constructor(
@@ -22,7 +21,11 @@ export class Memberships {
     return this.#current(this.collections.members, place);
   }
 
-  /** What is remembered of a membership that has ended. */
+  async isMember(topic: string, userId: string): Promise<boolean> {
+    return (await this.find({ topic, userId })) !== undefined;
+  }
+
+  /** A membership that has ended, if it is remembered. */
   leftOf(place: Place): Promise<AbsenceDoc | undefined> {
     return this.#current(this.collections.absences, place);
   }
@@ -31,7 +34,7 @@ export class Memberships {
     return (await this.#currentOf(of, [place])).get(idOf(place));
   }
 
-  /** By id; without those of topics that were deleted. */
+  /** By id, without those of deleted topics. */
   async #currentOf<Doc extends MemberDoc | AbsenceDoc>(
     of: Collection<Doc>,
     places: readonly Place[],
@@ -43,12 +46,12 @@ export class Memberships {
     return new Map([...docs].filter(([, doc]) => generationOf(doc) === generationOf(floors.get(doc.topic))));
   }
 
-  /** All of them, those of topics that were deleted too. */
+  /** All that a user has ended, including those of deleted topics. */
   allLeftOf(userId: string): Promise<AbsenceDoc[]> {
     return this.collections.absences.find({ userId }).sort({ changedAt: 1 }).toArray();
   }
 
-  /** Keeps what is to be remembered of a membership that ends: of so many topics of a user. */
+  /** Remembers a membership that ends; of each user only the last ones. */
   async rememberLeft(doc: AbsenceDoc): Promise<void> {
     const { absences } = this.collections;
     const others = (await this.allLeftOf(doc.userId)).filter(({ _id }) => _id !== doc._id);
@@ -57,16 +60,16 @@ export class Memberships {
     await put(absences, doc);
   }
 
-  /** Those of some members that are there, by id. */
+  /** Existing memberships, by id. */
   findAll(places: readonly Place[]): Promise<ReadonlyMap<string, MemberDoc>> {
     return this.#currentOf(this.collections.members, places);
   }
 
-  /** The same, and of the others what is remembered of those that have ended. */
-  async findAllOrLeft(places: readonly Place[]): Promise<ReadonlyMap<string, Remembered>> {
+  /** The same, and ended ones that are remembered. */
+  async findAllOrLeft(places: readonly Place[]): Promise<ReadonlyMap<string, Stay>> {
     const members = await this.findAll(places);
     const others = places.filter((place) => !members.has(idOf(place)));
-    return new Map<string, Remembered>([...members, ...(await this.#currentOf(this.collections.absences, others))]);
+    return new Map<string, Stay>([...members, ...(await this.#currentOf(this.collections.absences, others))]);
   }
 
   /** The memberships of a user, by topic. */
@@ -74,12 +77,12 @@ export class Memberships {
     return this.#living(await this.docsOf(userId));
   }
 
-  /** The same with those of topics that were deleted. */
+  /** The same, including those of deleted topics. */
   docsOf(userId: string): Promise<MemberDoc[]> {
     return this.collections.members.find({ userId }).sort({ _id: 1 }).toArray();
   }
 
-  /** How many there are to which others have added the user, or of the others. */
+  /** How many there are, either added by others or not. */
   async count(userId: string, kind: Pick<Joining, 'isInvited'>): Promise<number> {
     return (await this.ofUser(userId)).filter((doc) => isOfKind(doc, kind)).length;
   }

@@ -1,4 +1,4 @@
-/** Who got a message and what they did with it: one walk over the stamps of its place. */
+/** Receipts of a message: one walk over the times stored for its place. */
 import type { Message } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, isNamedTopic, ownerOfPersonalTopic } from '../../../utils/topic-names';
 import type { ReceiptOptions, ReceiptPage } from '../contract';
@@ -24,7 +24,7 @@ export class Receipts {
     return toReceiptPage(message, users, { recipients, limit });
   }
 
-  /** Without those who have left, or had left when it was said. */
+  /** Only users who were in the topic. */
   async *#whoWereThere({ topic, seq }: Message, users: AsyncGenerator<OfUser>): AsyncGenerator<OfUser> {
     let part: OfUser[] = [];
     for await (const user of users) {
@@ -41,7 +41,7 @@ export class Receipts {
     return users.filter(({ userId }) => userId === NOBODY || wasMember(members.get(keyOf(topic, userId)), seq));
   }
 
-  /** All who are known of at one place, in the order of the store; the first is nobody. */
+  /** All users with times for a place, in the order of the store; the first is nobody. */
   async *#byUser(message: Message, after: string | undefined): AsyncGenerator<OfUser> {
     if (after !== undefined) yield* groupedByUser(this.parts.marks.stampsOf(message, { upTo: after }), () => false);
     yield* groupedByUser(this.parts.marks.stampsOf(message, { after }), () => true);

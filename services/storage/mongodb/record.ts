@@ -1,4 +1,4 @@
-/** How a message lies in MongoDB. */
+/** How messages are stored. */
 import type { ObjectId } from 'mongodb';
 import type { Message } from '../../../utils/protocol';
 import { type Draft, StoreError } from '../contract';
@@ -16,11 +16,11 @@ export interface Content extends Omit<Message, 'seq' | 'data'> {
 export interface Line {
   readonly _id: ObjectId;
   readonly content: Content;
-  /** What must be in the topic once only. */
+  /** Unique in the topic. */
   readonly key?: string | undefined;
-  /** On an entry: the message that it takes out. */
+  /** On an entry: the message that it removes. */
   readonly removes?: number | undefined;
-  /** When expire() has to look at it, at the latest. */
+  /** When expire() looks at it at the latest. */
   readonly dueAt?: number | undefined;
 }
 
@@ -38,17 +38,17 @@ export function clientKey({ from, id }: { readonly from: string; readonly id: st
   return keyOf(from, id);
 }
 
-/** Of the entry that tells of a change: appended once, however often that is tried. */
+/** Key of the entry about a change, which is appended once. */
 export function entryKey(event: string, seq: number, revision = 0): string {
   return keyOf('', event, String(seq), String(revision));
 }
 
-/** Of something scheduled whose id no client made: sent once, however often that is tried. */
+/** Key of a scheduled message without a client id, which is sent once. */
 export function sendingKey(nonce: ObjectId): string {
   return keyOf('', 'sending', nonce.toHexString());
 }
 
-/** Is this the key of something that a client made the id of? All other keys begin without a sender. */
+/** Was the key made of a client id? All other keys begin without a sender. */
 export function isClientKey(key: string | number): key is string {
   return typeof key === 'string' && !key.startsWith(keyOf('', ''));
 }
@@ -63,8 +63,8 @@ export function toDoc({ _id, content, key, removes, dueAt }: Line, seq: number, 
     order,
     key: key ?? seq,
     tags: isEntry ? [HOLE] : tagsOf(content),
-    ...(removes === undefined ? {} : { removes }),
-    ...(due === Number.POSITIVE_INFINITY ? {} : { dueAt: due }),
+    removes,
+    dueAt: due === Number.POSITIVE_INFINITY ? undefined : due,
   };
 }
 

@@ -1,7 +1,6 @@
 /**
- * What is out of sight already and has documents left: of deleted topics and of users whose erasure was interrupted. A
- * document for each says that it is under way, so it goes on when a node dies. Whatever is done here may be done by
- * several nodes at once.
+ * Removes documents of what is hidden already: deleted topics and users whose erasure was interrupted. A document for
+ * each keeps it pending, so it continues when a node dies. Several nodes may do the same at once.
  */
 import { isStateTopic } from '../../../utils/topic-names';
 import { deleteSome, insertNew, put } from './commands';
@@ -11,7 +10,7 @@ import type { Sweeps } from './sweeps';
 import type { Topics } from './topics';
 
 const DOCS_AT_ONCE = 500;
-/** What a node has begun, and died, is done by another after this time. */
+/** When a node dies, another one continues its work after this time. */
 const WORKING_MS = 30_000;
 
 export interface RemovalParts {
@@ -28,8 +27,8 @@ export class Removals {
   ) {}
 
   /**
-   * A part of one removal. @returns false when there is none, or others work on all of them.
-   * @param erase ends the erasure of a user.
+   * Works on a removal. @returns false when there is none that nobody is working on. `erase`: finishes the erasure of a
+   * user.
    */
   async advance(erase: (userId: string) => Promise<unknown>): Promise<boolean> {
     const removal = await this.#take();
@@ -57,7 +56,7 @@ export class Removals {
     return true;
   }
 
-  /** Says that the data of a user is being erased, until `ended`. */
+  /** Marks an erasure as pending, until it has ended. */
   async beginErasure(userId: string): Promise<void> {
     const at = this.parts.now();
     const fields = { kind: 'user', name: userId, generation: 0, at, freeAt: at + WORKING_MS, upTo: 0 } as const;
@@ -87,14 +86,14 @@ export class Removals {
     return deleteSome(this.collections.members, filter, { limit: DOCS_AT_ONCE });
   }
 
-  /** Up to where the topic stood: what is after it is of a later one. */
+  /** Only up to where the topic stood: the rest belongs to a later one. */
   async #removeCursors(topic: string, upTo: number): Promise<number> {
     // One that stands there and has something unread to come is of the later one.
     const filter = { topic, seq: { $lte: upTo }, unreadUpTo: { $lte: upTo } };
     return deleteSome(this.collections.cursors, filter, { limit: DOCS_AT_ONCE });
   }
 
-  /** Writes the documents that layout 1 did not have: its devices are those with a cursor in the log of states. */
+  /** Writes the documents that layout 1 did not have: its devices have a cursor in the log of states. */
   async #listDevices({ _id, after = '' }: RemovalDoc): Promise<boolean> {
     const { cursors, devices, removals } = this.collections;
     const query = cursors.find({ _id: { $gt: after } }).sort({ _id: 1 });

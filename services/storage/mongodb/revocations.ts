@@ -1,4 +1,4 @@
-/** Tokens that are refused before their time. */
+/** Revoked tokens. */
 import type { Clock } from '../../../utils/clock';
 import { REVOCATION_MARGIN_MS, type Revocation, type RevocationQuery } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
@@ -15,7 +15,7 @@ export class Revocations {
     const { userId, jti, ...times } = revocation;
     assertFitsKey(userId, jti ?? '');
     const update = {
-      $setOnInsert: { userId, ...(jti === undefined ? {} : { jti }) },
+      $setOnInsert: { userId, jti } as Partial<RevocationDoc>,
       $set: { keptAt: this.clock.now() },
       ...(Object.keys(times).length === 0 ? {} : { $max: times }),
     };

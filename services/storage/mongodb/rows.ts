@@ -1,6 +1,6 @@
 /**
- * Slot rows in a collection of MongoDB. A row is changed by comparing its version and setting another one, so nodes
- * that write one row at once do not undo each other's slots.
+ * Slot rows in a collection. A write compares the version of the row and sets a new one, so nodes that write one row at
+ * once do not undo each other.
  */
 import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
 import { partsOf } from '../../../utils/parts';
@@ -35,7 +35,7 @@ export interface SlotChange {
   readonly topic: string;
   readonly span: Span;
   readonly owner: Owner;
-  /** May be called more than once for a slot: only the last time counts. */
+  /** May be called several times for a slot: only the last one counts. */
   readonly change: (value: number, seq: number) => number;
 }
 
@@ -47,7 +47,7 @@ export interface ChangedRow {
   readonly after: Buffer;
 }
 
-/** All that is to change in one row, in the order in which it was asked for. */
+/** All changes of one row, in the order in which they were asked for. */
 interface RowChange {
   readonly _id: string;
   readonly topic: string;
@@ -135,7 +135,7 @@ export class Rows {
     return isChanged ? row : undefined;
   }
 
-  /** @returns whether every operation has surely done something. */
+  /** @returns whether all operations have certainly been done. */
   async #writeAll(operations: AnyBulkWriteOperation<RowDoc>[]): Promise<boolean> {
     try {
       const { insertedCount, matchedCount } = await this.collection.bulkWrite(operations, { ordered: false });
@@ -146,7 +146,7 @@ export class Rows {
     }
   }
 
-  /** Read again: what the driver has repeated does not count what it did the first time. */
+  /** Read again: a write repeated by the driver counts nothing. */
   async #doneBy(version: ObjectId, writes: readonly { readonly row: RowChange }[]): Promise<(id: string) => boolean> {
     const filter = { _id: { $in: writes.map(({ row }) => row._id) }, version };
     const found = await this.collection.find(filter, { projection: { _id: 1 } }).toArray();
@@ -155,8 +155,8 @@ export class Rows {
   }
 
   /**
-   * Rows of one block of a topic in the order of their owners: those up to an owner, or those behind. What is behind
-   * whom the server knows: not all of them sort texts by their bytes.
+   * Rows of one block in the order of their owners, up to or after one. The server decides about the order: not all
+   * sort texts by bytes.
    */
   async *ofBlock(topic: string, seq: number, part: { upTo?: string | undefined; after?: string | undefined }) {
     const block = [topic, digitsOf(blockOf(this.format, seq))];
@@ -175,23 +175,19 @@ export class Rows {
     }
   }
 
-  /** Removes all rows, of every owner, that end at or before a `seq`. */
+  /** Removes rows of all owners that end at or before a `seq`. */
   async removeUpTo(topic: string, seq: number): Promise<void> {
     while ((await this.removeSome(topic, seq)) > 0);
   }
 
-  async removeTopic(topic: string): Promise<void> {
-    while ((await this.removeSome(topic, Number.POSITIVE_INFINITY)) > 0);
-  }
-
-  /** Removes rows, of every owner, that end at or before a `seq`: a part of them. @returns how many. */
+  /** A part of them. @returns how many. */
   async removeSome(topic: string, seq: number): Promise<number> {
     const { $gte, $lt } = startingWith(topic);
     const end = Number.isFinite(seq) ? keyOf(topic, digitsOf(blockOf(this.format, seq + 1))) : $lt;
     return deleteSome(this.collection, { _id: { $gte, $lt: end } }, { limit: ROWS_PER_PAGE });
   }
 
-  /** Removes the rows of one owner; `owner` may be the beginning of one. */
+  /** Removes the rows of one owner, or of all that begin with it. */
   async removeOwner(topic: string, span: Span, owner: string): Promise<void> {
     const operations = Array.from(blocksOf(this.format, span), ([block]) => {
       const { $lt } = startingWith(topic, digitsOf(block), owner);
@@ -201,7 +197,7 @@ export class Rows {
   }
 }
 
-/** Behind all rows of one owner. */
+/** After all rows of one owner. */
 function endOf(block: readonly string[], owner: string): string {
   return startingWith(...block, owner).$lt;
 }

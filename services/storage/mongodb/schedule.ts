@@ -1,4 +1,4 @@
-/** Messages that wait for their time. */
+/** Scheduled messages. */
 
 import { type Filter, ObjectId } from 'mongodb';
 import { type Clock, toIsoTime } from '../../../utils/clock';
@@ -27,7 +27,7 @@ import type { Memberships } from './memberships';
 import { clientKey, sendingKey, toContent, toMessage, toText } from './record';
 import type { Writer } from './writer';
 
-/** What a node has begun to send, and died, is sent by another after this time. */
+/** When a node dies while sending, another one sends after this time. */
 const SENDING_MS = 10_000;
 
 interface ScheduleParts {
@@ -66,14 +66,14 @@ export class Schedule {
     return (await this.collections.scheduled.countDocuments({ from }, { limit: max })) >= max;
   }
 
-  /** @returns who has had the id before; `undefined` when it is taken by this. */
+  /** @returns the earlier claim of the id, if there is one. */
   async #claim({ _id, topic, sendAt }: ScheduledDoc): Promise<ClaimDoc | undefined> {
     const { ids } = this.collections;
     const isNew = await ignoringDuplicates(ids.insertOne({ _id, topic, sendAt }));
     return isNew ? undefined : ((await ids.findOne({ _id })) ?? undefined);
   }
 
-  /** What was done with the id; nothing when a node died before it had kept what it claimed the id for. */
+  /** What was done with the id; nothing when a node died between the claim and the message. */
   async #before(claim: ClaimDoc, { draft, standing }: Scheduled): Promise<ScheduleOutcome | undefined> {
     const waiting = await this.collections.scheduled.findOne({ _id: claim._id });
     if (waiting !== null) return this.#repeat(waiting, draft, standing);
@@ -101,8 +101,8 @@ export class Schedule {
   }
 
   /**
-   * Takes what is due, so that it is neither cancelled nor sent by others meanwhile, appends it, and only then forgets
-   * it. The key makes it come once when it is taken again after a crash.
+   * Takes due messages, so that nobody else sends or cancels them, appends and then forgets them. After a crash they
+   * are taken again, and their keys prevent duplicates.
    */
   async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
     // One at a time: two would find the same messages due, and the second take nothing where something is left.
@@ -137,7 +137,7 @@ export class Schedule {
     return { taken: done.length, entries, refused };
   }
 
-  /** Which of the senders are in the named topics that they have scheduled something for. */
+  /** Which senders are in the named topics of their messages. */
   async #membersIn(due: readonly ScheduledDoc[]): Promise<ReadonlySet<string>> {
     const places = due.filter(({ topic }) => isNamedTopic(topic)).map(({ topic, from: userId }) => ({ topic, userId }));
     return new Set((await this.parts.memberships.findAll(places)).keys());
@@ -174,7 +174,7 @@ export class Schedule {
     return placed.outcome === 'placed' && placed.isNew ? [...placed.entries, placed.doc].map(toMessage) : [];
   }
 
-  /** What tells named topics from later ones of the same name; missing for those that are not there. */
+  /** Distinguishes named topics from later ones with the same name; only existing ones. */
   async #homesOf(topics: readonly string[]): Promise<ReadonlyMap<string, ObjectId>> {
     const names = [...new Set(topics.filter(isNamedTopic))];
     const found = await this.collections.topics.find({ _id: { $in: names }, deletedBy: null } as object).toArray();
@@ -201,7 +201,7 @@ export class Schedule {
     return found !== null && this.#cancel(found);
   }
 
-  /** What is being sent cannot be cancelled any more. */
+  /** A message that is being sent cannot be cancelled. */
   async #cancel({ _id, topic, nonce }: ScheduledDoc): Promise<boolean> {
     const free = { _id, nonce, freeAt: { $lte: this.parts.clock.now() } };
     const { deletedCount } = await this.collections.scheduled.deleteOne(free);
@@ -210,7 +210,7 @@ export class Schedule {
     return true;
   }
 
-  /** Cancels what a user has scheduled, or was to get. @returns how many. */
+  /** Cancels messages from and to a user. @returns how many. */
   async cancelOf(userId: string, personalTopic: string): Promise<number> {
     const filter = { $or: [{ from: userId }, { topic: personalTopic }] };
     const found = await this.collections.scheduled.find(filter).toArray();
@@ -222,14 +222,14 @@ export class Schedule {
 
 function toDoc({ draft, sendAt, standing, isOfService }: Scheduled, home: ObjectId | undefined): ScheduledDoc {
   const { id, from, topic } = draft;
-  const fields = { id, from, topic, sendAt, draft: toText(draft), nonce: new ObjectId(), freeAt: 0 };
-  const service = isOfService === true ? { isOfService } : {};
-  const own = { ...fields, ...service, ...(standing === undefined ? {} : { standing }) };
-  return { _id: clientKey(draft), ...own, ...(home === undefined ? {} : { home }) };
+  const text = toText(draft);
+  const isService = isOfService === true ? isOfService : undefined;
+  const fields = { id, from, topic, sendAt, home, draft: text, standing, isOfService: isService };
+  return { _id: clientKey(draft), ...fields, nonce: new ObjectId(), freeAt: 0 };
 }
 
 function fromDoc({ draft, sendAt, standing }: ScheduledDoc): Scheduled {
-  return toScheduled({ draft: parseDraft(draft), sendAt, ...(standing === undefined ? {} : { standing }) });
+  return toScheduled({ draft: parseDraft(draft), sendAt, standing });
 }
 
 function parseDraft(text: string): Draft {

@@ -35,8 +35,8 @@ import { Users } from './users';
 import { Writer } from './writer';
 
 /**
- * Opens the store in the database that the URL names; collections and indexes are made when they are missing.
- * @throws StoreOpenError within ten seconds when that cannot be.
+ * Opens the store in the database that the URL names, and creates collections and indexes if needed.
+ * @throws StoreOpenError within ten seconds.
  */
 export async function openMongoStore(
   url: string,
@@ -46,17 +46,11 @@ export async function openMongoStore(
   return storeAt(await connect(url), clock, onFlush);
 }
 
-/** Says of each call whether it has a deadline; what it does is in the files beside. */
+/** Which calls have a deadline; what they do is in the other files. */
 function storeAt({ client, collections, identity }: Connection, clock: Clock, onFlush: FlushListener): SharedStore {
   const calls = new Calls();
-  const { log, changes, sweeps, devices, users, topics, memberships, inbox, list, writer, ...parts } = partsOf(
-    collections,
-    {
-      calls,
-      clock,
-      onFlush,
-    },
-  );
+  const parts = partsOf(collections, { calls, clock, onFlush });
+  const { log, changes, sweeps, devices, users, topics, memberships, inbox, list } = parts;
   const { receipts, schedule, keys, revocations, audit, erasures } = parts;
   let closing: Promise<void> | undefined;
   const close = async () => {
@@ -82,8 +76,8 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
     },
     users: { ...wrap(users, timed, 'get', 'saveLastSeen'), ...wrap(erasures, long, 'erase') },
     topics: {
-      ...wrap(topics, timed, 'create', 'get', 'visibleTo', 'delete', 'addMember', 'removeMember', 'isMember'),
-      ...wrap(memberships, timed, 'members', 'memberships'),
+      ...wrap(topics, timed, 'create', 'get', 'visibleTo', 'delete', 'addMember', 'removeMember'),
+      ...wrap(memberships, timed, 'isMember', 'members', 'memberships'),
     },
     inbox: { ...wrap(list, timed, 'list'), ...wrap(inbox, timed, 'counts', 'changeStates') },
     receipts: wrap(receipts, timed, 'of'),
@@ -98,7 +92,7 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
     removals: wrap(erasures, long, 'advance'),
     recent: wrap(new Recent(collections), timed, 'heads', 'memberships', 'revocations'),
     get queuedWrites() {
-      return writer.queuedLines;
+      return parts.writer.queuedLines;
     },
     get heldClaims() {
       return keys.heldClaims;
@@ -111,13 +105,10 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
   };
 }
 
-interface PartOptions {
-  readonly calls: Calls;
-  readonly clock: Clock;
-  readonly onFlush: FlushListener;
-}
-
-function partsOf(collections: Collections, { calls, clock, onFlush }: PartOptions) {
+function partsOf(
+  collections: Collections,
+  { calls, clock, onFlush }: { calls: Calls; clock: Clock; onFlush: FlushListener },
+) {
   const now = () => clock.now();
   const turns = new Turns();
   const claims = new Claims(collections);
@@ -140,19 +131,9 @@ function partsOf(collections: Collections, { calls, clock, onFlush }: PartOption
   const removals = new Removals(collections, { topics, marks, sweeps, now });
   const erased = { log, marks, writer, sweeps, users, devices, topics, memberships, schedule, keys };
   return {
-    log,
+    ...{ log, sweeps, devices, users, topics, memberships, inbox, list, writer, schedule, keys },
     changes: new Changes(collections, { log, marks, clock, writer, graves, collapse, turns }),
-    sweeps,
-    devices,
-    users,
-    topics,
-    memberships,
-    inbox,
-    list,
-    writer,
     receipts: new Receipts(collections, { marks, memberships }),
-    schedule,
-    keys,
     revocations: new Revocations(collections, clock),
     audit: new Audit(collections),
     erasures: new Erasures(collections, { ...erased, removals, turns }),

@@ -1,4 +1,4 @@
-/** What leaves the logs for good: by retention, with a deleted topic, or with an erased user. */
+/** Removes messages for good: by retention, with a deleted topic, or with an erased user. */
 import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Turns } from '../turns';
 import type { Claims } from './claims';
@@ -15,7 +15,7 @@ const TOPICS_AT_ONCE = 10;
 
 interface Hiding {
   readonly isErased?: boolean;
-  /** Of what comes next, after the topic was deleted at that time. */
+  /** For memberships from now on, after the topic was deleted. */
   readonly generation?: number;
   readonly deletedAt?: number;
 }
@@ -31,31 +31,19 @@ export class Sweeps {
     },
   ) {}
 
-  /** What was said so far is out of sight from now on; it still has to be removed. */
-  async hide(topic: string, options: { isErased?: boolean } = {}): Promise<void> {
-    const { head } = await this.parts.log.state(topic);
-    await this.hideUpTo(topic, head, options);
-  }
-
-  /** `generation`: of the memberships that count from now on. */
-  async hideUpTo(topic: string, seq: number, options: Hiding = {}): Promise<void> {
-    const { isErased, generation, deletedAt } = options;
+  /** Hides all messages up to a `seq`; they still have to be removed. */
+  async hide(topic: string, seq: number, { isErased = false, generation, deletedAt }: Hiding = {}): Promise<void> {
     if (seq === 0 && generation === undefined) return;
-    const more = {
-      ...(isErased ? { erasedUpTo: seq } : {}),
-      ...(generation === undefined ? {} : { generation }),
-      ...(deletedAt === undefined ? {} : { deletedAt }),
-    };
-    const update = { $max: { prunedUpTo: seq, ...more }, $set: { isHidden: true } };
-    await upsert(this.collections.logs, topic, update);
+    const $max = { prunedUpTo: seq, erasedUpTo: isErased ? seq : undefined, generation, deletedAt } as Partial<LogDoc>;
+    await upsert(this.collections.logs, topic, { $max, $set: { isHidden: true } });
   }
 
-  /** One at a time: two would find the same messages old, and count them twice. */
+  /** One at a time: two would count the same messages twice. */
   prune(before: number, limit: number): Promise<number> {
     return this.parts.turns.take('prune', () => this.#prune(before, limit));
   }
 
-  /** Order never falls within a topic: what is less than `before` is its beginning, up to the first younger one. */
+  /** Order never decreases within a topic: what is less than `before` is its beginning. */
   async #prune(before: number, limit: number): Promise<number> {
     let removed = await this.#removeHidden(limit);
     while (removed < limit) {
@@ -84,12 +72,12 @@ export class Sweeps {
     }
   }
 
-  /** Removes all that is out of sight in one topic, in parts. */
+  /** Removes all hidden messages of one topic, in parts. */
   async removeHiddenOf(topic: string, atOnce: number): Promise<void> {
     while ((await this.removeSomeHiddenOf(topic, atOnce)) === atOnce);
   }
 
-  /** Removes a part of it. @returns how many messages. */
+  /** Removes a part of them. @returns how many. */
   async removeSomeHiddenOf(topic: string, limit: number): Promise<number> {
     const log = await this.parts.log.floor(topic);
     return log === undefined ? 0 : this.#removeHiddenOf(log, limit);
@@ -107,8 +95,8 @@ export class Sweeps {
   }
 
   /**
-   * The floor first, so that nobody takes a log whose end is deleted for a shorter one; ids before messages, so that
-   * a new message under an id keeps it.
+   * The floor first, so that nobody takes a log for a shorter one; ids before messages, so that a new message keeps its
+   * id.
    */
   async #remove(topic: string, places: readonly Old[]): Promise<number> {
     const { seq } = places.at(-1) ?? {};

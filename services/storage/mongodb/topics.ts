@@ -1,6 +1,6 @@
 /**
- * Named topics and their members. In this process what is done to one topic or one user happens one after the other;
- * between nodes a membership is looked at again after it was written, and taken back where it should not be.
+ * Named topics and their members. Within this process changes of one topic or one user happen one by one; between nodes
+ * a membership is checked again after it was written, and withdrawn if necessary.
  */
 import { ObjectId } from 'mongodb';
 import type { Joined, Joining, Listed, NamePage, Topic, VisibleTopic } from '../contract';
@@ -28,7 +28,7 @@ import type { Sweeps } from './sweeps';
 
 type Created = Joined | { readonly outcome: 'taken' };
 
-/** A node that has said that it deletes a topic has so long to mark it. */
+/** A node that announced a deletion has so long to mark the topic. */
 const MARKING_MS = 60_000;
 
 interface TopicParts {
@@ -50,7 +50,7 @@ export class Topics {
     return this.#inTurn(topic.name, topic.owner, () => this.#create(topic, maxTopics));
   }
 
-  /** Topics before users, so that no two wait for each other. */
+  /** Topics before users: no two wait for each other. */
   #inTurn<Result>(name: string, userId: string, work: () => Promise<Result>): Promise<Result> {
     const { turns } = this.parts;
     return turns.take(`topic ${name}`, () => turns.take(`user ${userId}`, work));
@@ -66,7 +66,7 @@ export class Topics {
     const isOwn = earlier?.isUnfinished === true && earlier.owner === fields.owner;
     if (earlier !== undefined) return isOwn ? this.#finish(earlier, maxTopics) : { outcome: 'taken' };
     if ((await this.parts.memberships.count(fields.owner, {})) >= maxTopics) return { outcome: 'too_many' };
-    await this.parts.sweeps.hideUpTo(name, head);
+    await this.parts.sweeps.hide(name, head);
     const doc = { _id: name, ...fields, nonce: new ObjectId(), isUnfinished: true, generation };
     await ignoringDuplicates(this.collections.topics.insertOne(doc));
     const made = await this.#living(name);
@@ -74,7 +74,7 @@ export class Topics {
     return this.#finish(made, maxTopics);
   }
 
-  /** Makes the owner the first member. Only one of several nodes that try has created the topic. */
+  /** Makes the owner the first member. Only one of several nodes has created the topic. */
   async #finish(made: TopicDoc, maxTopics: number): Promise<Created> {
     const { _id, nonce, owner, createdAt } = made;
     const joined = await this.#join(made, { userId: owner, joinedAt: createdAt }, maxTopics);
@@ -83,7 +83,7 @@ export class Topics {
     return joined.outcome === 'member' ? { outcome: 'taken' } : joined;
   }
 
-  /** What has the name; a deletion that was not finished is, first. */
+  /** The topic with this name; a pending deletion is finished first. */
   async #earlier(name: string): Promise<TopicDoc | undefined> {
     const found = await this.collections.topics.findOne({ _id: name });
     if (found?.deletedBy === undefined) return found ?? undefined;
@@ -115,7 +115,7 @@ export class Topics {
     return this.parts.turns.take(`topic ${name}`, () => this.#delete(name));
   }
 
-  /** The mark says which of several callers deletes it: from then on it is not there. */
+  /** The mark decides who of several callers deletes the topic, and hides it. */
   async #delete(name: string): Promise<number | undefined> {
     const topic = await this.#living(name);
     if (topic === undefined) return undefined;
@@ -144,17 +144,17 @@ export class Topics {
     await upsert(this.collections.removals, removalId('topic', name, generation), update);
   }
 
-  /** May be done by several nodes: what each of them writes is the same. Afterwards the name is free. */
+  /** May be done by several nodes, which write the same. Afterwards the name is free. */
   async #finishDeletion(topic: TopicDoc): Promise<void> {
     const { _id: name, nonce, deletedUpTo } = topic;
     const upTo = deletedUpTo ?? (await this.parts.log.state(name)).head;
     const generation = generationOf(topic) + 1;
-    await this.parts.sweeps.hideUpTo(name, upTo, { generation, deletedAt: this.parts.now() });
+    await this.parts.sweeps.hide(name, upTo, { generation, deletedAt: this.parts.now() });
     await this.#enterRemoval(topic, upTo, 0);
     await this.collections.topics.deleteOne({ _id: name, nonce });
   }
 
-  /** What a node had begun when it died. @returns false when the topic was not marked, and is there. */
+  /** Continues the work of a dead node. @returns false when the topic was not marked, and still exists. */
   async resumeDeletion({ name, generation }: RemovalDoc): Promise<boolean> {
     const found = await this.collections.topics.findOne({ _id: name });
     if (found === null || generationOf(found) !== generation) return true;
@@ -177,7 +177,7 @@ export class Topics {
     return this.#join(topic, member, maxTopics);
   }
 
-  /** Nothing is written for the devices of the user: without a cursor they begin where the membership does. */
+  /** Devices need no cursor: without one they start where the membership does. */
   async #join(made: TopicDoc, member: Joining, maxTopics: number): Promise<Joined> {
     const { userId, joinedAt, isInvited = false } = member;
     const { _id: topic } = made;
@@ -188,13 +188,12 @@ export class Topics {
     // The inbox takes a gap like what was never for the user; what is in earlier gaps is marked already.
     const change = (flags: number) => flags | EXCLUDED;
     await this.parts.marks.flags.apply(gaps.slice(-1).map((span) => ({ topic, span, owner: [userId], change })));
-    const fields = { topic, userId, start, joinedAt, changedAt: this.parts.now(), nonce: new ObjectId() };
     const doc = {
-      _id: keyOf(topic, userId),
-      ...fields,
-      ...(isInvited ? { isInvited: true as const } : {}),
-      ...(gaps.length === 0 ? {} : { gaps }),
-      ...(generation === 0 ? {} : { generation }),
+      ...{ _id: keyOf(topic, userId), topic, userId, start, joinedAt },
+      ...{ changedAt: this.parts.now(), nonce: new ObjectId() },
+      isInvited: isInvited ? isInvited : undefined,
+      gaps: gaps.length === 0 ? undefined : gaps,
+      generation: generationIs(generation) ?? undefined,
     };
     if (!(await this.#insert(doc))) return { outcome: 'member' };
     const [living, count] = await Promise.all([this.#living(topic), this.parts.memberships.count(userId, member)]);
@@ -208,7 +207,7 @@ export class Topics {
     return { outcome: 'joined', start: state.head };
   }
 
-  /** Takes the place of a membership of a topic that was deleted. @returns false when somebody else was faster. */
+  /** Replaces a membership of a deleted topic. @returns false when somebody else was faster. */
   async #insert(doc: MemberDoc): Promise<boolean> {
     const { members } = this.collections;
     if (await ignoringDuplicates(members.insertOne(doc))) return true;
@@ -224,20 +223,19 @@ export class Topics {
     return this.parts.turns.take(`user ${userId}`, () => this.#leave(name, userId));
   }
 
-  /** What is to be remembered first: when this node dies in between, the user has not left. */
+  /** Remembers first: if this node dies in between, the user has not left. */
   async #leave(name: string, userId: string): Promise<boolean> {
     const { log, memberships, now } = this.parts;
     const found = await memberships.find({ topic: name, userId });
     if (found === undefined) return false;
     const { head: leftAt } = await log.state(name);
     const { _id, topic, start, gaps = [], generation } = found;
-    const fields = { _id, topic, userId, start, gaps, leftAt, changedAt: now() };
-    await memberships.rememberLeft({ ...fields, ...(generation === undefined ? {} : { generation }) });
+    await memberships.rememberLeft({ _id, topic, userId, start, gaps, leftAt, changedAt: now(), generation });
     const { deletedCount } = await this.collections.members.deleteOne({ _id, nonce: found.nonce });
     return deletedCount === 1;
   }
 
-  /** Forgets what a user was in, and has done there. */
+  /** Removes a membership, and the states of its user in the topic. */
   async forgetMember({
     _id,
     topic,
@@ -248,10 +246,6 @@ export class Topics {
     await Promise.all([members.deleteOne({ _id }), absences.deleteOne({ _id })]);
     const { head } = await this.parts.log.state(topic);
     await this.parts.marks.removeUser(userId, { topic, from: start + 1, upTo: head });
-  }
-
-  async isMember(topic: string, userId: string): Promise<boolean> {
-    return (await this.parts.memberships.find({ topic, userId })) !== undefined;
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * Gives lines their places. One queue for each topic: what has gathered while a batch was written makes the next one.
- * A batch is inserted behind the head that is known here; the unique index of topic and `seq` refuses what another
- * node was faster with, and then the head is read again. So no place is given twice, and none is left out.
+ * Appends lines. Each topic has a queue: lines that gather during a batch form the next one. A batch is inserted after
+ * the head known here; if another node was faster, the unique index of topic and `seq` refuses it, and the head is read
+ * again. So no place is given twice or left out.
  */
 import { LRUCache } from 'lru-cache';
 import { ObjectId } from 'mongodb';
@@ -23,14 +23,14 @@ export type Placed =
   | {
       readonly outcome: 'placed';
       readonly doc: MessageDoc;
-      /** false: what is there under its key was there before. */
+      /** false: its key existed before. */
       readonly isNew: boolean;
-      /** Entries that the line has brought with it, which come before it. */
+      /** Entries about what it replaced, which come before it. */
       readonly entries: readonly MessageDoc[];
     };
 
 export interface Request extends Omit<Line, '_id'> {
-  /** Is the key the id of a client, unique over all topics? */
+  /** Is the key a client id, unique over all topics? */
   readonly isClaimed?: boolean;
 }
 
@@ -43,7 +43,7 @@ interface Waiting extends Request {
   readonly reject: (error: StoreError) => void;
 }
 
-/** Something else that has its turn among the lines of a topic. */
+/** Other work that takes its turn among the lines of a topic. */
 interface Step {
   readonly run: () => Promise<void>;
 }
@@ -60,19 +60,19 @@ export interface Replaced {
   readonly isMore: boolean;
 }
 
-/** What a new message with a collapse key takes the place of, and how that goes. */
+/** What a message with a collapse key replaces, and how that goes. */
 export interface Replacing {
   find(content: Content): Promise<Replaced>;
-  /** Takes out what an entry tells of. */
+  /** Removes what an entry is about. */
   settle(entry: MessageDoc): Promise<void>;
 }
 
-/** Small enough for any server's longest message, and for its answer to come long before the deadline. */
+/** Small enough for the longest message of any server, and to be answered long before the deadline. */
 const MAX_BATCH_LINES = 500;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
-/** Heads that are remembered: only to save a read, so it may be wrong. */
+/** Remembered heads save a read, and may be wrong. */
 const MAX_HEADS = 10_000;
-/** How long a node that has died in the middle of a change is waited for. */
+/** How long others wait for a node that died during a change. */
 export const GRACE_MS = 5_000;
 
 export class Writer {
@@ -91,7 +91,7 @@ export class Writer {
     },
   ) {}
 
-  /** Lines that wait, or are being inserted. */
+  /** Lines that are waiting or being inserted. */
   get queuedLines(): number {
     return this.#queuedLines;
   }
@@ -106,7 +106,7 @@ export class Writer {
     });
   }
 
-  /** Runs `work` behind the lines that were given before, and before those that come later to this process. */
+  /** Runs `work` after the lines given before, and before later ones of this process. */
   between<Result>(topic: string, work: () => Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       // What is thrown at once is a rejection like any other: it holds up nothing behind it.
@@ -124,12 +124,9 @@ export class Writer {
     }
   }
 
-  /** Appends what is no message of an inbox. With a `key` it is appended once, however often that is tried. */
-  async appendEntry(
-    entry: Omit<Content, 'id' | 'timestamp'>,
-    options: Pick<Request, 'key' | 'removes' | 'dueAt'> = {},
-  ): Promise<MessageDoc> {
-    const placed = await this.append({ ...options, content: this.#dated(entry) });
+  /** Appends an entry, which no inbox shows. With a `key` it is appended once, however often that is tried. */
+  async appendEntry(entry: Omit<Content, 'id' | 'timestamp'>, key?: string): Promise<MessageDoc> {
+    const placed = await this.append({ key, content: this.#dated(entry) });
     if (placed.outcome === 'refused') throw new StoreError('an entry was refused');
     return placed.doc;
   }
@@ -194,7 +191,7 @@ export class Writer {
     });
   }
 
-  /** What is in sight under these keys. */
+  /** Visible messages with these keys. */
   async #ofKeys(topic: string, keys: readonly string[]): Promise<readonly MessageDoc[]> {
     if (keys.length === 0) return [];
     const found = await this.collections.messages.find({ topic, key: { $in: [...keys] } }).toArray();
@@ -212,7 +209,7 @@ export class Writer {
     }
   }
 
-  /** What got lost on the way may be there: the next attempt finds it by its id. */
+  /** A lost write may have been done: the next attempt finds it by its id. */
   async #insertSome(topic: string, lines: readonly Waiting[]): Promise<void> {
     const [first] = lines;
     try {
@@ -230,8 +227,8 @@ export class Writer {
   }
 
   /**
-   * The entries and the message come together, and what is replaced goes afterwards: one of them is always there. Of
-   * very many the newest are the last to go.
+   * Entries and message come together, and what is replaced goes afterwards, so that one of them always exists. Of very
+   * many the newest go last.
    */
   async #insertReplacing(topic: string, line: Waiting): Promise<void> {
     for (let isMore = true; isMore; ) {
@@ -256,7 +253,7 @@ export class Writer {
     return { _id: new ObjectId(), content, key: entryKey(event, doc.seq), removes: doc.seq, dueAt };
   }
 
-  /** @returns what of the lines is in the log now, by whoever; the others have not been inserted. */
+  /** @returns those lines that are in the log now, whoever has written them. */
   async #tryInsert(topic: string, lines: readonly Line[], until: number): Promise<readonly MessageDoc[]> {
     const remembered = this.#heads.get(topic);
     const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
@@ -280,7 +277,7 @@ export class Writer {
     return retryingUntil(until, () => this.#inSight(topic, docs));
   }
 
-  /** Last `seq` of a topic, or what it was when this node last wrote there. */
+  /** Last `seq` of a topic, or where it was when this node last wrote there. */
   async headOf(topic: string): Promise<number> {
     const head = this.#heads.get(topic) ?? (await this.#readHead(topic));
     if (!this.#heads.has(topic)) this.#heads.set(topic, head);
@@ -288,19 +285,18 @@ export class Writer {
   }
 
   async #readHead(topic: string): Promise<Head> {
-    const last = await this.parts.log.last(topic);
-    const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
-    return { seq: Math.max(last?.seq ?? 0, prunedUpTo), order: last?.order ?? 0 };
+    const { head: seq, order } = await this.parts.log.state(topic);
+    return { seq, order };
   }
 
-  /** A duplicate may be what the driver's first try has written: then the ids are those of this batch. */
+  /** A duplicate may be due to the first try of the driver: then the ids are those of this batch. */
   async #readBack(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     const keys = docs.flatMap(({ key }) => (typeof key === 'string' ? key : []));
     const [own, ofKeys] = await Promise.all([this.#placesOf(topic, docs), this.#ofKeys(topic, keys)]);
     return [...(await this.#inSight(topic, own)), ...ofKeys];
   }
 
-  /** What of some lines is in the log, as it was written: others may have changed it since, and tell of that themselves. */
+  /** Lines found in the log, as they were written: others may have changed them, and report that themselves. */
   async #placesOf(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     const written = new Map(docs.map((doc) => [doc._id.toHexString(), doc]));
     const filter = { topic, _id: { $in: docs.map(({ _id }) => _id) } };
@@ -313,8 +309,8 @@ export class Writer {
   }
 
   /**
-   * A head that was remembered for too long lies where retention has been. What was put there nobody would see: it is
-   * taken back, to be put behind the true head.
+   * A head remembered for too long may be where retention has been: lines written there are invisible, and withdrawn to
+   * be written after the true head.
    */
   async #inSight(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     if (docs.length === 0) return docs;
@@ -331,7 +327,7 @@ function placedAt({ _id, entries }: Waiting, doc: MessageDoc): Placed {
   return { outcome: 'placed', doc, isNew: doc._id.equals(_id), entries };
 }
 
-/** The beginning of a queue. What may replace another message is written alone: what it replaces may be just before. */
+/** The beginning of a queue. A line that may replace another is written alone: the other may be just before. */
 function takeBatch(queue: (Waiting | Step)[]): Waiting[] {
   const batch: Waiting[] = [];
   let bytes = 0;
@@ -348,13 +344,8 @@ function takeBatch(queue: (Waiting | Step)[]): Waiting[] {
 }
 
 function firstOfEachKey(batch: readonly Waiting[]): Waiting[] {
-  const keys = new Set<string>();
-  return batch.filter(({ key }) => {
-    if (key === undefined) return true;
-    const isFirst = !keys.has(key);
-    keys.add(key);
-    return isFirst;
-  });
+  const firsts = new Map(batch.toReversed().map((one) => [one.key, one]));
+  return batch.filter((one) => one.key === undefined || firsts.get(one.key) === one);
 }
 
 function toDocs(lines: readonly Line[], { seq, order: before }: Head): MessageDoc[] {

@@ -1,10 +1,10 @@
 import type { Claim, KeptAnswer } from '../contract';
 
-/** What is known of a key that is not forgotten. */
+/** What is known of a key. */
 export interface KnownKey {
   readonly fingerprint: string;
   readonly answer?: KeptAnswer | undefined;
-  /** Is somebody carrying it out? */
+  /** Is the request being carried out? */
   readonly isRunning: boolean;
 }
 

@@ -1,20 +1,21 @@
-/**
- * Places of a topic that lie between leaving it and joining it again. They are not for the user; what was said before the
- * user left still is. The same in every engine.
- */
+/** Places of a topic between leaving and joining again. They are not for the user; earlier messages still are. */
 import type { Span } from './slot-row';
 
-/**
- * Gaps that are kept of one membership. Whoever leaves and joins more often has the two oldest made one: of what was said
- * between them the devices get no more, and of what lies in them they never get anything.
- */
+/** Gaps kept of one membership. With more, the two oldest are joined: devices lose the messages in between. */
 export const MAX_GAPS = 16;
 
-/** Whoever comes back after more messages than that begins at the head, like somebody new. */
+/** A user who returns after more messages starts at the head, like a new one. */
 export const MAX_GAP_PLACES = 100_000;
 
-/** Topics of a user that are remembered after the user has left; of one that was left before them nothing is left. */
+/** Topics of a user remembered after leaving; of earlier ones nothing is left. */
 export const MAX_LEFT_TOPICS = 100;
+
+/** A membership that may have ended. */
+export interface Stay {
+  readonly start: number;
+  readonly gaps?: readonly Span[] | undefined;
+  readonly leftAt?: number | undefined;
+}
 
 /** A membership that has ended. */
 export interface Left {
@@ -25,10 +26,7 @@ export interface Left {
   readonly leftAt: number;
 }
 
-/**
- * What a membership begins with that goes on with an earlier one.
- * @param log where the topic stands, and what is gone from its beginning: nobody has to skip that.
- */
+/** How a membership starts that may continue an earlier one. Removed messages need no gap. */
 export function rejoined(
   left: Left | undefined,
   log: { readonly head: number; readonly prunedUpTo: number },
@@ -53,7 +51,7 @@ export function isInGap(gaps: readonly Span[], seq: number): boolean {
   return gaps.some(({ from, upTo }) => from <= seq && seq <= upTo);
 }
 
-/** The same place after the gap that follows it, and what still has to be skipped from there on. */
+/** The place after the gap that follows it, and the gaps after that. */
 export function passGaps(
   place: number,
   gaps: readonly Span[],

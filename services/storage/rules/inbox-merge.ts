@@ -1,26 +1,32 @@
-/** One page of an inbox out of many topics, newest first: the same for every engine. */
+/** One page of an inbox out of many topics, newest first. */
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { InboxItem, InboxPage, InboxPosition, InboxQuery } from '../contract';
 import type { PageRoom } from './page-room';
 import { isFilled, type Section } from './state-change';
 
-/** What of one topic is still to be listed. */
+/** What is left of one topic. */
 export interface Stream<Item> {
-  /** Where `item` stands; while there is none, nothing that is left comes before this position. */
+  /** The position of `item`; without one, nothing that is left comes before this position. */
   place: InboxPosition;
-  /** Next to be listed; `undefined` while nobody has looked for it. */
+  /** The next item; `undefined` before it was searched. */
   item: Item | undefined;
   /** Nothing is left. */
   isOver: boolean;
 }
 
+/** What is left of a section after a position, of which `order` is the greatest order. */
+export function streamAfter(after: InboxPosition | undefined, { topic, upTo }: Section, order: number) {
+  const latest = after === undefined ? order : Math.min(order, latestOrderAfter(after, topic));
+  return { place: { order: latest, topic, seq: upTo }, item: undefined, isOver: false };
+}
+
 export interface Merging<Item, One extends Stream<Item>> {
   readonly room: PageRoom;
-  /** Streams that `look` is given at once. */
+  /** How many streams `look` gets at once. */
   readonly atOnce: number;
-  /** Finds the next item of each, or ends it, or moves its place on when `room` is spent. */
+  /** Finds the next item of each stream, or ends it, or moves it on when `room` is spent. */
   readonly look: (streams: readonly One[]) => Promise<void>;
-  /** What is listed, with its bytes; `undefined`: it does not fit the query. */
+  /** A listed item and its bytes; `undefined` when it does not match the query. */
   readonly toListed: (item: Item) => { readonly item: InboxItem; readonly bytes: number } | undefined;
 }
 
@@ -30,8 +36,8 @@ export function listed<One extends Section>(sections: readonly One[], { topic }:
 }
 
 /**
- * Topics are looked into when it is their turn: those whose newest message is older than the page are not. It ends at
- * the first place that nobody has looked at when no more may be looked at.
+ * Topics are searched when it is their turn: not those whose newest message is older than the page. When no more may be
+ * looked at, the page ends before the first place that was not.
  */
 export async function mergePage<Item, One extends Stream<Item>>(
   streams: readonly One[],
@@ -60,7 +66,7 @@ export async function mergePage<Item, One extends Stream<Item>>(
   return { items, next: undefined };
 }
 
-/** The position after which a list goes on with this one. */
+/** The position after which a list continues with this one. */
 function before(place: InboxPosition): InboxPosition {
   return { ...place, seq: place.seq + 1 };
 }
@@ -79,7 +85,7 @@ function compare({ place: one }: Stream<unknown>, { place: other }: Stream<unkno
   return other.seq - one.seq;
 }
 
-/** All but the first are in order: it goes where it belongs now. */
+/** Moves the first, the only one out of order, to where it belongs. */
 function withFirstMoved<One extends Stream<unknown>>(queue: One[]): One[] {
   const first = queue.shift();
   if (first === undefined || first.isOver) return queue;
@@ -95,8 +101,8 @@ function withFirstMoved<One extends Stream<unknown>>(queue: One[]): One[] {
 }
 
 /**
- * What bounds the position of the first item of a section that comes after another one: of messages of one moment
- * those of the topic that sorts first are listed first.
+ * The greatest order in a topic that comes after a position: of messages with the same time, topics are in the order of
+ * their names.
  */
 export function latestOrderAfter({ order, topic }: InboxPosition, listedTopic: string): number {
   return listedTopic >= topic ? order : order - 1;

@@ -1,12 +1,12 @@
 import { type Draft, StoreError } from '../contract';
 
-/** LMDB takes keys of up to 1,978 bytes, some servers that speak the protocol of MongoDB up to 2 KiB; types and separators need some of them. */
+/**
+ * LMDB takes keys of up to 1,978 bytes, some servers with the protocol of MongoDB up to 2 KiB, including types and
+ * separators.
+ */
 const MAX_KEY_BYTES = 1_900;
 
-/**
- * Refuses names that do not fit a key together, before anything is written.
- * @throws StoreError
- */
+/** Refuses names that do not fit a key together, before anything is written. @throws StoreError. */
 export function assertFitsKey(...names: readonly string[]): void {
   let bytes = 0;
   for (const name of names) bytes += Buffer.byteLength(name);

@@ -5,10 +5,10 @@ import { isInGap } from './gaps';
 import { PageRoom } from './page-room';
 import type { Span } from './slot-row';
 
-/** Places of a log that one read looks at: what a long row of expired ones costs is bounded. */
+/** Places that one read looks at: a long row of expired ones must not make it long. */
 export const MAX_PLACES_PER_READ = 1_000;
 
-/** Senders who have used one id: who looks for more of them names the sender. */
+/** Senders found for one id: to find others, name the sender. */
 export const SENDERS_PER_ID = 1_000;
 
 type Meant = Pick<Message, 'seq' | 'ref' | 'exceptUserId'>;
@@ -18,7 +18,7 @@ export function isThere(stored: { readonly isGone?: boolean; readonly expiresAt?
   return !stored.isGone && (stored.expiresAt === undefined || stored.expiresAt > now);
 }
 
-/** Is it for this reader? Asks only where that makes the difference whether it is unread. */
+/** Is it for this reader? `isUnread` is called only when it matters. */
 export function isForReader(
   { seq, ref, exceptUserId }: Meant,
   reader: Reader | undefined,
@@ -36,7 +36,7 @@ export class ReadPage {
 
   constructor(private readonly options: Pick<ReadOptions, 'limit' | 'maxBytes'>) {}
 
-  /** Takes a message where it fits; the first one always does. @returns whether it was taken. */
+  /** Takes a message if it fits; the first always does. @returns whether it was taken. */
   take(message: Message, bytesOf: () => number): boolean {
     const { limit, maxBytes } = this.options;
     if (maxBytes !== undefined) this.#bytes += bytesOf();
@@ -77,12 +77,12 @@ export class ListedPage {
     return true;
   }
 
-  /** The page that ends before this place, at which nobody has looked yet. */
+  /** Ends the page before this place. */
   endBefore(seq: number): HistoryPage {
     return this.end(this.isForward ? seq - 1 : seq + 1);
   }
 
-  /** @param here where to read on when the page ended early. */
+  /** @param here where to continue when the page ends early. */
   end(here?: number): HistoryPage {
     const messages = this.isForward ? this.#found : this.#found.toReversed();
     return { messages, next: messages.length === this.options.limit ? undefined : here };

@@ -1,4 +1,4 @@
-/** Where a device stands, in every engine. */
+/** Where devices stand. */
 import { DEFAULT_DEVICE, isOfMembers, isStateTopic, stateTopic } from '../../../utils/topic-names';
 import {
   type Cursor,
@@ -8,7 +8,7 @@ import {
   type Position,
   SEEN_PRECISION_MS,
 } from '../contract';
-import { isInGap, type Left, passGaps } from './gaps';
+import { isInGap, passGaps, type Stay } from './gaps';
 import type { Span } from './slot-row';
 
 export class Opened extends Map<string, Position> implements OpenedDevice {
@@ -23,7 +23,7 @@ export class Opened extends Map<string, Position> implements OpenedDevice {
 /** Stands for forgotten devices of a user: there were more than are kept by their names. */
 export const OTHERS = '';
 
-/** What is known of a device beside its cursors. */
+/** What is known of a device besides its cursors. */
 export interface DeviceFacts {
   readonly device: string;
   /** When it last acknowledged something, or was entered. */
@@ -31,13 +31,10 @@ export interface DeviceFacts {
   readonly forgottenAt?: number;
 }
 
-/** Forgotten when one is opened: what the bound was lowered by goes over the next openings. */
+/** Devices forgotten at once: after the limit was lowered it takes several openings. */
 const FORGOTTEN_AT_ONCE = 10;
 
-/**
- * Which devices make room for this one: those that have acknowledged longest ago, and those that are connected only
- * when no other is left.
- */
+/** Which devices make room for this one: those that acknowledged longest ago, connected ones last. */
 export function devicesToForget<Facts extends DeviceFacts>(
   devices: readonly Facts[],
   device: string,
@@ -52,29 +49,28 @@ export function devicesToForget<Facts extends DeviceFacts>(
   return others.toSorted(byUse).slice(0, Math.max(0, surplus));
 }
 
-/** Where something begins of which nothing was acknowledged. */
+/** The start of a topic without acknowledgements. */
 export function startAt(seq: number): Position {
   return { seq, unreadUpTo: 0 };
 }
 
-/** Where a device stands that has come to `seq`, in a topic that is the user's from `start` on. */
+/** The position of a device at `seq` in a topic that is the user's after `start`. */
 export function positionFrom({ seq, unreadUpTo }: Position, start: number): Position {
   const reached = Math.max(seq, start);
   return { seq: reached, unreadUpTo: unreadUpTo > reached ? unreadUpTo : 0 };
 }
 
-/** Where topics begin of which nothing was acknowledged. */
 export function startsAt(starts: Iterable<readonly [topic: string, start: number]>): Map<string, Position> {
   return new Map(Array.from(starts, ([topic, seq]) => [topic, startAt(seq)]));
 }
 
 /**
- * Where a device stands in a named topic, of which it acknowledges `seq` now; `undefined` when it does not follow the
- * topic there. A topic that was left is followed up to where the user left it.
+ * The position of a device in a named topic where it acknowledges `seq`; `undefined` if it does not follow the topic
+ * there. A topic that was left is followed up to that moment.
  */
 export function followedFrom(
   cursor: Position | undefined,
-  membership: (Pick<Left, 'start'> & Partial<Left>) | undefined,
+  membership: Stay | undefined,
   seq: number,
 ): Position | undefined {
   if (membership === undefined || seq > (membership.leftAt ?? seq)) return undefined;
@@ -82,11 +78,7 @@ export function followedFrom(
   return { ...positionFrom(cursor ?? startAt(start), start), gaps };
 }
 
-/**
- * The positions of a device by its cursors. A named topic counts while the user is in it; without a cursor it begins
- * where the user joined.
- * @param starts after which `seq` the topics of the user are the user's.
- */
+/** The positions of a device. A named topic counts while the user is in it, from where the user joined. */
 export function positionsFrom(
   cursors: Iterable<readonly [topic: string, cursor: Position]>,
   starts: ReadonlyMap<string, number>,
@@ -102,7 +94,7 @@ export function positionsFrom(
   return positions;
 }
 
-/** Where a further device begins in a topic: before the mark of an erasure, so that the device receives it. */
+/** Where a further device starts in a topic: before the mark of an erasure, so that the device receives it. */
 export function furtherPosition(
   { head, erasedUpTo = 0 }: { readonly head: number; readonly erasedUpTo?: number },
   oldestUnread: number | undefined,
@@ -111,7 +103,7 @@ export function furtherPosition(
   return { seq: start - 1, unreadUpTo: head };
 }
 
-/** The same positions, each after the gap that follows it, and with the gaps after it. */
+/** Skips the gap after each position, and adds the later ones. */
 export function withGaps(
   positions: Map<string, Position>,
   gapsByTopic: ReadonlyMap<string, readonly Span[]>,
@@ -125,43 +117,31 @@ export function withGaps(
   return positions;
 }
 
-/** A device as a list shows it. */
 export function toDevice(userId: string, device: string, positions: ReadonlyMap<string, Position>): Device {
   const cursors = new Map(Array.from(positions, ([topic, { seq }]) => [topic, seq]));
   cursors.delete(stateTopic(userId));
   return { device, cursors };
 }
 
-/** Was a known device seen so long after `before` that this is to be kept? */
+/** Was a known device seen long enough after `before` to be recorded? */
 export function isNews(before: number | undefined, at: number): boolean {
   return before !== undefined && before + SEEN_PRECISION_MS <= at;
 }
 
-/** Several of one batch may be for the same place: the highest stays. */
+/** The highest cursor for each place of a batch. */
 export function highestOf(cursors: readonly Cursor[]): Cursor[] {
-  return lastOfEach(
-    cursors,
-    ({ userId, device, topic }) => [userId, device, topic],
-    (one, other) => one.seq - other.seq,
-  );
+  const ascending = cursors.toSorted((one, other) => one.seq - other.seq);
+  return lastOfEach(ascending, ({ userId, device, topic }) => [userId, device, topic]);
 }
 
-/** When devices last acknowledged something: one cursor of each. */
+/** The latest cursor of each device. */
 export function latestOf(cursors: readonly Cursor[]): Cursor[] {
-  return lastOfEach(
-    cursors,
-    ({ userId, device }) => [userId, device],
-    (one, other) => one.at - other.at,
-  );
+  const ascending = cursors.toSorted((one, other) => one.at - other.at);
+  return lastOfEach(ascending, ({ userId, device }) => [userId, device]);
 }
 
-function lastOfEach(
-  cursors: readonly Cursor[],
-  nameOf: (cursor: Cursor) => readonly string[],
-  compare: (one: Cursor, other: Cursor) => number,
-): Cursor[] {
-  const sorted = cursors.toSorted(compare);
-  return [...new Map(sorted.map((cursor) => [nameOf(cursor).join('\u0000'), cursor])).values()];
+function lastOfEach(cursors: readonly Cursor[], nameOf: (cursor: Cursor) => readonly string[]): Cursor[] {
+  return [...new Map(cursors.map((cursor) => [nameOf(cursor).join('\u0000'), cursor])).values()];
 }
 
 /** Does a cursor make receipts? Clients of the shared device do not acknowledge. */
@@ -170,9 +150,8 @@ export function isReceipted({ device, topic }: Cursor): boolean {
 }
 
 /**
- * Is a place acknowledged by a cursor that moves over it? What was read elsewhere before the device was new has not been
- * sent to it, nor what was said while the user was not in the topic.
- * @param from where the device stood.
+ * Is a place acknowledged by a cursor that moves over it? Not what was read before the device was new, nor what was
+ * sent while the user was not in the topic: that was not sent to the device.
  */
 export function isAcknowledged(place: number, from: Position, isUnread: (seq: number) => boolean): boolean {
   return (place > from.unreadUpTo || isUnread(place)) && !isInGap(from.gaps ?? [], place);

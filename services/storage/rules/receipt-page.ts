@@ -1,10 +1,9 @@
-/** A page of receipts, out of the stamps of one message: the same for every engine. */
+/** A page of receipts, from the times of one message. */
 
 import type { Message } from '../../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../../utils/topic-names';
 import type { DeviceReceipt, Receipt, ReceiptPage } from '../contract';
-import { isInGap } from './gaps';
-import type { Span } from './slot-row';
+import { isInGap, type Stay } from './gaps';
 import { ACK_PREFIX, NOBODY } from './states';
 
 /** When something happened to a message. */
@@ -16,7 +15,7 @@ export interface Stamp {
   readonly at: number;
 }
 
-/** What one user has done with a message; `isListed`: behind where the page begins. */
+/** What one user has done with a message; `isListed`: is it after the start of the page? */
 export interface OfUser {
   readonly userId: string;
   readonly stamps: readonly Stamp[];
@@ -31,7 +30,7 @@ interface Listing {
 
 const KINDS = ['acknowledged', 'seen', 'read'] as const;
 
-/** The stamps of each user together; they come user by user. */
+/** Groups times by user; they are in the order of users. */
 export async function* groupedByUser(
   stamps: AsyncIterable<Stamp>,
   isListed: (userId: string) => boolean,
@@ -50,8 +49,8 @@ export async function* groupedByUser(
 }
 
 /**
- * Walks over all users once: totals are of all of them, lists of those behind where the page begins.
- * @param options.limit entries of each list; all of one user stay together.
+ * Walks all users once: totals are of all, lists of those after the start of the page. A list has at most `limit`
+ * entries, unless one user alone has more.
  */
 export async function toReceiptPage(
   message: Message,
@@ -81,15 +80,12 @@ export async function toReceiptPage(
   return { sentAt, ...lists, totals, next };
 }
 
-/** Was a user in a named topic when something was said there? Whoever has left has no membership. */
-export function wasMember(
-  membership: { readonly start: number; readonly gaps?: readonly Span[] } | undefined,
-  seq: number,
-): boolean {
+/** Was a user in a named topic when a message was sent there, and has not left since? */
+export function wasMember(membership: Stay | undefined, seq: number): boolean {
   return membership !== undefined && membership.start < seq && !isInGap(membership.gaps ?? [], seq);
 }
 
-/** Was the message meant for this user, of those who can read the topic? */
+/** Is a reader of the topic a recipient of the message? */
 export function isRecipient({ topic, from, exceptUserId }: Message, userId: string): boolean {
   if (userId === NOBODY || userId === exceptUserId) return false;
   return ownerOfPersonalTopic(topic) !== undefined || userId !== from;

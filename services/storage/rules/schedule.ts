@@ -1,4 +1,4 @@
-/** Messages that wait for their time. */
+/** Scheduled messages. */
 import { toIsoTime } from '../../../utils/clock';
 import { isNamedTopic } from '../../../utils/topic-names';
 import type { Draft, MayBeSent, Scheduled, ScheduleOutcome } from '../contract';
@@ -7,12 +7,12 @@ import { fingerprintOf } from './fingerprint';
 /** Nothing is due. */
 export const NOTHING_SENT = { taken: 0, entries: [], refused: [] } as const;
 
-/** Without what only the store knows of it. */
+/** Without internal fields. */
 export function toScheduled({ draft, sendAt, standing }: Scheduled): Scheduled {
   return { draft, sendAt, ...(standing === undefined ? {} : { standing }) };
 }
 
-/** What comes of scheduling a message under an id that is taken. @param said fingerprint of what has it. */
+/** The outcome of scheduling under an id that is taken. `said`: fingerprint of what has it. */
 export function outcomeUnder(
   said: string | undefined,
   draft: Draft,
@@ -31,7 +31,7 @@ interface Circumstances {
   readonly mayBeSent: MayBeSent;
 }
 
-/** What becomes of a message that is due. */
+/** What happens to a due message. */
 export function verdictOn(scheduled: Scheduled, circumstances: Circumstances): 'dropped' | 'refused' | 'sent' {
   const { now, isSameTopic, isMember, mayBeSent } = circumstances;
   const { topic, expiresAt = Number.POSITIVE_INFINITY } = scheduled.draft;
@@ -39,7 +39,7 @@ export function verdictOn(scheduled: Scheduled, circumstances: Circumstances): '
   return mayBeSent(toScheduled(scheduled), isMember) ? 'sent' : 'refused';
 }
 
-/** The message that is sent now. */
+/** The message, sent now. */
 export function sentNow({ draft, sendAt }: Scheduled, now: number): Draft {
   return { ...draft, timestamp: toIsoTime(now), scheduledFor: toIsoTime(sendAt) };
 }

@@ -1,6 +1,6 @@
 /**
- * Rows of equal slots, one slot for each `seq`: a fact about each message of a topic, kept apart from the messages.
- * A row ends with the last slot that was ever set, so a short log has short rows; slots behind it are 0.
+ * Rows of slots, one for each `seq`: a fact about each message of a topic, stored apart from it. A row ends with its
+ * last slot that was ever set; later slots are 0.
  */
 
 export interface SlotFormat {
@@ -20,7 +20,7 @@ export function blockOf({ count }: SlotFormat, seq: number): number {
   return Math.floor(seq / count);
 }
 
-/** The blocks that a span touches, and its part in each; in order, or from the end. */
+/** The blocks of a span, and its part in each; in order, or from the end. */
 export function* blocksOf(
   format: SlotFormat,
   { from, upTo }: Span,
@@ -43,7 +43,7 @@ export function readSlot({ count, width }: SlotFormat, row: Buffer | undefined, 
   return width === 1 ? (row[offset] ?? 0) : row.readUIntBE(offset, width);
 }
 
-/** The places of a span of one block whose slots of one byte are 0, in order or from the end. */
+/** Places within a block whose one-byte slots are 0, in order or from the end. */
 export function* emptySlots(
   { count }: SlotFormat,
   row: Buffer | undefined,
@@ -64,8 +64,8 @@ export function* emptySlots(
 }
 
 /**
- * Sets each slot of a span, which lies within one block, to what `change` makes of it. The row itself may be written.
- * @returns the row as it is now; `undefined` when nothing has changed.
+ * Sets each slot of a span within one block to what `change` returns; may write to the row itself. @returns the new
+ * row; `undefined` without a change.
  */
 export function changeSlots(
   format: SlotFormat,

@@ -1,4 +1,4 @@
-/** Changes of the states of messages, and the entries that say so. */
+/** Changes of states, and the entries about them. */
 import type { Message, RequestedState } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, personalTopic } from '../../../utils/topic-names';
 import type { Selection, StateChanged } from '../contract';
@@ -47,7 +47,7 @@ export function isFilled({ from, upTo }: Span): boolean {
   return from <= upTo;
 }
 
-/** What of an inbox a change is for, or why it is refused. @param sections of the inbox, those that are empty too. */
+/** The sections that a change is for, or why it is refused. `sections` includes empty ones. */
 export function selected<One extends Section>(
   sections: readonly One[],
   selection: Exclude<Selection, { ids: readonly string[] }>,
@@ -59,15 +59,15 @@ export function selected<One extends Section>(
   return upTo > section.upTo ? { outcome: 'ahead', head: section.upTo } : [{ ...section, upTo }].filter(isFilled);
 }
 
-/** What a change makes of flags: of many messages at once it leaves archived ones alone. */
+/** The transition of a change: a change of many messages leaves archived ones alone. */
 export function transitionOf(selection: Selection, state: RequestedState): (flags: number) => number {
   const transition = TRANSITIONS[state];
   return 'ids' in selection ? transition : (flags) => (flags & ARCHIVED ? flags : transition(flags));
 }
 
 /**
- * What the entry of a change says. Of all, a device that reads it later must know what came afterwards.
- * @param topics in which something has changed.
+ * The data of the entry about a change; `topics`: those in which something has changed. With `all`, a device that reads
+ * it later must know what came afterwards.
  */
 export function entryData(
   selection: Selection,
@@ -87,7 +87,7 @@ export interface FlagChange {
   readonly after: number;
 }
 
-/** Which times changes set; 0 takes one back. */
+/** The times that changes set; 0 removes one. */
 export function stampsOf<Change extends FlagChange>(changes: readonly Change[], now: number) {
   const gained = (flag: number) => changes.filter(({ before, after }) => (after & flag & ~before) !== 0);
   const stamps = [

@@ -1,4 +1,4 @@
-/** What users have done with messages: flags of one byte, the same in every engine. */
+/** States of messages: flags of one byte. */
 import type { Counts, MessageState, RequestedState } from '../../../utils/protocol';
 import type { InboxQuery } from '../contract';
 import { emptySlots, readSlot, type Span } from './slot-row';
@@ -8,22 +8,22 @@ export const READ = 2;
 export const ARCHIVED = 4;
 /** The message is not for this user. */
 export const EXCLUDED = 8;
-/** The user has sent it: it is seen and read, whatever is asked for. */
+/** Sent by the user: seen and read, whatever is asked for. */
 const SENT = 16;
 export const OWN = SENT | SEEN | READ;
 
 const NOT_UNREAD = READ | ARCHIVED | EXCLUDED;
 const NO_BYTES = Buffer.alloc(0);
 
-/** One read of a row tells of so many messages: an inbox of 100,000 is counted by about a hundred of them. */
+/** Messages per row: a hundred reads count an inbox of 100,000. */
 export const FLAGS = { count: 1_024, width: 1 } as const;
-/** A time takes six bytes, and a row is rewritten as a whole when one is added. */
+/** Six bytes per time, and a row is rewritten for each one. */
 export const STAMPS = { count: 128, width: 6 } as const;
 
-/** What a stamp is the time of; `ack:<device>` of an acknowledgement. */
+/** What happened at a time; `ack:<device>`: an acknowledgement. */
 export type StampKind = 'seen' | 'read' | 'sent' | `ack:${string}`;
 export const ACK_PREFIX = 'ack:';
-/** Sending is a fact about the message, not about a user. */
+/** Delivery is a fact about the message, not about a user. */
 export const NOBODY = '';
 
 /** Neither read nor archived. */
@@ -37,7 +37,7 @@ export function stateOf(flags: number): MessageState {
   return flags & SEEN ? 'seen' : 'unseen';
 }
 
-/** What a requested state makes of what was done with a message before. */
+/** How a requested state changes flags. */
 export const TRANSITIONS: Readonly<Record<RequestedState, (flags: number) => number>> = {
   seen: (flags) => flags | SEEN,
   read: (flags) => (flags | SEEN | READ) & ~ARCHIVED,
@@ -45,7 +45,7 @@ export const TRANSITIONS: Readonly<Record<RequestedState, (flags: number) => num
   archived: (flags) => flags | SEEN | ARCHIVED,
 };
 
-/** Which messages a list shows, by the state that was asked for. */
+/** Does a list for this state show a message? */
 export function isListed(state: InboxQuery['state'], flags: number): boolean {
   return (flags & EXCLUDED) === 0 && LISTED[state ?? 'open'](flags);
 }
@@ -58,16 +58,13 @@ const LISTED: Readonly<Record<'open' | 'unread' | 'read' | 'archived' | 'any', (
   any: () => true,
 };
 
-/** What is known of one block for one user; a slot of 1 in `holes` holds no message. */
+/** The rows of one block for one user; a slot of 1 in `holes` is a hole. */
 export interface Rows {
   readonly flags: Buffer | undefined;
   readonly holes: Buffer | undefined;
 }
 
-/**
- * Counts a span of one block from its flags and its holes. Bare loops over bytes:
- * 100,000 messages are counted in less than a millisecond.
- */
+/** Counts a span within a block. Bare loops over bytes: 100,000 messages take less than a millisecond. */
 export function countUnread(span: Span, { flags = NO_BYTES, holes = NO_BYTES }: Rows): Counts {
   const first = span.from % FLAGS.count;
   const end = first + span.upTo - span.from + 1;
@@ -82,7 +79,7 @@ export function countUnread(span: Span, { flags = NO_BYTES, holes = NO_BYTES }: 
   return { unseen, unread };
 }
 
-/** The same of some places of the block only, those outside of the span left out. */
+/** The same for some places within the span. */
 export function countPlaces(span: Span, { flags, holes }: Rows, places: readonly number[]): Counts {
   const within = places.filter((seq) => seq >= span.from && seq <= span.upTo);
   const counted = within.filter((seq) => readSlot(FLAGS, holes, seq) === 0 && isUnread(readSlot(FLAGS, flags, seq)));
@@ -90,7 +87,7 @@ export function countPlaces(span: Span, { flags, holes }: Rows, places: readonly
   return { unseen: unseen.length, unread: counted.length };
 }
 
-/** The places of a span of one block that a list shows, newest first. */
+/** The places of a span within a block that a list shows, newest first. */
 export function* listedPlaces(span: Span, rows: Rows, state: InboxQuery['state']): Generator<number> {
   for (const seq of emptySlots(FLAGS, rows.holes, { ...span, isForward: false })) {
     if (isListed(state, readSlot(FLAGS, rows.flags, seq))) yield seq;
