@@ -21,7 +21,7 @@ const auditOf = async (service: TestService, actor: string) =>
   (await service.api.get(`/audit?action=drop&actor=${actor}`).expect(200)).body.items;
 
 describe.each(TOPIC_DOORS)('over %s', (_name, say) => {
-  it('speaks later where they may not any more: dropped, and recorded', async () => {
+  it('sends later where they no longer may: dropped, and recorded', async () => {
     const { service, clock } = await startWithClock();
     await createTopic(service, 'news', { owner: 'anna', members: ['mallory', 'ben'] });
     const { answer } = await say(service, 'mallory', 'news', LATER);
@@ -43,7 +43,7 @@ describe.each(TOPIC_DOORS)('over %s', (_name, say) => {
   });
 });
 
-it('speaks later where they may not any more: who has come back may again', async () => {
+it('sends later where they no longer may: a user who has come back may again', async () => {
   const { service, clock } = await startWithClock();
   await createTopic(service, 'news', { owner: 'anna', members: ['ben'] });
   const ben = as(service, 'ben');
@@ -54,7 +54,7 @@ it('speaks later where they may not any more: who has come back may again', asyn
   expect((await ben.get('/topics/news/messages').expect(200)).body.messages).toHaveLength(1);
 });
 
-it('speaks later where they may not any more: a scope that was held then is kept, a revoked token is not', async () => {
+it('sends later where they no longer may: a scope held at the time is kept, a revoked token is not', async () => {
   const { service, clock } = await startWithClock();
   await createTopic(service, 'news', { owner: 'anna' });
   const later = { userId: 'anna', type: 'notification', data: 1, delay: 60 };
@@ -74,7 +74,7 @@ it('speaks later where they may not any more: a scope that was held then is kept
   expect(await auditOf(service, 'stolen')).toHaveLength(3);
 });
 
-it('speaks later where they may not any more: nor to people, when that was switched off meanwhile', async () => {
+it('sends later where they no longer may: nor to people, if that was switched off meanwhile', async () => {
   const { service, clock } = await startWithClock();
   const mallory = await service.connect('mallory');
   expect(await mallory.call('message', { to: 'anna', ...LATER })).toMatchObject({ ok: true });
@@ -87,7 +87,7 @@ it('speaks later where they may not any more: nor to people, when that was switc
   expect(await auditOf(again, 'mallory')).toHaveLength(1);
 });
 
-it('cancels what others have scheduled: it is not there', async () => {
+it('cancels messages that others have scheduled: they do not exist', async () => {
   const { service } = await startWithClock();
   await createTopic(service, 'news', { owner: 'anna', members: ['mallory'] });
   const anna = as(service, 'anna');

@@ -16,7 +16,7 @@ const chat = async (client: AnyClient, topic_name: string): Promise<Reply> =>
   client.call('message', { topic_name, content: 'for Bob only' });
 
 describe('a message to a person', () => {
-  it('is caught by a topic of that name: name_taken over every door', async () => {
+  it('goes to a topic with that name: name_taken over every door', async () => {
     const service = await startService();
     await visit(service, 'bob');
     const { body } = await as(service, 'mallory').post('/topics').send({ name: 'bob', isPrivate: true }).expect(409);
@@ -32,7 +32,7 @@ describe('a message to a person', () => {
     await service.api.post('/topics').send({ name: 'bob' }).expect(409);
   });
 
-  it('is caught by a topic that was there before the person: ambiguous_name', async () => {
+  it('goes to a topic that existed before the person: ambiguous_name', async () => {
     const service = await startService();
     await trap(service, 'bob', ['alice']);
     await visit(service, 'bob');
@@ -51,7 +51,7 @@ describe('a message to a person', () => {
     expect(await chat(await connectPlain(service.url, 'carl'), 'bob')).toMatchObject({ ok: true, topic: '@bob' });
   });
 
-  it('closes the connection of who writes it: an ambiguous name is no bad frame', async () => {
+  it('closes the connection of the sender: an ambiguous name is no bad frame', async () => {
     const service = await startService();
     await trap(service, 'bob', ['alice']);
     await visit(service, 'bob');
@@ -60,7 +60,7 @@ describe('a message to a person', () => {
     expect(await alice.call('ping')).toMatchObject({ ok: true });
   });
 
-  it('finds topics by #name only where one may: 404 and 403 as elsewhere', async () => {
+  it('finds topics by #name only where allowed: 404 and 403 as elsewhere', async () => {
     const service = await startService();
     await trap(service, 'lair', []);
     await as(service, 'mallory').post('/topics').send({ name: 'news' }).expect(201);
@@ -79,7 +79,7 @@ describe('a message to a person', () => {
 });
 
 describe.each(TRANSPORTS)('over %s', (name, connect) => {
-  it('puts people into a topic behind their back: topic:joined on every connection', async () => {
+  it('adds people to a topic unnoticed: topic:joined on every connection', async () => {
     const service = await startService();
     const [phone, laptop] = [
       await connect(service, 'alice', { device: 'phone' }),
@@ -106,7 +106,7 @@ describe.each(TRANSPORTS)('over %s', (name, connect) => {
 describe('the topics of a person', () => {
   const env = { MAX_TOPICS_PER_USER: '3', MAX_INVITED_TOPICS_PER_USER: '2' };
 
-  it('fills the topics of a person: invitee_full, and one may still create and join', async () => {
+  it('fills the topics of a person: invitee_full, and the person may still create and join', async () => {
     const service = await startService({ env });
     const [mallory, alice] = [as(service, 'mallory'), as(service, 'alice')];
     for (const name of ['one', 'two', 'three']) await mallory.post('/topics').send({ name }).expect(201);

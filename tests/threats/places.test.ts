@@ -4,7 +4,7 @@ import { range, startService } from '../support/service';
 import { TRANSPORTS } from '../support/transports';
 
 describe.each(TRANSPORTS)('over %s', (_name, connect) => {
-  it('moves the places of others: acknowledgements and states are of their caller', async () => {
+  it('moves the cursors of others: acknowledgements and states are of their caller', async () => {
     const service = await startService();
     await sendTo(service.api, 'anna', 'one');
     const mallory = await connect(service, 'mallory', { device: 'phone' });
@@ -21,7 +21,7 @@ describe.each(TRANSPORTS)('over %s', (_name, connect) => {
     expect((await inboxOf(as(service, 'anna'))).items).toMatchObject([{ state: 'unseen' }]);
   });
 
-  it('uses up the places of others: connections and devices are counted by the token', async () => {
+  it('uses up the connections of others: connections and devices are counted by the token', async () => {
     const service = await startService({ env: { MAX_CONNECTIONS_PER_USER: '2' } });
     for (const device of ['anna', 'phone']) await (await connect(service, 'mallory', { device })).next('sync:done');
     const anna = await connect(service, 'anna', { device: 'phone' });

@@ -24,7 +24,7 @@ describe.each(ALL_DOORS)('over %s', (_name, target, say) => {
     }
   });
 
-  it('takes the name of an event: the option is refused', async () => {
+  it('uses the name of an event: the option is refused', async () => {
     const service = await startService();
     await createTopic(service, 'news', { owner: 'mallory', members: ['anna'] });
     for (const options of [{}, { persist: false }, { delay: 60 }]) {
@@ -56,7 +56,7 @@ describe.each(PERSON_DOORS)('over %s', (_name, say) => {
     expect(items.map(({ data }) => data)).toContain('your order is ready');
   });
 
-  it('takes the id of a message of others: an id is of its sender', async () => {
+  it('reuses the id of a message of others: an id is of its sender', async () => {
     const service = await startService();
     await sendTo(service.api, 'anna', 'real', { id: 'order-1' });
     const { code, answer } = await say(service, 'mallory', '@anna', { type: 'test', data: 'real', id: 'order-1' });
@@ -76,7 +76,7 @@ describe.each(PERSON_DOORS)('over %s', (_name, say) => {
     expect(await say(service, 'anna', '@anna', { type: 'chat', data: 'a note' })).toMatchObject({ code: 'accepted' });
   });
 
-  it('production closes users off from each other unless it is told not to', async () => {
+  it('production isolates users from each other unless it is set otherwise', async () => {
     const service = await startService({ env: { NODE_ENV: 'production' } });
     expect(await say(service, 'mallory', '@anna', { type: 'chat', data: 1 })).toMatchObject({
       code: 'direct_messages_off',
@@ -141,7 +141,7 @@ it('broadcasts as the service: scope broadcast is enough, and for nothing else',
   await announcer.post('/topics/news/messages').send(body).expect(403);
 });
 
-it('changes what was said as the service after the scope is gone: refused', async () => {
+it('changes a message sent as the service after the scope is gone: refused', async () => {
   const service = await startService();
   await as(service, 'shop', 'send')
     .post('/websocket/message/user')
@@ -155,7 +155,7 @@ it('changes what was said as the service after the scope is gone: refused', asyn
   expect((await inboxOf(as(service, 'anna'))).items[0]?.data).toEqual({ title: 'real' });
 });
 
-it('changes, takes back or follows up messages of others: 403 for who may read them, 404 for the rest', async () => {
+it('changes, retracts or tracks messages of others: 403 for users who may read them, 404 for the rest', async () => {
   const service = await startService();
   const { id } = await sendTo(service.api, 'anna', 'real');
   for (const [user, status] of [

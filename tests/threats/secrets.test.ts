@@ -45,7 +45,7 @@ describe('a private topic', () => {
   ];
 
   it.each(requests)(
-    'is told from one that is not there over HTTP by %s: not at all',
+    'is distinguished from a missing one over HTTP by %s: not at all',
     async (_what, method, path, body) => {
       const { service } = await startWithSecret();
       const ask = async (name: string) => {
@@ -77,7 +77,7 @@ describe('a private topic', () => {
     ['invite', (topic_name) => ({ topic_name, username: 'carl' })],
   ];
 
-  it.each(TRANSPORTS)('is told from one that is not there over %s: not at all', async (name, connect) => {
+  it.each(TRANSPORTS)('is distinguished from a missing one over %s: not at all', async (name, connect) => {
     const { service } = await startWithSecret();
     const mallory = await connect(service, 'mallory');
     await mallory.next('sync:done');
@@ -97,7 +97,7 @@ describe('a private topic', () => {
     expect(await mallory.call('topic:list')).toMatchObject({ ok: true, topics: [] });
   });
 
-  it('is told from one that is not there by a bare name: both are people', async () => {
+  it('is distinguished from a missing one by a bare name: both are people', async () => {
     const { service } = await startWithSecret();
     const mallory = await connectPlain(service.url, 'mallory');
     for (const name of ['secret', 'nobody']) {
@@ -105,7 +105,7 @@ describe('a private topic', () => {
     }
   });
 
-  it('is read by who was removed: nothing of it, over any door', async () => {
+  it('is read by a removed user: nothing of it, through any door', async () => {
     const { service, messageId } = await startWithSecret();
     const ben = await service.connect('ben', { device: 'phone' });
     await ben.next('sync:done');
@@ -130,7 +130,7 @@ describe('a private topic', () => {
     await api.delete(`/messages/${body.id}`).expect(200);
   });
 
-  it('is changed by who left a public one: not_a_member', async () => {
+  it('is changed by a user who left a public one: not_a_member', async () => {
     const service = await startService();
     await createTopic(service, 'news', { owner: 'anna', members: ['ben'] });
     const ben = as(service, 'ben');
@@ -142,7 +142,7 @@ describe('a private topic', () => {
   });
 });
 
-it('the id of a message is told from one that was never used: not at all', async () => {
+it('the id of a message is distinguished from an unused one: not at all', async () => {
   const { service, messageId } = await startWithSecret();
   const { id } = await sendTo(service.api, 'anna', 'private', { id: 'order-1' });
   await service.api
@@ -166,7 +166,7 @@ it('the id of a message is told from one that was never used: not at all', async
   for (const used of [id, messageId, 'later']) expect(await ask(used)).toEqual(unknown);
 });
 
-it('messages of others are listed, exported or followed up: 403 and 404', async () => {
+it('messages of others are listed, exported or tracked: 403 and 404', async () => {
   const { service } = await startWithSecret();
   const mallory = as(service, 'mallory');
   await mallory.get('/users/anna/export').expect(403);
@@ -186,7 +186,7 @@ describe('who is online, with PRESENCE_PUBLIC=false,', () => {
   it.each([
     ...PERSON_DOORS.map(([name, say]) => [name, say, '@anna'] as const),
     ...TOPIC_DOORS.map(([name, say]) => [name, say, 'news'] as const),
-  ])('is told to who sends: not over %s', async (_name, say, target) => {
+  ])('is revealed to senders: not over %s', async (_name, say, target) => {
     const service = await startService({ env });
     await createTopic(service, 'news', { owner: 'mallory', members: ['anna'] });
     const before = await say(service, 'mallory', target, { type: 'chat', data: 1 });
@@ -202,7 +202,7 @@ describe('who is online, with PRESENCE_PUBLIC=false,', () => {
     }
   });
 
-  it('is told over HTTP and in the lobby: 403', async () => {
+  it('is revealed over HTTP and by presence: 403', async () => {
     const service = await startService({ env });
     await service.connect('anna');
     const paths = ['/websocket/users/connected', '/websocket/users/anna/status'];
@@ -211,7 +211,7 @@ describe('who is online, with PRESENCE_PUBLIC=false,', () => {
     await as(service, 'anna').get('/websocket/users/anna/status').expect(200);
   });
 
-  it.each(TRANSPORTS)('goes on being told after the scope is gone: not over %s', async (name, connect) => {
+  it.each(TRANSPORTS)('continues to be revealed after the scope is gone: not over %s', async (name, connect) => {
     const service = await startService({ env });
     const watcher: AnyClient = await connect(service, 'watcher', { scope: 'presence' });
     const [watch, renew] = name === 'Socket.IO' ? ['presence:subscribe', 'auth:refresh'] : ['presence', 'auth'];
@@ -229,7 +229,7 @@ describe('who is online, with PRESENCE_PUBLIC=false,', () => {
   });
 });
 
-it('an export goes on after the token was revoked: it breaks off', async () => {
+it('an export continues after the token was revoked: it breaks off', async () => {
   const service = await startService();
   const messages = Array.from({ length: 200 }, () => ({ userId: 'anna', type: 't', data: 'x'.repeat(60_000) }));
   for (let n = 0; n < 200; n += 10) {
