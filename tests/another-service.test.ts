@@ -1,4 +1,4 @@
-/** docs/guides/another-service.md: programs of other services, on a day on which answers are lost. */
+/** docs/guides/another-service.md: programs of other services, on a day when answers are lost. */
 import { openClient } from './support/client';
 import { openGuide } from './support/guide';
 import { type LossyProxy, startLossyProxy } from './support/lossy-proxy';
@@ -13,7 +13,7 @@ it('makes a token', async () => {
   await guide.follow('In production');
 });
 
-/** One message, although the first answer is lost; and the wish of the second answer is granted. */
+/** One message, although the first answer is lost; and the second answer's Retry-After is respected. */
 async function sendsOnce(section: string): Promise<void> {
   let proxy: LossyProxy | undefined;
   const guide = await openGuide(page, {
@@ -42,7 +42,7 @@ describe.each([
   });
 });
 
-// Only when asked for: at its first run it compiles its library for half a minute.
+// Only on request: its first run compiles its library for half a minute.
 const isGoWanted = process.env['TEST_GO'] === 'true';
 if (!isGoWanted) console.warn('SKIPPED: the guide in Go is tested with TEST_GO=true only.');
 (isGoWanted ? describeWith('go', findProgram('go') !== undefined) : describe.skip)('written in Go', () => {

@@ -10,7 +10,7 @@ describe('the AsyncAPI document', () => {
   it('is valid by its own parser, without a warning', async () => {
     const { url } = await startService();
     const { document, diagnostics } = await new Parser().parse(await (await fetch(`${url}/asyncapi.json`)).text());
-    // That there is a later version of the specification is no fault of the document.
+    // A later version of the specification is no fault of the document.
     const faults = diagnostics.filter(({ code }) => code !== 'asyncapi-latest-version');
     expect(faults.map(({ path, message }) => `${path.join('/')}: ${message}`)).toEqual([]);
     expect(document?.version()).toBe('3.0.0');
@@ -27,7 +27,7 @@ describe('the AsyncAPI document', () => {
   });
 });
 
-/** What both clients have under the same names. */
+/** What both clients offer under the same names. */
 interface Client {
   next<Payload = Record<string, unknown>>(event: string): Promise<Payload>;
   call(name: string, fields?: object): Promise<{ readonly ok: boolean }>;
@@ -40,7 +40,7 @@ interface User {
   readonly scope?: string;
 }
 
-/** One endpoint: how its clients come in, and the words in which they ask for the same. */
+/** One endpoint: how its clients connect, and how they make the same requests. */
 interface Endpoint<OneClient extends Client> {
   readonly name: 'socketIo' | 'plain';
   readonly connect: (service: TestService, userId: string, user: User) => Promise<OneClient>;
@@ -54,9 +54,9 @@ interface Endpoint<OneClient extends Client> {
     readonly watch: (isOn: boolean) => readonly [string, object?];
     readonly refresh: readonly [string, object];
   };
-  /** The service's events so far: name, payload, and what follows it. */
+  /** The service's events so far: name, payload, and the second argument. */
   readonly events: (client: OneClient) => (readonly [string, unknown, unknown?])[];
-  /** What is on the wire when a client asks, and when it is answered. */
+  /** The names on the wire of a client's request, and of its answer. */
   readonly request: (name: string, fields: object | undefined) => unknown;
   readonly reply: (reply: { readonly ok: boolean }) => { readonly ok: boolean };
 }
@@ -79,7 +79,7 @@ const SOCKET_IO: Endpoint<TestClient> = {
   reply: (reply) => reply,
 };
 
-/** What the client tells itself is not on the wire. */
+/** What the client reports itself is not on the wire. */
 function isFromService({ event }: Received): boolean {
   return event !== 'disconnect' && event !== 'connect_error';
 }
@@ -97,14 +97,14 @@ const PLAIN: Endpoint<PlainClient> = {
     watch: (on) => ['presence', { on }],
     refresh: ['auth', { token: testToken('anna') }],
   },
-  // Replies are looked at where they are asked for.
+  // Replies are checked where they are requested.
   events: ({ received }) =>
     received.filter(({ event }) => event !== 'reply').map((frame: Frame) => [frame.event, frame]),
   request: (action, fields) => ({ action, ref: 'a', ...fields }),
   reply: (reply) => ({ event: 'reply', ref: 'a', ...reply }),
 };
 
-/** Clients of one endpoint: all that they ask and hear is held against the document. */
+/** Clients of one endpoint: everything that they request and receive is compared with the document. */
 class Checked<OneClient extends Client> {
   readonly asked = new Set<string>();
   readonly #clients: OneClient[] = [];
@@ -145,7 +145,7 @@ class Checked<OneClient extends Client> {
     return reply as unknown as Record<string, unknown>;
   }
 
-  /** Holds every event against the document. @returns the names of those that came. */
+  /** Compares every event with the document. @returns the names of those that arrived. */
   check(): Set<string> {
     const seen = new Set<string>();
     for (const client of this.#clients) {
@@ -159,7 +159,7 @@ class Checked<OneClient extends Client> {
   }
 }
 
-/** Everything that can be asked for and told over either endpoint. */
+/** Everything that can be requested and received over either endpoint. */
 async function goThrough<OneClient extends Client>(endpoint: Endpoint<OneClient>): Promise<Checked<OneClient>> {
   const clock = new ShiftedClock();
   const checked = await Checked.start(endpoint, clock);
@@ -261,7 +261,7 @@ describe('what goes over Socket.IO', () => {
     const api = await AsyncApi.of(service.url, 'socketIo');
     const client = await service.connect('anna');
     const bad = { to: 1, topic: 1, name: 1, typing: 1, token: 1, state: 1 };
-    // A payload where there should be none is ignored.
+    // An unexpected payload is ignored.
     for (const name of api.names('client').filter((event) => api.requestFaults(event, null).length > 0)) {
       const reply = await client.call(name, bad);
       const faults = { request: api.requestFaults(name, bad).length > 0, reply: api.replyFaults(name, reply) };
@@ -320,7 +320,7 @@ describe('what goes over the plain endpoint', () => {
         ok: false,
         faults: [],
       });
-      // An accepted frame: ten that are refused in a row would end the connection.
+      // An accepted frame: ten refusals in a row would end the connection.
       await client.settle();
     }
   });

@@ -1,4 +1,4 @@
-/** Bad input to what clients say about their inbox, and to send options, over both transports from one table. */
+/** Bad input in changes of the inbox, and in send options, over both transports from one table. */
 import type { Problem } from '../../utils/errors';
 import { expectProblem, type Refusal } from '../support/problems';
 import { startService, type TestService } from '../support/service';
@@ -9,7 +9,7 @@ import { type AnyClient, framesOf, TRANSPORTS } from '../support/transports';
 const badRequest = (path: string): Refusal => ({ status: 400, code: 'bad_request', path });
 const notFound = (path: string): Refusal => ({ status: 404, code: 'not_found', path });
 
-/** Ids of messages: anna's own one, and one that is ben's alone. */
+/** Message ids: one of anna's, and one that is only ben's. */
 const OWN = 'own';
 const FOREIGN = 'foreign';
 const one = { ids: [OWN] };
@@ -62,7 +62,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
   let anna: AnyClient;
   let laptop: AnyClient;
 
-  // One for all rows: each has to leave it as it was.
+  // One for all rows: each has to leave it unchanged.
   beforeAll(async () => {
     service = await forAllTests(() => startService());
     await service.api.post('/topics').send({ name: 'club', isPrivate: true }).expect(201);
@@ -100,7 +100,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
 
   it.each(STATES)('state refuses %s', async (_row, fields, refusal) => {
     await expectRefused('state', fields, refusal);
-    // The connection is as good as before.
+    // The connection is unimpaired.
     for (const state of ['read', 'unread']) {
       expect(await anna.call('state', { ...one, state })).toMatchObject({ ok: true, changed: 1 });
     }

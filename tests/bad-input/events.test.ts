@@ -1,4 +1,4 @@
-/** Bad input over an open socket: every event is answered, nobody else hears of it, and the process lives. */
+/** Bad input over an open socket: every event is answered, nobody else is affected, and the process lives. */
 import type { Message, Reply } from '../../utils/protocol';
 import { captureLog } from '../support/captured-log';
 import { openClient } from '../support/client';
@@ -29,7 +29,7 @@ function expectRefusal(reply: Reply, refusal: Refusal): void {
   if (!reply.ok) expectProblem(reply.error, refusal);
 }
 
-/** A row of any table: refused in the words of the contract and counted; nothing is stored, the connection goes on. */
+/** A row of any table: refused as the contract says, and counted; nothing is stored, the connection continues. */
 async function expectRefused(
   service: SharedService,
   raw: RawSocket,
@@ -42,7 +42,7 @@ async function expectRefused(
   expect(await raw.reply(2, '422["ping"]')).toMatchObject({ ok: true });
 }
 
-/** The last tests of a table: what all rows together have left behind. */
+/** The last tests of a table: what all rows together have left. */
 function itLeftNothingBehind(service: SharedService): void {
   it('leaves another connected client alone', () => service.expectBystanderUnharmed());
 
@@ -169,7 +169,7 @@ describe('callbacks and arguments', () => {
     const raw = await openRawSocket(service.url);
     await raw.join(service.token('mallory'));
     raw.send(`${begin}${',0'.repeat(500_000)}]`, ...(binary === '' ? [] : [Buffer.from(binary)]));
-    // A connection that was cut answers nothing any more; one that goes on answers this.
+    // A connection that was cut answers nothing any more; one that continues answers this.
     raw.send('429["ping"]');
     await Promise.race([raw.closed(), raw.next('439[')]);
     await service.send('anna', [1]);
@@ -237,7 +237,7 @@ describe('sizes', () => {
     MAX_MESSAGE_BYTES: String(MAX_MESSAGE_BYTES),
     MAX_BODY_BYTES: String(MAX_BODY_BYTES),
   });
-  /** Data of so many bytes as JSON, some of them in characters of three. */
+  /** Data of this many bytes as JSON, some of them in characters of three. */
   const text = (bytes: number) => json(`€${'a'.repeat(bytes - 5)}`);
 
   it.each([MAX_MESSAGE_BYTES - 1, MAX_MESSAGE_BYTES])('data of %i bytes just fits', async (bytes) => {
@@ -309,7 +309,7 @@ describe('ack', () => {
     messageId = (JSON.parse(text) as { id: string }).id;
   });
 
-  /** The message is still unacknowledged: a device of this name gets it on every connect. */
+  /** The message is still unacknowledged: a device with this name receives it on every connect. */
   async function joinAndGetMessage(): Promise<RawSocket> {
     const raw = await join(service, 'anna', 'phone');
     expect(raw.frames.filter((frame) => frame.startsWith('42["message"')).join()).toContain(messageId);
@@ -592,7 +592,7 @@ describe('a flood of events', () => {
     for (const _ of range(1, 10)) {
       expectRefusal(await client.call('ping'), { status: 429, code: 'rate_limited' });
       wait(500);
-      // What 500 ms have earned is spent, so the next one is refused again.
+      // What 500 ms have refilled is spent, so the next one is refused again.
       expect(await client.call('ping')).toMatchObject({ ok: true });
     }
     client.socket.emit('ping');
@@ -653,7 +653,7 @@ it('100 sockets of one user each get one copy, the 101st is refused', async () =
 });
 
 describe('a fault inside', () => {
-  /** A service whose clock throws once it is told to, as anything could. */
+  /** A service whose clock throws on demand, as anything could. */
   async function startFaulty() {
     let faults: unknown[] = [];
     const log = captureLog();
@@ -677,7 +677,7 @@ describe('a fault inside', () => {
   ])('that throws %s is answered internal, logged and counted, and the process lives', async (_name, fault) => {
     const { service, client, log, throwNext } = await startFaulty();
     throwNext(fault);
-    // Patience for an answer that may never come: the promise of the handler was rejected then.
+    // Patience for an answer that may never come: then the handler's promise was rejected.
     const reply = (await client.socket.timeout(1_000).emitWithAck('ping')) as Reply;
     expectRefusal(reply, { status: 500, code: 'internal' });
     expect(json(reply)).not.toContain('the fault within');

@@ -1,4 +1,4 @@
-/** Bad input on the way in: handshakes, tokens, limits. Whoever is refused is told so, and is never a member. */
+/** Bad input on connect: handshakes, tokens, limits. A refused client is told why, and is never listed. */
 import { connect as connectTcp } from 'node:net';
 import { promisify } from 'node:util';
 import type { Message } from '../../utils/protocol';
@@ -24,7 +24,7 @@ function itLeftNothingBehind(service: SharedService): void {
   it('leaves no token and no payload in the log', () => service.expectSecretsUnlogged());
 }
 
-/** Nobody but the client aside is listed, counted or known as connected. */
+/** Nobody except the bystander is listed, counted or known as connected. */
 async function expectNobodyElseListed(service: SharedService): Promise<void> {
   const { text } = await service.exchange({ path: '/websocket/users/connected' });
   expect(JSON.parse(text)).toMatchObject({ users: ['bystander'], count: 1 });
@@ -171,7 +171,7 @@ describe('an upgrade to a path that has no socket', () => {
       for (let round = 0; round < 10; round += 1) {
         await Promise.all([1, 2, 3].map(() => reset(service.url, upgrade(path))));
       }
-      // Connections are accepted in their order: when this one has been answered, those before it have come in.
+      // Connections are accepted in order: when this one has been answered, those before it have arrived.
       const { host } = new URL(service.url);
       const live = await exchangeBytes(
         service.url,
@@ -274,7 +274,7 @@ async function openByWebSocket(
   return { isAccepted: outcome === undefined, text: outcome?.text ?? '' };
 }
 
-/** What CONNECT was answered, which must be a refusal. */
+/** The answer to CONNECT, which must be a refusal. */
 async function connectErrorOf(raw: RawSocket): Promise<{ message: string; data: unknown }> {
   const frame = await raw.next('4');
   expect(frame).toMatch(/^44\{/);
@@ -607,7 +607,7 @@ it('closes a connection without a valid CONNECT after 10 s', async () => {
     inAnotherNamespace: 'closed',
     afterDisconnect: 'closed',
   });
-  // The token that was refused, and two that never came; an unknown namespace and a farewell are none.
+  // The token that was refused, and two that never came; an unknown namespace and a DISCONNECT count as none.
   expect(await countRefusals(service.url, 'unauthorized')).toBe(3);
 });
 
@@ -647,7 +647,7 @@ describe.each([
     const service = await startService({ env: { [variable]: '3' } });
     const anna = await service.connect('anna');
     await anna.next('sync:done');
-    // Who is connected and not authenticated takes a place as well.
+    // A connection without authentication takes a place, too.
     const silent = await openRawSocket(service.url);
     await Polling.open(service.url);
     const refusal = await refusalOf(service.url, {});

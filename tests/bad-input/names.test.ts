@@ -62,7 +62,7 @@ describe.each([
   ['a message id', messageIdSchema],
   ['a topic', topicNameSchema],
 ])('%s', (what, schema) => {
-  /** The segment that a server gets from a client that encodes it, or not as far as it need not. */
+  /** The segment that a server receives from a client that encodes it, or encodes no more than necessary. */
   const arrives = (name: string) => {
     const { pathname } = new URL(`/a/${encodeURIComponent(name)}`, 'http://x');
     return pathname.startsWith('/a/') ? decodeURIComponent(pathname.slice('/a/'.length)) : undefined;
@@ -116,7 +116,7 @@ describe.each(DOTS)('%s', (dots) => {
   });
 
   it.each(['/inbox', '/topics/board/messages', '/websocket/users/connected'])('does not arrive: %s', async (path) => {
-    // What every URL parser makes of it is another path; only what is written by hand gets here.
+    // Every URL parser makes another path of it; only a hand-written request gets here.
     expect(new URL(`${path}/${encodeURIComponent(dots)}`, service.url).pathname).not.toContain(dots);
   });
 

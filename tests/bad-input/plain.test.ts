@@ -22,7 +22,7 @@ async function metric(service: SharedService, name: string): Promise<number> {
   return (await scrape(service.url)).value(name);
 }
 
-/** Nobody but the client aside is connected, listed or counted. */
+/** Nobody except the bystander is connected, listed or counted. */
 async function expectNobodyElse(service: SharedService): Promise<void> {
   await eventually(
     () => metric(service, 'tidings_connections'),
@@ -423,7 +423,7 @@ describe('fields of the wrong kind', () => {
 
 describe('what belongs to others', () => {
   const service = shareService();
-  /** anna has a public and a private topic; ben is in neither. */
+  /** anna has a public and a private topic; ben is a member of neither. */
   async function meet(names: { open: string; hidden: string }): Promise<{ anna: PlainClient; ben: PlainClient }> {
     const anna = await connect(service, 'anna');
     const ben = await connect(service, 'ben');
@@ -445,7 +445,7 @@ describe('what belongs to others', () => {
 
   it('inviting to a topic as a non-member', async () => {
     const { ben } = await meet({ open: 'open-1', hidden: 'hidden-1' });
-    // By the name that the frame has for it.
+    // By the frame's name for it.
     const notFound: Refusal = { status: 404, code: 'not_found', path: 'topic_name' };
     for (const username of ['ben', 'carla', 'anna']) {
       await expectRefused(ben, 'invite', { topic_name: 'open-1', username }, { status: 403, code: 'not_a_member' });

@@ -17,7 +17,7 @@ const nowSeconds = Math.floor(Date.now() / 1000);
 const json = JSON.stringify;
 const bearer = (token: string) => `Bearer ${token}`;
 
-/** A row of any table: refused in the words of the contract, quickly, counted, and nothing is stored. */
+/** A row of any table: refused as the contract says, quickly, counted, and nothing is stored. */
 const expectRefused = (service: SharedService, send: () => Promise<Answer>, refusal: Refusal): Promise<Answer> =>
   service.expectRefused(send, refusal, () => storedForVictim(service));
 
@@ -243,7 +243,7 @@ const ORDINARY_NAMES = [
   'a/b c?d#e',
 ];
 
-// The longest names in the most bytes: stores have limits of their own.
+// The longest names in the most bytes: stores have their own limits.
 it.each([...ORDINARY_NAMES, '€'.repeat(128), '💥'.repeat(64)])(
   'a user called %s is an ordinary user',
   async (userId) => {
@@ -452,7 +452,7 @@ it('stays quick over a body with 1M keys when such bodies are allowed', async ()
   expect(unknown.body).toMatchObject({ status: 400, code: 'bad_request' });
   const data = await send(`{"userId":"victim","type":"t","data":{${keys}}}`);
   expect(data.body).toMatchObject({ status: 413, code: 'message_too_large', errors: [{ path: 'data' }] });
-  // By the speed of the machine: anything that is not linear takes thousands of times as long as parsing.
+  // Relative to the machine: anything that is not linear takes thousands of times as long as parsing.
   expect(performance.now() - startedAt).toBeLessThan(30 * (startedAt - parsedAt));
   expect(await service.send('victim', [1])).toMatchObject([{ seq: 1 }]);
 });
@@ -460,7 +460,7 @@ it('stays quick over a body with 1M keys when such bodies are allowed', async ()
 describe('MAX_MESSAGE_BYTES', () => {
   const MAX_MESSAGE_BYTES = 300;
   const service = shareService({ MAX_MESSAGE_BYTES: String(MAX_MESSAGE_BYTES) });
-  /** Data of so many bytes as JSON, some of them in characters of three. */
+  /** Data of this many bytes as JSON, some of them in characters of three. */
   const text = (bytes: number) => `€${'a'.repeat(bytes - 5)}`;
   const routes: [string, (userId: string, bytes: number) => object][] = [
     ['/websocket/message/user', (userId, bytes) => ({ userId, type: MARKER, data: text(bytes) })],
@@ -538,7 +538,7 @@ const sendRoutes: SendRoute[] = [
   },
 ];
 
-/** The body of a route with fields replaced or added; `undefined` takes one away. */
+/** The body of a route with fields replaced or added; `undefined` removes one. */
 function bodyWith({ fields }: SendRoute, changed: Readonly<Record<string, string | undefined>>): string {
   const entries = Object.entries({ ...fields, ...changed }).filter(([, text]) => text !== undefined);
   return `{${entries.map(([name, text]) => `${json(name)}:${text}`).join()}}`;
@@ -563,7 +563,7 @@ const NOT_A_TIME = [
   ...['4102444800000', 'null', 'true', `[${soon}]`, '{"$gt":""}'],
 ];
 const NOT_SECONDS = ['-1', '1.5', '31536001', '1e308', '"60"', '""', 'null', 'true', '[60]', '{"$gt":0}'];
-/** What no send takes as an option, whoever it is for. */
+/** Fields that no send accepts as an option, whatever the recipient. */
 const WRONG_OPTIONS: [option: string, values: string[]][] = [
   ['ttl', ['0', ...NOT_SECONDS]],
   ['expiresAt', NOT_A_TIME],
@@ -572,7 +572,7 @@ const WRONG_OPTIONS: [option: string, values: string[]][] = [
   ['delay', NOT_SECONDS],
   ['exceptUserId', [...NOT_A_STRING, ...NOT_A_NAME]],
 ];
-/** Options that do not go together; the first is named. */
+/** Contradictory options; the first is named. */
 const CONTRADICTIONS: [path: string, fields: Record<string, string>][] = [
   ['ttl', { ttl: '60', expiresAt: soon }],
   ['delay', { delay: '60', sendAt: soon }],
@@ -804,9 +804,9 @@ describe('paths and queries', () => {
   itLeftNothingBehind(service);
 });
 
-/** Every path of the document, with what stands in the place of its parameters, and its methods. */
+/** Every path of the document, with values for its parameters, and its methods. */
 const PATHS = Object.entries(describeHttp('test')['paths'] as Record<string, object>)
-  // These are ids of messages for the methods of the paths with an id.
+  // Ids of messages, for the methods of the paths with an id.
   .filter(([path]) => !['/messages/batch', '/inbox/counts'].includes(path))
   .map(([path, methods]): [path: string, allowed: string[]] => [
     path.replaceAll(/\{\w+\}/g, 'victim'),
@@ -898,7 +898,7 @@ describe('an HTTP connection', () => {
     const line = `POST /websocket/message/user HTTP/1.1\r\nHost: ${host}\r\n`;
     const authorization = `Authorization: ${bearer(service.token('service', 'send'))}\r\n`;
     const body = `Content-Type: application/json\r\nContent-Length: ${VALID_BODY.length + 1}\r\n\r\n${VALID_BODY}`;
-    // Node looks every 5 s, whatever these are.
+    // Node checks every 5 s, whatever these are.
     Object.assign(httpServer, { headersTimeout: 100, requestTimeout: 200 });
     const answers = await Promise.all(
       [line, line + authorization + body].map((bytes) => exchangeBytes(service.url, bytes)),

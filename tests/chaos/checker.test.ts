@@ -1,4 +1,4 @@
-/** The judge is judged: histories that are made up, one fault in each. */
+/** The checker is checked: made-up histories, with one fault in each. */
 import { type Case, type Held, judge } from './checker';
 import { type DeviceOf, History, type Place } from './history';
 
@@ -7,9 +7,9 @@ const TABLET: DeviceOf = { userId: 'anna', device: 'tablet' };
 const NAMELESS: DeviceOf = { userId: 'ben', device: undefined };
 
 interface Story extends Case {
-  /** Says something once: tried, answered, and held. */
+  /** Sends something once: tried, answered, and held. */
   say(topic: string, seq: number, key?: string): Said;
-  /** A device gets messages on one of its connections, and acknowledges them if it does that. */
+  /** A device receives messages on one of its connections, and acknowledges them if it is one that does. */
   give(device: DeviceOf, connection: number, ...messages: readonly Said[]): void;
 }
 
@@ -46,7 +46,7 @@ function story(...devices: readonly DeviceOf[]): Story {
   };
 }
 
-/** Three messages to anna, and nobody has them yet. */
+/** Three messages to anna, and nobody has received them yet. */
 function three(...devices: readonly DeviceOf[]): { one: Story; said: [Said, Said, Said] } {
   const one = story(...devices);
   return { one, said: [one.say('@anna', 1), one.say('@anna', 2), one.say('@anna', 3)] };

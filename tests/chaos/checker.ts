@@ -1,24 +1,24 @@
 /**
- * Judges a history when all is over: every device has had the time to catch up. Each sentence that comes back begins
- * with the invariant that was broken.
+ * Checks a history when everything has ended and every device has had the time to catch up. Each returned sentence
+ * begins with the invariant that was broken.
  */
 import { type Accepted, type Delivery, type DeviceOf, type History, nameOf, type Place } from './history';
 
-/** A message that the inbox of a user holds. */
+/** A message in the inbox of a user. */
 export interface Held extends Place {
   readonly key: string;
 }
 
 export interface Case {
   readonly history: History;
-  /** All that were connected before the first send. */
+  /** All devices that were connected before the first send. */
   readonly devices: readonly DeviceOf[];
-  /** The users who get what is said in a topic; none for a topic that nobody has. */
+  /** The users who receive messages of a topic; none for a topic without members. */
   readonly recipientsOf: (topic: string) => readonly string[];
-  /** What GET /inbox holds at the end, by user. */
+  /** The content of GET /inbox at the end, by user. */
   readonly held: ReadonlyMap<string, readonly Held[]>;
   /**
-   * Did connections break with something on the way? What was written to a client without a device is not written again
+   * Did connections break with something in flight? What was written to a client without a device is not written again
    * (promise 6): it may miss some at the beginning of a connection. Nobody else may.
    */
   readonly hasLostBuffers?: boolean;
@@ -35,7 +35,7 @@ export function judge(one: Case): string[] {
   ];
 }
 
-/** I1: what was answered 2xx has come to every device of its recipients, or will come when it connects again. */
+/** I1: what was answered 2xx has reached every device of its recipients, or will when it reconnects. */
 function findLost({ history, devices, recipientsOf, held, hasLostBuffers }: Case): string[] {
   const sentences: string[] = [];
   for (const device of devices) {
@@ -50,12 +50,12 @@ function findLost({ history, devices, recipientsOf, held, hasLostBuffers }: Case
   return sentences;
 }
 
-/** What comes on the next connect: a message below the cursor of a device never will. */
+/** What comes on the next connect: a message below a device's cursor never will. */
 function isBeyond(cursors: ReadonlyMap<string, number>): (message: Held) => boolean {
   return ({ topic, seq }) => seq > (cursors.get(topic) ?? 0);
 }
 
-/** Where a device stands: what it has acknowledged, or what was written to it if it never does. */
+/** A device's position: what it has acknowledged, or what was written to it if it never does. */
 function cursorsOf(history: History, device: DeviceOf): Map<string, number> {
   const moves = device.device === undefined ? history.deliveries : history.acks;
   const cursors = new Map<string, number>();
@@ -65,7 +65,7 @@ function cursorsOf(history: History, device: DeviceOf): Map<string, number> {
   return cursors;
 }
 
-/** I2: an intent is one message with one id at one place, and a place holds one message, whoever looks. */
+/** I2: an intent is one message with one id at one position, and a position holds one message, for every reader. */
 function findDoubled({ history, held }: Case): string[] {
   const seen = [...history.accepted, ...history.deliveries, ...[...held.values()].flat()];
   return [
@@ -80,7 +80,7 @@ function findDoubled({ history, held }: Case): string[] {
   ];
 }
 
-/** Names that stand for more than one thing. */
+/** Names with more than one meaning. */
 function conflicts<One>(
   all: readonly One[],
   what: string,
@@ -98,8 +98,8 @@ function conflicts<One>(
 }
 
 /**
- * I3: in a connection each message is the one after the message before; a new connection may begin with what has come
- * already, and never further on. So nothing is left out, and what is new to a device comes in order.
+ * I3: on a connection, each message is the next one after the message before; a new connection may begin with messages
+ * that came before, and never further on. So nothing is left out, and what is new to a device comes in order.
  */
 function findDisorder({ history, hasLostBuffers }: Case, device: DeviceOf): string[] {
   const maySkip = hasLostBuffers === true && device.device === undefined;
@@ -119,7 +119,7 @@ function findDisorder({ history, hasLostBuffers }: Case, device: DeviceOf): stri
   return sentences;
 }
 
-/** I4: nobody gets what is another's, or what nobody has said. */
+/** I4: nobody receives what belongs to another, or what nobody has sent. */
 function findForeign({ history, recipientsOf }: Case): string[] {
   const topics = new Map(history.tries.map(({ key, topic }) => [key, topic]));
   const sentences: string[] = [];
@@ -132,7 +132,7 @@ function findForeign({ history, recipientsOf }: Case): string[] {
   return sentences;
 }
 
-/** I5: however often a send was tried under its key, it was answered in one way, and its message is there once. */
+/** I5: however often a send was tried under its key, it was answered in one way, and its message exists once. */
 function findRepeatedSends({ history, recipientsOf, held }: Case): string[] {
   const answers = conflicts(history.accepted, 'I5: the key', ({ key }) => key, placeOf);
   const answered = new Set(history.accepted.map(({ key }) => key));

@@ -1,4 +1,4 @@
-/** Faults of clients and of the way to them: see scenarios/clients.ts. */
+/** Faults of clients and of their networks: see scenarios/clients.ts. */
 import { CLIENTS } from './scenarios/clients';
 import { testScenarios } from './test-scenarios';
 

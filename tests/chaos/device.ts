@@ -1,6 +1,6 @@
 /**
  * A client that wants to stay connected: to either node in turn, whenever the connection is lost. With a name it
- * acknowledges every message; everything it gets goes into the history.
+ * acknowledges every message; everything it receives goes into the history.
  */
 import type { Message, Reply } from '../../utils/protocol';
 import { testToken } from '../support/service';
@@ -11,13 +11,13 @@ import { pace } from './until';
 
 const CONNECT_TIMEOUT_MS = 1_500;
 /**
- * What was written to a client without a device is not written again (promise 6), so one that gives up a connection on
+ * What was written to a client without a device is not written again (promise 6), so one that gives up a connection to
  * which a busy node has just begun to write loses it. Longer than any node is stopped.
  */
 const PATIENT_CONNECT_TIMEOUT_MS = 10_000;
 /** Between two attempts: short, so that much happens in a round. */
 const RECONNECT_PACE_MS = 100;
-/** What nobody may be told in a round. */
+/** Problems that nobody may receive in a round. */
 const COMPLAINTS = new Set(['sync:reset', 'error', 'message:removed', 'message:updated']);
 
 export interface DeviceParts extends DeviceOf {
@@ -25,7 +25,7 @@ export interface DeviceParts extends DeviceOf {
   /** Index of the node to begin with. */
   readonly first: number;
   readonly history: History;
-  /** Over Socket.IO on WebSocket unless told otherwise. */
+  /** By default over Socket.IO on WebSocket. */
   readonly way?: Way | undefined;
 }
 
@@ -51,7 +51,7 @@ export class ReconnectingDevice implements DeviceOf {
     return this.#connections;
   }
 
-  /** Begins to be connected. Resolves when it has caught up for the first time. */
+  /** Begins to connect. Resolves when it has caught up for the first time. */
   async open(patienceMs: number): Promise<void> {
     void this.#stayConnected();
     if (!(await this.#until(() => this.#isSynced, patienceMs))) throw new Error(`${nameOf(this)} never got in`);
@@ -65,7 +65,7 @@ export class ReconnectingDevice implements DeviceOf {
     }
   }
 
-  /** Resolves when the connection has come to its end, or has not come about. */
+  /** Resolves when the connection has ended, or failed to open. */
   #connectOnce(url: string): Promise<void> {
     this.#connections += 1;
     const { userId, device, parts } = this;
@@ -75,11 +75,11 @@ export class ReconnectingDevice implements DeviceOf {
       const ended = () => {
         clearTimeout(timer);
         if (this.#drop === ended) this.#drop = undefined;
-        // A stopped node may let it in later: nobody is there any more.
+        // A stopped node may admit it later: nobody is there any more.
         line.close();
         resolve();
       };
-      // What has arrived is read first: a program that was held up must not give up a connection that is there.
+      // Input is read first: a program that was held up must not give up a connection that exists.
       const timeoutMs = device === undefined ? PATIENT_CONNECT_TIMEOUT_MS : CONNECT_TIMEOUT_MS;
       const timer = setTimeout(() => setImmediate(() => isConnected || ended()), timeoutMs);
       const line = openLine(
@@ -124,7 +124,7 @@ export class ReconnectingDevice implements DeviceOf {
     this.parts.history.complain(`${nameOf(this)} was told \`${event}\`: ${JSON.stringify(payload)}`);
   }
 
-  /** Gives up the connection there is, if it is one, for another one. */
+  /** Gives up the current connection, if any, for another one. */
   drop(): boolean {
     const drop = this.#drop;
     this.#drop = undefined;
@@ -132,7 +132,7 @@ export class ReconnectingDevice implements DeviceOf {
     return drop !== undefined;
   }
 
-  /** Resolves to what has not come in time: nothing, if all is well. */
+  /** Resolves to what has not arrived in time: nothing, if all is well. */
   async missing(lasts: readonly Place[], patienceMs: number): Promise<Place[]> {
     const left = () => lasts.filter(({ topic, seq }) => (this.#reached.get(topic) ?? 0) < seq);
     await this.#until(() => left().length === 0, patienceMs);
@@ -165,7 +165,7 @@ export class ReconnectingDevice implements DeviceOf {
   }
 }
 
-/** Which intent a message carries. */
+/** The intent that a message carries. */
 export function keyIn(data: unknown): string {
   const key: unknown = typeof data === 'object' && data !== null && 'key' in data ? data.key : undefined;
   return typeof key === 'string' ? key : `no key in ${JSON.stringify(data)}`;

@@ -1,4 +1,4 @@
-/** What a scenario finds out that is no round: sentences, as the checker of histories makes them. */
+/** Findings of a scenario that is no round: sentences, like those of the checker of histories. */
 import type { ChaosNode } from './node';
 import type { Figures, Outcome } from './scenario';
 import { withSlack } from './slack';
@@ -6,12 +6,12 @@ import { withSlack } from './slack';
 export class Findings {
   readonly violations: string[] = [];
 
-  /** `sentence` tells what is wrong when it is not so. */
+  /** `sentence` says what is wrong if the condition does not hold. */
   expect(isSo: boolean, sentence: string): void {
     if (!isSo) this.violations.push(sentence);
   }
 
-  /** Two lists, or whatever else JSON tells apart. */
+  /** Two lists, or anything else that JSON can compare. */
   expectSame(actual: unknown, expected: unknown, sentence: string): void {
     const [is, should] = [JSON.stringify(actual), JSON.stringify(expected)];
     this.expect(is === should, `${sentence}: ${shorten(is)}, expected ${shorten(should)}`);
@@ -34,7 +34,7 @@ function shorten(text = 'nothing'): string {
   return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;
 }
 
-/** Looks into something on these nodes. What ends the examination early is a finding as well. */
+/** Examines these nodes. Whatever ends the examination early is a finding as well. */
 export async function examine(
   nodes: readonly ChaosNode[],
   work: (findings: Findings) => Promise<Figures>,

@@ -1,4 +1,4 @@
-/** What a node holds in memory, after everything that is not held has been thrown away. */
+/** A node's memory, after everything that is not held has been collected. */
 import { once } from 'node:events';
 import WebSocket from 'ws';
 import type { ChaosNode } from './node';
@@ -10,7 +10,7 @@ export async function heapOf({ process }: ChaosNode): Promise<number> {
   const [, address = ''] = ADDRESS.exec(await process.line(ADDRESS)) ?? [];
   const socket = new WebSocket(address);
   await once(socket, 'open');
-  // Twice: what the first collection finalizes, the second one frees.
+  // Twice: the second collection frees what the first one finalizes.
   await command(socket, 1, 'HeapProfiler.collectGarbage');
   await command(socket, 2, 'HeapProfiler.collectGarbage');
   const { usedSize } = await command(socket, 3, 'Runtime.getHeapUsage');

@@ -1,4 +1,4 @@
-/** What a round has done and seen, in the order in which it happened. Nothing is judged here: see checker.ts. */
+/** What a round has done and seen, in order. Nothing is judged here: see checker.ts. */
 
 export interface DeviceOf {
   readonly userId: string;
@@ -13,9 +13,9 @@ export interface Place {
   readonly seq: number;
 }
 
-/** What somebody wants to say, once, however often it has to be tried. */
+/** Something to be sent, once, however often it has to be tried. */
 export interface Intent {
-  /** The Idempotency-Key; also what the message carries, so that each delivery tells which intent it is. */
+  /** The Idempotency-Key; the message carries it, too, so that each delivery identifies its intent. */
   readonly key: string;
   readonly topic: string;
 }
@@ -48,7 +48,7 @@ export class History {
   readonly accepted: Accepted[] = [];
   readonly deliveries: Delivery[] = [];
   readonly acks: Ack[] = [];
-  /** What nobody may be told in a round: a refused ack, a reset, a send that is refused for good. */
+  /** Problems that nobody may receive in a round: a refused ack, a reset, a send that is refused for good. */
   readonly complaints: string[] = [];
 
   tried({ key, topic }: Intent): void {
@@ -77,7 +77,7 @@ function now(): number {
   return Math.round(performance.now());
 }
 
-/** How a device is called in sentences. */
+/** The name of a device in sentences. */
 export function nameOf({ userId, device }: DeviceOf): string {
   return `${userId}/${device ?? '(no name)'}`;
 }

@@ -15,7 +15,7 @@ export interface HttpRequest {
 
 const TIMEOUT_MS = 1_500;
 
-/** @returns `undefined` when no answer has come: what was asked may have been done or not. */
+/** @returns `undefined` if there was no answer: the request may have been carried out or not. */
 export async function request(url: string, options: HttpRequest = {}): Promise<Answer | undefined> {
   const { method = 'GET', token, key, body, timeoutMs = TIMEOUT_MS } = options;
   try {
@@ -31,7 +31,7 @@ export async function request(url: string, options: HttpRequest = {}): Promise<A
     });
     return { status: response.status, body: (await response.json()) as Record<string, unknown> };
   } catch {
-    // Refused, reset, or no answer in time: all the same to who asks.
+    // Refused, reset, or no answer in time: the same to the caller.
     return undefined;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Nothing is lost, repeated or turned round while connections join topics that grow: Delivery on a real store whose every
- * step is made to wait. A seed repeats the waits, not the timing of the disk.
+ * Nothing is lost, repeated or reordered while connections join growing topics: Delivery on a real store in which every
+ * step is delayed. A seed repeats the delays, not the timing of the disk.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BROADCAST_TOPIC, DEFAULT_DEVICE, personalTopic } from '../../utils/topic-names';
@@ -10,7 +10,7 @@ import { type Attached, attach, type Desk, draftOf, openDesk } from '../support/
 import type { Outcome } from './scenario';
 
 const FEW_TURNS = 4;
-/** One wait in ten is long enough for several other steps to overtake. */
+/** One delay in ten is long enough for several other steps to overtake. */
 const MANY_TURNS = 30;
 /** They take turns: some logs are short, some have been read before. */
 const USERS = 5;
@@ -33,7 +33,7 @@ async function describeNode(
   });
 }
 
-/** Every seq from the start on, once, in order: up to the head, or for a connection that was closed up to some seq. */
+/** Every seq from the start on, once, in order: up to the head, or for a closed connection up to some seq. */
 async function judge(desk: Desk, { connection, start }: Attached): Promise<string[]> {
   const sentences: string[] = [];
   for (const [topic, { seq: from }] of await start) {
@@ -68,7 +68,7 @@ function openScene(random: Random): Scene {
   return { desk: openDesk(pause), random, pause, joins: 0 };
 }
 
-/** Connections come and go while messages are published; `publish` says how one message comes about. */
+/** Connections come and go while messages are published; `publish` makes one message. */
 async function playRound(
   scene: Scene,
   userId: string,
@@ -104,7 +104,7 @@ async function playRound(
   return sentences;
 }
 
-/** `areOthersHere`: every other message is appended by another node, which tells nobody. */
+/** `areOthersHere`: every other message is appended by another node, which publishes no hint. */
 export async function runJoining(random: Random, rounds: number, areOthersHere: boolean): Promise<Outcome> {
   const scene = openScene(random);
   const { delivery, store, log } = scene.desk;

@@ -1,4 +1,4 @@
-/** One connection of a client, over any transport. It does not come back by itself: see device.ts. */
+/** One connection of a client, over any transport. It does not reconnect by itself: see device.ts. */
 import { io, type Socket } from 'socket.io-client';
 import WebSocket from 'ws';
 import type { Message } from '../../utils/protocol';
@@ -19,9 +19,9 @@ export interface LineEvents {
   connected(): void;
   message(message: Message): void;
   synced(): void;
-  /** Anything else that the server says. */
+  /** Anything else that the service sends. */
   told(event: string, payload: unknown): void;
-  /** It has come to its end, or has not come about. Once. */
+  /** It has ended, or failed to open. Once. */
   ended(): void;
 }
 
@@ -50,7 +50,7 @@ function openPlainLine(url: string, { token, device }: Credentials, on: LineEven
   const headers = { Authorization: `Bearer ${token}` };
   const socket = new WebSocket(`${url.replace(/^http/, 'ws')}${path}`, { headers, perMessageDeflate: false });
   socket.on('message', (data: Buffer) => {
-    // What is said while it closes is not read any more, as with Socket.IO.
+    // What arrives while it closes is no longer read, as with Socket.IO.
     if (socket.readyState !== socket.OPEN) return;
     const { event, ...payload } = JSON.parse(data.toString('utf8')) as { event: string };
     take(event, payload, on);

@@ -16,13 +16,16 @@ export interface LoadParts {
 
 const TICK_MS = 25;
 const SENDS_PER_SECOND = 120;
-/** Beyond it the load waits: a round is about faults, not about how much two nodes can take. */
+/** Beyond it, the load waits: a round is about faults, not about the capacity of two nodes. */
 const MAX_UNANSWERED = 100;
-/** Before the second try, and in the first. Each further one comes later and lasts longer, or a busy machine never calms down. */
+/**
+ * Before the second attempt, and during the first. Each further one comes later and lasts longer, otherwise a busy
+ * machine never calms down.
+ */
 const RETRY_PACE_MS = 100;
 const TRY_TIMEOUT_MS = 1_500;
 const MAX_PATIENCE = 10;
-/** One of so many is sent again although it was answered. */
+/** One in this many is sent again although it was answered. */
 const REPEAT_ONE_IN = 20;
 
 export class Load {
@@ -46,7 +49,7 @@ export class Load {
     const startedAt = performance.now();
     let due = 0;
     this.#timer = setInterval(() => {
-      // By the clock, not by ticks: a busy machine leaves some out.
+      // By the clock, not by ticks: a busy machine skips some.
       const wanted = ((performance.now() - startedAt) / 1_000) * SENDS_PER_SECOND;
       for (; due < wanted && this.#unanswered.size < MAX_UNANSWERED; due += 1) this.send(this.#choose());
     }, TICK_MS);
@@ -65,7 +68,7 @@ export class Load {
     return `@${userIds[random.integer(0, userIds.length - 1)]}`;
   }
 
-  /** Says something in a topic, once. */
+  /** Sends something to a topic, once. */
   send(topic: string): void {
     this.#count += 1;
     const intent = { key: `intent ${this.#count}`, topic };
@@ -106,7 +109,7 @@ export class Load {
     while (this.#unanswered.size > 0) await Promise.all(this.#unanswered);
   }
 
-  /** Resolves when everything is answered; what is not by then is given up. */
+  /** Resolves when everything is answered; what is not answered by then is given up. */
   async settle(patienceMs: number): Promise<void> {
     const timer = setTimeout(() => this.giveUp(), patienceMs);
     await this.answered();
@@ -119,7 +122,9 @@ export class Load {
   }
 }
 
-/** What the service says of itself or of another try: whoever sends may come again. The rest is final. */
+/**
+ * Answers about the service itself, or that another attempt may succeed: the sender may retry. All others are final.
+ */
 function isToBeRepeated({ status, body }: Answer): boolean {
   return status >= 500 || body['code'] === 'request_in_progress';
 }

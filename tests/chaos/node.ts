@@ -1,4 +1,4 @@
-/** One node of a round: a process that is killed, started again at the same address, and stopped for a while. */
+/** One node of a round: a process that is killed, restarted at the same address, and stopped for a while. */
 import { once } from 'node:events';
 import type { Balance } from '../../utils/balance';
 import { isOnlyPolling, outstanding } from '../support/balance';
@@ -17,7 +17,7 @@ const UNHANDLED = /unhandled|uncaught|nobody handled/i;
 
 export interface NodeParts {
   readonly name: string;
-  /** Over what a node of a round has anyway: at least where its store is. */
+  /** In addition to the settings of every node of a round, such as its store. */
   readonly env: Readonly<Record<string, string>>;
   /** A program, with its arguments, that runs the node: for example strace. */
   readonly under?: readonly string[];
@@ -25,7 +25,7 @@ export interface NodeParts {
 
 export class ChaosNode {
   readonly #runs: RunningProcess[] = [];
-  /** Whoever ends by itself is a violation; killed ones are listed here. */
+  /** A node that ends by itself is a violation; killed ones are listed here. */
   readonly #killed = new Set<RunningProcess>();
   readonly #ends: string[] = [];
   #isOver = false;
@@ -68,14 +68,14 @@ export class ChaosNode {
     await server.line(/"msg":"listening"/);
   }
 
-  /** The process that runs now, or ran last. */
+  /** The current process, or the last one. */
   get process(): RunningProcess {
     const current = this.#runs.at(-1);
     if (current === undefined) throw new Error(`${this.name} was never started`);
     return current;
   }
 
-  /** kill -9, and after a while started again. */
+  /** kill -9, and a restart after a while. */
   async kill(downMs: number): Promise<void> {
     await this.end();
     await pace(downMs);
@@ -93,11 +93,11 @@ export class ChaosNode {
     await this.#run();
   }
 
-  /** Stops the process in the middle of whatever it does, and lets it go on. */
+  /** Stops the process in the middle of whatever it does, and continues it. */
   async pause(milliseconds: number): Promise<void> {
     const { child } = this.process;
     child.kill('SIGSTOP');
-    // Killed meanwhile, it does not have to go on.
+    // If it was killed meanwhile, it need not continue.
     const gone = once(child, 'exit');
     await Promise.race([pace(milliseconds), gone]);
     child.kill('SIGCONT');
@@ -108,31 +108,31 @@ export class ChaosNode {
     await until(
       `${this.name} is healthy`,
       START_PATIENCE_MS,
-      // A slow answer is one, too: whoever breaks off and asks again makes a busy node busier.
+      // A slow answer is an answer, too: breaking off and asking again makes a busy node busier.
       () => request(`${this.url}/readyz`, { timeoutMs: START_PATIENCE_MS }),
       (answer) => answer?.status === 200 && answer.body['live'] === 'ok',
     );
   }
 
-  /** That this signal ends it by itself is no violation: the scenario starts it again. */
+  /** An end by this signal is no violation: the scenario restarts it. */
   tolerate(signal: NodeJS.Signals): void {
     this.#tolerated = signal;
   }
 
-  /** Resolves when the process that runs now has ended. */
+  /** Resolves when the current process has ended. */
   async ended(): Promise<void> {
     const { child } = this.process;
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   }
 
-  /** From now on it may end: a test that broke off ends what it began. */
+  /** From now on it may end: an aborted test ends what it began. */
   over(): void {
     this.#isOver = true;
   }
 
   /**
    * To be asked when its clients are closed. A node that does not answer holds nothing.
-   * @returns what it has not back from them.
+   * @returns what it has not got back from them.
    */
   async findTaken(): Promise<string[]> {
     const deadline = performance.now() + BALANCE_PATIENCE_MS;
@@ -147,7 +147,7 @@ export class ChaosNode {
 
   /**
    * Ends it, so that the last line of its log has been read.
-   * @returns violations of I7: it ended only when it was killed, and every error of its was handled.
+   * @returns violations of I7: it ended only when it was killed, and handled every error.
    */
   async conclude(): Promise<string[]> {
     this.over();
@@ -156,7 +156,7 @@ export class ChaosNode {
     return [...this.#ends, ...unhandled.map((line) => `I7: ${this.name} logged ${line}`)];
   }
 
-  /** Is behind by what was not read yet, as long as it runs: judge it after the end. */
+  /** Lags behind by what was not read yet, while it runs: judge it after the end. */
   get log(): readonly string[] {
     return this.#runs.flatMap(({ lines }) => lines);
   }

@@ -1,6 +1,6 @@
 /**
- * A user with a device on each of two nodes, and somebody who sends to them through the first: how soon each is told.
- * Everything goes into a history, which is judged at the end.
+ * A user with a device on each of two nodes, and somebody who sends to them through the first: how soon each receives
+ * it. Everything goes into a history, which is checked at the end.
  */
 import { testToken } from '../support/service';
 import { judge } from './checker';
@@ -26,7 +26,7 @@ export interface Said {
   readonly far: Promise<number>;
 }
 
-/** Runs a scenario with a pair, to its end or to the error that ends it: in both cases the nodes are judged. */
+/** Runs a scenario with a pair, to its end or to an error: in both cases the nodes are checked. */
 export async function runWithPair(
   all: Nodes,
   work: (pair: Pair, findings: Findings) => Promise<Figures>,
@@ -72,13 +72,13 @@ export class Pair {
     return this.#count;
   }
 
-  /** Sends one message, and tries no second time. */
+  /** Sends one message, without a retry. */
   say(through: 0 | 1 = 0): Promise<Said> {
     this.#count += 1;
     return this.sayAgain(this.#count, through);
   }
 
-  /** Sends the message of this number, which may have been tried before. */
+  /** Sends the message with this number, which may have been tried before. */
   async sayAgain(number: number, through: 0 | 1 = 0): Promise<Said> {
     const key = `${this.userId} ${number}`;
     const { history, nodes, userId, near, far } = this;
@@ -106,7 +106,7 @@ export class Pair {
     return answer?.body['connected'] as boolean | undefined;
   }
 
-  /** Judges what both have got, and that nobody was disturbed. */
+  /** Checks what both have received, and that nobody was disturbed. */
   violations(): string[] {
     const { history, userId, near, far } = this;
     const recipientsOf = (topic: string) => (topic === `@${userId}` ? [userId] : []);

@@ -1,13 +1,13 @@
-/** Faults that have to happen inside of a node: a module that it loads first, and a signal on which they happen. */
+/** Faults that have to happen inside a node: a module that it loads first, and a signal that triggers them. */
 import { join } from 'node:path';
 import type { ChaosNode } from './node';
 
-/** What a node gets into its environment to have one of the modules in preload/. */
+/** The environment of a node with one of the modules in preload/. */
 export function preload(name: 'stall' | 'clock' | 'throwing'): { readonly NODE_OPTIONS: string } {
   return { NODE_OPTIONS: `--require ${join(__dirname, 'preload', `${name}.js`)}` };
 }
 
-/** Makes it happen. Resolves when the node says that it has. */
+/** Triggers it. Resolves when the node says that it has happened. */
 export async function trigger({ process: { child, lines, line } }: ChaosNode, msg: string): Promise<void> {
   const before = lines.filter((text) => text.includes(msg)).length;
   child.kill('SIGWINCH');

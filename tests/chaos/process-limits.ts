@@ -1,6 +1,6 @@
 /**
- * F29 and F30: the process meets its own limits. Out of file descriptors, and with its heap nearly full: who is
- * connected lives on and gets messages, what is new is refused with a reason, and all is well when there is room again.
+ * F29 and F30: the process reaches its own limits. Out of file descriptors, and with its heap nearly full: connected
+ * clients stay and receive messages, new ones are refused with a reason, and all is well when there is room again.
  */
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
@@ -22,7 +22,7 @@ const OPEN_FILES = 90;
 /** More than there can be descriptors for. */
 const ATTEMPTS = 120;
 const CPU_WINDOW_MS = 500;
-/** Of one core, with nothing to do but to refuse nobody. */
+/** Of one core, when it has nothing to do except refuse. */
 const MAX_IDLE_SHARE = 0.5;
 
 const HEAP_MIB = 96;
@@ -31,14 +31,14 @@ const LOADERS = 24;
 const READERS = 8;
 const READER_TEXT = 'r'.repeat(60_000);
 
-/** The node, and what is found out about it. */
+/** The node, and the findings about it. */
 interface Setting {
   readonly node: ChaosNode;
   readonly violations: string[];
   readonly figures: Record<string, number | string>;
 }
 
-/** What was accepted for one device, and whether it has come. */
+/** What was accepted for one device, and whether it has arrived. */
 class Witness {
   readonly #accepted: string[] = [];
   #sent = 0;
@@ -68,7 +68,7 @@ class Witness {
     return answer;
   }
 
-  /** Asks over the connection itself. */
+  /** Sends an event over the connection itself. */
   async sendOverSocket(): Promise<void> {
     this.#sent += 1;
     const id = `message-${this.#sent}`;
@@ -81,7 +81,7 @@ class Witness {
     return this.#accepted.length;
   }
 
-  /** I1, I2: everything accepted has come, once, on a connection that was never lost. */
+  /** I1, I2: everything accepted has arrived, once, on a connection that was never lost. */
   async judge(): Promise<string[]> {
     const arrived = () => this.client.allMessages.map(({ id }) => id);
     const missing = () => this.#accepted.filter((id) => !arrived().includes(id));
@@ -152,14 +152,15 @@ async function exhaust({ node, violations, figures }: Setting, { witness, random
   const unexplained = codes.filter(({ code }) => code !== 4409).map(({ code }) => code);
   if (unexplained.length > 0) violations.push(`F29: refused without a reason: ${unexplained.join(', ')}`);
 
-  // The store writes, requests get in, who is connected is told.
+  // The store writes, requests are accepted, connected clients receive messages.
   const answer = await witness.send();
   if (answer?.status !== 200) violations.push(`F29: a send was answered ${answer?.status ?? 'nothing'}`);
   await witness.sendOverSocket();
   const refusals = await refusalsOf(url, 'too_many_connections');
   if (refusals < refused.length) violations.push(`F29: ${refused.length} were refused, and ${refusals} counted`);
 
-  // Idle TCP connections take what is kept for requests: beyond it they are dropped, and the service still has its own.
+  // Idle TCP connections take what is reserved for requests: beyond that they are dropped, and the service still has
+  // its own reserve.
   const dropped = await crowdOut(url, held);
   figures['dropped'] = dropped;
   if (dropped === 0) violations.push('F29: every TCP connection was taken, the limit was not met');
@@ -174,7 +175,7 @@ async function exhaust({ node, violations, figures }: Setting, { witness, random
   if (descriptors >= OPEN_FILES) violations.push(`F29: all ${OPEN_FILES} descriptors are taken`);
 }
 
-/** Connects until long after there is room, in crowds that fit what is kept for requests: whoever is told takes some. */
+/** Connects well beyond the limit, in crowds that fit the reserve for requests: refused clients take some of it. */
 async function knock(url: string, random: Random): Promise<PlainClient[]> {
   const clients: PlainClient[] = [];
   while (clients.length < ATTEMPTS) {
@@ -188,7 +189,7 @@ async function knock(url: string, random: Random): Promise<PlainClient[]> {
   return clients;
 }
 
-/** Opens TCP connections that say nothing. @returns how many were dropped. */
+/** Opens silent TCP connections. @returns how many were dropped. */
 async function crowdOut(url: string, held: { destroy(): void }[]): Promise<number> {
   const { hostname, port } = new URL(url);
   let dropped = 0;
@@ -215,7 +216,7 @@ async function refusalsOf(url: string, code: string): Promise<number> {
   return Number(new RegExp(`^tidings_refusals_total\\{code="${code}"\\} (\\d+)$`, 'm').exec(text)?.[1]);
 }
 
-/** There is room again: whoever comes gets in, nothing was lost, and the process is the one that was started. */
+/** There is room again: clients get in, nothing was lost, and the process is the same. */
 async function recovered({ node: { url }, violations }: Setting, witness: Witness): Promise<void> {
   const isReady = (answer: Answer | undefined) => answer?.status === 200;
   try {

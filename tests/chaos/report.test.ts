@@ -1,4 +1,4 @@
-/** The table of docs/evidence/reliability.md, and the scenarios it is about. */
+/** The table of docs/evidence/reliability.md, and the scenarios in it. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeOutcomes, describeScenario, renderTable, replaceTable } from './report';
@@ -6,7 +6,7 @@ import type { Outcome, Scenario } from './scenario';
 import { SCENARIOS } from './scenarios/index';
 
 const PAGE = readFileSync(join(__dirname, '../../docs/evidence/reliability.md'), 'utf8');
-/** F34 is no fault of the list. */
+/** F34 is not a fault in the list. */
 const FAULTS = Array.from({ length: 36 }, (_, index) => `F${index + 1}`).filter((name) => name !== 'F34');
 
 const scenario: Scenario = {

@@ -1,4 +1,4 @@
-/** What many rounds of scenarios have come to, as the table of docs/evidence/reliability.md. */
+/** The results of many rounds of scenarios, as the table of docs/evidence/reliability.md. */
 import type { Outcome, Scenario } from './scenario';
 
 export interface Results {
@@ -24,7 +24,7 @@ export function renderTable(results: readonly Results[]): string {
   return [HEADER, HEADER.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 
-/** `held`, or in how many rounds it did not; and the figures that are worth telling, lowest to highest. */
+/** `held`, or in how many rounds it did not; and the figures worth reporting, lowest to highest. */
 export function describeOutcomes({ tells = [] }: Scenario, outcomes: readonly Outcome[]): string {
   const bad = outcomes.filter(({ violations }) => violations.length > 0).length;
   const verdict = bad === 0 ? 'held' : `NOT HELD in ${bad} rounds`;

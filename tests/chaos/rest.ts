@@ -1,4 +1,4 @@
-/** What scenarios ask of a node over REST. Everything is expected to be answered. */
+/** REST requests of scenarios to a node. All are expected to be answered. */
 import { testToken } from '../support/service';
 import type { Place } from './history';
 import { type HttpRequest, request } from './http';
@@ -18,7 +18,7 @@ export async function sendTo(url: string, userId: string, data: unknown = {}): P
   return (await ask(`${url}/websocket/message/user`, { method: 'POST', body })) as unknown as Place;
 }
 
-/** Sends so many in one batch, in order. */
+/** Sends this many in one batch, in order. */
 export async function sendMany(url: string, userId: string, count: number): Promise<Place[]> {
   const messages = Array.from({ length: count }, () => ({ userId, type: 'chaos', data: {} }));
   const { results } = await ask(`${url}/messages/batch`, { method: 'POST', body: { messages } });
@@ -36,7 +36,7 @@ export async function acknowledgedBy(url: string, id: string): Promise<readonly 
   return (acknowledged as readonly { device: string }[]).map(({ device }) => device);
 }
 
-/** The value of a series of /metrics, written as it is there. */
+/** The value of a series of /metrics, as it is written there. */
 export async function metricOf(url: string, series: string): Promise<number> {
   const response = await fetch(`${url}/metrics`, { signal: AbortSignal.timeout(PATIENCE_MS) });
   const line = (await response.text()).split('\n').find((text) => text.startsWith(`${series} `));

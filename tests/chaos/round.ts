@@ -1,6 +1,6 @@
 /**
  * One round of chaos: nodes of one service, people connected to any of them, services that send through any of them,
- * and something that goes wrong meanwhile. When all is healthy again everybody has everything, once and in order.
+ * and a fault meanwhile. When all is healthy again, everybody has everything, once and in order.
  */
 import type { Random } from '../support/random';
 import { testToken } from '../support/service';
@@ -38,11 +38,11 @@ export const CONNECT_PATIENCE_MS = 30_000;
 /** Longer than the minute for which the key of a killed node stays taken. */
 const ANSWER_PATIENCE_MS = 90_000;
 const DELIVERY_PATIENCE_MS = withSlack(20_000);
-/** After it only what was begun by a killed node is unanswered. Longer than one try. */
+/** After it, only requests that a killed node had begun are unanswered. Longer than one attempt. */
 const LEFTOVER_MS = 1_600;
 const INBOX_PAGE = 200;
 
-/** What was begun and what has come of it, for those who make things go wrong. */
+/** What was started and its results, for those who inject faults. */
 export interface Stage {
   readonly history: History;
   readonly load: Load;
@@ -53,26 +53,26 @@ export interface RoundParts {
   readonly random: Random;
   /** Healthy now, and again when `disturb` has resolved. */
   readonly nodes: readonly ChaosNode[];
-  /** Where people connect; at the nodes themselves when not given. */
+  /** Where people connect; the nodes themselves by default. */
   readonly clientUrls?: readonly string[];
-  /** Where services send; at the nodes themselves when not given. */
+  /** Where services send; the nodes themselves by default. */
   readonly loadUrls?: readonly string[];
-  /** Connected beside those that every round has. */
+  /** Connected in addition to those of every round. */
   readonly moreDevices?: readonly RoundDevice[];
-  /** Do connections break with something on the way? See checker.ts. */
+  /** Do connections break with something in flight? See checker.ts. */
   readonly hasLostBuffers?: boolean;
-  /** The load lasts as long, whatever goes wrong meanwhile. */
+  /** The load lasts this long, whatever goes wrong meanwhile. */
   readonly loadMs: number;
-  /** Makes things go wrong while the load is on, and resolves when nothing does any more. */
+  /** Injects faults during the load, and resolves when nothing is wrong any more. */
   readonly disturb: (stage: Stage) => Promise<void>;
-  /** Is called when all is healthy, before the last answers are waited for. */
+  /** Called when all is healthy, before the last answers are awaited. */
   readonly beforeAnswers?: (stage: Stage) => Promise<void>;
-  /** Is called around the last message of each topic: what is on when nothing comes after it. */
+  /** Called around the last message of each topic: what is wrong when nothing comes after it. */
   readonly atTheEnd?: (sayLastWords: () => Promise<void>) => Promise<void>;
   readonly figures?: Figures;
 }
 
-/** Sends that a round must have made, or it would prove nothing. */
+/** Sends that a round must have made, otherwise it would prove nothing. */
 const MIN_SENDS = 100;
 
 export async function runRound(parts: RoundParts): Promise<Outcome> {
@@ -111,9 +111,10 @@ export async function runRound(parts: RoundParts): Promise<Outcome> {
   };
 }
 
-/** The load with what goes wrong meanwhile, and what comes after it. Notes how long that takes. */
+/** The load with its faults, and the recovery. Notes how long that takes. */
 async function goThrough(stage: Stage, parts: RoundParts, recovery: Record<string, number>): Promise<string[]> {
-  // The load ends with faults still going on: the last message of a topic shows nobody that the one before is missing.
+  // The load ends with faults still in progress: the last message of a topic shows nobody that the one before is
+  // missing.
   await Promise.all([pace(parts.loadMs).then(() => stage.load.stop()), parts.disturb(stage)]);
   const calmAt = performance.now();
   return conclude(stage, parts, (what) => {
@@ -137,7 +138,7 @@ async function expectAnswer(...[url, options]: Parameters<typeof request>): Prom
   return answer.body;
 }
 
-/** All is healthy again: everything gets its answer, everybody gets everything, and the history is judged. */
+/** All is healthy again: everything is answered, everybody receives everything, and the history is checked. */
 async function conclude(stage: Stage, parts: RoundParts, reach: Reach): Promise<string[]> {
   const { history, devices, load } = stage;
   const { nodes, beforeAnswers, hasLostBuffers = false, atTheEnd = (sayLastWords) => sayLastWords() } = parts;
@@ -155,8 +156,8 @@ async function conclude(stage: Stage, parts: RoundParts, reach: Reach): Promise<
 }
 
 /**
- * One more to each topic: a client without a name may have lost what its last connection was about to write, and shows
- * that it gets what comes.
+ * One more for each topic: a client without a name may have lost what its last connection was about to write, and shows
+ * that it receives what follows.
  */
 async function sayLastWords(load: Load): Promise<void> {
   for (const topic of TOPICS) load.send(topic);
@@ -168,7 +169,7 @@ async function findLate(devices: readonly ReconnectingDevice[], history: History
   return late.flat();
 }
 
-/** What a device should have and has not: too late is a fault, even when nothing is lost. */
+/** What a device should have and has not: being late is a fault, even when nothing is lost. */
 async function findMissing(device: ReconnectingDevice, { accepted }: History): Promise<string[]> {
   const lasts = new Map<string, Place>();
   for (const place of accepted) {

@@ -1,4 +1,4 @@
-/** A fault that the service must stand, as something that can be made to happen any number of times. */
+/** A fault that the service must survive, as something that can be caused any number of times. */
 import { MONGODB_URL } from '../support/cluster';
 import type { Random } from '../support/random';
 import { REDIS_SERVER } from '../support/redis';
@@ -14,9 +14,9 @@ export interface Scenario {
   /** What must hold. */
   readonly expected: string;
   readonly needs: readonly Need[];
-  /** Figures that belong into the table, by name. */
+  /** Names of the figures that belong in the table. */
   readonly tells?: readonly string[];
-  /** Makes it happen once. Moments and amounts come from `random`, so that the same seed goes wrong in the same way. */
+  /** Causes it once. Moments and amounts come from `random`, so that the same seed goes wrong in the same way. */
   run(random: Random): Promise<Outcome>;
 }
 
@@ -26,7 +26,7 @@ export interface Outcome {
   /** Sentences; none: all is well. A round in which nothing was injected counts as one. */
   readonly violations: readonly string[];
   readonly figures: Figures;
-  /** For whoever looks into a violation. */
+  /** For those who investigate a violation. */
   readonly evidence?: unknown;
 }
 
@@ -38,12 +38,12 @@ const NEEDS = {
 
 export type Need = keyof typeof NEEDS;
 
-/** What this machine does not have of what a scenario needs. */
+/** What this machine lacks for a scenario. */
 export function missingNeeds({ needs }: Scenario): string[] {
   return needs.filter((need) => !NEEDS[need].isMet).map((need) => NEEDS[need].name);
 }
 
-/** What a scenario needs, to be told to people. */
+/** What a scenario needs, in words. */
 export function describeNeeds({ needs }: Scenario): string {
   return needs.map((need) => NEEDS[need].name).join(' and ');
 }

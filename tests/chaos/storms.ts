@@ -1,6 +1,6 @@
 /**
- * F11 and F17: readers that do not read, and clients that all come back in the same moment. Each runs on a node of its
- * own, with clients of both transports, and tells what it has seen; judging times is left to who knows the machine.
+ * F11 and F17: readers that do not read, and clients that all come back at the same moment. Each runs on its own node,
+ * with clients of both transports, and reports what it has seen; judging times is left to those who know the machine.
  */
 import { readFileSync } from 'node:fs';
 import { io } from 'socket.io-client';
@@ -20,7 +20,7 @@ const PATIENCE_MS = 60_000;
 /** Messages in one batch: its limit. */
 const BATCH_SIZE = 1_000;
 
-/** Collects garbage when it is asked, so that memory can be judged. The service leaves this signal alone. */
+/** Collects garbage on request, so that memory can be judged. The service does not use this signal. */
 const COLLECTOR = `data:text/javascript,${encodeURIComponent(`
   import { setFlagsFromString } from 'node:v8';
   import { runInNewContext } from 'node:vm';
@@ -50,7 +50,7 @@ class StormNode {
     return this.node.url;
   }
 
-  /** kill -9, and started again. */
+  /** kill -9, and a restart. */
   async restart(): Promise<void> {
     this.#collections = 0;
     await this.node.kill(0);
@@ -61,7 +61,7 @@ class StormNode {
     return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024;
   }
 
-  /** What it holds outside of the heap, frames that wait to be written above all; garbage does not count. */
+  /** Memory outside the heap, above all frames that wait to be written; without garbage. */
   async heldBytes(): Promise<number> {
     const { child, line, lines } = this.node.process;
     this.#collections += 1;
@@ -91,7 +91,7 @@ function transportOf(index: number): Transport {
   return index % 2 === 0 ? 'Socket.IO' : 'plain WebSocket';
 }
 
-/** A named device that acknowledges, over either transport, and does not come back by itself. */
+/** A named device that acknowledges, over either transport, and does not reconnect by itself. */
 class Client {
   /** Numbers in the messages so far, in the order in which they came. */
   readonly numbers: number[] = [];
@@ -137,7 +137,7 @@ class Client {
       const { event, ...payload } = JSON.parse(data.toString('utf8')) as { event: string };
       this.#take(event, payload, acknowledge);
     });
-    // What went wrong first tells more than the close that follows.
+    // The first fault says more than the close that follows.
     socket.on('error', ({ message }) => this.#ended(message));
     socket.on('close', (code) => this.#ended(`closed with ${code}`));
     return { close: () => socket.terminate(), webSocket: () => socket };
@@ -163,7 +163,7 @@ class Client {
     for (const look of this.#waiting) look();
   }
 
-  /** Resolves when it is let in. */
+  /** Resolves when it is admitted. */
   entered(): Promise<void> {
     return this.#until(() => this.#isEntered, 'let in');
   }
@@ -173,7 +173,7 @@ class Client {
     return this.#until(() => this.#isSynced, 'up to date');
   }
 
-  /** Resolves when so many messages have come. */
+  /** Resolves when this many messages have arrived. */
   got(count: number): Promise<void> {
     return this.#until(() => this.numbers.length >= count, `given ${count} messages`);
   }
@@ -219,7 +219,7 @@ export interface SlowReadersOptions {
 export interface SlowReadersReport {
   /** Messages of 48 KiB to each reader until the last one was cut. */
   readonly messages: number;
-  /** What frames that wait held before, while all but the last reader were cut or about to be, and after. */
+  /** Memory of waiting frames before, while all but the last reader were cut or about to be, and after. */
   readonly heldBytes: { readonly before: number; readonly most: number; readonly after: number };
   readonly violations: readonly string[];
 }
@@ -228,7 +228,9 @@ const LARGE_TEXT = 'x'.repeat(48 * 1_024);
 const MAX_MESSAGES = 600;
 const TRICKLE_BYTES = 1_024;
 
-/** F11: who does not read is cut and what waited is freed; the others get everything, and so do the slow, later. */
+/**
+ * F11: slow readers are cut and their backlog is freed; the others receive everything, and so do the slow ones, later.
+ */
 export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowReadersReport> {
   const { ofEachKind, others, maxBufferedBytes } = options;
   const node = await StormNode.start({ MAX_BUFFERED_BYTES: String(maxBufferedBytes) });
@@ -258,7 +260,7 @@ export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowR
   stopTrickle();
   const violations: string[] = [];
   if (cut !== readers.length) violations.push(`F11: ${cut} of ${readers.length} slow readers were cut`);
-  // What one of them may hold is more than anything else that is there now and was not before.
+  // What one of them may hold is more than anything else that is new.
   if (after > before + maxBufferedBytes / 2)
     violations.push(`F11: ${after} bytes are held after the cut, ${before} before`);
   await Promise.all(watchers.map((watcher) => watcher.got(messages)));
@@ -311,7 +313,7 @@ export interface StormReport {
   /** Of turns of the event loop: see nodejs_eventloop_lag_… at /metrics. */
   readonly loopDelayMs: { readonly p99: number; readonly max: number };
   readonly rssBytes: { readonly steady: number; readonly most: number };
-  /** By how many others a client was overtaken at most, from getting in to having everything. */
+  /** By how many others a client was overtaken at most, from being admitted to having everything. */
   readonly overtaken: number;
   readonly violations: readonly string[];
 }
@@ -320,8 +322,8 @@ const MEMORY_WATCH_MS = 50;
 const MAX_MEMORY_RATIO = 2;
 
 /**
- * F17: everybody was connected when the node was killed, and comes back in the same moment, with messages waiting.
- * All get in at the first attempt, and everything in order; nobody is left behind.
+ * F17: everybody was connected when the node was killed, and comes back at the same moment, with messages waiting. All
+ * get in at the first attempt, and everything comes in order; nobody is left behind.
  */
 export async function runStorm({ clients, waiting, random }: StormOptions): Promise<StormReport> {
   // All of them come from one address, in one second.
@@ -369,7 +371,7 @@ async function fill(node: StormNode, userIds: readonly string[], waiting: number
   }
 }
 
-/** Who comes, all in the same moment. */
+/** Who comes, all at the same moment. */
 class Crowd {
   readonly userIds: readonly string[];
 
@@ -406,7 +408,7 @@ class Crowd {
   }
 }
 
-/** By how many, who got in later, somebody was overtaken on the way to having everything. */
+/** How many others, admitted later, overtook somebody on the way to having everything. */
 function mostOvertaken(entered: readonly string[], done: readonly string[]): number {
   const places = new Map(entered.map((userId, place) => [userId, place]));
   const overtaken = done.map((userId, doneAt) => doneAt - (places.get(userId) ?? doneAt));

@@ -1,4 +1,4 @@
-/** strace on a node that runs: its calls are written down, held up, or fail. Needs no change of the node. */
+/** strace on a running node: its calls are recorded, delayed, or fail. Needs no change of the node. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ const STRACE = findProgram('strace');
 export const SYNC_CALLS = 'fdatasync,fsync,msync,sync_file_range';
 export const WRITE_CALLS = 'write,writev,pwrite64,pwritev,pwritev2';
 
-/** May strace attach to a process that it did not start, and let its calls fail? */
+/** May strace attach to a process that it did not start, and make its calls fail? */
 export const CAN_ATTACH = STRACE !== undefined && canAttach(STRACE);
 
 function canAttach(program: string): boolean {
@@ -49,7 +49,7 @@ export async function attach({ process: { child } }: ChaosNode, args: readonly s
   };
 }
 
-/** How many calls of a trace were made to fail, or held up. */
+/** How many calls of a trace failed on purpose, or were delayed. */
 export function countInjected(trace: readonly string[]): number {
   return trace.filter((line) => line.includes('(INJECTED)') || line.includes('(DELAYED)')).length;
 }
@@ -60,7 +60,7 @@ interface Call {
   readonly path: string;
 }
 
-/** What a trace with paths (`-y`) tells, in its order: calls that began, and calls that ended (`isEnd`). */
+/** The content of a trace with paths (`-y`), in order: calls that began, and calls that ended (`isEnd`). */
 export function* callsOf(trace: readonly string[]): Generator<{ call: Call; line: string; isEnd: boolean }> {
   const unfinished = new Map<string, Call>();
   for (const line of trace) {

@@ -1,4 +1,4 @@
-/** The way on which faults are made does what it says. */
+/** The proxy that makes network faults does what it says. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { seededRandom } from '../support/random';
@@ -86,7 +86,7 @@ describe.each(DIRECTIONS)('what goes %s', (direction, sidesOf) => {
     from.socket.write(TEXT);
     expect(await received(to, TEXT.length)).toEqual(TEXT);
     expect(proxy.counts.slices).toBe(TEXT.length);
-    // On a busy machine some meet again.
+    // On a busy machine, some arrive together.
     expect(to.pieces.length).toBeGreaterThan(TEXT.length / 2);
   });
 
@@ -127,7 +127,7 @@ describe.each(DIRECTIONS)('what goes %s', (direction, sidesOf) => {
     const { proxy, from, to } = await open();
     proxy.lose(direction);
     from.socket.write(TEXT);
-    // The other direction goes on.
+    // The other direction continues.
     to.socket.write(TEXT);
     expect(await received(from, TEXT.length)).toEqual(TEXT);
     expect(to.pieces).toEqual([]);

@@ -1,4 +1,4 @@
-/** Makes tests of scenarios: one round of each, with a seed of its own. `npm run chaos` makes more of them. */
+/** Makes tests of scenarios: one round of each, with its own seed. `npm run chaos` makes more of them. */
 import { describeWith } from '../support/needs';
 import { seededRandom } from '../support/random';
 import { describeNeeds, missingNeeds, type Scenario } from './scenario';

@@ -13,7 +13,7 @@ import { until } from './until';
 export interface Nodes {
   readonly nodes: readonly [ChaosNode, ChaosNode, ...ChaosNode[]];
   readonly redis: RedisServer;
-  /** Straight to the database, whatever lies between it and the nodes. */
+  /** Directly to the database, whatever is between it and the nodes. */
   readonly storeUrl: string;
 }
 
@@ -40,7 +40,7 @@ export async function startNodes(parts: NodesParts = {}): Promise<Nodes> {
   return { nodes, redis, storeUrl };
 }
 
-/** A way to a server that can go wrong, and the address that leads there by it. */
+/** A path to a server that can fail, and the address of that path. */
 export async function startWay(url: string): Promise<{ readonly proxy: TcpProxy; readonly url: string }> {
   const { hostname, port } = new URL(url);
   const proxy = await startTcpProxy({ host: hostname, port: Number(port) });
@@ -66,7 +66,7 @@ export async function untilLive(
 export interface NodesRound extends Pick<RoundParts, 'random' | 'loadMs' | 'figures'> {
   readonly start?: () => Promise<Nodes>;
   readonly disturb: (nodes: Nodes, stage: Stage) => Promise<void>;
-  /** Are the last messages sent while Redis is down? Other nodes find them only by comparing heads then. */
+  /** Are the last messages sent while Redis is down? Then other nodes find them only by comparing heads. */
   readonly endsWithoutRedis?: boolean;
 }
 
@@ -88,8 +88,8 @@ export async function runRoundOnNodes({ start = startNodes, ...parts }: NodesRou
 }
 
 /**
- * What a killed node was working on stays taken for a minute: lets that be over now. A send that is under way on a node
- * that lives loses its claim as well, as it would after a long stop, and is to be one message all the same.
+ * A killed node's work stays claimed for a minute: ends that now. A running send on a live node loses its claim as
+ * well, as it would after a long stop, and must be one message all the same.
  */
 async function endLeases(storeUrl: string, unanswered: number): Promise<void> {
   if (unanswered === 0) return;

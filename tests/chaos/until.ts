@@ -1,14 +1,14 @@
-/** Waiting for an effect of a round, with patience that fits faults. */
+/** Waiting for an effect of a round, with patience that suits faults. */
 const PACE_MS = 50;
 
-/** Lets a moment go by: the pace at which something is tried or asked. */
+/** Lets a moment pass: the interval at which something is tried or asked. */
 export function pace(milliseconds = PACE_MS): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /**
- * Asks again and again until the answer is the expected one.
- * @throws Error with the last answer when the time is over.
+ * Asks repeatedly until the answer is the expected one.
+ * @throws Error with the last answer when the time has elapsed.
  */
 export async function until<Value>(
   what: string,

@@ -1,4 +1,4 @@
-/** A client over any transport that does what a scenario tells it, and no more: it does not even come back. */
+/** A client over any transport that does what a scenario tells it, and no more: it does not even reconnect. */
 import { openClient } from '../support/client';
 import { openPlain } from '../support/plain-client';
 import { testToken } from '../support/service';
@@ -14,7 +14,7 @@ export interface Visitor {
   readonly way: Way;
   readonly userId: string;
   readonly client: AnyClient;
-  /** Resolves to the moment in which this side has learned that the connection is over. */
+  /** Resolves to the moment at which this side has learned that the connection has ended. */
   readonly ended: Promise<number>;
   isOpen(): boolean;
 }
@@ -22,7 +22,7 @@ export interface Visitor {
 export interface Visit {
   readonly userId: string;
   readonly device?: string;
-  /** An hour for this user, when not given. */
+  /** An hour for this user by default. */
   readonly token?: string;
 }
 
@@ -53,17 +53,17 @@ function openPlainVisit(way: Way, url: string, { userId, device, token }: Visit)
   return { way, userId, client, ended, isOpen: () => !client.isClosed };
 }
 
-/** When a connection came to its end; infinite when it has not in a while. */
+/** When a connection ended; infinite if it has not after a while. */
 export function endOf({ ended }: Visitor): Promise<number> {
   return Promise.race([ended, pace(PATIENCE_MS).then(() => Number.POSITIVE_INFINITY)]);
 }
 
-/** What a visitor has got as `message` so far, as `seq id`. */
+/** The messages that a visitor has received so far as `message`, as `seq id`. */
 export function placesOf({ client }: Visitor): string[] {
   return client.allMessages.map(({ seq, id }) => `${seq} ${id}`);
 }
 
-/** Resolves when a visitor has got so many messages. */
+/** Resolves when a visitor has received this many messages. */
 export async function hasGot(visitor: Visitor, count: number): Promise<void> {
   const what = `${visitor.userId} over ${visitor.way} has ${count} messages`;
   await until(
@@ -79,7 +79,7 @@ export function written(places: readonly Pick<Place, 'seq' | 'id'>[]): string[] 
   return places.map(({ seq, id }) => `${seq} ${id}`);
 }
 
-/** Connects and waits until everything that is to come has come. */
+/** Connects and waits until everything expected has arrived. */
 export async function comeBack({ url }: ChaosNode, way: Way, userId: string, device = 'phone'): Promise<Visitor> {
   const visitor = await visit(way, url, { userId, device });
   await visitor.client.next('sync:done');

@@ -1,4 +1,4 @@
-/** Lets the support of the tests run in a program of its own, which calls runCleanups() itself. Imported first. */
+/** Lets the test support run in a separate program, which calls runCleanups() itself. Imported first. */
 for (const hook of ['afterEach', 'afterAll']) {
   if (!(hook in globalThis)) Object.assign(globalThis, { [hook]: () => {} });
 }

@@ -1,6 +1,6 @@
 /**
- * Clients with valid tokens, and without a scope, that do what they may as badly as they can. Each goes on until it is
- * told to stop, whatever the service does to it, and counts what it tried.
+ * Clients with valid tokens, but no scope, that do whatever they are allowed as badly as they can. Each continues until
+ * it is told to stop, whatever the service does to it, and counts its attempts.
  */
 import { connect, type Socket as TcpSocket } from 'node:net';
 import { io, type Socket } from 'socket.io-client';
@@ -12,9 +12,9 @@ import { pace } from '../until';
 export interface Attack {
   readonly url: string;
   readonly signal: AbortSignal;
-  /** Resolves when the signal says so: one promise for all who wait. */
+  /** Resolves on the signal: one promise for all who wait. */
   readonly over: Promise<void>;
-  /** Whose inbox is full of large messages. */
+  /** The user whose inbox is full of large messages. */
   readonly glutton: string;
 }
 
@@ -29,7 +29,7 @@ const RESET_PACE_MS = 20;
 const MAX_DEVICES = 2_000;
 const CONNECT_PATIENCE_MS = 5_000;
 
-/** Asks for the largest answers there are and reads none of them. */
+/** Requests the largest possible answers and reads none of them. */
 const leaveAnswersUnread: Attacker = async ({ url, signal, over, glutton }) => {
   const token = testToken(glutton);
   let count = 0;
@@ -46,7 +46,7 @@ const leaveAnswersUnread: Attacker = async ({ url, signal, over, glutton }) => {
   return count;
 };
 
-/** Asks for the history of a topic of large messages twenty times a second, and reads none of it. */
+/** Requests the history of a topic with large messages twenty times a second, and reads none of it. */
 const askWithoutReading: Attacker = async ({ url, signal, over, glutton }) => {
   let count = 0;
   await whileOn(signal, 4, async () => {
@@ -64,7 +64,7 @@ const askWithoutReading: Attacker = async ({ url, signal, over, glutton }) => {
   return count;
 };
 
-/** Asks for what is dear as often as it is let. */
+/** Makes expensive requests as often as it may. */
 const askForWhatIsDear: Attacker = async ({ url, signal }) => {
   const token = testToken('greedy');
   let count = 0;
@@ -77,7 +77,7 @@ const askForWhatIsDear: Attacker = async ({ url, signal }) => {
   return count;
 };
 
-/** Comes as another device each time. */
+/** Connects as another device each time. */
 const inventDevices: Attacker = async ({ url, signal, over }) => {
   let count = 0;
   await whileOn(signal, 5, async () => {
@@ -91,7 +91,7 @@ const inventDevices: Attacker = async ({ url, signal, over }) => {
   return count;
 };
 
-/** Resets connections in the middle of their handshakes, valid ones and others. */
+/** Resets connections in the middle of their handshakes, valid and invalid ones. */
 const resetHandshakes: Attacker = async ({ url, signal }) => {
   const token = testToken('storm');
   const upgrade = (path: string, more: string) =>
@@ -141,7 +141,7 @@ export const ATTACKERS: Readonly<Record<string, Attacker>> = {
   'replaced messages': pileUpHoles,
 };
 
-/** Does something so many times side by side, again and again, until it is over. */
+/** Does something this many times in parallel, repeatedly, until the end. */
 async function whileOn(signal: AbortSignal, sideBySide: number, work: () => Promise<void>): Promise<void> {
   const loop = async () => {
     while (!signal.aborted) await work();
@@ -149,7 +149,7 @@ async function whileOn(signal: AbortSignal, sideBySide: number, work: () => Prom
   await Promise.all(Array.from({ length: sideBySide }, loop));
 }
 
-/** Or not, when it was refused or takes too long: then nothing comes of it. */
+/** Or not, if it was refused or takes too long: then nothing comes of it. */
 async function connected(url: string, userId: string, over: Promise<void>): Promise<Socket> {
   const auth = { token: testToken(userId) };
   const socket = io(url, { transports: ['websocket'], forceNew: true, reconnection: false, auth });
@@ -160,7 +160,7 @@ async function connected(url: string, userId: string, over: Promise<void>): Prom
 function openTcp(url: string): TcpSocket {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
-  // Whatever becomes of it, another one follows.
+  // Whatever happens to it, another one follows.
   socket.on('error', () => undefined);
   return socket;
 }

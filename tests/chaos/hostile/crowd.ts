@@ -1,4 +1,4 @@
-/** The people beside whom somebody misbehaves: connected, reading, acknowledging, and sent to at a steady rate. */
+/** The people beside the attackers: connected, reading, acknowledging, and receiving messages at a steady rate. */
 import { testToken } from '../../support/service';
 import { request } from '../http';
 import { type Line, openLine, type Way } from '../line';
@@ -21,7 +21,7 @@ export class Crowd {
   readonly #sent = new Map<string, Sent>();
   readonly #received = new Map<string, number>();
   readonly #accepted = new Set<string>();
-  /** From the time at which it was to be sent to its arrival. */
+  /** From when a message was due to its arrival. */
   readonly latenciesMs: number[] = [];
   #refusals = 0;
 
@@ -87,7 +87,7 @@ export class Crowd {
     if (sent !== undefined) this.latenciesMs.push(performance.now() - sent.intendedAt);
   }
 
-  /** Sends so many a second, each to the next one, for so long; by the clock, whatever the service takes. */
+  /** Sends this many a second, each to the next person, for this long; by the clock, whatever the service takes. */
   async send(perSecond: number, forMs: number): Promise<void> {
     const begunAt = performance.now();
     const sending: Promise<void>[] = [];

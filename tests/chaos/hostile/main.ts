@@ -1,4 +1,4 @@
-/** Runs as a process of its own: see process.ts. */
+/** Runs as a separate process: see process.ts. */
 import '../without-jest';
 import { once } from 'node:events';
 import { ATTACKERS } from './attackers';

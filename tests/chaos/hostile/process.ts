@@ -1,12 +1,12 @@
 /**
- * The attackers in a process of their own: what they take of a processor and of an event loop must not show as latency of
- * those beside whom they misbehave, who are measured in the process of the scenario.
+ * The attackers in a separate process: their use of the CPU and of an event loop must not show as latency of their
+ * victims, who are measured in the scenario's process.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { onTestEnd } from '../../support/temporary';
 
-/** Where, and whose inbox is full of large messages. */
+/** The address, and the user whose inbox is full of large messages. */
 export interface Target {
   readonly url: string;
   readonly glutton: string;
@@ -15,7 +15,7 @@ export interface Target {
 export class AttackersProcess {
   private constructor(private readonly child: ChildProcess) {}
 
-  /** Compiled and loaded: what that takes of a processor is no attack. */
+  /** Compiled and loaded: the CPU for that is no attack. */
   static async start(): Promise<AttackersProcess> {
     const child = fork(require.resolve('./main.ts'), { execArgv: ['--import=tsx'] });
     onTestEnd(() => void child.kill('SIGKILL'));
@@ -27,7 +27,7 @@ export class AttackersProcess {
     this.child.send(target);
   }
 
-  /** Lets them stop. @returns how often each thing was tried. */
+  /** Stops them. @returns how often each thing was tried. */
   async end(): Promise<Record<string, number>> {
     const told = once(this.child, 'message');
     this.child.send('over');

@@ -1,4 +1,4 @@
-/** Faults of clients, and of the way to them. */
+/** Faults of clients, and of their networks. */
 import type { Scenario } from '../scenario';
 import { ACKS } from './clients/acks';
 import { CROWDS } from './clients/crowds';

@@ -1,4 +1,4 @@
-/** Faults of a node that is alone, and of its embedded store. */
+/** Faults of a single node, and of its embedded store. */
 import type { Scenario } from '../scenario';
 import { CLOCK } from './one-node/clock';
 import { DAMAGE } from './one-node/damage';

@@ -1,4 +1,4 @@
-/** Faults of several nodes, of what lies between them, and of what they share. */
+/** Faults of several nodes, of what is between them, and of what they share. */
 import type { Scenario } from '../scenario';
 import { BETWEEN } from './two-nodes/between';
 import { MONGODB_AWAY } from './two-nodes/mongodb';

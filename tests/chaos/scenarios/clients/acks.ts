@@ -1,4 +1,4 @@
-/** Acknowledgements that are lost, or say what cannot be; and the places of several devices. */
+/** Acknowledgements that are lost or impossible; and the cursors of several devices. */
 import type { Random } from '../../../support/random';
 import { testToken } from '../../../support/service';
 import { startTcpProxy } from '../../../support/tcp-proxy';
@@ -35,7 +35,7 @@ async function runOverAll(random: Random, act: (scene: AckScene) => Promise<Figu
 
 const SENT = 12;
 
-/** Everything is received and acknowledged, some of the acknowledgements get lost, and the connection with them. */
+/** Everything is received and acknowledged, some of the acknowledgements are lost, and the connection with them. */
 async function loseAcks({ findings, random, node, way, userId }: AckScene): Promise<Figures> {
   const proxy = await startTcpProxy({ host: '127.0.0.1', port: Number(new URL(node.url).port) }, random);
   const first = await visit(way, proxy.url, { userId, device: DEVICE });
@@ -45,7 +45,7 @@ async function loseAcks({ findings, random, node, way, userId }: AckScene): Prom
   const arrived = random.integer(0, SENT - 1);
   if (arrived > 0) await first.client.call('ack', { topic: `@${userId}`, seq: arrived });
   proxy.lose('up');
-  // What it answers to this, it would say over a way that is lost.
+  // The replies to this would travel on a lost path.
   void first.client.call('ack', { topic: `@${userId}`, seq: SENT }).catch(() => undefined);
   await until(
     'the ack is lost',
@@ -66,7 +66,7 @@ async function loseAcks({ findings, random, node, way, userId }: AckScene): Prom
 
 /** One more would end a plain connection. */
 const MAX_IN_A_ROW = 9;
-/** What no client of ours would say. `seq` and `topic` are filled in where they are left out. */
+/** What no client of ours would send. `seq` and `topic` are filled in if omitted. */
 const WRONG_ACKS: readonly [name: string, ack: Readonly<Record<string, unknown>>][] = [
   ['of the future', { seq: 99 }],
   ['just ahead', { seq: 4 }],
@@ -119,7 +119,7 @@ async function runLies(random: Random): Promise<Outcome> {
   });
 }
 
-/** One device reads on while the other one is away, and then they change places. */
+/** One device reads on while the other one is offline, and then they swap. */
 async function takeTurns({ findings, random, node, way, userId }: AckScene): Promise<Figures> {
   const topic = `@${userId}`;
   const other = WAYS[(WAYS.indexOf(way) + 1) % WAYS.length] ?? 'plain';

@@ -1,4 +1,4 @@
-/** Clients that are gone and have not said so, and connections of which only one direction still works. */
+/** Clients that are gone without notice, and connections with only one working direction. */
 import { openPlain } from '../../../support/plain-client';
 import type { Random } from '../../../support/random';
 import { openRawSocket } from '../../../support/raw-socket';
@@ -19,7 +19,7 @@ import { hasGot, placesOf, type Visitor, visit } from '../../visitor';
 const PING_INTERVAL_MS = 500;
 const PING_TIMEOUT_MS = 500;
 const GRACE_MS = 100;
-/** What a busy machine and the pace of asking add. */
+/** Added by a busy machine and by the interval of polling. */
 const SLACK_MS = 500;
 const PATIENCE_MS = 30_000;
 const TALK_EVERY_MS = 50;
@@ -34,25 +34,25 @@ interface Scene {
   readonly findings: Findings;
   readonly random: Random;
   readonly node: ChaosNode;
-  /** Sees the lobby. */
+  /** Watches presence. */
   readonly watcher: Visitor;
 }
 
-/** Somebody who is to be gone, behind a way of their own. */
+/** A user who will vanish, behind a separate proxy. */
 interface Victim {
   readonly way: Way;
   readonly userId: string;
   readonly proxy: TcpProxy;
 }
 
-/** How somebody comes, and what then happens to the way. */
+/** How the user comes, and what then happens to the path. */
 interface Vanishing {
   readonly ways: readonly Way[];
   readonly come: (victim: Victim) => Promise<void>;
   readonly vanish: (proxy: TcpProxy) => void;
 }
 
-/** Over all transports at once, each beside somebody who stays. */
+/** Over all transports at once, each beside a user who stays. */
 async function runVanishing(random: Random, { ways, come, vanish }: Vanishing): Promise<Outcome> {
   const node = await startOne({ env: ENV });
   return examine([node], async (findings) => {
@@ -101,7 +101,7 @@ async function followVanished(scene: Scene, victim: Victim): Promise<number> {
   const left = () => leftIn(watcher);
   await until(`the lobby is told that ${userId} left`, PATIENCE_MS, left, (users) => users.includes(userId));
   findings.expectSame(await acknowledgedBy(node.url, id), [], `what was sent to ${userId} is acknowledged`);
-  // From elsewhere: the first way is as dead as it was.
+  // From elsewhere: the first path is as dead as it was.
   const back = await visit(way, node.url, { userId, device: DEVICE });
   await back.client.next('sync:done');
   await hasGot(back, 1);
@@ -112,13 +112,13 @@ async function followVanished(scene: Scene, victim: Victim): Promise<number> {
   return milliseconds;
 }
 
-/** Who has left, as the lobby was told: one by one or several at once. */
+/** Who has left, as presence reported it: one by one or several at once. */
 async function leftIn({ client }: Visitor): Promise<unknown[]> {
   const left = framesOf(client).filter(({ event }) => event === 'presence:leave');
   return left.flatMap(({ payload }) => (payload['users'] as unknown[] | undefined) ?? [payload['userId']]);
 }
 
-/** Who answers stays, and the node holds no connection beside theirs. */
+/** Clients that answer stay, and the node holds no other connection. */
 async function expectStaying({ findings, node, watcher }: Scene, staying: readonly Visitor[]): Promise<void> {
   for (const visitor of [watcher, ...staying]) {
     findings.expect(visitor.isOpen(), `${visitor.userId} was closed, though it answers`);
@@ -132,7 +132,7 @@ async function expectStaying({ findings, node, watcher }: Scene, staying: readon
     );
     return `${sockets} ${plain}`;
   };
-  // The watcher, and of each transport one who stayed and one who came back, if any went.
+  // The watcher, and for each transport one who stayed and one who came back, if any left.
   const back = (await listedUsers(node.url)).filter((userId) => String(userId).startsWith('goes'));
   const plain = 1 + back.filter((userId) => userId === 'goes, plain').length;
   findings.expectSame(
@@ -147,7 +147,9 @@ async function comeAsLibrary({ way, userId, proxy }: Victim): Promise<void> {
   await visitor.client.next('sync:done');
 }
 
-/** A client that never misses the server, and goes on talking. Libraries of Socket.IO would notice that they hear nothing. */
+/**
+ * A client that never misses the server, and keeps sending. Socket.IO libraries would notice that they receive nothing.
+ */
 async function comeTalking({ way, userId, proxy }: Victim): Promise<void> {
   const token = testToken(userId);
   if (way === 'websocket') {

@@ -33,7 +33,7 @@ async function runStorm(random: Random): Promise<Outcome> {
     nodes: [node],
     loadMs: STORM_MS,
     moreDevices,
-    // A client that goes by itself loses what is on its way to it, too.
+    // A client that leaves by itself loses what is in flight to it, too.
     hasLostBuffers: true,
     disturb: async ({ devices }) => {
       const endsAt = performance.now() + STORM_MS;

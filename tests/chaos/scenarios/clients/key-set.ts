@@ -1,4 +1,4 @@
-/** An issuer whose keys cannot be had, or only slowly, while tokens of unknown keys come in a flood. */
+/** An issuer whose keys cannot be fetched, or only slowly, during a flood of tokens with unknown keys. */
 import request from 'supertest';
 import { DOORS, overRest } from '../../../support/doors';
 import { type Issuer, makeKey, type SigningKey, signWith, startIssuer } from '../../../support/issuer';
@@ -13,13 +13,13 @@ import { withSlack } from '../../slack';
 import { pace } from '../../until';
 
 const FLOOD = 300;
-/** Sockets that knock beside them, over each of their doors. */
+/** Sockets that connect at the same time, through each of their doors. */
 const SOCKETS = 5;
 const SLOW_MS = 3_000;
 const FETCH_TIMEOUT_MS = 5_000;
-/** What a busy machine adds. */
+/** Added by a busy machine. */
 const SLACK_MS = 3_000;
-/** Of one request for the key set there are about two hundred. */
+/** For one request for the key set, there are about two hundred. */
 const MAX_REQUEST_BYTES = 390;
 const old = makeKey('old');
 const fresh = makeKey('fresh', 'RS256');
@@ -30,7 +30,7 @@ interface Scene {
   readonly node: ChaosNode;
   readonly issuer: Issuer;
   readonly proxy: TcpProxy;
-  /** What a token of this key is answered, over REST. */
+  /** The answer to a token of this key, over REST. */
   readonly enter: (key: SigningKey, kid?: string) => Promise<string>;
 }
 
@@ -48,7 +48,7 @@ async function openScene(name: string, random: Random): Promise<Omit<Scene, 'fin
   return { node, issuer, proxy, enter: (key, kid) => overRest(doorway, tokenOf(key, kid)) };
 }
 
-/** Everybody at once with a made-up name. Resolves to how long the slowest was kept waiting. */
+/** Everybody at once with a made-up name. Resolves to the longest wait. */
 async function flood({ findings, node, enter }: Scene, count = FLOOD): Promise<number> {
   const startedAt = performance.now();
   const doorway = { url: node.url, anonymous: request.agent(node.url) };
@@ -61,7 +61,7 @@ async function flood({ findings, node, enter }: Scene, count = FLOOD): Promise<n
   return Math.round(performance.now() - startedAt);
 }
 
-/** Tokens of a key that is there, one after the other until `end` has come. @returns how many were served meanwhile. */
+/** Tokens of an existing key, one after the other until `end` has come. @returns how many were served meanwhile. */
 async function serveDuring({ findings, node, enter }: Scene, end: Promise<unknown>): Promise<number> {
   let isOver = false;
   let served = 0;
@@ -84,7 +84,7 @@ async function rotateSlowly(scene: Scene): Promise<Figures> {
   proxy.poison('down', { latencyMs: SLOW_MS, bytesPerSecond: 2_000 });
   const first = enter(fresh);
   const flooding = flood(scene);
-  // Not to its end: from then on the old key is withdrawn.
+  // Not to its end: from then on, the old key is withdrawn.
   const served = await serveDuring(scene, Promise.race([first, pace(SLOW_MS - 500)]));
   findings.expect(served > 0, `only ${served} tokens of a known key were served while the new ones were fetched`);
   findings.expectSame(await first, 'accepted', 'the first token of the new key was');
@@ -96,7 +96,7 @@ async function rotateSlowly(scene: Scene): Promise<Figures> {
   return { 'served during a slow fetch': served, 'fetches for a flood': issuer.requests - 1 };
 }
 
-/** The log says once that the keys cannot be had. Ends the node. */
+/** The log says once that the keys cannot be fetched. Ends the node. */
 async function expectTold({ node, findings }: Scene): Promise<void> {
   await node.end();
   const told = node.log.filter((line) => line.includes('cannot be fetched'));

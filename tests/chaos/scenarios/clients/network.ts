@@ -1,4 +1,6 @@
-/** What networks do to connections while all goes on: they break in the middle of a frame, tear, delay, go silent. */
+/**
+ * What networks do to connections during normal work: they break in the middle of a frame, tear, delay, fall silent.
+ */
 import type { Random } from '../../../support/random';
 import { startTcpProxy, type TcpProxy, type Toxics } from '../../../support/tcp-proxy';
 import type { ChaosNode } from '../../node';
@@ -15,7 +17,7 @@ interface NetworkRound {
   readonly node: ChaosNode;
   readonly proxies: readonly TcpProxy[];
   readonly disturb: () => Promise<void>;
-  /** What the proxies have done, in words; and what they have not although it was meant to happen. */
+  /** What the proxies have done, in words; and what they have not although it was planned. */
   readonly told: () => { readonly figures: Figures; readonly violations: readonly string[] };
 }
 
@@ -48,7 +50,9 @@ function none(what: string, count: number): string[] {
 
 const RESETS = 6;
 
-/** All connections there are break in the middle of what is said next: now what the node says, now what clients say. */
+/**
+ * All current connections break in the middle of what is sent next: either what the node sends, or what clients send.
+ */
 async function runReset(random: Random): Promise<Outcome> {
   const node = await startOne();
   const proxy = await proxyTo(node, random);
@@ -71,7 +75,7 @@ async function runReset(random: Random): Promise<Outcome> {
 const SLICES: Toxics = { sliceOneIn: 3, jitterMs: 4 };
 const MIN_SLICES = 5_000;
 
-/** A third of all pieces arrive byte by byte, with pauses between some of them. */
+/** A third of all chunks arrive byte by byte, with pauses between some of them. */
 async function runSliced(random: Random): Promise<Outcome> {
   const node = await startOne();
   const proxy = await proxyTo(node, random);
@@ -90,7 +94,7 @@ async function runSliced(random: Random): Promise<Outcome> {
 
 const ROUND_DEVICES = 8;
 
-/** Whatever arrives late and in pieces is still a sound connection: nobody may be sent away for it. */
+/** A connection whose data arrives late and in pieces is still sound: nobody may be closed for it. */
 function findReconnects({ figures }: Outcome): string[] {
   const { connections } = figures;
   return connections === ROUND_DEVICES ? [] : [`${connections} connections, although none of ${ROUND_DEVICES} broke`];

@@ -1,4 +1,4 @@
-/** Tokens that end while connections stand on them: by time, and by revocation. */
+/** Tokens that end while connections use them: by expiry, and by revocation. */
 import request from 'supertest';
 import { DOORS } from '../../../support/doors';
 import { testToken } from '../../../support/service';
@@ -32,7 +32,7 @@ class Stream {
 
   constructor(url: string, userIds: readonly string[]) {
     this.#done = this.#run(url, userIds);
-    // Told by end(); a scenario that ends early has other things to tell.
+    // Reported by end(); a scenario that ends early has other findings.
     this.#done.catch(() => undefined);
     onTestEnd(() => {
       this.#isOver = true;
@@ -106,7 +106,7 @@ async function renew(findings: Findings, { way, userId, client }: Visitor): Prom
   findings.expect(reply.ok, `${userId} was refused a newer token: ${JSON.stringify(reply)}`);
 }
 
-/** @returns how long after the end of the token the connection ended. */
+/** @returns how long after the token's expiry the connection ended. */
 async function followToEnd(
   findings: Findings,
   node: ChaosNode,
@@ -130,7 +130,10 @@ async function followToEnd(
   return milliseconds;
 }
 
-/** Nothing was acknowledged, so all of it comes again: what was delivered before the end, and what was not after it. */
+/**
+ * Nothing was acknowledged, so all of it comes again: what was delivered before the end, and what was not delivered
+ * after it.
+ */
 async function comeAgain(findings: Findings, node: ChaosNode, { visitor }: Expiring, stream: Stream): Promise<void> {
   const { userId, way } = visitor;
   const sent = stream.sentTo(userId);
@@ -145,7 +148,7 @@ async function comeAgain(findings: Findings, node: ChaosNode, { visitor }: Expir
   findings.expectSame(placesOf(visitor), got, `${userId} has got after the end`);
 }
 
-/** Gets everything, in order, once. Pages wait for acknowledgements. */
+/** Receives everything, in order, once. Pages wait for acknowledgements. */
 async function expectWhole(findings: Findings, visitor: Visitor, stream: Stream): Promise<void> {
   const { userId, client } = visitor;
   const sent = stream.sentTo(userId);
@@ -202,7 +205,7 @@ async function runRevoked(): Promise<Outcome> {
   });
 }
 
-/** Resolves to the moment in which a node refuses a token. */
+/** Resolves to the moment at which a node refuses a token. */
 async function refusedOverRest({ name, url }: ChaosNode, token: string): Promise<number> {
   const ask = () => send(`${url}/inbox/counts`, { token });
   await until(`${name} refuses the token`, PATIENCE_MS, ask, (answer) => answer?.body['code'] === 'token_revoked');

@@ -1,4 +1,4 @@
-/** Clients that read and never acknowledge: what is in flight is bounded, and nothing of it stays. */
+/** Clients that read and never acknowledge: what is in flight is limited, and nothing of it remains. */
 import { examine, type Findings } from '../../findings';
 import { heapOf } from '../../heap';
 import { WAYS, type Way } from '../../line';
@@ -14,18 +14,18 @@ const DEVICE = 'phone';
 const WINDOW = 200;
 const WAITING = 450;
 
-/** More waits than may be in flight. It reads all it gets, and acknowledges nothing until it is told to. */
+/** More waits than may be in flight. It reads everything it receives, and acknowledges nothing until it is told to. */
 async function withholdAcks(findings: Findings, node: ChaosNode, way: Way): Promise<void> {
   const userId = `anna, ${way}`;
   const topic = `@${userId}`;
   await (await comeBack(node, way, userId)).client.close();
   const places = await sendMany(node.url, userId, WAITING);
   const client = await visit(way, node.url, { userId, device: DEVICE });
-  // The second time it says nothing new.
+  // The second time, it sends nothing new.
   for (const acked of [0, WINDOW, WINDOW]) {
     if (acked > 0) await client.client.call('ack', { topic, seq: acked });
     await hasGot(client, acked + WINDOW);
-    // What is on the way arrives before the answer.
+    // What is in flight arrives before the answer.
     await client.client.settle();
     await client.client.settle();
     findings.expectSame(
@@ -34,7 +34,7 @@ async function withholdAcks(findings: Findings, node: ChaosNode, way: Way): Prom
       `${userId} has got after ack ${acked}`,
     );
   }
-  // What is sent now waits behind what is not acknowledged, and costs no memory: it is in the store.
+  // What is sent now waits after what is not acknowledged, and costs no memory: it is in the store.
   const [live] = await sendMany(node.url, userId, 1);
   await client.client.settle();
   findings.expect(
@@ -60,7 +60,7 @@ const REPEATS = 4;
 /** Of one connection. Measured: some bytes. A session that is kept is more. */
 const MAX_LEFT_BYTES = 3 * 1024;
 
-/** Comes with a full window, and goes without a word, again and again: nothing of it stays in memory. */
+/** Comes with a full window, and leaves silently, repeatedly: nothing of it remains in memory. */
 async function comeAndGo(node: ChaosNode, way: Way, userId: string): Promise<void> {
   for (let cycle = 0; cycle < CYCLES; cycle += 1) {
     const visitor = await visit(way, node.url, { userId, device: DEVICE });
@@ -80,7 +80,7 @@ async function runNeverAcked(): Promise<Outcome> {
       await sendMany(node.url, userId, WINDOW + 1);
       await comeAndGo(node, way, userId);
     }
-    // What only warms up grows once; a leak grows each time.
+    // A warm-up grows once; a leak grows each time.
     const limit = users.length * CYCLES * MAX_LEFT_BYTES;
     let growth = Number.POSITIVE_INFINITY;
     for (let time = 0; time < REPEATS && growth > limit; time += 1) {

@@ -17,16 +17,16 @@ const BACK_MS = -HOUR_SECONDS * 1_000;
 /** A day after the hour back. */
 const FORWARD_MS = 23 * HOUR_SECONDS * 1_000;
 const PATIENCE_MS = 30_000;
-/** Sends in a row, before and behind each setting of the clock. */
+/** Consecutive sends, before and after each change of the clock. */
 const SENDS = 30;
-/** Tokens without times, for what goes on whatever the clock says. */
+/** Tokens without times, for what continues whatever the clock says. */
 const SERVICE = forgeClaims({ sub: 'service', scope: 'send presence' });
 const ANNA = forgeClaims({ sub: 'anna' });
 
 interface Run {
   readonly node: ChaosNode;
   readonly anna: TestClient;
-  /** Of all that was answered or delivered, by `seq`. */
+  /** Of everything answered or delivered, by `seq`. */
   readonly ids: Map<number, string>;
   lastSeq: number;
   readonly violations: string[];
@@ -52,7 +52,7 @@ async function runSet(): Promise<Outcome> {
   await Promise.all([sendSome(run), setClock(node)]);
   await checkTokens(run, FORWARD_MS);
   await checkPassed(run, { brief, expiring });
-  // Back by a day: the process that comes next knows nothing of the others' clock.
+  // Back by a day: the next process knows nothing of the previous clock.
   await node.kill(0);
   await anna.next('disconnect');
   await sendSome(run);
@@ -75,7 +75,7 @@ async function connect({ url }: ChaosNode, device: string): Promise<TestClient> 
   return client;
 }
 
-/** A plain connection that answers no heartbeat any more, as one whose host is gone. */
+/** A plain connection that no longer answers heartbeats, as if its host were gone. */
 async function connectSilent({ url }: ChaosNode): Promise<{ readonly closed: Promise<unknown> }> {
   const client = await connectPlain(url, 'silent');
   client.socket.pong = () => undefined;
@@ -114,7 +114,7 @@ async function schedule(run: Run, delay: number): Promise<void> {
   if (answer?.status !== 202) run.violations.push(`a scheduled send was answered ${JSON.stringify(answer)}`);
 }
 
-/** Tokens are judged by the clock as it is: `nbf` and `iat` with a minute of tolerance, `exp` with none. */
+/** Tokens are judged by the current clock: `nbf` and `iat` with a minute of tolerance, `exp` with none. */
 async function checkTokens({ node, violations }: Run, shiftMs: number): Promise<void> {
   const now = Math.floor((Date.now() + shiftMs) / 1_000);
   const cases: [string, object, number][] = [
@@ -131,7 +131,7 @@ async function checkTokens({ node, violations }: Run, shiftMs: number): Promise<
   }
 }
 
-/** An hour back: nothing has expired, and nothing that was planned for later has been sent. */
+/** An hour back: nothing has expired, and no scheduled message has been sent. */
 async function checkStill({ node, violations }: Run, brief: string): Promise<void> {
   const items = await inboxOf(node);
   if (!items.some(({ id }) => id === brief)) violations.push('a message expired when the clock was set back');
@@ -149,13 +149,13 @@ async function inboxOf({ url }: ChaosNode): Promise<readonly Item[]> {
   return (answer?.body['items'] ?? []) as Item[];
 }
 
-/** Who does not answer is cut as soon as ever. */
+/** A client that does not answer is cut as soon as ever. */
 async function checkSilent({ violations }: Run, { closed }: { readonly closed: Promise<unknown> }): Promise<void> {
   const isCut = await settles(closed);
   if (!isCut) violations.push('a silent connection was kept when the clock was set back');
 }
 
-/** Who leaves is told after the grace, and not when the clock has caught up. */
+/** A user who leaves is reported after the grace period, and not when the clock has caught up. */
 async function checkLobby({ node, violations }: Run): Promise<void> {
   const watcher = await connect(node, 'lobby');
   await watcher.call('presence:subscribe');
@@ -176,7 +176,7 @@ async function settles(promise: Promise<unknown>): Promise<boolean> {
   return isSettled;
 }
 
-/** A day on: what expires has gone, what was planned comes once, and so ends the connection of a token that is over. */
+/** A day forward: expired messages are gone, scheduled ones come once, and the connection of an expired token ends. */
 async function checkPassed(run: Run, { brief, expiring }: { brief: string; expiring: TestClient }): Promise<void> {
   const { node, violations, anna } = run;
   const closing = await expiring.next<{ code: string }>('closing');
@@ -190,12 +190,12 @@ async function checkPassed(run: Run, { brief, expiring }: { brief: string; expir
     (all) => all.some(({ data }) => data === 'scheduled'),
   );
   if (items.some(({ id }) => id === brief)) violations.push('a message was kept beyond its end');
-  // It has its place among the others, wherever that is.
+  // It has its position among the others, wherever that is.
   const planned = items.find(({ data }) => data === 'scheduled');
   if (planned !== undefined) run.ids.set(planned.seq, planned.id);
 }
 
-/** Whatever the clock has said: the order is that of `seq`, for who was there and for who comes. */
+/** Whatever the clock has said: the order is that of `seq`, for connected users and for those who come. */
 async function checkOrder({ node, anna, ids: places, lastSeq, violations }: Run, brief: string): Promise<void> {
   if (places.size !== lastSeq) violations.push(`I3: ${places.size} messages stand at ${lastSeq} places`);
   const ids = [...places].sort(([one], [other]) => one - other).map(([, id]) => id);

@@ -1,4 +1,4 @@
-/** F3: the file of the store is cut or overwritten while nobody uses it. */
+/** F3: the file of the store is truncated or overwritten while nobody uses it. */
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import type { Outcome, Scenario } from '../../scenario';
 const PAGE_BYTES = 4_096;
 const MESSAGES = 120;
 const PATIENCE_MS = 30_000;
-/** Long values have pages of their own, which have no headers. */
+/** Long values have their own pages, which have no headers. */
 const LONGEST = 9_000;
 
 interface Damage {
@@ -84,7 +84,7 @@ function damagesOf(intact: Buffer, random: Random): Damage[] {
     overwritten('noise', page(), noise(PAGE_BYTES, 255)),
     overwritten('zeros', page(), Buffer.alloc(PAGE_BYTES)),
     overwritten('another page', page(), intact.subarray(other, other + PAGE_BYTES)),
-    // No text of JSON has such bytes.
+    // No JSON text has such bytes.
     overwritten('a few bytes', random.integer(2 * PAGE_BYTES, intact.length - 100), noise(64, 31)),
   ];
 }
@@ -95,7 +95,7 @@ interface Verdict {
   readonly violation?: string;
 }
 
-/** Starts the service on a damaged file, and reads all that was answered 2xx. */
+/** Starts the service on a damaged file, and reads everything that was answered 2xx. */
 async function startOn({ name, bytes }: Damage, stored: readonly Stored[]): Promise<Verdict> {
   const directory = temporaryDirectory();
   const file = join(directory, 'data.mdb');

@@ -17,18 +17,18 @@ const LOAD_MS = 4_000;
 
 interface DiskFault extends Refusing {
   readonly name: string;
-  /** Is `/readyz` 503 while it is on? */
+  /** Is `/readyz` 503 during the fault? */
   readonly isRed: boolean;
   begin(node: ChaosNode): Promise<Begun>;
 }
 
 interface Begun {
-  /** Has it shown? */
+  /** Did it have an effect? */
   hasBitten(): boolean;
   end(): Promise<void>;
 }
 
-/** Calls on the data file fail; `bites`: a line of the trace that must be there. */
+/** Calls on the data file fail; `bites`: a line of the trace that must be present. */
 function failing(inject: string, bites: RegExp, dataFile: string): DiskFault['begin'] {
   return async (node) => {
     const tracing = await attach(node, ['-P', dataFile, '-e', `inject=${inject}`]);
@@ -51,8 +51,8 @@ async function runUnflushed(random: Random): Promise<Outcome> {
 async function runUnwritten(random: Random): Promise<Outcome> {
   const directory = temporaryDirectory();
   const file = join(directory, 'data.mdb');
-  // Headers are 128 bytes: when that write fails, the engine has to be opened anew. Pages are written by the same call,
-  // so that one in seven fails: else it would never come to the header.
+  // Headers are 128 bytes: when that write fails, the engine has to be reopened. Pages are written by the same call, so
+  // only one in seven fails: otherwise it would never reach the header.
   const inHeader = failing('pwrite64:error=EIO:when=7+7', /, 128, \d+\)/, file);
   const faults: DiskFault[] = [
     { name: 'write', ...EIO, ...TOTAL, begin: failing('writev,pwritev,pwrite64:error=EIO', /write/, file) },
@@ -74,7 +74,7 @@ async function runFull(random: Random): Promise<Outcome> {
 const DISK_BYTES = 64 * 1024 * 1024;
 const BLOCK_BYTES = 4_096;
 
-/** A disk of its own, where this user may have one. */
+/** A separate disk, if this user may have one. */
 function mountSmallDisk(): string | undefined {
   const directory = temporaryDirectory();
   const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', directory]);
@@ -83,7 +83,7 @@ function mountSmallDisk(): string | undefined {
   return directory;
 }
 
-/** Takes what is left of a disk. */
+/** Fills the rest of a disk. */
 function fill(disk: string): Begun {
   const path = join(disk, 'filler');
   const file = openSync(path, 'w');
@@ -100,11 +100,11 @@ function fill(disk: string): Begun {
   return { hasBitten: () => isFull, end };
 }
 
-/** One fault after the other, and each looked at from all sides; what becomes of the load is judged with the round. */
+/** One fault after the other, each examined from all sides; the load itself is checked with the round. */
 async function runRoundOn(directory: string, faults: readonly DiskFault[], random: Random): Promise<Outcome> {
   mkdirSync(directory, { recursive: true });
   const node = await startOne({ env: { DATA_DIR: directory } });
-  // LMDB may end the process where a write fails: see docs/decisions/0020-room-is-kept.md.
+  // LMDB may end the process when a write fails: see docs/decisions/0020-room-is-kept.md.
   node.tolerate('SIGABRT');
   let aborts = 0;
   const violations: string[] = [];
@@ -118,13 +118,13 @@ async function runRoundOn(directory: string, faults: readonly DiskFault[], rando
       if (found === undefined) {
         aborts += 1;
         await node.startAgain();
-        // What was being looked at has no meaning any more, and must be over.
+        // The current examination has no meaning any more, and must end.
         await looking;
         break;
       }
       violations.push(...found.map((sentence) => `${fault.name}: ${sentence}`));
     }
-    // What was opened anew after a fault is as durable as before.
+    // What was reopened after a fault is as durable as before.
     await node.kill(0);
     violations.push(...(await greta.findUnkept()));
     greta.leave();

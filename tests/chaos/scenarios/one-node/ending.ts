@@ -16,11 +16,11 @@ import { withSlack } from '../../slack';
 import { pace } from '../../until';
 
 const LOAD_MS = 2_000;
-/** Starts take their time, too: the load lasts for most of them. */
+/** Starts take time, too: the load lasts for most of them. */
 const KILLED_LOAD_MS = 5_000;
 const KILLS = 7;
 
-/** Killed again and again, each time at another moment of the load. */
+/** Killed repeatedly, each time at another moment of the load. */
 async function runKilled(random: Random): Promise<Outcome> {
   const node = await startOne();
   const pauses = Array.from({ length: KILLS }, () => random.integer(20, KILLED_LOAD_MS / KILLS));
@@ -66,7 +66,7 @@ async function runTold(random: Random): Promise<Outcome> {
   };
 }
 
-/** Tells it to stop, and looks at it from all sides until it has ended. */
+/** Tells it to stop, and watches it from all sides until it has ended. */
 async function stop(node: ChaosNode, violations: string[]): Promise<Figures> {
   const watchers = await watch(node.url);
   const inFlight = await beginRequest(node.url);
@@ -90,7 +90,7 @@ async function stop(node: ChaosNode, violations: string[]): Promise<Figures> {
   };
 }
 
-/** How a connection ended: what the client was told, when, and what was seen of the end itself. */
+/** How a connection ended: what the client received, when, and how the end itself looked. */
 interface Ending {
   readonly told: { readonly code?: unknown; readonly retryInMs?: unknown };
   readonly at: number;
@@ -144,7 +144,7 @@ async function pollReadiness(url: string): Promise<number | undefined> {
   }
 }
 
-/** A request of which a part is on the way. */
+/** A request of which a part has been sent. */
 async function beginRequest(url: string): Promise<ClientRequest> {
   const inFlight = startRequest(`${url}/websocket/message/user`, {
     method: 'POST',
@@ -157,7 +157,7 @@ async function beginRequest(url: string): Promise<ClientRequest> {
   inFlight.write('{"userId":"somebody","type":"test","data":1');
   const [socket] = (await once(inFlight, 'socket')) as [NodeJS.EventEmitter];
   await once(socket, 'connect');
-  // What is answered on another connection was read later.
+  // Input that is answered on another connection was read later.
   await request(`${url}/livez`);
   return inFlight;
 }

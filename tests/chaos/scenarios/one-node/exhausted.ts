@@ -1,4 +1,4 @@
-/** A process that has used up what the system, or its own heap, gives it. */
+/** A process that has used up what the system, or its own heap, can give. */
 import { runNearHeapLimit, runOutOfDescriptors } from '../../process-limits';
 import type { Scenario } from '../../scenario';
 

@@ -1,4 +1,4 @@
-/** F35 and F36: an operation throws what nobody expects. */
+/** F35 and F36: an operation throws something unexpected. */
 import { openClient } from '../../../support/client';
 import { connectPlain } from '../../../support/plain-client';
 import { testToken } from '../../../support/service';
@@ -60,7 +60,7 @@ async function askOverSocket({ url }: ChaosNode, userId: string): Promise<Told[]
   ];
   const told: Told[] = [];
   for (const [event, payload] of events) told.push({ where: event, body: errorIn(await client.call(event, payload)) });
-  // The socket is still there.
+  // The socket is still open.
   await client.settle();
   client.close();
   return told;
@@ -78,7 +78,7 @@ function errorIn(reply: object): unknown {
   return 'error' in reply ? reply.error : reply;
 }
 
-/** The caller gets `internal`, nothing of the fault itself, and what finds it in the log. */
+/** The caller receives `internal`, nothing of the fault itself, and an id that finds it in the log. */
 function findWrong({ where, body }: Told, { log }: ChaosNode): string[] {
   const { code, requestId } = (body ?? {}) as { code?: string; requestId?: string };
   const text = JSON.stringify(body);

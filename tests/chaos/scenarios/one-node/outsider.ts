@@ -1,4 +1,4 @@
-/** Somebody who sends in each of the ways there are, and receives, beside the load: so each answer can be looked at. */
+/** A user who sends in each possible way, and receives, beside the load: so each answer can be checked. */
 import type { Message } from '../../../../utils/protocol';
 import { openClient, type TestClient } from '../../../support/client';
 import { range, testToken } from '../../../support/service';
@@ -6,9 +6,9 @@ import { type Answer, request } from '../../http';
 import type { ChaosNode } from '../../node';
 import { readInbox } from '../../round';
 
-/** What takes longer hangs. */
+/** Anything that takes longer hangs. */
 export const PATIENCE_MS = 20_000;
-/** Whoever sends to her is no part of the load. */
+/** Sends to her are not part of the load. */
 const GRETA = 'greta';
 const TOPIC = 'disk';
 
@@ -19,11 +19,11 @@ export interface Refusal {
 
 /** A fault in which sends are refused. */
 export interface Refusing extends Refusal {
-  /** Is no send accepted while it is on? Otherwise some are, and each kind of send is tried until one is not. */
+  /** Is no send accepted during it? Otherwise some are, and each kind of send is tried until one is not. */
   readonly isTotal: boolean;
 }
 
-/** Enough to use up what is free in the file. */
+/** Enough to use up the free space in the file. */
 const MAX_TRIES = 200;
 const LIVE_MESSAGES = 30;
 const PADDING = 'x'.repeat(8_000);
@@ -54,7 +54,7 @@ export class Outsider {
     return request(this.node.url + path, { method: 'POST', token, timeoutMs: PATIENCE_MS, ...options });
   }
 
-  /** Greta has one device that is here, and one that comes later. */
+  /** Greta has one device that is connected, and one that comes later. */
   async prepare(): Promise<void> {
     await this.#post({ path: '/topics', body: { name: TOPIC } });
     this.#live = await this.#connect('here');
@@ -62,7 +62,7 @@ export class Outsider {
     await this.findRefused();
   }
 
-  /** Nobody is there for her any more. */
+  /** Nobody is connected for her any more. */
   leave(): void {
     this.#live?.close();
   }
@@ -73,7 +73,7 @@ export class Outsider {
     return client;
   }
 
-  /** While it lasts no send hangs, and each that is not accepted is told why. */
+  /** During the fault no send hangs, and each that is not accepted gets the reason. */
   async findAccepted(fault: Refusing, hasBitten: () => boolean): Promise<string[]> {
     const violations: string[] = [];
     for (const [name, send] of Object.entries(SENDS)) {
@@ -111,14 +111,14 @@ export class Outsider {
     if (topic === `@${GRETA}` && scheduledFor === undefined) this.#kept.add(String(id));
   }
 
-  /** What is stored is delivered to who comes, and what is only live to who is there. */
+  /** Stored messages reach devices that come, and live messages those that are connected. */
   async findUndelivered(): Promise<string[]> {
     const later = await this.#connect('later');
     // The device has acknowledged nothing: the first page comes each time.
     const got = later.allMessages.length;
     later.close();
     const violations = got > 0 ? [] : ['what is stored was not delivered'];
-    // One after the other, each counts what is stored: some come while the store is being opened anew.
+    // One after the other, each counts what is stored: some come while the store is being reopened.
     for (const n of range(1, LIVE_MESSAGES)) {
       const data = `live ${n}`;
       const answer = await this.#post({ path: USER, body: { userId: GRETA, ...OUTSIDE, data, persist: false } });
@@ -128,7 +128,7 @@ export class Outsider {
     return violations;
   }
 
-  /** When the fault is over the next send is accepted, and so is what was refused, under the same ids and keys. */
+  /** After the fault the next send is accepted, and so is what was refused, under the same ids and keys. */
   async findRefused(): Promise<string[]> {
     this.#count += 1;
     const sends = [SENDS['user']?.(`outside ${this.#count}`), ...this.#refused.splice(0)];
@@ -141,7 +141,7 @@ export class Outsider {
     return violations;
   }
 
-  /** What was answered 2xx is there, and once; and nothing else. */
+  /** What was answered 2xx exists, once; and nothing else. */
   async findUnkept(): Promise<string[]> {
     await this.node.healthy();
     const items = (await readInbox(this.node.url, GRETA)).filter(({ topic }) => topic === `@${GRETA}`);

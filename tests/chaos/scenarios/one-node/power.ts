@@ -1,6 +1,6 @@
 /**
- * F2: power is lost, and with it what the operating system had not written yet. A kill -9 cannot show that: the page
- * cache outlives the process. So what is looked at is the order of calls: the flush ends before the answer is written.
+ * F2: power fails, and what the operating system had not written yet is lost. A kill -9 cannot show that: the page
+ * cache outlives the process. So the order of calls is checked: the flush ends before the answer is written.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { startOne } from '../../one-node';
 import type { Outcome, Scenario } from '../../scenario';
 import { attach, callsOf, countInjected, SYNC_CALLS, WRITE_CALLS } from '../../strace';
 
-/** A send in each of the ways there are, to be called again and again. */
+/** A send in each possible way, to be called repeatedly. */
 type Send = (n: number) => { readonly path: string } & HttpRequest;
 
 const TOPIC = 'power';
@@ -43,7 +43,7 @@ const O_DSYNC = 0o10000;
 
 async function runPowerLost(): Promise<Outcome> {
   const directory = temporaryDirectory();
-  // Nothing else writes: each flush belongs to the send that is under way.
+  // Nothing else writes: each flush belongs to the current send.
   const node = await startOne({ env: { DATA_DIR: directory, AUDIT_RETENTION_DAYS: '0' } });
   await sendOnce(node, { path: '/topics', body: { name: TOPIC } });
   const names = Object.keys(SENDS).flatMap((name) => Array.from({ length: REPEATS }, () => name));
@@ -67,7 +67,7 @@ async function sendOnce(node: ChaosNode, { path, ...options }: ReturnType<Send>)
   if (!isDone) throw new Error(`${path} was answered ${JSON.stringify(answer)}`);
 }
 
-/** For each answer 2xx, in order: how many flushes ended since the one before, and is anything not yet flushed? */
+/** For each 2xx answer, in order: how many flushes ended since the one before, and is anything not yet flushed? */
 function judgeAnswers(node: ChaosNode, dataFile: string, trace: readonly string[]) {
   const answers: { flushes: number; isFlushed: boolean }[] = [];
   let isFlushed = true;
@@ -95,7 +95,7 @@ function isSynchronous({ process: { child } }: ChaosNode, descriptor: number): b
   return (Number.parseInt(flags, 8) & O_DSYNC) !== 0;
 }
 
-/** While the disk is slow nothing is answered sooner than it is done. */
+/** While the disk is slow, nothing is answered before it is done. */
 async function findHasty(node: ChaosNode): Promise<string[]> {
   const delay = `inject=${SYNC_CALLS}:delay_enter=${DELAY_MS * 1_000}`;
   const tracing = await attach(node, ['-e', `trace=${SYNC_CALLS}`, '-e', delay]);

@@ -1,4 +1,4 @@
-/** F7 and F8: the process stands still, as a whole or in its event loop. */
+/** F7 and F8: the process stalls, as a whole or in its event loop. */
 import type { Random } from '../../../support/random';
 import { testToken } from '../../../support/service';
 import { request } from '../../http';
@@ -11,12 +11,12 @@ import { pace, until } from '../../until';
 
 const LOAD_MS = 2_000;
 const STALL_MS = 5_000;
-/** In proportion as 60 s to the heartbeats as they are set by default. */
+/** In the same proportion as 60 s to the default heartbeats. */
 const PAUSE_MS = 6_000;
 const PINGS = { PING_INTERVAL_MS: '2500', PING_TIMEOUT_MS: '2000' };
 const WAKE_PATIENCE_MS = 20_000;
 
-/** The event loop stands still, and nobody's connection is lost by it: heartbeats are longer than that. */
+/** The event loop blocks, and nobody loses a connection by it: heartbeats are longer than that. */
 async function runStalled(random: Random): Promise<Outcome> {
   const node = await startOne({ env: { ...preload('stall'), STALL_MS: String(STALL_MS) } });
   const violations: string[] = [];
@@ -35,7 +35,7 @@ async function runStalled(random: Random): Promise<Outcome> {
   return { ...outcome, violations: [...violations, ...outcome.violations] };
 }
 
-/** The process is stopped for longer than a heartbeat takes: everybody has left, and comes back when it goes on. */
+/** The process is stopped for longer than a heartbeat: everybody has left, and comes back when it continues. */
 async function runPaused(random: Random): Promise<Outcome> {
   const node = await startOne({ env: PINGS });
   const violations: string[] = [];
@@ -59,7 +59,7 @@ async function runPaused(random: Random): Promise<Outcome> {
     await pace(Number(PINGS.PING_INTERVAL_MS) + Number(PINGS.PING_TIMEOUT_MS));
     if (connections() !== settled) violations.push('clients were cut again after they had come back');
   };
-  // On waking the node writes to connections that their clients have given up meanwhile.
+  // On waking, the node writes to connections that their clients have given up meanwhile.
   const outcome = await runRound({ random, nodes: [node], loadMs: LOAD_MS, disturb, hasLostBuffers: true });
   return {
     ...outcome,

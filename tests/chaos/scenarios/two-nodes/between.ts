@@ -1,4 +1,6 @@
-/** What lies between nodes that are well: a node that is not told any more (F23), nodes that do not reach each other (F26). */
+/**
+ * What is between healthy nodes: a node that no longer receives frames (F23), nodes that do not reach each other (F26).
+ */
 import type { Random } from '../../../support/random';
 import { type RedisServer, startRedis } from '../../../support/redis';
 import { testToken } from '../../../support/service';
@@ -16,9 +18,9 @@ import { COMPARED_MS, LOCAL_MS } from './limits';
 import { sendWithRedis } from './redis';
 
 const KILLS = 5;
-/** A subscriber who lags by so many bytes is cut at once. */
+/** A subscriber that lags by this many bytes is cut at once. */
 const LAG_BYTES = 2 * 1024 * 1024;
-/** More than that, and than what lies in the buffers of two kernels. */
+/** More than that, and than the buffers of two kernels hold. */
 const FLOOD_BATCHES = 24;
 const CUT_PATIENCE_MS = 10_000;
 
@@ -42,12 +44,12 @@ interface Scene {
   readonly redis: RedisServer;
 }
 
-/** @returns the longest time until the other node had found what it was not told. */
+/** @returns the longest time until the other node had found what it did not receive. */
 async function killSubscriptions(random: Random, { pair, findings, redis }: Scene): Promise<number> {
   const found: Promise<number>[] = [];
   for (let kill = 0; kill < KILLS; kill += 1) {
     const answer = await redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub');
-    // One that was not back yet when the next cut came is not counted.
+    // A subscription that was not back when the next cut came is not counted.
     if (kill === 0) findings.wasTried(answer === ':2\r\n', `of two subscriptions ${answer.trim()} were cut`);
     const { status, near, far } = await pair.say();
     findings.expect(status === 200, `a send was answered ${status}`);
@@ -60,7 +62,9 @@ async function killSubscriptions(random: Random, { pair, findings, redis }: Scen
   return longest;
 }
 
-/** A node stops while much is told, so that Redis gives up its subscription. @returns as above, since it goes on. */
+/**
+ * A node stops while much is published, so that Redis gives up its subscription. @returns as above, since it continued.
+ */
 async function lag(
   node: ChaosNode,
   { pair, findings, redis, through }: Scene & { through: ChaosNode },
@@ -87,8 +91,8 @@ async function lag(
 const LOAD_MS = 4_000;
 
 /**
- * Each node has its own way to Redis; one is cut and the other one silent, whichever of the two. Then one of them is not
- * heard any more, or does not hear, while the other one is well.
+ * Each node has its own path to Redis; one is cut and the other one silent, whichever of the two. Then one of them is
+ * no longer heard, or does not hear, while the other one is fine.
  */
 async function runApart(random: Random): Promise<Outcome> {
   const redis = await startRedis();
@@ -127,7 +131,9 @@ async function part(
   }
 }
 
-/** What one node says is lost, or what it should hear. The other one has nobody left, and is not impaired itself. */
+/**
+ * What one node sends is lost, or what it should receive. The other one has nobody left, and is not impaired itself.
+ */
 async function separateOneWay(
   random: Random,
   parts: { nodes: readonly ChaosNode[]; impaired: number; proxy: TcpProxy; findings: Findings },

@@ -1,18 +1,19 @@
-/** Much to tell other nodes. */
+/** Much to publish to other nodes. */
 import { testToken } from '../../../support/service';
 import { request } from '../../http';
 import type { ChaosNode } from '../../node';
 import { CONNECT_PATIENCE_MS } from '../../round';
 import { until } from '../../until';
 
-/** What cannot be told, and is kept, would keep it overloaded for ever. */
+/** What cannot be published, and is kept, would keep it overloaded for ever. */
 const OVERLOAD_PATIENCE_MS = 60_000;
 const PARALLEL = 4;
 const ITEMS_PER_BATCH = 16;
 const ITEM = 'x'.repeat(60_000);
 
 /**
- * Sends batches of messages that no store has to take and nobody waits for: they are told to other nodes, or lost.
+ * Sends batches of live messages that no store has to take and nobody waits for: they are published to other nodes, or
+ * lost.
  * @returns MiB of them.
  */
 export async function flood(node: ChaosNode, batches: number): Promise<number> {
@@ -22,7 +23,7 @@ export async function flood(node: ChaosNode, batches: number): Promise<number> {
   const options = { method: 'POST', token, body, timeoutMs: CONNECT_PATIENCE_MS } as const;
   const sender = async () => {
     for (let batch = 0; batch < batches / PARALLEL; batch += 1) {
-      // In a heap that is this small a node takes few of them at once, and refuses the others as `overloaded`.
+      // With a heap this small, a node takes few of them at once, and refuses the others as `overloaded`.
       const answer = await until(
         'a batch of the flood is taken',
         OVERLOAD_PATIENCE_MS,

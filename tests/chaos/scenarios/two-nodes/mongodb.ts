@@ -1,4 +1,4 @@
-/** MongoDB is not reached, or answers are lost: F24, F25. */
+/** MongoDB cannot be reached, or answers are lost: F24, F25. */
 import { newDatabase } from '../../../support/cluster';
 import type { Random } from '../../../support/random';
 import { startRepeatingProxy } from '../../../support/repeating-proxy';
@@ -13,7 +13,7 @@ import { pace, until } from '../../until';
 
 /** As long as an election takes: shorter than a node looks for a primary. */
 const ELECTION_MS: readonly [number, number] = [200, 1_500];
-/** A call of the store is given up after 10 s. */
+/** A store call is given up after 10 s. */
 const DEADLINE_MS = 11_000;
 const RECOVERY_MS = 10_000;
 const PARALLEL = 3;
@@ -38,7 +38,7 @@ async function runAway(random: Random): Promise<Outcome> {
   });
 }
 
-/** Gone for a moment: nobody who sends is to notice more than that it takes a moment. */
+/** Down for a moment: senders notice only that it takes a moment. */
 async function elect(
   pair: Pair,
   findings: Findings,
@@ -55,7 +55,7 @@ async function elect(
   return longest(said);
 }
 
-/** Gone for good, as far as anybody can tell; back when every send was answered. */
+/** Down for good, as far as anybody can tell; back when every send was answered. */
 async function lose(
   pair: Pair,
   findings: Findings,
@@ -78,7 +78,7 @@ async function lose(
   for (const node of two) await node.healthy();
   const readyMs = performance.now() - restoredAt;
   findings.takesAtMost('recovery', readyMs, RECOVERY_MS);
-  // What was refused may have been stored: said again it is there once.
+  // What was refused may have been stored: repeated, it exists once.
   for (let send = first; send <= pair.count; send += 1) await sayAgain(pair, findings, send);
   return { ms: longest(said), readyMs };
 }
@@ -110,7 +110,7 @@ function longest(said: readonly Said[]): number {
 const LOAD_MS = 2_000;
 const REPEATED_ONE_IN = 3;
 
-/** A load on both nodes, of which one insert in three is carried out twice. */
+/** A load on both nodes, in which one insert in three is carried out twice. */
 async function runRepeated(random: Random): Promise<Outcome> {
   const storeUrl = newDatabase();
   const { hostname, port } = new URL(storeUrl);
@@ -123,7 +123,7 @@ async function runRepeated(random: Random): Promise<Outcome> {
     disturb: async () => {},
   });
   const { repeated, duplicates } = proxy.counts;
-  // A server that knows repeated writes by their number answers as the first time: no duplicate then.
+  // A server that recognizes repeated writes by their number answers as the first time: no duplicate then.
   const wasTried = repeated > 0;
   return {
     ...outcome,

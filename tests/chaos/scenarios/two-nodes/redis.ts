@@ -1,4 +1,4 @@
-/** Redis goes away in one way or another: F20 to F22. */
+/** Redis fails in several ways: F20 to F22. */
 import { readFileSync } from 'node:fs';
 import type { Random } from '../../../support/random';
 import type { RedisServer } from '../../../support/redis';
@@ -29,12 +29,12 @@ const HUNG: Away = {
 };
 
 const DEGRADED_MS = 2_000;
-/** One command that nobody answers, and the rest of the request. */
+/** One unanswered command, and the rest of the request. */
 const FIRST_SEND_MS = 1_900;
-/** Where it is known that Redis is away, nothing waits for it. */
+/** Once Redis is known to be down, nothing waits for it. */
 const SEND_MS = 1_000;
 const SENDS = 3;
-/** What a queue of all that cannot be told would need more than. */
+/** The least that a queue of everything unpublished would need. */
 const HEAP_MIB = 96;
 /** More than the heap holds. */
 const FLOOD_BATCHES = 100;
@@ -109,7 +109,9 @@ export async function sendWithRedis(pair: Pair, findings: Findings): Promise<voi
 
 const LIMIT_PER_MINUTE = 30;
 
-/** Empty while everybody stays connected, and empty after a moment: scripts and counts are gone, subscriptions too. */
+/**
+ * Emptied while everybody stays connected, and empty after a restart: scripts and counts are gone, subscriptions too.
+ */
 async function runEmpty(random: Random): Promise<Outcome> {
   const two = await startNodes({ env: { RATE_LIMIT_PER_MINUTE: String(LIMIT_PER_MINUTE) } });
   return runWithPair(two, async (pair, findings) => {
@@ -129,7 +131,7 @@ async function runEmpty(random: Random): Promise<Outcome> {
   });
 }
 
-/** Asks both nodes in turn, and more often than either may answer. @returns how often they did. */
+/** Requests to both nodes in turn, more often than either may answer. @returns how many were answered. */
 async function countAllowed({ nodes: [here, there] }: Nodes, userId: string): Promise<number> {
   let allowed = 0;
   for (let ask = 0; ask < LIMIT_PER_MINUTE + 10; ask += 1) {

@@ -1,4 +1,4 @@
-/** Three nodes under a load, of which one is stopped for longer than it is believed to be there, and one is killed: F1, F7. */
+/** Three nodes under a load: one is stopped for longer than its lease, and one is killed: F1, F7. */
 import type { Random } from '../../../support/random';
 import { testToken } from '../../../support/service';
 import { ReconnectingDevice } from '../../device';
@@ -12,15 +12,15 @@ import { type Nodes, runRoundOnNodes, startNodes } from '../../two-nodes';
 import { pace, until } from '../../until';
 
 const LOAD_MS = 3_000;
-/** How long a node is believed to be there that says nothing. */
+/** How long a silent node counts as alive. */
 const LEASE_MS = 10_000;
-/** Of a node that is gone its users are gone. */
+/** When a node is gone, its users are gone. */
 const FORGOTTEN_MS = 30_000;
 const PATIENCE_MS = 40_000;
 const SCHEDULED = 20;
 const SECOND_MS = 1_000;
 
-/** Users who know one node only, and so do not come back elsewhere. */
+/** Users who know only one node, and so do not come back elsewhere. */
 const LONERS = ['on the stopped node', 'on the killed node'] as const;
 
 async function runStopped(random: Random): Promise<Outcome> {
@@ -73,7 +73,7 @@ async function disturb(random: Random, { all, findings, times }: Scene): Promise
   for (const device of devices) device.close();
 }
 
-/** @returns what lets it go on. */
+/** @returns what continues it. */
 function stop({ process: { child } }: ChaosNode): () => void {
   child.kill('SIGSTOP');
   return () => void child.kill('SIGCONT');
@@ -127,7 +127,7 @@ class Scheduled {
   }
 
   async expectOnce(findings: Findings): Promise<void> {
-    // The load says something to everyone, too.
+    // The load sends to everyone, too.
     const planned = () => this.history.deliveries.filter(({ key }) => key.startsWith('planned'));
     await until(
       'what was planned has come',

@@ -30,7 +30,7 @@ function describeFault(fault: Fault): string {
   return `${who} at ${fault.at} for ${fault.length}`;
 }
 
-/** Carries out a plan. Resolves when every fault is over. */
+/** Carries out a plan. Resolves when every fault has ended. */
 async function carryOut(faults: readonly Fault[], { nodes, redis }: Nodes): Promise<void> {
   // What is killed has to be up again before it can be killed again.
   const turns = new Map<unknown, Promise<void>>();
