@@ -5,6 +5,7 @@ import { EXIT_USAGE, UsageError } from '../utils/command-line';
 import { runAbsent } from './scenarios/absent';
 import { runBatch } from './scenarios/batch';
 import { runBroadcast } from './scenarios/broadcast';
+import { runConnect } from './scenarios/connect';
 import { runIdle } from './scenarios/idle';
 import { runInbox } from './scenarios/inbox';
 import { runOneToOne } from './scenarios/one-to-one';
@@ -22,6 +23,7 @@ const SCENARIOS: Record<ScenarioName, (options: BenchOptions) => Promise<Section
   'one-to-one-shared': runOneToOneShared,
   broadcast: runBroadcast,
   topic: runTopic,
+  connect: runConnect,
   idle: runIdle,
   absent: runAbsent,
   batch: runBatch,

@@ -5,6 +5,7 @@ export const SCENARIO_NAMES = [
   'one-to-one-shared',
   'broadcast',
   'topic',
+  'connect',
   'idle',
   'absent',
   'batch',
