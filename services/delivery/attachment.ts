@@ -25,7 +25,7 @@ export interface Attachment {
   pending: Map<string, Position>;
   /** Counts the topics that the connection was made to follow or to leave. */
   changes: number;
-  /** How far topics had been written to it when its user left them: nothing comes twice on one connection. */
+  /** Last `seq` written in topics that the user has left, so that nothing comes twice on one connection. */
   readonly written: Map<string, number>;
   readonly window: Window;
   /** Messages written in catch-up. */

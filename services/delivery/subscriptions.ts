@@ -81,7 +81,7 @@ export class Subscriptions {
     this.parts.metrics.catchUpDuration.observe(durationMs / 1_000);
   }
 
-  /** The position of a connection, read while nothing was followed or left: what was read is not older than that. */
+  /** Where a connection stands in each topic; reads again if it was made to follow or leave a topic meanwhile. */
   async open(connection: Connection, attachment: Attachment): Promise<Map<string, Position>> {
     for (;;) {
       const { changes } = attachment;

@@ -24,9 +24,9 @@ export interface Cursor {
 /** Where catch-up of a device begins in a topic. */
 export interface Position {
   readonly seq: number;
-  /** Up to there only what is unread is for the device: it was new when the topic stood here. 0: everything is. */
+  /** Up to this `seq` the device receives only unread messages: it was new when the topic was here. 0: everything. */
   readonly unreadUpTo: number;
-  /** What lies after `seq` between leaving a topic and joining it again is for no device of the user. None when absent. */
+  /** Spans after `seq` during which the user was not in the topic: no device receives them. Absent if there are none. */
   readonly gaps?: readonly Span[];
 }
 
@@ -47,7 +47,7 @@ export interface Device {
 
 /** Where a device stands, by topic. */
 export interface OpenedDevice extends ReadonlyMap<string, Position> {
-  /** It was entered now, and was known before: what it had acknowledged is not known any more. */
+  /** The device was known, was forgotten, and is entered again now: its cursors are lost. */
   readonly wasForgotten: boolean;
 }
 
@@ -68,19 +68,18 @@ export interface SeenDevice {
 
 export interface DeviceStore {
   /**
-   * Where a device stands, by topic; a device seen for the first time is entered, atomically:
-   * the first device of a user starts the personal topic at 0. A further one starts each topic before what is
-   * unread, at most the last 100 of it, and gets of what was there only what is unread. The broadcast topic starts at
-   * its head of when the user was first seen, named topics where the user joined, the log of states at its head.
-   * Where entering it would make more devices than the limit, the one that has acknowledged longest ago is forgotten:
-   * of those that are not connected, as long as there are any.
+   * Where a device stands, by topic. A device seen for the first time is entered, atomically. The first device of a user
+   * starts the personal topic at 0, the broadcast topic at its head of when the user was first seen, named topics where
+   * the user joined, the log of states at its head. A further device starts each topic before the oldest of the last 100
+   * unread messages, and receives only unread ones up to the head of this moment. Beyond the limit, the device that has
+   * acknowledged longest ago is forgotten: one that is not connected, as long as there is any.
    */
   open(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice>;
 
   /**
    * Moves cursors forward; one that would go back is left where it is. Cursors of unknown devices are ignored, and of
-   * topics that the user is not in. What lies between is acknowledged at `at`, except for the shared device, whose
-   * clients do not acknowledge.
+   * topics that the user is not in. Everything a cursor passes is acknowledged at `at`, except by the device `default`,
+   * whose clients do not acknowledge.
    */
   saveCursors(cursors: readonly Cursor[]): Promise<void>;
 
@@ -89,7 +88,7 @@ export interface DeviceStore {
 
   /**
    * Forgets devices that were last seen before a time, at most `limit`: they are unknown from now on, and their cursors
-   * are removed later. A name that was forgotten is known again as such, up to 100 of a user; beyond that every unknown
+   * are removed later. Up to 100 forgotten names of a user are remembered as forgotten; beyond that every unknown
    * name of the user counts as forgotten. @returns how many; 0 when nothing is left to do.
    */
   forgetSilent(before: number, limit: number): Promise<number>;

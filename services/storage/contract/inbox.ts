@@ -21,7 +21,7 @@ export interface InboxItem {
   readonly state: MessageState;
 }
 
-/** After which place a list goes on; there need not be an item. */
+/** Where the next page of a list begins. No item has to exist there. */
 export interface InboxPosition {
   readonly order: number;
   readonly topic: string;

@@ -1,9 +1,9 @@
 /**
  * The storage contract: a store has parts, and each part is an interface in a file of this folder. The comments are its
  * specification: tests/contracts/*.contract.ts check each sentence on every engine. All methods may be called at any
- * time between open and close, from any number of callers at once. A method that fails throws StoreError. Where the
- * input was at fault it has changed nothing; otherwise what was asked for may have been done, or half of it, and the
- * same call once more ends it. "Now" is the time of the clock that the store was opened with.
+ * time between open and close, from any number of callers at once. A method that fails throws StoreError. If the input
+ * was at fault, nothing has changed; otherwise the work may be done fully or in part, and repeating the call completes
+ * it. "Now" is the time of the clock that the store was opened with.
  */
 import type { AuditStore } from './audit';
 import type { DeviceStore } from './devices';

@@ -22,7 +22,7 @@ export interface Standing {
   readonly tokenId?: string;
 }
 
-/** May it be said now? `isMember`: is the sender in the named topic that it is for. Asked in the middle of a write. */
+/** May a message be sent now? `isMember`: is its sender in its named topic. Called inside a write: it must not wait. */
 export type MayBeSent = (scheduled: Scheduled, isMember: boolean) => boolean;
 
 export interface DueSent {
@@ -39,7 +39,7 @@ export type ScheduleOutcome =
   /** The same sender had scheduled the same content under this id before, for `scheduledFor`; sent or not. */
   | { readonly outcome: 'repeated'; readonly scheduledFor: string }
   | { readonly outcome: 'conflict' }
-  /** As many of this sender wait as may. */
+  /** The sender has reached the limit of scheduled messages. */
   | { readonly outcome: 'too_many' };
 
 export interface ScheduledPosition {
@@ -58,17 +58,17 @@ export interface ScheduledQuery {
 
 export interface ScheduleStore {
   /**
-   * Keeps a message until its time; flushed to disk like an append. An id of a client is idempotent as there; what is
-   * scheduled again stands on the later token. `maxWaiting`: of one sender, exceeded at most by what is asked for at
-   * the same moment.
+   * Keeps a message until its time; flushed to disk like an append, and idempotent under a client's id like one.
+   * Scheduling it again makes it depend on the newer token. `maxWaiting`: of one sender, exceeded at most by what is
+   * asked for at the same moment.
    */
   add(scheduled: Scheduled, maxWaiting?: number): Promise<ScheduleOutcome>;
 
   /**
    * Appends what is due, oldest first, at most `limit`; each exactly once, whatever is stopped in between. What services
    * have scheduled gets at least half of the places. One that replaces very many may take several calls. What has
-   * expired meanwhile, or whose topic is gone, is dropped, and so is what may not be sent; everything may when nobody
-   * is asked.
+   * expired meanwhile, or whose topic is gone, is dropped, and so is what may not be sent; without `mayBeSent`,
+   * everything may.
    */
   appendDue(limit: number, mayBeSent?: MayBeSent): Promise<DueSent>;
 

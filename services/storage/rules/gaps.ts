@@ -7,7 +7,7 @@ export const MAX_GAPS = 16;
 /** A user who returns after more messages starts at the head, like a new one. */
 export const MAX_GAP_PLACES = 100_000;
 
-/** Topics of a user remembered after leaving; of earlier ones nothing is left. */
+/** Topics a user has left are remembered up to this number; the earliest are forgotten. */
 export const MAX_LEFT_TOPICS = 100;
 
 /** A membership that may have ended. */

@@ -31,7 +31,7 @@ export interface DeviceFacts {
   readonly forgottenAt?: number;
 }
 
-/** Devices forgotten at once: after the limit was lowered it takes several openings. */
+/** Devices forgotten per connect; after the limit was lowered, the rest follow at later connects. */
 const FORGOTTEN_AT_ONCE = 10;
 
 /** Which devices make room for this one: those that acknowledged longest ago, connected ones last. */
