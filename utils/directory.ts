@@ -1,4 +1,4 @@
-/** Directories of the service: made where they are missing, and told in words where they cannot be used. */
+/** Directories of the service: created if missing, and a sentence for the operator if they cannot be used. */
 import { accessSync, constants, mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 

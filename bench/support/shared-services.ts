@@ -6,7 +6,7 @@ import type { Section } from './report';
 import { findFreePort } from './servers';
 
 export interface SharedServices {
-  /** A database of its own, at the address in TEST_MONGODB_URL. */
+  /** A new database, at the address in TEST_MONGODB_URL. */
   readonly storeUrl: string;
   readonly redisUrl: string;
 }

@@ -35,11 +35,11 @@ export interface Request {
 }
 
 export const SERVER_SUMMARIES: Readonly<Record<keyof typeof serverPayloads, string>> = {
-  authenticated: 'The first event: who the service takes the client for',
+  authenticated: 'The first event: the user and device that the token and the handshake name',
   connected: 'Follows at once',
   message: 'A message, or the echo of `{content}`',
   'sync:done': 'Catch-up is complete',
-  'sync:reset': "Messages behind the device's place are gone",
+  'sync:reset': "Messages after the device's cursor are gone",
   state: 'The user has read, archived or otherwise marked messages elsewhere',
   'message:updated': 'The sender replaced the data of a message',
   'message:removed': 'A message was removed',

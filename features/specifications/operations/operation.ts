@@ -38,13 +38,13 @@ export interface Operation {
 }
 
 export const TAGS = {
-  Sending: 'A 2xx answer means that the message is on disk. Whoever is away gets it on the next connect.',
-  Inbox: "The caller's own messages over all topics, and what was done with them.",
-  Messages: 'What can be done with a message that was sent: for its sender, or scope `admin`.',
-  Scheduled: 'Messages that wait for their time.',
-  Users: 'Who is connected, and all that is kept of a user.',
-  Audit: 'Who did what, to how many. Never what was said.',
-  Topics: 'A named topic is a log that its members follow. A private one is not there (404) for anybody else.',
+  Sending: 'A 2xx answer means that the message is on disk. Offline users receive it on their next connect.',
+  Inbox: "The caller's messages over all topics, with their states.",
+  Messages: 'Change, retract and track a sent message: for its sender, or scope `admin`.',
+  Scheduled: 'Messages that are not due yet.',
+  Users: 'Who is connected, and everything stored about a user.',
+  Audit: 'Who did what, to how many. Never the content of a message.',
+  Topics: 'A named topic is a log that its members follow. To everybody else, a private one does not exist (404).',
   Gateway: "The paths and answers of a gateway that emits events to users: the payload is that event's first argument.",
   Service: 'Probes, metrics and these documents.',
 } as const;
