@@ -1,7 +1,7 @@
 /**
- * Random connections to a service in a process of its own: valid exchanges that end at every byte by a reset, by half a
- * close or by silence, and damaged ones. The process must live, hold nothing afterwards, and serve others meanwhile.
- * `TIDINGS_CASES` says how many there are.
+ * Random connections to a service in a separate process: valid exchanges that end at every byte by a reset, a half
+ * close or silence, and damaged ones. The process must live, hold nothing afterwards, and serve others meanwhile.
+ * `TIDINGS_CASES` sets their number.
  */
 import { readdirSync } from 'node:fs';
 import { request } from 'node:http';
@@ -21,10 +21,10 @@ import { bytesOf, damage, dressInTurn, type Exchange, seedOf, validExchanges } f
 const CASES = Number(process.env['TIDINGS_CASES'] ?? 5_000);
 const USUAL_SEED = 1;
 const LANES = 48;
-/** Connections that stay open and say nothing more: the oldest make room, but for the first ones. */
+/** Connections that stay open and silent: the oldest make room, except for the first ones. */
 const MAX_SILENT = 400;
 const PATIENT = 200;
-/** Each of them is closed by the service within this time: 30 s for a request, or a heartbeat, and how often it looks. */
+/** The service closes each of them within this time: 30 s for a request, or a heartbeat, plus its check interval. */
 const SILENCE_MS = 60_000;
 const CASES_PER_PROBE = 250;
 const ENDS = [
@@ -45,8 +45,8 @@ interface Case {
 }
 
 /**
- * The half of the cases that are valid up to a byte: one byte after the other, over all exchanges. The step is a prime, so
- * with enough cases each byte is met with each end.
+ * The half of the cases that are valid up to a byte: one byte after the other, over all exchanges. The step is a prime,
+ * so with enough cases each byte is combined with each end.
  */
 function cutCase(exchanges: readonly Exchange[], index: number): Case {
   const sizes = exchanges.map((exchange) => bytesOf(exchange).length);
@@ -63,7 +63,7 @@ function cutCase(exchanges: readonly Exchange[], index: number): Case {
   return { name: `${exchange.name} cut at ${bytes.length}`, bytes, firstBytes: bytes.length, end };
 }
 
-/** A quarter of the cases: a whole exchange whose path is dressed, with each end. */
+/** A quarter of the cases: a whole exchange with a disguised path, with each end. */
 function dressedCase(exchanges: readonly Exchange[], index: number): Case {
   const exchange = dressInTurn(exchanges, Math.floor(index / 3));
   const bytes = bytesOf(exchange);
@@ -82,7 +82,9 @@ function damagedCase(exchanges: readonly Exchange[], random: Random): Case {
   return { name: `${exchange.name} damaged`, bytes, firstBytes: random.integer(1, bytes.length || 1), end };
 }
 
-/** Turns of the event loop between the parts of a case, and before its end: what the service has done by then varies. */
+/**
+ * Turns of the event loop between the parts of a case, and before its end: how far the service has come by then varies.
+ */
 interface Turns {
   readonly between: number;
   readonly before: number;
@@ -92,7 +94,7 @@ async function pass(turns: number): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await nextTurn();
 }
 
-/** The service, those who are connected to it for the whole time, and those that fell silent. */
+/** The service, the clients that are connected to it throughout, and those that fell silent. */
 class Target {
   readonly #silent: { readonly name: string; readonly socket: TcpSocket; readonly since: number }[] = [];
   readonly counts = new Map<string, number>();
@@ -180,7 +182,7 @@ class Target {
     await pass(turns.before);
     this.count(end);
     if (end === 'silence') return this.#leaveSilent(`${name}, ${end}`, socket);
-    // An answer that does not come is waited for in silence.
+    // An answer that does not come is awaited in silence.
     if (end.endsWith('after an answer')) {
       this.#leaveSilent(`${name}, ${end}`, socket);
       void answered.then(() => (end.startsWith('reset') ? reset(socket) : socket.end()));
@@ -207,7 +209,7 @@ class Target {
     if (this.#silent.length > MAX_SILENT) this.#silent.splice(PATIENT, 1)[0]?.socket.destroy();
   }
 
-  /** Connections that the service should have ended. */
+  /** Connections that the service should have closed. */
   get overdue(): readonly string[] {
     const now = performance.now();
     const overdue = this.#silent.filter(({ socket, since }) => !socket.destroyed && now - since > SILENCE_MS);
@@ -221,8 +223,8 @@ class Target {
 }
 
 /**
- * Resets at once. `resetAndDestroy` would end its side before, and a peer that has read the end looks no further. Node
- * never lets go of a socket that is reset while its end is on the way.
+ * Resets at once. `resetAndDestroy` would end its side first, and a peer that has read the end looks no further. Node
+ * never lets go of a socket that is reset while its end is in flight.
  */
 function reset(socket: TcpSocket): void {
   if (!socket.writableEnded) Object.assign(socket, { resetAndClosing: true });
@@ -268,7 +270,7 @@ it(
     expect(target.server.child.exitCode).toBeNull();
     target.server.child.off('exit', tell);
     await target.probe();
-    // A process that is stopped with sockets half way in ends by itself; another one shows that nothing is left.
+    // A process that is stopped with half-open sockets ends by itself; another one shows that nothing is left.
     await target.closeSilent();
     const held = async () => {
       const now = await target.scrape();

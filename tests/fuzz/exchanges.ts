@@ -1,4 +1,4 @@
-/** What is written to a connection: valid exchanges, as clients write them, and what becomes of them when they are damaged. */
+/** What is written to a connection: valid exchanges, as clients write them, and damaged ones. */
 import { createHash } from 'node:crypto';
 import type { Random } from '../support/random';
 import { encodeRawFrame, OPCODES } from '../support/raw-plain';
@@ -7,7 +7,7 @@ import { upgradeHead, WEBSOCKET_HEADERS } from '../support/raw-upgrade';
 export interface Exchange {
   readonly name: string;
   readonly target: string;
-  /** Request line and headers, with the empty line behind them. */
+  /** Request line and headers, with the empty line after them. */
   readonly head: string;
   /** Body, frames, or further requests. */
   readonly rest: Buffer;
@@ -93,7 +93,7 @@ export function validExchanges({ token, sid }: Callers): readonly Exchange[] {
   ];
 }
 
-/** How a path may be dressed; `@` stands for it. */
+/** How a path may be disguised; `@` stands for it. */
 const DRESSES = [
   ...['/.@', '/@', '/x/..@', '/%2e@', '/socket.io/..@', 'http://localhost/.@', '@/..', '@#', 'http://localhost@'],
   ...['https://u:p@x:1@', '@;x', '@%00', '\\@', '*', '@?x', '@&sid=x', '@&token=x'],
@@ -133,7 +133,7 @@ function dress(exchange: Exchange, how: string): Exchange {
 
 const dressed: Mutation = (exchange, random) => dress(exchange, pick(DRESSES, random));
 
-/** Each exchange in each dress, one after the other. */
+/** Each exchange in each disguise, one after the other. */
 export function dressInTurn(exchanges: readonly Exchange[], index: number): Exchange {
   const exchange = exchanges[index % exchanges.length] as Exchange;
   return dress(exchange, DRESSES[Math.floor(index / exchanges.length) % DRESSES.length] as string);
@@ -224,7 +224,7 @@ export function damage(exchange: Exchange, random: Random): Exchange {
   return random.integer(0, 2) === 0 && once.head !== '' ? pick(MUTATIONS, random)(once, random) : once;
 }
 
-/** A seed of its own for each case: one is replayed without those before it. */
+/** A separate seed for each case: one is replayed without those before it. */
 export function seedOf(seed: number, index: number): number {
   return createHash('sha256').update(`${seed}/${index}`).digest().readUInt32BE();
 }

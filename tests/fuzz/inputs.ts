@@ -1,10 +1,10 @@
-/** What is sent: values that a schema asks for, and what becomes of them when they are changed or damaged. */
+/** The inputs: values that match a schema, then changed or damaged. */
 import fc from 'fast-check';
 import { MARKER } from '../support/shared-service';
 
-/** People of the fuzzed part; those who watch have other names. Many, so that nobody's inbox grows long. */
+/** Users of the fuzzed part; the watchers have other names. Many, so that no inbox grows long. */
 export const USERS = Array.from({ length: 24 }, (_value, index) => `fuzz-${index}`);
-/** People whose data, tokens and connections may be taken away. */
+/** Users whose data, tokens and connections may be removed. */
 export const SPARE_USERS = ['spare-0', 'spare-1', 'spare-2'];
 /** Named topics; those of the second list may be deleted. */
 export const TOPICS = ['news', 'club', 'room.1', 'a:b'];
@@ -21,7 +21,7 @@ function nested(depth: number): unknown {
 
 const json = fc.jsonValue({ maxDepth: 2 });
 
-/** What an attacker or a broken program writes where something else is due. */
+/** What an attacker or a broken program writes where something else is expected. */
 export const hostile: fc.Arbitrary<unknown> = fc.oneof(
   {
     weight: 3,
@@ -36,7 +36,7 @@ export const hostile: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 1, arbitrary: json },
 );
 
-/** What a message carries: the marker is looked for in the log. */
+/** The content of a message: the log is searched for the marker. */
 const content = fc.oneof(
   { weight: 3, arbitrary: fc.nat().map((n) => `${MARKER} ${n}`) },
   { weight: 2, arbitrary: json.map((value) => ({ [MARKER]: value })) },
@@ -52,7 +52,7 @@ function personal(userId: string): string {
   return `@${userId}`;
 }
 
-/** Fields whose value has to mean something, or everything would be refused as unknown. */
+/** Fields whose value has to mean something, otherwise everything would be refused as unknown. */
 const MEANINGFUL: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   userId: users,
   exceptUserId: users,
@@ -86,7 +86,7 @@ interface ObjectSchema {
   readonly anyOf?: readonly JsonSchema[];
 }
 
-/** Values of a schema, most of them valid: rules between fields are left to chance, and to who judges. */
+/** Values of a schema, most of them valid: rules between fields are left to chance, and to the judge. */
 export function valuesOf(schema: JsonSchema, resolve: Resolve, name = ''): fc.Arbitrary<unknown> {
   if (typeof schema === 'boolean') return json;
   if (typeof schema['$ref'] === 'string') return valuesOf(resolve(schema['$ref']), resolve, name);

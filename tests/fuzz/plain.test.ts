@@ -11,11 +11,11 @@ const target = shareTarget();
 const LANES = 6;
 const LAST = { action: 'ping', ref: 'last' };
 
-/** A frame of JSON. In fragments it comes in two pieces, with a ping between them. */
+/** A frame of JSON. If fragmented, it comes in two parts, with a ping between them. */
 interface Action {
   readonly kind: 'action' | 'fragments';
   readonly frame: Readonly<Record<string, unknown>>;
-  /** Does it ask for its reply under a name? */
+  /** Does it ask for its reply under a `ref`? */
   readonly isNamed: boolean;
 }
 
@@ -30,7 +30,7 @@ type Input = Action | Other;
 interface Lane {
   readonly userId: string;
   readonly inputs: readonly Input[];
-  /** What ends a connection, as a rule. */
+  /** What usually ends a connection. */
   readonly last: readonly Input[];
 }
 
@@ -53,7 +53,7 @@ function frameInputs(api: AsyncApi): fc.Arbitrary<Input> {
   const named = (kind: Action['kind'], frame: fc.Arbitrary<unknown>): fc.Arbitrary<Action> =>
     fc.record({
       kind: fc.constant(kind),
-      // What is no object is no action: it is sent as a text.
+      // What is not an object is not an action: it is sent as a text.
       frame: frame.map((value) => Object(value) as Action['frame']),
       isNamed: fc.integer({ min: 0, max: 19 }).map((n) => n > 0),
     });
@@ -129,10 +129,10 @@ function nameOf(index: number): string {
 
 type Frame = Readonly<Record<string, unknown>> & { readonly event: string };
 
-/** What the service says of the inputs of one connection. */
+/** The service's answers to the inputs of one connection. */
 class Judge {
   readonly #answered = new Set<unknown>();
-  /** Replies to what had no name, and the pongs that stand for some of them. */
+  /** Replies to inputs without a `ref`, and the pongs in place of some of them. */
   #unnamed = 0;
 
   constructor(
@@ -140,7 +140,7 @@ class Judge {
     private readonly inputs: readonly Input[],
   ) {}
 
-  /** @throws Error for a frame that is not as the document says. */
+  /** @throws Error for a frame that does not match the document. */
   read(text: string): void {
     const frame = JSON.parse(text) as Frame;
     if (frame.event === 'reply') this.#readReply(frame, text);
@@ -182,7 +182,7 @@ class Judge {
     target.accept(reply, isLasting(asked));
   }
 
-  /** @param isWhole the connection has stood to the end. */
+  /** @param isWhole the connection lasted to the end. */
   finish(isWhole: boolean): void {
     if (!isWhole) target.count('cut');
     const unnamed = this.inputs.filter((input, index) => !this.#answered.has(nameOf(index)) && input.kind !== 'ping');
@@ -191,7 +191,7 @@ class Judge {
   }
 }
 
-/** A send whose answer nobody has heard, or has no name. */
+/** A send whose answer nobody received, or that has no `ref`. */
 function rememberPerhaps(input: Input): void {
   const frame = isAction(input) ? input.frame : parsed(input.text);
   if (typeof frame !== 'object' || frame === null) return;
@@ -201,10 +201,10 @@ function rememberPerhaps(input: Input): void {
 
 function parsed(text: string): unknown {
   try {
-    // Half a character becomes another one on its way.
+    // Half a character becomes another one in transit.
     return JSON.parse(text.toWellFormed());
   } catch {
-    // What is no JSON sends nothing.
+    // What is not JSON sends nothing.
     return undefined;
   }
 }
@@ -228,7 +228,7 @@ interface Arrival {
   readonly first: readonly Other[];
 }
 
-/** Whoever is not known yet: by the path, and by what comes first. */
+/** Before authentication: by the path, and by what comes first. */
 function arrivalInputs(): fc.Arbitrary<Arrival> {
   const tokens = fc.constantFrom(...USERS).map((userId) => target.token(userId));
   const valid = fc.record({ action: fc.constant('auth'), token: tokens, device: fc.constant('phone') });
@@ -252,7 +252,7 @@ function arrivalInputs(): fc.Arbitrary<Arrival> {
   });
 }
 
-/** Who came in asks to be let go; who did not is closed for asking. */
+/** An authenticated client asks to be closed; any other is closed for asking. */
 async function runArrival(api: AsyncApi, { path, first }: Arrival): Promise<void> {
   const wire = await Wire.open(`${target.url}${path}`);
   wire.send([...first.flatMap(piecesOf), '{"action":"disconnect"}']);

@@ -19,7 +19,7 @@ import { isLasting, readProblem, shareTarget } from './target';
 
 const target = shareTarget();
 const JSON_TYPE = 'application/json';
-/** Requests that are on their way together. */
+/** Requests in flight at the same time. */
 const BURST = 80;
 const PATIENCE_MS = 30_000;
 
@@ -34,7 +34,7 @@ interface Request {
   readonly body?: string;
 }
 
-/** Routes that take something away: only from those that nobody else looks at. */
+/** Routes that remove something: only what nobody else uses. */
 const TAKES_AWAY = /revoke|disconnect|data$|DELETE \/topics\/\{name\}$/;
 
 function pathsOf({ method, path }: Route): fc.Arbitrary<string> {
@@ -54,7 +54,7 @@ function isTaking({ method, path }: Route): boolean {
   return TAKES_AWAY.test(`${method} ${path}`);
 }
 
-/** What the parser of the client lets through: any octet but blanks and controls. */
+/** What the client's parser allows: any octet except blanks and controls. */
 function toPath(text: string): string {
   return `/${text.replaceAll(/[^!-~]/g, (sign) => encodeURIComponent(sign.isWellFormed() ? sign : '?'))}`.replace(
     /^\/+/,
@@ -196,7 +196,7 @@ function requestInputs(openapi: OpenApi): fc.Arbitrary<Request> {
   );
 }
 
-/** Fields whose limits depend on the time or on what is stored: no schema can tell them. */
+/** Fields whose limits depend on the time or on what is stored: no schema can express them. */
 const BEYOND_SCHEMAS = [
   'sendAt',
   'expiresAt',
@@ -216,7 +216,7 @@ const SURROGATES = /\\ud[89a-f]|[\ud800-\udfff]/;
 function judge(openapi: OpenApi, request: Request, answer: Answer): void {
   const said = `${JSON.stringify(request)} was answered ${answer.status} ${answer.text.slice(0, 1_000)}`;
   try {
-    // A slash at the end changes nothing, nor does what stands behind a #: it is not for a server.
+    // A slash at the end changes nothing, nor does what follows a #: it is not for a server.
     const path = request.path.replace(/#.*/s, '').replace(/(?<=.)\/(?=$|\?)/, '');
     const asked = { ...request, path };
     const route = openapi.routeOf(asked);
@@ -247,7 +247,7 @@ function readRefusal({ status, headers, text }: Answer): void {
   if (problem.requestId !== headers['x-request-id']) throw new Error('the problem names another request');
 }
 
-/** What the document allows is taken, and what it does not allow is refused. */
+/** What the document allows is accepted, and what it does not allow is refused. */
 function judgeBody(openapi: OpenApi, { operation }: Route, { body }: Request, { status, text }: Answer): void {
   const schema = operation.requestBody?.content[JSON_TYPE]?.schema;
   if ((schema === undefined) !== (body === undefined)) return;
@@ -265,7 +265,7 @@ interface Item {
   readonly topic?: string;
 }
 
-/** Remembers what the answer says was stored. */
+/** Remembers what was stored according to the answer. */
 function note({ method, path, body }: Request, { status, text }: Answer): void {
   if (status >= 300) {
     target.count(readCode(text));
@@ -276,7 +276,8 @@ function note({ method, path, body }: Request, { status, text }: Answer): void {
   const [, deleted] = /^\/topics\/([^/?]+)\/?(?:\?|$)/.exec(path) ?? [];
   if (method === 'DELETE' && deleted !== undefined) target.forgetTopic(decodeURIComponent(deleted));
   if (method !== 'POST' || body === undefined) return;
-  // Half a character becomes another one on its way. A byte order mark is let through, and where a body is optional nothing is one.
+  // Half a character becomes another one in transit. A byte order mark is accepted, and if a body is optional, so is
+  // its absence.
   const asked = JSON.parse(body.toWellFormed().replace(/^\ufeff/, '') || '{}') as Record<string, unknown> & {
     messages?: object[];
   };
@@ -303,7 +304,7 @@ async function runBurst(openapi: OpenApi, requests: readonly Request[]): Promise
   );
 }
 
-/** What a request has unless it says otherwise. */
+/** The defaults of a request. */
 function withToken({ method, path, headers, body }: Request): Exchange {
   const usual = {
     Authorization: `Bearer ${target.master}`,
@@ -351,7 +352,7 @@ function byteInputs(): fc.Arbitrary<string> {
 async function runBytes(text: string): Promise<void> {
   const { status, headers, text: body } = await exchangeBytes(target.url, text, { isEnding: true });
   if (status >= 500) throw new Error(`answered ${status}: ${body}`);
-  // What follows its body may be a request of its own, with an answer of its own.
+  // What follows its body may be another request, with its own answer.
   const first = Buffer.from(body).subarray(0, Number(headers['content-length']));
   if (headers['content-type']?.startsWith('application/problem+json')) readProblem(JSON.parse(first.toString()));
   target.count('cut');

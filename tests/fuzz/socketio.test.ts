@@ -42,7 +42,7 @@ interface Other {
 
 type Input = Event | BinaryEvent | Other;
 
-/** What one connection sends: events, and at last perhaps what no client would send. */
+/** The inputs of one connection: events, and at the end perhaps what no client would send. */
 interface Lane {
   readonly userId: string;
   readonly events: readonly (Event | BinaryEvent)[];
@@ -98,7 +98,7 @@ function eventInputs(api: AsyncApi): fc.Arbitrary<Event | BinaryEvent> {
   );
 }
 
-/** Packets that end a connection, as a rule: whatever was sent before has been carried out. */
+/** Packets that usually end a connection: whatever was sent before has been carried out. */
 function otherInputs(events: fc.Arbitrary<Event | BinaryEvent>): fc.Arbitrary<Other> {
   const packets = events.map((event) => String(piecesOf(event, 7 - FIRST)[0]));
   const texts = fc.oneof(
@@ -140,7 +140,7 @@ function piecesOf(input: Input, index: number): Piece[] {
   return [input.kind === 'raw' ? { raw: bytes } : bytes];
 }
 
-/** What the service says of the inputs of one connection. */
+/** The service's answers to the inputs of one connection. */
 class Judge {
   readonly #answered = new Set<number>();
 
@@ -149,7 +149,7 @@ class Judge {
     private readonly inputs: readonly Input[],
   ) {}
 
-  /** @throws Error for a frame that is not as the document says. */
+  /** @throws Error for a frame that does not match the document. */
   read(frame: string): void {
     if (frame.startsWith('43')) this.#readReply(frame);
     else if (frame.startsWith('42')) this.#readEvent(frame);
@@ -172,7 +172,7 @@ class Judge {
     if (this.#answered.has(id)) throw new Error(`a second answer to ${JSON.stringify(input)}: ${frame}`);
     this.#answered.add(id);
     if (!reply.ok) readProblem(reply.error);
-    // A packet that was damaged may ask for an answer under any number.
+    // A damaged packet may ask for an answer under any number.
     if (input === undefined) return;
     target.count(reply.ok ? 'ok' : reply.error.code);
     if (input.kind === 'event') this.#judge(input, reply);
@@ -193,7 +193,7 @@ class Judge {
     if (isBad && reply.ok) throw new Error(`bad input was accepted: ${said}`);
   }
 
-  /** @param isWhole the connection has stood to the end. */
+  /** @param isWhole the connection lasted to the end. */
   finish(isWhole: boolean): void {
     if (!isWhole) target.count('cut');
     for (const [index, input] of this.inputs.entries()) {
@@ -207,7 +207,7 @@ class Judge {
   }
 }
 
-/** A send whose answer nobody has heard. */
+/** A send whose answer nobody received. */
 function rememberPerhaps(input: Input): void {
   const args = input.kind === 'event' ? input.args : input.kind === 'text' ? argsOf(input.text) : [];
   for (const arg of args) if (typeof arg === 'object' && arg !== null && 'data' in arg) target.acceptPerhaps(arg.data);
@@ -218,7 +218,7 @@ function argsOf(packet: string): unknown[] {
     const args: unknown = JSON.parse(packet.toWellFormed().replace(/^42\d*/, ''));
     return Array.isArray(args) ? args : [];
   } catch {
-    // What is no JSON sends nothing.
+    // What is not JSON sends nothing.
     return [];
   }
 }
@@ -237,7 +237,7 @@ async function runLane(api: AsyncApi, { userId, events, last }: Lane): Promise<v
   judge.finish(isWhole);
 }
 
-/** What comes first over WebSocket, before anybody is known. */
+/** The first input over WebSocket, before authentication. */
 function handshakeInputs(): fc.Arbitrary<Other[]> {
   const valid = fc.record({ token: fc.constantFrom(...USERS).map((userId) => target.token(userId)) });
   const auth = fc.oneof(valid, mutated(valid), hostile).map((value) => JSON.stringify(value) ?? '');
@@ -255,7 +255,7 @@ function handshakeInputs(): fc.Arbitrary<Other[]> {
   });
 }
 
-/** Ends with a second CONNECT of nobody: what is not closed by then is closed by it, or answers it. */
+/** Ends with a second CONNECT without a token: it closes, or answers, what is not closed by then. */
 async function runHandshake(api: AsyncApi, inputs: readonly Other[]): Promise<void> {
   const wire = await Wire.open(`${target.url}${WEBSOCKET}`);
   wire.send([...inputs.flatMap(piecesOf), '40{"token":"nobody"}', '49']);

@@ -1,6 +1,6 @@
 /**
- * The service under fire: two clients who watch it, what it has said of each input, and what must hold at the end.
- * Nothing here uses `expect`: a hundred thousand inputs are looked at.
+ * The service under fire: two watching clients, the answer to each input, and what must hold at the end. Nothing here
+ * uses `expect`, because a hundred thousand inputs are checked.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -16,7 +16,7 @@ import { MARKER, type SharedService, shareService } from '../support/shared-serv
 import { collectUncaught } from '../support/uncaught';
 
 const ALL_SCOPES = 'send broadcast presence admin';
-/** The same inputs in each run of the tests: what other ones bring about is no fault of the change that is tested. */
+/** The same inputs in each run of the tests: a fault found by other ones is no fault of the change that is tested. */
 const USUAL_SEED = 1;
 const PATIENCE_MS = 30_000;
 const PAGE = 200;
@@ -26,7 +26,7 @@ const MAX_HEAP_GROWTH_BYTES = 24 * 2 ** 20;
 const GENEROUS = '1000000';
 const WATCHERS = ['watcher-socketio', 'watcher-plain'] as const;
 
-/** Starts a service that counts nothing against those who fuzz it. */
+/** Starts a service without rate limits for the fuzzer. */
 export function shareTarget(): Target {
   return new Target(
     shareService({
@@ -38,7 +38,7 @@ export function shareTarget(): Target {
   );
 }
 
-/** Somebody who is connected all the time, and gets every message in order, soon. */
+/** A user who is connected all the time, and receives every message in order, soon. */
 class Watcher {
   readonly faults: string[] = [];
   readonly delaysMs: number[] = [];
@@ -60,7 +60,7 @@ class Watcher {
     }
   }
 
-  /** Resolves when the next message for this user alone has come. */
+  /** Resolves when the next message for this user alone has arrived. */
   hears(sentAt: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`${this.userId} has got nothing`)), PATIENCE_MS);
@@ -81,14 +81,16 @@ class Watcher {
 type Held = Readonly<Record<string, number>>;
 
 export class Target {
-  /** How often each code was answered; `ok` for what was carried out, `cut` for what ended a connection. */
+  /**
+   * How often each code was answered; `ok` for inputs that were carried out, `cut` for those that ended a connection.
+   */
   readonly #answers = new Map<ErrorCode | 'ok' | 'cut', number>();
   readonly #watchers = WATCHERS.map((userId) => new Watcher(userId));
   readonly #tokens = new Map<string, string>();
-  /** Ids that the service has given to what it accepted, and whether its message has to be there at the end. */
+  /** Ids that the service has given to what it accepted, and whether its message must exist at the end. */
   readonly #accepted = new Map<string, { readonly topic: unknown; readonly message: string; isLasting: boolean }>();
   readonly #topics = new Set<string>(['*']);
-  /** What a send carried whose answer nobody has heard, or whose answer names no id. */
+  /** The content of sends whose answer nobody received, or whose answer has no id. */
   readonly #unanswered = new Set<string>();
   #uncaught: readonly string[] = [];
   #logged = 0;
@@ -116,8 +118,8 @@ export class Target {
   }
 
   /**
-   * Sends what is generated until so many runs are over. Each run is watched: a fault that nobody was told of belongs
-   * to the run in which it happened, so that it can be reduced to the inputs that bring it about.
+   * Sends generated inputs until this many runs have ended. Each run is watched: an unreported fault belongs to the run
+   * in which it happened, so that it can be reduced to the inputs that cause it.
    */
   async fuzz<Input>(
     name: string,
@@ -127,7 +129,7 @@ export class Target {
     const { seed } = seededRandom(name, USUAL_SEED);
     const property = fc.asyncProperty(inputs, async (input) => {
       const uncaught = this.#uncaught.length;
-      // Both to their end: the next run begins with nothing on its way.
+      // Both to their end: the next run begins with nothing in flight.
       const ends = await Promise.allSettled([run(input), this.#probe()]);
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
       this.#readLog();
@@ -146,7 +148,7 @@ export class Target {
     return [...this.#answers.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  /** A message that the service has accepted. `isLasting`: nothing was asked for that takes it away again. */
+  /** A message that the service has accepted. `isLasting`: nothing was requested that removes it again. */
   accept(message: Readonly<Record<string, unknown>>, isLasting: boolean): void {
     const { id, topic } = message;
     if (typeof topic === 'string') this.#topics.add(topic);
@@ -155,23 +157,23 @@ export class Target {
     this.#accepted.set(id, { topic, message: JSON.stringify(message), isLasting: isLasting && before });
   }
 
-  /** A message that may or may not be stored: it is known by what it carries. */
+  /** A message that may or may not be stored: it is recognized by its content. */
   acceptPerhaps(data: unknown): void {
     this.#unanswered.add(JSON.stringify(data) ?? '');
   }
 
-  /** A topic that was deleted, with what was said in it. */
+  /** A topic that was deleted, with its messages. */
   forgetTopic(name: string): void {
     for (const message of this.#accepted.values()) if (message.topic === name) message.isLasting = false;
   }
 
-  /** A message that was taken back. */
+  /** A message that was retracted. */
   forget(id: string): void {
     const message = this.#accepted.get(id);
     if (message !== undefined) message.isLasting = false;
   }
 
-  /** Lets the watchers in, and looks at what the process holds before anything happens. */
+  /** Connects the watchers, and records what the process holds before anything happens. */
   async open(): Promise<void> {
     this.#uncaught = collectUncaught();
     const [overSocketIo, overPlain] = this.#watchers as [Watcher, Watcher];
@@ -181,7 +183,7 @@ export class Target {
     await this.#probe();
   }
 
-  /** From here on the heap should not grow: what is loaded and compiled once is there. */
+  /** From here on the heap should not grow: everything is loaded and compiled. */
   warmedUp(): void {
     this.#heapBytes = heapBytes();
   }
@@ -199,13 +201,13 @@ export class Target {
     );
   }
 
-  /** Milliseconds within which 99 of 100 messages came to those who watched. */
+  /** Milliseconds within which 99 of 100 messages reached the watchers. */
   get #delayMs(): number {
     const sorted = this.#watchers.flatMap(({ delaysMs }) => delaysMs).sort((one, other) => one - other);
     return sorted[Math.floor(sorted.length * 0.99)] ?? Number.NaN;
   }
 
-  /** What is stored though nobody was told so, and what is not though somebody was. */
+  /** What is stored although no answer said so, and what is missing although one did. */
   async #storedFaults(): Promise<string[]> {
     const faults: string[] = [];
     const found = new Set<string>();
@@ -233,7 +235,7 @@ export class Target {
     );
     expect(await this.#storedFaults()).toEqual([]);
     expect(this.#inputs).toBeGreaterThanOrEqual(inputs);
-    // Neither only garbage nor only what is good.
+    // Neither only garbage nor only valid input.
     expect(share).toBeGreaterThan(0.25);
     expect(share).toBeLessThan(0.75);
     expect(delayMs).toBeLessThan(QUICK_MS);
@@ -254,7 +256,7 @@ export class Target {
 
   async #ask(event: string, payload: object): Promise<Message[]> {
     const reply = (await this.#historian?.timeout(PATIENCE_MS).emitWithAck(event, payload)) as Reply;
-    // A topic that nobody has made, or that was deleted.
+    // A topic that nobody has created, or that was deleted.
     if (!reply.ok && reply.error.code === 'not_found') return [];
     if (!reply.ok) throw new Error(reply.error.detail);
     return reply['messages'] as Message[];
@@ -302,7 +304,7 @@ export class Target {
     this.#historian?.close();
   }
 
-  /** A message to both who watch: it comes to both. */
+  /** A message to both watchers: it reaches both. */
   async #probe(): Promise<void> {
     const sentAt = performance.now();
     const heard = Promise.all(this.#watchers.map((watcher) => watcher.hears(sentAt)));
@@ -320,7 +322,7 @@ export class Target {
     return this.#watchers.flatMap(({ faults }) => faults.splice(0));
   }
 
-  /** Looks at the entries that are new, and lets them go. */
+  /** Checks the new log entries, and drops them. */
   #readLog(): void {
     const lines = this.service.log.take();
     this.#logged += lines.length;
@@ -357,7 +359,7 @@ function heapBytes(): number {
   return process.memoryUsage().heapUsed;
 }
 
-/** @throws Error for what is no refusal in the words of the catalogue, and for a fault of the service. */
+/** @throws Error for anything that is no refusal from the catalogue, and for a fault of the service. */
 export function readProblem(value: unknown): Problem {
   const problem = value as Problem;
   const kind = Object.hasOwn(ERROR_KINDS, problem.code) ? ERROR_KINDS[problem.code] : undefined;
@@ -374,7 +376,7 @@ export function readProblem(value: unknown): Problem {
 
 const FLEETING = ['ttl', 'expiresAt', 'collapseKey', 'sendAt', 'delay', 'persist', 'exceptUserId'];
 
-/** Does nothing in a send take its message away again, or keep it out of the log? */
+/** Does nothing in a send remove its message again, or keep it out of the log? */
 export function isLasting(fields: object): boolean {
   return !FLEETING.some((name) => Object.hasOwn(fields, name));
 }

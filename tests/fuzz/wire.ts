@@ -1,4 +1,4 @@
-/** A WebSocket that sends anything, also what is no frame, and keeps what comes back. */
+/** A WebSocket that sends anything, even what is no frame, and keeps what comes back. */
 import type { Socket as TcpSocket } from 'node:net';
 import WebSocket from 'ws';
 
@@ -19,7 +19,7 @@ export class Wire {
       this.frames.push(isBinary ? 'binary' : data.toString('utf8'));
       this.#look?.();
     });
-    // A server may cut the connection while frames are on their way; `isClosed` tells.
+    // A server may cut the connection while frames are in flight; `isClosed` tells.
     socket.on('error', () => undefined);
     this.#ended = new Promise((resolve) => {
       socket.once('close', () => {
@@ -45,7 +45,7 @@ export class Wire {
     return this.#isClosed;
   }
 
-  /** Writes pieces, all of them in one go. */
+  /** Writes chunks, all at once. */
   send(pieces: readonly Piece[]): void {
     const { _socket: tcp } = this.socket as unknown as { readonly _socket: TcpSocket | null };
     if (tcp === null || this.socket.readyState !== WebSocket.OPEN) return;
@@ -57,12 +57,12 @@ export class Wire {
     tcp.uncork();
   }
 
-  /** Ends this side: a frame that is not whole would be waited for. */
+  /** Ends this side: otherwise the server would wait for the rest of an incomplete frame. */
   end(): void {
     (this.socket as unknown as { readonly _socket: TcpSocket | null })._socket?.end();
   }
 
-  /** Resolves when a frame is the one, or the connection has ended. @returns whether it came. */
+  /** Resolves when the frame has come, or the connection has ended. @returns whether it came. */
   async until(isWanted: (frame: string) => boolean): Promise<boolean> {
     let seen = 0;
     let isFound = false;

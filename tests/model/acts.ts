@@ -1,4 +1,4 @@
-/** What can be done to the service, by name, and how often it comes. */
+/** What can be done to the service, by name, and how often it is chosen. */
 import { changing } from './changing';
 import { connecting } from './connecting';
 import { disturbing } from './disturbing';
@@ -6,12 +6,12 @@ import { joining } from './joining';
 import type { Scene } from './scene';
 import { sending } from './sending';
 
-/** Plain data, so that a failure can be shrunk and replayed. What the numbers choose depends on what is there. */
+/** Plain data, so that a failure can be shrunk and replayed. What the numbers choose depends on what exists. */
 export interface Command {
   readonly kind: string;
   readonly a: number;
   readonly b: number;
-  /** Those of one burst, next to each other, are begun without waiting. */
+  /** Consecutive ones of one burst are started without waiting. */
   readonly burst: number;
 }
 
@@ -19,7 +19,7 @@ export interface Act {
   readonly weight: number;
   /** Nothing else happens meanwhile. */
   readonly isAlone?: boolean;
-  /** @returns `undefined` when there is nothing that it could be done to. */
+  /** @returns `undefined` if there is nothing that it could be done to. */
   readonly begin: (scene: Scene, a: number, b: number) => Promise<unknown> | undefined;
 }
 

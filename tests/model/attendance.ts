@@ -1,11 +1,11 @@
-/** Who is connected, and what that takes at the doors: nobody is kept out, and what has ended is given back. */
+/** Who is connected, and the places that takes: nobody is kept out, and what has ended is released. */
 import { toIsoTime } from '../../utils/clock';
 import type { Device } from './device';
 import type { Link } from './link';
 import type { Scene } from './scene';
 import { becomes, MAX_CONNECTIONS } from './world';
 
-/** A connection whose device has begun another one, and that nobody has ended yet. */
+/** A connection whose device has opened another one, and that nobody has ended yet. */
 interface Ghost {
   readonly link: Link;
   readonly device: Device;
@@ -21,15 +21,15 @@ interface Attempt {
 
 const MAX_GHOSTS = 2;
 const SYNC_PATIENCE_MS = 5_000;
-/** After this time the service itself ends who is silent. */
+/** After this time, the service itself ends silent connections. */
 const SILENCE_MS = 400_000;
 
 export class Attendance {
   readonly ghosts: Ghost[] = [];
-  /** Who has been told once what is new. */
+  /** Devices that were notified once of what is new. */
   readonly known = new Set<string>();
   readonly firstDevices = new Map<string, Device | undefined>();
-  /** Of this burst: handshakes that come to nothing, and those that should not. */
+  /** In this burst: handshakes that fail, and those that should not. */
   strangers = 0;
   #attempts: Attempt[] = [];
   readonly #lastEnds = new Map<string, number>();
@@ -49,7 +49,7 @@ export class Attendance {
     return own.length + ghosts.length + world.speakers(node);
   }
 
-  /** Connects a device that is not, or has noticed before the service that it is not any more. */
+  /** Connects a device that is offline, or that noticed the loss of its connection before the service did. */
   async connect(device: Device, b: number): Promise<void> {
     const { world } = this.scene;
     const node = b % world.nodes.length;
@@ -132,7 +132,7 @@ export class Attendance {
       history.violate(
         `places or connections do not come back: ${taken.places} and ${taken.connections} of ${expected}`,
       );
-    // Who is shown out unknown to the client makes it uncertain whose connection it was that has ended.
+    // A revocation that a client does not know of makes it uncertain whose connection has ended.
     const isCertain = !this.scene.wasDisturbed && taken.connections === expected;
     for (const userId of this.#leaving) {
       this.#lastEnds.delete(userId);
@@ -141,7 +141,7 @@ export class Attendance {
     this.#leaving.clear();
   }
 
-  /** Notes what has ended by itself, and who is up to date by now. */
+  /** Notes what has ended by itself, and which devices are up to date by now. */
   async sweep(): Promise<void> {
     for (const device of this.scene.devices) {
       this.#noteSynced(device);
@@ -164,7 +164,7 @@ export class Attendance {
     for (const node of this.scene.world.nodes.keys()) this.#linksBefore.set(node, this.links(node));
   }
 
-  /** Nobody is kept out while there are places, nor let in without one. */
+  /** Nobody is kept out while there are places, nor admitted without one. */
   #judge({ device, node, isIn, closing }: Attempt, others: number): void {
     const { history, world } = this.scene;
     const before = this.#linksBefore.get(node) ?? 0;

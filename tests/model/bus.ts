@@ -28,7 +28,7 @@ export class Bus {
     this.#weather = weather;
   }
 
-  /** Fine again; what was late comes now, the last first. */
+  /** Works again; late frames come now, the last first. */
   clear(): void {
     this.#weather = 'fine';
     for (const parcel of this.#late.splice(0).reverse()) this.#hand(parcel);

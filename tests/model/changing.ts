@@ -1,4 +1,4 @@
-/** What happens to messages that are there: they are taken back, changed and marked, also by several nodes at once. */
+/** What happens to existing messages: they are retracted, changed and marked, also by several nodes at once. */
 import type { Acts } from './acts';
 import type { Said } from './history';
 import type { Scene } from './scene';
@@ -15,7 +15,7 @@ export const changing: Acts = {
   replaceInTurn: { weight: 2, isAlone: true, begin: (scene, a, b) => replaceInTurn(scene, scene.user(a), b) },
 };
 
-/** What happens to messages of one key: sent, the oldest read or unread, the newest read or taken back. */
+/** What happens to messages with one key: sent, the oldest read or unread, the newest read or retracted. */
 type Happening = 'send' | 'read' | 'unread' | 'readNewest' | 'retractNewest';
 
 const CHAINS: readonly (readonly Happening[])[] = [
@@ -64,7 +64,7 @@ interface Marking {
 
 async function setState(scene: Scene, { userId, node, said, ...body }: Marking): Promise<void> {
   const { status, body: answer } = await scene.world.ask('PATCH', '/inbox', { body, userId, node });
-  // What is so already is told to nobody.
+  // A state that is already set notifies nobody.
   const isEachTold = body.state !== 'seen' && answer['changed'] === said.length;
   // Those that are archived are left out of bulk changes.
   const isBulk = body.upTo !== undefined;
@@ -87,7 +87,7 @@ function race(scene: Scene, said: Said, b: number): Promise<unknown> | undefined
   return Promise.all([change(scene, said, 0), ...replacing, ...(b % 3 === 0 ? [] : [retract(scene, said, 1)])]);
 }
 
-/** The same to a message that nothing has happened to yet, and that another one takes the place of. */
+/** The same to a message that nothing has happened to yet, and that another one replaces. */
 function raceAfresh(scene: Scene, a: number, b: number): Promise<void> | undefined {
   if (scene.world.nodes.length === 1) return undefined;
   const userId = scene.user(a);
@@ -102,7 +102,7 @@ function raceAfresh(scene: Scene, a: number, b: number): Promise<void> | undefin
   ]);
 }
 
-/** Each takes the place of whichever unread one has its key, whatever has happened to those between. */
+/** Each replaces whichever unread one has its key, whatever has happened to those in between. */
 function replaceInTurn(scene: Scene, userId: string, b: number): Promise<void> {
   const collapseKey = scene.words().id;
   const happenNow = (happening: Happening) => {

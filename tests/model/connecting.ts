@@ -1,4 +1,4 @@
-/** Connections come and go: politely, by a reset, without a word, because a token was revoked, or as nothing at all. */
+/** Connections come and go: politely, by a reset, silently, because a token was revoked, or without ever opening. */
 import type { Acts } from './acts';
 import type { Device } from './device';
 import { resetAfter, resetTogether, withoutKey } from './doors';
@@ -8,7 +8,7 @@ import { becomes } from './world';
 const isLinked = ({ link }: Device) => link !== undefined;
 const STRANGERS = 3;
 const CROWD = 6;
-/** So long takes one that is let in: more than a turn of the loop has for them. */
+/** How long an admitted handshake takes: more than a turn of the loop allows. */
 const HANDSHAKE_MS = 11;
 const TICK_MS = 100;
 
@@ -65,7 +65,7 @@ async function knock(scene: Scene, a: number, b: number): Promise<void> {
     );
 }
 
-/** Handshakes come faster than they are let in, and some of those who wait are gone when it is their turn. */
+/** Handshakes come faster than they are admitted, and some of those that wait are gone when it is their turn. */
 async function crowd(scene: Scene, a: number, b: number): Promise<void> {
   const { nodes, clock } = scene.world;
   const { port = 0 } = nodes[b % nodes.length] ?? {};
@@ -80,13 +80,13 @@ async function crowd(scene: Scene, a: number, b: number): Promise<void> {
   clock.perLook = 0;
 }
 
-/** Whoever connects with a token from before is shown out, on all nodes, and comes back with a new one. */
+/** A connection with an earlier token is closed, on all nodes, and comes back with a new one. */
 async function revoke(scene: Scene, userId: string, node: number): Promise<void> {
   const { attendance, world, history, devices } = scene;
   await attendance.cutGhosts();
   const own = devices.filter((device) => device.userId === userId);
   for (const device of own) if (device.link?.isFrozen === true) await attendance.end(device, 'abruptly');
-  // A token and a revocation of one second are told apart by nobody.
+  // A token and a revocation of the same second cannot be distinguished.
   await scene.world.pass(1_100);
   const links = own.flatMap(({ link }) => (link === undefined || link.isEnded ? [] : [link]));
   const status = await whileTimePasses(
@@ -110,7 +110,7 @@ async function revoke(scene: Scene, userId: string, node: number): Promise<void>
   attendance.forgetEnd(userId);
 }
 
-/** Another node that was not reached is waited for; without time passing that would be for ever. */
+/** An unreachable node is awaited; if no time passed, that would be for ever. */
 async function whileTimePasses<Result>({ world }: Scene, asking: Promise<Result>): Promise<Result> {
   let isOver = world.bus.weather === 'fine';
   const waiting = asking.finally(() => {

@@ -1,4 +1,4 @@
-/** One installation of a client: what it got, what it shows, and what it acknowledges. */
+/** One installation of a client: what it received, what it shows, and what it acknowledges. */
 import type { History, Said } from './history';
 import { type Fields, Link, type TransportName } from './link';
 import type { Members } from './members';
@@ -18,14 +18,14 @@ interface Place {
 export class Device {
   link: Link | undefined;
   node = 0;
-  /** Acknowledges everything as it comes, or when it is told to. */
+  /** Acknowledges everything as it comes, or only when it is told to. */
   isPrompt = true;
-  /** Up to there it was not known to the service; `undefined`: it is not yet. */
+  /** Up to there the service did not know it; `undefined`: it still does not. */
   knownSince: number | undefined;
   readonly got = new Set<string>();
-  /** Has one of its connections ended without a word? */
+  /** Has one of its connections ended silently? */
   wasCut = false;
-  /** What may have been lost on the way to a client that acknowledges nothing. */
+  /** What may have been lost in transit to a client that acknowledges nothing. */
   readonly excused = new Set<string>();
   readonly shown = new Map<string, Shown>();
   readonly #waiting = new Map<string, Place & { id: string }>();
@@ -36,7 +36,7 @@ export class Device {
   #isExcused = false;
   /** Ids that nobody has looked at yet. */
   #fresh: string[] = [];
-  /** Something of this burst happens to its connection. */
+  /** Is something in this burst happening to its connection? */
   isTaken = false;
 
   constructor(
@@ -123,7 +123,7 @@ export class Device {
     if (state === 'unread') Object.assign(shown, { isRead: false, isArchived: false });
   }
 
-  /** What comes in one turn is acknowledged together. */
+  /** Messages that arrive in one turn are acknowledged together. */
   #acknowledgeSoon(): void {
     if (this.#isAckDue) return;
     this.#isAckDue = true;
@@ -137,7 +137,7 @@ export class Device {
     return this.#fresh.splice(0);
   }
 
-  /** Acknowledges what has come, as far as it has. */
+  /** Acknowledges what has arrived, as far as it has. */
   acknowledge(): void {
     for (const { topic, seq } of this.#waiting.values()) {
       if (this.link !== undefined) this.#acks.push(this.link.call('ack', { topic, seq }));
@@ -149,7 +149,7 @@ export class Device {
     await Promise.all(this.#acks.splice(0));
   }
 
-  /** Resolves when all that the service has written to it has come. */
+  /** Resolves when everything that the service has written to it has arrived. */
   async settle(): Promise<void> {
     if (!this.isHealthy) return;
     await this.link?.call('ping');
@@ -157,7 +157,7 @@ export class Device {
     await this.acknowledged();
   }
 
-  /** It has ended: what comes now is of another connection. */
+  /** It has ended: what comes now belongs to another connection. */
   lost(isAbrupt: boolean): void {
     this.link = undefined;
     this.#waiting.clear();
@@ -165,13 +165,13 @@ export class Device {
     if (isAbrupt) this.excuse();
   }
 
-  /** A connection has ended without a word: what was written to it may be lost, unless it is asked for. */
+  /** A connection has ended silently: what was written to it may be lost, unless it is requested. */
   excuse(): void {
     this.wasCut = true;
     this.#isExcused = true;
   }
 
-  /** The burst is over: it is known by now what may have been written meanwhile. */
+  /** The burst has ended: now it is known what may have been written meanwhile. */
   noteExcused(): void {
     if (!this.#isExcused) return;
     this.#isExcused = false;
@@ -180,8 +180,8 @@ export class Device {
   }
 
   /**
-   * What it should have got by now, and has not.
-   * @param isFirst is it the first that the user has connected? Then all that waits is for it.
+   * What it should have received by now, and has not.
+   * @param isFirst is it the user's first device? Then everything that is waiting is for it.
    */
   missing(isFirst: boolean, members: Pick<Members, 'has'>): Said[] {
     const { knownSince } = this;

@@ -1,4 +1,4 @@
-/** What happens around the service: time passes, calls of the store fail, and frames between nodes are lost or late. */
+/** What happens around the service: time passes, store calls fail, and frames between nodes are lost or late. */
 import type { Acts } from './acts';
 import type { Call } from './faulty-store';
 import type { Scene } from './scene';
@@ -47,7 +47,7 @@ async function fail(scene: Scene, a: number, b: number): Promise<void> {
   scene.world.faults.fail(FAILING[a % FAILING.length] as Call, 1 + (b % 2));
 }
 
-/** The embedded engine alone answers whatever it has stored. */
+/** Only the embedded engine always answers what it has stored. */
 function lose(scene: Scene): Promise<void> | undefined {
   const { nodes, options, faults } = scene.world;
   if (nodes.length === 1 && options.engine === 'lmdb') return undefined;
@@ -62,9 +62,9 @@ function weather(scene: Scene, a: number): Promise<void> | undefined {
   return Promise.resolve();
 }
 
-/** Somebody leaves while what was written behind is being written. */
+/** A user leaves during a cursor write. */
 function leaveInFlush(scene: Scene, a: number): Promise<void> | undefined {
-  // What is late between nodes is told in any order: who is here is certain again only after a comparison.
+  // Late frames arrive in any order: who is online is certain again only after a comparison.
   if (scene.world.bus.weather !== 'fine') return undefined;
   const device = scene.take(a, ({ link }) => link !== undefined);
   if (device === undefined) return undefined;

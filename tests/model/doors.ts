@@ -1,4 +1,4 @@
-/** Handshakes that come to nothing: each must leave the doors as they were. */
+/** Handshakes that fail: each must leave nothing behind. */
 import { connect, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
@@ -27,7 +27,7 @@ export function withoutKey(port: number, isEngine: boolean): Promise<void> {
 
 export interface Leaving {
   readonly isEngine: boolean;
-  /** Goes away, by a reset, so many turns of the loop after it has asked. */
+  /** Leaves by a reset, this many turns of the loop after the request. */
   readonly turns: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A real store with switches: a call fails, its answer gets lost, or it waits until the test lets it go. Over the
- * embedded engine it also tells heads as a shared store does, so that several nodes in one process can use it.
+ * A real store with switches: a call fails, its answer is lost, or it waits until the test releases it. Over the
+ * embedded engine, it also reports heads like a shared store, so that several nodes in one process can use it.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
@@ -40,17 +40,17 @@ export class Faults {
     this.#failing.set(call, times);
   }
 
-  /** The next calls do what they should, and fail. */
+  /** The next calls are carried out, and then fail. */
   lose(call: Call, times = 1): void {
     this.#losing.set(call, times);
   }
 
-  /** From now on these calls are done, and answer only after `clear`. */
+  /** From now on, calls are carried out, and answer only after `clear`. */
   hold(call: Call): void {
     this.#held.set(call, new Promise((resolve) => this.#release.push(resolve)));
   }
 
-  /** From now on answers come in other orders than the calls. */
+  /** From now on, answers come in another order than the calls. */
   scatter(seed: number): void {
     this.#scattering = randomOf(seed);
   }
@@ -78,7 +78,7 @@ export class Faults {
     for (let turns = random.integer(0, most); turns > 0; turns -= 1) await this.#nextTurn();
   }
 
-  /** One for all who wait: what they go on with is mixed step by step. */
+  /** One for all who wait: their continuations are mixed step by step. */
   #nextTurn(): Promise<void> {
     this.#turn ??= nextTurn().then(() => {
       this.#turn = undefined;
@@ -93,7 +93,7 @@ function take(counts: Map<Call, number>, call: Call): boolean {
   return left > 0;
 }
 
-/** Says when logs were written to last: what an engine for several nodes does itself. */
+/** Reports when logs were last written: an engine for several nodes does this itself. */
 class RecentHeads {
   readonly #heads = new Map<string, { seq: number; at: number }>();
 
@@ -112,7 +112,7 @@ class RecentHeads {
   }
 }
 
-/** Says which memberships have changed lately, as they are now. */
+/** Reports which memberships have changed lately, as they are now. */
 class RecentMemberships {
   readonly #changes = new Map<string, MembershipChange & { at: number }>();
 
@@ -154,7 +154,7 @@ export function withFaults(
     isSharedHere && !store.isShared
       ? {
           ...{ isShared: true, identity: 'shared-in-process', recent },
-          // Nodes that stop leave it to the others; the directory goes with the world.
+          // A stopping node leaves it to the others; the directory goes with the world.
           close: async () => {},
         }
       : {};
@@ -167,7 +167,7 @@ export function withFaults(
   return Object.assign(Object.create(whole), Object.fromEntries(parts));
 }
 
-/** A part whose calls are kept from their callers: the engine's own calls of it are not. */
+/** A part whose calls are kept from their callers, but not the engine's own calls of it. */
 function faultyPart(
   store: Store,
   name: PartName,

@@ -1,4 +1,4 @@
-/** The end of a run: everything is healed, everybody comes back, and what was promised is looked for. */
+/** The end of a run: everything is repaired, everybody comes back, and the promises are checked. */
 import type { Device } from './device';
 import { pass } from './disturbing';
 import { isOnlyBefore } from './history';
@@ -78,7 +78,7 @@ async function listInbox(scene: Scene, userId: string): Promise<Map<string, Item
   return items;
 }
 
-/** The inbox holds what it should, and each device shows what the inbox says. */
+/** The inbox has what it should, and each device shows what the inbox has. */
 async function judgeInbox(scene: Scene, userId: string): Promise<void> {
   const { history } = scene;
   const items = await listInbox(scene, userId);
@@ -103,7 +103,7 @@ async function judgeDevice(scene: Scene, device: Device, items: ReadonlyMap<stri
 }
 
 function differencesOf(scene: Scene, device: Device, items: ReadonlyMap<string, Item>): string[] {
-  // What was said before it was known, and what may have got lost on the way, it cannot know.
+  // It cannot know what was sent before it was known, and what may have been lost in transit.
   const since =
     scene.attendance.firstDevices.get(device.userId) === device ? -1 : (device.knownSince ?? Number.POSITIVE_INFINITY);
   return [...items.values()].flatMap(({ id, topic, data, state }) => {

@@ -1,14 +1,14 @@
 /**
- * What was asked for and what it must lead to: the logs, and what each message is by now. What happens in one burst
- * happens in no order that anybody knows: it is entered when the burst is over, and what contradicts itself is doubted.
+ * What was requested and its effects: the logs, and the current state of each message. The order within a burst is
+ * unknown: effects are entered when the burst has ended, and contradictions make them uncertain.
  */
 
 import { enter, groupBy } from './group';
 
-/** `unsure`: things that happened at once decide. */
+/** `unsure`: depends on things that happened at once. */
 type Fate = 'alive' | 'dead' | 'unsure';
 
-/** Who gets a message, and who may get it. */
+/** Who receives a message, and who may receive it. */
 export interface Audience {
   readonly must: ReadonlySet<string>;
   readonly may: ReadonlySet<string>;
@@ -28,7 +28,7 @@ export interface Saying {
 /** When something of a message may have been changed; 0: never. */
 interface Changes {
   firstAt: number;
-  /** When a change was told last to everybody who was there. */
+  /** When a change was last sent to everybody who was online. */
   toldAt: number;
 }
 
@@ -41,18 +41,18 @@ export interface Said extends Audience {
   readonly id: string;
   readonly topic: string;
   seq: number;
-  /** Counts what was said, over all topics. */
+  /** Counts sends, over all topics. */
   readonly at: number;
   readonly collapseKey: string | undefined;
   readonly expiresAt: number;
   /** `undefined`: one of several. */
   data: unknown;
   fate: Fate;
-  /** Who comes later is not told of what was changed before. */
+  /** Users who come later are not notified of earlier changes. */
   readonly changes: Readonly<Record<Changing, Changes>>;
-  /** Is it certain to be unread? Only then it is replaced for certain. */
+  /** Is it certain to be unread? Only then it is certain to be replaced. */
   isUnread: boolean | undefined;
-  /** Was it ever archived? Then changes of many leave it out. */
+  /** Was it ever archived? Then bulk changes skip it. */
   mayBeArchived: boolean;
 }
 
@@ -63,7 +63,7 @@ interface Effect {
   readonly said: Said;
   readonly aspect: Aspect;
   readonly value: unknown;
-  /** Are devices told of it for certain? */
+  /** Are devices certain to be notified of it? */
   readonly isTold: boolean;
 }
 
@@ -77,7 +77,7 @@ export class History {
   #mortal: Said[] = [];
   #recent: Said[] = [];
   #at = 0;
-  /** Places of what was not noted yet. */
+  /** Sequence numbers that are not noted yet. */
   readonly #learned = new Map<string, number>();
   /** Of this burst. */
   #sayings: Saying[] = [];
@@ -92,12 +92,12 @@ export class History {
     if (this.violations.length < 20) this.violations.push(sentence);
   }
 
-  /** The last ones that are there: what is older is past changing for most. */
+  /** The latest existing ones: older ones are mostly past changing. */
   recent(count: number): Said[] {
     return this.#recent.filter(({ fate, seq }) => fate === 'alive' && seq > 0).slice(-count);
   }
 
-  /** What was said in a topic. */
+  /** The messages of a topic. */
   of(topic: string): readonly Said[] {
     return this.#logs.get(topic) ?? [];
   }
@@ -106,7 +106,7 @@ export class History {
     this.#sayings.push(saying);
   }
 
-  /** Somebody has got it, and so knows its place. */
+  /** A device has received it, and so knows its seq. */
   learn(id: string, seq: number): void {
     const said = this.messages.get(id);
     if (said === undefined) this.#learned.set(id, seq);
@@ -118,7 +118,7 @@ export class History {
     this.#effects.push({ said, aspect, value, isTold });
   }
 
-  /** A message may be there that has taken the place of what had the key. */
+  /** A message may exist that has replaced the one with the key. */
   doubtKey(topic: string, key: string): void {
     this.#doubtedKeys.add(keyOf(topic, key));
   }
@@ -157,7 +157,7 @@ export class History {
     this.#recent = [...this.#recent.slice(1 - RECENT), said];
   }
 
-  /** A message with a collapse key takes the place of the unread one that has it. */
+  /** A message with a collapse key replaces the unread one that has it. */
   #replace(said: Said, marked: ReadonlySet<Said>): void {
     if (said.collapseKey === undefined) return;
     const key = keyOf(said.topic, said.collapseKey);
@@ -190,7 +190,7 @@ export class History {
     this.#mortal = this.#mortal.filter(({ fate }) => fate !== 'dead');
   }
 
-  /** All that was said in a topic is gone with it. */
+  /** Everything sent to a topic is gone with it. */
   forget(topic: string): void {
     for (const said of this.of(topic)) said.fate = 'dead';
   }

@@ -1,4 +1,7 @@
-/** Who is in the topic: users join and leave, by REST or over their own connections, and it is deleted and made again. */
+/**
+ * Who is a member of the topic: users join and leave, by REST or over their own connections, and it is deleted and
+ * created again.
+ */
 import type { Acts } from './acts';
 import type { Device } from './device';
 import { pass } from './disturbing';
@@ -63,7 +66,7 @@ async function renew(scene: Scene, node: number): Promise<void> {
   scene.history.forget(scene.topic);
 }
 
-/** Somebody who is away leaves the topic and comes back to it, and something is said before, between and after that. */
+/** An offline user leaves the topic and comes back to it, and something is sent before, between and after that. */
 function comeBack(scene: Scene, a: number, b: number): Promise<void> | undefined {
   const device = scene.take(a, ({ name, knownSince }) => name !== undefined && knownSince !== undefined);
   if (device === undefined) return undefined;
@@ -80,7 +83,7 @@ function comeBack(scene: Scene, a: number, b: number): Promise<void> | undefined
   ]);
 }
 
-/** Who is in the topic changes on another node that is not heard, and reads fail when memberships are compared. */
+/** The members change on another node that is not heard, and reads fail when memberships are compared. */
 function moveUnheard(scene: Scene, a: number, b: number): Promise<void> | undefined {
   const { bus, faults, nodes } = scene.world;
   const isFit = ({ isHealthy, link }: Device) => isHealthy && link?.isSynced === true;
@@ -88,12 +91,12 @@ function moveUnheard(scene: Scene, a: number, b: number): Promise<void> | undefi
   if (device === undefined) return undefined;
   const { userId, node } = device;
   const isIn = !scene.members.has(userId);
-  // Over REST: a device would tell its own node.
+  // Over REST: a device would notify its own node.
   const elsewhere = node === 0 ? 3 : 0;
   bus.set('losing');
   return scene.inTurn([
     () => move(scene, { userId, node: elsewhere, isIn }).finally(() => bus.clear()),
-    // This is heard: what fails below is what is read for who has come.
+    // This is heard: what fails below is the read for a new member.
     () => say(scene, scene.topic, {}, elsewhere),
     async () => {
       scene.disturb();
@@ -108,7 +111,7 @@ function moveUnheard(scene: Scene, a: number, b: number): Promise<void> | undefi
   ]);
 }
 
-/** Who is in the topic has got what was said in it last. */
+/** A member has received what was last sent to the topic. */
 async function expectSaid(scene: Scene, { label, userId, got, link }: Device): Promise<void> {
   const last = scene.history.of(scene.topic).at(-1);
   const isMeant = last?.fate === 'alive' && last.must.has(userId) && scene.world.bus.weather === 'fine';

@@ -18,7 +18,7 @@ const OPEN_PATIENCE_MS = 10_000;
 const ENDED = { ok: false, error: { code: 'ended', status: 503 } } as unknown as Reply;
 
 export class Link {
-  /** Why it was not let in, or was let go. */
+  /** Why it was refused, or closed. */
   closing: string | undefined;
   isSynced = false;
   isFrozen = false;
@@ -41,7 +41,7 @@ export class Link {
     this.#wake();
   }
 
-  /** Whoever waits for an answer gets none. */
+  /** Pending requests get no answer. */
   #giveUp(): void {
     for (const answer of this.#calls.values()) answer(ENDED);
     this.#calls.clear();
@@ -89,7 +89,7 @@ export class Link {
     this.#calls.delete(ref);
   }
 
-  /** Does something, and resolves to the answer; to a refusal when the connection ends first. */
+  /** Does something, and resolves to the answer, or to a refusal if the connection ends first. */
   call(action: string, fields: Fields = {}): Promise<Reply> {
     if (this.isEnded || this.isFrozen) return Promise.resolve(ENDED);
     this.#refs += 1;
@@ -111,7 +111,7 @@ export class Link {
     return { status: Number(reply.error.status), body: reply.error as unknown as Fields };
   }
 
-  /** Resolves when this is so, the connection has ended, or patience has. @returns whether it is so. */
+  /** Resolves when the condition holds, the connection has ended, or patience has. @returns whether it holds. */
   async until(isSo: () => boolean, patienceMs = OPEN_PATIENCE_MS): Promise<boolean> {
     if (isSo() || this.isEnded) return isSo();
     return new Promise((resolve) => {
@@ -128,7 +128,7 @@ export class Link {
     });
   }
 
-  /** The network is gone: nothing comes any more, and the server is not told. */
+  /** The network is gone: nothing arrives any more, and the server is not notified. */
   freeze(): void {
     this.isFrozen = true;
     this.#wire.pause();
@@ -139,7 +139,7 @@ export class Link {
     this.#wire.close();
   }
 
-  /** Ends it without a word. */
+  /** Ends it silently. */
   reset(): void {
     this.#wire.cut();
     this.#end('reset');

@@ -2,15 +2,15 @@
 import type { Audience } from './history';
 
 export class Members {
-  /** Who is in it for certain. */
+  /** Members for certain. */
   readonly #inside = new Set<string>();
-  /** Who may be, or may still be told what is said. */
+  /** Possible members, and users who may still receive messages. */
   readonly #unsure = new Set<string>();
-  /** Of this burst: who has come or gone. */
+  /** Changes of this burst. */
   readonly #moving = new Map<string, ('in' | 'out' | 'unsure')[]>();
   #isGone = false;
 
-  /** @param isSlow until all nodes know who has left, what is said may still reach them. */
+  /** @param isSlow until all nodes know who has left, messages may still reach them. */
   constructor(private readonly isSlow: boolean) {}
 
   has(userId: string): boolean {
@@ -31,7 +31,7 @@ export class Members {
     for (const userId of this.#inside) this.move(userId, 'out');
   }
 
-  /** Of what was said in this burst. */
+  /** Messages of this burst. */
   audience(): Audience {
     const must = this.#isGone ? [] : [...this.#inside].filter((userId) => !this.#moving.has(userId));
     return { must: new Set(must), may: new Set([...this.#inside, ...this.#unsure, ...this.#moving.keys()]) };

@@ -1,4 +1,4 @@
-/** Requests over connections that are kept, written and read by hand: Node's own client costs as much as the service. */
+/** Requests over keep-alive connections, written and read by hand: Node's own client costs as much as the service. */
 import { connect, type Socket } from 'node:net';
 
 export interface Response {
@@ -95,7 +95,7 @@ export class Requests {
     return response;
   }
 
-  /** To be called when none is under way. */
+  /** To be called when none is in flight. */
   close(): void {
     for (const idle of this.#idle.values()) for (const line of idle.splice(0)) line.close();
   }

@@ -16,13 +16,13 @@ export class Scene {
   readonly topic: string;
   readonly members: Members;
   readonly attendance: Attendance;
-  /** Is something made to fail at the moment? */
+  /** Is something being made to fail now? */
   isDisturbed = false;
-  /** Was it ever? What failed then may show a moment later. */
+  /** Was it ever? A failure may show a moment later. */
   wasDisturbed = false;
   /** In this burst. */
   isBurstDisturbed = false;
-  /** What was scheduled and has not been sent, by id. */
+  /** Scheduled messages that have not been sent, by id. */
   readonly waiting = new Map<string, { readonly userId: string; readonly dueAt: number; readonly data: unknown }>();
   #words = 0;
   /** Steps of this burst beyond one for each command. */
@@ -77,7 +77,7 @@ export class Scene {
     return begun.length + this.#moreSteps;
   }
 
-  /** One after the other, as one command: each knows what came of those before. */
+  /** One after the other, as one command: each knows the results of those before. */
   async inTurn(steps: readonly (() => Promise<void>)[]): Promise<void> {
     for (const step of steps) {
       await step();
@@ -86,7 +86,7 @@ export class Scene {
     this.noteSteps(steps.length);
   }
 
-  /** One command has done so much: a step is one thing that is done, whoever has it in a list. */
+  /** One command has done this much: a step is one thing that is done, whichever list it is in. */
   noteSteps(count: number): void {
     this.#moreSteps += count - 1;
   }
@@ -97,7 +97,7 @@ export class Scene {
       this.history.violate('something that was asked for is not answered');
   }
 
-  /** What was begun is over: enters what it has led to, and looks at what has come. */
+  /** What was started has ended: enters its effects, and checks what has arrived. */
   async settle(): Promise<void> {
     this.history.settle();
     this.members.settle();
@@ -127,12 +127,12 @@ export class Scene {
   }
 
   user(a: number): string {
-    // Half of what happens is for the first: what needs several steps on one inbox comes sooner.
+    // Half of the commands are for the first user: what needs several steps on one inbox comes sooner.
     const index = a % 6;
     return this.users[index < 3 ? 0 : index < 5 ? 1 : 2] as string;
   }
 
-  /** One of those devices that this can be done to now; nothing else of this burst happens to its connection. */
+  /** One of the devices that this can be done to now; nothing else in this burst happens to its connection. */
   take(a: number, isFit: (device: Device) => boolean): Device | undefined {
     const fit = this.devices.filter((device) => !device.isTaken && isFit(device));
     const device = fit[a % Math.max(1, fit.length)];
@@ -145,7 +145,7 @@ export class Scene {
     return all[a % Math.max(1, all.length)];
   }
 
-  /** What is said next. */
+  /** The next message. */
   words(options: object = {}): { id: string; type: string; data: object } {
     this.#words += 1;
     return { id: `${this.name}-${this.#words}`, type: 'chat', data: { n: this.#words }, ...options };

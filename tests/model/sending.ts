@@ -1,4 +1,4 @@
-/** What is said: to users, to the topic, and to everybody. */
+/** Sends: to users, to the topic, and to everybody. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Acts } from './acts';
 import type { Audience } from './history';
@@ -35,7 +35,7 @@ export const sending: Acts = {
   },
 };
 
-/** Asks again with the same words while the service cannot. */
+/** Sends the same again while the service cannot answer. */
 export async function insist(scene: Scene, ask: (attempt: number) => Promise<Answer>, what: string): Promise<Answer> {
   let answer: Answer = { status: 0, body: {} };
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
@@ -102,7 +102,9 @@ export async function say(scene: Scene, topic: string, options: Options, node: n
   note(scene, answer, { ...about, audience });
 }
 
-/** Many at once whose answers come in another order: gaps beside gaps, each of which is filled without any time passing. */
+/**
+ * Many at once whose answers come in another order: gaps beside gaps, each of which is filled without any time passing.
+ */
 async function sendTogether(scene: Scene, userId: string, b: number): Promise<void> {
   const { world, history, devices } = scene;
   const isCertain = !scene.isDisturbed && world.bus.weather === 'fine' && world.taken('gaps').gaps === 0;

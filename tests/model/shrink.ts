@@ -16,7 +16,7 @@ export async function shrink(
   budget: number,
 ): Promise<Shrunk> {
   let smallest: Shrunk = { commands, violations: await play(commands) };
-  // What depends on the moment may not come again: then it is told as it is.
+  // What depends on the moment may not happen again: then it is reported unchanged.
   if (smallest.violations.length === 0) return { commands, violations: ['it did not happen again'] };
   let left = budget;
   for (let size = Math.ceil(commands.length / 2); size >= 1; size = Math.floor(size / 2)) {

@@ -12,14 +12,14 @@ export interface Simulation {
   readonly steps: number;
   readonly engine: Engine;
   readonly nodes: number;
-  /** Where in the tree of fast-check a failure is, as it was printed. */
+  /** The position of a failure in fast-check's tree, as it was printed. */
   readonly path?: string | undefined;
-  /** The commands that come; all when left out. */
+  /** The commands to use; all by default. */
   readonly only?: readonly string[] | undefined;
   /** Plays that make a failure smaller, at most. */
   readonly shrinks?: number;
   readonly onRun?: (steps: number) => void;
-  /** Before it is made smaller, which takes a while. */
+  /** Called before it is made smaller, which takes a while. */
   readonly onFound?: (violations: readonly string[]) => void;
 }
 
@@ -29,7 +29,7 @@ export interface Verdict {
   readonly failure: (Shrunk & { readonly path: string }) | undefined;
 }
 
-/** Of one run: with the sizes of bursts some 400 steps. What it takes to begin and to end one costs as much as 50. */
+/** Of one run: with the sizes of bursts, some 400 steps. Beginning and ending one costs as much as 50. */
 const BURSTS = { minLength: 30, maxLength: 90 };
 /** On average. */
 const LEAST_STEPS_PER_RUN = 100;
@@ -40,7 +40,7 @@ const SIZES = [
   { size: 20, weight: 4 },
 ] as const;
 export const SHRINKS = 150;
-/** A world is made anew from time to time: its store grows. */
+/** A world is replaced from time to time: its store grows. */
 const RUNS_PER_WORLD = 150;
 
 function commands(only: readonly string[] | undefined): fc.Arbitrary<Command[]> {
@@ -61,10 +61,10 @@ export async function simulate(simulation: Simulation): Promise<Verdict> {
   const stage = new Stage(simulation);
   let [done, runs] = [0, 0];
   let violations: readonly string[] = [];
-  // Requests cost more than frames: not all runs have somebody who polls.
+  // Requests cost more than frames: not all runs have a polling client.
   const isPolling = fc.nat({ max: 3 }).map((number) => number === 3);
   const property = fc.asyncProperty(commands(simulation.only), isPolling, async (list, isPolling) => {
-    // Commands that find nothing to be done to are no steps, so it is not known how many runs it takes.
+    // Commands that find nothing to act on are no steps, so the number of runs is not known in advance.
     if (done >= steps) return;
     runs += 1;
     const found = await stage.play(list, isPolling, (steps) => {
@@ -79,7 +79,7 @@ export async function simulate(simulation: Simulation): Promise<Verdict> {
   const numRuns = Math.ceil(steps / LEAST_STEPS_PER_RUN);
   const where = simulation.path === undefined ? {} : { path: simulation.path };
   try {
-    // Its own way of making a failure smaller replaces single commands one by one: too slow for what takes seconds.
+    // fast-check's own way replaces single commands one by one: too slow for what takes seconds.
     const { failed, counterexample, counterexamplePath, errorInstance } = await fc.check(property, {
       ...{ seed, numRuns, endOnFailure: true, ...where },
     });
@@ -95,7 +95,7 @@ export async function simulate(simulation: Simulation): Promise<Verdict> {
   }
 }
 
-/** The world as long as it is in order: one that something has leaked in is not used again. */
+/** The world, while it is in order: one in which something has leaked is not used again. */
 class Stage {
   #world: World | undefined;
   #runs = 0;

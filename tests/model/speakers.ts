@@ -1,4 +1,4 @@
-/** The connections over which the service user speaks: to each node over each transport. They stay while a run goes on. */
+/** The connections over which the service user sends: to each node over each transport. They stay during a run. */
 import { Link, type TransportName } from './link';
 import type { Answer } from './world';
 

@@ -1,4 +1,4 @@
-/** What the suites of the model play: together so many steps as TIDINGS_STEPS says, shared out by what a step costs. */
+/** What the suites of the model play: together as many steps as TIDINGS_STEPS says, divided by what a step costs. */
 import { MONGODB_URL } from '../support/cluster';
 import { seededRandom } from '../support/random';
 import { simulate } from './simulate';
@@ -11,7 +11,7 @@ const SHARES: Readonly<Record<number, Readonly<Record<Engine, number>>>> = {
   2: { lmdb: 0.39, mongodb: 0.005 },
 };
 
-/** Plays on so many nodes, over each engine that is there. */
+/** Plays on this many nodes, over each available engine. */
 export function playOn(nodes: number): void {
   const engines: readonly Engine[] = MONGODB_URL === undefined ? ['lmdb'] : ['lmdb', 'mongodb'];
   it.each(engines)(

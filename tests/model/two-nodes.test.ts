@@ -1,4 +1,4 @@
-/** The model over each engine, on two nodes, which tell each other what can get lost. */
+/** The model over each engine, on two nodes, whose frames can be lost. */
 import { playOn } from './stages';
 
 playOn(2);

@@ -1,4 +1,4 @@
-/** What a connection's texts go over: a WebSocket, or requests that ask for them, as frames on real sockets. */
+/** What carries a connection's texts: a WebSocket, or polling requests, as frames on real sockets. */
 import { Agent, type ClientRequest, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 
@@ -11,7 +11,7 @@ export interface Wire {
   send(text: string): void;
   /** Ends it as clients do. */
   close(): void;
-  /** Ends it without a word. */
+  /** Ends it silently. */
   cut(): void;
   /** Nothing is read any more. */
   pause(): void;
@@ -92,7 +92,7 @@ class RawWebSocket implements Wire {
     this.#write(OPCODES.text, Buffer.from(text));
   }
 
-  /** The mask is zero: it has to be there, and may be any. */
+  /** The mask is zero: it is required, and may be anything. */
   #write(opcode: number, payload: Buffer): void {
     if (this.#socket.destroyed || this.#socket.writableEnded) return;
     const { length } = payload;
@@ -216,7 +216,7 @@ class Polling implements Wire {
     this.#ask('POST', '1', () => this.#end('closed'));
   }
 
-  /** Who is not asking just now cannot be told from who pauses: that one says that it goes. */
+  /** A client that is not polling right now cannot be told from one that pauses: so it announces its end. */
   cut(): void {
     this.#poll?.destroy();
     this.close();

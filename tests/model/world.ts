@@ -1,4 +1,4 @@
-/** The real application, once or twice in this process, on one store, with a clock that only moves when it is told to. */
+/** The real application, once or twice in this process, on one store, with a clock that moves only on command. */
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -39,7 +39,7 @@ export interface Answer {
   readonly body: Fields;
 }
 
-/** Small, so that they are met: two speakers and all devices with their ghosts fit. */
+/** Small, so that they are reached: two speakers and all devices with their ghosts fit. */
 export const MAX_CONNECTIONS = 10;
 const WRITES_BEHIND = 5;
 /** Where there is one, a flush costs nothing. */
@@ -139,7 +139,7 @@ export class World {
     this.#tokens.set(userId, forgeClaims({ sub: userId, iat, exp: iat + TOKEN_SECONDS }));
   }
 
-  /** Lets the service user speak over connections of its own. */
+  /** Lets the service user send over its own connections. */
   openSpeakers(): Promise<void> {
     return this.#speakers.open();
   }
@@ -148,7 +148,7 @@ export class World {
     this.#speakers.close();
   }
 
-  /** Connections over which the service user speaks, to a node or to all. */
+  /** Connections over which the service user sends, to a node or to all. */
   speakers(node?: number): number {
     return this.#speakers.count(node);
   }
@@ -169,28 +169,28 @@ export class World {
     return { status, body: text === '' ? {} : (JSON.parse(text) as Fields) };
   }
 
-  /** Lets time pass as for a process that was stopped meanwhile, and what is due then be done. */
+  /** Lets time pass as for a stopped process, and then everything due be done. */
   async pass(milliseconds: number): Promise<void> {
     this.clock.jump(milliseconds);
     await nextTurn();
     await nextTurn();
   }
 
-  /** Lets what goes on behind come to its end: it takes a few writes, one after the other. */
+  /** Waits for background work to end: it takes a few writes, one after the other. */
   async rest(): Promise<void> {
     for (let write = 0; write < WRITES_BEHIND; write += 1) {
       for (const store of this.#stores) await store.probe();
     }
   }
 
-  /** What is taken of each of these, of all nodes together. */
+  /** What is in use of each of these, on all nodes together. */
   taken<Name extends string>(...names: readonly Name[]): Record<Name, number> {
     const balances = this.nodes.map(({ application }) => application.balance());
     const sumOf = (name: string) => balances.reduce((sum, balance) => sum + (balance[name] ?? 0), 0);
     return Object.fromEntries(names.map((name) => [name, sumOf(name)])) as Record<Name, number>;
   }
 
-  /** What is taken although nobody is there, by node. Connections that were kept for requests are closed first. */
+  /** What is in use although nobody is connected, by node. Keep-alive connections are closed first. */
   leaks(): string[] {
     this.#requests.close();
     return this.nodes.flatMap(({ application }, node) =>
@@ -213,7 +213,7 @@ async function dropDatabase(name: string): Promise<void> {
   await client.close();
 }
 
-/** Asks in turns of the loop, until it is so or patience ends. Waiting that takes longer leaves the processor to others. */
+/** Asks in turns of the loop, until the condition holds or patience ends. Longer waits leave the CPU to others. */
 export async function becomes(isSo: () => boolean, patienceMs = 5_000): Promise<boolean> {
   const deadline = performance.now() + patienceMs;
   for (let turn = 0; !isSo(); turn += 1) {
