@@ -37,13 +37,17 @@ export function divideOpenFiles(parts: OpenFilesParts): OpenFiles {
   const reserve = Math.max(MIN_RESERVE, Math.floor(limit * RESERVE_SHARE));
   const forCalls = Math.max(1, limit - inUse - reserve);
   const forSockets = Math.max(1, forCalls - reserve);
-  if (forSockets < maxConnections) {
+  const tellOfLimit = () => {
     const text = 'the limit of open files allows fewer connections than MAX_CONNECTIONS';
     logger.info({ openFiles: limit, connections: forSockets }, text);
-  }
+  };
   return {
     maxConnections: Math.min(maxConnections, forSockets),
-    guard: (server) => guard(server, forCalls, parts),
+    guard: (server) => {
+      // Where the service listens is the first line that an operator reads.
+      if (forSockets < maxConnections) server.once('listening', tellOfLimit);
+      guard(server, forCalls, parts);
+    },
   };
 }
 
