@@ -5,7 +5,7 @@ import { connectPlain } from './support/plain-client';
 import { range, startService, type TestService } from './support/service';
 import { TRANSPORTS } from './support/transports';
 
-/** The server has heard of the end of the user's connections: what is sent from now on waits. */
+/** The server knows that the user's connections have ended: what is sent from now on waits. */
 const untilAway = (service: TestService, userId: string) =>
   eventually(
     () => service.api.get(`/websocket/users/${userId}/status`),
@@ -105,7 +105,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     });
 
     describe('with entries in its log that hold nothing for it', () => {
-      /** Sends messages to anna under ids, and takes some of them back. */
+      /** Sends messages to anna under ids, and retracts some of them. */
       async function sendWithHoles(service: TestService, count: number, holes: readonly number[]): Promise<void> {
         const messages = range(1, count).map((n) => ({ userId: 'anna', type: 'test', data: { n }, id: `id-${n}` }));
         await service.api.post('/messages/batch').send({ messages }).expect(200);
@@ -322,7 +322,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
     const total = 300;
     const sending = service.send('anna', range(1, total));
     const seen: number[] = [];
-    // Clients come and go while the sender goes on: each connect joins a log that grows.
+    // Clients come and go while the sender continues: each connect joins a growing log.
     while (seen.length < total) {
       const client = await connect(service, 'anna', { device: 'phone' });
       await client.next('sync:done');

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The first version with the fix. Every installed copy must have it, whoever brought it. */
+/** The first version with the fix. Every installed copy must have it, whichever package brought it. */
 const FIXED: Readonly<Record<string, string>> = {
   'socket.io-parser': '4.2.7',
   'engine.io': '6.6.7',
@@ -21,7 +21,7 @@ const lock = JSON.parse(readFileSync(join(__dirname, '../package-lock.json'), 'u
   readonly packages: Readonly<Record<string, Locked>>;
 };
 
-/** Every copy, by where it lies: also those of clients that only tests use. */
+/** Every copy, by its location, including those of clients that only tests use. */
 function copiesOf(name: string): [path: string, version: string][] {
   return Object.entries(lock.packages).flatMap(([path, { version }]): [string, string][] => {
     const isCopy = path === `node_modules/${name}` || path.endsWith(`/node_modules/${name}`);

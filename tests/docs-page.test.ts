@@ -1,4 +1,4 @@
-/** /docs in a browser: the operations are there, nothing is fetched from elsewhere, and nothing is wrong. */
+/** /docs in a browser: the operations are listed, nothing is fetched from elsewhere, and nothing is wrong. */
 import { type Browser, chromium } from 'playwright-core';
 import { ERROR_KINDS } from '../utils/errors';
 import { describeWith, findProgram } from './support/needs';

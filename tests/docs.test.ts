@@ -32,7 +32,7 @@ jest.mock('../features/routes', () => {
 
 const ROOT = join(__dirname, '..');
 const NOT_OURS = new Set(['node_modules', 'dist', 'data', 'coverage', 'playground', '.git']);
-/** What looks like a variable of the service and is none: those of the tests, and an error of LMDB. */
+/** Names that look like variables of the service but are none: those of the tests, and an LMDB error. */
 const OTHER_NAMES = ['TIDINGS_REQUIRE_ALL', 'TIDINGS_SEED', 'TIDINGS_CASES', 'MDB_VERSION_MISMATCH'];
 
 function read(path: string): string {
@@ -76,8 +76,8 @@ function sorted(names: Iterable<string>): string[] {
 /** What the code hands to a function as its first text: names of events and codes that it sends. */
 function namesInSources(pattern: RegExp): string[] {
   const sources = ['features', 'handlers', 'services'].flatMap((directory) => filesBelow(directory, '.ts'));
-  // The specifications have examples, which nobody sends; the driver of MongoDB is woken by an event of a
-  // socket, and a server that is looked at by one of a connection.
+  // The specifications have examples, which nobody sends; a socket event wakes the MongoDB driver, and the check of a
+  // server uses an event of a connection.
   const others =
     /^(features\/(specifications\/|self-check|compatibility\/gateway-specification)|services\/storage\/mongodb\/driver)/;
   const sending = sources.filter((path) => !others.test(path));

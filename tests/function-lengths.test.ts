@@ -1,4 +1,4 @@
-/** Functions stay small enough to be read at once. Counted from the sources, each with what stands inside it. */
+/** Functions stay small enough to be read at once. Counted from the sources, each with what is inside it. */
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { parseSync } from '@swc/core';

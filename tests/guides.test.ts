@@ -27,7 +27,7 @@ function makeVenv(guide: Guide, python: string): void {
   writeFileSync(join(directory, 'python'), `#!/bin/sh\nexec '${python}' "$@"\n`, { mode: 0o755 });
 }
 
-/** Guides that have tests of their own. */
+/** Guides that have their own tests. */
 const ELSEWHERE = /^(?:coming-from-.*|client|terminal)\.md$/;
 
 it('are all followed here, except for what installs and starts', () => {
@@ -57,7 +57,7 @@ it('README.md', async () => {
 
 it('the first notification', async () => {
   const guide = await openGuide(`${GUIDES}/first-notification.md`);
-  // In place of the page, which has tests of its own.
+  // In place of the page, which has its own tests.
   const page = openClient(guide.service.url, { auth: { token: await guide.token('user123') } });
   await page.next('sync:done');
   await guide.follow();

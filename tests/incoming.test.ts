@@ -1,4 +1,4 @@
-/** What comes in is judged before anything is made of it, at every door; and what is kept of it is bounded. */
+/** Input is judged before it is interpreted, at every door; and what is kept of it is limited. */
 import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { StillClock } from './support/clock';
@@ -77,7 +77,7 @@ describe('beyond the bytes that a user may send per second', () => {
     expect(refused).toMatchObject({ ok: false, error: { code: 'rate_limited' } });
     expect(refused).not.toHaveProperty('ref');
     expect(countRead()).toBe(0);
-    // What is small goes on.
+    // Small input continues.
     expect(await clients[0].call('ping')).toMatchObject({ ok: true });
   });
 
@@ -133,7 +133,7 @@ it('changes of whole inboxes and topics count as bytes, at every door; those tha
 describe('bodies that do not end', () => {
   const CHUNKED = 'Transfer-Encoding: chunked';
 
-  /** A request whose body says that it is a MiB, or not how long it is, and stops short. */
+  /** A request whose body claims to be a MiB, or does not state its size, and stops short. */
   async function beginBody(service: TestService, userId: string, size = `Content-Length: ${MIB}`): Promise<Socket> {
     const { port, hostname } = new URL(service.url);
     const socket = connectTcp(Number(port), hostname);

@@ -23,7 +23,7 @@ import { range, type ServiceOptions, startService, type TestService } from './su
 import { TRANSPORTS } from './support/transports';
 
 const json = JSON.stringify;
-/** A refusal says which limit it was, and its value. */
+/** A refusal names the limit, and its value. */
 const NAMES_LIMIT = /(MAX_CONNECTIONS|HANDSHAKES_PER_SECOND).* \d+\b/;
 const POLLING = '/socket.io/?EIO=4&transport=polling';
 
@@ -38,7 +38,9 @@ interface Row {
   /** Who or what meets it, where several do. */
   readonly over?: string;
   readonly env?: ServiceOptions['env'];
-  /** Goes as far as the limit allows. @returns the step that is too far, and resolves to what is told then. */
+  /**
+   * Goes as far as the limit allows. @returns the step that is too far, and resolves to what the client receives then.
+   */
   readonly upTo: (stage: Stage) => Promise<() => Promise<unknown>>;
   readonly told: unknown;
   /** What may be counted on the way. */
@@ -47,7 +49,7 @@ interface Row {
   readonly moves: Readonly<Record<string, number>>;
 }
 
-/** All that tells of a limit. */
+/** Everything that reports a limit. */
 const COUNTED = [
   'tidings_refusals_total',
   'tidings_rate_limited_total',
@@ -86,7 +88,7 @@ const beyondPlaces = (limit: string) => ({
   [`tidings_connections_refused_total{limit="${limit}"}`]: 1,
 });
 
-/** What a handshake is told; the connection stays open when it is let in. */
+/** The answer to a handshake; the connection stays open if it is admitted. */
 interface Told {
   readonly code: string;
   readonly retryInMs?: number | undefined;
@@ -170,7 +172,7 @@ function sharedRate(over: string, knock: Knock, told: Told): Row {
   };
 }
 
-/** Why a connection of this user is not let in, over either transport. */
+/** Why a connection of this user is refused, over either transport. */
 async function refusedConnection(service: TestService, over: string): Promise<string> {
   if (over !== 'Socket.IO') {
     const { code } = await openPlain(service.url, { path: `/${service.token('anna')}` }).next<Problem>('error');
@@ -271,7 +273,7 @@ const frames: Row[] = [
     upTo: async ({ service }) => {
       const sid = await openPolling(service.url);
       const path = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
-      // Pings of the client's side are no event, and answered by nobody.
+      // Pings from the client are no event, and nobody answers them.
       const post = (packets: number) =>
         exchange(service.url, { method: 'POST', path, body: Array(packets).fill('3').join('\u001e') });
       expect((await post(1_000)).status).toBe(200);
@@ -414,7 +416,7 @@ const frames: Row[] = [
   },
 ];
 
-/** A text frame in so many pieces, most of them empty. */
+/** A text frame in this many fragments, most of them empty. */
 function fragments(text: string, count: number): Buffer {
   const { text: opcode, continuation } = OPCODES;
   const between = encodeRawFrame({ opcode: continuation, isFinal: false });
@@ -774,7 +776,7 @@ describe('a flood of handshakes from one address', () => {
       const told = await Promise.all(range(1, 12).map(() => knock(service)));
       return told.filter(({ code }) => code === 'let in').length;
     };
-    // As long as nobody else asks, it may have all.
+    // As long as nobody else connects, it may have all.
     expect(await flood()).toBe(4);
     expect(await knock(service, '127.0.0.2')).toMatchObject({ code: 'rate_limited' });
     for (const _second of range(1, 3)) {

@@ -91,7 +91,7 @@ describe('the OpenAPI document', () => {
   });
 });
 
-/** One service for the requests below, and everything that it answers is held against its document. */
+/** One service for the requests below; everything that it answers is compared with its document. */
 class Checked {
   /** `operationId status` of all answers. */
   readonly seen = new Set<string>();

@@ -1,4 +1,4 @@
-/** docs/reference/plain-frames.md: a session that is typed as it stands there, and that leaves nothing out. */
+/** docs/reference/plain-frames.md: a session that is typed as printed, and that leaves nothing out. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { clientActions } from '../features/plain-actions';

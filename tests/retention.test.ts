@@ -1,4 +1,4 @@
-/** Messages beyond RETENTION_DAYS are removed, and who would have got them is told. */
+/** Messages beyond RETENTION_DAYS are removed, and devices that have not received them are notified. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { getWebSocketService } from '../services/websocket';
 import type { Reply } from '../utils/protocol';
@@ -15,7 +15,7 @@ it('a device whose messages were removed receives sync:reset, and what is left',
   clock.shift(61 * DAY_MS);
   for (const title of ['four', 'five']) await getWebSocketService().sendNotification('anna', title, '');
 
-  // Starting sweeps once; the administrator looks on until it is done.
+  // Starting sweeps once; the administrator watches until it is done.
   const again = await service.restart();
   const admin = await again.connect('admin', { scope: 'admin' });
   const kept = async () =>

@@ -1,4 +1,4 @@
-/** Schemathesis reads /openapi.json and asks for everything in it: how, and what is left out, is in schemathesis.toml. */
+/** Schemathesis reads /openapi.json and requests everything in it: schemathesis.toml says how, and what is left out. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -30,7 +30,7 @@ describeWith('Schemathesis, named by TEST_SCHEMATHESIS', PROGRAM !== undefined)(
   });
 });
 
-/** What the examples of the document speak of is there: requests go further than to `not_found`. */
+/** What the examples of the document name exists: requests get further than `not_found`. */
 async function meetExamples({ api }: TestService): Promise<void> {
   await api.post('/topics').send({ name: 'news' }).expect(201);
   const message = { userId: 'user123', type: 'chat', data: { message: 'Hello!' } };

@@ -1,4 +1,7 @@
-/** What comes in one segment: each packet is judged by its own text, and what came before a close frame is done. */
+/**
+ * What arrives in one segment: each packet is judged by its own text, and what came before a close frame is carried
+ * out.
+ */
 
 import { eventually } from './support/eventually';
 import { connectPlain } from './support/plain-client';

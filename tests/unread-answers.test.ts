@@ -1,6 +1,6 @@
 /**
- * Clients that ask and do not read, at each door and for each kind of answer: what waits for them is bounded, they are cut
- * or refused, and nobody else notices.
+ * Clients that request and do not read, at each door and for each kind of answer: what waits for them is limited, they
+ * are cut or refused, and nobody else notices.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -57,7 +57,7 @@ afterEach(() => jest.restoreAllMocks());
 
 /** A client that has caught up, and reads nothing from now on. */
 interface Deaf {
-  /** Asks the same so many times. */
+  /** Requests the same this many times. */
   ask(times: number, name: string, payload: object): void;
 }
 
@@ -84,7 +84,7 @@ async function deafPlain(service: TestService): Promise<Deaf> {
   };
 }
 
-/** The plain endpoint has names of its own. */
+/** The plain endpoint has its own names. */
 function toAction(payload: object): object {
   return 'to' in payload ? { ...payload, topic_name: `@${String(payload.to)}` } : payload;
 }
@@ -146,7 +146,7 @@ describe.each(DOORS)('%s', (_door, open) => {
   });
 });
 
-/** Sends requests on a connection of its own, in one piece, and reads nothing. */
+/** Sends requests on a new connection, in one chunk, and reads nothing. */
 async function sendDeaf({ url, token }: TestService, targets: readonly string[], userId?: string): Promise<Socket> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   socket.on('error', () => undefined);
@@ -324,7 +324,7 @@ describe('expensive reads', () => {
     // Others, and what costs little, are served.
     expect(await ask(service, 'ben', '/inbox')).toMatchObject({ status: 200 });
     expect(await ask(service, 'anna', '/inbox/counts')).toMatchObject({ status: 200 });
-    // Who leaves gives back what it has, or its place in the queue.
+    // A user who leaves gives back the turn, or the place in the queue.
     plain.close();
     await eventually(() => reads(service), isTaken(4, 15));
     for (const socket of deaf) socket.destroy();

@@ -18,7 +18,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** An inbox that is looked at, over a service that answers as these functions do. */
+/** An inbox in use, over a service that answers with these functions. */
 function openInbox(answers: { list?: () => Promise<InboxPage>; counts?: () => Promise<object> }) {
   const { list = async () => EMPTY_PAGE, counts = async () => ({ unseen: 7, unread: 7 }) } = answers;
   const asked: string[] = [];

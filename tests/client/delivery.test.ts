@@ -1,4 +1,4 @@
-/** To the user each message is there once and in order, whatever happens to the network, the page and the service. */
+/** The user sees each message once and in order, whatever happens to the network, the page and the service. */
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -337,7 +337,7 @@ it('passes a proxy that puts the service below a path and blocks WebSockets', as
       outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
       answer.pipe(outgoing);
     });
-    // The client goes away when the test ends, in the middle of a request.
+    // The client leaves when the test ends, in the middle of a request.
     outgoing.on('close', () => passedOn.destroy());
     passedOn.on('error', () => outgoing.destroy());
     incoming.pipe(passedOn);

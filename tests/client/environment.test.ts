@@ -8,10 +8,10 @@ import { installedClient, shell } from './installed';
 
 const { directory } = installedClient();
 
-/** Node's own `fetch` cannot do without URL, so that one is looked at apart. */
+/** Node's own `fetch` needs URL, so it is tested separately. */
 const LACKING = ['crypto', 'URLSearchParams', 'atob', 'TextDecoder', 'TextEncoder'] as const;
 
-/** Takes the globals away while the test of the client runs; Node's own modules have theirs. */
+/** Removes the globals while the test of the client runs; Node's own modules keep theirs. */
 function without(names: readonly string[]): () => void {
   const globals = globalThis as Record<string, unknown>;
   const before = names.map((name) => [name, Object.getOwnPropertyDescriptor(globals, name)] as const);

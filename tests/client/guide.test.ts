@@ -1,4 +1,4 @@
-/** Every piece of code of docs/guides/client.md is run, or compiled, as it stands there, but for the address. */
+/** Every piece of code in docs/guides/client.md is run, or compiled, unchanged except for the address. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
@@ -131,7 +131,7 @@ it('shows a badge in React', async () => {
 describeWith('Chromium', chromiumPath !== undefined)('in a browser without a bundler', () => {
   const TYPES: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript' };
 
-  /** The project over HTTP, with the route of one's own server that gives a token. */
+  /** The project over HTTP, with a route on the application's own server that returns a token. */
   async function serve(token: string): Promise<string> {
     const server = createServer((request, response) => {
       const { pathname } = new URL(request.url ?? '/', 'http://localhost');
@@ -188,7 +188,7 @@ describeWith('Chromium', chromiumPath !== undefined)('in a browser without a bun
     const { body } = await service.api.get('/websocket/users/user123/status').expect(200);
     await page.reload();
     await badge('3');
-    // The same device: no other one was entered, and what was handled did not come again.
+    // The same device: no other one was registered, and handled messages did not come again.
     const { body: again } = await service.api.get('/websocket/users/user123/status').expect(200);
     expect([body.devices, again.devices]).toEqual([1, 1]);
     await service.stop();

@@ -1,4 +1,4 @@
-/** The package as it is given away, in a project of its own: `npm pack`, unpacked, with its dependencies linked. */
+/** The package as it is published, in a separate project: `npm pack`, unpacked, with its dependencies linked. */
 import { execFile } from 'node:child_process';
 import {
   existsSync,
@@ -53,7 +53,7 @@ export async function compile(
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
   const all = ['--ignoreConfig', '--strict', '--skipLibCheck', '--target', 'es2022', '--types', 'node', ...options];
   const compiled = await shell(process.execPath, [tsc, ...all, ...files], { cwd: directory }).catch(
-    // What does not compile is said on standard output.
+    // tsc reports compile errors on standard output.
     (error: { stdout: string }) => error,
   );
   return compiled.stdout;

@@ -1,4 +1,4 @@
-/** A service that says what no service of ours says: nothing of it ends the process of a client, or makes it busy. */
+/** A service that sends what no service of ours sends: nothing of it ends the process of a client, or keeps it busy. */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -17,7 +17,7 @@ import { openClient, until } from './support';
 const CLOSING = { code: 'going_away', reason: 'x' };
 const GOOD = { id: 'm', topic: '@anna', seq: 1, type: 'chat', data: 1, timestamp: '2026-01-01T00:00:00Z', from: 'b' };
 
-/** @param onSocket what it does with each connection, the first one being 1. */
+/** @param onSocket handles each connection, counted from 1. */
 async function startOddService(onSocket: (socket: Socket, connection: number) => void) {
   const server = createServer();
   const io = new Server(server);
@@ -76,7 +76,7 @@ describe('closed again and again', () => {
       (connections) => connections >= 3,
     );
     const [, second = 0, third = 0] = times;
-    // The least that the second pause may be: the first return is as the service says.
+    // The shortest that the second pause may be: the first one follows the service.
     expect(third - second).toBeGreaterThan(450);
     expect(uncaught).toEqual([]);
   });

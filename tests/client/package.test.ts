@@ -87,7 +87,7 @@ void any.send({ to: 'anna', type: 'chat', data: items });
 client.on('order:payed', () => undefined);
 // @ts-expect-error: data is not a text
 client.on('order:paid', (order: string) => order);
-// @ts-expect-error: nobody to send it to
+// @ts-expect-error: no recipient
 void client.send({ type: 'chat', data: 1 });
 // @ts-expect-error: one of both
 void client.send({ to: 'anna', topic: 'news', type: 'chat', data: 1 });

@@ -1,4 +1,4 @@
-/** The client package has the shapes of the wire a second time: here they are held against the service's own. */
+/** The client package repeats the shapes of the wire: here they are compared with the service's own. */
 import type * as client from '../../client/src';
 import { fromProblem } from '../../client/src/errors';
 import { SERVER_EVENTS as CLIENT_SERVER_EVENTS } from '../../client/src/protocol';

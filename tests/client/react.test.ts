@@ -17,7 +17,7 @@ function Badge({ client }: { client?: TidingsClient | undefined }) {
   return createElement('b', null, `${counts.unread} of ${items.length}${isLoaded ? '' : ', not loaded'}`);
 }
 
-// React finds the page in the global object, also in what it still has to do when a test has ended.
+// React finds the page in the global object, even in work that is left when a test has ended.
 const { window } = new JSDOM('', { url: 'http://localhost/' });
 Object.assign(globalThis, { window, document: window.document });
 afterAll(() => window.close());

@@ -1,4 +1,4 @@
-/** A network that says nothing is no error to anybody: the client judges by time. */
+/** Nobody reports a silent network as an error: the client judges by time. */
 import { createHash } from 'node:crypto';
 import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { memoryStorage, type TidingsClient } from '../../client/src';

@@ -1,4 +1,4 @@
-/** A storage may fail, be full or hold what somebody else has written: the client says so and does without. */
+/** A storage may fail, be full or contain foreign data: the client reports it and works without. */
 import type { StorageAdapter } from '../../client/src';
 import { openDevice } from '../../client/src/device';
 import { keyOf, Seen } from '../../client/src/seen';

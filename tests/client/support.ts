@@ -3,7 +3,7 @@ import { type ClientOptions, connect, memoryStorage, type StorageAdapter, type T
 import { eventually } from '../support/eventually';
 import { onTestEnd } from '../support/temporary';
 
-/** Opens a client that comes back quickly. What goes wrong is in `errors`, and it is closed after the test. */
+/** Opens a client that reconnects quickly. Its errors are in `errors`, and it is closed after the test. */
 export function openClient<Custom extends object = Record<string, unknown>>(
   url: string,
   options: ClientOptions,

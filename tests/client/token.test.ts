@@ -1,4 +1,6 @@
-/** Tokens expire and are refused, connections are closed: the client goes on where that can be, and says why where not. */
+/**
+ * Tokens expire and are refused, connections are closed: the client continues where possible, and otherwise says why.
+ */
 import { memoryStorage } from '../../client/src';
 import { Tokens } from '../../client/src/token';
 import { ShiftedClock } from '../support/clock';
@@ -7,7 +9,7 @@ import { startService, type TestService, testToken } from '../support/service';
 import { startTcpProxy } from '../support/tcp-proxy';
 import { openClient, until } from './support';
 
-/** Longer than a test takes: only the clock that is set lets a token expire. */
+/** Longer than a test takes: a token expires only when the clock is moved. */
 const LIFETIME_SECONDS = 600;
 
 async function setUp(env: Record<string, string> = {}) {

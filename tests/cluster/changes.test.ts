@@ -1,4 +1,4 @@
-/** Two nodes that are asked for contrary things at once: what clients are told in the end is what is so. */
+/** Two nodes with contrary requests at once: the last frame that clients receive matches the store. */
 import type { MessageState } from '../../utils/protocol';
 import { MONGODB_URL, REDIS_URL, startCluster } from '../support/cluster';
 import { eventually } from '../support/eventually';
@@ -24,7 +24,7 @@ async function stateOf(service: TestService, id: string): Promise<MessageState> 
   return item.state;
 }
 
-/** Every frame is a message with content, or tells of one under its own event. */
+/** Every frame is a message with content, or an entry about one under its own event. */
 function isWellTold({ event, payload }: Told): boolean {
   if (event === 'message') return payload['ref'] === undefined && payload['data'] !== null;
   if (event === 'message:updated') return typeof payload['ref'] === 'string' && payload['data'] !== null;

@@ -1,4 +1,4 @@
-/** Two and three nodes as one service: whoever is connected to whatever node. */
+/** Two and three nodes as one service, whichever node a client is connected to. */
 import { ShiftedClock } from '../support/clock';
 import { MONGODB_URL, REDIS_URL, startCluster } from '../support/cluster';
 import { eventually } from '../support/eventually';
@@ -27,7 +27,7 @@ async function pair(...options: Parameters<typeof startCluster>): Promise<[TestS
 const as = (service: TestService, userId: string, path: string) =>
   service.anonymous.get(path).set('Authorization', `Bearer ${service.token(userId)}`);
 
-/** All nodes know that so many users are connected. */
+/** All nodes know that this many users are connected. */
 async function untilConnected(services: readonly TestService[], count: number): Promise<void> {
   for (const service of services) {
     await eventually(
@@ -252,7 +252,7 @@ describeCluster('nodes of one service', () => {
     const second = await here.connect('anna');
     await untilConnected([here, there], 2);
     await second.call('ping');
-    // Somebody else leaves after it: by then the leave of anna would have been told.
+    // Another user leaves after it: by then, anna's leave would have been sent.
     const other = await there.connect('other');
     await watcher.next('presence:join');
     other.close();

@@ -60,7 +60,7 @@ describeNodes('two nodes', () => {
     await here.api.post('/messages/batch').send({ messages }).expect(200);
     expect(await value(here, 'tidings_store_flush_writes_sum')).toBe(20);
     const flushes = await value(here, 'tidings_store_flush_writes_count');
-    // One topic, one queue: what came together is inserted together.
+    // One topic, one queue: what arrived together is inserted together.
     expect(flushes).toBeLessThan(20);
     expect(await value(here, 'tidings_store_flush_duration_seconds_count')).toBe(flushes);
     expect(await value(here, 'tidings_store_flush_duration_seconds_sum')).toBeGreaterThan(0);

@@ -1,6 +1,6 @@
 /**
- * MongoDB gone: sends are refused with a time to come back, connections stay, all recovers. With real processes, and a
- * MongoDB that is silent or gone for a moment: tests/chaos, F24.
+ * MongoDB down: sends are refused with a time to retry, connections stay, everything recovers. With real processes, and
+ * a MongoDB that is silent or down for a moment: tests/chaos, F24.
  */
 import { getWebSocketService } from '../../services/websocket';
 import { MONGODB_URL, newDatabase } from '../support/cluster';
@@ -32,7 +32,7 @@ describeWith('MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('MongoDB',
     expect(refused.body).toMatchObject({ code: 'store_unavailable' });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
     expect((await service.anonymous.get('/readyz')).status).toBe(503);
-    // Whatever needs the store says so in the same words: requests, items of a batch, and embedding code.
+    // Everything that needs the store reports it in the same words: requests, items of a batch, and embedding code.
     const item = { topic: 'news', type: 'test', data: 1 };
     const [batch, embedded, ...requests] = await Promise.all([
       service.api.post('/messages/batch').send({ messages: [item] }),
@@ -53,7 +53,7 @@ describeWith('MongoDB (TEST_MONGODB_URL)', MONGODB_URL !== undefined)('MongoDB',
       () => service.anonymous.get('/readyz'),
       ({ status }) => status === 200,
     );
-    // It may have been stored, or not: sent again it is there once.
+    // It may have been stored or not: repeated, it exists once.
     await service.api.post('/websocket/message/user').send(message).expect(200);
     await service.send('anna', [3]);
     await client.messages(2);

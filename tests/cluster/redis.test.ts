@@ -1,4 +1,6 @@
-/** Redis killed, and away at start. How nodes stand that, and a Redis that hangs, is empty or cuts them: tests/chaos. */
+/**
+ * Redis killed, and down at start. How nodes survive that, and a Redis that hangs, is empty or cuts them: tests/chaos.
+ */
 import type { Message } from '../../utils/protocol';
 import { MONGODB_URL, newDatabase, startCluster, untilLive } from '../support/cluster';
 import { eventually } from '../support/eventually';

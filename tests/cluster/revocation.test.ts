@@ -39,7 +39,7 @@ async function revoked(service: TestService, body: object = {}): Promise<number>
   return answer.body.closed;
 }
 
-/** All nodes know that anna has so many connections. */
+/** All nodes know that anna has this many connections. */
 async function untilConnected(services: readonly TestService[], sockets: number): Promise<void> {
   for (const service of services) {
     await eventually(
@@ -49,7 +49,7 @@ async function untilConnected(services: readonly TestService[], sockets: number)
   }
 }
 
-/** Runs `work`, and fails when what it waits for takes longer than was promised. */
+/** Runs `work`, and fails if it takes longer than was promised. */
 async function inTime(work: () => Promise<unknown>): Promise<void> {
   const begun = performance.now();
   await work();

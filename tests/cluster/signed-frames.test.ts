@@ -1,4 +1,4 @@
-/** CLUSTER_SECRET: nodes that have it believe each other, and nobody else. */
+/** CLUSTER_SECRET: nodes that have it trust each other, and nobody else. */
 import { MONGODB_URL, newDatabase, REDIS_URL, startCluster } from '../support/cluster';
 import { eventually } from '../support/eventually';
 import { parseMetrics } from '../support/metrics';

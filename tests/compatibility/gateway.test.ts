@@ -68,7 +68,7 @@ describe('connecting', () => {
     ['with an expired token', forgeClaims({ sub: ANNA, exp: 1_700_000_000 })],
   ])('%s is reported by `error`', async (_name, token) => {
     const service = await startGateway();
-    // A polling client that is refused has to poll once more before the service lets go of it.
+    // A refused polling client has to poll once more before the service releases it.
     const client = new TestClient(io(addressOf(service), { transports: ['websocket'], auth: { token } }));
     expect(await client.next('error')).toEqual({ message: 'Authentication failed' });
     await client.next('disconnect');

@@ -8,7 +8,7 @@ import { startService, type TestService } from '../support/service';
 const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const USER_123 = { sub: 'user123', name: 'John Doe', iat: 1516239022 };
 const USER_456 = { sub: 'user456', name: 'Jane Smith', iat: 1516239022 };
-/** A sample token of the document, whose signature nobody checked there. */
+/** A sample token of the document, whose signature nobody verified there. */
 const PRINTED_TOKEN =
   'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ1c2VyMTIzIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c';
 

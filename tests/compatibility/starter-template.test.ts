@@ -27,7 +27,7 @@ describe.each(PLACES)('with the token in %s', (_place, query, options) => {
 
   it('an invalid one ends in `error` and a disconnection', async () => {
     const service = await startService({ env: { AUTH_ERROR_EVENT: 'true' } });
-    // A polling client that is refused has to poll once more before the service lets go of it.
+    // A refused polling client has to poll once more before the service releases it.
     const client = open(addressOf(service), 'your-jwt-token', { transports: ['websocket'] });
     expect(await client.next('error')).toEqual({ message: 'Authentication failed' });
     expect(await client.next('disconnect')).toBe('io server disconnect');

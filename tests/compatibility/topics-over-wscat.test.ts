@@ -14,7 +14,7 @@ function wscat(service: TestService, token: string): Wscat {
   return new Wscat(`wscat -c ws://localhost:${new URL(service.url).port}/${token}`);
 }
 
-/** A token as `gen_tokens.py` makes it: claims in its order, good for a day. */
+/** A token as `gen_tokens.py` makes it: claims in its order, valid for a day. */
 function generatedToken(sub: string): string {
   const iat = Math.floor(Date.now() / 1000);
   return forgeClaims({ exp: iat + DAY_SECONDS, iat, sub, payload: { description: 'Test token' } });

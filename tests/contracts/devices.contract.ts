@@ -1,5 +1,5 @@
 /**
- * What every engine must do with what users choose the number of: devices, topics, members, and what is left of them
+ * What every engine must do with things whose number users choose: devices, topics, members, and what is left of them
  * when they go. Beside store.contract.ts, which has a test for each sentence of the contract.
  */
 import {
@@ -104,7 +104,7 @@ function describeBound(stage: Stage): void {
       const again = await store.devices.open('anna', 'one', limitOf(2));
       expect(again.wasForgotten).toBe(true);
       expect(seqsOf(await caughtUp(store, 'anna', 'one', ANNA))).toEqual([2, 3]);
-      // It is told once.
+      // It is reported once.
       expect((await store.devices.open('anna', 'one', limitOf(2))).wasForgotten).toBe(false);
       await removeAll(store);
       expect(seqsOf(await caughtUp(store, 'anna', 'one', ANNA))).toEqual([2, 3]);

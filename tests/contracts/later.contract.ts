@@ -1,4 +1,4 @@
-/** What every engine must do with what waits: scheduled messages, kept answers; and with users who are erased. */
+/** What every engine must do with scheduled messages and kept answers, and with users who are erased. */
 import {
   ANSWER_LIFETIME_MS,
   type Draft,
@@ -537,7 +537,7 @@ function describeKeys(stage: Stage): void {
   });
 }
 
-/** A user of whom there is something of every kind, beside others who have the same. */
+/** A user with something of every kind, beside others who have the same. */
 async function openWithUsers(open: Stage['open']): Promise<Store> {
   const store = await open();
   await createTopic(store, 'sea', { owner: 'owner' });
@@ -673,7 +673,7 @@ function describeErase(stage: Stage): void {
       expect((await store.devices.open('anna', 'newest')).get(ANNA)?.seq).toBeLessThan(5);
       expect(await caughtUp(store, 'anna', 'newest', ANNA)).toEqual([]);
       expect([...first.keys()].toSorted()).toEqual(Object.keys(places('anna', 0, 0)).toSorted());
-      // Who was told stands behind it.
+      // A device that was notified is after it.
       await store.devices.saveCursors([{ userId: 'anna', device: 'newest', topic: ANNA, seq: 7, at: 1 }]);
       expect((await placesOf(store, 'anna', 'newest'))[ANNA]).toBe(7);
     });

@@ -1,4 +1,4 @@
-/** What every engine must do when there is much: pages are bounded, and nobody is held up by what somebody else has. */
+/** What every engine must do with large amounts: pages are limited, and nobody is held up by other users' data. */
 import { MAX_PAGE_BYTES, type Store } from '../../services/storage/contract';
 import { longestHold } from '../support/loop-delay';
 import {
@@ -19,7 +19,7 @@ import {
 /** What a slow machine may add to a slice of 5 ms; without slices it is hundreds. */
 const HOLD_MS = 60;
 
-/** What a server bears that looks through all it has for each question. */
+/** What a server tolerates that examines everything for each request. */
 interface Scale {
   readonly many: number;
   readonly atOnce: number;
@@ -103,7 +103,7 @@ function describePages(stage: Stage, { many }: Scale): void {
       await append(store, draft());
       for (let n = 0; n < 5; n += 1) await append(store, draft({ collapseKey: 'k' }));
       await append(store, draft());
-      // Replaced ones and the entries that tell of it lie between.
+      // Replaced ones and the entries about them are in between.
       expect(seqsOf(await historyOf(store, ANNA, { limit: 9 }))).toEqual([1, 10, 11]);
       expect(seqsOf(await historyOf(store, ANNA, { after: 0, limit: 9 }))).toEqual([1, 10, 11]);
       expect(await allOf(store)).toEqual([11, 10, 1]);
@@ -125,7 +125,7 @@ async function allOf(store: Store, query: object = {}): Promise<number[]> {
 
 function describeHolds(stage: Stage, { many, atOnce }: Scale): void {
   describe('holds nobody up:', () => {
-    /** Runs it once to have warm code, then says how long others had to wait. */
+    /** Runs it once to warm up, then reports how long others had to wait. */
     async function expectShort(work: () => Promise<unknown>): Promise<void> {
       await work();
       const holds: number[] = [];

@@ -45,7 +45,7 @@ const eventsOf = (messages: readonly Message[]) => messages.map(({ event = 'mess
 
 const dataOf = (messages: readonly Message[]) => messages.map(({ data }) => data);
 
-/** What every way of looking gives of a topic of anna's. */
+/** What every way of reading returns for a topic of anna's. */
 async function seen(store: Store, topic = ANNA): Promise<Record<string, readonly number[]>> {
   const { items } = await store.inbox.list('anna', { state: 'any', topic, limit: 1_000 });
   return {
@@ -288,7 +288,7 @@ function describeUpdate({ open }: Stage): void {
       const store = await open();
       const message = await append(store, owned('x'));
       await store.log.update(message, 'new', 'service');
-      // Who repeats a send whose answer was lost says what was said then.
+      // A sender that repeats a send whose answer was lost sends the same content.
       expect(await store.log.append(owned('x'))).toMatchObject({ outcome: 'repeated', message: { id: 'x', seq: 1 } });
       expect(await store.log.append(owned('x', { data: 'another' }))).toEqual({ outcome: 'conflict' });
     });
@@ -628,7 +628,7 @@ function describeUnreadOnly({ open }: Stage): void {
       const store = await open();
       const later = await append(store, draft());
       await mark(store, 'anna', 'read', later);
-      // 7 tells of another message from before, 8 is of after.
+      // 7 is about a message from before, 8 about one from after.
       expect(seqsOf(await caughtUp(store, 'anna', 'laptop', ANNA))).toEqual([1, 3, 5, 6, 8, 9]);
       expect(seqsOf(await caughtUp(store, 'anna', 'phone', ANNA))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     });

@@ -1,4 +1,4 @@
-/** What every engine must tell of what became of a message: sent, acknowledged, seen, read, and by whom. */
+/** What every engine must report about a message: sent, acknowledged, seen, read, and by whom. */
 import type { Cursor, ReceiptPage, Store } from '../../services/storage/contract';
 import type { Message } from '../../utils/protocol';
 import { BROADCAST_TOPIC, DEFAULT_DEVICE } from '../../utils/topic-names';
@@ -91,7 +91,7 @@ function describeAcknowledged({ open }: Stage): void {
       const messages = await appendAll(first, draftsOf(5));
       await first.devices.saveCursors([ack('phone', ANNA, 2, { at: 1_000 })]);
       await first.devices.saveCursors([ack('phone', ANNA, 4, { at: 2_000 }), ack('laptop', ANNA, 1, { at: 3_000 })]);
-      // One that goes back acknowledges nothing anew.
+      // One that moves backwards acknowledges nothing.
       await first.devices.saveCursors([ack('phone', ANNA, 3, { at: 9_000 }), ack('phone', ANNA, 4, { at: 9_000 })]);
       await first.close();
       const store = await open();
@@ -275,7 +275,7 @@ function describeAudience({ open }: Stage): void {
       expect(await receiptsOf(store, message)).toMatchObject(expected);
       const meanwhile = await append(store, draft({ topic: 'sea', from: 'ben' }));
       await store.topics.addMember('sea', member('carl'), PLENTY);
-      // Who comes back was there when it was said; and not when the other was.
+      // A returning user was a member when it was sent, and was not one when the other was.
       expect((await receiptsOf(store, message)).totals).toEqual({ recipients: 2, acknowledged: 2, seen: 2, read: 2 });
       for (const userId of ['anna', 'carl']) await store.devices.saveCursors([ack('phone', 'sea', 2, { userId })]);
       expect((await receiptsOf(store, meanwhile)).totals).toMatchObject({ recipients: 1, acknowledged: 1 });
@@ -296,7 +296,7 @@ function describePages({ open }: Stage): void {
       return pages;
     }
 
-    // More than one command of any engine looks at, once.
+    // More than one command of any engine examines, once.
     it.each<[string, number]>([
       [BROADCAST_TOPIC, 120],
       ['sea', 1_100],

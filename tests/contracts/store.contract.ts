@@ -64,7 +64,7 @@ export function describeStoreContract(name: string, makeHarness: () => StoreHarn
   });
 }
 
-/** Longer than any name that a door lets in, and than any key that an engine could be expected to take. */
+/** Longer than any name that a door admits, and than any key that an engine could be expected to accept. */
 const ENDLESS = 'n'.repeat(100_000);
 
 /** Removes in chunks until nothing is left to remove; how many each chunk removed. */
@@ -466,7 +466,7 @@ function describeRead(open: Open): void {
         expect(seqsOf(messages)).toEqual(range(after + 1, position));
         expect(position).toBeLessThanOrEqual(head);
         seen.push(...seqsOf(messages));
-        // The appends run beside this loop only where it lets them.
+        // The appends run beside this loop only when it yields.
         await new Promise((resolve) => setImmediate(resolve));
       }
       await appending;

@@ -1,4 +1,4 @@
-/** What the suites of the contract have in common: the store under test, its clock, and words for what is stored. */
+/** What the suites of the contract share: the store under test, its clock, and words for what is stored. */
 import type {
   Device,
   Draft,
@@ -171,7 +171,7 @@ export async function caughtUp(store: Store, userId: string, device: string, top
   return readFor(store, topic, { userId, after, unreadUpTo, gaps });
 }
 
-/** Where a device stands in a topic; two numbers: what lies up to the second one is for it only while it is unread. */
+/** A device's position in a topic; two numbers: what lies up to the second one is for it only while it is unread. */
 export type Place = number | readonly [seq: number, unreadUpTo: number];
 
 export async function placesOf(store: Store, userId: string, device: string): Promise<Record<string, Place>> {

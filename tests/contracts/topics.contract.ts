@@ -133,7 +133,7 @@ function describeLengths(open: Open): void {
         expect(await placesOf(store, long, device)).toEqual(alone);
         expect(await store.topics.addMember('sea', member(long), PLENTY)).toEqual({ outcome: 'joined', start: 3 });
         expect(await placesOf(store, long, device)).toEqual({ ...alone, sea: 3 });
-        // Who has left hears nothing any more.
+        // A user who has left receives nothing any more.
         expect(await store.topics.removeMember('sea', long)).toBe(true);
         expect(await placesOf(store, long, device)).toEqual(alone);
         await say(store, 'sea', 4);
@@ -186,7 +186,7 @@ function describeReuse(open: Open): void {
       await store.topics.create(topicOf('sea'), PLENTY);
       await say(store, 'sea', 1);
       await store.topics.delete('sea');
-      // Its sender was let in while the topic was there, and stored afterwards.
+      // Its sender was checked while the topic existed, and it was stored afterwards.
       expect(await say(store, 'sea', 2)).toBe(2);
       expect(await store.topics.create(topicOf('sea', { owner: 'ben' }), PLENTY)).toEqual({
         outcome: 'joined',
@@ -311,12 +311,12 @@ const USERS = ['u', 'u u', 'ü', 'v'.repeat(62), 'v'.repeat(63), 'v'.repeat(128)
 const DEVICES = ['phone', 'd'.repeat(128)];
 const MAX_TOPICS = 3;
 
-/** What the contract says, in the simplest data that can hold it. */
+/** What the contract says, in the simplest possible data. */
 class Model {
   readonly topics = new Map<string, Topic>();
   /** Topic → user → where the membership began. */
   readonly members = new Map<string, Map<string, number>>();
-  /** User → device → topic → where it stands; also in topics that were left. */
+  /** User → device → topic → position; also in topics that were left. */
   readonly devices = new Map<string, Map<string, Map<string, Position>>>();
   /** Topic → user → the places that were not for the user, and where the user left. */
   readonly away = new Map<string, Map<string, { leftAt: number; start: number; outside: Set<number> }>>();
@@ -372,7 +372,7 @@ class Model {
       const start = this.members.get(name)?.get(userId) ?? 0;
       const head = this.head(name);
       const isFirst = devices.size === 0;
-      // Nothing is ever read here, so what is unread is all there is.
+      // Nothing is ever read here, so everything is unread.
       const further = { seq: Math.max(start, head - FURTHER_DEVICE_MESSAGES), unreadUpTo: head };
       entered.set(name, isFirst ? { seq: start, unreadUpTo: 0 } : further);
     }

@@ -22,13 +22,13 @@ export function launchChromium(): Promise<Browser> {
 
 export interface OpenedPage {
   readonly page: Page;
-  /** Errors of the console and exceptions that nobody caught. */
+  /** Console errors and uncaught exceptions. */
   readonly complaints: readonly string[];
   /** Addresses of all requests so far, WebSockets too. */
   readonly requests: readonly string[];
 }
 
-/** One browser for a suite; each page has a profile of its own, which ends with its test. */
+/** One browser for a suite; each page has its own profile, which ends with its test. */
 export function shareBrowser() {
   let browser: Browser | undefined;
   beforeAll(async () => {
@@ -43,7 +43,7 @@ export function shareBrowser() {
   };
 }
 
-/** Opens an address in a page, and keeps what it complains about and what it loads. */
+/** Opens an address in a page, and keeps its complaints and what it loads. */
 export async function openIn(page: Page, url: string): Promise<OpenedPage> {
   const complaints: string[] = [];
   const requests: string[] = [];

@@ -21,7 +21,7 @@ async function start(directory: string): Promise<Service> {
   return { process: server, url: `http://127.0.0.1:${port}` };
 }
 
-/** A request that may be sent again without doubt, and what it is about. */
+/** A request that is safe to repeat, and what it is about. */
 interface Intent {
   readonly key: string;
   readonly isScheduled: boolean;

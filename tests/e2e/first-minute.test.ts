@@ -1,6 +1,6 @@
 /**
- * The first minute of a person with the service, end to end: real processes, real sockets, a real browser.
- * The page receives what the printed curl line sends; what is sent to nobody survives kill -9.
+ * A person's first minute with the service, end to end: real processes, real sockets, a real browser. The page receives
+ * what the printed curl line sends; messages to an offline user survive kill -9.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

@@ -1,4 +1,4 @@
-/** The test page in a real browser: what people do with it, and what it says when something is wrong. */
+/** The test page in a real browser: what people do with it, and what it shows when something is wrong. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -310,7 +310,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
       await hasText(ann.locator('#members .online'), 'ben');
       await ann.fill('#topic-text', 'Who waters?');
       await button(ann, 'Send to topic').click();
-      // The first message tells of the invitation.
+      // The first message announces the invitation.
       await ben.locator('#topics button', { hasText: 'garden' }).click();
       await hasText(ben.locator('#history'), 'Who waters?');
       await ben.locator('#topic-text').pressSequentially('Me');
@@ -477,7 +477,7 @@ describeWith('Chromium', chromiumPath !== undefined)('the test page', () => {
   });
 
   describe('says what to do about', () => {
-    /** Presses Connect with this input. @returns what the state says once it is sure. */
+    /** Presses Connect with this input. @returns the displayed state once it is final. */
     async function stateAfter(page: Page, url: string, token: string): Promise<string> {
       await page.fill('#server-url', url);
       await page.fill('#token', token);

@@ -1,4 +1,4 @@
-/** GET /audit: who did what, to how many, and never what was said. */
+/** GET /audit: who did what, to how many, and never the content. */
 import { get } from 'node:http';
 import { eventually } from '../support/eventually';
 import { forgeClaims } from '../support/forged-tokens';
@@ -39,7 +39,7 @@ async function items(service: TestService, query: Record<string, string> = {}): 
   return found;
 }
 
-/** What stands in every body: no entry may have it. */
+/** A text in every body: no entry may contain it. */
 const SAID = 'm4rk3r-of-a-body';
 const content = { type: SAID, data: { text: SAID } };
 

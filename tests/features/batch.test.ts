@@ -1,4 +1,4 @@
-/** POST /messages/batch: many sends in one request, each with a fate of its own. */
+/** POST /messages/batch: many sends in one request, each of which succeeds or fails alone. */
 import * as lmdb from 'lmdb';
 import { range, startService, type TestService } from '../support/service';
 import { type Api, as, createTopic, dataOf, inboxOf, sendTo, visit } from './callers';
@@ -205,7 +205,7 @@ describe('a batch again', () => {
     const replay = await post(service).expect(200);
     expect(replay.headers['idempotent-replay']).toBe('true');
     expect(replay.text).toBe(first.text);
-    // Items that say the same are messages of their own.
+    // Items with the same content are separate messages.
     expect(await dataOf(as(service, 'anna'))).toEqual([1, '', 1]);
     await post(service, messages.slice(1)).expect(422);
     expect((await inboxOf(as(service, 'anna'))).items).toHaveLength(3);

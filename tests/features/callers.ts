@@ -61,7 +61,7 @@ export interface SendAnswer {
   readonly seq: number;
 }
 
-/** Sends to a user, as a service that may do everything unless `api` is somebody else's. */
+/** Sends to a user, by default as a service that may do everything. */
 export async function sendTo(api: Api, userId: string, data: unknown, options: object = {}): Promise<SendAnswer> {
   const { body } = await api
     .post('/websocket/message/user')

@@ -1,4 +1,4 @@
-/** Development tokens: to the service's own page on this machine, and to nobody else. */
+/** Development tokens: for the service's own page on this machine, and for nobody else. */
 import { generateKeyPairSync } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { developmentRoutes } from '../../features/development-tokens';

@@ -67,7 +67,7 @@ describe.each(ROUTES)('Idempotency-Key on $path', ({ path, body, bad }) => {
       expect(await countFor(running)).toBe(1);
     };
     await expectReplay(service);
-    // What the answer says is what was so then: now somebody is connected.
+    // The answer describes that moment: now a client is connected.
     await service.connect('anna');
     await expectReplay(service);
     await expectReplay(await service.restart());
@@ -314,7 +314,7 @@ describe('an id that the client made, after its message', () => {
     const replay = await send(service, { ...message, ...options }).expect(200);
     expect(replay.headers['idempotent-replay']).toBe('true');
     expect(replay.body).toEqual(first.body);
-    // To say "sent" of something that nobody will ever see would lose it.
+    // To report "sent" for something that nobody will ever see would lose it.
     for (const other of [{ data: 2 }, { type: 'other' }, { userId: 'ben' }]) {
       const { status } = await send(service, { ...message, ...options, ...other });
       expect({ other, status }).toEqual({ other, status: 422 });

@@ -245,7 +245,7 @@ describe.each(CHANGES)('%s /messages/:id%s', (method, suffix, given) => {
   });
 });
 
-/** Acknowledges what has come, and waits until the service has heard of it. */
+/** Acknowledges what has arrived, and waits until the service has received that. */
 async function acknowledge(client: TestClient, { topic, seq }: Pick<Message, 'topic' | 'seq'>): Promise<void> {
   expect(await client.call('ack', { topic, seq })).toMatchObject({ ok: true });
 }

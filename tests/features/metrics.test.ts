@@ -17,7 +17,7 @@ import { createTopic, sendTo } from './callers';
 
 const mockStores: Store[] = [];
 
-// What lies behind a node's back, as when another node has stored it, can only be done to its store.
+// What happens without a node's knowledge, as when another node has stored it, can only be done to its store.
 jest.mock('../../services/storage/engines', () => {
   const { openStore } = jest.requireActual<typeof openStoreModule>('../../services/storage/engines');
   const openAndRecord: typeof openStore = async (...args) => {
@@ -242,7 +242,7 @@ const EVENTS: Event[] = [
   },
 ];
 
-/** Stores a message as another node does, which could not tell of it. */
+/** Stores a message as another node does whose frame was lost. */
 async function behindTheBackOf({ url }: TestService, topic: string): Promise<void> {
   const store = mockStores.at(-1);
   if (store === undefined) throw new Error(`no store was opened for ${url}`);
@@ -381,7 +381,7 @@ describe('what is answered', () => {
     expect(names).toEqual(
       expect.arrayContaining(['nodejs_eventloop_lag_p99_seconds', 'process_resident_memory_bytes']),
     );
-    // One is told by the collector of garbage, which may not have run yet.
+    // One is reported by the garbage collector, which may not have run yet.
     const silent = families.filter(({ samples }) => samples.length === 0).map(({ name }) => name);
     expect(silent.filter((name) => name !== 'nodejs_gc_duration_seconds')).toEqual([]);
     expect(names.filter((name) => name.startsWith('nodejs_active_'))).toEqual([]);

@@ -1,4 +1,4 @@
-/** A field that nobody reads, though it resembles an option, is told in the answer and in the log. */
+/** A field that nobody reads although it resembles an option is reported in the answer and in the log. */
 import { captureLog } from '../support/captured-log';
 import { startService } from '../support/service';
 import { TRANSPORTS } from '../support/transports';

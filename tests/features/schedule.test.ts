@@ -264,7 +264,7 @@ describe('GET /scheduled', () => {
     const senders = ['anna', 'ben'].map((userId) => as(service, userId, 'send'));
     const sendAt = new Date(Date.now() + HOUR_MS).toISOString();
     for (const n of range(1, 5)) {
-      // Some at one moment: the cursor must tell them apart.
+      // Some at one moment: the page token must tell them apart.
       for (const api of senders) await schedule(api, 'carla', n, n > 3 ? { delay: n } : { sendAt, id: `same${n}` });
     }
     const listAll = async (api: Api) => {

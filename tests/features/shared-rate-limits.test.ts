@@ -4,7 +4,7 @@ import type { Cluster } from '../../services/cluster/contract';
 
 const WINDOW_MS = 60_000;
 
-/** As much of Redis as the counts need, and whether it is there. */
+/** As much of Redis as the counts need, with a switch that takes it down. */
 function fakeRedis() {
   const counts = new Map<string, number>();
   const redis = { isAway: false, counts };

@@ -369,7 +369,7 @@ describe('a private topic', () => {
     };
     const problem = await problemOf('secret');
     expect(problem).toMatchObject({ code: 'not_found', status: 404 });
-    // Not a word tells it from a topic that does not exist.
+    // Nothing distinguishes it from a topic that does not exist.
     expect(problem).toEqual(await problemOf('no-such-topic'));
     expect(await membersOf(owner, 'secret')).toEqual(['owner']);
     expect(await historyOf(owner, 'secret')).toEqual([]);

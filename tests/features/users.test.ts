@@ -251,7 +251,7 @@ describe('the export', () => {
     await sendTo(service.api, 'anna', 1);
     await phone.next('message');
     await phone.call('ack', { topic: '@anna', seq: 1 });
-    // Acknowledgements are written behind.
+    // Acknowledgements are written later.
     await eventually(
       async () => (await exportOf(service, 'anna')).find(({ kind }) => kind === 'device'),
       (device) => JSON.stringify(device?.['cursors']).includes(JSON.stringify({ topic: '@anna', seq: 1 })),

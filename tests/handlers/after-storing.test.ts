@@ -1,4 +1,7 @@
-/** What was stored is answered as stored, whatever fails afterwards; where that cannot be known nobody says that it was not. */
+/**
+ * What was stored is answered as stored, whatever fails afterwards; where that is unknown, no answer claims the
+ * opposite.
+ */
 import { createRunOnce } from '../../handlers/idempotency';
 import { createInboxOperations } from '../../handlers/inbox';
 import { describeFailure } from '../../services/observability/describe-failure';

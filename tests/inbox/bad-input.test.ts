@@ -5,7 +5,9 @@ import type { Answer, Exchange } from '../support/http';
 import type { Refusal } from '../support/problems';
 import { itLeftNothingBehind, MARKER, type SharedService, shareService } from '../support/shared-service';
 
-/** Ids of what is there: a message to the victim, one in a topic that the victim is not in, and one that waits. */
+/**
+ * Ids of existing messages: one to the victim, one in a topic of which the victim is no member, and a scheduled one.
+ */
 const KNOWN = 'known';
 const FOREIGN = 'foreign';
 const WAITING = 'waiting';
@@ -50,7 +52,7 @@ async function snapshot(service: SharedService): Promise<unknown> {
   return answers.map(({ status, text }) => [status, text]);
 }
 
-/** A row of any table: refused in the words of the contract, quickly, counted, and nothing has changed. */
+/** A row of any table: refused as the contract says, quickly, counted, and nothing has changed. */
 async function expectRefused(service: SharedService, send: () => Promise<Answer>, refusal: Refusal): Promise<void> {
   const answer = await service.expectRefused(send, refusal, () => snapshot(service));
   expect(answer.text).not.toContain(MARKER);
@@ -372,7 +374,7 @@ describe('filters of GET /inbox', () => {
   itLeftNothingBehind(service);
 });
 
-/** Positions that nobody was given, in the form of one: they must lead nowhere. */
+/** Made-up positions in the form of a page token: they must lead nowhere. */
 describe('a made-up page token', () => {
   const service = shareFilledService();
   const texts = ['', '@victim', '@other', '*', 'club', '~victim', '\u0000', '\u0001', '\uffff', 'x'.repeat(600)];

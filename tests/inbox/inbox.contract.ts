@@ -66,7 +66,7 @@ async function listAll(store: Store, query: Partial<InboxQuery> = {}, userId = '
   return found;
 }
 
-/** Somebody who has a device and is in a topic. */
+/** A user who has a device and is a member of a topic. */
 async function openWithMember(open: Open): Promise<Store> {
   const store = await open();
   await store.devices.open('anna', 'phone');
@@ -152,7 +152,7 @@ function describeStates({ open }: Stage): void {
       expect(await listAll(store, { state: 'any' })).toEqual([message]);
       expect(await stateOf(store, message)).toBe('read');
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 0, unread: 0 });
-      // What was said in between is in no list, and has no state.
+      // Messages from in between are in no list, and have no state.
       expect(await store.inbox.changeStates('anna', { ids: [meanwhile.id] }, 'read')).toMatchObject({
         outcome: 'not_found',
       });
@@ -691,7 +691,7 @@ async function takeStep(scene: Scene): Promise<void> {
   }
 }
 
-/** From the beginning of each topic up to the first younger one: entries are no younger than what they tell of. */
+/** From the beginning of each topic up to the first younger one: entries are no younger than what they are about. */
 function prune(model: Model, before: number): void {
   for (const topic of TOPICS) {
     for (const one of model.known.filter(({ message }) => message.topic === topic)) {
@@ -746,7 +746,7 @@ async function changeSome({ store, model, random }: Scene): Promise<void> {
 }
 
 async function changeMany({ store, model, random }: Scene): Promise<void> {
-  // Some steps sweep first: what has expired is in nobody's inbox.
+  // Some steps sweep first: an expired message is in nobody's inbox.
   await store.log.expire(10_000);
   const state = pick(random, STATES) ?? 'read';
   const topic = pick(random, [...model.starts.keys()]) ?? ANNA;

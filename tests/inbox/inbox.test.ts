@@ -7,7 +7,7 @@ import { type AnyClient, framesOf, type Told, TRANSPORTS } from '../support/tran
 
 const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-/** Requests of somebody who has no scopes. */
+/** Requests of a user without scopes. */
 function as(service: TestService, userId: string) {
   const authorization = `Bearer ${service.token(userId)}`;
   return {
@@ -21,7 +21,7 @@ function as(service: TestService, userId: string) {
 const countsOf = async (service: TestService, userId: string): Promise<Counts> =>
   (await as(service, userId).get('/inbox/counts').expect(200)).body;
 
-/** The server has heard of the end of the user's connections: what is sent from now on waits. */
+/** The server knows that the user's connections have ended: what is sent from now on waits. */
 const untilAway = (service: TestService, userId: string) =>
   eventually(
     () => service.api.get(`/websocket/users/${userId}/status`),
@@ -60,7 +60,7 @@ const toldOf = (client: AnyClient, ...events: string[]): Told[] =>
   framesOf(client).filter(({ event }) => events.includes(event));
 const namesOf = (client: AnyClient): string[] => framesOf(client).map(({ event }) => event);
 const payloadsOf = (client: AnyClient, event: string) => toldOf(client, event).map(({ payload }) => payload);
-/** All that the client was told, as one text: what is not in it never reached the client. */
+/** Everything that the client received, as one text: what is not in it never reached the client. */
 const textOf = (client: AnyClient): string => JSON.stringify(framesOf(client));
 
 /** Acknowledges everything of a topic. */
@@ -68,7 +68,7 @@ async function acknowledge(client: AnyClient, topic: string, seq: number): Promi
   expect(await client.call('ack', { topic, seq })).toEqual({ ok: true });
 }
 
-/** What a client believes to be unread that applies what it is told in the order in which it is told. */
+/** What a client believes to be unread that applies what it receives, in order. */
 function unreadOf(client: AnyClient): string[] {
   const known = new Map<string, { topic: string; seq: number; isUnread: boolean }>();
   for (const { event, payload } of framesOf(client)) {
@@ -109,7 +109,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       ['one message', ([first]) => ({ ids: [first?.id] }), 1, {}],
       ['several messages', (sent) => ({ ids: sent.slice(1).map(({ id }) => id) }), 2, {}],
       ['a topic up to a seq', () => ({ topic: '@anna', upTo: 2 }), 2, {}],
-      // Devices hear up to where: what comes later is not meant.
+      // Devices learn up to where: what comes later is not meant.
       ['everything', () => ({ all: true }), 3, { cursors: { '@anna': 3 } }],
     ];
 
@@ -844,7 +844,7 @@ describe.each(TRANSPORTS)('over %s,', (_name, connect) => {
       expect(tablet.allMessages.map(({ seq }) => seq)).toEqual(expected);
       await acknowledge(tablet, '@anna', expected[49] ?? 0);
       tablet.close();
-      // It is no new device any more, and still is not told what was read before it came.
+      // It is no new device any more, and still does not receive what was read before it came.
       const again = await open(service, 'anna', 'tablet');
       expect(again.allMessages.map(({ seq }) => seq)).toEqual(expected.slice(50));
     });

@@ -1,6 +1,6 @@
 /**
  * Ten thousand random operations on one inbox, with three devices that come and go, against a model that fits on a
- * page. After each operation all counts that anybody was told are the model's; at the end lists and devices are.
+ * page. After each operation, all counts that a device received match the model; at the end, lists and devices do.
  * TIDINGS_SEED replays a failure.
  */
 import { isDeepStrictEqual } from 'node:util';
@@ -26,7 +26,7 @@ const OWNER_TOKEN = testToken(OWNER);
 type Selection =
   | { ids: readonly string[] }
   | { topic: string; upTo: number }
-  /** `cursors`: told to devices, up to where it was meant. */
+  /** `cursors`: sent to devices, up to where it applied. */
   | { all: true; cursors?: Readonly<Record<string, number>> };
 type Change = Selection & { readonly state: RequestedState };
 
@@ -86,7 +86,7 @@ function stateOf({ isSeen, isRead, isArchived }: Item): MessageState {
   return isSeen ? 'seen' : 'unseen';
 }
 
-/** A clock that stands still unless it is told to go on, so that nothing expires behind the model's back. */
+/** A clock that stands still until it is moved, so that nothing expires without the model's knowledge. */
 class StandingClock extends ClockWithRealTimers {
   /** Ahead of the machine's, by which tokens are made: a slow machine must not make them come from the future. */
   #now = Date.now() + 600_000;
@@ -129,7 +129,7 @@ class Model {
     this.nextSeq(topic);
   }
 
-  /** Takes out what has expired. @returns what of it was in the inbox. */
+  /** Removes what has expired. @returns what of it was in the inbox. */
   expire(now: number): ModelItem[] {
     const expired = [...this.items.values()].filter(({ expiresAt }) => expiresAt <= now);
     for (const { id } of expired) this.items.delete(id);
@@ -159,10 +159,10 @@ class Model {
 /** A frame as either transport brings it. */
 type Fields = Readonly<Record<string, unknown>>;
 
-/** One installation of a client: it keeps what it was told, whether it is connected or not. */
+/** One installation of a client: it keeps what it received, whether it is connected or not. */
 class Device {
   readonly items = new Map<string, Item>();
-  /** Counts that it was told since they were last asked for. */
+  /** Counts that it has received since they were last checked. */
   counts: Counts[] = [];
   lastCounts: Counts | undefined;
   expiredCount = 0;
@@ -199,13 +199,13 @@ class Device {
     while (!isUpToDate) {
       await Promise.race([upToDate, this.client.settle()]);
       this.take();
-      // Catch-up waits for a device that has so much on the way.
+      // Catch-up waits for a device that has this much in flight.
       if (this.#unacknowledgedCount >= CATCH_UP_WINDOW_MESSAGES) await this.acknowledge();
     }
   }
 
   async close(service: TestService): Promise<void> {
-    // Places are recorded when the server has heard of the end.
+    // Cursors are recorded when the server knows of the end.
     const status = async () => (await exchangeJson(service, 'GET', '/websocket/me/status')).body['sockets'];
     const before = Number(await status());
     this.client.close();
@@ -261,11 +261,11 @@ class Device {
     this.counts.push(this.lastCounts);
   }
 
-  /** Asks for a change over its socket: it is told to the others, this device applies it itself. */
+  /** Requests a change over its socket: the others are notified, this device applies it itself. */
   async change(change: Change): Promise<Fields> {
     const reply = await this.client.call('state', change);
     if (!reply.ok) return reply as unknown as Fields;
-    // What was told before the answer comes first.
+    // What was sent before the answer arrives first.
     this.take();
     this.#count(reply);
     applyChange(this.items.values(), change);
@@ -367,7 +367,10 @@ class Play {
     await chosen?.[1]();
   }
 
-  /** Every count that anybody was told is the model's, or was so within the operation; what the service says now is. */
+  /**
+   * Every count that a device received matches the model, or did within the operation; what the service returns now
+   * does.
+   */
   async expectCounts(operation: number): Promise<void> {
     const { counts } = this.model;
     const between = this.#between;
@@ -377,7 +380,7 @@ class Play {
     expect({ operation, wrong, last: told.at(-1) }).toEqual({ operation, wrong: [], last: counts });
   }
 
-  /** Counts that anybody was told since the last time, and, as the last, those that the service gives now. */
+  /** Counts received since the last check and, as the last, those that the service returns now. */
   async takeCounts(): Promise<Counts[]> {
     const connected = this.devices.filter(({ isConnected }) => isConnected);
     const [now] = await Promise.all([
@@ -448,7 +451,7 @@ class Play {
     expect(seq).toBe(this.model.append({ id, topic, data, order, expiresAt, isExcluded, isOwn, key: collapseKey }));
   }
 
-  /** The owner says something, to a topic or as a note to herself. */
+  /** The owner sends something, to a topic or as a note to herself. */
   async #speak(): Promise<void> {
     const topic = this.#pick([PERSONAL, 'news']);
     this.#sent += 1;
@@ -536,7 +539,7 @@ class Play {
 
   /** Messages expire, and what was scheduled is sent. */
   async #letTimePass(): Promise<void> {
-    // Somebody has to be there: who hears of it tells the test that it is done.
+    // A device has to be online: its notification tells the test that it is done.
     if (this.#connected() === undefined) return this.#comeOrGo();
     const connected = this.devices.filter(({ isConnected }) => isConnected);
     await Promise.all(connected.map(({ client }) => client.settle()));
@@ -580,7 +583,7 @@ class Play {
     return items;
   }
 
-  /** Everybody is connected, and was told the counts of this moment. */
+  /** Everybody is connected, and has received the current counts. */
   async end(): Promise<void> {
     for (const device of this.devices) if (!device.isConnected) await device.open(this.service);
     await this.takeCounts();
@@ -602,7 +605,7 @@ const without = (ids: Set<string>, others: Set<string>) => [...ids].filter((id) 
 
 /** What a device has otherwise than the model; `undefined`: nothing. */
 function faultsOf({ name, items }: Device, model: Model): object | undefined {
-  // What expired while the device was away is told to nobody: it is not in any list any more.
+  // What expired while the device was offline is not sent to it: it is not in any list any more.
   const known = [...items.values()].filter(({ id }) => model.items.has(id));
   const [inbox, own] = [idsOf(model.inbox), idsOf(known)];
   const [unread, ownUnread] = [idsOf(model.inbox.filter(isUnread)), idsOf(known.filter(isUnread))];

@@ -241,7 +241,7 @@ describe('changing states', () => {
     expect(await change('archived')).toEqual({ success: true, state: 'archived', changed: 1, counts: NOTHING });
     expect(await change('seen')).toMatchObject({ changed: 0 });
     expect(await statesOf(anna)).toEqual({ 1: 'archived' });
-    // `unread` takes back read and archived, not seen.
+    // `unread` undoes read and archived, not seen.
     expect(await change('unread')).toEqual({ success: true, state: 'unread', changed: 1, counts: unread });
     expect(await statesOf(anna)).toEqual({ 1: 'seen' });
   });

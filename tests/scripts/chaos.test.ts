@@ -22,7 +22,7 @@ describe('what it cannot do', () => {
     ['with a table of some only', ['--rounds', '1', '--only', 'F1', '--write'], 'the table holds all scenarios'],
   ])('is refused %s', (_name, args, words) => {
     const read = () => readOptions(args);
-    // What the terminal is told without a stack, see below.
+    // What the terminal shows without a stack, see below.
     expect(read).toThrow(UsageError);
     expect(read).toThrow(words);
   });

@@ -306,7 +306,7 @@ interface TokenServer {
   nextToken(): Promise<string>;
 }
 
-/** Lets clients in, and says at once that their tokens expire. */
+/** Admits clients, and says at once that their tokens expire. */
 async function startPlainServer(): Promise<TokenServer> {
   const tokens = new TokenQueue();
   const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });

@@ -127,7 +127,7 @@ describe('what has arrived', () => {
   const PLAN: LoadPlan = { users: 2, connections: 3, rate: 4, broadcastRate: 0, seconds: 1 };
   type Position = readonly [connection: number, seq: number, n: number];
 
-  /** A run in which the service has said that it has messages 0 to 3; connections 0 and 2 are of the first user. */
+  /** A run in which the service has accepted messages 0 to 3; connections 0 and 2 are of the first user. */
   function judge(arrivals: readonly Position[], reconnected: readonly number[] = []) {
     const stream = MessageStream.toUsers(PLAN);
     const tally = new Tally('run', [stream]);

@@ -1,4 +1,4 @@
-/** `npm run send`: what it asks the service for, what it says of the answer, and what it says of mistakes. */
+/** `npm run send`: its request to the service, and what it prints about answers and mistakes. */
 
 import { generateKeyPairSync } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
@@ -309,7 +309,7 @@ async function startServer(handler: (request: IncomingMessage, response: ServerR
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** A server that accepts everything, and keeps what it was asked. */
+/** A server that accepts everything, and keeps the requests. */
 async function startRecorder() {
   const requests: { target: string; key: unknown; body: unknown }[] = [];
   const url = await startServer((request, response) => {

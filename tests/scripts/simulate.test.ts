@@ -1,4 +1,4 @@
-/** `npm run simulate`, as people type it: what it is not told right is refused in one sentence, before anything is played. */
+/** `npm run simulate`, as people type it: wrong options are refused in one sentence, before anything is played. */
 import { join } from 'node:path';
 import { readSimulation } from '../../scripts/support/simulate-options';
 import { EXIT_USAGE, UsageError } from '../../utils/command-line';

@@ -1,4 +1,4 @@
-/** `npm run soak`: what it takes for growth, what for a fault, and that it finds a service wanting. */
+/** `npm run soak`: what counts as growth, what as a fault, and that it finds a leaking service. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { soak } from '../../scripts/soak';

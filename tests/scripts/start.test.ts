@@ -1,4 +1,7 @@
-/** What keeps the service from starting is told in a sentence that names the variable; what looks wrong is told too. */
+/**
+ * What keeps the service from starting is reported in a sentence that names the variable; suspicious values are
+ * reported too.
+ */
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';

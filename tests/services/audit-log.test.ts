@@ -1,4 +1,4 @@
-/** The audit log on its way to the store: what is written when, how much of it, and what becomes of it in a fault. */
+/** The audit log on its way to the store: what is written when, how much of it, and what happens in a fault. */
 import { AuditLog, ENTRIES_PER_BATCH, type Requester } from '../../services/audit-log';
 import { type AuditEntry, type Store, StoreError } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
@@ -13,7 +13,7 @@ const SEND = { action: 'send', target: '@anna', messageId: 'order-1', count: 1 }
 
 const log = captureLog();
 
-/** A store whose audit log refuses, or hangs, when it is told to. */
+/** A store whose audit log refuses, or hangs, on demand. */
 class FaultyStore {
   readonly saved: (readonly AuditEntry[])[] = [];
   isFailing = false;
@@ -147,7 +147,7 @@ describe('what services do', () => {
       requests: 100 - ENTRIES_PER_BATCH,
       count: 2 * (100 - ENTRIES_PER_BATCH),
     });
-    // Another batch begins anew.
+    // Another batch begins again.
     audit.note(requester(), SEND);
     expect(await audit.list({ limit: 1 })).toEqual([expect.objectContaining(SEND)]);
   });

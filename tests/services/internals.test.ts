@@ -1,4 +1,4 @@
-/** Each internal of another package that is relied on: moved away, it is missed at start, and by name. */
+/** Each internal of another package that is relied on: when it is removed, the start notices, by name. */
 import { existsSync, readFileSync } from 'node:fs';
 import { Server as HttpServer, type IncomingMessage, ServerResponse } from 'node:http';
 import { dirname, join, relative } from 'node:path';
@@ -83,7 +83,7 @@ const polling = () => inside('engine.io', 'transports/polling.js')['Polling'];
 const client = () => inside('socket.io', 'client.js')['Client'];
 const response = ServerResponse as unknown as Class;
 
-/** How each of them moves away. */
+/** How to remove each of them. */
 const MOVED: Readonly<Record<Exclude<InternalName, (typeof ELSEWHERE)[number]>, () => void>> = {
   'engine.io: request fields': () =>
     replace(inside('engine.io', 'server.js')['Server'], 'prepare', () => (request: { _query: object }) => {
@@ -390,11 +390,12 @@ describe('docs/decisions/internals.md', () => {
     const named = new Set(rows.flatMap(({ files }) => files));
     const reaching = sourceFiles(['features', 'handlers', 'services', 'utils']).filter((file) => {
       const code = readFileSync(file, 'utf8').replaceAll(/^\s*(\/\/|\/?\*).*$/gm, '');
-      // A private field of somebody else, or a file that a package does not export. `_id` is a document's, `_zod` documented.
+      // A private field of another object, or a file that a package does not export. `_id` is a document's, `_zod`
+      // documented.
       return /(\.|readonly |[?&] \{ )_(?!id\b|zod\b)[a-zA-Z]+\b|require\('[a-z@][^']*\/lib\//.test(code);
     });
     const names = reaching.map((file) => relative(ROOT, file)).filter((file) => !named.has(file));
-    // Which looks for them.
+    // The file that checks them.
     expect(names).toEqual(['services/sockets/self-check.ts']);
   });
 });

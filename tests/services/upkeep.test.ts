@@ -1,4 +1,4 @@
-/** Work that returns by itself: what fails for good must not keep anything else from being done. */
+/** Recurring work: what fails for good must not keep anything else from being done. */
 import type { Store } from '../../services/storage/contract';
 import { Upkeep, type UpkeepParts } from '../../services/upkeep';
 import { captureLog } from '../support/captured-log';

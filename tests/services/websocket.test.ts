@@ -1,4 +1,4 @@
-/** Connections: who is let in, what they are told, how they end. */
+/** Connections: who is admitted, what they receive, how they end. */
 import { getWebSocketService } from '../../services/websocket';
 import { openClient } from '../support/client';
 import { ShiftedClock } from '../support/clock';

@@ -1,4 +1,4 @@
-/** Every door through which a user without a scope says something. */
+/** Every door through which a user without a scope sends something. */
 import { as } from '../features/callers';
 import { connectPlain } from '../support/plain-client';
 import type { TestService } from '../support/service';
@@ -9,7 +9,7 @@ export interface Outcome {
   readonly answer: Record<string, unknown>;
 }
 
-/** Says `content` as a user, to a topic or a person, who is named as topics are: `@name`. */
+/** Sends `content` as a user, to a topic or a person, named like topics: `@name`. */
 export type Say = (service: TestService, from: string, to: string, content: object) => Promise<Outcome>;
 
 function outcomeOf(reply: object): Outcome {

@@ -1,4 +1,4 @@
-/** Topics under the names of people, and people who are put into topics. */
+/** Topics with the names of people, and people who are added to topics. */
 import type { Reply } from '../../utils/protocol';
 import { as, dataOf, visit } from '../features/callers';
 import { connectPlain } from '../support/plain-client';
@@ -27,7 +27,8 @@ describe('a message to a person', () => {
     expect(await plain.call('create', { topic_name: 'bob' })).toMatchObject({
       error: { code: 'name_taken', errors: [{ path: 'topic_name' }] },
     });
-    // Of one's own name, and of one who creates it for others, too: others would write to the topic.
+    // A topic with one's own name, too, and one created by somebody else with that name: others would write to the
+    // topic.
     expect(await plain.call('create', { topic_name: 'mallory' })).toMatchObject({ error: { code: 'name_taken' } });
     await service.api.post('/topics').send({ name: 'bob' }).expect(409);
   });
@@ -47,7 +48,7 @@ describe('a message to a person', () => {
     expect(await chat(alice, '@bob')).toMatchObject({ ok: true, topic: '@bob' });
     expect(await chat(alice, '#bob')).toMatchObject({ ok: true, topic: 'bob' });
     expect(await dataOf(as(service, 'bob'))).toEqual([{ content: 'for Bob only' }]);
-    // For who is not in it there is no such topic: the name can only be that of the person.
+    // For users who are no members the topic does not exist: the name can only be that of the person.
     expect(await chat(await connectPlain(service.url, 'carl'), 'bob')).toMatchObject({ ok: true, topic: '@bob' });
   });
 
@@ -90,7 +91,7 @@ describe.each(TRANSPORTS)('over %s', (name, connect) => {
     const joined = { name: 'lair', isPrivate: true, by: 'mallory' };
     expect(await phone.next('topic:joined')).toEqual(joined);
     expect(await laptop.next('topic:joined')).toEqual(joined);
-    // Once more changes nothing, and who joins is told by the answer.
+    // Repeating it changes nothing, and a user who joins learns it from the answer.
     await as(service, 'mallory').post('/topics/lair/members').send({ userId: 'alice' }).expect(200);
     await as(service, 'mallory').post('/topics').send({ name: 'news' }).expect(201);
     if (name === 'Socket.IO') await phone.call('topic:join', { name: 'news' });

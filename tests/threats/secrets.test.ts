@@ -1,4 +1,4 @@
-/** What a user without a scope does not learn: private topics, messages, who is online. */
+/** What a user without a scope must not learn: private topics, messages, who is online. */
 import { get, type IncomingMessage } from 'node:http';
 import { as, createTopic, sendTo, visit } from '../features/callers';
 import { connectPlain } from '../support/plain-client';
@@ -126,7 +126,7 @@ describe('a private topic', () => {
     await api.patch(`/messages/${messageId}`).send({ data: 'x' }).expect(404);
     await api.patch(`/messages/${body.id}`).send({ data: 'I am still here' }).expect(404);
     await api.get(`/messages/${body.id}/receipts`).expect(404);
-    // One's own words may be taken back.
+    // The user's own messages may be retracted.
     await api.delete(`/messages/${body.id}`).expect(200);
   });
 

@@ -1,4 +1,4 @@
-/** DEBUG would bring tokens into the output of a service: in production it does not start, elsewhere it says so. */
+/** DEBUG would put tokens into the output of a service: in production it does not start, elsewhere it warns. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, parseConfig } from '../../utils/config';

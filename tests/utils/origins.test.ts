@@ -1,4 +1,4 @@
-/** Which entries CORS_ORIGIN takes, and which origins they let in. */
+/** Which entries CORS_ORIGIN accepts, and which origins they allow. */
 import { isOriginListed, isSamePlace, parseOriginEntry } from '../../utils/origins';
 
 it.each([

@@ -1,4 +1,4 @@
-/** The routes under /api/gateway, in the words of the ancestor whose callers still use them. */
+/** The routes under /api/gateway, as the callers of the compatible gateway still use them. */
 import { openClient } from '../../support/client';
 import { openRawSocket } from '../../support/raw-socket';
 import { range, startService } from '../../support/service';
@@ -41,7 +41,7 @@ describe.each(ROUTES)('%s %s', (method, path, given, scope) => {
       .expect('Content-Type', /problem\+json/);
     expect(unauthorized.body).toMatchObject({ code: 'unauthorized' });
     const others = SCOPES.filter((name) => name !== scope).join(' ');
-    // Not even about oneself: the ancestor's routes are for services.
+    // Not even about oneself: these routes are for services.
     const { body } = await call(service.token(ANNA, others)).expect(403);
     expect(body).toMatchObject({ code: 'insufficient_scope', detail: expect.stringContaining(scope) });
     for (const right of [scope, 'admin']) await call(service.token('caller', right)).expect(200);

@@ -1,4 +1,4 @@
-/** Who a handshake counts for, and what is kept of it: addresses that no test machine has. */
+/** What a handshake counts for: with addresses that no test machine has. */
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';

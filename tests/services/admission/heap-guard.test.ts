@@ -15,7 +15,7 @@ const LIMIT = 1_000 * MIB;
 /** A tenth is kept; a body of a megabyte may become 24. */
 const LINE = 900 * MIB;
 
-/** Forgets at once what it has looked at, unless the clock is another one. */
+/** Forgets its readings at once, unless another clock is given. */
 function createGuard({ maxBodyBytes = MIB, limit = LIMIT, others = [] as Measure[], after = atOnce } = {}) {
   const heap = { used: 100 * MIB, garbage: 0 };
   let now = 0;
@@ -101,7 +101,7 @@ describe('the line', () => {
     heap.used = 0;
     await clock.advance(50);
     expect(guard.isShort()).toBe(false);
-    // Nothing is left running when nobody asks any more.
+    // Nothing keeps running when nobody asks any more.
     await clock.advance(50);
     expect(clock.timers).toBe(0);
   });

@@ -1,4 +1,4 @@
-/** What nodes tell each other while Redis answers nothing, and what they make of frames of another version. */
+/** What nodes publish while Redis answers nothing, and how they treat frames of another version. */
 import { createSecretKey, type KeyObject, randomUUID } from 'node:crypto';
 import { RedisCluster } from '../../../services/cluster/redis';
 import { systemClock } from '../../../utils/clock';
@@ -110,7 +110,7 @@ describeWith('redis-server', REDIS_SERVER !== undefined)('a node', () => {
     expect(heard).toEqual([{ kind: 'renew', userId: 'anna' }]);
     expect(log.lines.filter((line) => line.includes('CLUSTER_SECRET')).length).toBeGreaterThan(0);
     expect(listener.live).toBe('degraded');
-    // A node without the secret, as during an upgrade, hears all of them.
+    // A node without the secret, as during an upgrade, accepts all of them.
     await eventually(
       async () => unsigned.length,
       (count) => count === 5,

@@ -31,7 +31,7 @@ class Gate {
     await held?.opened;
   };
 
-  /** Holds the next such step. `arrived` resolves when it has come to the gate; `open` lets it go. */
+  /** Holds the next such step. `arrived` resolves when it has reached the gate; `open` releases it. */
   hold(step: Step, when: 'before' | 'after'): { arrived: Promise<void>; open: () => void } {
     let arrive: () => void = () => undefined;
     let open: () => void = () => undefined;

@@ -1,4 +1,4 @@
-/** Named topics over Socket.IO: create, join, leave, invite, list, speak; and who hears what. */
+/** Named topics over Socket.IO: create, join, leave, invite, list, send; and who receives what. */
 import { CATCH_UP_WINDOW_MESSAGES } from '../../../services/delivery/window';
 import type { Problem } from '../../../utils/errors';
 import type { Message, Reply } from '../../../utils/protocol';
@@ -371,7 +371,7 @@ describe('everyone receives exactly what was sent while they were members of the
 
   const TOPIC = 'crowd';
 
-  /** Each run has no gap: the last was said in the membership in which it came, those before it in earlier ones. */
+  /** Each run has no gap: the last message was sent in the current membership, those before it in earlier ones. */
   function runsOf(messages: readonly Message[]): Message[][] {
     const runs: Message[][] = [];
     for (const message of messages) {
@@ -469,7 +469,7 @@ describe('everyone receives exactly what was sent while they were members of the
           const numbers = new Set(messages.map(numberOf));
           expect(surely.map(([n]) => n).filter((n) => !numbers.has(n))).toEqual([]);
           expect([...numbers].filter((n) => !possibly.has(n))).toEqual([]);
-          // Without a gap, but for what was said between leaving and coming back.
+          // Without a gap, except for what was sent between leaving and rejoining.
           const late = runsOf(messages).slice(0, -1).flat();
           expect(late.map(numberOf).filter((n) => !earlier.has(n))).toEqual([]);
         }

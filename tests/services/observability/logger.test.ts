@@ -1,4 +1,4 @@
-/** Tokens are taken out of what is logged, in time that grows with its length. */
+/** Tokens are removed from what is logged, in time that grows with its length. */
 import { redact } from '../../../services/observability/logger';
 
 it.each([

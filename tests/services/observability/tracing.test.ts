@@ -1,4 +1,4 @@
-/** Spans, as an SDK gets them that is loaded the way docs/operations/tracing.md says. */
+/** Spans, as an SDK receives them that is loaded as docs/operations/tracing.md says. */
 import {
   context,
   propagation,

@@ -1,4 +1,4 @@
-/** The lobby: who is online, told to who watches; and the status over REST, which does not wait. */
+/** Presence: who is online, sent to watchers; and the status over REST, which does not wait. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Connection, Transport } from '../../../services/delivery/connections';
 import { Presence } from '../../../services/presence/presence';
@@ -20,7 +20,7 @@ interface Lobby {
   readonly count: number;
 }
 
-/** A user who watches, and what the lobby showed at first. */
+/** A user who watches, and the first list. */
 async function watch(service: TestService, userId = 'watcher'): Promise<{ watcher: TestClient; lobby: Lobby }> {
   const watcher = await service.connect(userId);
   expect(await watcher.call('presence:subscribe')).toEqual({ ok: true, count: expect.any(Number) });
@@ -46,7 +46,7 @@ function lobbyEvents({ received }: TestClient): unknown[] {
   return received.filter(({ event }) => /^presence:/.test(event)).map(({ event, args }) => [event, ...args]);
 }
 
-/** Makes the lobby tell something: whatever was to be told before has arrived then. */
+/** Makes presence send something: whatever was pending before has arrived then. */
 async function expectSilence(service: TestService, watcher: TestClient): Promise<void> {
   const before = lobbyEvents(watcher);
   await service.connect('herald');
@@ -105,7 +105,7 @@ describe('the online users', () => {
     expect(await statusOf(service, 'anna')).toMatchObject({ connected: false, sockets: 0, lastSeen: ISO_TIME });
     const { body } = await service.api.get('/websocket/users/connected').expect(200);
     expect(body).toMatchObject({ users: ['watcher'], count: 1 });
-    // The lobby still shows who may be back in a moment.
+    // The list still contains users who may be back in a moment.
     expect((await watch(service, 'other')).lobby.users).toContain('anna');
     await watcher.next('presence:join');
     clock.shift(GRACE_MS - 1_000);
@@ -234,7 +234,7 @@ describe('the online users', () => {
   });
 });
 
-/** A clock that stands until it is moved. */
+/** A clock that stands still until it is moved. */
 class StandingClock extends ClockWithRealTimers {
   time = Date.UTC(2026, 0, 1);
 
@@ -326,7 +326,7 @@ class SlowConnection extends FakeConnection {
   }
 }
 
-/** Lets a connection that takes everything at once watch. @returns what it was shown. */
+/** Makes a connection watch that takes everything at once. @returns the list that it received. */
 function show(presence: Presence, connection: FakeConnection): Lobby {
   void presence.watch(connection);
   const [event, lobby] = connection.frames.pop() ?? [];
@@ -334,10 +334,10 @@ function show(presence: Presence, connection: FakeConnection): Lobby {
   return lobby as Lobby;
 }
 
-/** A watcher who believes what is told, and nothing else. */
+/** A watcher who believes what it receives, and nothing else. */
 class Watcher extends FakeConnection {
   readonly shown: Set<string>;
-  /** Joins of who was shown, leaves of who was not. */
+  /** Joins of users who were listed, leaves of users who were not. */
   readonly faults: string[] = [];
 
   constructor(userId: string, presence: Presence) {
@@ -347,7 +347,7 @@ class Watcher extends FakeConnection {
     expect(this.shown.size).toBe(count);
   }
 
-  /** Applies what was told since the last time. @returns how many frames it was. */
+  /** Applies what was received since the last time. @returns how many frames it was. */
   read(): number {
     const frames = this.frames.splice(0);
     for (const [event, payload] of frames) {
@@ -366,7 +366,7 @@ class Watcher extends FakeConnection {
 
 describe('the presence frames', () => {
   const TICK_MS = 500;
-  /** A tick tells joins in one frame and leaves in another. */
+  /** A tick sends joins in one frame and leaves in another. */
   const FRAMES_PER_TICK = 2;
 
   function setUp(graceMs = GRACE_MS) {
@@ -414,7 +414,7 @@ describe('the presence frames', () => {
     presence.arrived('ben');
     tick();
     expect(watcher.frames).toEqual([['presence:join', { userId: 'ben' }]]);
-    // Who logs out and is back before the next frame was never gone.
+    // A user who logs out and is back before the next frame was never gone.
     presence.departed('ben');
     presence.loggedOut('ben');
     presence.arrived('ben');
@@ -437,7 +437,7 @@ describe('the presence frames', () => {
     expect(watcher.frames).toEqual([['presence:leave', { userId: 'anna', lastSeen }]]);
   });
 
-  /** People come and go at random; `online` is who is shown after the graces. */
+  /** People come and go at random; `online` is who is listed after the grace periods. */
   function churn(presence: Presence, random: Random, connected: Set<string>): void {
     for (const _change of range(1, 1_000)) {
       const user = `user${random.integer(1, 10_000)}`;

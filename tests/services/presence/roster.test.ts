@@ -1,4 +1,4 @@
-/** Nodes that tell each other who is connected, on a wire that loses frames. */
+/** Nodes that publish who is connected, on a wire that loses frames. */
 import type { Cluster, FrameListener, Live } from '../../../services/cluster/contract';
 import type { FrameFor } from '../../../services/cluster/frames';
 import { type Connection, Connections, type Transport } from '../../../services/delivery/connections';
@@ -8,7 +8,7 @@ import type { ClusterFrame } from '../../../utils/cluster-protocol';
 import { clockAt } from '../../support/clock';
 import { range } from '../../support/service';
 
-/** All nodes hear what one of them tells, unless the wire is cut. */
+/** All nodes receive what one of them publishes, unless the wire is cut. */
 class Wire {
   readonly listeners = new Map<string, FrameListener>();
   isCut = false;
@@ -126,7 +126,7 @@ describe('the roster', () => {
     one.roster.arrived(ben);
     pass(60);
     expect(wire.lost).toBeGreaterThan(100);
-    // What was known last: nobody can be heard, which says nothing about who is there.
+    // The last known state: nobody can be heard, which says nothing about who is online.
     expect(other.roster.usersAfter(ALL).items).toEqual(['anna']);
     wire.isCut = false;
     pass(1);

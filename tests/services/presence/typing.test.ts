@@ -1,4 +1,4 @@
-/** Who is typing: told to the others, never stored. */
+/** Who is typing: sent to the others, never stored. */
 
 import { createSingleNode } from '../../../services/cluster/contract';
 import type { Connection, Transport } from '../../../services/delivery/connections';
@@ -163,7 +163,7 @@ describe('typing', () => {
     const { service, clientOf } = await withTopic('anna');
     const anna = clientOf('anna');
     await anna.call('topic:invite', { name: 'news', userId: 'carla' });
-    // More than goes on the way before the first of them is acknowledged.
+    // More than may be in flight before the first of them is acknowledged.
     await service.send('carla', range(1, CATCH_UP_WINDOW_MESSAGES + 1));
     const carla = await service.connect('carla', { device: 'phone' });
     await type(carla, 'news', true);
@@ -181,7 +181,7 @@ describe('typing', () => {
     await carla.next('typing');
     await ben.settle();
     expect(typingOf(ben)).toEqual([]);
-    // A socket that joins is told from then on.
+    // A socket that joins is notified from then on.
     await ben.call('topic:join', { name: 'news' });
     clock.shift(SECOND_MS);
     await type(anna, 'news', false);
@@ -230,7 +230,7 @@ const transport: Transport = {
   encodeEvent: (event, payload) => ({ event, payload }),
 };
 
-/** Typing with one listener in every room, and a clock that stands until it is moved. */
+/** Typing with one listener in every room, and a clock that stands still until it is moved. */
 function listen() {
   const told: TypingFrame[] = [];
   const listener = {
@@ -251,7 +251,7 @@ function listen() {
     clock.jump(milliseconds);
     typing.check();
   };
-  /** What was told since the last time. */
+  /** What was sent since the last time. */
   const take = () => told.splice(0).map(({ topic, userId, typing: isTyping }) => [userId, topic, isTyping]);
   return { set, pass, take };
 }
@@ -313,7 +313,7 @@ describe('the frames', () => {
     expect(take()).toEqual([['anna', 'news', false]]);
     pass(10 * SILENCE_MS);
     expect(take()).toEqual([]);
-    // Typing again is told again.
+    // Typing again is sent again.
     set('anna', 'news', true);
     expect(take()).toEqual([['anna', 'news', true]]);
   });

@@ -1,4 +1,4 @@
-/** A client that says it closes: what comes between that and the end of its connection is for its next one. */
+/** A client that announces its close: what comes between that and the end of its connection is for its next one. */
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { eventually } from '../../support/eventually';

@@ -1,4 +1,4 @@
-/** The plain endpoint: who is let in, what each action does, how connections end. */
+/** The plain endpoint: who is admitted, what each action does, how connections end. */
 import { ShiftedClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
 import { forgeClaims } from '../../support/forged-tokens';
@@ -22,7 +22,7 @@ const untilAway = (service: TestService, userId: string) =>
     ({ connected }) => connected === false,
   );
 
-/** Nobody was let in, listed or counted. */
+/** Nobody was admitted, listed or counted. */
 async function expectNobody(service: TestService): Promise<void> {
   const { body } = await service.api.get('/websocket/users/connected').expect(200);
   expect(body).toMatchObject({ users: [], count: 0 });

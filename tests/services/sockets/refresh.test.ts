@@ -7,7 +7,7 @@ import { ShiftedClock } from '../../support/clock';
 import { startService, TEST_SECRET, type TestService, testToken } from '../../support/service';
 
 const WARNING_SECONDS = 60;
-/** Longer than any test takes on a slow machine: only the clock that is set lets a token expire. */
+/** Longer than any test takes on a slow machine: a token expires only when the clock is moved. */
 const LIFETIME_SECONDS = 600;
 
 interface Held {

@@ -1,4 +1,4 @@
-/** Who takes an upgrade: exactly one, or nobody; and what is left of those that come to nothing. */
+/** Who takes an upgrade: exactly one, or nobody; and what is left of those that fail. */
 import { StillClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
 import { exchange, exchangeBytes } from '../../support/http';
@@ -176,7 +176,7 @@ describe('a parameter that comes twice counts for neither of its values:', () =>
   });
 });
 
-/** Upgrades that come to nothing, by what they lack. */
+/** Upgrades that fail, by what they lack. */
 const BROKEN: [name: string, headers: readonly string[]][] = [
   ['no key', without('Sec-WebSocket-Key')],
   ['a key that is none', instead('Sec-WebSocket-Key: x')],
@@ -394,7 +394,7 @@ describe('pings whose answers are not read', () => {
       new Promise<boolean>((resolve) => wire.socket.write(pings, (fault) => resolve((fault ?? null) === null)));
     let megabytes = 0;
     while (megabytes < 20 && (await Promise.race([written(), closed]))) megabytes += pings.length / 2 ** 20;
-    // What the operating system holds in both directions comes before.
+    // First, what the operating system holds in both directions.
     expect(megabytes).toBeLessThan(20);
     await nothingTaken(service);
   });

@@ -1,4 +1,4 @@
-/** Every engine that can be opened is held to the whole contract. */
+/** Every available engine must fulfil the whole contract. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

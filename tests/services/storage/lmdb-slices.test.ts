@@ -1,6 +1,6 @@
 /**
- * Work over a number of rows that users choose goes in slices: nobody waits long, however many there are. The bounds are
- * ten times what is measured on an idle machine; done in one go each of these takes a second or more.
+ * Work over a number of rows that users choose is done in slices: nobody waits long, however many there are. The bounds
+ * are ten times what is measured on an idle machine; done at once, each of these takes a second or more.
  */
 import type { Store } from '../../../services/storage/contract';
 import type { Environment } from '../../../services/storage/lmdb/environment';

@@ -1,4 +1,4 @@
-/** The embedded engine: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
+/** The embedded engine: the contract of topics, messages, inboxes, receipts, scheduled messages, revocations, audit. */
 import { openLmdbStore } from '../../../services/storage/lmdb/store';
 import { describeAuditContract } from '../../contracts/audit.contract';
 import { describeLaterContract } from '../../contracts/later.contract';

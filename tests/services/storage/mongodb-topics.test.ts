@@ -1,4 +1,7 @@
-/** The engine for several nodes: what the contract says of topics, messages, inboxes, receipts, what waits, revocations, audit. */
+/**
+ * The engine for several nodes: the contract of topics, messages, inboxes, receipts, scheduled messages, revocations,
+ * audit.
+ */
 import { openMongoStore } from '../../../services/storage/mongodb/store';
 import { describeAuditContract } from '../../contracts/audit.contract';
 import { describeLaterContract } from '../../contracts/later.contract';

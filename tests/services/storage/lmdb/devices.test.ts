@@ -1,4 +1,4 @@
-/** The embedded engine: what the contract says of devices, deletion, erasure and pages. */
+/** The embedded engine: the contract of devices, deletion, erasure and pages. */
 import { openLmdbStore } from '../../../../services/storage/lmdb/store';
 import { describeDeviceContract } from '../../../contracts/devices.contract';
 import { SettableClock, type StoreHarness } from '../../../contracts/support';

@@ -1,4 +1,4 @@
-/** The embedded engine: the contract, and what only a store in files has to stand. */
+/** The embedded engine: the contract, and what only a store in files has to survive. */
 import { once } from 'node:events';
 import fs, { chmodSync, mkdirSync, readFileSync, renameSync, type StatsFs, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -109,7 +109,7 @@ describe('a directory', () => {
 
   it('may be left as soon as it was opened', async () => {
     const directory = temporaryDirectory();
-    // In a process of its own: what hangs there would hang all tests here.
+    // In a separate process: if it hung here, all tests would.
     const [code] = (await once(runStoreProcess(['touch', directory]).child, 'close')) as [number | null];
     expect(code).toBe(0);
     expect(await openStore(directory).log.head('@anna')).toBe(0);
@@ -194,7 +194,7 @@ describe('a directory', () => {
   });
 
   describe('without permission', () => {
-    /** Looks at a store as a user who may not do everything; for others than root that is oneself. */
+    /** Examines a store as a user with limited rights; for users other than root that is oneself. */
     async function lookUnprivileged(directory: string): Promise<StoreReport> {
       const env: Record<string, string> = process.getuid?.() === 0 ? { STORE_PROCESS_UID: '65534' } : {};
       // The directory of the test is for its owner only: the way to the store is to be free.
@@ -420,7 +420,7 @@ describe('what is removed', () => {
 });
 
 describe('a damaged store', () => {
-  /** The data file of a store in good order, and how many messages are in it. */
+  /** An intact data file, and the number of its messages. */
   let intact: Buffer;
   const total = 36;
   const lastPage = () => intact.length / PAGE_BYTES - 1;
@@ -429,7 +429,7 @@ describe('a damaged store', () => {
     const directory = temporaryDirectory();
     const store = openLmdbStore(directory, systemClock);
     await store.devices.open('anna', 'phone');
-    // Several transactions leave free pages; long values have pages of their own.
+    // Several transactions leave free pages; long values have their own pages.
     for (let n = 1; n <= total; n += 12) {
       const some = Array.from({ length: 12 }, (_value, index) => n + index);
       await Promise.all(some.map((m) => store.log.append(draftOf(m, 'x'.repeat(m % 9 === 0 ? 9_000 : m * 10)))));
@@ -459,8 +459,8 @@ describe('a damaged store', () => {
   }
 
   /**
-   * Looks at all of them in a process that may die.
-   * @returns what is wrong, a line each: every damage is to be refused, or to have done no harm.
+   * Examines all of them in a process that may die.
+   * @returns what is wrong, a line each: every damage must be refused, or have done no harm.
    */
   async function findFaults(damages: readonly Damage[]): Promise<string[]> {
     const expected = await reportOn([{ name: 'no damage', bytes: intact }]);

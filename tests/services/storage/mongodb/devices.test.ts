@@ -1,4 +1,4 @@
-/** The engine for several nodes: what the contract says of devices, deletion, erasure and pages. */
+/** The engine for several nodes: the contract of devices, deletion, erasure and pages. */
 import { openMongoStore } from '../../../../services/storage/mongodb/store';
 import { describeDeviceContract } from '../../../contracts/devices.contract';
 import { SettableClock, type StoreHarness } from '../../../contracts/support';

@@ -1,4 +1,6 @@
-/** The engine for several nodes: the contract, and what only a store behind a network, used by several, has to stand. */
+/**
+ * The engine for several nodes: the contract, and what only a store behind a network, used by several, has to survive.
+ */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { Collection, type Db, MongoClient, MongoServerError } from 'mongodb';
@@ -45,7 +47,7 @@ const START_MS = 10_000;
 /** What a call may take, and what this machine may take to notice. */
 const CALL_MS = 10_000 + 2_000;
 
-/** The URL of a database of its own, which goes at the end of the test. */
+/** The URL of a new database, which is removed at the end of the test. */
 function databaseUrl(): URL {
   return new URL(newDatabase());
 }
@@ -73,13 +75,13 @@ function storedOf(appended: readonly Appended[]): Message[] {
   return appended.flatMap((one) => (one.outcome === 'stored' ? one.message : []));
 }
 
-/** A message has content, and an entry about another one is told under its own event. */
+/** A message has content, and an entry about another one is sent under its own event. */
 function toldWellOf({ data, ref, event, reason }: Message): boolean {
   if (ref === undefined) return data !== null;
   return event === 'message:updated' ? data !== null : event === 'message:removed' && reason !== undefined;
 }
 
-/** What a client believes that has taken all that was told in its order. */
+/** What a client believes that has applied everything in order. */
 function foldStates(told: readonly Message[], id: string): MessageState {
   const changes = told.map(({ data }) => data as { ids: string[]; state: RequestedState });
   const flags = changes
@@ -457,7 +459,7 @@ function describeData(): void {
   });
 }
 
-/** More than a count looks at before it writes down what it has found. */
+/** More than a count examines before it writes down what it has found. */
 const MANY = 300;
 
 function describeFacts(): void {
@@ -585,7 +587,7 @@ function describeStart(): void {
     const careless = new URL(database);
     careless.search = '?w=0&journal=false&readConcernLevel=local&readPreference=secondary';
     const stores = [await openAt(careless), await openAt(database)];
-    // Who does not wait for the answer hears of no duplicate.
+    // A node that does not wait for the answer learns of no duplicate.
     const appended = await Promise.all(range(1, 20).flatMap(() => stores.map((store) => append(store, draft()))));
     expect(seqsOf(appended).toSorted(bySeq)).toEqual(range(1, 40));
   });
@@ -693,7 +695,7 @@ function describeOutage(): void {
     expect(seqsOf(await readAll(store))).toEqual(range(1, numbers.length + 1));
   });
 
-  /** Destroyed or ended, and not closed yet: the driver has not been told. */
+  /** Destroyed or ended, and not closed yet: the driver has not been notified. */
   it.each(['destroy', 'end'] as const)(
     'whose connections end in the moment something is written to them (%s) holds it up, and refuses nothing',
     async (end) => {
@@ -727,7 +729,7 @@ function describeOutage(): void {
       const messages = await readAll(await openAt(database));
       expect(seqsOf(messages)).toEqual(range(1, 4));
       expect(messages.map(({ id }) => id).toSorted()).toEqual(['1', '2', '3', 'before']);
-      // What the server has done is there, though nobody was told: the next place is the one behind it.
+      // What the server has done is stored, although nobody was told: the next seq is the one after it.
       const isDone = fault === 'loseAnswers';
       expect((await append(store, draft({ topic: '@ben' }))).seq).toBe(isDone ? 3 : 2);
       expect((await readAll(store, '@ben')).filter(({ data }) => data === fault)).toHaveLength(isDone ? 1 : 0);
@@ -747,7 +749,7 @@ function describeOutage(): void {
   it('whose answer to a claim was lost has the key free for the next one', async () => {
     const { proxy, store } = await openBehindProxy();
     const claim = () => tryToClaim(store);
-    // A connection that is there: the claim itself arrives.
+    // An existing connection: the claim itself arrives.
     await store.probe();
     proxy.loseAnswers();
     expect(await claim()).toBeUndefined();

@@ -28,7 +28,7 @@ describe('a user who rejoins a topic', () => {
     let left: Left = { start: 0, gaps: [], leftAt: 1 };
     const outside = new Set<number>();
     for (const n of range(1, 10_000)) {
-      // One message while the user is away, one while the user is there.
+      // One message while the user is not a member, one while the user is.
       outside.add(2 * n);
       left = { ...rejoined(left, log(2 * n)), leftAt: 2 * n + 1 };
       expect(left.gaps.length).toBeLessThanOrEqual(MAX_GAPS);
