@@ -403,6 +403,7 @@ async function openDoors(config: Config, { services, operations, doors }: Built,
   await listen(httpServer, config);
   const { address, port } = httpServer.address() as AddressInfo;
   logger.info({ host: address, port }, 'listening');
+  services.openFiles.report();
   return { host: address, port };
 }
 

@@ -19,6 +19,8 @@ export interface OpenFiles {
   readonly maxConnections: number;
   /** From now on the server accepts no more TCP connections than there are descriptors for. */
   guard(server: Server): void;
+  /** Logs when there are fewer than configured. */
+  report(): void;
 }
 
 export interface OpenFilesParts {
@@ -33,20 +35,17 @@ export interface OpenFilesParts {
 /** To be called once the store is open, so that the descriptors of the service itself are counted. */
 export function divideOpenFiles(parts: OpenFilesParts): OpenFiles {
   const { maxConnections, logger, limit = readLimit(), inUse = countOpen() } = parts;
-  if (limit === undefined || inUse === undefined) return { maxConnections, guard: () => undefined };
+  if (limit === undefined || inUse === undefined)
+    return { maxConnections, guard: () => undefined, report: () => undefined };
   const reserve = Math.max(MIN_RESERVE, Math.floor(limit * RESERVE_SHARE));
   const forCalls = Math.max(1, limit - inUse - reserve);
   const forSockets = Math.max(1, forCalls - reserve);
-  const tellOfLimit = () => {
-    const text = 'the limit of open files allows fewer connections than MAX_CONNECTIONS';
-    logger.info({ openFiles: limit, connections: forSockets }, text);
-  };
   return {
     maxConnections: Math.min(maxConnections, forSockets),
-    guard: (server) => {
-      // Where the service listens is the first line that an operator reads.
-      if (forSockets < maxConnections) server.once('listening', tellOfLimit);
-      guard(server, forCalls, parts);
+    guard: (server) => guard(server, forCalls, parts),
+    report: () => {
+      const text = 'the limit of open files allows fewer connections than MAX_CONNECTIONS';
+      if (forSockets < maxConnections) logger.info({ openFiles: limit, connections: forSockets }, text);
     },
   };
 }
