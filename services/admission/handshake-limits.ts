@@ -12,8 +12,8 @@ import { HandshakeQueue } from './handshake-queue';
 import { HandshakeRate } from './handshake-rate';
 import { type HeapGuard, overloaded } from './heap-guard';
 
-/** The place of one connection, from its handshake to its end; `admit` and `admitUpgrade` say who holds it. */
-export interface Place {
+/** The slot of one connection, from its handshake to its end; `admit` and `admitUpgrade` say who holds it. */
+export interface Slot {
   /** Gives it back. Idempotent. */
   readonly release: () => void;
 }
@@ -32,7 +32,7 @@ export interface HandshakeLimitParts {
 }
 
 export class HandshakeLimits implements Lender {
-  /** Places taken by address; an address that has none is absent. */
+  /** Slots taken by address; an address that has none is absent. */
   readonly #byAddress = new Map<string, number>();
   readonly #rate: HandshakeRate;
   /** Polling sessions that change to WebSocket. Counted apart, so that they do not use up the rate of new handshakes. */
@@ -47,7 +47,7 @@ export class HandshakeLimits implements Lender {
     this.#queue = new HandshakeQueue(parts.clock);
   }
 
-  /** Places taken: open connections and waiting handshakes. */
+  /** Slots taken: open connections and waiting handshakes. */
   get taken(): number {
     return this.#taken;
   }
@@ -73,43 +73,43 @@ export class HandshakeLimits implements Lender {
 
   /**
    * Judges a handshake, and counts a refusal.
-   * @param answer receives the reason of a refusal or, when its turn comes, the place of the connection. It is not
+   * @param answer receives the reason of a refusal or, when its turn comes, the slot of the connection. It is not
    * called when the client is gone by then.
    */
-  admit(request: IncomingMessage, answer: (verdict: Place | AppError) => void): void {
+  admit(request: IncomingMessage, answer: (verdict: Slot | AppError) => void): void {
     this.#enter(request, answer);
   }
 
-  /** The same for an upgrade: its place belongs to the TCP connection and ends with it, whatever happens in between. */
+  /** The same for an upgrade: its slot belongs to the TCP connection and ends with it, whatever happens in between. */
   admitUpgrade(request: IncomingMessage, answer: (refusal: AppError | undefined) => void): void {
-    const place = this.#enter(request, (verdict) => answer(verdict instanceof AppError ? verdict : undefined));
-    if (place !== undefined) request.socket.once('close', place.release);
+    const slot = this.#enter(request, (verdict) => answer(verdict instanceof AppError ? verdict : undefined));
+    if (slot !== undefined) request.socket.once('close', slot.release);
   }
 
-  /** Judges the move of a session, which has its place already, to another connection; counts a refusal. */
+  /** Judges the move of a session, which has its slot already, to another connection; counts a refusal. */
   judgeChange(request: IncomingMessage): AppError | undefined {
     const refusal = this.#refusalOf(request) ?? this.#excessOf(this.#changeRate, this.#addressOf(request));
     return refusal === undefined ? undefined : this.#counted(refusal);
   }
 
-  #enter(request: IncomingMessage, answer: (verdict: Place | AppError) => void): Place | undefined {
+  #enter(request: IncomingMessage, answer: (verdict: Slot | AppError) => void): Slot | undefined {
     const address = this.#addressOf(request);
-    const refusal = this.#refusalOf(request) ?? this.#lackOfPlace(address) ?? this.#excessOf(this.#rate, address);
+    const refusal = this.#refusalOf(request) ?? this.#lackOfSlot(address) ?? this.#excessOf(this.#rate, address);
     if (refusal !== undefined) {
       answer(this.#counted(refusal));
       return undefined;
     }
-    // A waiting handshake already holds a place, so a crowd that arrives together finds them taken.
-    const place = this.#take(address);
+    // A waiting handshake already holds a slot, so a crowd that arrives together finds them taken.
+    const slot = this.#take(address);
     this.#queue.enter(request.socket, (isThere) => {
       if (isThere && this.#isOpen) {
-        answer(place);
+        answer(slot);
         return;
       }
-      place.release();
+      slot.release();
       if (isThere) answer(this.#counted(goingAway()));
     });
-    return place;
+    return slot;
   }
 
   #counted(refusal: AppError): AppError {
@@ -145,7 +145,7 @@ export class HandshakeLimits implements Lender {
     return clients.isOwnOrigin(request, origin);
   }
 
-  #lackOfPlace(address: string): AppError | undefined {
+  #lackOfSlot(address: string): AppError | undefined {
     const { MAX_CONNECTIONS: all, MAX_CONNECTIONS_PER_ADDRESS: perAddress } = this.parts.config;
     const full = (limit: 'address' | 'all', detail: string) => {
       this.parts.metrics.connectionsRefused[limit].inc();
@@ -173,7 +173,7 @@ export class HandshakeLimits implements Lender {
     return new AppError('rate_limited', detail);
   }
 
-  #take(address: string): Place {
+  #take(address: string): Slot {
     this.#count(address, 1);
     let isTaken = true;
     return {

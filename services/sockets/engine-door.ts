@@ -6,7 +6,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { Clock } from '../../utils/clock';
 import { AppError } from '../../utils/errors';
 import { readQuery, readTarget } from '../../utils/request-target';
-import type { HandshakeLimits, Place } from '../admission/handshake-limits';
+import type { HandshakeLimits, Slot } from '../admission/handshake-limits';
 import { CLOSE_TIMEOUT_MS } from '../delivery/connections';
 import type { Metrics } from '../observability/metrics';
 import type { EngineConnection, EngineRequest, EngineServer } from './engine';
@@ -33,8 +33,8 @@ export interface EngineDoorParts {
 }
 
 export class EngineDoor implements UpgradeTaker {
-  /** Places of polling handshakes that are not Engine.IO sessions yet. */
-  readonly #places = new Map<unknown, Place>();
+  /** Slots of polling handshakes that are not Engine.IO sessions yet. */
+  readonly #slots = new Map<unknown, Slot>();
   /** Upgrades that are not Engine.IO connections yet, by their requests. */
   readonly #upgrades = new WeakMap<object, Upgrade>();
   /** Sessions that are changing to another transport. */
@@ -46,7 +46,7 @@ export class EngineDoor implements UpgradeTaker {
 
   /** Polling handshakes that were admitted and have no session yet. */
   get waiting(): number {
-    return this.#places.size;
+    return this.#slots.size;
   }
 
   /** Answers a polling request, or one for a client file. @returns false for any other request. */
@@ -70,22 +70,22 @@ export class EngineDoor implements UpgradeTaker {
       answer(undefined, true);
       return;
     }
-    this.parts.limits.admit(request, (place) => {
-      if (place instanceof AppError) {
-        refusePolling(response, place);
+    this.parts.limits.admit(request, (slot) => {
+      if (slot instanceof AppError) {
+        refusePolling(response, slot);
         return;
       }
-      this.#places.set(request, place);
+      this.#slots.set(request, slot);
       // Engine.IO makes it a session in this turn, or not at all.
-      setImmediate(() => this.#takePlace(request)?.release());
+      setImmediate(() => this.#takeSlot(request)?.release());
       answer(undefined, true);
     });
   }
 
-  #takePlace(request: unknown): Place | undefined {
-    const place = this.#places.get(request);
-    this.#places.delete(request);
-    return place;
+  #takeSlot(request: unknown): Slot | undefined {
+    const slot = this.#slots.get(request);
+    this.#slots.delete(request);
+    return slot;
   }
 
   takes(path: string): boolean {
@@ -105,7 +105,7 @@ export class EngineDoor implements UpgradeTaker {
     });
   }
 
-  /** A polling session asks for WebSocket. It has its place already, and gets one further connection at a time. */
+  /** A polling session asks for WebSocket. It has its slot already, and gets one further connection at a time. */
   #change(upgrade: Upgrade, sid: string): void {
     const { engine, limits } = this.parts;
     const session = Object.hasOwn(engine.clients, sid) ? engine.clients[sid] : undefined;
@@ -161,22 +161,22 @@ export class EngineDoor implements UpgradeTaker {
 
   #begin(engine: EngineConnection): void {
     if (engine.transport.name === 'polling') boundPackets(engine.transport);
-    const place = this.#takePlace(engine.request);
+    const slot = this.#takeSlot(engine.request);
     this.#upgrades.get(engine.request as object)?.accept();
-    engine.once('close', () => this.#seeOut(engine, place));
+    engine.once('close', () => this.#seeOut(engine, slot));
   }
 
   /** A session has ended. Its TCP connection, if any, is closed soon, whatever the peer does. */
-  #seeOut({ transport }: EngineConnection, place: Place | undefined): void {
+  #seeOut({ transport }: EngineConnection, slot: Slot | undefined): void {
     const tcp = transport.socket?._socket;
     if (tcp === undefined || tcp.destroyed) {
-      place?.release();
+      slot?.release();
       return;
     }
     const deadline = this.parts.clock.after(CLOSE_TIMEOUT_MS, () => tcp.destroy());
     tcp.once('close', () => {
       deadline.cancel();
-      place?.release();
+      slot?.release();
     });
   }
 }

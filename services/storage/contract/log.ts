@@ -75,8 +75,8 @@ export interface HistoryPage {
   readonly next: number | undefined;
 }
 
-/** Where a message stands. */
-export interface Place {
+/** The position of a message. */
+export interface LogPosition {
   readonly topic: string;
   readonly seq: number;
 }
@@ -122,13 +122,13 @@ export interface LogStore {
    * Gives a message other `data` at its place, and appends an entry `message:updated` that tells of it. The same
    * data changes nothing. @returns what was appended; `undefined` when the message is gone.
    */
-  update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined>;
+  update(place: LogPosition, data: unknown, by: string): Promise<readonly Message[] | undefined>;
 
   /**
    * Takes a message out of its log for ever, and appends an entry `message:removed`. Its id stays taken when the
    * client made it. @returns what was appended; `undefined` when the message is gone.
    */
-  retract(place: Place, by: string): Promise<readonly Message[] | undefined>;
+  retract(place: LogPosition, by: string): Promise<readonly Message[] | undefined>;
 
   /**
    * Removes what has expired, at most `limit` entries, for some milliseconds. @returns the messages among it, and how

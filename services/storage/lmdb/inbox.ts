@@ -186,7 +186,7 @@ export class Inbox {
         continue;
       }
       stream.item = found;
-      stream.place = { order: found.order, topic: section.topic, seq };
+      stream.position = { order: found.order, topic: section.topic, seq };
       return;
     }
     stream.isOver = true;
@@ -197,7 +197,7 @@ export class Inbox {
     const { section } = stream;
     const order = this.#orderUpTo(section, seq);
     if (order === undefined) stream.isOver = true;
-    else stream.place = { order, topic: section.topic, seq };
+    else stream.position = { order, topic: section.topic, seq };
   }
 
   /** The greatest `seq` of a section that comes after a position in the order of the list. */

@@ -10,8 +10,8 @@ import {
   type Expired,
   type HistoryOptions,
   type HistoryPage,
+  type LogPosition,
   type Page,
-  type Place,
   type Reader,
   type ReadOptions,
   StoreError,
@@ -181,7 +181,7 @@ export class Log {
     return message;
   }
 
-  #markHole(place: Place): void {
+  #markHole(place: LogPosition): void {
     this.#markPatchy(place.topic);
     this.parts.marks.markHole(place);
   }
@@ -206,7 +206,7 @@ export class Log {
     return found;
   }
 
-  update({ topic, seq }: Place, data: unknown, by: string): readonly Message[] | undefined {
+  update({ topic, seq }: LogPosition, data: unknown, by: string): readonly Message[] | undefined {
     const stored = this.visible(topic, seq);
     if (stored === undefined) return undefined;
     const { message, order } = stored;
@@ -225,7 +225,7 @@ export class Log {
     this.#forgetIndexes(told.message);
   }
 
-  retract({ topic, seq }: Place, by: string): readonly Message[] | undefined {
+  retract({ topic, seq }: LogPosition, by: string): readonly Message[] | undefined {
     const message = this.message(topic, seq);
     return message === undefined ? undefined : [this.#remove(message, 'retracted', by)];
   }

@@ -1,6 +1,6 @@
 /** States of messages and when they changed; and which places of a log are holes, showing nothing in an inbox. */
 import type { Slice } from '../../../utils/slices';
-import type { Place } from '../contract';
+import type { LogPosition } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
 import { blockOf, blocksOf, readSlot, type Span } from '../rules/slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
@@ -18,15 +18,15 @@ export class Marks {
     this.#stamps = new SlotRows(() => trees.stamps, STAMPS);
   }
 
-  get({ topic, seq }: Place, userId: string): number {
+  get({ topic, seq }: LogPosition, userId: string): number {
     return this.flags.get(topic, seq, userId);
   }
 
-  set({ topic, seq }: Place, userId: string, flags: number): void {
+  set({ topic, seq }: LogPosition, userId: string, flags: number): void {
     this.flags.set(topic, seq, flags | this.flags.get(topic, seq, userId), userId);
   }
 
-  markHole({ topic, seq }: Place): void {
+  markHole({ topic, seq }: LogPosition): void {
     this.holes.set(topic, seq, 1);
   }
 
@@ -54,7 +54,7 @@ export class Marks {
   }
 
   /** The times of one message, by user and kind. */
-  *stampsOf({ topic, seq }: Place): Generator<Stamp> {
+  *stampsOf({ topic, seq }: LogPosition): Generator<Stamp> {
     const block = blockOf(STAMPS, seq);
     const rows = walk(this.trees, 'stamps', { start: [topic, block], end: [topic, block + 1] });
     for (const { key, value } of rows) {

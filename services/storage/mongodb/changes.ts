@@ -7,7 +7,7 @@ import { ObjectId, type UpdateFilter } from 'mongodb';
 import type { Clock } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../../utils/topic-names';
-import { type Appended, type Draft, type Expired, type Place, StoreError } from '../contract';
+import { type Appended, type Draft, type Expired, type LogPosition, StoreError } from '../contract';
 import { entryAbout, toExpired } from '../rules/entries';
 import { assertDraftFits } from '../rules/key-size';
 import { isUnread } from '../rules/states';
@@ -59,11 +59,11 @@ export class Graves {
     private readonly facts: Facts,
   ) {}
 
-  async bury({ topic, seq }: Place): Promise<void> {
+  async bury({ topic, seq }: LogPosition): Promise<void> {
     await this.collections.messages.updateOne({ topic, seq }, toPlace());
   }
 
-  async buryAll(places: readonly Place[]): Promise<void> {
+  async buryAll(places: readonly LogPosition[]): Promise<void> {
     await this.facts.enterHoles(places);
     const update = toPlace({ tags: [] });
     const operations = places.map(({ topic, seq }) => ({ updateOne: { filter: { topic, seq }, update } }));
@@ -142,7 +142,7 @@ export class Changes {
     return placed.doc.said === content.said ? { outcome: 'repeated', message } : { outcome: 'conflict' };
   }
 
-  async update(place: Place, data: unknown, by: string): Promise<readonly Message[] | undefined> {
+  async update(place: LogPosition, data: unknown, by: string): Promise<readonly Message[] | undefined> {
     const text = toText(data);
     return this.#inOrder(place, (doc) =>
       doc.data === text
@@ -151,18 +151,18 @@ export class Changes {
     );
   }
 
-  async retract(place: Place, by: string): Promise<readonly Message[] | undefined> {
+  async retract(place: LogPosition, by: string): Promise<readonly Message[] | undefined> {
     const about = { event: 'message:removed', by, reason: 'retracted' } as const;
     return this.#inOrder(place, () => ({ about, update: toPlace({ keeping: ['owes', 'revision', 'dueAt'] }) }));
   }
 
   /** Changes of one message happen in the order of the calls. */
-  #inOrder(place: Place, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
+  #inOrder(place: LogPosition, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
     return this.parts.turns.take(`message ${place.seq} ${place.topic}`, () => this.#change(place, plan));
   }
 
   /** @returns the entries: none without a change, `undefined` when the message is gone. */
-  async #change(place: Place, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
+  async #change(place: LogPosition, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       await pauseBefore(attempt);
       const doc = await this.parts.log.visible(place);

@@ -172,6 +172,8 @@ export interface MemberDoc {
   readonly changedAt?: number;
 }
 
+export type MemberKey = Pick<MemberDoc, 'topic' | 'userId'>;
+
 /** [topic, userId] of a membership that has ended. */
 export interface AbsenceDoc extends Left {
   readonly _id: string;

@@ -98,7 +98,7 @@ export class InboxList {
         await this.#look(open, { userId, state: 'unread', room: new PageRoom(count) });
         for (const stream of open) {
           if (stream.item === undefined) continue;
-          oldest.set(stream.section.topic, stream.place.seq);
+          oldest.set(stream.section.topic, stream.position.seq);
           found.set(stream, (found.get(stream) ?? 0) + 1);
         }
         open = open.filter((stream) => !stream.isOver && (found.get(stream) ?? 0) < count);
@@ -178,7 +178,7 @@ export class InboxList {
 
 function streamOf(section: OrderedSection, after: InboxPosition | undefined): TopicStream {
   const stream = streamAfter(after, section, section.order);
-  const { order, seq } = stream.place;
+  const { order, seq } = stream.position;
   return { ...stream, section, ready: [], next: seq, order, isLocated: after === undefined };
 }
 
@@ -188,10 +188,10 @@ function takeReady(stream: TopicStream): boolean {
   stream.item = stream.ready.shift();
   if (stream.item !== undefined) {
     const { seq, order } = stream.item.doc;
-    stream.place = { order, topic, seq };
+    stream.position = { order, topic, seq };
     return true;
   }
-  stream.place = { order: stream.order, topic, seq: stream.next };
+  stream.position = { order: stream.order, topic, seq: stream.next };
   stream.isOver = stream.next < from;
   return false;
 }

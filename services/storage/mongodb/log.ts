@@ -8,7 +8,7 @@ import type { Clock } from '../../../utils/clock';
 import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import type { HistoryOptions, HistoryPage, Page, Place, Reader, ReadOptions } from '../contract';
+import type { HistoryOptions, HistoryPage, LogPosition, Page, Reader, ReadOptions } from '../contract';
 import { isForReader, isThere, ListedPage, MAX_PLACES_PER_READ, ReadPage, SENDERS_PER_ID } from '../rules/log-page';
 import type { PageRoom } from '../rules/page-room';
 import { blocksOf, emptySlots } from '../rules/slot-row';
@@ -121,12 +121,12 @@ export class Log {
     return isThere(doc, this.parts.clock.now());
   }
 
-  async doc({ topic, seq }: Place): Promise<MessageDoc | undefined> {
+  async doc({ topic, seq }: LogPosition): Promise<MessageDoc | undefined> {
     return (await this.collections.messages.findOne({ topic, seq })) ?? undefined;
   }
 
   /** The message at a place; `undefined` when it is gone, expired or hidden. */
-  async visible(place: Place): Promise<MessageDoc | undefined> {
+  async visible(place: LogPosition): Promise<MessageDoc | undefined> {
     const [doc, log] = await Promise.all([this.doc(place), this.floor(place.topic)]);
     const isVisible = doc !== undefined && this.isThere(doc) && doc.seq > (log?.prunedUpTo ?? 0);
     return isVisible ? doc : undefined;

@@ -1,5 +1,5 @@
 /** States of messages, and when they changed. */
-import type { Place } from '../contract';
+import type { LogPosition } from '../contract';
 import type { Stamp } from '../rules/receipt-page';
 import { blockOf, readSlot } from '../rules/slot-row';
 import { FLAGS, NOBODY, STAMPS, type StampKind } from '../rules/states';
@@ -32,7 +32,7 @@ export class Marks {
   }
 
   /** The stored flags of a user in some spans: see Facts for what the messages imply. */
-  async flagsAt(userId: string, spans: readonly TopicSpan[]): Promise<(place: Place) => number> {
+  async flagsAt(userId: string, spans: readonly TopicSpan[]): Promise<(place: LogPosition) => number> {
     const rowOf = await this.flagRows(userId, spans);
     return ({ topic, seq }) => readSlot(FLAGS, rowOf(topic, blockOf(FLAGS, seq)), seq);
   }
@@ -51,7 +51,7 @@ export class Marks {
 
   /** The times of one message by user and kind, up to or after one user. */
   async *stampsOf(
-    { topic, seq }: Place,
+    { topic, seq }: LogPosition,
     part: { upTo?: string | undefined; after?: string | undefined },
   ): AsyncGenerator<Stamp> {
     for await (const { _id, bytes } of this.#stamps.ofBlock(topic, seq, part)) {

@@ -6,10 +6,16 @@ import type { Collection } from 'mongodb';
 import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
 import { MAX_LEFT_TOPICS, type Stay } from '../rules/gaps';
 import { findByIds, pageOf, put } from './commands';
-import { type AbsenceDoc, type Collections, generationOf, keyOf, type MemberDoc, startingWith } from './layout';
+import {
+  type AbsenceDoc,
+  type Collections,
+  generationOf,
+  keyOf,
+  type MemberDoc,
+  type MemberKey,
+  startingWith,
+} from './layout';
 import type { Log } from './log';
-
-type Place = Pick<MemberDoc, 'topic' | 'userId'>;
 
 export class Memberships {
   constructor(
@@ -17,7 +23,7 @@ export class Memberships {
     private readonly log: Log,
   ) {}
 
-  find(place: Place): Promise<MemberDoc | undefined> {
+  find(place: MemberKey): Promise<MemberDoc | undefined> {
     return this.#current(this.collections.members, place);
   }
 
@@ -26,18 +32,18 @@ export class Memberships {
   }
 
   /** A membership that has ended, if it is remembered. */
-  leftOf(place: Place): Promise<AbsenceDoc | undefined> {
+  leftOf(place: MemberKey): Promise<AbsenceDoc | undefined> {
     return this.#current(this.collections.absences, place);
   }
 
-  async #current<Doc extends MemberDoc | AbsenceDoc>(of: Collection<Doc>, place: Place): Promise<Doc | undefined> {
+  async #current<Doc extends MemberDoc | AbsenceDoc>(of: Collection<Doc>, place: MemberKey): Promise<Doc | undefined> {
     return (await this.#currentOf(of, [place])).get(idOf(place));
   }
 
   /** By id, without those of deleted topics. */
   async #currentOf<Doc extends MemberDoc | AbsenceDoc>(
     of: Collection<Doc>,
-    places: readonly Place[],
+    places: readonly MemberKey[],
   ): Promise<ReadonlyMap<string, Doc>> {
     const [docs, floors] = await Promise.all([
       findByIds(of, places.map(idOf)),
@@ -61,12 +67,12 @@ export class Memberships {
   }
 
   /** Existing memberships, by id. */
-  findAll(places: readonly Place[]): Promise<ReadonlyMap<string, MemberDoc>> {
+  findAll(places: readonly MemberKey[]): Promise<ReadonlyMap<string, MemberDoc>> {
     return this.#currentOf(this.collections.members, places);
   }
 
   /** The same, and ended ones that are remembered. */
-  async findAllOrLeft(places: readonly Place[]): Promise<ReadonlyMap<string, Stay>> {
+  async findAllOrLeft(places: readonly MemberKey[]): Promise<ReadonlyMap<string, Stay>> {
     const members = await this.findAll(places);
     const others = places.filter((place) => !members.has(idOf(place)));
     return new Map<string, Stay>([...members, ...(await this.#currentOf(this.collections.absences, others))]);
@@ -110,7 +116,7 @@ export class Memberships {
   }
 }
 
-function idOf({ topic, userId }: Place): string {
+function idOf({ topic, userId }: MemberKey): string {
   return keyOf(topic, userId);
 }
 

@@ -1,9 +1,7 @@
 /** What any node has done since a time. */
 import type { MembershipChange, Revocation } from '../contract';
-import type { Collections, MemberDoc } from './layout';
+import type { Collections, MemberKey } from './layout';
 import { toRevocation } from './revocations';
-
-type Place = Pick<MemberDoc, 'topic' | 'userId'>;
 
 export class Recent {
   constructor(private readonly collections: Collections) {}
@@ -23,8 +21,8 @@ export class Recent {
     const projection = { _id: 0, topic: 1, userId: 1 };
     const recently = { changedAt: { $gte: since } };
     const [joined, left, deleted] = await Promise.all([
-      members.find<Place>(recently, { projection }).toArray(),
-      absences.find<Place>(recently, { projection }).toArray(),
+      members.find<MemberKey>(recently, { projection }).toArray(),
+      absences.find<MemberKey>(recently, { projection }).toArray(),
       logs.find({ deletedAt: { $gte: since } }, { projection: { _id: 1 } }).toArray(),
     ]);
     return [

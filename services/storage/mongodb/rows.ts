@@ -4,7 +4,7 @@
  */
 import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
 import { partsOf } from '../../../utils/parts';
-import { type Place, StoreError } from '../contract';
+import { type LogPosition, StoreError } from '../contract';
 import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
 import { pauseBefore } from '../turns';
 import { deleteSome, findByIds, writeAll } from './commands';
@@ -27,7 +27,7 @@ export interface TopicSpan extends Span {
   readonly topic: string;
 }
 
-export function spanOf({ topic, seq }: Place): TopicSpan {
+export function spanOf({ topic, seq }: LogPosition): TopicSpan {
   return { topic, from: seq, upTo: seq };
 }
 

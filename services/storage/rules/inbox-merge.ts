@@ -7,7 +7,7 @@ import { isFilled, type Section } from './state-change';
 /** What is left of one topic. */
 export interface Stream<Item> {
   /** The position of `item`; without one, nothing that is left comes before this position. */
-  place: InboxPosition;
+  position: InboxPosition;
   /** The next item; `undefined` before it was searched. */
   item: Item | undefined;
   /** Nothing is left. */
@@ -17,7 +17,7 @@ export interface Stream<Item> {
 /** What is left of a section after a position, of which `order` is the greatest order. */
 export function streamAfter(after: InboxPosition | undefined, { topic, upTo }: Section, order: number) {
   const latest = after === undefined ? order : Math.min(order, latestOrderAfter(after, topic));
-  return { place: { order: latest, topic, seq: upTo }, item: undefined, isOver: false };
+  return { position: { order: latest, topic, seq: upTo }, item: undefined, isOver: false };
 }
 
 export interface Merging<Item, One extends Stream<Item>> {
@@ -49,7 +49,7 @@ export async function mergePage<Item, One extends Stream<Item>>(
   for (let first = queue[0]; first !== undefined; first = queue[0]) {
     if (isSliceOver()) await nextSlice();
     if (first.item === undefined) {
-      if (room.isSpent) return { items, next: before(first.place) };
+      if (room.isSpent) return { items, next: before(first.position) };
       await look(atOnce === 1 ? [first] : queue.filter(isUnknown).slice(0, atOnce));
       queue = atOnce === 1 ? withFirstMoved(queue) : sorted(queue);
       continue;
@@ -58,17 +58,17 @@ export async function mergePage<Item, One extends Stream<Item>>(
     if (room.isFull || (listed !== undefined && !room.take(listed.bytes))) return { items, next: last };
     if (listed === undefined) room.lookInVain();
     else items.push(listed.item);
-    last = first.place;
+    last = first.position;
     first.item = undefined;
-    first.place = { ...first.place, seq: first.place.seq - 1 };
+    first.position = { ...first.position, seq: first.position.seq - 1 };
     queue = withFirstMoved(queue);
   }
   return { items, next: undefined };
 }
 
 /** The position after which a list continues with this one. */
-function before(place: InboxPosition): InboxPosition {
-  return { ...place, seq: place.seq + 1 };
+function before(position: InboxPosition): InboxPosition {
+  return { ...position, seq: place.seq + 1 };
 }
 
 function isUnknown({ item }: Stream<unknown>): boolean {
@@ -79,7 +79,7 @@ function sorted<One extends Stream<unknown>>(streams: readonly One[]): One[] {
   return streams.filter(({ isOver }) => !isOver).sort(compare);
 }
 
-function compare({ place: one }: Stream<unknown>, { place: other }: Stream<unknown>): number {
+function compare({ position: one }: Stream<unknown>, { position: other }: Stream<unknown>): number {
   if (one.order !== other.order) return other.order - one.order;
   if (one.topic !== other.topic) return one.topic < other.topic ? -1 : 1;
   return other.seq - one.seq;

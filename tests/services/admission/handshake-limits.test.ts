@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
-import { HandshakeLimits, type Place } from '../../../services/admission/handshake-limits';
+import { HandshakeLimits, type Slot } from '../../../services/admission/handshake-limits';
 import { HandshakeRate } from '../../../services/admission/handshake-rate';
 import { createMetrics } from '../../../services/observability/metrics';
 import { AppError } from '../../../utils/errors';
@@ -29,7 +29,7 @@ function openLimits(perAddress: number) {
   });
   limits.open();
   const admit = (address: string | undefined) =>
-    new Promise<Place | AppError>((resolve) => limits.admit(from(address), resolve));
+    new Promise<Slot | AppError>((resolve) => limits.admit(from(address), resolve));
   const isLetIn = async (address: string | undefined) => !((await admit(address)) instanceof AppError);
   return { limits, admit, isLetIn };
 }
@@ -70,7 +70,7 @@ it('what is in use and what waits is visible', async () => {
   const { limits, admit } = openLimits(5);
   const waiting = [admit('192.0.2.1'), admit('192.0.2.2')];
   expect([limits.taken, limits.waiting]).toEqual([2, 2]);
-  for (const verdict of await Promise.all(waiting)) (verdict as Place).release();
+  for (const verdict of await Promise.all(waiting)) (verdict as Slot).release();
   expect([limits.taken, limits.waiting]).toEqual([0, 0]);
 });
 
