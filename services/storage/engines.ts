@@ -10,9 +10,7 @@ export async function checkStore({ store }: Config): Promise<void> {
   checkAddress(store.url);
 }
 
-/**
- * Opens the configured engine; `onFlush` receives each batch. @throws StoreOpenError with a sentence for the operator.
- */
+/** Opens the configured engine; `onFlush` receives each batch. @throws StoreOpenError for the operator. */
 export async function openStore({ store }: Config, clock: Clock, onFlush: FlushListener): Promise<Store> {
   if (store.kind === 'lmdb') return openLmdbStore(store.directory, clock, onFlush);
   // The driver is large: who does not use it does not wait for it.

@@ -64,9 +64,7 @@ export class Access {
     return this.read(work);
   }
 
-  /**
-   * Reads at once. After a failed write LMDB may have to be opened again: then reads wait for that, some milliseconds.
-   */
+  /** Reads at once, or after LMDB was opened again because a write failed: some milliseconds. */
   read<Result>(work: () => Result): Result | Promise<Result> {
     const { underWay, isUsable } = this.environment;
     if (underWay === undefined) return this.#readNowOrThrow(work);

@@ -86,12 +86,9 @@ export class Devices {
 
   /** The positions of a device; `undefined` when it has to be entered first. */
   #find(userId: string, device: string): OpenedDevice | undefined {
-    return this.#isListed(userId, device) ? new Opened(this.#cursorsOf(userId, device)) : undefined;
-  }
-
-  #isListed(userId: string, device: string): boolean {
     const row = this.access.trees.devices.get([userId, device]);
-    return row !== undefined && row.forgottenAt === undefined;
+    const isListed = row !== undefined && row.forgottenAt === undefined;
+    return isListed ? new Opened(this.#cursorsOf(userId, device)) : undefined;
   }
 
   /** A device is known by its cursor in the log of states, even when an earlier version wrote no row for it. */
@@ -130,16 +127,11 @@ export class Devices {
       further !== undefined && this.#isKnown(userId) ? this.#asNow(userId, further) : this.#firstDevice(userId);
     entered.set(stateTopic(userId), startAt(this.parts.log.head(stateTopic(userId))));
     for (const [topic, position] of entered) this.access.trees.cursors.put([userId, device, topic], rowOf(position));
-    this.#passLeft(userId, device);
+    // Messages sent before the user left a topic are not for a device that is new since.
+    const left = this.parts.memberships.allLeftOf(userId);
+    for (const { topic, leftAt } of left) this.access.trees.cursors.put([userId, device, topic], leftAt);
     this.enlist(userId, device);
     return new Opened(withGaps(entered, this.parts.memberships.allGapsOf(userId)), wasForgotten);
-  }
-
-  /** Messages sent before the user left a topic are not for a device that is new since. */
-  #passLeft(userId: string, device: string): void {
-    for (const { topic, leftAt } of this.parts.memberships.allLeftOf(userId)) {
-      this.access.trees.cursors.put([userId, device, topic], leftAt);
-    }
   }
 
   #isKnown(userId: string): boolean {

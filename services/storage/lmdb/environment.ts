@@ -24,9 +24,7 @@ export class Environment {
     this.trees = this.#prepare(() => checkPages(directory));
   }
 
-  /**
-   * Resolves when the writes of `work` are on disk. One at a time. @throws what LMDB throws; then nothing was written.
-   */
+  /** Resolves when `work` is on disk. One at a time. @throws what LMDB throws; then nothing was written. */
   async transaction(work: () => void): Promise<void> {
     const done = this.#transact(work);
     const end = () => {
@@ -174,10 +172,7 @@ function prepareLayout(root: RootDatabase, { meta, removals }: Trees, directory:
   });
 }
 
-/**
- * Why a commit failed. lmdb-js rejects with a general error carrying the promise of the real one, which would otherwise
- * be an unhandled rejection.
- */
+/** The error of a failed commit: lmdb-js rejects with a general one that carries its promise. */
 async function causeOf(error: unknown): Promise<unknown> {
   if (!(error instanceof Error) || !('commitError' in error)) return error;
   try {

@@ -32,22 +32,22 @@ export class Erasures {
   }
 
   async erase(userId: string): Promise<Erased> {
-    const key = keyOf(userId);
     // Has its place among the appends at once: what is said from now on is not erased.
-    const hiding = this.access.write(() => this.#begin(key));
-    const [erased] = await Promise.all([this.#turns.take(userId, async () => this.#erase(key, await hiding)), hiding]);
-    return erased;
+    const hiding = this.access.write(() => this.#hide(userId));
+    const erasing = this.#turns.take(userId, async () => this.#erase(userId, await hiding));
+    return (await Promise.all([erasing, hiding]))[0];
   }
 
   /** Finishes a pending erasure: nothing of the user is left. */
   async end(userId: string): Promise<void> {
-    await this.#removeAll(keyOf(userId));
+    const { removals } = this.parts;
+    while (await this.access.write(() => removals.advance(keyOf(userId), this.#tallies.get(userId))));
   }
 
   /** Hides the user. @returns the part of the personal topic that is hidden from now on. */
-  #begin(key: RemovalKey): Span {
+  #hide(userId: string): Span {
     const { log } = this.parts;
-    const [, userId] = key;
+    const key = keyOf(userId);
     const own = personalTopic(userId);
     const { users, removals } = this.access.trees;
     const { prunedUpTo, head } = log.state(own);
@@ -61,22 +61,16 @@ export class Erasures {
     return { from: prunedUpTo + 1, upTo: head };
   }
 
-  async #erase(key: RemovalKey, hidden: Span): Promise<Erased> {
-    const [, userId] = key;
+  async #erase(userId: string, hidden: Span): Promise<Erased> {
     const tally: Tally = { devices: 0, memberships: 0, scheduled: 0 };
     this.#tallies.set(userId, tally);
     try {
       const messages = await this.access.walking(() => this.parts.log.countMessages(personalTopic(userId), hidden));
-      await this.#removeAll(key);
+      await this.end(userId);
       return { messages, ...tally };
     } finally {
       this.#tallies.delete(userId);
     }
-  }
-
-  async #removeAll(key: RemovalKey): Promise<void> {
-    const { removals } = this.parts;
-    while (await this.access.write(() => removals.advance(key, this.#tallies.get(key[1]))));
   }
 }
 

@@ -68,10 +68,7 @@ export function hasDataFile(directory: string): boolean {
   return existsSync(dataFilePath(directory));
 }
 
-/**
- * Verifies the data file, which nobody may write to meanwhile. @throws StoreOpenError when its pages do not fit
- * together.
- */
+/** Verifies the data file, which nobody may write to meanwhile. @throws StoreOpenError when it is damaged. */
 export function checkPages(directory: string): void {
   withDataFile(directory, (file, path) => {
     try {

@@ -20,7 +20,7 @@ import {
   transitionOf,
   type Section as WholeSection,
 } from '../rules/state-change';
-import { countPlaces, countUnread, EXCLUDED, FLAGS, listedPlaces, type Rows, stateOf } from '../rules/states';
+import { type BlockRows, countPlaces, countUnread, EXCLUDED, FLAGS, listedPlaces, stateOf } from '../rules/states';
 import { Turns } from '../turns';
 import type { Access } from './access';
 import type { Log } from './log';
@@ -141,7 +141,7 @@ export class Inbox {
   }
 
   /** The rows of one block. Most topics have no holes: none are looked up there. */
-  #rowsOf({ topic, isPatchy }: Section, block: number, userId: string): Rows {
+  #rowsOf({ topic, isPatchy }: Section, block: number, userId: string): BlockRows {
     const { flags, holes } = this.parts.marks;
     return { flags: flags.row(topic, block, userId), holes: isPatchy ? holes.row(topic, block) : undefined };
   }

@@ -1,7 +1,9 @@
 /** The trees of the embedded store, in one environment, and what their keys and values are. */
+
 import type { Database, RootDatabase } from 'lmdb';
 import type { AuditEntry, KeptAnswer, Scheduled, Topic, User } from '../contract';
-import type { Span } from '../rules/slot-row';
+import type { Left } from '../rules/gaps';
+import type { DeviceFacts } from '../rules/opened-device';
 
 export const DATABASES = [
   { name: 'messages', encoding: 'string' },
@@ -58,32 +60,15 @@ export type MemberRow = string | readonly [joinedAt: string, generation: number]
 export type MembershipRow = number | readonly [start: number, generation: number, isInvited?: 1];
 
 /** A membership that has ended, or continues with gaps: then there is no `leftAt`. */
-export interface AbsenceRow {
-  /** Where the first membership began. */
-  readonly start: number;
-  readonly gaps: readonly Span[];
-  /** Last `seq` of the topic when the user left, and when that was. */
-  readonly leftAt?: number;
+export interface AbsenceRow extends Omit<Left, 'leftAt'>, Partial<Pick<Left, 'leftAt'>> {
+  /** When the user left. */
   readonly at?: number;
   readonly generation?: number;
 }
 
-/**
- * What is stored of a device besides its cursors. A forgotten device keeps its row, so that it is notified when it
- * returns.
- */
-export interface DeviceRow {
-  /** When it last acknowledged something, or was entered. */
-  readonly ackedAt: number;
-  /** When it last connected, to the day. */
-  readonly seenAt: number;
-  readonly forgottenAt?: number;
-}
+export type DeviceRow = Omit<DeviceFacts, 'device'>;
 
-/**
- * Pending work, which survives a crash: `topic` of [name, generation], `device` of [userId, device], `user` of [userId,
- * ''].
- */
+/** Pending work: `topic` of [name, generation], `device` of [userId, device], `user` of [userId, '']. */
 export type RemovalKey = [kind: 'topic' | 'device' | 'user' | 'listing', string, string];
 
 /** The rows of devices of a store of layout 2 are still to be written, see Removals. */
@@ -214,10 +199,7 @@ export function* walk<Name extends keyof Trees>(
   }
 }
 
-/**
- * All keys with this first part. No name contains a control character, so nothing lies between. Not NUL, which
- * separates the parts of a key.
- */
+/** All keys with this first part: no name contains a control character. NUL separates the parts of a key. */
 export function startingWith<Key extends [string, ...unknown[]]>(first: string): RangeOf<Key> {
   return { start: [first, ''] as unknown as Key, end: [`${first}\u0001`, ''] as unknown as Key };
 }

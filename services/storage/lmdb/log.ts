@@ -374,7 +374,8 @@ export class Log {
       const holes = state.isPatchy ? this.parts.marks.holes.row(topic, block) : undefined;
       for (const seq of emptySlots(FLAGS, holes, { ...part, isForward })) {
         if (isSliceOver()) await nextSlice();
-        if (room.isFull || room.isSpent || !this.#list(topic, seq, page)) return page.endBefore(seq);
+        const isRoom = !room.isFull && !room.isSpent;
+        if (!isRoom || !this.#list(topic, seq, page)) return page.endBefore(seq);
       }
       room.lookInVain();
       if (room.isSpent) return page.end(isForward ? part.upTo : part.from);
@@ -386,9 +387,7 @@ export class Log {
   /** Adds the message at a place. @returns false when the page is full. */
   #list(topic: string, seq: number, page: ListedPage): boolean {
     const stored = this.stored(topic, seq);
-    if (stored !== undefined && this.#isThere(stored) && page.isListed(stored.message)) {
-      return page.take(stored.message, stored.bytes);
-    }
+    if (stored !== undefined && this.#isThere(stored)) return page.take(stored.message, () => stored);
     page.room.lookInVain();
     return true;
   }

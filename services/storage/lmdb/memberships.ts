@@ -3,7 +3,7 @@
  * row counts only in the generation of the topic in which it was written.
  */
 import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
-import { type Left, MAX_LEFT_TOPICS, rejoined } from '../rules/gaps';
+import { forgottenFor, type Left, rejoined } from '../rules/gaps';
 import type { Span } from '../rules/slot-row';
 import { type AbsenceRow, type MemberRow, type MembershipRow, startingWith, type Trees } from './layout';
 import { pageOf } from './name-page';
@@ -56,21 +56,18 @@ export class Memberships {
 
   /** The gaps of all memberships of a user. */
   allGapsOf(userId: string): ReadonlyMap<string, readonly Span[]> {
-    const rows = this.#absencesOf(userId).filter(({ row }) => row.leftAt === undefined);
-    return new Map(rows.map(({ topic, row }) => [topic, row.gaps]));
+    const rows = this.#absencesOf(userId).filter(({ leftAt }) => leftAt === undefined);
+    return new Map(rows.map(({ topic, gaps }) => [topic, gaps]));
   }
 
   /** A membership that has ended, if it is remembered. */
   leftOf(userId: string, topic: string): Left | undefined {
-    const row = this.#absence(userId, topic);
-    return row?.leftAt === undefined ? undefined : { ...row, leftAt: row.leftAt };
+    return leftIn(this.#absence(userId, topic));
   }
 
   /** All of them, by topic. */
   allLeftOf(userId: string): (Left & { readonly topic: string })[] {
-    return this.#absencesOf(userId).flatMap(({ topic, row: { leftAt, ...row } }) =>
-      leftAt === undefined ? [] : { ...row, leftAt, topic },
-    );
+    return this.#absencesOf(userId).flatMap((row) => leftIn(row) ?? []);
   }
 
   #absence(userId: string, topic: string): AbsenceRow | undefined {
@@ -78,9 +75,9 @@ export class Memberships {
     return row === undefined || (row.generation ?? 0) !== this.generationOf(topic) ? undefined : row;
   }
 
-  #absencesOf(userId: string): { readonly topic: string; readonly row: AbsenceRow }[] {
+  #absencesOf(userId: string): (AbsenceRow & { readonly topic: string })[] {
     const rows = this.trees.absences.getRange(startingWith<[string, string]>(userId));
-    return Array.from(rows, ({ key, value }) => ({ topic: key[1], row: value }));
+    return Array.from(rows, ({ key, value }) => ({ ...value, topic: key[1] }));
   }
 
   /** Adds a member, perhaps again. @returns the gaps of the membership. */
@@ -107,11 +104,9 @@ export class Memberships {
 
   /** Makes room for one more remembered topic. */
   #forgetLeft(userId: string): void {
-    const left = this.#absencesOf(userId).filter(({ row }) => row.leftAt !== undefined);
-    const surplus = left.length + 1 - MAX_LEFT_TOPICS;
-    if (surplus <= 0) return;
-    const byAge = left.toSorted((one, other) => (one.row.at ?? 0) - (other.row.at ?? 0));
-    for (const { topic } of byAge.slice(0, surplus)) this.trees.absences.remove([userId, topic]);
+    const left = this.#absencesOf(userId).filter(({ leftAt }) => leftAt !== undefined);
+    const byAge = left.toSorted((one, other) => (one.at ?? 0) - (other.at ?? 0));
+    for (const { topic } of forgottenFor(byAge)) this.trees.absences.remove([userId, topic]);
   }
 
   remove(topic: string, userId: string): void {
@@ -154,6 +149,10 @@ function joinedIn(row: MemberRow): string {
 
 function isInvitedIn(row: MembershipRow): boolean {
   return typeof row === 'object' && row[2] === 1;
+}
+
+function leftIn<Row extends AbsenceRow>(row: Row | undefined): (Row & Left) | undefined {
+  return row?.leftAt === undefined ? undefined : { ...row, leftAt: row.leftAt };
 }
 
 export function startIn(row: MembershipRow): number {

@@ -1,7 +1,4 @@
-/**
- * All writes go through one queue: writes that gather during a flush share the next transaction, so the number of
- * flushes does not grow with the load (group commit).
- */
+/** All writes go through one queue. Those that gather during a flush share the next one (group commit). */
 import { statfsSync } from 'node:fs';
 import { nextTurn, systemClock } from '../../../utils/clock';
 import { Slice } from '../../../utils/slices';
@@ -90,11 +87,7 @@ export class WriteQueue {
     } catch (error) {
       isDone = false;
       const failure = this.#failureOf(error);
-      settle = writes.map(
-        ({ fail }) =>
-          () =>
-            fail(failure),
-      );
+      settle = writes.map((write) => () => write.fail(failure));
     }
     this.#committing = 0;
     this.onFlush({ writes: writes.length, durationMs: systemClock.steady() - startedAt, isDone });

@@ -39,7 +39,8 @@ export function openLmdbStore(directory: string, clock: Clock, onFlush: FlushLis
   try {
     const environment = new Environment(path);
     directoriesInUse.add(path);
-    return storeIn(environment, { clock, path, onFlush, onClose: () => directoriesInUse.delete(path) });
+    const queue = new WriteQueue(environment, path, onFlush);
+    return storeIn(environment, queue, { clock, onClose: () => directoriesInUse.delete(path) });
   } catch (error) {
     if (error instanceof StoreOpenError) throw error;
     throw new StoreOpenError(
@@ -57,15 +58,11 @@ function pathOf(directory: string): string {
   );
 }
 
-interface StoreOptions {
-  readonly clock: Clock;
-  readonly path: string;
-  readonly onFlush: FlushListener;
-  readonly onClose: () => void;
-}
-
-function storeIn(environment: Environment, { clock, path, onFlush, onClose }: StoreOptions): OwnStore {
-  const queue = new WriteQueue(environment, path, onFlush);
+function storeIn(
+  environment: Environment,
+  queue: WriteQueue,
+  { clock, onClose }: { readonly clock: Clock; readonly onClose: () => void },
+): OwnStore {
   const access = new Access(environment, queue, clock);
   const parts = partsOf(access);
   return {

@@ -1,16 +1,15 @@
 /** Named topics and their members. */
-import { nextTurn } from '../../../utils/clock';
+import { isSliceOver, nextSlice } from '../../../utils/slices';
 import type { Joined, Joining, Listed, NamePage, Topic, VisibleTopic } from '../contract';
 import { assertFitsKey } from '../rules/key-size';
 import { EXCLUDED } from '../rules/states';
 import type { Access } from './access';
 import type { Devices } from './devices';
+import { startingWith, walk } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
-import type { Memberships } from './memberships';
+import { generationIn, type Memberships } from './memberships';
 import { pageOf } from './name-page';
-
-const MEMBERS_PER_TURN = 500;
 
 export interface TopicParts {
   readonly log: Log;
@@ -48,21 +47,17 @@ export class Topics {
   }
 
   async delete(name: string): Promise<number | undefined> {
-    const members = await this.#countMembers(name);
+    const members = await this.access.walking(() => this.#countMembers(name));
     return (await this.access.write(() => this.#delete(name))) ? members : undefined;
   }
 
   async #countMembers(name: string): Promise<number> {
+    const generation = this.parts.memberships.generationOf(name);
     let count = 0;
-    let after: string | undefined;
-    do {
-      const page = await this.access.reading(() =>
-        this.parts.memberships.members(name, { after, limit: MEMBERS_PER_TURN }),
-      );
-      count += page.items.length;
-      after = page.next;
-      if (after !== undefined) await nextTurn();
-    } while (after !== undefined);
+    for (const { value } of walk(this.access.trees, 'members', startingWith<[string, string]>(name))) {
+      if (isSliceOver()) await nextSlice();
+      if (generationIn(value) === generation) count += 1;
+    }
     return count;
   }
 

@@ -8,9 +8,7 @@ export class Calls {
   readonly #underWay = new Set<Promise<unknown>>();
   #isClosing = false;
 
-  /**
-   * Ends by the deadline, whatever the server does; work that takes longer ends by itself, and close() waits for it.
-   */
+  /** Ends by the deadline; work that takes longer ends by itself, and close() waits for it. */
   call<Result>(work: () => Promise<Result>): Promise<Result> {
     return inTime(this.sweep(work));
   }

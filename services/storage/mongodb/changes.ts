@@ -4,20 +4,20 @@
  * key of the entry prevents duplicates.
  */
 import { ObjectId, type UpdateFilter } from 'mongodb';
-import type { Clock } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { ownerOfPersonalTopic } from '../../../utils/topic-names';
 import { type Appended, type Draft, type Expired, type LogPosition, StoreError } from '../contract';
 import { entryAbout, toExpired } from '../rules/entries';
 import { assertDraftFits } from '../rules/key-size';
 import { isUnread } from '../rules/states';
-import { pauseBefore, type Turns } from '../turns';
+import { pauseBefore } from '../turns';
 import { writeAll } from './commands';
 import type { Facts } from './facts';
 import {
   COLLAPSED,
   type Collections,
   collapseTag,
+  type Database,
   earlierCollapseTag,
   HOLE,
   isHole,
@@ -33,12 +33,6 @@ import { GRACE_MS, type Replaced, type Replacing, type Writer } from './writer';
 const MAX_ATTEMPTS = 30;
 /** Messages replaced by one write. */
 const MAX_REPLACED = 100;
-
-interface ChangeParts {
-  readonly log: Log;
-  readonly marks: Marks;
-  readonly clock: Clock;
-}
 
 /** Fields removed from a message of which only its place remains. */
 const CONTENT = [
@@ -74,16 +68,15 @@ export class Graves {
 /** What a message with a collapse key replaces. */
 export class Collapse implements Replacing {
   constructor(
-    private readonly collections: Collections,
-    private readonly graves: Graves,
-    private readonly parts: ChangeParts,
+    private readonly db: Database,
+    private readonly parts: { readonly log: Log; readonly marks: Marks; readonly graves: Graves },
   ) {}
 
   async find({ topic, from, collapseKey }: Content): Promise<Replaced> {
     const owner = ownerOfPersonalTopic(topic);
     if (collapseKey === undefined || owner === undefined) return { docs: [], isMore: false };
     const tags = { $in: [collapseTag(from, collapseKey), earlierCollapseTag(collapseKey)] };
-    const query = this.collections.messages.find({ topic, tags }).sort({ seq: 1 });
+    const query = this.db.collections.messages.find({ topic, tags }).sort({ seq: 1 });
     const found = await query.limit(MAX_REPLACED + 1).toArray();
     const visible = await this.parts.log.withoutHidden(found.filter((doc) => this.#isThereFor(doc, owner)));
     const flagsAt = await this.parts.marks.flagsAt(owner, visible.map(spanOf));
@@ -107,26 +100,26 @@ export class Collapse implements Replacing {
       const update = { $set: { 'tags.$': isForeign ? own : COLLAPSED } };
       return [{ updateOne: { filter: { _id, tags: tag }, update } }];
     });
-    await writeAll(this.collections.messages, operations as never);
+    await writeAll(this.db.collections.messages, operations as never);
   }
 
   async settle({ topic, seq, removes }: MessageDoc): Promise<void> {
     if (removes === undefined) return;
     const removed = await this.parts.log.doc({ topic, seq: removes });
-    if (removed?.entry !== undefined) await this.graves.bury({ topic, seq: removed.entry });
-    await this.graves.bury({ topic, seq: removes });
-    await this.collections.messages.updateOne({ topic, seq }, { $unset: { removes: '', dueAt: '' } });
+    if (removed?.entry !== undefined) await this.parts.graves.bury({ topic, seq: removed.entry });
+    await this.parts.graves.bury({ topic, seq: removes });
+    await this.db.collections.messages.updateOne({ topic, seq }, { $unset: { removes: '', dueAt: '' } });
   }
 }
 
 export class Changes {
   constructor(
-    private readonly collections: Collections,
-    private readonly parts: ChangeParts & {
+    private readonly db: Database,
+    private readonly parts: {
+      readonly log: Log;
       readonly writer: Writer;
       readonly graves: Graves;
       readonly collapse: Collapse;
-      readonly turns: Turns;
     },
   ) {}
 
@@ -158,7 +151,7 @@ export class Changes {
 
   /** Changes of one message happen in the order of the calls. */
   #inOrder(place: LogPosition, plan: (doc: MessageDoc) => Planned | undefined): Promise<Message[] | undefined> {
-    return this.parts.turns.take(`message ${place.seq} ${place.topic}`, () => this.#change(place, plan));
+    return this.db.turns.take(`message ${place.seq} ${place.topic}`, () => this.#change(place, plan));
   }
 
   /** @returns the entries: none without a change, `undefined` when the message is gone. */
@@ -186,10 +179,10 @@ export class Changes {
   async #write(doc: MessageDoc, { about, update, expiresAt = Number.POSITIVE_INFINITY }: Planned) {
     const { topic, seq, revision = 0 } = doc;
     const owes = owedBy(doc, about);
-    const dueAt = Math.min(expiresAt, this.parts.clock.now() + GRACE_MS);
+    const dueAt = Math.min(expiresAt, this.db.clock.now() + GRACE_MS);
     const unchanged = { topic, seq, revision: doc.revision ?? null, isGone: null, owes: null } as object;
     const $set = { ...update.$set, owes, revision: revision + 1, dueAt };
-    await this.collections.messages.updateOne(unchanged, { ...update, $set });
+    await this.db.collections.messages.updateOne(unchanged, { ...update, $set });
     // Read rather than counted: a write that the driver has repeated counts nothing.
     const changed = await this.parts.log.doc({ topic, seq });
     return changed?.owes?.nonce.equals(owes.nonce) ? changed : undefined;
@@ -207,7 +200,7 @@ export class Changes {
     const entry = await writer.appendEntry(entryOf(doc, owes), entryKey(owes.event, seq, keyRevision(doc, owes)));
     const { expiresAt } = doc;
     const isOver = doc.isGone || expiresAt === undefined;
-    await this.collections.messages.updateOne({ topic, seq, revision } as object, {
+    await this.db.collections.messages.updateOne({ topic, seq, revision } as object, {
       $set: { entry: entry.seq, ...(isOver ? {} : { dueAt: expiresAt }) },
       $unset: { owes: '', ...(isOver ? { dueAt: '' } : {}) },
     });
@@ -225,12 +218,12 @@ export class Changes {
 
   /** Several nodes may do this at once, or again after a crash: each message is reported by at least one of them. */
   expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
-    return this.parts.turns.take('expire', () => this.#expire(limit));
+    return this.db.turns.take('expire', () => this.#expire(limit));
   }
 
   async #expire(limit: number): Promise<{ taken: number; expired: readonly Expired[] }> {
-    const now = this.parts.clock.now();
-    const query = this.collections.messages.find({ dueAt: { $lte: now } });
+    const now = this.db.clock.now();
+    const query = this.db.collections.messages.find({ dueAt: { $lte: now } });
     const due = await query.sort({ dueAt: 1 }).limit(limit).toArray();
     for (const doc of due) {
       if (doc.owes !== undefined) await this.pay(doc);

@@ -22,10 +22,7 @@ const KEYS_AT_ONCE = 500;
 export class Claims {
   constructor(private readonly collections: Collections) {}
 
-  /**
-   * Claims keys for a topic. A key that this topic has claimed before counts as claimed: its message may never have
-   * come.
-   */
+  /** Claims keys for a topic, again if it has them: their messages may never have come. */
   async take(topic: string, keys: readonly string[]): Promise<Claimed> {
     if (keys.length === 0) return NOTHING;
     const claims = keys.map((_id) => ({ _id, topic }));

@@ -1,4 +1,5 @@
 /** Commands that several parts use. */
+
 import type {
   AnyBulkWriteOperation,
   Collection,
@@ -12,16 +13,13 @@ import type {
 import { partsOf } from '../../../utils/parts';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { ignoringDuplicates, retryingDuplicates } from './errors';
-
-interface Named {
-  readonly _id: string;
-}
+import type { Keyed } from './layout';
 
 /** Documents that one command reads or writes. */
 const DOCS_AT_ONCE = 500;
 
 /** Documents by id; those that do not exist are missing. */
-export async function findByIds<Doc extends Named>(
+export async function findByIds<Doc extends Keyed>(
   collection: Collection<Doc>,
   ids: Iterable<string>,
 ): Promise<Map<string, Doc>> {
@@ -54,13 +52,13 @@ export async function writeAll<Doc extends object>(
 }
 
 /** Inserts documents; those that are there already stay. */
-export async function insertNew<Doc extends Named>(collection: Collection<Doc>, docs: readonly Doc[]): Promise<void> {
+export async function insertNew<Doc extends Keyed>(collection: Collection<Doc>, docs: readonly Doc[]): Promise<void> {
   const inserted = [...docs] as OptionalUnlessRequiredId<Doc>[];
   if (docs.length > 0) await ignoringDuplicates(collection.insertMany(inserted, { ordered: false }));
 }
 
 /** Changes a document, and makes it where it is missing. */
-export async function upsert<Doc extends Named>(
+export async function upsert<Doc extends Keyed>(
   collection: Collection<Doc>,
   _id: string,
   update: UpdateFilter<Doc>,
@@ -69,13 +67,13 @@ export async function upsert<Doc extends Named>(
 }
 
 /** Puts a document in the place of the one with its id. */
-export async function put<Doc extends Named>(collection: Collection<Doc>, { _id, ...doc }: Doc): Promise<void> {
+export async function put<Doc extends Keyed>(collection: Collection<Doc>, { _id, ...doc }: Doc): Promise<void> {
   const write = () => collection.replaceOne({ _id } as Filter<Doc>, doc as WithoutId<Doc>, { upsert: true });
   await retryingDuplicates(write);
 }
 
 /** Deletes some documents: those that no longer fit stay. @returns how many were found. */
-export async function deleteSome<Doc extends Named>(
+export async function deleteSome<Doc extends Keyed>(
   collection: Collection<Doc>,
   filter: Filter<Doc>,
   { limit, sort }: { readonly limit: number; readonly sort?: Sort },

@@ -41,10 +41,7 @@ export interface Connection {
   readonly identity: string;
 }
 
-/**
- * Connects, and creates missing indexes.
- * @throws StoreOpenError with a sentence for the operator, which never contains the password.
- */
+/** Connects, and creates missing indexes. @throws StoreOpenError for the operator, without the password. */
 export async function connect(url: string): Promise<Connection> {
   let client: MongoClient | undefined;
   try {

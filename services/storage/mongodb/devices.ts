@@ -1,5 +1,5 @@
 /** Users and their devices: a document for each device, and one for each cursor. */
-import type { Clock } from '../../../utils/clock';
+
 import { partsOf } from '../../../utils/parts';
 import { BROADCAST_TOPIC, isOfMembers, isStateTopic, stateTopic } from '../../../utils/topic-names';
 import {
@@ -34,11 +34,10 @@ import {
   withGaps,
 } from '../rules/opened-device';
 import { isUnread, NOBODY } from '../rules/states';
-import type { Turns } from '../turns';
 import { findByIds, insertNew, pageOf, put, upsert, writeAll } from './commands';
 import { ignoringDuplicates } from './errors';
 import type { Inbox } from './inbox';
-import { type Collections, type CursorDoc, keyOf, startingWith, type UserDoc } from './layout';
+import { type CursorDoc, type Database, keyOf, startingWith, type UserDoc } from './layout';
 import type { InboxList } from './list';
 import type { Log } from './log';
 import type { Marks, Stamping } from './marks';
@@ -52,29 +51,27 @@ interface DeviceParts {
   readonly inbox: Inbox;
   readonly list: InboxList;
   readonly memberships: Memberships;
-  readonly turns: Turns;
-  readonly clock: Clock;
 }
 
 type CursorPlace = Pick<Cursor, 'userId' | 'device' | 'topic'>;
 
 export class Devices {
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: DeviceParts,
   ) {}
 
   async open(userId: string, device: string, limit?: DeviceLimit): Promise<OpenedDevice> {
     const known = await this.#find(userId, device);
     if (known !== undefined) return known;
-    return this.parts.turns.take(`user ${userId}`, () => this.#enter(userId, device, limit));
+    return this.db.turns.take(`user ${userId}`, () => this.#enter(userId, device, limit));
   }
 
   /** The positions of a device; `undefined` when it has to be entered first. */
   async #find(userId: string, device: string): Promise<OpenedDevice | undefined> {
     const isListed = { _id: keyOf(userId, device), forgottenAt: null } as object;
     const [doc, positions] = await Promise.all([
-      this.collections.devices.findOne(isListed),
+      this.db.collections.devices.findOne(isListed),
       this.#positionsOf(userId, device),
     ]);
     return doc === null || positions === undefined ? undefined : new Opened(positions);
@@ -83,7 +80,7 @@ export class Devices {
   /** Its cursor in the log of states is written last: without it the device was not entered completely. */
   async #positionsOf(userId: string, device: string): Promise<Map<string, Position> | undefined> {
     const [cursors, { starts, gaps }] = await Promise.all([
-      this.collections.cursors.find({ _id: startingWith(userId, device) }).toArray(),
+      this.db.collections.cursors.find({ _id: startingWith(userId, device) }).toArray(),
       this.parts.inbox.openings(userId),
     ]);
     if (!cursors.some(({ topic }) => isStateTopic(topic))) return undefined;
@@ -93,7 +90,7 @@ export class Devices {
 
   async #enter(userId: string, device: string, limit: DeviceLimit | undefined): Promise<OpenedDevice> {
     assertFitsKey(userId, device);
-    const all = await this.collections.devices.find({ _id: startingWith(userId) }).toArray();
+    const all = await this.db.collections.devices.find({ _id: startingWith(userId) }).toArray();
     for (const { device: silent } of devicesToForget(all, device, limit)) await this.forget(userId, silent);
     const doc = all.find((one) => one.device === device) ?? all.find((one) => one.device === OTHERS);
     const wasForgotten = doc?.forgottenAt !== undefined;
@@ -107,15 +104,15 @@ export class Devices {
 
   /** Writes the document of a device that becomes known, or has none yet. */
   async #enlist(userId: string, device: string): Promise<void> {
-    const now = this.parts.clock.now();
+    const now = this.db.clock.now();
     const update = { $set: { userId, device, ackedAt: now, seenAt: now }, $unset: { forgottenAt: '' } } as const;
-    await upsert(this.collections.devices, keyOf(userId, device), update);
+    await upsert(this.db.collections.devices, keyOf(userId, device), update);
   }
 
   /** The document first: from then on the device is unknown. */
   async forget(userId: string, device: string): Promise<void> {
-    const { devices } = this.collections;
-    const forgottenAt = this.parts.clock.now();
+    const { devices } = this.db.collections;
+    const forgottenAt = this.db.clock.now();
     const forgotten = { _id: startingWith(userId), forgottenAt: { $gt: 0 } };
     const count = await devices.countDocuments(forgotten, { limit: MAX_FORGOTTEN_DEVICES });
     await devices.updateOne({ _id: keyOf(userId, device) }, { $set: { forgottenAt } });
@@ -127,26 +124,26 @@ export class Devices {
   }
 
   async #removeCursors(userId: string, device: string): Promise<void> {
-    await this.collections.cursors.deleteMany({ _id: startingWith(userId, device) });
+    await this.db.collections.cursors.deleteMany({ _id: startingWith(userId, device) });
   }
 
   async forgetSilent(before: number, limit: number): Promise<number> {
     const filter = { forgottenAt: null, seenAt: { $lt: before } } as object;
-    const silent = await this.collections.devices.find(filter).sort({ seenAt: 1 }).limit(limit).toArray();
+    const silent = await this.db.collections.devices.find(filter).sort({ seenAt: 1 }).limit(limit).toArray();
     for (const { userId, device } of silent) {
-      await this.parts.turns.take(`user ${userId}`, () => this.forget(userId, device));
+      await this.db.turns.take(`user ${userId}`, () => this.forget(userId, device));
     }
     return silent.length;
   }
 
   async saveSeen(seen: readonly SeenDevice[]): Promise<void> {
     const idOfSeen = ({ userId, device }: SeenDevice) => keyOf(userId, device);
-    const known = await findByIds(this.collections.devices, seen.map(idOfSeen));
+    const known = await findByIds(this.db.collections.devices, seen.map(idOfSeen));
     const news = seen.filter((one) => isNews(known.get(idOfSeen(one))?.seenAt, one.at));
     const operations = news.map((one) => ({
       updateOne: { filter: { _id: idOfSeen(one) }, update: { $max: { seenAt: one.at } } },
     }));
-    await writeAll(this.collections.devices, operations);
+    await writeAll(this.db.collections.devices, operations);
   }
 
   async #enterNew(userId: string, device: string, wasForgotten: boolean): Promise<Map<string, Position>> {
@@ -157,7 +154,7 @@ export class Devices {
     const entered = isFirst ? startsAt(starts) : await this.#further(userId, [...starts.keys()]);
     entered.set(stateTopic(userId), startAt(await this.parts.log.head(stateTopic(userId))));
     await this.#passLeft(userId, device, entered);
-    const { cursors: all } = this.collections;
+    const { cursors: all } = this.db.collections;
     const cursors = Array.from(entered, ([topic, position]) => cursorOf({ userId, device, topic }, position));
     const areNew = await ignoringDuplicates(all.insertMany(cursors, { ordered: true }));
     if (areNew) return withGaps(entered, gaps);
@@ -167,20 +164,17 @@ export class Devices {
     return (await this.#positionsOf(userId, device)) ?? entered;
   }
 
-  /**
-   * Messages sent before the user left a topic are not for a device that is new since. `entered`: the current topics,
-   * which may have the name of a deleted one.
-   */
+  /** Messages sent before the user left a topic are not for a new device; `entered`: the current topics. */
   async #passLeft(userId: string, device: string, entered: ReadonlyMap<string, Position>): Promise<void> {
     const all = await this.parts.memberships.allLeftOf(userId);
     const left = all.filter(({ topic }) => !entered.has(topic));
     const passed = left.map(({ topic, leftAt }) => cursorOf({ userId, device, topic }, startAt(leftAt)));
-    await insertNew(this.collections.cursors, passed);
+    await insertNew(this.db.collections.cursors, passed);
   }
 
   /** The document records which device was the first, even if this node dies before the device is entered. */
   async #enterUser(userId: string, device: string): Promise<UserDoc> {
-    const { users } = this.collections;
+    const { users } = this.db.collections;
     const known = await users.findOne({ _id: userId });
     if (known !== null) return known;
     const { head } = await this.parts.log.state(BROADCAST_TOPIC);
@@ -199,20 +193,10 @@ export class Devices {
     );
   }
 
-  async forgetAll(userId: string): Promise<void> {
-    await this.collections.cursors.deleteMany({ _id: startingWith(userId) });
-    await this.collections.devices.deleteMany({ _id: startingWith(userId) });
-  }
-
-  async count(userId: string): Promise<number> {
-    const entered = { _id: startingWith(userId), topic: stateTopic(userId) };
-    return this.collections.cursors.countDocuments(entered);
-  }
-
   async list(userId: string, { after, limit }: NamePage): Promise<Listed<Device>> {
     const range = startingWith(userId);
     const _id = { $gt: keyOf(userId, after ?? OTHERS), $lt: range.$lt };
-    const query = this.collections.devices.find({ _id, forgottenAt: null } as object).sort({ _id: 1 });
+    const query = this.db.collections.devices.find({ _id, forgottenAt: null } as object).sort({ _id: 1 });
     const { docs, next } = await pageOf(query, limit, ({ device }) => device);
     const items: Device[] = [];
     for (const { device } of docs) {
@@ -232,14 +216,14 @@ export class Devices {
         const filter = { _id: idOf(cursor), seq: { $lt: cursor.seq } };
         return { updateOne: { filter, update: { $set: { seq: cursor.seq } } } };
       });
-      await writeAll(this.collections.cursors, operations);
+      await writeAll(this.db.collections.cursors, operations);
       await this.#saveAcknowledged(ahead);
     }
   }
 
   /** The positions of devices in topics that they follow; missing cursors are written. */
   async #standing(places: readonly Cursor[]): Promise<ReadonlyMap<string, Position>> {
-    const { cursors } = this.collections;
+    const { cursors } = this.db.collections;
     const [found, members] = await Promise.all([
       findByIds(cursors, places.map(idOf)),
       this.parts.memberships.findAllOrLeft(places.filter(({ topic }) => isOfMembers(topic))),
@@ -264,7 +248,7 @@ export class Devices {
     const operations = latestOf(cursors).map(({ userId, device, at: ackedAt }) => ({
       updateOne: { filter: { _id: keyOf(userId, device), ackedAt: { $lt: ackedAt } }, update: { $set: { ackedAt } } },
     }));
-    await writeAll(this.collections.devices, operations);
+    await writeAll(this.db.collections.devices, operations);
   }
 
   async #stampAcknowledged(ahead: readonly Cursor[], known: ReadonlyMap<string, Position>): Promise<void> {

@@ -38,14 +38,11 @@ let options: MongoClientOptions | undefined;
 
 /** Ends commands with their connection. @throws StoreOpenError when the driver has moved. */
 export function withEndingCommands(): MongoClientOptions {
-  options ??= lookForOptions();
-  return options;
-}
-
-function lookForOptions(): MongoClientOptions {
+  if (options !== undefined) return options;
   const Connection = findConnection();
   const found = Connection === undefined ? undefined : endingCommands(Connection);
   if (found === undefined || !isHeeded(found)) throw new StoreOpenError(describeMissing('mongodb: connection type'));
+  options = found;
   return found;
 }
 

@@ -47,21 +47,15 @@ export async function retryingDuplicates<Result>(write: () => Promise<Result>): 
   }
 }
 
-/**
- * Was a statement or its answer lost? The driver repeats it only once, or not at all. A server that does not answer has
- * had its time.
- */
+/** Was a statement or its answer lost, which the driver repeats once at most? A silent server had its time. */
 export function isLost(error: unknown): boolean {
   // A write of many documents wraps what went wrong on the way.
   const reason: unknown = error instanceof MongoBulkWriteError ? error.errorResponse : error;
   if (reason instanceof MongoNetworkTimeoutError) return false;
-  if (reason instanceof MongoNetworkError || isOfSocket(reason)) return true;
+  // The driver passes on errors of sockets as they are.
+  const isOfSocket = types.isNativeError(reason) && 'code' in reason && WRITE_REFUSALS.has(reason.code);
+  if (reason instanceof MongoNetworkError || isOfSocket) return true;
   return error instanceof MongoError && error.hasErrorLabel(MongoErrorLabel.RetryableWriteError);
-}
-
-/** The driver passes on errors of sockets as they are. */
-function isOfSocket(error: unknown): boolean {
-  return types.isNativeError(error) && 'code' in error && WRITE_REFUSALS.has(error.code);
 }
 
 /** Repeats lost statements until they are answered, or no server is found because an election takes too long. */

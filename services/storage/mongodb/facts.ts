@@ -3,14 +3,16 @@
  * there are many they are folded into rows, so that a count need not look at each message. Rows are written before tags
  * are removed: whoever reads tags and then rows misses nothing.
  */
-import type { Clock } from '../../../utils/clock';
+
 import { partsOf } from '../../../utils/parts';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import { blockOf, blocksOf } from '../rules/slot-row';
-import { EXCLUDED, FLAGS, OWN } from '../rules/states';
-import { type Collections, exceptTag, fromTag, HOLE, isHole, type MessageDoc } from './layout';
+import type { LogPosition } from '../contract';
+import { addBits, blockOf, blocksOf } from '../rules/slot-row';
+import { type BlockRows, EXCLUDED, FLAGS, OWN } from '../rules/states';
+import { allOf } from './commands';
+import { type Database, exceptTag, fromTag, HOLE, isHole, type MessageDoc } from './layout';
 import type { Marks } from './marks';
-import type { SlotChange, TopicSpan } from './rows';
+import { type SlotChange, type TopicSpan, taggedIn } from './rows';
 
 /** What is known of one block, in the form of rows. */
 export interface Overlay {
@@ -19,10 +21,7 @@ export interface Overlay {
   readonly holes: Buffer;
 }
 
-export type FactRows = (
-  topic: string,
-  block: number,
-) => { readonly holes: Buffer | undefined; readonly flags: Buffer | undefined };
+export type FactRows = (topic: string, block: number) => BlockRows;
 
 export type Overlays = (topic: string, block: number) => Overlay | undefined;
 
@@ -42,7 +41,6 @@ const PROJECTION = { topic: 1, seq: 1, tags: 1, expiresAt: 1 };
 
 export interface FactParts {
   readonly marks: Marks;
-  readonly clock: Clock;
   /** Does work that nobody waits for. */
   readonly later: (work: () => Promise<void>) => void;
 }
@@ -51,7 +49,7 @@ export class Facts {
   #isFolding = false;
 
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: FactParts,
   ) {}
 
@@ -59,7 +57,7 @@ export class Facts {
   async overlays(userId: string, sections: readonly TopicSpan[]): Promise<Overlays> {
     const overlays = new OverlayMap();
     const specials: Special[] = [];
-    const now = this.parts.clock.now();
+    const now = this.db.clock.now();
     for await (const special of this.#specials(userId, sections)) {
       if (isSliceOver()) await nextSlice();
       const { tags, expiresAt = Number.POSITIVE_INFINITY } = special;
@@ -89,10 +87,9 @@ export class Facts {
     const isFew = sections.length <= FEW_TOPICS;
     for (const part of partsOf(sections, isFew ? FEW_TOPICS : TOPICS_PER_QUERY)) {
       const topics = part.map(({ topic }) => topic);
-      const places = part.map(({ topic, from, upTo }) => ({ topic, tags, seq: { $gte: from, $lte: upTo } }));
-      const tagged = isFew ? places : [{ topic: { $in: topics }, tags }];
-      const $or = [...tagged, { dueAt: { $lte: this.parts.clock.now() }, topic: { $in: topics } }];
-      yield* this.collections.messages.find<Special>({ $or }, { projection: PROJECTION });
+      const tagged = isFew ? taggedIn(part, tags) : [{ topic: { $in: topics }, tags }];
+      const $or = [...tagged, { dueAt: { $lte: this.db.clock.now() }, topic: { $in: topics } }];
+      yield* this.db.collections.messages.find<Special>({ $or }, { projection: PROJECTION });
     }
   }
 
@@ -108,12 +105,9 @@ export class Facts {
 
   /** What rows say about places, to a user or to all; tags may say more. */
   async rowsOf(userId: string | undefined, spans: readonly TopicSpan[]): Promise<FactRows> {
-    const own = userId === undefined ? [] : [userId];
-    const rowOf = await this.parts.marks.facts.read(spans, [], ...own.map((one) => [one]));
-    return (topic, block) => ({
-      holes: rowOf(topic, block, []),
-      flags: userId === undefined ? undefined : rowOf(topic, block, own),
-    });
+    const own = userId === undefined ? [] : [[userId]];
+    const rowOf = await this.parts.marks.facts.read(spans, [], ...own);
+    return (topic, block) => ({ holes: rowOf(topic, block), flags: own[0] && rowOf(topic, block, own[0]) });
   }
 
   /** Folds the tags of one look. If it fails, the next one does it. */
@@ -131,16 +125,12 @@ export class Facts {
 
   /** Own messages in some spans that rows do not contain yet. */
   async ownPlaces(userId: string, spans: readonly TopicSpan[]): Promise<(topic: string, seq: number) => boolean> {
-    const places = new Set<string>();
-    const tags = fromTag(userId);
-    for (const part of partsOf(spans, SPANS_PER_QUERY)) {
-      const $or = part.map(({ topic, from, upTo }) => ({ topic, tags, seq: { $gte: from, $lte: upTo } }));
-      const projection = { _id: 0, topic: 1, seq: 1 };
-      for await (const { topic, seq } of this.collections.messages.find({ $or }, { projection })) {
-        if (isSliceOver()) await nextSlice();
-        places.add(`${seq} ${topic}`);
-      }
+    const found: LogPosition[] = [];
+    const projection = { _id: 0, topic: 1, seq: 1 };
+    for (const $or of partsOf(taggedIn(spans, fromTag(userId)), SPANS_PER_QUERY)) {
+      found.push(...(await allOf(this.db.collections.messages.find({ $or }, { projection }))));
     }
+    const places = new Set(found.map(({ topic, seq }) => `${seq} ${topic}`));
     return (topic, seq) => places.has(`${seq} ${topic}`);
   }
 
@@ -161,17 +151,17 @@ export class Facts {
     await this.parts.marks.facts.apply(changes);
     for (const { docs, update } of folds) {
       const _id = { $in: docs.map((doc) => doc._id) };
-      if (docs.length > 0) await this.collections.messages.updateMany({ _id }, update as object);
+      if (docs.length > 0) await this.db.collections.messages.updateMany({ _id }, update as object);
     }
   }
 
   /** Enters holes for places that nobody finds any more: they need no tags. */
-  async enterHoles(places: readonly Pick<MessageDoc, 'topic' | 'seq'>[]): Promise<void> {
+  async enterHoles(places: readonly LogPosition[]): Promise<void> {
     await this.parts.marks.facts.apply(places.map((place) => factOf(place, [], 1)));
   }
 }
 
-function factOf({ topic, seq }: Pick<MessageDoc, 'topic' | 'seq'>, owner: readonly string[], fact: number): SlotChange {
+function factOf({ topic, seq }: LogPosition, owner: readonly string[], fact: number): SlotChange {
   return { topic, span: { from: seq, upTo: seq }, owner, change: (value) => value | fact };
 }
 
@@ -180,18 +170,18 @@ class OverlayMap {
 
   readonly get: Overlays = (topic, block) => this.#overlays.get(overlayKey(topic, block));
 
-  enter({ topic, seq }: Pick<MessageDoc, 'topic' | 'seq'>, fact: { isHole: boolean; flags: number }): void {
+  enter({ topic, seq }: LogPosition, fact: { isHole: boolean; flags: number }): void {
     const { flags, holes } = this.#make(topic, blockOf(FLAGS, seq));
     const slot = seq % FLAGS.count;
     if (fact.isHole) holes[slot] = 1;
     flags[slot] = (flags[slot] ?? 0) | fact.flags;
   }
 
-  add(topic: string, block: number, rows: { holes: Buffer | undefined; flags: Buffer | undefined }): void {
+  add(topic: string, block: number, rows: BlockRows): void {
     if (rows.holes === undefined && rows.flags === undefined) return;
     const overlay = this.#make(topic, block);
-    for (const [slot, value] of rows.holes?.entries() ?? []) if (value !== 0) overlay.holes[slot] = value;
-    for (const [slot, value] of rows.flags?.entries() ?? []) overlay.flags[slot] = (overlay.flags[slot] ?? 0) | value;
+    addBits(overlay.holes, rows.holes);
+    addBits(overlay.flags, rows.flags);
   }
 
   #make(topic: string, block: number): Overlay {

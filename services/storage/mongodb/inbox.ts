@@ -3,14 +3,13 @@
  * user, expired or gone is read from the messages, so that nothing can drift apart.
  */
 
-import type { Clock } from '../../../utils/clock';
 import { partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
 import { type Selection, type StateChanged, StoreError } from '../contract';
 import { stateEntry } from '../rules/entries';
-import { blockOf, blocksOf, readSlot } from '../rules/slot-row';
+import { addBits, blockOf, blocksOf, readSlot } from '../rules/slot-row';
 import {
   entryData,
   type FlagChange,
@@ -24,15 +23,15 @@ import {
   transitionOf,
 } from '../rules/state-change';
 import { countUnread, EXCLUDED, FLAGS } from '../rules/states';
-import { pauseBefore, type Turns } from '../turns';
+import { pauseBefore } from '../turns';
 import { writeAll } from './commands';
 import type { Facts, Overlay, Overlays } from './facts';
-import { COLLAPSED, type Collections, collapseTag, generationOf, type MemberDoc, type UserDoc } from './layout';
+import { COLLAPSED, collapseTag, type Database, generationOf, type MemberDoc, type UserDoc } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
 import { toMessage } from './record';
-import { type ChangedRow, type SlotChange, spanOf, type TopicSpan } from './rows';
+import { type ChangedRow, type SlotChange, spanOf, type TopicSpan, taggedIn } from './rows';
 import type { Writer } from './writer';
 
 const MAX_ATTEMPTS = 30;
@@ -44,8 +43,6 @@ interface InboxParts {
   readonly memberships: Memberships;
   readonly facts: Facts;
   readonly writer: Writer;
-  readonly clock: Clock;
-  readonly turns: Turns;
 }
 
 /** A change, and what the messages imply. */
@@ -67,14 +64,14 @@ function startsAmong(userId: string, user: UserDoc | null, memberships: readonly
 
 export class Inbox {
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: InboxParts,
   ) {}
 
   /** The topics of a user, each from where it is the user's up to its head; some are empty. */
   async sections(userId: string): Promise<OrderedSection[]> {
     const [user, docs] = await Promise.all([
-      this.collections.users.findOne({ _id: userId }),
+      this.db.collections.users.findOne({ _id: userId }),
       this.parts.memberships.docsOf(userId),
     ]);
     const ownTopics = [personalTopic(userId), BROADCAST_TOPIC];
@@ -89,7 +86,7 @@ export class Inbox {
   /** After which `seq` each topic of an inbox is the user's, and what of each is not for the user. */
   async openings(userId: string) {
     const [user, memberships] = await Promise.all([
-      this.collections.users.findOne({ _id: userId }),
+      this.db.collections.users.findOne({ _id: userId }),
       this.parts.memberships.ofUser(userId),
     ]);
     const gaps = new Map(memberships.flatMap(({ topic, gaps: all }) => (all === undefined ? [] : [[topic, all]])));
@@ -100,7 +97,7 @@ export class Inbox {
     const sections = (await this.sections(userId)).filter(isFilled);
     // Tags before rows, see Facts.
     const overlayOf = await this.parts.facts.overlays(userId, sections);
-    const rowOf = await this.parts.marks.flagRows(userId, sections);
+    const rowOf = await this.parts.marks.flags.read(sections, [userId]);
     let unseen = 0;
     let unread = 0;
     for (const { topic, from, upTo } of sections) {
@@ -117,7 +114,7 @@ export class Inbox {
 
   /** One at a time for each user: a change requested twice is made once. */
   changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
-    return this.parts.turns.take(`states ${userId}`, () => this.#changeStates(userId, selection, state));
+    return this.db.turns.take(`states ${userId}`, () => this.#changeStates(userId, selection, state));
   }
 
   async #changeStates(userId: string, selection: Selection, state: RequestedState): Promise<StateChanged> {
@@ -169,7 +166,7 @@ export class Inbox {
     const change = transitionOf(selection, state);
     const rows = await this.parts.marks.flags.apply(spans.map((span) => changeOf(userId, span, change, overlayOf)));
     const changes = rows.flatMap((row) => slotsOf(row, overlayOf(row.topic, row.block)));
-    const stamps = stampsOf(changes, this.parts.clock.now());
+    const stamps = stampsOf(changes, this.db.clock.now());
     await this.parts.marks.stamp(
       stamps.flatMap(({ changes: stamped, ...stamp }) =>
         spansOf(stamped).map((span) => ({ ...span, userId, ...stamp })),
@@ -181,9 +178,8 @@ export class Inbox {
   /** Messages that become unread again may be replaced again. */
   async #unshelve(userId: string, spans: readonly TopicSpan[]): Promise<void> {
     const own = spans.filter(({ topic }) => topic === personalTopic(userId));
-    const places = own.map(({ topic, from, upTo }) => ({ topic, tags: COLLAPSED, seq: { $gte: from, $lte: upTo } }));
-    const { messages } = this.collections;
-    for (const $or of partsOf(places, SPANS_PER_QUERY)) {
+    const { messages } = this.db.collections;
+    for (const $or of partsOf(taggedIn(own, COLLAPSED), SPANS_PER_QUERY)) {
       const shelved = await messages.find({ $or }, { projection: { from: 1, collapseKey: 1 } }).toArray();
       const operations = shelved.map(({ _id, from, collapseKey = '' }) => {
         const update = { $set: { 'tags.$': collapseTag(from, collapseKey) } };
@@ -198,7 +194,7 @@ export class Inbox {
 function merged(row: Buffer | undefined, overlay: Overlay | undefined): Buffer | undefined {
   if (overlay === undefined || row === undefined) return overlay?.flags ?? row;
   const flags = Buffer.from(overlay.flags);
-  for (const [slot, value] of row.entries()) flags[slot] = (flags[slot] ?? 0) | value;
+  addBits(flags, row);
   return flags;
 }
 

@@ -1,6 +1,6 @@
 /** Answers kept under idempotency keys. A claim is a lease, renewed while this process lives. */
 import { ObjectId } from 'mongodb';
-import type { Clock, Timer } from '../../../utils/clock';
+import type { Timer } from '../../../utils/clock';
 import { FollowingFlight } from '../../../utils/single-flight';
 import { ANSWER_LIFETIME_MS, type Claim, type IdempotencyKey, type KeptAnswer, StoreError } from '../contract';
 import { refusedClaim } from '../rules/claims';
@@ -10,7 +10,7 @@ import { type Calls, inTime } from './calls';
 import { deleteSome, put } from './commands';
 import { CALL_DEADLINE_MS } from './connection';
 import { ignoringDuplicates, retryingLost } from './errors';
-import { type AnswerDoc, type Collections, keyOf, startingWith } from './layout';
+import { type AnswerDoc, type Database, keyOf } from './layout';
 
 /** Longer than clocks of nodes differ: a node whose clock is ahead must not take over a running request. */
 const LEASE_MS = 60_000;
@@ -39,8 +39,7 @@ export class Keys {
   #isClosed = false;
 
   constructor(
-    private readonly collections: Collections,
-    private readonly clock: Clock,
+    private readonly db: Database,
     private readonly calls: Calls,
   ) {}
 
@@ -78,7 +77,7 @@ export class Keys {
     for (let attempt = 0; attempt <= MAX_ATTEMPTS; attempt += 1) {
       await pauseBefore(attempt - 1);
       const claimedAt = this.#firstOf(known);
-      const freeAt = this.clock.now() + LEASE_MS;
+      const freeAt = this.db.clock.now() + LEASE_MS;
       const doc = { _id, fingerprint, nonce, claimedAt, freeAt, forgetAt: claimedAt + ANSWER_LIFETIME_MS };
       known = known === undefined ? await this.#insert(doc) : await this.#takeOver(known, doc);
       if (known?.nonce.equals(nonce)) return this.#hold(known);
@@ -90,18 +89,18 @@ export class Keys {
 
   /** When a key was first claimed, unless that is forgotten. */
   #firstOf(known: AnswerDoc | undefined): number {
-    return this.#isRemembered(known) ? known.claimedAt : this.clock.now();
+    return this.#isRemembered(known) ? known.claimedAt : this.db.clock.now();
   }
 
   #isRemembered(known: AnswerDoc | undefined): known is AnswerDoc {
-    return known !== undefined && known.forgetAt > this.clock.now();
+    return known !== undefined && known.forgetAt > this.db.clock.now();
   }
 
   #hold({ _id, nonce, claimedAt }: AnswerDoc): Claim {
     this.#held.set(_id, nonce);
     // A failure is repeated before the lease ends.
-    const renew = () => this.#setFreeAt(this.#listHeld(), this.clock.now() + LEASE_MS).catch(() => undefined);
-    this.#renewal ??= this.clock.every(RENEWAL_MS, () => void renew());
+    const renew = () => this.#setFreeAt(this.#listHeld(), this.db.clock.now() + LEASE_MS).catch(() => undefined);
+    this.#renewal ??= this.db.clock.every(RENEWAL_MS, () => void renew());
     return { outcome: 'claimed', claimedAt };
   }
 
@@ -112,7 +111,7 @@ export class Keys {
   async #setFreeAt(claims: readonly Claimed[], freeAt: number): Promise<void> {
     if (claims.length === 0) return;
     const own = { _id: { $in: claims.map(({ _id }) => _id) }, nonce: { $in: claims.map(({ nonce }) => nonce) } };
-    await this.collections.answers.updateMany(own, { $set: { freeAt } });
+    await this.db.collections.answers.updateMany(own, { $set: { freeAt } });
   }
 
   /** What a key is taken by; `undefined` when it is free. */
@@ -120,24 +119,24 @@ export class Keys {
     if (!this.#isRemembered(known)) return undefined;
     const { status, body = '', freeAt } = known;
     const answer = status === undefined ? undefined : { status, body };
-    return refusedClaim({ ...known, answer, isRunning: freeAt > this.clock.now() }, fingerprint);
+    return refusedClaim({ ...known, answer, isRunning: freeAt > this.db.clock.now() }, fingerprint);
   }
 
   /** @returns what is there now. */
   async #insert(doc: AnswerDoc): Promise<AnswerDoc | undefined> {
-    const insert = () => this.collections.answers.insertOne(doc);
+    const insert = () => this.db.collections.answers.insertOne(doc);
     const isNew = await ignoringDuplicates(retryingLost(insert, CALL_DEADLINE_MS));
     return isNew ? doc : this.#find(doc._id);
   }
 
   async #find(_id: string): Promise<AnswerDoc | undefined> {
-    return (await this.collections.answers.findOne({ _id })) ?? undefined;
+    return (await this.db.collections.answers.findOne({ _id })) ?? undefined;
   }
 
   /** @returns what is there now. */
   async #takeOver(known: AnswerDoc, doc: AnswerDoc): Promise<AnswerDoc | undefined> {
     // Read rather than counted: a write that the driver has repeated counts nothing.
-    await this.collections.answers.replaceOne({ _id: doc._id, nonce: known.nonce }, doc);
+    await this.db.collections.answers.replaceOne({ _id: doc._id, nonce: known.nonce }, doc);
     return this.#find(doc._id);
   }
 
@@ -147,7 +146,7 @@ export class Keys {
     if (nonce === undefined) return this.#keepUnclaimed(_id, fingerprint, answer);
     // Whoever has taken over meanwhile gives its own answer.
     const kept = { $set: { fingerprint, ...answer } };
-    await retryingLost(() => this.collections.answers.updateOne({ _id, nonce }, kept), CALL_DEADLINE_MS);
+    await retryingLost(() => this.db.collections.answers.updateOne({ _id, nonce }, kept), CALL_DEADLINE_MS);
     this.#forgetHeld(_id);
   }
 
@@ -155,7 +154,7 @@ export class Keys {
     const claimedAt = this.#firstOf(await this.#find(_id));
     const forgetAt = claimedAt + ANSWER_LIFETIME_MS;
     const doc = { _id, fingerprint, nonce: new ObjectId(), claimedAt, freeAt: 0, forgetAt, status, body };
-    await put(this.collections.answers, doc);
+    await put(this.db.collections.answers, doc);
   }
 
   async release(key: IdempotencyKey): Promise<void> {
@@ -168,19 +167,19 @@ export class Keys {
 
   /** Never fails: it is repeated until the server answers or the lease ends. */
   async #giveBack(_id: string, nonce: ObjectId): Promise<void> {
-    this.#returned.add({ _id, nonce, endsAt: this.clock.now() + LEASE_MS });
+    this.#returned.add({ _id, nonce, endsAt: this.db.clock.now() + LEASE_MS });
     await this.#returns.run();
   }
 
   async #freeReturned(): Promise<void> {
-    const now = this.clock.now();
+    const now = this.db.clock.now();
     for (const claim of this.#returned) if (claim.endsAt <= now) this.#returned.delete(claim);
     const claims = [...this.#returned];
     try {
       await this.#setFreeAt(claims, 0);
       for (const claim of claims) this.#returned.delete(claim);
     } catch {
-      if (!this.#isClosed) this.#returning ??= this.clock.after(RETURN_PACE_MS, () => this.#returnAgain());
+      if (!this.#isClosed) this.#returning ??= this.db.clock.after(RETURN_PACE_MS, () => this.#returnAgain());
     }
   }
 
@@ -210,12 +209,7 @@ export class Keys {
   }
 
   async forget(limit: number): Promise<number> {
-    return deleteSome(this.collections.answers, { forgetAt: { $lte: this.clock.now() } }, { limit });
-  }
-
-  /** Forgets all answers that a caller got. */
-  async forgetOf(caller: string): Promise<void> {
-    await this.collections.answers.deleteMany({ _id: startingWith(caller) });
+    return deleteSome(this.db.collections.answers, { forgetAt: { $lte: this.db.clock.now() } }, { limit });
   }
 }
 

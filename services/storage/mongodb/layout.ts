@@ -1,9 +1,13 @@
 /** The collections of the MongoDB engine, what their documents are, and the indexes that they need. */
+
 import type { Collection, Db, IndexDescription, ObjectId } from 'mongodb';
+import type { Clock } from '../../../utils/clock';
 import type { Message, RemovalReason } from '../../../utils/protocol';
-import type { AuditEntry, Standing } from '../contract';
+import type { AuditEntry, Cursor, KeptAnswer, Member, ScheduledPosition, Standing, Topic, User } from '../contract';
 import type { Left } from '../rules/gaps';
+import type { DeviceFacts } from '../rules/opened-device';
 import type { Span } from '../rules/slot-row';
+import type { Turns } from '../turns';
 
 /** Grows with every change of the layout that older code cannot read. */
 export const LAYOUT_VERSION = 2;
@@ -23,6 +27,10 @@ export function keyOf(...parts: readonly string[]): string {
 export function startingWith(...parts: readonly string[]): { $gte: string; $lt: string } {
   const start = parts.join(SEPARATOR);
   return { $gte: `${start}${SEPARATOR}`, $lt: `${start}${BEHIND_SEPARATOR}` };
+}
+
+export interface Keyed {
+  readonly _id: string;
 }
 
 /** An entry about a change of this message that still has to be appended. */
@@ -63,8 +71,7 @@ export interface MessageDoc extends Omit<Message, 'data'> {
 }
 
 /** What is removed from the beginning of a log, if anything. Both numbers only grow. */
-export interface LogDoc {
-  readonly _id: string;
+export interface LogDoc extends Keyed {
   readonly prunedUpTo: number;
   readonly erasedUpTo?: number;
   /** Messages up to `prunedUpTo` may still have to be deleted. */
@@ -76,47 +83,31 @@ export interface LogDoc {
 }
 
 /** Taken by a client's id: [sender, id]. */
-export interface ClaimDoc {
-  readonly _id: string;
+export interface ClaimDoc extends Keyed {
   readonly topic: string;
   /** On an id under which something was scheduled. */
   readonly sendAt?: number;
 }
 
 /** A row of slots: [topic, block, owner…], see slot-row.ts. */
-export interface RowDoc {
-  readonly _id: string;
+export interface RowDoc extends Keyed {
   /** Another one after each write. */
   readonly version: ObjectId;
   readonly bytes: Buffer;
 }
 
 /** [userId, device, topic]. */
-export interface CursorDoc {
-  readonly _id: string;
-  readonly userId: string;
-  readonly device: string;
-  readonly topic: string;
-  readonly seq: number;
+export interface CursorDoc extends Keyed, Omit<Cursor, 'at'> {
   readonly unreadUpTo: number;
 }
 
 /** [userId, device]; without a device: more were forgotten than documents are kept for. */
-export interface DeviceDoc {
-  readonly _id: string;
+export interface DeviceDoc extends Keyed, DeviceFacts {
   readonly userId: string;
-  readonly device: string;
-  /** When it last acknowledged something, or was entered. */
-  readonly ackedAt: number;
-  /** When it last connected, to the day. */
-  readonly seenAt: number;
-  /** Unknown since then; the document stays, so that the device is notified when it returns. */
-  readonly forgottenAt?: number;
 }
 
 /** Pending work, which survives the death of a node: `topic` of [name, generation], `user` of [userId], `listing`. */
-export interface RemovalDoc {
-  readonly _id: string;
+export interface RemovalDoc extends Keyed {
   readonly kind: 'topic' | 'user' | 'listing';
   /** A topic or a user. */
   readonly name: string;
@@ -131,18 +122,11 @@ export interface RemovalDoc {
   readonly after?: string;
 }
 
-export interface UserDoc {
-  readonly _id: string;
-  readonly broadcastStart: number;
+export interface UserDoc extends Keyed, User {
   readonly firstDevice: string;
-  readonly lastSeenAt?: number;
 }
 
-export interface TopicDoc {
-  readonly _id: string;
-  readonly isPrivate: boolean;
-  readonly owner: string;
-  readonly createdAt: string;
+export interface TopicDoc extends Keyed, Omit<Topic, 'name'> {
   readonly nonce: ObjectId;
   /** Its first member is still to come. */
   readonly isUnfinished?: boolean;
@@ -155,12 +139,9 @@ export interface TopicDoc {
 }
 
 /** [topic, userId]. */
-export interface MemberDoc {
-  readonly _id: string;
+export interface MemberDoc extends Keyed, Member {
   readonly topic: string;
-  readonly userId: string;
   readonly start: number;
-  readonly joinedAt: string;
   readonly nonce: ObjectId;
   /** Of the topic that was joined. 0 when missing. */
   readonly generation?: number | undefined;
@@ -175,10 +156,7 @@ export interface MemberDoc {
 export type MemberKey = Pick<MemberDoc, 'topic' | 'userId'>;
 
 /** [topic, userId] of a membership that has ended. */
-export interface AbsenceDoc extends Left {
-  readonly _id: string;
-  readonly topic: string;
-  readonly userId: string;
+export interface AbsenceDoc extends Keyed, MemberKey, Left {
   readonly generation?: number | undefined;
   readonly changedAt: number;
 }
@@ -197,12 +175,8 @@ export function removalId(kind: RemovalDoc['kind'], name: string, generation = 0
 }
 
 /** [sender, id]. */
-export interface ScheduledDoc {
-  readonly _id: string;
-  readonly id: string;
-  readonly from: string;
+export interface ScheduledDoc extends Keyed, ScheduledPosition {
   readonly topic: string;
-  readonly sendAt: number;
   /** Nonce of the named topic that it is for: a later one of the same name is another. */
   readonly home?: ObjectId | undefined;
   /** JSON text. */
@@ -217,8 +191,7 @@ export interface ScheduledDoc {
 }
 
 /** [caller, key]. */
-export interface AnswerDoc {
-  readonly _id: string;
+export interface AnswerDoc extends Keyed, Partial<KeptAnswer> {
   readonly fingerprint: string;
   /** Another one for each claim. */
   readonly nonce: ObjectId;
@@ -227,13 +200,10 @@ export interface AnswerDoc {
   /** Until then somebody works on it, unless it is answered. */
   readonly freeAt: number;
   readonly forgetAt: number;
-  readonly status?: number;
-  readonly body?: string;
 }
 
 /** [userId], or [userId, jti]. */
-export interface RevocationDoc {
-  readonly _id: string;
+export interface RevocationDoc extends Keyed {
   readonly userId: string;
   readonly jti?: string;
   readonly issuedBefore?: number;
@@ -243,12 +213,9 @@ export interface RevocationDoc {
 }
 
 /** [id]. */
-export interface AuditDoc extends Omit<AuditEntry, 'id'> {
-  readonly _id: string;
-}
+export type AuditDoc = Keyed & Omit<AuditEntry, 'id'>;
 
-export interface MetaDoc {
-  readonly _id: string;
+export interface MetaDoc extends Keyed {
   readonly version?: number;
   readonly identity?: string;
   readonly nonce?: ObjectId;
@@ -274,6 +241,14 @@ export interface Collections {
   readonly revocations: Collection<RevocationDoc>;
   readonly audit: Collection<AuditDoc>;
   readonly meta: Collection<MetaDoc>;
+}
+
+/** What all parts of the store work with. */
+export interface Database {
+  readonly collections: Collections;
+  readonly clock: Clock;
+  /** What happens one by one within this process. */
+  readonly turns: Turns;
 }
 
 /** None is partial, sparse or a TTL index: not every server that speaks the protocol has them. */

@@ -137,7 +137,7 @@ export class InboxList {
     // What is one's own is read: of other states that is seen when the message is there.
     const isOwn = state === 'read' ? await this.parts.facts.ownPlaces(userId, spans) : neverOwn;
     const [flagRow, factRows] = await Promise.all([
-      this.parts.marks.flagRows(userId, spans),
+      this.parts.marks.flags.read(spans, [userId]),
       this.parts.facts.rowsOf(userId, spans),
     ]);
     const size = Math.max(1, Math.ceil(room.nextFetch() / streams.length));
@@ -149,9 +149,11 @@ export class InboxList {
         readSlot(FLAGS, flagRow(span.topic, block), seq) |
         readSlot(FLAGS, flags, seq) |
         (isOwn(span.topic, seq) ? OWN : 0);
-      const places = firstOf(emptySlots(FLAGS, holes, { ...span, isForward: false }), size, (seq) =>
-        isListed(state, flagsAt(seq)),
-      );
+      const places: number[] = [];
+      for (const seq of emptySlots(FLAGS, holes, { ...span, isForward: false })) {
+        if (isListed(state, flagsAt(seq))) places.push(seq);
+        if (places.length === size) break;
+      }
       return { stream, span, places, flagsAt, down: places.length < size ? span.from : (places.at(-1) ?? span.from) };
     });
   }
@@ -228,15 +230,6 @@ function narrow(search: Search, places: readonly number[], orderAt: OrderAt): vo
       search.low = Math.max(search.low, place);
     else search.high = Math.min(search.high, place - 1);
   }
-}
-
-function firstOf<Value>(values: Iterable<Value>, count: number, isWanted: (value: Value) => boolean): Value[] {
-  const found: Value[] = [];
-  for (const value of values) {
-    if (found.length === count) break;
-    if (isWanted(value)) found.push(value);
-  }
-  return found;
 }
 
 const neverOwn = (_topic: string, _seq: number): boolean => false;

@@ -4,7 +4,6 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Filter } from 'mongodb';
-import type { Clock } from '../../../utils/clock';
 import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Message } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
@@ -15,7 +14,7 @@ import { blocksOf, emptySlots } from '../rules/slot-row';
 import { FLAGS, isUnread } from '../rules/states';
 import { allOf, findByIds } from './commands';
 import type { Facts } from './facts';
-import { type Collections, isHole, type LogDoc, type MessageDoc } from './layout';
+import { type Database, isHole, type LogDoc, type MessageDoc } from './layout';
 import type { Marks } from './marks';
 import { bytesOf, toMessage } from './record';
 import type { TopicSpan } from './rows';
@@ -46,8 +45,8 @@ export class Log {
   readonly #lasts = new LRUCache<string, Last>({ max: MAX_LASTS });
 
   constructor(
-    private readonly collections: Collections,
-    private readonly parts: { readonly marks: Marks; readonly facts: Facts; readonly clock: Clock },
+    private readonly db: Database,
+    private readonly parts: { readonly marks: Marks; readonly facts: Facts },
   ) {}
 
   async state(topic: string): Promise<LogState> {
@@ -72,15 +71,12 @@ export class Log {
   async #lastFrom(topic: string, seq: number): Promise<Last | undefined> {
     const filter = seq === 0 ? { topic } : { topic, seq: { $gte: seq } };
     const projection = { _id: 0, seq: 1, order: 1 };
-    return (await this.collections.messages.findOne(filter, { sort: { seq: -1 }, projection })) ?? undefined;
+    return (await this.db.collections.messages.findOne(filter, { sort: { seq: -1 }, projection })) ?? undefined;
   }
 
-  /**
-   * What is removed from the beginning. It is written before anything is deleted: read it after documents to know
-   * whether any are missing.
-   */
+  /** What is removed from the beginning. Written before anything is deleted, so read it after documents. */
   async floor(topic: string): Promise<LogDoc | undefined> {
-    return (await this.collections.logs.findOne({ _id: topic })) ?? undefined;
+    return (await this.db.collections.logs.findOne({ _id: topic })) ?? undefined;
   }
 
   async states(topics: readonly string[]): Promise<ReadonlyMap<string, LogState>> {
@@ -104,7 +100,7 @@ export class Log {
 
   /** One step of the index for each topic, whatever its length. */
   async #readLasts(topics: readonly string[], lasts: Map<string, Last>): Promise<void> {
-    const found = this.collections.messages.aggregate<Last & { _id: string }>([
+    const found = this.db.collections.messages.aggregate<Last & { _id: string }>([
       { $match: { topic: { $in: [...topics] } } },
       { $sort: { topic: -1, seq: -1 } },
       { $group: { _id: '$topic', seq: { $first: '$seq' }, order: { $first: '$order' } } },
@@ -113,16 +109,16 @@ export class Log {
   }
 
   floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {
-    return findByIds(this.collections.logs, topics);
+    return findByIds(this.db.collections.logs, topics);
   }
 
   /** Can it be read now? */
   isThere(doc: Pick<MessageDoc, 'isGone' | 'expiresAt'>): boolean {
-    return isThere(doc, this.parts.clock.now());
+    return isThere(doc, this.db.clock.now());
   }
 
   async doc({ topic, seq }: LogPosition): Promise<MessageDoc | undefined> {
-    return (await this.collections.messages.findOne({ topic, seq })) ?? undefined;
+    return (await this.db.collections.messages.findOne({ topic, seq })) ?? undefined;
   }
 
   /** The message at a place; `undefined` when it is gone, expired or hidden. */
@@ -175,7 +171,7 @@ export class Log {
 
   #fetch(topic: string, after: number, size: number): Promise<MessageDoc[]> {
     const filter = { topic, seq: { $gt: after } };
-    return this.collections.messages.find(filter).sort({ seq: 1 }).limit(size).toArray();
+    return this.db.collections.messages.find(filter).sort({ seq: 1 }).limit(size).toArray();
   }
 
   /** What of some documents is for a reader. */
@@ -205,10 +201,7 @@ export class Log {
 
   /** Adds a message. @returns false when the page is full. */
   #list(doc: MessageDoc, page: ListedPage): boolean {
-    if (this.isThere(doc) && page.isListed(doc)) {
-      const message = toMessage(doc);
-      return page.take(message, bytesOf(doc, message));
-    }
+    if (this.isThere(doc)) return page.take(doc, () => read(doc));
     page.room.lookInVain();
     return true;
   }
@@ -256,7 +249,7 @@ export class Log {
   /** Oldest first: of several from one sender the newest counts. */
   async #withIds(ids: string[], from: string | undefined): Promise<MessageDoc[]> {
     const filter = { id: { $in: ids }, from } as Filter<MessageDoc>;
-    const found = await allOf(this.collections.messages.find(filter).limit(ids.length * SENDERS_PER_ID));
+    const found = await allOf(this.db.collections.messages.find(filter).limit(ids.length * SENDERS_PER_ID));
     return found.toSorted((one, other) => one.order - other.order || one.seq - other.seq);
   }
 
@@ -287,7 +280,7 @@ export class Log {
     for (const part of partsOf(clauses, PLACES_PER_QUERY)) {
       const [first] = part;
       const filter = part.length === 1 && first !== undefined ? first : { $or: part };
-      yield* this.collections.messages.find<Doc>(filter, options);
+      yield* this.db.collections.messages.find<Doc>(filter, options);
     }
   }
 }
@@ -296,6 +289,11 @@ export class Log {
 interface TopicPlaces {
   readonly topic: string;
   readonly places: readonly number[];
+}
+
+function read(doc: MessageDoc): { readonly message: Message; readonly bytes: number } {
+  const message = toMessage(doc);
+  return { message, bytes: bytesOf(doc, message) };
 }
 
 /** The first one alone, then several at once. */

@@ -25,15 +25,9 @@ export class Marks {
     this.#stamps = new Rows(collections.stamps, STAMPS);
   }
 
-  /** The rows of flags of a user in some spans. */
-  async flagRows(userId: string, spans: readonly TopicSpan[]): Promise<FlagRows> {
-    const rowOf = await this.flags.read(spans, [userId]);
-    return (topic, block) => rowOf(topic, block, [userId]);
-  }
-
   /** The stored flags of a user in some spans: see Facts for what the messages imply. */
   async flagsAt(userId: string, spans: readonly TopicSpan[]): Promise<(place: LogPosition) => number> {
-    const rowOf = await this.flagRows(userId, spans);
+    const rowOf = await this.flags.read(spans, [userId]);
     return ({ topic, seq }) => readSlot(FLAGS, rowOf(topic, blockOf(FLAGS, seq)), seq);
   }
 
@@ -75,8 +69,6 @@ export class Marks {
     await Promise.all([this.flags.removeOwner(topic, span, userId), this.#stamps.removeOwner(topic, span, userId)]);
   }
 }
-
-export type FlagRows = (topic: string, block: number) => Buffer | undefined;
 
 function ownerOf(id: string): { userId: string; kind: string } {
   const [, , userId = NOBODY, kind = ''] = id.split('\u0001');

@@ -4,7 +4,7 @@
  */
 import type { Collection } from 'mongodb';
 import type { Joining, Listed, Member, Membership, NamePage } from '../contract';
-import { MAX_LEFT_TOPICS, type Stay } from '../rules/gaps';
+import { forgottenFor, type Stay } from '../rules/gaps';
 import { findByIds, pageOf, put } from './commands';
 import {
   type AbsenceDoc,
@@ -61,7 +61,7 @@ export class Memberships {
   async rememberLeft(doc: AbsenceDoc): Promise<void> {
     const { absences } = this.collections;
     const others = (await this.allLeftOf(doc.userId)).filter(({ _id }) => _id !== doc._id);
-    const surplus = others.slice(0, Math.max(0, others.length + 1 - MAX_LEFT_TOPICS)).map(({ _id }) => _id);
+    const surplus = forgottenFor(others).map(({ _id }) => _id);
     if (surplus.length > 0) await absences.deleteMany({ _id: { $in: surplus } });
     await put(absences, doc);
   }

@@ -4,7 +4,7 @@
  */
 import { isStateTopic } from '../../../utils/topic-names';
 import { deleteSome, insertNew, put } from './commands';
-import { type Collections, keyOf, type RemovalDoc, removalId, startingWith } from './layout';
+import { type Database, keyOf, type RemovalDoc, removalId, startingWith } from './layout';
 import type { Marks } from './marks';
 import type { Sweeps } from './sweeps';
 import type { Topics } from './topics';
@@ -17,32 +17,28 @@ export interface RemovalParts {
   readonly topics: Topics;
   readonly marks: Marks;
   readonly sweeps: Sweeps;
-  readonly now: () => number;
 }
 
 export class Removals {
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: RemovalParts,
   ) {}
 
-  /**
-   * Works on a removal. @returns false when there is none that nobody is working on. `erase`: finishes the erasure of a
-   * user.
-   */
+  /** Works on a removal that nobody else works on. @returns false without one. `erase`: finishes an erasure. */
   async advance(erase: (userId: string) => Promise<unknown>): Promise<boolean> {
     const removal = await this.#take();
     if (removal === undefined) return false;
     const { _id } = removal;
     const isDone = await this.#work(removal, erase);
-    if (isDone) await this.collections.removals.deleteOne({ _id });
-    else await this.collections.removals.updateOne({ _id }, { $set: { freeAt: 0 } });
+    if (isDone) await this.db.collections.removals.deleteOne({ _id });
+    else await this.db.collections.removals.updateOne({ _id }, { $set: { freeAt: 0 } });
     return true;
   }
 
   async #take(): Promise<RemovalDoc | undefined> {
-    const now = this.parts.now();
-    const { removals } = this.collections;
+    const now = this.db.clock.now();
+    const { removals } = this.db.collections;
     const found = await removals.findOne({ freeAt: { $lte: now } });
     if (found === null) return undefined;
     await removals.updateOne({ _id: found._id }, { $set: { freeAt: now + WORKING_MS } });
@@ -58,13 +54,13 @@ export class Removals {
 
   /** Marks an erasure as pending, until it has ended. */
   async beginErasure(userId: string): Promise<void> {
-    const at = this.parts.now();
+    const at = this.db.clock.now();
     const fields = { kind: 'user', name: userId, generation: 0, at, freeAt: at + WORKING_MS, upTo: 0 } as const;
-    await put(this.collections.removals, { _id: removalId('user', userId), ...fields });
+    await put(this.db.collections.removals, { _id: removalId('user', userId), ...fields });
   }
 
   async endErasure(userId: string): Promise<void> {
-    await this.collections.removals.deleteOne({ _id: removalId('user', userId) });
+    await this.db.collections.removals.deleteOne({ _id: removalId('user', userId) });
   }
 
   /** @returns whether nothing is left. */
@@ -75,7 +71,7 @@ export class Removals {
     if ((await this.#removeMembers(name, generation)) > 0) return false;
     if ((await this.#removeCursors(name, upTo)) > 0) return false;
     if ((await sweeps.removeSomeHiddenOf(name, DOCS_AT_ONCE)) > 0) return false;
-    const later = await this.collections.topics.findOne({ _id: name });
+    const later = await this.db.collections.topics.findOne({ _id: name });
     // The last row of marks may be of a later topic of this name, too.
     return (await marks.removeSome(name, later === null ? Number.POSITIVE_INFINITY : upTo)) === 0;
   }
@@ -83,22 +79,22 @@ export class Removals {
   async #removeMembers(name: string, generation: number): Promise<number> {
     const isEarlier = [{ generation: null }, { generation: { $lte: generation } }];
     const filter = { _id: startingWith(name), $or: isEarlier } as object;
-    return deleteSome(this.collections.members, filter, { limit: DOCS_AT_ONCE });
+    return deleteSome(this.db.collections.members, filter, { limit: DOCS_AT_ONCE });
   }
 
   /** Only up to where the topic stood: the rest belongs to a later one. */
   async #removeCursors(topic: string, upTo: number): Promise<number> {
     // One that stands there and has something unread to come is of the later one.
     const filter = { topic, seq: { $lte: upTo }, unreadUpTo: { $lte: upTo } };
-    return deleteSome(this.collections.cursors, filter, { limit: DOCS_AT_ONCE });
+    return deleteSome(this.db.collections.cursors, filter, { limit: DOCS_AT_ONCE });
   }
 
   /** Writes the documents that layout 1 did not have: its devices have a cursor in the log of states. */
   async #listDevices({ _id, after = '' }: RemovalDoc): Promise<boolean> {
-    const { cursors, devices, removals } = this.collections;
+    const { cursors, devices, removals } = this.db.collections;
     const query = cursors.find({ _id: { $gt: after } }).sort({ _id: 1 });
     const page = await query.limit(DOCS_AT_ONCE).toArray();
-    const now = this.parts.now();
+    const now = this.db.clock.now();
     const docs = page
       .filter(({ topic }) => isStateTopic(topic))
       .map(({ userId, device }) => ({ _id: keyOf(userId, device), userId, device, ackedAt: now, seenAt: now }));

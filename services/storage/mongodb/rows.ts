@@ -1,15 +1,12 @@
-/**
- * Slot rows in a collection. A write compares the version of the row and sets a new one, so nodes that write one row at
- * once do not undo each other.
- */
-import { type AnyBulkWriteOperation, type Collection, ObjectId } from 'mongodb';
+/** Slot rows in a collection. A write checks the version of a row, so that nodes do not undo each other. */
+import { type AnyBulkWriteOperation, type Collection, type Filter, ObjectId } from 'mongodb';
 import { partsOf } from '../../../utils/parts';
 import { type LogPosition, StoreError } from '../contract';
 import { blockOf, blocksOf, changeSlots, type SlotFormat, type Span } from '../rules/slot-row';
 import { pauseBefore } from '../turns';
 import { deleteSome, findByIds, writeAll } from './commands';
 import { isDuplicate } from './errors';
-import { keyOf, type RowDoc, startingWith } from './layout';
+import { keyOf, type MessageDoc, type RowDoc, startingWith } from './layout';
 
 /** Rows that are changed together. */
 const ROWS_AT_ONCE = 200;
@@ -20,7 +17,7 @@ const BLOCK_DIGITS = 10;
 
 /** Whose row it is: of nobody, of a user, or of a user and a kind. */
 type Owner = readonly string[];
-export type RowReader = (topic: string, block: number, owner: Owner) => Buffer | undefined;
+export type RowReader = (topic: string, block: number, owner?: Owner) => Buffer | undefined;
 
 /** A part of one topic. */
 export interface TopicSpan extends Span {
@@ -29,6 +26,11 @@ export interface TopicSpan extends Span {
 
 export function spanOf({ topic, seq }: LogPosition): TopicSpan {
   return { topic, from: seq, upTo: seq };
+}
+
+/** Filters for the messages in some spans that have a tag. */
+export function taggedIn(spans: readonly TopicSpan[], tags: string | { $in: string[] }): Filter<MessageDoc>[] {
+  return spans.map(({ topic, from, upTo }) => ({ topic, tags, seq: { $gte: from, $lte: upTo } }));
 }
 
 export interface SlotChange {
@@ -61,13 +63,13 @@ export class Rows {
     private readonly format: SlotFormat,
   ) {}
 
-  /** The rows of some spans, for all or for some owners; what was never set is missing. */
+  /** The rows of some spans and owners; the reader returns those of the first one, unless another is named. */
   async read(spans: readonly TopicSpan[], ...owners: readonly Owner[]): Promise<RowReader> {
     const ids = spans.flatMap(({ topic, ...span }) =>
       Array.from(blocksOf(this.format, span)).flatMap(([block]) => owners.map((owner) => idOf(topic, block, owner))),
     );
     const rows = await findByIds(this.collection, ids);
-    return (topic, block, owner) => rows.get(idOf(topic, block, owner))?.bytes;
+    return (topic, block, owner = owners[0] ?? []) => rows.get(idOf(topic, block, owner))?.bytes;
   }
 
   /** Sets each slot of each span to what `change` makes of it. */
@@ -154,10 +156,7 @@ export class Rows {
     return (id) => done.has(id);
   }
 
-  /**
-   * Rows of one block in the order of their owners, up to or after one. The server decides about the order: not all
-   * sort texts by bytes.
-   */
+  /** Rows of one block, up to or after an owner in the order of the server: not all sort texts by bytes. */
   async *ofBlock(topic: string, seq: number, part: { upTo?: string | undefined; after?: string | undefined }) {
     const block = [topic, digitsOf(blockOf(this.format, seq))];
     let from: object = { $gte: part.after === undefined ? startingWith(...block).$gte : endOf(block, part.after) };

@@ -1,7 +1,7 @@
 /** Scheduled messages. */
 
 import { type Filter, ObjectId } from 'mongodb';
-import { type Clock, toIsoTime } from '../../../utils/clock';
+import { toIsoTime } from '../../../utils/clock';
 import type { Message } from '../../../utils/protocol';
 import { isNamedTopic } from '../../../utils/topic-names';
 import {
@@ -18,11 +18,10 @@ import {
 import { fingerprintOf } from '../rules/fingerprint';
 import { assertDraftFits } from '../rules/key-size';
 import { NOTHING_SENT, outcomeUnder, sentNow, toScheduled, verdictOn } from '../rules/schedule';
-import type { Turns } from '../turns';
 import type { Claims } from './claims';
 import { put } from './commands';
 import { ignoringDuplicates } from './errors';
-import { type ClaimDoc, type Collections, keyOf, type ScheduledDoc } from './layout';
+import { type ClaimDoc, type Database, keyOf, type ScheduledDoc } from './layout';
 import type { Memberships } from './memberships';
 import { clientKey, sendingKey, toContent, toMessage, toText } from './record';
 import type { Writer } from './writer';
@@ -34,13 +33,11 @@ interface ScheduleParts {
   readonly claims: Claims;
   readonly memberships: Memberships;
   readonly writer: Writer;
-  readonly turns: Turns;
-  readonly clock: Clock;
 }
 
 export class Schedule {
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: ScheduleParts,
   ) {}
 
@@ -50,7 +47,7 @@ export class Schedule {
     const doc = toDoc(scheduled, (await this.#homesOf([topic])).get(topic));
     if (!scheduled.draft.isClientId) {
       if (await this.#isFull(from, maxWaiting)) return { outcome: 'too_many' };
-      await put(this.collections.scheduled, doc);
+      await put(this.db.collections.scheduled, doc);
       return { outcome: 'stored' };
     }
     const claim = await this.#claim(doc);
@@ -63,21 +60,21 @@ export class Schedule {
 
   async #isFull(from: string, max: number): Promise<boolean> {
     if (max === Number.POSITIVE_INFINITY) return false;
-    return (await this.collections.scheduled.countDocuments({ from }, { limit: max })) >= max;
+    return (await this.db.collections.scheduled.countDocuments({ from }, { limit: max })) >= max;
   }
 
   /** @returns the earlier claim of the id, if there is one. */
   async #claim({ _id, topic, sendAt }: ScheduledDoc): Promise<ClaimDoc | undefined> {
-    const { ids } = this.collections;
+    const { ids } = this.db.collections;
     const isNew = await ignoringDuplicates(ids.insertOne({ _id, topic, sendAt }));
     return isNew ? undefined : ((await ids.findOne({ _id })) ?? undefined);
   }
 
   /** What was done with the id; nothing when a node died between the claim and the message. */
   async #before(claim: ClaimDoc, { draft, standing }: Scheduled): Promise<ScheduleOutcome | undefined> {
-    const waiting = await this.collections.scheduled.findOne({ _id: claim._id });
+    const waiting = await this.db.collections.scheduled.findOne({ _id: claim._id });
     if (waiting !== null) return this.#repeat(waiting, draft, standing);
-    const { messages } = this.collections;
+    const { messages } = this.db.collections;
     const sent = await messages.findOne({ topic: claim.topic, key: claim._id });
     const isFree = sent === null && claim.topic === draft.topic && claim.sendAt !== undefined;
     return isFree ? undefined : outcomeUnder(sent?.said, draft, sent?.scheduledFor);
@@ -87,14 +84,14 @@ export class Schedule {
     const { _id, nonce } = waiting;
     const outcome = outcomeOf(waiting, draft);
     if (outcome.outcome === 'repeated' && standing !== undefined) {
-      await this.collections.scheduled.updateOne({ _id, nonce }, { $set: { standing } });
+      await this.db.collections.scheduled.updateOne({ _id, nonce }, { $set: { standing } });
     }
     return outcome;
   }
 
   async #insert(doc: ScheduledDoc, draft: Draft): Promise<ScheduleOutcome> {
-    await ignoringDuplicates(this.collections.scheduled.insertOne(doc));
-    const kept = await this.collections.scheduled.findOne({ _id: doc._id });
+    await ignoringDuplicates(this.db.collections.scheduled.insertOne(doc));
+    const kept = await this.db.collections.scheduled.findOne({ _id: doc._id });
     // Sent and gone already is as good as kept.
     if (kept === null || kept.nonce.equals(doc.nonce)) return { outcome: 'stored' };
     return outcomeOf(kept, draft);
@@ -106,7 +103,7 @@ export class Schedule {
    */
   async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
     // One at a time: two would find the same messages due, and the second take nothing where something is left.
-    return this.parts.turns.take('due', () => this.#appendDue(limit, mayBeSent));
+    return this.db.turns.take('due', () => this.#appendDue(limit, mayBeSent));
   }
 
   async #appendDue(limit: number, mayBeSent: MayBeSent): Promise<DueSent> {
@@ -115,7 +112,7 @@ export class Schedule {
     if (due.length === 0) return NOTHING_SENT;
     const [homes, members] = await Promise.all([this.#homesOf(due.map(({ topic }) => topic)), this.#membersIn(due)]);
     const refused: Scheduled[] = [];
-    const now = this.parts.clock.now();
+    const now = this.db.clock.now();
     const carryOn = async (doc: ScheduledDoc): Promise<Message[]> => {
       const { _id, topic, from, home } = doc;
       const scheduled = fromDoc(doc);
@@ -130,7 +127,7 @@ export class Schedule {
     // Begun in one go: what is for one topic gets its places in this order.
     const appended = await Promise.allSettled(due.map(carryOn));
     const done = due.filter((_one, index) => appended[index]?.status === 'fulfilled');
-    await this.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
+    await this.db.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
     const failed = appended.find(({ status }) => status === 'rejected');
     if (done.length === 0 && failed?.status === 'rejected') throw failed.reason;
     const entries = appended.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
@@ -144,8 +141,8 @@ export class Schedule {
   }
 
   async #takeDue(limit: number, takenBy: ObjectId): Promise<ScheduledDoc[]> {
-    const now = this.parts.clock.now();
-    const { scheduled } = this.collections;
+    const now = this.db.clock.now();
+    const { scheduled } = this.db.collections;
     const order = { sendAt: 1, id: 1, from: 1 } as const;
     const isDue = { sendAt: { $lte: now }, freeAt: { $lte: now } };
     const find = async (filter: Filter<ScheduledDoc>, most: number): Promise<string[]> => {
@@ -177,13 +174,13 @@ export class Schedule {
   /** Distinguishes named topics from later ones with the same name; only existing ones. */
   async #homesOf(topics: readonly string[]): Promise<ReadonlyMap<string, ObjectId>> {
     const names = [...new Set(topics.filter(isNamedTopic))];
-    const found = await this.collections.topics.find({ _id: { $in: names }, deletedBy: null } as object).toArray();
+    const found = await this.db.collections.topics.find({ _id: { $in: names }, deletedBy: null } as object).toArray();
     return new Map(found.map(({ _id, nonce }) => [_id, nonce]));
   }
 
   async list({ from, limit, after }: ScheduledQuery): Promise<Scheduled[]> {
     const filter = { ...(from === undefined ? {} : { from }), ...(after === undefined ? {} : behind(after)) };
-    const found = await this.collections.scheduled
+    const found = await this.db.collections.scheduled
       .find(filter as Filter<ScheduledDoc>)
       .sort({ sendAt: 1, id: 1, from: 1 })
       .limit(limit)
@@ -192,19 +189,19 @@ export class Schedule {
   }
 
   async sendersOf(id: string): Promise<string[]> {
-    const query = this.collections.scheduled.find({ id }, { projection: { _id: 0, from: 1 } });
+    const query = this.db.collections.scheduled.find({ id }, { projection: { _id: 0, from: 1 } });
     return (await query.sort({ from: 1 }).toArray()).map(({ from }) => from);
   }
 
   async cancel(id: string, from: string): Promise<boolean> {
-    const found = await this.collections.scheduled.findOne({ _id: clientKey({ from, id }) });
+    const found = await this.db.collections.scheduled.findOne({ _id: clientKey({ from, id }) });
     return found !== null && this.#cancel(found);
   }
 
   /** A message that is being sent cannot be cancelled. */
   async #cancel({ _id, topic, nonce }: ScheduledDoc): Promise<boolean> {
-    const free = { _id, nonce, freeAt: { $lte: this.parts.clock.now() } };
-    const { deletedCount } = await this.collections.scheduled.deleteOne(free);
+    const free = { _id, nonce, freeAt: { $lte: this.db.clock.now() } };
+    const { deletedCount } = await this.db.collections.scheduled.deleteOne(free);
     if (deletedCount === 0) return false;
     await this.parts.claims.free(topic, [_id]);
     return true;
@@ -213,7 +210,7 @@ export class Schedule {
   /** Cancels messages from and to a user. @returns how many. */
   async cancelOf(userId: string, personalTopic: string): Promise<number> {
     const filter = { $or: [{ from: userId }, { topic: personalTopic }] };
-    const found = await this.collections.scheduled.find(filter).toArray();
+    const found = await this.db.collections.scheduled.find(filter).toArray();
     let cancelled = 0;
     for (const doc of found) cancelled += (await this.#cancel(doc)) ? 1 : 0;
     return cancelled;

@@ -19,7 +19,7 @@ import { Erasures } from './erasures';
 import { Facts } from './facts';
 import { Inbox } from './inbox';
 import { Keys } from './keys';
-import type { Collections } from './layout';
+import type { Collections, Database } from './layout';
 import { InboxList } from './list';
 import { Log } from './log';
 import { Marks } from './marks';
@@ -34,10 +34,7 @@ import { Topics } from './topics';
 import { Users } from './users';
 import { Writer } from './writer';
 
-/**
- * Opens the store in the database that the URL names, and creates collections and indexes if needed.
- * @throws StoreOpenError within ten seconds.
- */
+/** Opens the store in the database that the URL names, or creates it. @throws StoreOpenError within 10 s. */
 export async function openMongoStore(
   url: string,
   clock: Clock,
@@ -49,7 +46,7 @@ export async function openMongoStore(
 /** Which calls have a deadline; what they do is in the other files. */
 function storeAt({ client, collections, identity }: Connection, clock: Clock, onFlush: FlushListener): SharedStore {
   const calls = new Calls();
-  const parts = partsOf(collections, { calls, clock, onFlush });
+  const parts = partsOf({ collections, clock, turns: new Turns() }, calls, onFlush);
   const { log, changes, sweeps, devices, users, topics, memberships, inbox, list } = parts;
   const { receipts, schedule, keys, revocations, audit, erasures } = parts;
   let closing: Promise<void> | undefined;
@@ -105,38 +102,33 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
   };
 }
 
-function partsOf(
-  collections: Collections,
-  { calls, clock, onFlush }: { calls: Calls; clock: Clock; onFlush: FlushListener },
-) {
-  const now = () => clock.now();
-  const turns = new Turns();
+function partsOf(db: Database, calls: Calls, onFlush: FlushListener) {
+  const { collections } = db;
   const claims = new Claims(collections);
   const marks = new Marks(collections);
   const later = (work: () => Promise<void>) => void calls.sweep(work).catch(() => undefined);
-  const facts = new Facts(collections, { marks, clock, later });
-  const log = new Log(collections, { marks, facts, clock });
+  const facts = new Facts(db, { marks, later });
+  const log = new Log(db, { marks, facts });
   const graves = new Graves(collections, facts);
-  const collapse = new Collapse(collections, graves, { log, marks, clock });
-  const writer = new Writer(collections, { claims, log, clock, replacing: collapse, onFlush });
-  const sweeps = new Sweeps(collections, { claims, log, marks, turns });
+  const collapse = new Collapse(db, { log, marks, graves });
+  const writer = new Writer(db, { claims, log, replacing: collapse, onFlush });
+  const sweeps = new Sweeps(db, { claims, log, marks });
   const memberships = new Memberships(collections, log);
-  const inbox = new Inbox(collections, { log, marks, facts, memberships, writer, clock, turns });
+  const inbox = new Inbox(db, { log, marks, facts, memberships, writer });
   const users = new Users(collections);
   const list = new InboxList({ inbox, log, marks, facts });
-  const devices = new Devices(collections, { log, marks, inbox, list, memberships, turns, clock });
-  const topics = new Topics(collections, { log, marks, sweeps, memberships, turns, now });
-  const schedule = new Schedule(collections, { claims, writer, memberships, turns, clock });
-  const keys = new Keys(collections, clock, calls);
-  const removals = new Removals(collections, { topics, marks, sweeps, now });
-  const erased = { log, marks, writer, sweeps, users, devices, topics, memberships, schedule, keys };
+  const devices = new Devices(db, { log, marks, inbox, list, memberships });
+  const topics = new Topics(db, { log, marks, sweeps, memberships });
+  const schedule = new Schedule(db, { claims, writer, memberships });
+  const keys = new Keys(db, calls);
+  const removals = new Removals(db, { topics, marks, sweeps });
   return {
     ...{ log, sweeps, devices, users, topics, memberships, inbox, list, writer, schedule, keys },
-    changes: new Changes(collections, { log, marks, clock, writer, graves, collapse, turns }),
+    changes: new Changes(db, { log, writer, graves, collapse }),
     receipts: new Receipts(collections, { marks, memberships }),
-    revocations: new Revocations(collections, clock),
+    revocations: new Revocations(db),
     audit: new Audit(collections),
-    erasures: new Erasures(collections, { ...erased, removals, turns }),
+    erasures: new Erasures(db, { log, marks, writer, sweeps, topics, memberships, schedule, removals }),
   };
 }
 

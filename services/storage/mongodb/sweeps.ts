@@ -1,9 +1,8 @@
 /** Removes messages for good: by retention, with a deleted topic, or with an erased user. */
 import { groupedBy, partsOf } from '../../../utils/parts';
-import type { Turns } from '../turns';
 import type { Claims } from './claims';
 import { upsert } from './commands';
-import type { Collections, LogDoc, MessageDoc } from './layout';
+import type { Database, LogDoc, MessageDoc } from './layout';
 import type { Log } from './log';
 import type { Marks } from './marks';
 import { isClientKey } from './record';
@@ -22,25 +21,20 @@ interface Hiding {
 
 export class Sweeps {
   constructor(
-    private readonly collections: Collections,
-    private readonly parts: {
-      readonly claims: Claims;
-      readonly log: Log;
-      readonly marks: Marks;
-      readonly turns: Turns;
-    },
+    private readonly db: Database,
+    private readonly parts: { readonly claims: Claims; readonly log: Log; readonly marks: Marks },
   ) {}
 
   /** Hides all messages up to a `seq`; they still have to be removed. */
   async hide(topic: string, seq: number, { isErased = false, generation, deletedAt }: Hiding = {}): Promise<void> {
     if (seq === 0 && generation === undefined) return;
     const $max = { prunedUpTo: seq, erasedUpTo: isErased ? seq : undefined, generation, deletedAt } as Partial<LogDoc>;
-    await upsert(this.collections.logs, topic, { $max, $set: { isHidden: true } });
+    await upsert(this.db.collections.logs, topic, { $max, $set: { isHidden: true } });
   }
 
   /** One at a time: two would count the same messages twice. */
   prune(before: number, limit: number): Promise<number> {
-    return this.parts.turns.take('prune', () => this.#prune(before, limit));
+    return this.db.turns.take('prune', () => this.#prune(before, limit));
   }
 
   /** Order never decreases within a topic: what is less than `before` is its beginning. */
@@ -48,7 +42,7 @@ export class Sweeps {
     let removed = await this.#removeHidden(limit);
     while (removed < limit) {
       const wanted = limit - removed;
-      const query = this.collections.messages.find<Old>({ order: { $lt: before } }, { projection: OLD });
+      const query = this.db.collections.messages.find<Old>({ order: { $lt: before } }, { projection: OLD });
       const old = await query.sort({ order: 1, topic: 1, seq: 1 }).limit(wanted).toArray();
       const topics = groupedBy(old, ({ topic }) => topic);
       for (const part of partsOf([...topics], TOPICS_AT_ONCE)) {
@@ -63,7 +57,7 @@ export class Sweeps {
   async #removeHidden(limit: number): Promise<number> {
     let removed = 0;
     for (;;) {
-      const logs = await this.collections.logs.find({ isHidden: true }).limit(TOPICS_AT_ONCE).toArray();
+      const logs = await this.db.collections.logs.find({ isHidden: true }).limit(TOPICS_AT_ONCE).toArray();
       if (logs.length === 0) return removed;
       for (const log of logs) {
         removed += await this.#removeHiddenOf(log, limit - removed);
@@ -85,23 +79,20 @@ export class Sweeps {
 
   async #removeHiddenOf({ _id: topic, prunedUpTo }: LogDoc, limit: number): Promise<number> {
     const filter = { topic, seq: { $lte: prunedUpTo } };
-    const query = this.collections.messages.find<Old>(filter, { projection: OLD });
+    const query = this.db.collections.messages.find<Old>(filter, { projection: OLD });
     const places = await query.sort({ seq: 1 }).limit(limit).toArray();
     const removed = await this.#remove(topic, places);
     if (places.length < limit) {
-      await this.collections.logs.updateOne({ _id: topic, prunedUpTo }, { $unset: { isHidden: '' } });
+      await this.db.collections.logs.updateOne({ _id: topic, prunedUpTo }, { $unset: { isHidden: '' } });
     }
     return removed;
   }
 
-  /**
-   * The floor first, so that nobody takes a log for a shorter one; ids before messages, so that a new message keeps its
-   * id.
-   */
+  /** The floor first: no log may look shorter. Ids before messages: a new message keeps its id. */
   async #remove(topic: string, places: readonly Old[]): Promise<number> {
     const { seq } = places.at(-1) ?? {};
     if (seq === undefined) return 0;
-    const { logs, messages } = this.collections;
+    const { logs, messages } = this.db.collections;
     await upsert(logs, topic, { $max: { prunedUpTo: seq } });
     const keys = places.map(({ key }) => key).filter(isClientKey);
     await this.parts.claims.free(topic, keys);

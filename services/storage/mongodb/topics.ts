@@ -7,11 +7,10 @@ import type { Joined, Joining, Listed, NamePage, Topic, VisibleTopic } from '../
 import { rejoined } from '../rules/gaps';
 import { assertFitsKey } from '../rules/key-size';
 import { EXCLUDED } from '../rules/states';
-import type { Turns } from '../turns';
 import { pageOf, upsert } from './commands';
 import { ignoringDuplicates } from './errors';
 import {
-  type Collections,
+  type Database,
   generationIs,
   generationOf,
   keyOf,
@@ -32,17 +31,15 @@ type Created = Joined | { readonly outcome: 'taken' };
 const MARKING_MS = 60_000;
 
 interface TopicParts {
-  readonly now: () => number;
   readonly memberships: Memberships;
   readonly log: Log;
   readonly marks: Marks;
   readonly sweeps: Sweeps;
-  readonly turns: Turns;
 }
 
 export class Topics {
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: TopicParts,
   ) {}
 
@@ -52,7 +49,7 @@ export class Topics {
 
   /** Topics before users: no two wait for each other. */
   #inTurn<Result>(name: string, userId: string, work: () => Promise<Result>): Promise<Result> {
-    const { turns } = this.parts;
+    const { turns } = this.db;
     return turns.take(`topic ${name}`, () => turns.take(`user ${userId}`, work));
   }
 
@@ -68,7 +65,7 @@ export class Topics {
     if ((await this.parts.memberships.count(fields.owner, {})) >= maxTopics) return { outcome: 'too_many' };
     await this.parts.sweeps.hide(name, head);
     const doc = { _id: name, ...fields, nonce: new ObjectId(), isUnfinished: true, generation };
-    await ignoringDuplicates(this.collections.topics.insertOne(doc));
+    await ignoringDuplicates(this.db.collections.topics.insertOne(doc));
     const made = await this.#living(name);
     if (!made?.nonce.equals(doc.nonce)) return { outcome: 'taken' };
     return this.#finish(made, maxTopics);
@@ -78,21 +75,21 @@ export class Topics {
   async #finish(made: TopicDoc, maxTopics: number): Promise<Created> {
     const { _id, nonce, owner, createdAt } = made;
     const joined = await this.#join(made, { userId: owner, joinedAt: createdAt }, maxTopics);
-    if (joined.outcome === 'too_many') await this.collections.topics.deleteOne({ _id, nonce });
-    else await this.collections.topics.updateOne({ _id, nonce }, { $unset: { isUnfinished: '' } });
+    if (joined.outcome === 'too_many') await this.db.collections.topics.deleteOne({ _id, nonce });
+    else await this.db.collections.topics.updateOne({ _id, nonce }, { $unset: { isUnfinished: '' } });
     return joined.outcome === 'member' ? { outcome: 'taken' } : joined;
   }
 
   /** The topic with this name; a pending deletion is finished first. */
   async #earlier(name: string): Promise<TopicDoc | undefined> {
-    const found = await this.collections.topics.findOne({ _id: name });
+    const found = await this.db.collections.topics.findOne({ _id: name });
     if (found?.deletedBy === undefined) return found ?? undefined;
     await this.#finishDeletion(found);
     return undefined;
   }
 
   async #living(name: string): Promise<TopicDoc | undefined> {
-    return (await this.collections.topics.findOne({ _id: name, deletedBy: null } as object)) ?? undefined;
+    return (await this.db.collections.topics.findOne({ _id: name, deletedBy: null } as object)) ?? undefined;
   }
 
   async get(name: string): Promise<Topic | undefined> {
@@ -102,7 +99,7 @@ export class Topics {
 
   async visibleTo(userId: string, { after, limit }: NamePage): Promise<Listed<VisibleTopic>> {
     const filter = { ...(after === undefined ? {} : { _id: { $gt: after } }), deletedBy: null } as object;
-    const query = this.collections.topics.find(filter).sort({ _id: 1 });
+    const query = this.db.collections.topics.find(filter).sort({ _id: 1 });
     const { docs, next } = await pageOf(query, limit, ({ _id }) => _id);
     const own = await this.parts.memberships.findAll(docs.map(({ _id: topic }) => ({ topic, userId })));
     const items = docs
@@ -112,7 +109,7 @@ export class Topics {
   }
 
   delete(name: string): Promise<number | undefined> {
-    return this.parts.turns.take(`topic ${name}`, () => this.#delete(name));
+    return this.db.turns.take(`topic ${name}`, () => this.#delete(name));
   }
 
   /** The mark decides who of several callers deletes the topic, and hides it. */
@@ -122,12 +119,12 @@ export class Topics {
     const deletedBy = new ObjectId();
     const { head: deletedUpTo } = await this.parts.log.state(name);
     const ofTopic = { _id: startingWith(name), generation: generationIs(generationOf(topic)) } as object;
-    const count = await this.collections.members.countDocuments(ofTopic);
+    const count = await this.db.collections.members.countDocuments(ofTopic);
     // First: whatever happens to this node, what is marked is removed.
     await this.#enterRemoval(topic, deletedUpTo, MARKING_MS);
     const unmarked = { _id: name, nonce: topic.nonce, deletedBy: null } as object;
-    await this.collections.topics.updateOne(unmarked, { $set: { deletedBy, deletedUpTo } });
-    const marked = await this.collections.topics.findOne({ _id: name });
+    await this.db.collections.topics.updateOne(unmarked, { $set: { deletedBy, deletedUpTo } });
+    const marked = await this.db.collections.topics.findOne({ _id: name });
     if (!marked?.deletedBy?.equals(deletedBy)) return undefined;
     await this.#finishDeletion(marked);
     return count;
@@ -136,12 +133,12 @@ export class Topics {
   async #enterRemoval(topic: TopicDoc, upTo: number, busyMs: number): Promise<void> {
     const { _id: name } = topic;
     const generation = generationOf(topic);
-    const at = this.parts.now();
+    const at = this.db.clock.now();
     const update = {
       $set: { freeAt: at + busyMs },
       $setOnInsert: { kind: 'topic' as const, name, generation, at, upTo },
     };
-    await upsert(this.collections.removals, removalId('topic', name, generation), update);
+    await upsert(this.db.collections.removals, removalId('topic', name, generation), update);
   }
 
   /** May be done by several nodes, which write the same. Afterwards the name is free. */
@@ -149,14 +146,14 @@ export class Topics {
     const { _id: name, nonce, deletedUpTo } = topic;
     const upTo = deletedUpTo ?? (await this.parts.log.state(name)).head;
     const generation = generationOf(topic) + 1;
-    await this.parts.sweeps.hide(name, upTo, { generation, deletedAt: this.parts.now() });
+    await this.parts.sweeps.hide(name, upTo, { generation, deletedAt: this.db.clock.now() });
     await this.#enterRemoval(topic, upTo, 0);
-    await this.collections.topics.deleteOne({ _id: name, nonce });
+    await this.db.collections.topics.deleteOne({ _id: name, nonce });
   }
 
   /** Continues the work of a dead node. @returns false when the topic was not marked, and still exists. */
   async resumeDeletion({ name, generation }: RemovalDoc): Promise<boolean> {
-    const found = await this.collections.topics.findOne({ _id: name });
+    const found = await this.db.collections.topics.findOne({ _id: name });
     if (found === null || generationOf(found) !== generation) return true;
     if (found.deletedBy === undefined) return false;
     await this.#finishDeletion(found);
@@ -164,7 +161,7 @@ export class Topics {
   }
 
   addMember(name: string, member: Joining, maxTopics: number): Promise<Joined> {
-    return this.parts.turns.take(`user ${member.userId}`, () => this.#add(name, member, maxTopics));
+    return this.db.turns.take(`user ${member.userId}`, () => this.#add(name, member, maxTopics));
   }
 
   async #add(name: string, member: Joining, maxTopics: number): Promise<Joined> {
@@ -190,7 +187,7 @@ export class Topics {
     await this.parts.marks.flags.apply(gaps.slice(-1).map((span) => ({ topic, span, owner: [userId], change })));
     const doc = {
       ...{ _id: keyOf(topic, userId), topic, userId, start, joinedAt },
-      ...{ changedAt: this.parts.now(), nonce: new ObjectId() },
+      ...{ changedAt: this.db.clock.now(), nonce: new ObjectId() },
       isInvited: isInvited ? isInvited : undefined,
       gaps: gaps.length === 0 ? undefined : gaps,
       generation: generationIs(generation) ?? undefined,
@@ -199,17 +196,17 @@ export class Topics {
     const [living, count] = await Promise.all([this.#living(topic), this.parts.memberships.count(userId, member)]);
     const isStillThere = living?.nonce.equals(made.nonce) === true;
     if (!isStillThere || count > maxTopics) {
-      await this.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
+      await this.db.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
       return { outcome: isStillThere ? 'too_many' : 'no_topic' };
     }
     // From here on the membership says all of it.
-    if (left !== undefined) await this.collections.absences.deleteOne({ _id: left._id, changedAt: left.changedAt });
+    if (left !== undefined) await this.db.collections.absences.deleteOne({ _id: left._id, changedAt: left.changedAt });
     return { outcome: 'joined', start: state.head };
   }
 
   /** Replaces a membership of a deleted topic. @returns false when somebody else was faster. */
   async #insert(doc: MemberDoc): Promise<boolean> {
-    const { members } = this.collections;
+    const { members } = this.db.collections;
     if (await ignoringDuplicates(members.insertOne(doc))) return true;
     const found = await members.findOne({ _id: doc._id });
     // Removed in between.
@@ -220,18 +217,19 @@ export class Topics {
   }
 
   removeMember(name: string, userId: string): Promise<boolean> {
-    return this.parts.turns.take(`user ${userId}`, () => this.#leave(name, userId));
+    return this.db.turns.take(`user ${userId}`, () => this.#leave(name, userId));
   }
 
   /** Remembers first: if this node dies in between, the user has not left. */
   async #leave(name: string, userId: string): Promise<boolean> {
-    const { log, memberships, now } = this.parts;
+    const { log, memberships } = this.parts;
     const found = await memberships.find({ topic: name, userId });
     if (found === undefined) return false;
     const { head: leftAt } = await log.state(name);
     const { _id, topic, start, gaps = [], generation } = found;
-    await memberships.rememberLeft({ _id, topic, userId, start, gaps, leftAt, changedAt: now(), generation });
-    const { deletedCount } = await this.collections.members.deleteOne({ _id, nonce: found.nonce });
+    const changedAt = this.db.clock.now();
+    await memberships.rememberLeft({ _id, topic, userId, start, gaps, leftAt, changedAt, generation });
+    const { deletedCount } = await this.db.collections.members.deleteOne({ _id, nonce: found.nonce });
     return deletedCount === 1;
   }
 
@@ -242,7 +240,7 @@ export class Topics {
     userId,
     start,
   }: Pick<MemberDoc, '_id' | 'topic' | 'userId' | 'start'>): Promise<void> {
-    const { members, absences } = this.collections;
+    const { members, absences } = this.db.collections;
     await Promise.all([members.deleteOne({ _id }), absences.deleteOne({ _id })]);
     const { head } = await this.parts.log.state(topic);
     await this.parts.marks.removeUser(userId, { topic, from: start + 1, upTo: head });

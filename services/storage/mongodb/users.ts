@@ -18,8 +18,4 @@ export class Users {
     }));
     await writeAll(this.collections.users, operations);
   }
-
-  async forget(userId: string): Promise<void> {
-    await this.collections.users.deleteOne({ _id: userId });
-  }
 }

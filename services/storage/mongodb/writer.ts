@@ -5,7 +5,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { ObjectId } from 'mongodb';
-import { type Clock, fromIsoTime, nextTurn, systemClock, toIsoTime } from '../../../utils/clock';
+import { fromIsoTime, nextTurn, systemClock, toIsoTime } from '../../../utils/clock';
 import { newId } from '../../../utils/ids';
 import { type FlushListener, StoreError } from '../contract';
 import { entryAbout } from '../rules/entries';
@@ -13,7 +13,7 @@ import { pauseBefore } from '../turns';
 import type { Claims } from './claims';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, isLost, retryingUntil, toStoreError } from './errors';
-import type { Collections, MessageDoc } from './layout';
+import type { Database, MessageDoc } from './layout';
 import type { Log } from './log';
 import { type Content, entryKey, type Line, toDoc } from './record';
 
@@ -81,11 +81,10 @@ export class Writer {
   #queuedLines = 0;
 
   constructor(
-    private readonly collections: Collections,
+    private readonly db: Database,
     private readonly parts: {
       readonly claims: Claims;
       readonly log: Log;
-      readonly clock: Clock;
       readonly replacing: Replacing;
       readonly onFlush: FlushListener;
     },
@@ -132,7 +131,7 @@ export class Writer {
   }
 
   #dated(entry: Omit<Content, 'id' | 'timestamp'>): Content {
-    const now = this.parts.clock.now();
+    const now = this.db.clock.now();
     return { id: newId(now), timestamp: toIsoTime(now), ...entry };
   }
 
@@ -194,7 +193,7 @@ export class Writer {
   /** Visible messages with these keys. */
   async #ofKeys(topic: string, keys: readonly string[]): Promise<readonly MessageDoc[]> {
     if (keys.length === 0) return [];
-    const found = await this.collections.messages.find({ topic, key: { $in: [...keys] } }).toArray();
+    const found = await this.db.collections.messages.find({ topic, key: { $in: [...keys] } }).toArray();
     return this.#inSight(topic, found);
   }
 
@@ -249,7 +248,7 @@ export class Writer {
   #removalOf(doc: MessageDoc, by: string): Line {
     const event = 'message:removed';
     const content = this.#dated(entryAbout(doc, { event, data: 'null', reason: 'replaced', from: by }));
-    const dueAt = this.parts.clock.now() + GRACE_MS;
+    const dueAt = this.db.clock.now() + GRACE_MS;
     return { _id: new ObjectId(), content, key: entryKey(event, doc.seq), removes: doc.seq, dueAt };
   }
 
@@ -261,7 +260,7 @@ export class Writer {
     const tell = (isDone: boolean) =>
       this.parts.onFlush({ writes: docs.length, durationMs: systemClock.steady() - startedAt, isDone });
     try {
-      await this.collections.messages.insertMany(docs, { ordered: true });
+      await this.db.collections.messages.insertMany(docs, { ordered: true });
     } catch (error) {
       this.#heads.delete(topic);
       // Another node was faster: that is no fault, and the lines are tried again.
@@ -301,24 +300,21 @@ export class Writer {
     const written = new Map(docs.map((doc) => [doc._id.toHexString(), doc]));
     const filter = { topic, _id: { $in: docs.map(({ _id }) => _id) } };
     const projection = { seq: 1, order: 1, key: 1 };
-    const found = await this.collections.messages.find(filter, { projection }).toArray();
+    const found = await this.db.collections.messages.find(filter, { projection }).toArray();
     return found.flatMap(({ _id, seq, order, key }) => {
       const doc = written.get(_id.toHexString());
       return doc === undefined ? [] : { ...doc, seq, order, key };
     });
   }
 
-  /**
-   * A head remembered for too long may be where retention has been: lines written there are invisible, and withdrawn to
-   * be written after the true head.
-   */
+  /** A remembered head may be where retention has been: lines written there are invisible, and withdrawn. */
   async #inSight(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     if (docs.length === 0) return docs;
     const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
     const hidden = docs.filter(({ seq }) => seq <= prunedUpTo).map(({ _id }) => _id);
     if (hidden.length === 0) return docs;
     this.#heads.delete(topic);
-    await this.collections.messages.deleteMany({ topic, _id: { $in: hidden } });
+    await this.db.collections.messages.deleteMany({ topic, _id: { $in: hidden } });
     return docs.filter(({ seq }) => seq > prunedUpTo);
   }
 }

@@ -60,3 +60,8 @@ export function passGaps(
   for (const { from, upTo } of gaps) if (from <= seq + 1) seq = Math.max(seq, upTo);
   return { seq, gaps: gaps.filter(({ from }) => from > seq) };
 }
+
+/** Which remembered topics make room for one more; `left`: in the order in which they were left. */
+export function forgottenFor<One>(left: readonly One[]): readonly One[] {
+  return left.slice(0, Math.max(0, left.length + 1 - MAX_LEFT_TOPICS));
+}

@@ -68,7 +68,7 @@ export async function mergePage<Item, One extends Stream<Item>>(
 
 /** The position after which a list continues with this one. */
 function before(position: InboxPosition): InboxPosition {
-  return { ...position, seq: place.seq + 1 };
+  return { ...position, seq: position.seq + 1 };
 }
 
 function isUnknown({ item }: Stream<unknown>): boolean {
@@ -100,10 +100,7 @@ function withFirstMoved<One extends Stream<unknown>>(queue: One[]): One[] {
   return queue;
 }
 
-/**
- * The greatest order in a topic that comes after a position: of messages with the same time, topics are in the order of
- * their names.
- */
+/** The greatest order after a position: at the same time, topics are in the order of their names. */
 export function latestOrderAfter({ order, topic }: InboxPosition, listedTopic: string): number {
   return listedTopic >= topic ? order : order - 1;
 }

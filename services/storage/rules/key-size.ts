@@ -1,9 +1,6 @@
 import { type Draft, StoreError } from '../contract';
 
-/**
- * LMDB takes keys of up to 1,978 bytes, some servers with the protocol of MongoDB up to 2 KiB, including types and
- * separators.
- */
+/** LMDB takes 1,978 bytes, some servers with the protocol of MongoDB 2 KiB, including types and separators. */
 const MAX_KEY_BYTES = 1_900;
 
 /** Refuses names that do not fit a key together, before anything is written. @throws StoreError. */

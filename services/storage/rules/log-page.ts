@@ -66,12 +66,17 @@ export class ListedPage {
     this.span = { from: Math.max(after ?? 0, prunedUpTo) + 1, upTo: Math.min(before, head + 1) - 1 };
   }
 
-  isListed({ ref, exceptUserId }: Meant): boolean {
+  #isListed({ ref, exceptUserId }: Meant): boolean {
     return ref === undefined && (exceptUserId === undefined || exceptUserId !== this.options.userId);
   }
 
-  /** @returns whether it was taken. */
-  take(message: Message, bytes: number): boolean {
+  /** Adds what is at a place, if it is listed. @returns false when the page is full. */
+  take(stored: Meant, read: () => { readonly message: Message; readonly bytes: number }): boolean {
+    if (!this.#isListed(stored)) {
+      this.room.lookInVain();
+      return true;
+    }
+    const { message, bytes } = read();
     if (!this.room.take(bytes)) return false;
     this.#found.push(message);
     return true;

@@ -28,6 +28,9 @@ export interface DeviceFacts {
   readonly device: string;
   /** When it last acknowledged something, or was entered. */
   readonly ackedAt: number;
+  /** When it last connected, to the day. */
+  readonly seenAt: number;
+  /** Unknown since then; a record stays, so that the device is notified when it returns. */
   readonly forgottenAt?: number;
 }
 

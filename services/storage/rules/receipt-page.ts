@@ -48,10 +48,7 @@ export async function* groupedByUser(
   if (userId !== undefined) yield { userId, stamps: current, isListed: isListed(userId) };
 }
 
-/**
- * Walks all users once: totals are of all, lists of those after the start of the page. A list has at most `limit`
- * entries, unless one user alone has more.
- */
+/** Walks all users once. Totals are of all; lists have `limit` entries, unless one user alone has more. */
 export async function toReceiptPage(
   message: Message,
   users: AsyncIterable<OfUser>,

@@ -90,3 +90,8 @@ export function changeSlots(
 function lengthened(row: Buffer, length: number): Buffer {
   return Buffer.concat([row, Buffer.alloc(length - row.length)]);
 }
+
+/** Adds the bits of a row of bytes to another one, which is at least as long. */
+export function addBits(to: Buffer, row: Buffer | undefined): void {
+  for (const [slot, value] of row?.entries() ?? []) to[slot] = (to[slot] ?? 0) | value;
+}

@@ -59,13 +59,13 @@ const LISTED: Readonly<Record<'open' | 'unread' | 'read' | 'archived' | 'any', (
 };
 
 /** The rows of one block for one user; a slot of 1 in `holes` is a hole. */
-export interface Rows {
+export interface BlockRows {
   readonly flags: Buffer | undefined;
   readonly holes: Buffer | undefined;
 }
 
 /** Counts a span within a block. Bare loops over bytes: 100,000 messages take less than a millisecond. */
-export function countUnread(span: Span, { flags = NO_BYTES, holes = NO_BYTES }: Rows): Counts {
+export function countUnread(span: Span, { flags = NO_BYTES, holes = NO_BYTES }: BlockRows): Counts {
   const first = span.from % FLAGS.count;
   const end = first + span.upTo - span.from + 1;
   let unseen = 0;
@@ -80,7 +80,7 @@ export function countUnread(span: Span, { flags = NO_BYTES, holes = NO_BYTES }: 
 }
 
 /** The same for some places within the span. */
-export function countPlaces(span: Span, { flags, holes }: Rows, places: readonly number[]): Counts {
+export function countPlaces(span: Span, { flags, holes }: BlockRows, places: readonly number[]): Counts {
   const within = places.filter((seq) => seq >= span.from && seq <= span.upTo);
   const counted = within.filter((seq) => readSlot(FLAGS, holes, seq) === 0 && isUnread(readSlot(FLAGS, flags, seq)));
   const unseen = counted.filter((seq) => (readSlot(FLAGS, flags, seq) & SEEN) === 0);
@@ -88,7 +88,7 @@ export function countPlaces(span: Span, { flags, holes }: Rows, places: readonly
 }
 
 /** The places of a span within a block that a list shows, newest first. */
-export function* listedPlaces(span: Span, rows: Rows, state: InboxQuery['state']): Generator<number> {
+export function* listedPlaces(span: Span, rows: BlockRows, state: InboxQuery['state']): Generator<number> {
   for (const seq of emptySlots(FLAGS, rows.holes, { ...span, isForward: false })) {
     if (isListed(state, readSlot(FLAGS, rows.flags, seq))) yield seq;
   }
