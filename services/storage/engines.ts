@@ -13,7 +13,7 @@ export async function checkStore({ store }: Config): Promise<void> {
 /** Opens the configured engine; `onFlush` receives each batch. @throws StoreOpenError for the operator. */
 export async function openStore({ store }: Config, clock: Clock, onFlush: FlushListener): Promise<Store> {
   if (store.kind === 'lmdb') return openLmdbStore(store.directory, clock, onFlush);
-  // The driver is large: who does not use it does not wait for it.
+  // The driver is large, and only loaded when it is used.
   const { openMongoStore } = await import('./mongodb/store.ts');
   return openMongoStore(store.url, clock, onFlush);
 }

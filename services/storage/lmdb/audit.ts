@@ -24,7 +24,7 @@ export class Audit {
     const { since = 0, after, limit } = query;
     const facet = facetOf(query);
     const start = after === undefined ? [facet, Number.MAX_SAFE_INTEGER] : [facet, after.at, after.id];
-    // Backwards: the end is before every key of its time.
+    // In reverse: the end is before every key with its time.
     const range = { start, end: [facet, since], reverse: true, exclusiveStart: after !== undefined, limit };
     const keys = Array.from(this.#trees.auditIndex.getKeys(range as unknown as object));
     return keys.flatMap(([, at, id]) => this.#trees.audit.get([at, id]) ?? []);

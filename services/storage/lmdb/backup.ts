@@ -15,7 +15,7 @@ export class BackupError extends Error {}
 export async function backUpLmdbStore(directory: string, target: string): Promise<void> {
   if (existsSync(target)) throw new BackupError(`${target} is there already: give each backup a directory of its own.`);
   const beside = () => mkdtempSync(`${target}.partial-`);
-  // Under another name first: what was cut short is never taken for a backup.
+  // Under another name first: an interrupted copy is never taken for a backup.
   const partial = await orRefuse(`${dirname(target)} cannot be written to`, beside);
   try {
     await copyStore(directory, partial);
@@ -41,7 +41,7 @@ async function orRefuse<Result>(refusal: string, work: () => Result | Promise<Re
 async function copyStore(directory: string, target: string): Promise<void> {
   const store = open({ path: directory, noSubdir: false, readOnly: true, overlappingSync: false });
   try {
-    // A backup that was killed has left its snapshot behind, which would keep the store from using pages again.
+    // Removes the snapshot of a killed backup, which would keep the store from reusing pages.
     store.readerCheck();
     await orRefuse('The backup could not be written', () => store.backup(target, true));
   } finally {

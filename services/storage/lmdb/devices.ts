@@ -67,10 +67,10 @@ export class Devices {
       isErased: this.access.trees.removals.doesExist(['user', userId, '']),
       known: this.#find(userId, device),
     }));
-    // Without a turn in between: what was asked for before close() is still done.
+    // No turn in between, so that calls before close() are still done.
     const { isErased, known } = looked instanceof Promise ? await looked : looked;
     if (known !== undefined && !isErased) return known;
-    // A user who comes back is new: nothing of the one before is left.
+    // A user who returns after an erasure is new.
     if (isErased) await this.parts.endErasure(userId);
     return this.#open(userId, device, limit);
   }

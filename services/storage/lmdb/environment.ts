@@ -75,7 +75,7 @@ export class Environment {
       await this.#root.close();
     }
     try {
-      // LMDB would make a new store where a volume is no longer mounted.
+      // LMDB would create a new store where a volume is no longer mounted.
       if (!existsSync(dataFilePath(this.directory))) throw new StoreError('its data file is away');
       this.#root = openRoot(this.directory);
       Object.assign(this.trees, this.#prepare());
@@ -97,7 +97,7 @@ export class Environment {
       return trees;
     } catch (error) {
       root.close().catch(() => {
-        // Why it could not be opened is thrown.
+        // The reason why it could not be opened is thrown below.
       });
       throw error;
     }
@@ -110,7 +110,7 @@ const ROOM_TO_OPEN_BYTES = 1024 * 1024;
 function refuseWithoutRoom(directory: string): void {
   if (existsSync(join(directory, 'lock.mdb'))) return;
   const { bavail, bsize, blocks } = statfsSync(directory);
-  // A file system that is no disk has no blocks at all: what it takes shows when it is written to.
+  // A file system without a disk has no blocks: its limit shows on the first write.
   if (blocks === 0 || bavail * bsize >= ROOM_TO_OPEN_BYTES) return;
   throw new StoreOpenError(
     `The disk of the store in ${directory} is full: make room, or choose another directory with DATA_DIR (or STORE_URL, if that names it).`,
@@ -119,8 +119,7 @@ function refuseWithoutRoom(directory: string): void {
 
 function openRoot(path: string): RootDatabase {
   refuseWithoutRoom(path);
-  // Turns are batched by the queue. lmdb-js's own batching would leave a promise behind that nobody can hold, and so
-  // an unhandled rejection for every commit that fails.
+  // The queue batches turns. The batching of lmdb-js would cause an unhandled rejection for every failed commit.
   return open({ path, noSubdir: false, overlappingSync: false, eventTurnBatching: false, maxDbs: DATABASES.length });
 }
 

@@ -32,7 +32,7 @@ export class Erasures {
   }
 
   async erase(userId: string): Promise<Erased> {
-    // Has its place among the appends at once: what is said from now on is not erased.
+    // Queued among the appends at once: later messages are not erased.
     const hiding = this.access.write(() => this.#hide(userId));
     const erasing = this.#turns.take(userId, async () => this.#erase(userId, await hiding));
     return (await Promise.all([erasing, hiding]))[0];
@@ -52,7 +52,7 @@ export class Erasures {
     const { users, removals } = this.access.trees;
     const { prunedUpTo, head } = log.state(own);
     const { head: upTo } = log.state(BROADCAST_TOPIC);
-    // One that was interrupted knew where the broadcasts of this user began.
+    // An interrupted erasure has recorded where the broadcasts of this user began.
     const from = Math.min(users.get(userId)?.broadcastStart ?? upTo, removals.get(key)?.from ?? upTo);
     removals.put(key, { at: this.access.clock.now(), step: 0, from, upTo });
     users.remove(userId);

@@ -50,9 +50,9 @@ export function checkHeaders(directory: string): void {
 function checkHeadersNow(directory: string): void {
   withDataFile(directory, (file, path) => {
     const { pageSize, freeTree, mainTree } = readNewestMeta(file, path);
-    // Asked after the header was read: another process may be writing, and a header is written after its pages.
+    // After the header was read: another process may be writing, and a header is written after its pages.
     const { size } = fstatSync(file);
-    // LMDB itself looks at where the trees begin as soon as it has mapped the file.
+    // LMDB itself reads the roots of the trees as soon as it has mapped the file.
     const isMissing = ({ root }: TreeRecord) => root !== NO_PAGE && (root + 1n) * BigInt(pageSize) > BigInt(size);
     if (isMissing(freeTree) || isMissing(mainTree)) throw unreadable(path);
   });

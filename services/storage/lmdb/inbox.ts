@@ -236,7 +236,7 @@ export class Inbox {
       const writes = parts.map((part) => () => this.access.write(() => this.#changePart(userId, part, state)));
       const done = [];
       for (const write of writes.slice(0, -1)) done.push(await write());
-      // Has its place among the writes: the next change need not wait for the disk.
+      // It is queued: the next change need not wait for the disk.
       return { done, last: writes.at(-1)?.() };
     });
     if ('outcome' in turn) return turn;
@@ -309,7 +309,7 @@ export class Inbox {
     const topics = new Set<string>();
     let changed = 0;
     for (const change of changes) {
-      // The membership may have ended since the part was made.
+      // The membership may have ended since the plan was made.
       const count = this.parts.log.isInInbox(userId, change.topic) ? this.#change(userId, change, transition) : 0;
       changed += count;
       if (count > 0) topics.add(change.topic);

@@ -96,7 +96,7 @@ export type CursorRow = number | readonly [seq: number, unreadUpTo: number];
  */
 export type DueKey = [kind: string, atMilliseconds: number, string, string | number];
 
-/** Ids that clients make are theirs: one that the store has made never stands in their way. */
+/** Ids of clients and of the store do not conflict. */
 export type IdKey = [id: string, from: string, maker: 'client' | 'store'];
 
 /** `open`: may be unread; `read`: was not, when the next one came. No name contains a control character. */
@@ -110,7 +110,7 @@ export type CollapsingRow = true | readonly [from: string, key: string];
 export type SlotKey = [topic: string, block: number, ...owner: string[]];
 
 export interface ScheduledRow extends Scheduled {
-  /** When the named topic was created that it is for: what tells it from a later one of the same name. */
+  /** Creation time of its named topic, which distinguishes it from a later one with the same name. */
   readonly home?: string | undefined;
 }
 
@@ -126,9 +126,9 @@ export interface Trees {
   /** Message as JSON. */
   readonly messages: Database<string, [topic: string, seq: number]>;
   readonly topics: Database<TopicState, string>;
-  /** Where the message of this id and sender stands; the fingerprint of what was said where the client made the id. */
+  /** Position of the message with this id and sender; for client ids the fingerprint of what was sent. */
   readonly ids: Database<readonly [topic: string, seq: number, fingerprint: string], IdKey>;
-  /** `seq` of the newest message with this key, whoever sent it, as the version before wrote it. */
+  /** `seq` of the newest message with this key of any sender, as an earlier version wrote it. */
   readonly collapse: Database<number, [topic: string, key: string]>;
   /** What a later message may replace, and what had been read when one came. */
   readonly collapsing: Database<CollapsingRow, CollapsingKey>;
@@ -162,7 +162,7 @@ export interface Trees {
 }
 
 export function openTrees(root: RootDatabase): Trees {
-  // Together: each one that is made would be a transaction with a flush of its own.
+  // Together: creating each alone would take its own transaction and flush.
   const opened = root.transactionSync(() =>
     DATABASES.map(({ name, encoding }) => [name, root.openDB({ name, encoding })] as const),
   );

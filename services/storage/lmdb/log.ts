@@ -417,7 +417,7 @@ export class Log {
   /** The first messages of a topic that are hidden or older than `before`: as many as fit a slice, at least one. */
   oldOf(topic: string, before: number, { limit, slice }: { limit: number; slice: Slice }): readonly Message[] {
     const { prunedUpTo, head } = this.state(topic);
-    // From 1 on: a deleted topic leaves messages behind that count as removed already.
+    // From 1: a deleted topic leaves messages that count as removed already.
     const range = { ...numberedFrom<[string, number]>(topic, 1, head), limit };
     const old: Message[] = [];
     for (const { key, value } of this.access.trees.messages.getRange(range)) {

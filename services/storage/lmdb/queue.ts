@@ -122,7 +122,7 @@ export class WriteQueue {
 
 /** Applies writes in order, at least one. */
 function applyInTime(writes: readonly QueuedWrite[]): (() => void)[] {
-  // One may replace a hundred messages.
+  // One write may replace a hundred messages.
   const slice = new Slice(MAX_APPLYING_MS, 1);
   const settle: (() => void)[] = [];
   for (const write of writes) {

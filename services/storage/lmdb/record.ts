@@ -40,7 +40,7 @@ export function parseMessage([topic, seq]: readonly [string, number], text: stri
     const { order, entry, isGone = false, ...message } = JSON.parse(text) as StoredRecord;
     return { message, order: order ?? fromIsoTime(message.timestamp), entry, isGone, bytes: Buffer.byteLength(text) };
   } catch {
-    // Its cause is not kept: the parser's message quotes what it read, and bodies never reach a log.
+    // Without the cause: the parser quotes what it read, and bodies never reach a log.
     throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);
   }
 }

@@ -100,7 +100,7 @@ export class Removals {
     return [
       (turn) => this.#removeMembers(name, generation, turn),
       (turn) => this.#removeHidden(name, turn),
-      // The last row of marks may be of a later topic of this name, too.
+      // The last row of states may also belong to a later topic with this name.
       () => again(marks.removeUpTo(name, isReused ? upTo : Number.MAX_SAFE_INTEGER, MARKS_PER_SLICE)),
     ];
   }
@@ -149,7 +149,7 @@ export class Removals {
   #logSteps(userId: string, topic: string): readonly Step[] {
     const { marks, log } = this.parts;
     const { prunedUpTo } = log.state(topic);
-    // What the last row of marks tells of may not be hidden.
+    // The last row of states may contain places that are not hidden.
     const ofLastRow = { userId, topic, from: Math.max(1, prunedUpTo - PLACES_PER_ROW), upTo: prunedUpTo };
     return [
       () => again(marks.removeUpTo(topic, prunedUpTo, MARKS_PER_SLICE)),

@@ -83,7 +83,7 @@ export class Schedule {
   #appendDue(limit: number, mayBeSent: MayBeSent): DueSent {
     const entries: Message[] = [];
     const refused: Scheduled[] = [];
-    // What one of them replaces may be as much as a transaction takes.
+    // One of them may replace as many messages as fit into a transaction.
     const slice = new Slice(SLICE_MS, 1);
     let taken = 0;
     for (const scheduled of this.#dueInTurn(limit)) {
@@ -92,7 +92,7 @@ export class Schedule {
       const sent = verdict === 'sent' ? this.#send(scheduled) : undefined;
       if (sent !== undefined) entries.push(...sent.entries);
       if (verdict === 'refused') refused.push(toScheduled(scheduled));
-      // With more to replace than one transaction does, it waits for the next one.
+      // With more to replace it continues in the next transaction.
       if (sent?.isPart) break;
       this.#remove(scheduled);
       if (slice.isOver) break;

@@ -88,7 +88,7 @@ export class Topics {
   #join(name: string, member: Joining): Joined {
     const { memberships, marks } = this.parts;
     const gap = memberships.join(name, member).at(-1);
-    // The inbox takes it like what was never for the user; what is in earlier gaps is marked already.
+    // For the inbox a gap was never for the user; earlier gaps are marked already.
     if (gap !== undefined) marks.flags.update(name, gap, (flags) => flags | EXCLUDED, member.userId);
     return { outcome: 'joined', start: this.parts.log.state(name).head };
   }

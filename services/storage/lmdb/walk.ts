@@ -27,7 +27,7 @@ export class DamageError extends Error {}
 /** What is counted in a tree. */
 type Tally = Record<'branchPages' | 'leafPages' | 'overflowPages' | 'entries', number>;
 
-/** What a tree says of itself. */
+/** The record of a tree. */
 export interface TreeRecord extends Readonly<Tally> {
   readonly depth: number;
   readonly root: bigint;
@@ -44,7 +44,7 @@ export function readTreeRecord(bytes: Buffer, offset: number): TreeRecord {
   };
 }
 
-/** What a data file says of itself. */
+/** The header of a data file. */
 export interface Layout {
   readonly pageSize: number;
   readonly lastPage: bigint;

@@ -94,7 +94,7 @@ export class Collapse implements Replacing {
     const operations = docs.flatMap(({ _id, from, collapseKey = '', tags }) => {
       const own = collapseTag(from, collapseKey);
       const earlier = earlierCollapseTag(collapseKey);
-      // Of another sender, from before keys were told apart by their senders.
+      // From another sender, written before keys were separate for each sender.
       const isForeign = !tags.includes(own) && collapseKey !== '';
       const tag = tags.find((one) => one === own || one === earlier) ?? COLLAPSED;
       const update = { $set: { 'tags.$': isForeign ? own : COLLAPSED } };
@@ -161,7 +161,7 @@ export class Changes {
       const doc = await this.parts.log.visible(place);
       if (doc === undefined || isHole(doc)) return undefined;
       if (doc.owes !== undefined) {
-        // Entries come in the order of the changes that they tell of.
+        // Entries come in the order of their changes.
         await this.pay(doc);
         continue;
       }

@@ -48,7 +48,7 @@ export async function connect(url: string): Promise<Connection> {
     refuseWithoutDatabase(url);
     client = makeClient(url);
     await client.connect();
-    // On the database: there the options of the address do not come before them.
+    // On the database, where options of the address do not take precedence.
     return { client, ...(await prepare(client.db(undefined, CONSISTENCY))) };
   } catch (error) {
     await client?.close().catch(() => undefined);
@@ -73,7 +73,7 @@ function toOpenError(error: unknown, url: string): StoreOpenError {
 
 /** @throws what the driver says of the address and its options. */
 function makeClient(url: string): MongoClient {
-  // What stands here comes before the options of the address, and then the driver does not look at those.
+  // First without our options, which would keep the driver from checking those of the address.
   void new MongoClient(url);
   return new MongoClient(url, { ...OPTIONS, ...withEndingCommands() });
 }
@@ -127,7 +127,7 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // Not encoded: then it is what it is.
+    // It is not encoded.
     return text;
   }
 }

@@ -94,7 +94,7 @@ export class Devices {
     for (const { device: silent } of devicesToForget(all, device, limit)) await this.forget(userId, silent);
     const doc = all.find((one) => one.device === device) ?? all.find((one) => one.device === OTHERS);
     const wasForgotten = doc?.forgottenAt !== undefined;
-    // What was left of it, or what a node had begun to remove when it died.
+    // The rest of it, which may remain after a node died.
     if (wasForgotten) await this.#removeCursors(userId, device);
     const known = await this.#positionsOf(userId, device);
     const positions = known ?? (await this.#enterNew(userId, device, wasForgotten));
@@ -158,7 +158,7 @@ export class Devices {
     const cursors = Array.from(entered, ([topic, position]) => cursorOf({ userId, device, topic }, position));
     const areNew = await ignoringDuplicates(all.insertMany(cursors, { ordered: true }));
     if (areNew) return withGaps(entered, gaps);
-    // Somebody was faster, or a node died in between: what it has written is where the device stands.
+    // Another node was faster, or died in between: its cursors are those of the device.
     await insertNew(all, cursors.slice(0, -1));
     await insertNew(all, cursors.slice(-1));
     return (await this.#positionsOf(userId, device)) ?? entered;
@@ -185,7 +185,7 @@ export class Devices {
 
   async #further(userId: string, topics: readonly string[]): Promise<Map<string, Position>> {
     const { list, log } = this.parts;
-    // In this order: what is appended in between is looked at, or comes after the head.
+    // States first: what is appended in between is either looked at or after the head.
     const states = await log.states(topics);
     const unread = await list.lastUnread(userId, FURTHER_DEVICE_MESSAGES);
     return new Map(

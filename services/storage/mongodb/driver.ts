@@ -17,7 +17,7 @@ function findConnection(): ConnectionClass | undefined {
     const { Connection } = require('mongodb/lib/cmap/connection') as { readonly Connection?: ConnectionClass };
     return Connection;
   } catch {
-    // Said by whoever asks for it.
+    // The caller reports it.
     return undefined;
   }
 }
@@ -26,7 +26,7 @@ function endingCommands(Connection: ConnectionClass): MongoClientOptions {
   class EndingConnection extends Connection {
     constructor(stream: Duplex, options: object) {
       super(stream, options);
-      // The connection has noted by then that it is closed: whoever waits wakes up, and fails with that.
+      // The connection knows by then that it is closed, so that waiting commands fail.
       stream.once('close', () => stream.emit('drain'));
     }
   }

@@ -38,7 +38,7 @@ export class Erasures {
   async erase(userId: string): Promise<Erased> {
     const { removals, writer } = this.parts;
     const own = personalTopic(userId);
-    // Has its place among the appends at once: what is said from now on is not erased.
+    // Queued among the appends at once: later messages are not erased.
     const hiding = writer.between(own, () => this.#hideAll(own));
     const erasing = this.db.turns.take(`user ${userId}`, async () => {
       await removals.beginErasure(userId);

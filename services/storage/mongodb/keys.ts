@@ -52,7 +52,7 @@ export class Keys {
     try {
       return await inTime(claiming);
     } catch (error) {
-      // Nobody waits for it any more, and nobody would give it back.
+      // Nobody waits for it any more, so nobody else would free it.
       void claiming.then(
         ({ outcome }) => (outcome === 'claimed' ? this.release(key) : undefined),
         () => undefined,
@@ -144,7 +144,7 @@ export class Keys {
     const _id = idOf(key);
     const nonce = this.#held.get(_id);
     if (nonce === undefined) return this.#keepUnclaimed(_id, fingerprint, answer);
-    // Whoever has taken over meanwhile gives its own answer.
+    // A node that has taken over gives its own answer.
     const kept = { $set: { fingerprint, ...answer } };
     await retryingLost(() => this.db.collections.answers.updateOne({ _id, nonce }, kept), CALL_DEADLINE_MS);
     this.#forgetHeld(_id);

@@ -41,7 +41,7 @@ export interface Owed {
   readonly by: string;
   readonly reason?: RemovalReason | undefined;
   readonly exceptUserId?: string | undefined;
-  /** `seq` of the entry that told of the change before. */
+  /** `seq` of the entry about the change before. */
   readonly earlier?: number | undefined;
 }
 
@@ -61,7 +61,7 @@ export interface MessageDoc extends Omit<Message, 'data'> {
   readonly isGone?: true;
   /** Counts changes of `data`. */
   readonly revision?: number;
-  /** `seq` of the entry that tells of the latest change of `data`. */
+  /** `seq` of the entry about the latest change of `data`. */
   readonly entry?: number;
   /** Fingerprint of what was sent under the id of a client, whatever became of the message. */
   readonly said?: string;

@@ -121,7 +121,7 @@ export class InboxList {
         .filter((doc) => this.parts.log.isThere(doc) && !isHole(doc) && doc.exceptUserId !== look.userId)
         .map((doc) => ({ doc, flags: flagsAt(doc.seq) | (doc.from === look.userId ? OWN : 0) }))
         .filter(({ flags }) => isListed(look.state, flags));
-      // A row that had nothing counts as well.
+      // A row without results counts as well.
       look.room.lookInVain(places.length - stream.ready.length + (stream.ready.length === 0 ? 1 : 0));
       takeReady(stream);
       this.parts.facts.foldHoles(look.userId, own);
@@ -134,7 +134,7 @@ export class InboxList {
       const start = blockOf(FLAGS, next) * FLAGS.count;
       return { topic, from: Math.max(from, start), upTo: next };
     });
-    // What is one's own is read: of other states that is seen when the message is there.
+    // Own messages are read; for other states that is checked once a message is fetched.
     const isOwn = state === 'read' ? await this.parts.facts.ownPlaces(userId, spans) : neverOwn;
     const [flagRow, factRows] = await Promise.all([
       this.parts.marks.flags.read(spans, [userId]),

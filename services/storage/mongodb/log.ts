@@ -131,7 +131,7 @@ export class Log {
   async read(topic: string, options: ReadOptions): Promise<Page> {
     const [first, state] = await Promise.all([this.#fetch(topic, options.after, sizeOf(options)), this.state(topic)]);
     const start = Math.max(options.after, state.prunedUpTo);
-    // Retention went by in between: the documents are younger than what is known of the log.
+    // Retention ran in between: the documents are newer than the state.
     const isTorn = first[0] !== undefined && first[0].seq > start + 1;
     return this.#page(topic, { ...options, first }, isTorn ? await this.state(topic) : state);
   }

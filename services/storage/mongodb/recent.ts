@@ -15,7 +15,7 @@ export class Recent {
     return new Map((await heads.toArray()).map(({ _id, head }) => [_id, head]));
   }
 
-  /** What was written since a time: what is a member now is said by the membership, whatever was before. */
+  /** Changes written since a time, current memberships last. */
   async memberships(since: number): Promise<MembershipChange[]> {
     const { members, absences, logs } = this.collections;
     const projection = { _id: 0, topic: 1, userId: 1 };

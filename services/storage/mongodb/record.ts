@@ -84,7 +84,7 @@ function parseData({ topic, seq, data }: MessageDoc): unknown {
   try {
     return JSON.parse(data);
   } catch {
-    // The parser's message quotes what it read, and bodies never reach a log.
+    // The parser quotes what it read, and bodies never reach a log.
     throw new StoreError(`message ${seq} of topic ${topic} is damaged in the store`);
   }
 }

@@ -72,7 +72,7 @@ export class Removals {
     if ((await this.#removeCursors(name, upTo)) > 0) return false;
     if ((await sweeps.removeSomeHiddenOf(name, DOCS_AT_ONCE)) > 0) return false;
     const later = await this.db.collections.topics.findOne({ _id: name });
-    // The last row of marks may be of a later topic of this name, too.
+    // The last row of states may also belong to a later topic with this name.
     return (await marks.removeSome(name, later === null ? Number.POSITIVE_INFINITY : upTo)) === 0;
   }
 
@@ -84,7 +84,7 @@ export class Removals {
 
   /** Only up to where the topic stood: the rest belongs to a later one. */
   async #removeCursors(topic: string, upTo: number): Promise<number> {
-    // One that stands there and has something unread to come is of the later one.
+    // A cursor there that still waits for unread messages belongs to the later topic.
     const filter = { topic, seq: { $lte: upTo }, unreadUpTo: { $lte: upTo } };
     return deleteSome(this.db.collections.cursors, filter, { limit: DOCS_AT_ONCE });
   }

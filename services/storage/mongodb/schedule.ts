@@ -92,7 +92,7 @@ export class Schedule {
   async #insert(doc: ScheduledDoc, draft: Draft): Promise<ScheduleOutcome> {
     await ignoringDuplicates(this.db.collections.scheduled.insertOne(doc));
     const kept = await this.db.collections.scheduled.findOne({ _id: doc._id });
-    // Sent and gone already is as good as kept.
+    // It may have been sent and removed already.
     if (kept === null || kept.nonce.equals(doc.nonce)) return { outcome: 'stored' };
     return outcomeOf(kept, draft);
   }
@@ -102,7 +102,7 @@ export class Schedule {
    * are taken again, and their keys prevent duplicates.
    */
   async appendDue(limit: number, mayBeSent: MayBeSent = () => true): Promise<DueSent> {
-    // One at a time: two would find the same messages due, and the second take nothing where something is left.
+    // One at a time: two would find the same messages, and the second would take none of them.
     return this.db.turns.take('due', () => this.#appendDue(limit, mayBeSent));
   }
 
@@ -124,7 +124,7 @@ export class Schedule {
       if (scheduled.draft.isClientId) await this.parts.claims.free(topic, [_id]);
       return [];
     };
-    // Begun in one go: what is for one topic gets its places in this order.
+    // Started together: messages for one topic are appended in this order.
     const appended = await Promise.allSettled(due.map(carryOn));
     const done = due.filter((_one, index) => appended[index]?.status === 'fulfilled');
     await this.db.collections.scheduled.deleteMany({ _id: { $in: done.map(({ _id }) => _id) }, takenBy });
@@ -154,7 +154,7 @@ export class Schedule {
     };
     const oldest = await find(isDue, limit);
     if (oldest.length === 0) return [];
-    // What services have scheduled never waits for what people have.
+    // Messages of services never wait for those of people.
     const ofServices = oldest.length < limit ? [] : await find({ ...isDue, isOfService: true }, Math.ceil(limit / 2));
     const ids = [...new Set([...ofServices, ...oldest])].slice(0, limit);
     const update = { $set: { freeAt: now + SENDING_MS, takenBy } };
@@ -233,7 +233,7 @@ function parseDraft(text: string): Draft {
   try {
     return JSON.parse(text) as Draft;
   } catch {
-    // The parser's message quotes what it read, and bodies never reach a log.
+    // The parser quotes what it read, and bodies never reach a log.
     throw new StoreError('a scheduled message is damaged in the store');
   }
 }

@@ -52,7 +52,7 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
   let closing: Promise<void> | undefined;
   const close = async () => {
     await calls.close();
-    // What fails here ends by itself after a while.
+    // Leases that are not freed here end by themselves.
     await keys.close().catch(() => undefined);
     await client.close();
   };

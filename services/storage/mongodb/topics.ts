@@ -55,11 +55,11 @@ export class Topics {
 
   async #create({ name, ...fields }: Topic, maxTopics: number): Promise<Created> {
     assertFitsKey(name, fields.owner);
-    // The head first: what is said after somebody else has made the topic must not be hidden.
+    // The head first: messages sent after another node created the topic must not be hidden.
     const { head } = await this.parts.log.state(name);
     const earlier = await this.#earlier(name);
     const { generation } = await this.parts.log.state(name);
-    // A node that died after it had made the topic has left it without its first member.
+    // A node that died after creating the topic has left it without its first member.
     const isOwn = earlier?.isUnfinished === true && earlier.owner === fields.owner;
     if (earlier !== undefined) return isOwn ? this.#finish(earlier, maxTopics) : { outcome: 'taken' };
     if ((await this.parts.memberships.count(fields.owner, {})) >= maxTopics) return { outcome: 'too_many' };
@@ -120,7 +120,7 @@ export class Topics {
     const { head: deletedUpTo } = await this.parts.log.state(name);
     const ofTopic = { _id: startingWith(name), generation: generationIs(generationOf(topic)) } as object;
     const count = await this.db.collections.members.countDocuments(ofTopic);
-    // First: whatever happens to this node, what is marked is removed.
+    // First, so that a marked topic is removed even if this node dies.
     await this.#enterRemoval(topic, deletedUpTo, MARKING_MS);
     const unmarked = { _id: name, nonce: topic.nonce, deletedBy: null } as object;
     await this.db.collections.topics.updateOne(unmarked, { $set: { deletedBy, deletedUpTo } });
@@ -182,7 +182,7 @@ export class Topics {
     const state = await this.parts.log.state(topic);
     const left = await this.parts.memberships.leftOf({ topic, userId });
     const { start, gaps } = rejoined(left, state);
-    // The inbox takes a gap like what was never for the user; what is in earlier gaps is marked already.
+    // For the inbox a gap was never for the user; earlier gaps are marked already.
     const change = (flags: number) => flags | EXCLUDED;
     await this.parts.marks.flags.apply(gaps.slice(-1).map((span) => ({ topic, span, owner: [userId], change })));
     const doc = {
@@ -199,7 +199,7 @@ export class Topics {
       await this.db.collections.members.deleteOne({ _id: doc._id, nonce: doc.nonce });
       return { outcome: isStillThere ? 'too_many' : 'no_topic' };
     }
-    // From here on the membership says all of it.
+    // The membership contains all of it now.
     if (left !== undefined) await this.db.collections.absences.deleteOne({ _id: left._id, changedAt: left.changedAt });
     return { outcome: 'joined', start: state.head };
   }

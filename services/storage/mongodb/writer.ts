@@ -108,7 +108,7 @@ export class Writer {
   /** Runs `work` after the lines given before, and before later ones of this process. */
   between<Result>(topic: string, work: () => Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
-      // What is thrown at once is a rejection like any other: it holds up nothing behind it.
+      // An error that is thrown synchronously becomes a rejection, and does not block the queue.
       const begin = async () => work();
       this.#enqueue(topic, { run: () => begin().then(resolve, reject) });
     });
@@ -161,7 +161,7 @@ export class Writer {
     } catch (error) {
       this.#heads.delete(topic);
       const failure = toStoreError(error);
-      // What has its place is stored, whatever became of the others.
+      // Lines with a place are stored, whatever happened to the others.
       for (const one of timely) {
         if (one.doc === undefined) one.reject(failure);
         else one.resolve(placedAt(one, one.doc));
@@ -179,7 +179,7 @@ export class Writer {
     const isTaken = (key: string) => refused.has(key) || (scheduled.has(key) && !byKey.has(key));
     const taken = new Set(claimed.filter(isTaken));
     const isRefused = ({ isClaimed, key = '' }: Waiting) => isClaimed === true && taken.has(key);
-    // Of several with one key the first is the message, and the others repeat it.
+    // Of several with one key the first is the message; the others repeat it.
     const fresh = firstOfEachKey(batch).filter((one) => !isRefused(one) && !byKey.has(one.key ?? ''));
     await this.#insert(topic, fresh);
     for (const { key, doc } of fresh) if (key !== undefined && doc !== undefined) byKey.set(key, doc);
@@ -238,9 +238,9 @@ export class Writer {
       if (!isMore) line.doc = find(line);
       const entries = removals.map((removal) => ({ removal, entry: find(removal) }));
       for (const { removal, entry } of entries) if (entry?._id.equals(removal._id)) line.entries.push(entry);
-      // What fails here is done by expire(): the message is stored.
+      // If this fails, expire() does it: the message is stored.
       await Promise.all(entries.map(({ entry }) => entry && this.parts.replacing.settle(entry).catch(() => undefined)));
-      // Somebody else was faster: once more from the beginning.
+      // Another node was faster: start over.
       if (entries.some(({ entry }) => entry === undefined)) return;
     }
   }
@@ -263,7 +263,7 @@ export class Writer {
       await this.db.collections.messages.insertMany(docs, { ordered: true });
     } catch (error) {
       this.#heads.delete(topic);
-      // Another node was faster: that is no fault, and the lines are tried again.
+      // Another node was faster, which is no fault: the lines are written again.
       if (isDuplicate(error)) return retryingUntil(until, () => this.#readBack(topic, docs));
       tell(false);
       throw error;
@@ -272,7 +272,7 @@ export class Writer {
     const last = docs.at(-1);
     if (last !== undefined) this.#heads.set(topic, { seq: last.seq, order: last.order });
     if (remembered === undefined) return docs;
-    // It is stored: a read that fails must not make the sender believe that it is not.
+    // It is stored: a failing read must not tell the sender otherwise.
     return retryingUntil(until, () => this.#inSight(topic, docs));
   }
 

@@ -33,7 +33,7 @@ export function rejoined(
 ): { readonly start: number; readonly gaps: readonly Span[] } {
   const { head, prunedUpTo } = log;
   const lowest = Math.max(prunedUpTo, left?.start ?? 0);
-  // Nothing is left of what was said then, or nothing was; or too much has been said since.
+  // Nothing was sent then or is left of it, or too much has been sent since.
   if (left === undefined || left.leftAt <= lowest || head - left.leftAt > MAX_GAP_PLACES)
     return { start: head, gaps: [] };
   const gap = { from: left.leftAt + 1, upTo: head };
