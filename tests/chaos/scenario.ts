@@ -23,7 +23,7 @@ export interface Scenario {
 export type Figures = Readonly<Record<string, number | string>>;
 
 export interface Outcome {
-  /** Sentences; none: all is well. A round in which nothing was injected counts as one. */
+  /** Sentences; none if all is well. A round in which nothing was injected counts as one. */
   readonly violations: readonly string[];
   readonly figures: Figures;
   /** For those who investigate a violation. */
