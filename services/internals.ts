@@ -6,7 +6,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { withDeadline } from '../utils/deadline';
-import type { Logger } from './observability/logger';
 
 interface Internal {
   /** The package; for one that is not a direct dependency, BROUGHT_BY says whose it is. */
@@ -96,10 +95,14 @@ export class InternalsError extends Error {}
 /** By check: packages do not change within a process. */
 const missing = new Map<SelfCheck, Promise<readonly InternalName[]>>();
 
+interface Warner {
+  warn(details: object, sentence: string): void;
+}
+
 /**
  * @throws InternalsError with a sentence for each that the service cannot start without; others are logged as warnings.
  */
-export async function checkInternals(checks: readonly SelfCheck[], logger: Pick<Logger, 'warn'>): Promise<void> {
+export async function checkInternals(checks: readonly SelfCheck[], logger: Warner): Promise<void> {
   const gone = (await Promise.all(checks.map(findMissing))).flat();
   const isNeeded = (name: InternalName) => !('without' in INTERNALS[name]);
   for (const name of gone) if (!isNeeded(name)) logger.warn({ internal: name }, describeMissing(name));
