@@ -24,7 +24,7 @@ import { blocksOf, emptySlots, type Span } from '../rules/slot-row';
 import { countUnread, EXCLUDED, FLAGS, isUnread, NOBODY, OWN } from '../rules/states';
 import type { Access } from './access';
 import { Collapse } from './collapse';
-import { type IdKey, numberedFrom, startingWith, type TopicState, walk } from './layout';
+import { type IdKey, numberedFrom, startingWith, type TopicState } from './layout';
 import type { Marks } from './marks';
 import type { Memberships } from './memberships';
 import { formatGone, formatMessage, parseMessage, type StoredMessage } from './record';
@@ -32,6 +32,7 @@ import { formatGone, formatMessage, parseMessage, type StoredMessage } from './r
 const EMPTY_TOPIC: TopicState = { head: 0, prunedUpTo: 0 };
 /** Messages fetched at once: other work may run between two fetches. */
 const ROWS_PER_FETCH = 50;
+const KEYS_PER_FETCH = 500;
 /** Snapshots that may show an incomplete log before a read is given up. */
 const MAX_EARLY_ENDS = 100;
 
@@ -45,6 +46,8 @@ interface Row {
   readonly key: [topic: string, seq: number];
   readonly value: string;
 }
+
+type ExpiringKey = [topic: string, atMilliseconds: number, seq: number];
 
 interface LogParts {
   readonly memberships: Memberships;
@@ -308,11 +311,17 @@ export class Log {
   /** The messages of a topic that have expired and are still stored. */
   async expiredOf(topic: string): Promise<ReadonlySet<number>> {
     const expired = new Set<number>();
-    const end = this.access.clock.now() + 1;
-    for (const { key } of walk(this.access.trees, 'expiring', { start: [topic, 0], end: [topic, end] })) {
+    const end = [topic, this.access.clock.now() + 1] as unknown as ExpiringKey;
+    let keys: ExpiringKey[];
+    let start: ExpiringKey = [topic, 0, 0];
+    do {
       if (isSliceOver()) await nextSlice();
-      expired.add(key[2]);
-    }
+      const range = { start, end, limit: KEYS_PER_FETCH, exclusiveStart: true };
+      // Keys only, many at once: each count of an inbox asks for this.
+      keys = Array.from(this.access.trees.expiring.getKeys(range));
+      for (const [, , seq] of keys) expired.add(seq);
+      start = keys.at(-1) ?? start;
+    } while (keys.length === KEYS_PER_FETCH);
     return expired;
   }
 
