@@ -159,7 +159,8 @@ async function buildServices(config: Config, overrides: Overrides) {
   const maxBufferedBytes = config.MAX_BUFFERED_BYTES;
   const delivery = new Delivery({ store, cursors, cluster, metrics, clock, logger, maxBufferedBytes });
   const presence = new Presence(clock, config.PRESENCE_GRACE_MS);
-  const roster = new Roster({ connections, cluster, presence, cursors, clock });
+  const onLost = () => delivery.recountHere();
+  const roster = new Roster({ connections, cluster, presence, cursors, clock, onLost });
   const typing = new Typing(delivery, cluster, clock);
   const members = new MemberLookup({ delivery, cluster, topics: store.topics, roster, clock, logger });
   const revocations = new RevokedTokens({ store, cluster, roster, clock, logger });

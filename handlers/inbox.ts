@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Incoming } from '../services/admission/incoming';
 import type { Connection } from '../services/delivery/connections';
 import type { Delivery } from '../services/delivery/delivery';
-import type { InboxItem, Selection, Store } from '../services/storage/contract';
+import type { InboxItem, Selection, StateChanged, Store } from '../services/storage/contract';
 import type { Caller } from '../utils/caller';
 import { AppError, badField, refuseField } from '../utils/errors';
 import { readPageToken, writePageToken } from '../utils/page-token';
@@ -90,11 +90,11 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     state: RequestedState,
   ): Promise<StateAnswer> {
     const { userId } = caller;
-    const outcome = await store.inbox.changeStates(userId, selection, state);
+    const outcome = await changeStates({ store, delivery }, { userId, selection, state });
     if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
     if (outcome.outcome === 'ahead')
       throw badField('upTo', `is greater than the last seq of the topic (${outcome.head})`);
-    const [counted] = await Promise.allSettled([counts(caller)]);
+    const [counted] = await Promise.allSettled([delivery.counts(userId)]);
     // A connection that gets no answer is notified like all others.
     await delivery.emitAppended(outcome.entries, counted.status === 'fulfilled' ? connection : undefined);
     if (counted.status === 'rejected') throw counted.reason;
@@ -102,6 +102,19 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
   }
 
   return { list, counts, change, changeOne };
+}
+
+/** Of a change that fails halfway there may be no entry. */
+async function changeStates(
+  { store, delivery }: Pick<InboxParts, 'store' | 'delivery'>,
+  { userId, selection, state }: { userId: string; selection: Selection; state: RequestedState },
+): Promise<StateChanged> {
+  try {
+    return await store.inbox.changeStates(userId, selection, state);
+  } catch (error) {
+    delivery.recount(userId);
+    throw error;
+  }
 }
 
 /** Does a change of states name no messages, so that a whole inbox or topic is examined? */

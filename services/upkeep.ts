@@ -172,6 +172,8 @@ export class Upkeep {
     await this.#attempt('old answers could not be forgotten', () => this.#inChunks(() => store.keys.forget(DUE_CHUNK)));
     await this.#attempt('silent devices could not be forgotten', () => this.#forgetDevices(before));
     await this.#attempt('the audit log could not be shortened', () => this.#inChunks(() => audit.prune(DUE_CHUNK)));
+    // Of what another node has removed a frame tells, which may be lost.
+    this.parts.delivery.recountHere();
   }
 
   async #prune(before: number): Promise<void> {
@@ -180,6 +182,7 @@ export class Upkeep {
     while (removed === SWEEP_CHUNK && !this.#isStopped) {
       removed = await this.parts.store.log.prune(before, SWEEP_CHUNK);
       total += removed;
+      if (removed > 0) this.parts.delivery.recount();
     }
     if (total > 0) this.parts.logger.info({ removed: total }, 'messages older than the retention removed');
   }

@@ -39,6 +39,8 @@ const bodySchema = z.discriminatedUnion('kind', [
       )
       .readonly(),
   }),
+  /** Something has happened that no log tells of, to the inbox of a user or to any. */
+  z.object({ kind: z.literal('recount'), userId: z.string().exactOptional() }),
   z.object({
     kind: z.literal('typing'),
     room: z.string(),

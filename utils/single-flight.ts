@@ -30,23 +30,23 @@ export class SingleFlight<Result> {
  * Work of which only one run is in progress at a time, for callers who need a run that begins after their call: all who
  * call during a run share the next one.
  */
-export class FollowingFlight {
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+export class FollowingFlight<Result = void> {
+  #running: Promise<Result> | undefined;
+  #next: Promise<Result> | undefined;
 
-  constructor(private readonly work: () => Promise<void>) {}
+  constructor(private readonly work: () => Promise<Result>) {}
 
-  run(): Promise<void> {
+  run(): Promise<Result> {
     this.#next ??= this.#runAfter(this.#running);
     return this.#next;
   }
 
-  async #runAfter(running: Promise<void> | undefined): Promise<void> {
+  async #runAfter(running: Promise<Result> | undefined): Promise<Result> {
     // A failed run is no reason for the next one to fail.
     await running?.then(ignore, ignore);
     this.#running = this.#next;
     this.#next = undefined;
-    await this.work();
+    return this.work();
   }
 }
 

@@ -6,6 +6,7 @@ const RECEIVERS = {
   entries: 'delivery',
   live: 'delivery',
   expired: 'delivery',
+  recount: 'delivery',
   typing: 'typing',
   follow: 'userSessions',
   unfollow: 'userSessions',

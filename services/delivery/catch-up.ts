@@ -13,14 +13,14 @@ import type { Metrics } from '../observability/metrics';
 import type { Page, Position } from '../storage/contract';
 import { type Following, isAcknowledging, positionOf, type Subscription } from './attachment';
 import type { Connection } from './connections';
-import type { CountsFor } from './counts';
+import type { FoldedCounts } from './folded-counts';
 import type { TopicReader } from './pages';
 import type { Positions } from './positions';
 import { RecentSends } from './recent-sends';
 
 export interface CatchUpParts {
   readonly reader: TopicReader;
-  readonly countsFor: CountsFor;
+  readonly counts: FoldedCounts;
   readonly positions: Positions;
   readonly metrics: Metrics;
 }
@@ -40,7 +40,7 @@ export class CatchUp {
       const limit = await attachment.window.room(isFollowing);
       if (!isFollowing()) return;
       const page = await this.parts.reader.read(topic, { after: positionOf(subscription), limit, reader });
-      const counts = page.messages.length === 0 ? undefined : await this.parts.countsFor(topic);
+      const counts = page.messages.length === 0 ? undefined : await this.parts.counts.of(topic);
       // Several topics may catch up at once; together they fit the buffer as one page does.
       while (isFollowing() && connection.unsentBytes > 0) await connection.drained();
       if (!isFollowing()) return;

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { Balance, Lender } from '../../utils/balance';
 import type { Clock } from '../../utils/clock';
 import type { FrameOf } from '../../utils/cluster-protocol';
-import type { LiveMessage, Message } from '../../utils/protocol';
+import type { Counts, LiveMessage, Message } from '../../utils/protocol';
 import { destinationOf } from '../../utils/topic-names';
 import type { Cluster } from '../cluster/contract';
 import type { FrameFor } from '../cluster/frames';
@@ -17,8 +17,8 @@ import type { Appended, Draft, Expired, MembershipChange, Store } from '../stora
 import type { Attachments } from './attachment';
 import { CatchUp } from './catch-up';
 import { type Connection, type Transport, writeToAll } from './connections';
-import { type CountsFor, createCountsFor } from './counts';
 import type { Cursors } from './cursors';
+import { type CountedTopic, FoldedCounts } from './folded-counts';
 import { emit, type FollowedTopic } from './followed-topic';
 import { FollowedTopics } from './followed-topics';
 import { FollowingCheck } from './following-check';
@@ -39,28 +39,30 @@ export interface DeliveryParts {
 
 export class Delivery implements Lender {
   readonly #attachments: Attachments = new Map();
-  readonly #countsFor: CountsFor;
+  readonly #counts: FoldedCounts;
   readonly #positions: Positions;
   readonly #topics: FollowedTopics;
   readonly #subscriptions: Subscriptions;
   readonly #check: FollowingCheck;
 
   constructor(private readonly parts: DeliveryParts) {
-    const { store, cursors, metrics, clock, logger, maxBufferedBytes } = parts;
+    const { store, cursors, cluster, metrics, clock, logger, maxBufferedBytes } = parts;
     const attachments = this.#attachments;
     const reader = createTopicReader(store, maxBufferedBytes);
-    const countsFor = createCountsFor(store, logger);
     const positions = new Positions({ cursors, metrics, clock, attachments });
     const detach = (connection: Connection) => this.detach(connection);
-    const topics = new FollowedTopics({ reader, countsFor, recorder: positions, metrics, clock, logger, detach });
-    const catchUp = new CatchUp({ reader, countsFor, positions, metrics });
-    const shared = { store, cursors, metrics, clock, attachments };
+    const isCurrent = (followed: CountedTopic): boolean => topics.get(followed.topic) === followed;
+    const epoch = () => 2 * cluster.outages + (cluster.live === 'ok' ? 1 : 0);
+    const counts = new FoldedCounts({ store, clock, logger, epoch, isCurrent });
+    const topics = new FollowedTopics({ reader, counts, recorder: positions, metrics, clock, logger, detach });
+    const catchUp = new CatchUp({ reader, counts, positions, metrics });
+    const shared = { cursors, metrics, clock, attachments, counts };
     const subscriptions = new Subscriptions({ ...shared, topics, positions, catchUp });
-    this.#countsFor = countsFor;
+    this.#counts = counts;
     this.#positions = positions;
     this.#topics = topics;
     this.#subscriptions = subscriptions;
-    this.#check = new FollowingCheck({ attachments, topics, subscriptions, logger });
+    this.#check = new FollowingCheck({ attachments, topics, subscriptions, counts, logger });
   }
 
   get balance(): Balance {
@@ -72,6 +74,7 @@ export class Delivery implements Lender {
       movedTopics: this.#positions.movedTopics,
       gaps: this.#topics.gaps,
       doubtedUsers: this.#check.doubtedUsers,
+      countedUsers: this.#counts.size,
       unacknowledged: windows.reduce((sum, { inFlight }) => sum + inFlight, 0),
       windowWaiters: windows.reduce((sum, { waiting }) => sum + waiting, 0),
     };
@@ -115,7 +118,7 @@ export class Delivery implements Lender {
   }
 
   async #emitEntry(followed: FollowedTopic, entry: Message, except?: Connection): Promise<void> {
-    const counts = await this.#countsFor(entry.topic);
+    const counts = await this.#counts.prepareNext(followed, entry);
     try {
       followed.emitInOrder(entry, { counts, except });
     } catch (error) {
@@ -133,7 +136,7 @@ export class Delivery implements Lender {
 
   async #emitLiveHere(message: LiveMessage): Promise<void> {
     if (!this.hasFollowers(message.topic)) return;
-    const counts = await this.#countsFor(message.topic);
+    const counts = await this.#counts.of(message.topic);
     emit(this.membersOf(message.topic), message, { counts });
   }
 
@@ -147,7 +150,7 @@ export class Delivery implements Lender {
     for (const { topic, seq, id, exceptUserId } of expired) {
       const followed = this.#topics.get(topic);
       if (followed === undefined) continue;
-      const counts = await this.#countsFor(topic);
+      const counts = await this.#counts.of(topic);
       const removed = {
         topic,
         ref: id,
@@ -160,12 +163,38 @@ export class Delivery implements Lender {
     }
   }
 
+  /** By the clock of the other node: here it may be a moment early. */
+  async #receiveExpired(expired: FrameOf<'expired'>['expired']): Promise<void> {
+    for (const topic of new Set(expired.map((one) => one.topic))) {
+      const followed = this.#topics.get(topic);
+      if (followed !== undefined) this.#counts.doubtFollowers(followed);
+    }
+    await this.#emitExpiredHere(expired);
+  }
+
+  /** The counts of a user, with all in them that is stored at this moment. @throws StoreError */
+  counts(userId: string): Promise<Counts> {
+    return this.#counts.fresh(userId);
+  }
+
+  /** Something has happened that no log tells of, to the inbox of this user or to any: they are counted again. */
+  recount(userId?: string): void {
+    this.parts.cluster.publish({ kind: 'recount', ...(userId === undefined ? {} : { userId }) });
+    this.recountHere(userId);
+  }
+
+  recountHere(userId?: string): void {
+    if (userId === undefined) this.#counts.doubtAll();
+    else this.#counts.doubt(userId);
+  }
+
   /** Emits here what another node has published. */
   async receive(frame: FrameFor<'delivery'>): Promise<void> {
     try {
       if (frame.kind === 'entries') await this.#emitHere(frame.entries);
       else if (frame.kind === 'live') await this.#emitLiveHere(frame.message);
-      else await this.#emitExpiredHere(frame.expired);
+      else if (frame.kind === 'recount') this.recountHere(frame.userId);
+      else await this.#receiveExpired(frame.expired);
     } catch (error) {
       // What is stored is found by the next comparison of heads; the rest is a hint like any other.
       this.parts.logger.error({ err: error, kind: frame.kind }, 'a frame of another node could not be emitted');

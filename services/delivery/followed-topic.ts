@@ -10,7 +10,7 @@ import type { Logger } from '../observability/logger';
 import type { Metrics } from '../observability/metrics';
 import type { Page } from '../storage/contract';
 import { type Connection, type Transport, type Written, writeToAll } from './connections';
-import type { CountsFor } from './counts';
+import type { FoldedCounts } from './folded-counts';
 import type { TopicReader } from './pages';
 import type { RecentSends } from './recent-sends';
 import { CATCH_UP_WINDOW_MESSAGES } from './window';
@@ -30,7 +30,7 @@ export interface EmissionRecorder {
 
 export interface FollowedTopicParts {
   readonly reader: TopicReader;
-  readonly countsFor: CountsFor;
+  readonly counts: FoldedCounts;
   readonly recorder: EmissionRecorder;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -43,7 +43,7 @@ export interface FollowedTopicParts {
 
 /** How a message is emitted. */
 export interface Emission {
-  /** Given for topics that belong to one user alone. */
+  /** Of the owner, where the topic belongs to one user alone and they do not follow from what is known. */
   readonly counts: Counts | undefined;
   /** A connection that needs no notice. */
   readonly except?: Connection | undefined;
@@ -75,7 +75,7 @@ export class FollowedTopic {
   ) {}
 
   async #load(): Promise<void> {
-    this.head = Math.max(this.head, await this.parts.reader.head(this.topic));
+    this.#moveTo(await this.parts.reader.head(this.topic));
     this.isLoaded = true;
   }
 
@@ -83,17 +83,26 @@ export class FollowedTopic {
   emitInOrder(message: Message, emission: Emission): void {
     this.#newest = Math.max(this.#newest, message.seq);
     // Nobody has joined: a connection that catches up compares with this head, reads the store, and finds the message.
-    if (this.members.size === 0) this.head = Math.max(this.head, message.seq);
+    if (this.members.size === 0) this.#moveTo(message.seq, message);
     else if (message.seq === this.head + 1) this.#emitNext(message, emission);
     else if (message.seq > this.head) void this.#healing.run();
   }
 
-  #emitNext(message: Message, emission: Emission): void {
-    const { recorder, metrics, detach } = this.parts;
+  /** `entry`: what stands there. */
+  #moveTo(seq: number, entry?: Message): void {
+    if (seq <= this.head) return;
+    const isNext = seq === this.head + 1;
+    this.head = seq;
+    this.parts.counts.moved(this, isNext ? entry : undefined);
+  }
+
+  #emitNext(message: Message, { counts: given, except }: Emission): void {
+    const { recorder, metrics, detach, counts } = this.parts;
+    const emission = { counts: counts.after(this.topic, message) ?? given, except };
     const { count, closing } = emit(this.members, message, emission);
     // Nothing written to a closing connection arrives: its position stays before this message.
     for (const member of closing) detach(member);
-    this.head = message.seq;
+    this.#moveTo(message.seq, message);
     recorder.moved(this);
     if (this.members.size === 0) return;
     if (isStateTopic(this.topic)) recorder.confirmStates(this);
@@ -111,7 +120,7 @@ export class FollowedTopic {
 
   /** The store has up to `position`: emits that, so that nobody who joins now receives it twice. */
   async raise(position: number): Promise<void> {
-    if (this.members.size === 0) this.head = Math.max(this.head, position);
+    if (this.members.size === 0) this.#moveTo(position);
     else await this.#emitFromStore();
   }
 
@@ -156,13 +165,13 @@ export class FollowedTopic {
     do {
       before = this.head;
       page = await this.parts.reader.read(this.topic, { after: this.head, limit: CATCH_UP_WINDOW_MESSAGES });
-      const counts = await this.parts.countsFor(this.topic);
+      const counts = await this.parts.counts.prepare(this, page.messages);
       for (const message of page.messages) {
         if (message.seq <= this.head) continue;
         this.#emitNext(message, { counts });
         isAnyMissing = true;
       }
-      this.head = Math.max(this.head, page.position);
+      this.#moveTo(page.position);
       // A message stored while the page was read looked like a gap too, and was left to this run. What the store does
       // not show yet is left to the next comparison.
     } while (page.position < page.head || (before < this.head && this.head < this.#newest));

@@ -6,6 +6,7 @@ import type { Logger } from '../observability/logger';
 import type { MembershipChange } from '../storage/contract';
 import type { Attachment, Attachments } from './attachment';
 import type { Connection } from './connections';
+import type { FoldedCounts } from './folded-counts';
 import type { FollowedTopics } from './followed-topics';
 import type { Subscriptions } from './subscriptions';
 
@@ -13,6 +14,7 @@ export interface FollowingCheckParts {
   readonly attachments: Attachments;
   readonly topics: FollowedTopics;
   readonly subscriptions: Subscriptions;
+  readonly counts: Pick<FoldedCounts, 'doubt'>;
   readonly logger: Logger;
 }
 
@@ -36,6 +38,8 @@ export class FollowingCheck {
     if (changes.length === 0) return;
     const byUser = this.#attachmentsByUser();
     for (const { topic, userId, isMember } of changes) {
+      // Who has left and come back in between follows what they should, but not with all that is in it.
+      if (userId !== undefined) this.parts.counts.doubt(userId);
       if (userId === undefined) this.#doubtFollowers(topic);
       else if (byUser.get(userId)?.some((attachment) => this.#isFollowed(attachment, topic) !== isMember)) {
         this.#doubted.add(userId);

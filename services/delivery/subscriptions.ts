@@ -3,7 +3,7 @@ import { type Clock, nextTurn } from '../../utils/clock';
 import { isStateTopic } from '../../utils/topic-names';
 import type { Metrics } from '../observability/metrics';
 import { type Describe, inSpan } from '../observability/tracing';
-import type { Position, Store } from '../storage/contract';
+import type { Position } from '../storage/contract';
 import {
   type Attachment,
   type Attachments,
@@ -16,6 +16,7 @@ import {
 import type { CatchUp } from './catch-up';
 import type { Connection } from './connections';
 import type { Cursors } from './cursors';
+import type { FoldedCounts } from './folded-counts';
 import type { FollowedTopic } from './followed-topic';
 import type { FollowedTopics } from './followed-topics';
 import type { Positions } from './positions';
@@ -23,7 +24,6 @@ import type { Positions } from './positions';
 const DROPPED_PER_TURN = 500;
 
 export interface SubscriptionParts {
-  readonly store: Store;
   readonly cursors: Cursors;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -31,6 +31,7 @@ export interface SubscriptionParts {
   readonly topics: FollowedTopics;
   readonly positions: Positions;
   readonly catchUp: CatchUp;
+  readonly counts: FoldedCounts;
 }
 
 export class Subscriptions {
@@ -56,16 +57,17 @@ export class Subscriptions {
   }
 
   async #attach(connection: Connection, attachment: Attachment, describe: Describe): Promise<void> {
-    const { clock, attachments, store } = this.parts;
+    const { clock, attachments, counts } = this.parts;
     const startedAt = clock.steady();
     attachments.set(connection, attachment);
+    counts.attach(connection.userId, attachment);
     attachment.pending = await this.open(connection, attachment);
     for (const [topic, position] of attachment.pending) {
       if (!connection.isOpen || attachments.get(connection) !== attachment) return;
       attachment.pending.delete(topic);
       await this.#catchUp(connection, attachment, topic, position);
     }
-    const counts = await store.inbox.counts(connection.userId);
+    const counted = await counts.now(connection.userId);
     if (!connection.isOpen) return;
     this.#measureCatchUp(attachment, clock.steady() - startedAt);
     describe({
@@ -73,7 +75,7 @@ export class Subscriptions {
       'tidings.topics': attachment.subscriptions.size,
       'tidings.messages': attachment.caughtUp,
     });
-    connection.send('sync:done', { cursors: positionsOf(attachment), counts });
+    connection.send('sync:done', { cursors: positionsOf(attachment), counts: counted });
   }
 
   #measureCatchUp({ caughtUp }: Attachment, durationMs: number): void {
@@ -98,6 +100,7 @@ export class Subscriptions {
     if (attachments.get(connection) !== attachment || this.isSubscribed(attachment, topic)) return;
     const subscription = newSubscription(topics.add(connection, topic), start.seq);
     attachment.subscriptions.set(topic, subscription);
+    this.parts.counts.doubt(connection.userId);
     try {
       await catchUp.run({ connection, attachment, subscription }, start);
     } catch (error) {
@@ -112,6 +115,7 @@ export class Subscriptions {
     if (attachment === undefined) return;
     attachment.changes += 1;
     attachment.pending.delete(topic);
+    this.parts.counts.doubt(connection.userId);
     if (this.isSubscribed(attachment, topic)) return;
     const position = (await this.open(connection, attachment)).get(topic);
     if (position === undefined || !connection.isOpen) return;
@@ -139,6 +143,7 @@ export class Subscriptions {
     if (attachment === undefined) return;
     attachment.changes += 1;
     attachment.pending.delete(topic);
+    this.parts.counts.doubt(connection.userId);
     const subscription = attachment.subscriptions.get(topic);
     if (subscription === undefined) return;
     rememberWritten(attachment, topic, positionOf(subscription));
@@ -147,6 +152,7 @@ export class Subscriptions {
 
   #leave(connection: Connection, attachment: Attachment, { followed }: Subscription): void {
     attachment.subscriptions.delete(followed.topic);
+    this.parts.counts.doubt(connection.userId);
     this.#remove(connection, followed);
     attachment.window.drop(followed.topic);
   }
@@ -175,6 +181,7 @@ export class Subscriptions {
     if (followed === undefined) return;
     topics.drop(followed);
     positions.forget(followed);
+    this.parts.counts.doubtFollowers(followed);
     let dropped = 0;
     for (const connection of followed.followers) {
       dropped += 1;
@@ -191,6 +198,7 @@ export class Subscriptions {
     // The name may belong to a topic created since, of which something was already written.
     rememberWritten(attachment, topic, positionOf(subscription));
     attachment.subscriptions.delete(topic);
+    this.parts.counts.doubt(connection.userId);
     attachment.window.drop(topic);
   }
 
@@ -200,6 +208,7 @@ export class Subscriptions {
     const attachment = attachments.get(connection);
     if (attachment === undefined) return;
     attachments.delete(connection);
+    this.parts.counts.detach(connection.userId, attachment);
     attachment.pending.clear();
     for (const { followed } of attachment.subscriptions.values()) this.#remove(connection, followed);
     attachment.window.close();

@@ -48,6 +48,8 @@ export interface RosterParts {
   readonly presence: Presence;
   readonly cursors: Pick<Cursors, 'sawLast'>;
   readonly clock: Clock;
+  /** A node has ended without a word: what it was doing may be half done. */
+  readonly onLost?: () => void;
 }
 
 export class Roster {
@@ -82,7 +84,7 @@ export class Roster {
     for (const [node, peer] of this.#peers) {
       // While Redis is unavailable no node is heard: that says nothing about them.
       if (this.parts.cluster.live === 'degraded') peer.heardAt = now;
-      else if (now - peer.heardAt > LEASE_MS) this.#forget(node, peer);
+      else if (now - peer.heardAt > LEASE_MS) this.#lose(node, peer);
     }
   }
 
@@ -265,6 +267,11 @@ export class Roster {
     this.parts.cursors.sawLast(userId, at);
     // By the clock of this node: the grace period begins now, whatever the time elsewhere.
     this.parts.presence.departed(userId);
+  }
+
+  #lose(node: string, peer: Peer): void {
+    this.#forget(node, peer);
+    this.parts.onLost?.();
   }
 
   #forget(node: string, peer: Peer): void {

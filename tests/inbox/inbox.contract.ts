@@ -358,7 +358,8 @@ function describeSelections(stage: Stage): void {
   });
 }
 
-function describeCounts({ open }: Stage): void {
+function describeCounts(stage: Stage): void {
+  const { open } = stage;
   describe('counts', () => {
     it('cover the personal topic, broadcasts and named topics since the user joined', async () => {
       const store = await open();
@@ -410,6 +411,28 @@ function describeCounts({ open }: Stage): void {
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 6, unread: 6 });
       await store.log.prune(milliseconds(5), old.length);
       expect(await store.inbox.counts('anna')).toEqual({ unseen: 3, unread: 3 });
+    });
+
+    it('say where the logs stand that they are of, and when something may expire next', async () => {
+      const store = await openWithMember(open);
+      const counted = async () => {
+        const { heads, ...rest } = await store.inbox.counted('anna');
+        expect(rest.counts).toEqual(await store.inbox.counts('anna'));
+        return { ...rest, heads: Object.fromEntries(heads) };
+      };
+      const empty = { [ANNA]: 0, '*': 0, sea: 0, '~anna': 0 };
+      expect(await counted()).toEqual({ counts: { unseen: 0, unread: 0 }, heads: empty, until: undefined });
+      const later = [80, 30, 50].map((n) => draft({ topic: BROADCAST_TOPIC, expiresAt: milliseconds(n) }));
+      await appendAll(store, [...later, draft(), draft({ topic: 'land', expiresAt: milliseconds(1) })]);
+      await store.inbox.changeStates('anna', { topic: ANNA }, 'seen');
+      const heads = { ...empty, [ANNA]: 1, '*': 3, '~anna': 1 };
+      expect(await counted()).toEqual({ counts: { unseen: 3, unread: 4 }, heads, until: milliseconds(30) });
+      stage.clock.set(milliseconds(30));
+      expect(await counted()).toEqual({ counts: { unseen: 2, unread: 3 }, heads, until: milliseconds(50) });
+      await store.log.expire(100);
+      expect(await counted()).toEqual({ counts: { unseen: 2, unread: 3 }, heads, until: milliseconds(50) });
+      stage.clock.set(milliseconds(80));
+      expect(await counted()).toEqual({ counts: { unseen: 0, unread: 1 }, heads, until: undefined });
     });
 
     it('of an unknown user are zero', async () => {

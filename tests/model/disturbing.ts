@@ -7,7 +7,7 @@ const FAILING = [
   'log.read',
   'devices.open',
   'log.head',
-  'inbox.counts',
+  'inbox.counted',
   'devices.saveCursors',
   'log.append',
   'inbox.changeStates',

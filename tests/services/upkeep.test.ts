@@ -32,7 +32,12 @@ function start(failing: Method) {
     cursors: { flush: async () => undefined },
     connections: { all: () => [] },
     audit: { prune: answer('audit', 0) },
-    delivery: { emitAppended: async () => undefined, emitExpired: async () => undefined },
+    delivery: {
+      emitAppended: async () => undefined,
+      emitExpired: async () => undefined,
+      recount: () => undefined,
+      recountHere: () => undefined,
+    },
   } as unknown as UpkeepParts;
   return { upkeep: new Upkeep(parts), asked, log, store };
 }

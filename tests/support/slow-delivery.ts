@@ -13,7 +13,7 @@ import type { Cursor, Draft, OpenedDevice, Position, Store } from '../../service
 import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { Opened } from '../../services/storage/rules/opened-device';
 import { type Clock, systemClock } from '../../utils/clock';
-import type { AnyMessage, Message } from '../../utils/protocol';
+import type { AnyMessage, Counts, Message } from '../../utils/protocol';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
 import { type CapturedLog, captureLog } from './captured-log';
 import { onTestEnd, temporaryDirectory } from './temporary';
@@ -70,7 +70,11 @@ function slowed(store: Store, pause: Pause): Store {
       saveSeen: (seen) => store.devices.saveSeen(seen),
     },
     users: { ...store.users, saveLastSeen: (times) => store.users.saveLastSeen(times) },
-    inbox: { ...store.inbox, counts: slow('counts', store.inbox.counts) },
+    inbox: {
+      ...store.inbox,
+      counts: slow('counts', store.inbox.counts),
+      counted: slow('counts', store.inbox.counted),
+    },
   };
 }
 
@@ -106,7 +110,7 @@ class RecordingCursors extends Cursors {
 
 const transport: Transport = {
   name: 'plain',
-  encodeMessage: (message: AnyMessage) => message,
+  encodeMessage: (message: AnyMessage, counts: Counts | undefined) => ({ ...message, counts }),
   encodeEvent: (event: string, payload: unknown) => ({ event, payload }),
 };
 
@@ -119,6 +123,8 @@ class RecordingConnection implements Connection {
   readonly unsentBytes = 0;
   readonly isAcknowledging: boolean;
   readonly events: string[] = [];
+  /** Those of the last message that had any. */
+  lastCounts: Counts | undefined;
   readonly #received = new Map<string, number[]>();
   isOpen = true;
 
@@ -146,7 +152,9 @@ class RecordingConnection implements Connection {
   }
 
   writeFrame(frame: unknown): boolean {
-    this.#take(frame as AnyMessage);
+    const { counts, ...message } = frame as AnyMessage & { readonly counts?: Counts };
+    this.lastCounts = counts ?? this.lastCounts;
+    this.#take(message as AnyMessage);
     return true;
   }
 
@@ -216,8 +224,8 @@ export function openDesk(pause: Pause, clock: Clock = systemClock): Desk {
 /** Delivery reads without being asked, to fill a gap: that is activity, too. */
 function trackCalls(store: Store, activity: Activity): Store {
   const read: Store['log']['read'] = (topic, options) => activity.track(store.log.read(topic, options));
-  const counts: Store['inbox']['counts'] = (userId) => activity.track(store.inbox.counts(userId));
-  return { ...store, log: { ...store.log, read }, inbox: { ...store.inbox, counts } };
+  const counted: Store['inbox']['counted'] = (userId) => activity.track(store.inbox.counted(userId));
+  return { ...store, log: { ...store.log, read }, inbox: { ...store.inbox, counted } };
 }
 
 let drafts = 0;

@@ -21,6 +21,18 @@ export interface InboxItem {
   readonly state: MessageState;
 }
 
+/** The counts of an inbox, and which entries they cover: enough to continue counting from later entries. */
+export interface CountedInbox {
+  readonly counts: Counts;
+  /**
+   * Last `seq` of each log of the inbox, including empty ones and the log of states. The counts cover everything that the
+   * entries up to there report. What has happened since is covered or not, provided that a later entry reports it.
+   */
+  readonly heads: ReadonlyMap<string, number>;
+  /** When one of the counted messages may expire next, in milliseconds since the epoch; never when absent. */
+  readonly until: number | undefined;
+}
+
 /** Where the next page of a list begins. No item has to exist there. */
 export interface InboxPosition {
   readonly order: number;
@@ -56,6 +68,9 @@ export interface InboxStore {
    * not. The cost does not grow with what is gone.
    */
   counts(userId: string): Promise<Counts>;
+
+  /** The same, for callers that continue counting from the entries. */
+  counted(userId: string): Promise<CountedInbox>;
 
   /**
    * Changes states, and appends an entry to the log of states when anything has changed: the state, and `ids`, or

@@ -2,7 +2,8 @@
 import { groupedBy, partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
-import type { InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
+import { stateTopic } from '../../../utils/topic-names';
+import type { CountedInbox, InboxPage, InboxPosition, InboxQuery, Selection, StateChanged } from '../contract';
 import { stateEntry } from '../rules/entries';
 import { latestOrderAfter, listed, mergePage, type Stream, streamAfter } from '../rules/inbox-merge';
 import { PageRoom } from '../rules/page-room';
@@ -97,8 +98,26 @@ export class Inbox {
 
   /** Counts in slices: what changes meanwhile is counted or not. */
   async counts(userId: string): Promise<Counts> {
+    return this.#count(userId, await this.sections(userId));
+  }
+
+  /** Heads before rows: whatever changes in between has an entry that comes later. */
+  async counted(userId: string): Promise<CountedInbox> {
+    const { log } = this.parts;
+    const now = this.access.clock.now();
+    const states = stateTopic(userId);
+    const heads = new Map([[states, log.head(states)]]);
+    const sections = await this.sections(userId);
+    for (const { topic, upTo } of sections) heads.set(topic, upTo);
+    const counts = await this.#count(userId, sections);
+    const expiries = sections.map(({ topic, isPatchy }) => (isPatchy ? log.nextExpiry(topic, now) : undefined));
+    const until = Math.min(...expiries.filter((at) => at !== undefined));
+    return { counts, heads, until: Number.isFinite(until) ? until : undefined };
+  }
+
+  async #count(userId: string, sections: readonly Section[]): Promise<Counts> {
     const total = { unseen: 0, unread: 0 };
-    for (const section of await this.sections(userId)) {
+    for (const section of sections) {
       const expired = groupedBy(await this.#expiredOf(section), (seq) => blockOf(FLAGS, seq));
       for (const [block, span] of blocksOf(FLAGS, section)) {
         if (isSliceOver()) await nextSlice();

@@ -325,6 +325,14 @@ export class Log {
     return expired;
   }
 
+  /** When something of a topic expires after `now`; `undefined`: never. */
+  nextExpiry(topic: string, now: number): number | undefined {
+    const start: ExpiringKey = [topic, now + 1, 0];
+    const end: ExpiringKey = [topic, Number.MAX_SAFE_INTEGER, 0];
+    const [first] = Array.from(this.access.trees.expiring.getKeys({ start, end, limit: 1 }));
+    return first?.[1];
+  }
+
   /** What is appended meanwhile comes with the next page; what retention removes meanwhile is reported by this one. */
   async read(topic: string, options: ReadOptions): Promise<Page> {
     const { head, prunedUpTo } = this.state(topic);

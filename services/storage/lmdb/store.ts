@@ -118,7 +118,7 @@ function callsOf(
       ...wrap(memberships, read, 'isMember', 'members', 'memberships'),
       ...wrap(topics, write, 'create', 'addMember', 'removeMember'),
     },
-    inbox: { ...wrap(inbox, walk, 'list', 'counts'), ...wrap(inbox, compose, 'changeStates') },
+    inbox: { ...wrap(inbox, walk, 'list', 'counts', 'counted'), ...wrap(inbox, compose, 'changeStates') },
     receipts: wrap(receipts, walk, 'of'),
     schedule: {
       ...wrap(schedule, compose, 'appendDue'),

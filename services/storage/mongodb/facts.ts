@@ -26,7 +26,7 @@ export type FactRows = (topic: string, block: number) => BlockRows;
 export type Overlays = (topic: string, block: number) => Overlay | undefined;
 
 /** A message that may say something. */
-export type Special = Pick<MessageDoc, '_id' | 'topic' | 'seq' | 'tags' | 'expiresAt'>;
+export type Special = Pick<MessageDoc, '_id' | 'topic' | 'seq' | 'tags' | 'expiresAt' | 'removes'>;
 
 /** Tags that a count tolerates. */
 const FOLD_AT = 256;
@@ -37,7 +37,7 @@ const FOLDED_AT_ONCE = 2_000;
 const FEW_TOPICS = 8;
 const TOPICS_PER_QUERY = 250;
 const SPANS_PER_QUERY = 100;
-const PROJECTION = { topic: 1, seq: 1, tags: 1, expiresAt: 1 };
+const PROJECTION = { topic: 1, seq: 1, tags: 1, expiresAt: 1, removes: 1 };
 
 export interface FactParts {
   readonly marks: Marks;
@@ -60,12 +60,14 @@ export class Facts {
     const now = this.db.clock.now();
     for await (const special of this.#specials(userId, sections)) {
       if (isSliceOver()) await nextSlice();
-      const { tags, expiresAt = Number.POSITIVE_INFINITY } = special;
+      const { tags, expiresAt = Number.POSITIVE_INFINITY, topic, removes } = special;
       overlays.enter(special, {
         isHole: tags.includes(HOLE) || expiresAt <= now,
         flags: (tags.includes(fromTag(userId)) ? OWN : 0) | (tags.includes(exceptTag(userId)) ? EXCLUDED : 0),
       });
-      if (tags.length > 0) specials.push(special);
+      // What an entry takes out is gone with it, whoever has still to bury it.
+      if (removes !== undefined) overlays.enter({ topic, seq: removes }, { isHole: true, flags: 0 });
+      else if (tags.length > 0) specials.push(special);
     }
     await this.#addRows(overlays, userId, sections);
     if (specials.length >= FOLD_AT) this.foldLater(userId, specials);

@@ -7,7 +7,7 @@ import { partsOf } from '../../../utils/parts';
 import type { Counts, Message, RequestedState } from '../../../utils/protocol';
 import { isSliceOver, nextSlice } from '../../../utils/slices';
 import { BROADCAST_TOPIC, personalTopic, stateTopic } from '../../../utils/topic-names';
-import { type Selection, type StateChanged, StoreError } from '../contract';
+import { type CountedInbox, type Selection, type StateChanged, StoreError } from '../contract';
 import { stateEntry } from '../rules/entries';
 import { addBits, blockOf, blocksOf, readSlot } from '../rules/slot-row';
 import {
@@ -94,7 +94,23 @@ export class Inbox {
   }
 
   async counts(userId: string): Promise<Counts> {
-    const sections = (await this.sections(userId)).filter(isFilled);
+    return this.#count(userId, await this.sections(userId));
+  }
+
+  /** Heads before rows: a row is written before the entry that tells of it. */
+  async counted(userId: string): Promise<CountedInbox> {
+    const { log } = this.parts;
+    const now = this.db.clock.now();
+    const states = stateTopic(userId);
+    const [stateHead, sections] = await Promise.all([log.head(states), this.sections(userId)]);
+    const topics = sections.filter(isFilled).map(({ topic }) => topic);
+    const [counts, until] = await Promise.all([this.#count(userId, sections), log.nextDue(topics, now)]);
+    const heads = new Map([[states, stateHead], ...sections.map(({ topic, upTo }) => [topic, upTo] as const)]);
+    return { counts, heads, until };
+  }
+
+  async #count(userId: string, all: readonly Section[]): Promise<Counts> {
+    const sections = all.filter(isFilled);
     // Tags before rows, see Facts.
     const overlayOf = await this.parts.facts.overlays(userId, sections);
     const rowOf = await this.parts.marks.flags.read(sections, [userId]);

@@ -259,6 +259,7 @@ const INDEXES: Readonly<Record<keyof Collections, IndexDescription[]>> = {
     { name: 'tags', key: { topic: 1, tags: 1, seq: 1 } },
     { name: 'id', key: { id: 1 } },
     { name: 'due', key: { dueAt: 1 } },
+    { name: 'expiry', key: { topic: 1, dueAt: 1 } },
     { name: 'age', key: { order: 1, topic: 1, seq: 1 } },
   ],
   logs: [

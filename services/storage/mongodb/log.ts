@@ -38,6 +38,8 @@ const BLOCKS_AT_ONCE = 64;
 const FEW_TOPICS = 8;
 const TOPICS_PER_QUERY = 250;
 const PLACES_PER_QUERY = 100;
+/** So few that a server merges their indexes instead of sorting. */
+const EXPIRIES_PER_QUERY = 100;
 const MAX_LASTS = 10_000;
 const IDS_PER_QUERY = 1_000;
 
@@ -106,6 +108,18 @@ export class Log {
       { $group: { _id: '$topic', seq: { $first: '$seq' }, order: { $first: '$order' } } },
     ]);
     for (const { _id, ...last } of await allOf(found)) lasts.set(_id, last);
+  }
+
+  /** When something of some topics expires after `now`, or has to be looked at; `undefined`: never. */
+  async nextDue(topics: readonly string[], now: number): Promise<number | undefined> {
+    let next: number | undefined;
+    for (const part of partsOf(topics, EXPIRIES_PER_QUERY)) {
+      const filter = { topic: { $in: part }, dueAt: { $gt: now } };
+      const found = this.db.collections.messages.find(filter, { projection: { _id: 0, dueAt: 1 } });
+      const [first] = await found.sort({ dueAt: 1 }).limit(1).toArray();
+      next = Math.min(next ?? Number.POSITIVE_INFINITY, first?.dueAt ?? Number.POSITIVE_INFINITY);
+    }
+    return next === Number.POSITIVE_INFINITY ? undefined : next;
   }
 
   floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {

@@ -76,7 +76,7 @@ function storeAt({ client, collections, identity }: Connection, clock: Clock, on
       ...wrap(topics, timed, 'create', 'get', 'visibleTo', 'delete', 'addMember', 'removeMember'),
       ...wrap(memberships, timed, 'isMember', 'members', 'memberships'),
     },
-    inbox: { ...wrap(list, timed, 'list'), ...wrap(inbox, timed, 'counts', 'changeStates') },
+    inbox: { ...wrap(list, timed, 'list'), ...wrap(inbox, timed, 'counts', 'counted', 'changeStates') },
     receipts: wrap(receipts, timed, 'of'),
     schedule: { ...wrap(schedule, timed, 'add', 'list', 'sendersOf', 'cancel'), ...wrap(schedule, long, 'appendDue') },
     keys: {

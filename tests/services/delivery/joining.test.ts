@@ -178,6 +178,7 @@ describe('a store that fails', () => {
 
   it('to count keeps no message back', async () => {
     const { delivery, faults, member } = await open();
+    delivery.recountHere();
     faults.next('counts');
     await delivery.publish(draftOf(ANNA));
     expect(member.received(ANNA)).toEqual([1]);
@@ -186,6 +187,7 @@ describe('a store that fails', () => {
   it('to count in time keeps no message back', async () => {
     const gate = new Gate();
     const desk = await openWithMember(gate);
+    desk.delivery.recountHere();
     const counting = gate.hold('counts', 'before');
     await desk.delivery.publish(draftOf(ANNA));
     expect(desk.member.connection.received(ANNA)).toEqual([1]);

@@ -52,9 +52,11 @@ async function startNodes(count: number) {
       const connections = new Connections();
       const presence = new Presence(clock, 1_000);
       const cursors = { sawLast: () => {} };
-      const roster = new Roster({ connections, cluster, presence, cursors, clock });
+      const lost: number[] = [];
+      const onLost = () => void lost.push(time.now);
+      const roster = new Roster({ connections, cluster, presence, cursors, clock, onLost });
       await cluster.open((frame, node) => roster.receive(frame as FrameFor<'roster'>, node));
-      return { cluster, roster, presence };
+      return { cluster, roster, presence, lost };
     }),
   );
   const [one, other] = nodes;
@@ -140,8 +142,10 @@ describe('the roster', () => {
     one.roster.beat = () => {};
     pass(5);
     expect(other.roster.isOnline('anna')).toBe(true);
+    expect(other.lost).toEqual([]);
     pass(10);
     expect(other.roster.isOnline('anna')).toBe(false);
+    expect(other.lost).toHaveLength(1);
     time.now += 1_000;
     other.presence.sendChanges();
     expect(lobbyOf(other.presence)).toEqual([]);
@@ -152,7 +156,10 @@ describe('the roster', () => {
     pass(1);
     one.roster.arrived(connectionOf('anna'));
     one.roster.close();
+    one.roster.beat = () => {};
     expect(other.roster.isOnline('anna')).toBe(false);
+    pass(20);
+    expect(other.lost).toEqual([]);
   });
 
   it('does not let a user leave who is on another node', async () => {

@@ -504,6 +504,18 @@ function describeFacts(): void {
     expect(seqsOf((await store.log.history(ANNA, { limit: 9 })).messages)).toEqual([6, 7]);
   });
 
+  it('is known of what an entry has replaced, before anybody has taken it out', async () => {
+    const database = databaseUrl();
+    const store = await openAt(database);
+    await appendAll(store, draftsOf(2));
+    const { message: entry } = (await store.log.append(draft({ topic: ANNA }))) as { message: Message };
+    await withDatabase(database, async (db) => {
+      const replaced = { event: 'message:removed', ref: 'made', reason: 'replaced', tags: ['hole'], removes: 1 };
+      await db.collection('messages').updateOne({ topic: ANNA, seq: entry.seq }, { $set: replaced });
+    });
+    expect(await store.inbox.counts('anna')).toEqual({ unseen: 1, unread: 1 });
+  });
+
   it('is known about what the version before wrote, and keys replace those of their sender', async () => {
     const database = databaseUrl();
     const store = await openAt(database);
