@@ -59,6 +59,8 @@ export interface MessageDoc extends Omit<Message, 'data'> {
   /** Milliseconds since the epoch when expire() has something to do here. */
   readonly dueAt?: number | undefined;
   readonly isGone?: true;
+  /** Out of sight, and without anything but its position: see KEPT_MS. */
+  readonly isBare?: true;
   /** Counts changes of `data`. */
   readonly revision?: number;
   /** `seq` of the entry about the latest change of `data`. */
@@ -69,6 +71,14 @@ export interface MessageDoc extends Omit<Message, 'data'> {
   /** On an entry: `seq` of the message that it takes out of the log. */
   readonly removes?: number | undefined;
 }
+
+/**
+ * Positions stay taken this long, also those that are out of sight: the unique index of topic and `seq` refuses whoever
+ * remembers where a log ended, and not what has been added and removed since. So nobody has to look after an insert.
+ */
+export const KEPT_MS = 86_400_000;
+/** The end of a log may be remembered for half of that: clocks of nodes differ. */
+export const REMEMBERED_MS = KEPT_MS / 2;
 
 /** What is removed from the beginning of a log, if anything. Both numbers only grow. */
 export interface LogDoc extends Keyed {

@@ -13,7 +13,7 @@ import { pauseBefore } from '../turns';
 import type { Claims } from './claims';
 import { CALL_DEADLINE_MS } from './connection';
 import { isDuplicate, isLost, retryingUntil, toStoreError } from './errors';
-import type { Database, MessageDoc } from './layout';
+import { type Database, type MessageDoc, REMEMBERED_MS } from './layout';
 import type { Log } from './log';
 import { type Content, entryKey, type Line, toDoc } from './record';
 
@@ -51,6 +51,8 @@ interface Step {
 interface Head {
   readonly seq: number;
   readonly order: number;
+  /** When the log ended there, in milliseconds since the epoch. */
+  readonly at: number;
 }
 
 export interface Replaced {
@@ -70,7 +72,7 @@ export interface Replacing {
 /** Small enough for the longest message of any server, and to be answered long before the deadline. */
 const MAX_BATCH_LINES = 500;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
-/** Remembered heads save a read, and may be wrong. */
+/** Remembered ends of logs save reads; another node may have added to them. */
 const MAX_HEADS = 10_000;
 /** How long others wait for a node that died during a change. */
 export const GRACE_MS = 5_000;
@@ -254,8 +256,9 @@ export class Writer {
 
   /** @returns those lines that are in the log now, whoever has written them. */
   async #tryInsert(topic: string, lines: readonly Line[], until: number): Promise<readonly MessageDoc[]> {
-    const remembered = this.#heads.get(topic);
-    const docs = toDocs(lines, remembered ?? (await this.#readHead(topic)));
+    const head = this.#remembered(topic) ?? (await this.#readHead(topic));
+    const docs = toDocs(lines, head);
+    const at = this.db.clock.now();
     const startedAt = systemClock.steady();
     const tell = (isDone: boolean) =>
       this.parts.onFlush({ writes: docs.length, durationMs: systemClock.steady() - startedAt, isDone });
@@ -269,23 +272,29 @@ export class Writer {
       throw error;
     }
     tell(true);
-    const last = docs.at(-1);
-    if (last !== undefined) this.#heads.set(topic, { seq: last.seq, order: last.order });
-    if (remembered === undefined) return docs;
-    // It is stored: a failing read must not tell the sender otherwise.
-    return retryingUntil(until, () => this.#inSight(topic, docs));
+    const { seq, order } = docs.at(-1) ?? head;
+    this.#heads.set(topic, { seq, order, at });
+    return docs;
+  }
+
+  /** Where the log ended, if nobody can have added and removed anything since: see KEPT_MS. */
+  #remembered(topic: string): Head | undefined {
+    const head = this.#heads.get(topic);
+    return head !== undefined && this.db.clock.now() - head.at < REMEMBERED_MS ? head : undefined;
   }
 
   /** Last `seq` of a topic, or where it was when this node last wrote there. */
   async headOf(topic: string): Promise<number> {
-    const head = this.#heads.get(topic) ?? (await this.#readHead(topic));
-    if (!this.#heads.has(topic)) this.#heads.set(topic, head);
+    const remembered = this.#remembered(topic);
+    const head = remembered ?? (await this.#readHead(topic));
+    if (remembered === undefined) this.#heads.set(topic, head);
     return head.seq;
   }
 
   async #readHead(topic: string): Promise<Head> {
+    const at = this.db.clock.now();
     const { head: seq, order } = await this.parts.log.state(topic);
-    return { seq, order };
+    return { seq, order, at };
   }
 
   /** A duplicate may be due to the first try of the driver: then the ids are those of this batch. */
@@ -307,7 +316,7 @@ export class Writer {
     });
   }
 
-  /** A remembered head may be where retention has been: lines written there are invisible, and withdrawn. */
+  /** Without lines where retention has been by now: they are invisible, and withdrawn to be written after the end. */
   async #inSight(topic: string, docs: readonly MessageDoc[]): Promise<readonly MessageDoc[]> {
     if (docs.length === 0) return docs;
     const { prunedUpTo = 0 } = (await this.parts.log.floor(topic)) ?? {};
@@ -344,7 +353,7 @@ function firstOfEachKey(batch: readonly Waiting[]): Waiting[] {
   return batch.filter((one) => one.key === undefined || firsts.get(one.key) === one);
 }
 
-function toDocs(lines: readonly Line[], { seq, order: before }: Head): MessageDoc[] {
+function toDocs(lines: readonly Line[], { seq, order: before }: Omit<Head, 'at'>): MessageDoc[] {
   let order = before;
   return lines.map((line, index) => {
     order = Math.max(order, fromIsoTime(line.content.timestamp));
