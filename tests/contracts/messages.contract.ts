@@ -633,6 +633,16 @@ function describeUnreadOnly({ open }: Stage): void {
       expect(seqsOf(await caughtUp(store, 'anna', 'phone', ANNA))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     });
 
+    it('receives nothing of what the user has sent', async () => {
+      const store = await open();
+      await store.devices.open('anna', 'phone');
+      await appendAll(
+        store,
+        ['service', 'anna', 'service', 'anna'].map((from) => draft({ from })),
+      );
+      expect(seqsOf(await caughtUp(store, 'anna', 'laptop', ANNA))).toEqual([1, 3]);
+    });
+
     it('skips what is read before it comes to it', async () => {
       const store = await open();
       await store.devices.open('anna', 'phone');

@@ -197,7 +197,9 @@ export class Log {
       userId === undefined || first === undefined || first.seq > upTo
         ? noFlags
         : await this.parts.marks.flagsAt(userId, [{ topic, from: first.seq, upTo }]);
-    return (doc: MessageDoc): boolean => isForReader(doc, reader, () => isUnread(flagsAt(doc)));
+    // One's own are read, which their flags do not say.
+    const isOpen = (doc: MessageDoc) => doc.from !== userId && isUnread(flagsAt(doc));
+    return (doc: MessageDoc): boolean => isForReader(doc, reader, () => isOpen(doc));
   }
 
   async history(topic: string, options: HistoryOptions): Promise<HistoryPage> {
