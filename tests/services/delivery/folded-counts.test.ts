@@ -4,6 +4,7 @@ import type { Draft } from '../../../services/storage/contract';
 import type { Message, RequestedState } from '../../../utils/protocol';
 import { BROADCAST_TOPIC, DEFAULT_DEVICE, personalTopic, stateTopic } from '../../../utils/topic-names';
 import { StillClock } from '../../support/clock';
+import { eventually } from '../../support/eventually';
 import { type Random, seededRandom } from '../../support/random';
 import { range } from '../../support/service';
 import { type Attached, attach, type Desk, draftOf, openDesk, type Step } from '../../support/slow-delivery';
@@ -96,6 +97,36 @@ describe('in a steady state', () => {
     delivery.recount();
     expect(await counting()).toBe(1);
   });
+});
+
+it('what is emitted while the store counts is added to its answer', async () => {
+  let isHeld = false;
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  let asked = 0;
+  const desk = openDesk(async (step, when) => {
+    if (step !== 'counts' || when !== 'after') return;
+    asked += 1;
+    if (isHeld) await opened;
+  });
+  const member = attach(desk, OWNER, DEFAULT_DEVICE);
+  await member.done;
+  desk.delivery.recountHere();
+  isHeld = true;
+  asked = 0;
+  const told = toldCounts(desk, member);
+  await eventually(
+    async () => asked,
+    (count) => count === 1,
+  );
+  await desk.delivery.publish(draftOf(BROADCAST_TOPIC));
+  await desk.delivery.publish({ ...draftOf(BROADCAST_TOPIC), exceptUserId: OWNER });
+  open();
+  expect(await told).toEqual({ unseen: 1, unread: 1 });
+  expect(await toldCounts(desk, member)).toEqual(await desk.store.inbox.counts(OWNER));
+  expect(asked).toBe(1);
 });
 
 const ROUNDS = 150;
