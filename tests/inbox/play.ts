@@ -14,7 +14,6 @@ import { type Random, seededRandom } from '../support/random';
 import { range, type ServiceOptions, type TestService, testToken } from '../support/service';
 import { type AnyClient, type Connect, TRANSPORTS } from '../support/transports';
 
-export const OPERATIONS = 10_000;
 const OPERATIONS_BETWEEN_LOOKS = 100;
 const OPERATIONS_PER_NODE = 500;
 const OWNER = 'anna';
@@ -733,12 +732,13 @@ async function expectFurtherDevice({ service, model }: Play): Promise<void> {
 
 /** How the nodes are started, and how many there are at a time. */
 export interface Stage {
+  readonly operations: number;
   readonly nodes: number;
   readonly start: (options: ServiceOptions) => Promise<TestService>;
 }
 
 /** Plays so many operations. Where there are several nodes, one of them is replaced by a cold one now and then. */
-export async function playInbox({ nodes, start }: Stage): Promise<void> {
+export async function playInbox({ operations, nodes, start }: Stage): Promise<void> {
   const random = seededRandom('inbox');
   const clock = new StandingClock();
   const env = { SOCKET_EVENTS_PER_SECOND: '1000000', HANDSHAKES_PER_SECOND: '1000000' };
@@ -747,7 +747,7 @@ export async function playInbox({ nodes, start }: Stage): Promise<void> {
   /** Kept to the end: a device that went wrong does not hide what comes after it. */
   const faults: object[] = [];
   await play.begin(nodes);
-  for (const operation of range(1, OPERATIONS)) {
+  for (const operation of range(1, operations)) {
     await play.step();
     await play.expectCounts(operation);
     if (nodes > 1 && operation % OPERATIONS_PER_NODE === 0) await play.replaceNode();
@@ -758,7 +758,7 @@ export async function playInbox({ nodes, start }: Stage): Promise<void> {
     );
   }
   await play.end();
-  await play.expectCounts(OPERATIONS + 1);
+  await play.expectCounts(operations + 1);
   expect(devices.map(({ lastCounts }) => lastCounts)).toEqual(devices.map(() => model.counts));
   await expectLists(play);
   await expectFurtherDevice(play);

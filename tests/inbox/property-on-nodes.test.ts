@@ -2,9 +2,11 @@
 import { MONGODB_URL, newDatabase, REDIS_URL, untilLive } from '../support/cluster';
 import { describeWith } from '../support/needs';
 import { startService } from '../support/service';
-import { OPERATIONS, playInbox } from './play';
+import { playInbox } from './play';
 
-/** Only to end what hangs: an operation takes several commands, and another node has to hear of it. */
+/** Fewer than on LMDB: each takes several commands, and another node has to hear of it. TIDINGS_OPERATIONS plays more. */
+const OPERATIONS = Number(process.env['TIDINGS_OPERATIONS'] ?? 1_500);
+/** Only to end what hangs. */
 const TIMEOUT_MS = 3_600_000;
 
 describeWith(
@@ -16,6 +18,7 @@ describeWith(
     async (nodes) => {
       const STORE_URL = newDatabase();
       await playInbox({
+        operations: OPERATIONS,
         nodes,
         start: async (options) => {
           const env = { STORE_URL, REDIS_URL: REDIS_URL ?? '', ...options.env };

@@ -1,5 +1,7 @@
 import { startService } from '../support/service';
-import { OPERATIONS, playInbox } from './play';
+import { playInbox } from './play';
+
+const OPERATIONS = 10_000;
 
 it(`${OPERATIONS} random operations leave inbox, counts and devices like those of a model`, () =>
-  playInbox({ nodes: 1, start: startService }));
+  playInbox({ operations: OPERATIONS, nodes: 1, start: startService }));
