@@ -98,7 +98,9 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     // A connection that gets no answer is notified like all others.
     await delivery.emitAppended(outcome.entries, counted.status === 'fulfilled' ? connection : undefined);
     if (counted.status === 'rejected') throw counted.reason;
-    return { success: true, state, changed: outcome.changed, counts: counted.value };
+    // Emitting may wait for the store: no answer is older than frames that were written meanwhile.
+    const counts = await delivery.countsSince(userId, counted.value);
+    return { success: true, state, changed: outcome.changed, counts };
   }
 
   return { list, counts, change, changeOne };

@@ -146,7 +146,12 @@ export class Delivery implements Lender {
     await this.#emitExpiredHere(expired);
   }
 
+  /** By the clock of this node or of another one: where counts are known, the expiry may be early, or unexpected. */
   async #emitExpiredHere(expired: FrameOf<'expired'>['expired']): Promise<void> {
+    for (const topic of new Set(expired.map((one) => one.topic))) {
+      const followed = this.#topics.get(topic);
+      if (followed !== undefined) this.#counts.doubtFollowers(followed);
+    }
     for (const { topic, seq, id, exceptUserId } of expired) {
       const followed = this.#topics.get(topic);
       if (followed === undefined) continue;
@@ -163,18 +168,14 @@ export class Delivery implements Lender {
     }
   }
 
-  /** By the clock of the other node: here it may be a moment early. */
-  async #receiveExpired(expired: FrameOf<'expired'>['expired']): Promise<void> {
-    for (const topic of new Set(expired.map((one) => one.topic))) {
-      const followed = this.#topics.get(topic);
-      if (followed !== undefined) this.#counts.doubtFollowers(followed);
-    }
-    await this.#emitExpiredHere(expired);
-  }
-
   /** The counts of a user, with all in them that is stored at this moment. @throws StoreError */
   counts(userId: string): Promise<Counts> {
     return this.#counts.fresh(userId);
+  }
+
+  /** Counts from before, no older than those of frames that were written meanwhile, unless the store fails. */
+  countsSince(userId: string, counted: Counts): Promise<Counts> {
+    return this.#counts.since(userId, counted);
   }
 
   /** Something has happened that no log tells of, to the inbox of this user or to any: they are counted again. */
@@ -194,7 +195,7 @@ export class Delivery implements Lender {
       if (frame.kind === 'entries') await this.#emitHere(frame.entries);
       else if (frame.kind === 'live') await this.#emitLiveHere(frame.message);
       else if (frame.kind === 'recount') this.recountHere(frame.userId);
-      else await this.#receiveExpired(frame.expired);
+      else await this.#emitExpiredHere(frame.expired);
     } catch (error) {
       // What is stored is found by the next comparison of heads; the rest is a hint like any other.
       this.parts.logger.error({ err: error, kind: frame.kind }, 'a frame of another node could not be emitted');

@@ -157,7 +157,10 @@ export class FoldedCounts {
   /** What a message adds for whom it is for; `undefined`: that cannot be told from it. */
   #differenceOf({ topic, ref, reason, expiresAt = NEVER }: Message): Difference | undefined {
     if (isStateTopic(topic) || reason !== undefined) return undefined;
-    return ref !== undefined || expiresAt <= this.parts.clock.now() ? NOTHING : { count: 1, until: expiresAt };
+    const isOver = expiresAt <= this.parts.clock.now();
+    // While a change is made, a count may have missed when the message expires: its entry says so again.
+    if (ref !== undefined) return isOver ? undefined : { count: 0, until: expiresAt };
+    return isOver ? NOTHING : { count: 1, until: expiresAt };
   }
 
   #knownOf(user: CountedUser): Known | undefined {
@@ -234,7 +237,14 @@ export class FoldedCounts {
     return known === undefined ? this.fresh(userId) : toCounts(known);
   }
 
-  /** The same, with all in it that is stored at this moment. @throws StoreError */
+  /** Counts of a user from before, brought to where the logs stand here by now; unchanged when the store fails. */
+  async since(userId: string, counted: Counts): Promise<Counts> {
+    if (!this.#users.has(userId)) return counted;
+    const [counts] = await Promise.allSettled([this.now(userId)]);
+    return counts.status === 'fulfilled' ? counts.value : counted;
+  }
+
+  /** The same as `now`, with all in it that is stored at this moment. @throws StoreError */
   async fresh(userId: string): Promise<Counts> {
     const user = this.#users.get(userId);
     if (user === undefined) return this.parts.store.inbox.counts(userId);

@@ -10,7 +10,7 @@ import { openLmdbStore } from '../../services/storage/lmdb/store';
 import { systemClock } from '../../utils/clock';
 import type { Message } from '../../utils/protocol';
 import { captureLog } from '../support/captured-log';
-import { attach, draftOf, openDesk } from '../support/slow-delivery';
+import { attach, draftOf, openDesk, type Pause } from '../support/slow-delivery';
 import { onTestEnd, temporaryDirectory } from '../support/temporary';
 
 const anna = { userId: 'anna', scopes: new Set<string>() };
@@ -39,21 +39,63 @@ describe('a request under a key', () => {
   });
 });
 
+/** A connection of anna with one message, which is marked read while the store counts as `pause` says. */
+async function openInbox(pause: Pause) {
+  const desk = openDesk(pause);
+  const { connection, done } = attach(desk, 'anna', 'phone');
+  await done;
+  const appended = await desk.delivery.publish(draftOf('@anna'));
+  const { id } = appended.outcome === 'stored' ? appended.message : ({} as Message);
+  const inbox = createInboxOperations({
+    store: desk.store,
+    delivery: desk.delivery,
+    incoming: { assertMayChangeWhole: () => undefined },
+  });
+  return { desk, connection, change: () => inbox.change(anna, { ids: [id], state: 'read' }, connection) };
+}
+
 describe('a change of states whose counts cannot be read', () => {
   it('is sent to the connection that asked, too', async () => {
-    const desk = openDesk(async () => undefined);
-    const { connection, done } = attach(desk, 'anna', 'phone');
-    await done;
-    const appended = await desk.delivery.publish(draftOf('@anna'));
-    const { id } = appended.outcome === 'stored' ? appended.message : ({} as Message);
-    const inbox = createInboxOperations({
-      store: desk.store,
-      delivery: desk.delivery,
-      incoming: { assertMayChangeWhole: () => undefined },
-    });
-    desk.store.inbox.counts = fail;
-    await expect(inbox.change(anna, { ids: [id], state: 'read' }, connection)).rejects.toBeInstanceOf(StoreError);
+    let isFailing = false;
+    const { connection, change } = await openInbox((step) =>
+      isFailing && step === 'counts' ? fail() : Promise.resolve(),
+    );
+    isFailing = true;
+    await expect(change()).rejects.toBeInstanceOf(StoreError);
     expect(connection.received('~anna')).toEqual([1]);
+  });
+});
+
+describe('a change of states during which a message comes', () => {
+  /** It comes after the store has counted for the answer, and before that is known. */
+  async function changeMeanwhile({ isFailing }: { isFailing: boolean }) {
+    let counted = -1;
+    const told: Promise<void>[] = [];
+    const { desk, connection, change } = await openInbox(async (step, when) => {
+      if (counted === -1 || step !== 'counts' || when !== 'after') return;
+      counted += 1;
+      if (counted > 1) return isFailing ? fail() : undefined;
+      const appended = await desk.store.log.append(draftOf('@anna'));
+      if (appended.outcome !== 'stored') throw new Error('it was not stored');
+      // What was counted is not kept, so both the message and the change wait for the store.
+      desk.delivery.recountHere('anna');
+      told.push(desk.delivery.receive({ kind: 'entries', entries: appended.entries }));
+    });
+    counted = 0;
+    const { counts } = await change();
+    const received = connection.received('@anna');
+    await Promise.all(told);
+    return { counts, received };
+  }
+
+  it('is answered with no older counts than the message had', async () => {
+    const answered = await changeMeanwhile({ isFailing: false });
+    expect(answered).toEqual({ counts: { unseen: 1, unread: 1 }, received: [1, 2] });
+  });
+
+  it('is answered even if the store cannot count again', async () => {
+    const answered = await changeMeanwhile({ isFailing: true });
+    expect(answered).toEqual({ counts: { unseen: 0, unread: 0 }, received: [1, 2] });
   });
 });
 

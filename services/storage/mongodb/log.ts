@@ -112,14 +112,21 @@ export class Log {
 
   /** When something of some topics expires after `now`, or has to be looked at; `undefined`: never. */
   async nextDue(topics: readonly string[], now: number): Promise<number | undefined> {
-    let next: number | undefined;
+    let next = Number.POSITIVE_INFINITY;
     for (const part of partsOf(topics, EXPIRIES_PER_QUERY)) {
-      const filter = { topic: { $in: part }, dueAt: { $gt: now } };
-      const found = this.db.collections.messages.find(filter, { projection: { _id: 0, dueAt: 1 } });
-      const [first] = await found.sort({ dueAt: 1 }).limit(1).toArray();
-      next = Math.min(next ?? Number.POSITIVE_INFINITY, first?.dueAt ?? Number.POSITIVE_INFINITY);
+      const topic = { $in: part };
+      // First what is overdue and expires later: once its debt is paid, it is due at its expiry, and found there.
+      const overdue = await this.#first({ topic, dueAt: { $lte: now }, expiresAt: { $gt: now } }, 'expiresAt');
+      const due = await this.#first({ topic, dueAt: { $gt: now } }, 'dueAt');
+      next = Math.min(next, overdue, due);
     }
     return next === Number.POSITIVE_INFINITY ? undefined : next;
+  }
+
+  async #first(filter: Filter<MessageDoc>, time: 'dueAt' | 'expiresAt'): Promise<number> {
+    const options = { sort: { [time]: 1 } as const, projection: { _id: 0, [time]: 1 } };
+    const first = await this.db.collections.messages.findOne(filter, options);
+    return first?.[time] ?? Number.POSITIVE_INFINITY;
   }
 
   floors(topics: readonly string[]): Promise<ReadonlyMap<string, LogDoc>> {

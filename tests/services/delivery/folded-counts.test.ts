@@ -99,6 +99,45 @@ describe('in a steady state', () => {
   });
 });
 
+describe('the store is asked again', () => {
+  async function open() {
+    const clock = new StillClock();
+    let asked = 0;
+    const desk = openDesk(async (step, when) => {
+      if (step === 'counts' && when === 'before') asked += 1;
+    }, clock);
+    const member = attach(desk, OWNER, DEFAULT_DEVICE);
+    await member.done;
+    const appended = await desk.delivery.publish(draftOf(PERSONAL));
+    if (appended.outcome !== 'stored') throw new Error('it was not stored');
+    const told = async () => {
+      asked = 0;
+      return { counts: await toldCounts(desk, member), asked };
+    };
+    return { desk, clock, told, message: appended.message };
+  }
+
+  it('once a message expires of which only the entry about a change says when', async () => {
+    const { desk, clock, told, message } = await open();
+    const entries = (await desk.store.log.update(message, 'new', 'test')) ?? [];
+    const expiresAt = clock.now() + 1_000;
+    await desk.delivery.receive({ kind: 'entries', entries: entries.map((entry) => ({ ...entry, expiresAt })) });
+    clock.shift(999);
+    expect(await told()).toMatchObject({ asked: 0 });
+    clock.shift(1);
+    expect(await told()).toMatchObject({ asked: 1 });
+  });
+
+  it.each(['this node', 'another node'])('after an expiry that %s tells of', async (node) => {
+    const { desk, told, message } = await open();
+    await desk.store.log.retract(message, 'test');
+    expect(await told()).toEqual({ counts: { unseen: 1, unread: 1 }, asked: 0 });
+    if (node === 'this node') await desk.delivery.emitExpired([message]);
+    else await desk.delivery.receive({ kind: 'expired', expired: [message] });
+    expect(await told()).toMatchObject({ counts: { unseen: 0, unread: 0 } });
+  });
+});
+
 it('what is emitted while the store counts is added to its answer', async () => {
   let isHeld = false;
   let open: () => void = () => undefined;

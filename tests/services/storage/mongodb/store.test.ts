@@ -531,6 +531,27 @@ function describeFacts(): void {
     expect(seqsOf((await store.log.history(ANNA, { limit: 9 })).messages)).toEqual([6, 7]);
   });
 
+  it('is counted until it expires, even if it should have been looked at before', async () => {
+    const database = databaseUrl();
+    const clock = new SettableClock();
+    const store = await openAt(database, clock);
+    const { seq } = await append(store, draft({ expiresAt: milliseconds(9) }));
+    await append(store, draft({ expiresAt: milliseconds(20) }));
+    // As a change leaves it whose entry nobody has written yet.
+    await withDatabase(database, (db) =>
+      db.collection('messages').updateOne({ topic: ANNA, seq }, { $set: { dueAt: milliseconds(5) } }),
+    );
+    for (const [now, until] of [
+      [4, 5],
+      [5, 9],
+      [8, 9],
+      [9, 20],
+    ] as const) {
+      clock.set(milliseconds(now));
+      expect(await store.inbox.counted('anna')).toMatchObject({ until: milliseconds(until) });
+    }
+  });
+
   it('is known of what an entry has replaced, before anybody has taken it out', async () => {
     const database = databaseUrl();
     const store = await openAt(database);
