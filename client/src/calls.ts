@@ -14,6 +14,8 @@ export interface CallOptions<Answer> {
   readonly shape?: Shape<Answer>;
   /** Is it safe to do twice? */
   readonly mayRepeat: boolean;
+  /** Applies the answer before anything that the service sent after it; what awaits the call may be later. */
+  readonly onAnswer?: (answer: Answer) => void;
   /** By `Date.now()`. */
   readonly deadline?: number;
 }
@@ -40,13 +42,15 @@ export class Calls {
   async call<Answer>(
     event: string,
     payload: object | undefined,
-    { shape, mayRepeat, deadline = this.newDeadline() }: CallOptions<Answer>,
+    { shape = isAnything, mayRepeat, onAnswer, deadline = this.newDeadline() }: CallOptions<Answer>,
   ): Promise<Answer> {
     for (;;) {
       await this.#online(event, deadline);
       try {
-        const answer = await this.#once<Answer>(event, payload, deadline);
-        if (shape === undefined || shape(answer)) return answer;
+        const answer = await this.#once<Answer>(event, payload, deadline, (early) => {
+          if (shape(early)) onAnswer?.(early);
+        });
+        if (shape(answer)) return answer;
         throw new TidingsError('unexpected_answer', `${event} was answered, and not as the service answers.`);
       } catch (error) {
         if (!(error instanceof TidingsError) || !(await this.#mayGoOn(error, mayRepeat, deadline))) throw error;
@@ -54,9 +58,16 @@ export class Calls {
     }
   }
 
-  async #once<Answer>(event: string, payload: object | undefined, deadline: number): Promise<Answer> {
+  async #once<Answer>(
+    event: string,
+    payload: object | undefined,
+    deadline: number,
+    take: (answer: Answer) => void,
+  ): Promise<Answer> {
     const patience = Math.max(1, Math.min(ATTEMPT_MS, deadline - Date.now()));
-    const reply = await this.connection.request<Answer>(event, payload, patience);
+    const reply = await this.connection.request<Answer>(event, payload, patience, (early) => {
+      if (early.ok) take(early);
+    });
     if (reply.ok) return reply;
     throw fromProblem(reply.error);
   }
@@ -88,4 +99,8 @@ export class Calls {
       look();
     });
   }
+}
+
+function isAnything<Answer>(_answer: unknown): _answer is Answer {
+  return true;
 }

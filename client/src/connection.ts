@@ -220,10 +220,10 @@ export class Connection {
     const { tokens } = this.parts;
     tokens.assertSameUser(token);
     if (this.#status === 'online') {
-      const reply = await this.request<object>('auth:refresh', { token }, REFRESH_TIMEOUT_MS);
+      const take = ({ ok }: Reply<object>) => ok && tokens.replace(token);
+      const reply = await this.request<object>('auth:refresh', { token }, REFRESH_TIMEOUT_MS, take);
       if (!reply.ok) throw fromProblem(reply.error);
-    }
-    tokens.replace(token);
+    } else tokens.replace(token);
   }
 
   /** The service will close this connection because the client asked it to. */
@@ -318,27 +318,46 @@ export class Connection {
   }
 
   /**
+   * @param take gets the reply before anything that the service sent after it. When the promise resolves, such frames
+   * may have been handled already.
    * @throws TidingsError `connection_lost`, `timeout`, `unexpected_answer`: then it may have been done or not;
    * `body_too_large`: the service would cut the connection.
    */
-  async request<Answer>(event: string, payload: object | undefined, timeoutMs: number): Promise<Reply<Answer>> {
+  async request<Answer>(
+    event: string,
+    payload: object | undefined,
+    timeoutMs: number,
+    take: (reply: Reply<Answer>) => void = ignoreAnswer,
+  ): Promise<Reply<Answer>> {
     const args = payload === undefined ? [] : [payload];
     this.#assertSize(event, args);
-    const answer = await this.#ask(event, args, timeoutMs);
+    const answer = await this.#ask(event, args, timeoutMs, (reply) => {
+      if (isReply<Answer>(reply)) take(reply);
+    });
     if (isReply<Answer>(answer)) return answer;
     throw new TidingsError('unexpected_answer', `${event} was answered, and not as the service answers.`);
   }
 
-  async #ask(event: string, args: readonly object[], timeoutMs: number): Promise<unknown> {
+  async #ask(
+    event: string,
+    args: readonly object[],
+    timeoutMs: number,
+    take: (reply: unknown) => void,
+  ): Promise<unknown> {
     const startedAt = performance.now();
     const report = (result: { reply: unknown } | { error: TidingsError }) => {
       const outcome = { ms: performance.now() - startedAt, ...result };
       this.parts.onTraffic({ direction: 'sent', event, args, outcome });
     };
     try {
-      const reply: unknown = await this.#socket.timeout(timeoutMs).emitWithAck(event, ...args);
-      report({ reply });
-      return reply;
+      return await new Promise((resolve, reject) => {
+        this.#socket.timeout(timeoutMs).emit(event, ...args, (lost: Error | null, reply: unknown) => {
+          if (lost !== null) return reject(lost);
+          report({ reply });
+          take(reply);
+          resolve(reply);
+        });
+      });
     } catch (thrown) {
       const error = this.#unanswered(event, thrown);
       report({ error });

@@ -86,7 +86,8 @@ export class Inbox {
   /** Events since a reading began: what was read may be older than they are. */
   readonly #journals = new Set<InboxEvent[]>();
   #liveItems = 0;
-  #countsReceived = 0;
+  /** Changes of the counts over the socket, with the service's counts or without. */
+  #countsChanges = 0;
   #confirmTimer: Timer | undefined;
   #retryTimer: Timer | undefined;
   #keepTimer: Timer | undefined;
@@ -133,12 +134,13 @@ export class Inbox {
     const cursor = this.#nextCursor;
     if (cursor === null) return false;
     const reading = this.#reading;
-    const { page, journal } = await this.#read({ cursor });
-    // The list was read again meanwhile, or another call has added the page.
-    if (reading !== this.#reading || cursor !== this.#nextCursor) return this.#nextCursor !== null;
-    this.#nextCursor = page.nextCursor;
-    this.#show({ items: journal.reduce(this.#apply, [...this.items, ...page.items.filter(isNotIn(this.items))]) });
-    return page.nextCursor !== null;
+    await this.#read({ cursor }, (page, journal) => {
+      // The list was read again meanwhile, or another call has added the page.
+      if (reading !== this.#reading || cursor !== this.#nextCursor) return;
+      this.#nextCursor = page.nextCursor;
+      this.#show({ items: journal.reduce(this.#apply, [...this.items, ...page.items.filter(isNotIn(this.items))]) });
+    });
+    return this.#nextCursor !== null;
   }
 
   /** A page of the inbox as requested, including archived messages; the list here stays as it is. */
@@ -168,9 +170,7 @@ export class Inbox {
 
   async #mark(state: RequestedState, selection: Selection): Promise<Counts> {
     if (selection === 'all') return this.#markAll(state);
-    const mark = { state, scope: toScope(selection) };
-    const { counts } = await this.#marks.add(mark);
-    this.#receiveMark(mark, counts);
+    const { counts } = await this.#marks.add({ state, scope: toScope(selection) });
     return counts;
   }
 
@@ -182,15 +182,14 @@ export class Inbox {
     const shown = newestByTopic(this.items);
     try {
       // If repeated, `all` would affect messages that nobody has looked at yet.
-      const answer = await this.parts.calls.call(
+      const { counts } = await this.parts.calls.call(
         'state',
         { state, all: true },
-        { shape: isStateAnswer, mayRepeat: false },
+        { shape: isStateAnswer, mayRepeat: false, onAnswer: (answer) => this.#receiveCounts(answer.counts) },
       );
-      this.#receiveCounts(answer.counts);
       // A message that arrived at the same moment may be included or not: only the service knows.
       this.#reloadSoon();
-      return answer.counts;
+      return counts;
     } catch (error) {
       if (isUnanswered(error)) for (const scope of shown) this.#marks.keep({ state, scope });
       throw error;
@@ -219,18 +218,19 @@ export class Inbox {
   }
 
   #receiveCounts(counts: Counts): void {
-    this.#countsReceived += 1;
+    this.#countsChanges += 1;
     this.#show({ counts });
   }
 
   /** The service's counts. Broadcasts and messages to topics have none, so theirs are computed here. */
   #countsAfter(event: InboxEvent): Counts {
     if (event.counts !== undefined) {
-      this.#countsReceived += 1;
+      this.#countsChanges += 1;
       return event.counts;
     }
     // Before that, the counts of `sync:done` are still to come.
     if (!this.#isSynced || event.kind === 'updated') return this.counts;
+    this.#countsChanges += 1;
     this.#confirmLater();
     if (event.kind === 'message') return count(this.counts, event.item.state, 1);
     const gone = event.kind === 'removed' ? find(this.items, event) : undefined;
@@ -245,11 +245,11 @@ export class Inbox {
 
   async #confirm(): Promise<void> {
     this.#confirmTimer = undefined;
-    const received = this.#countsReceived;
+    const changes = this.#countsChanges;
     try {
       const counts = await this.parts.rest.get('/inbox/counts', isCounts);
       // What has come over the socket meanwhile may be newer.
-      if (received === this.#countsReceived) this.#show({ counts });
+      if (changes === this.#countsChanges) this.#show({ counts });
       else this.#confirmLater();
     } catch (error) {
       this.#failed(error);
@@ -299,12 +299,13 @@ export class Inbox {
     this.#stopReading();
     const reading = this.#reading;
     try {
-      const { page, journal } = await this.#read({ limit: PAGE_SIZE });
-      if (reading !== this.#reading) return;
-      this.#nextCursor = page.nextCursor;
-      this.#liveItems = 0;
-      // Its counts may be older than those from the socket.
-      this.#show({ items: keepSame(this.items, journal.reduce(this.#apply, page.items)), isLoaded: true });
+      await this.#read({ limit: PAGE_SIZE }, (page, journal) => {
+        if (reading !== this.#reading) return;
+        this.#nextCursor = page.nextCursor;
+        this.#liveItems = 0;
+        // Its counts may be older than those from the socket.
+        this.#show({ items: keepSame(this.items, journal.reduce(this.#apply, page.items)), isLoaded: true });
+      });
     } catch (error) {
       if (reading !== this.#reading) return;
       this.#failed(error);
@@ -312,12 +313,12 @@ export class Inbox {
     }
   }
 
-  /** Reads a page, and records what happens meanwhile. */
-  async #read(query: InboxQuery): Promise<{ page: InboxPage; journal: readonly InboxEvent[] }> {
+  /** Reads a page, and records what happens until `use` gets both. */
+  async #read(query: InboxQuery, use: (page: InboxPage, journal: readonly InboxEvent[]) => void): Promise<void> {
     const journal: InboxEvent[] = [];
     this.#journals.add(journal);
     try {
-      return { page: await this.fetch(query), journal };
+      use(await this.fetch(query), journal);
     } finally {
       this.#journals.delete(journal);
     }

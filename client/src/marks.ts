@@ -36,7 +36,7 @@ interface Entry {
 export interface MarksParts {
   readonly calls: Calls;
   readonly report: (error: TidingsError) => void;
-  /** One that nobody waits for any more has been carried out. */
+  /** One has been carried out: called before anything that the service sent after its answer is handled. */
   readonly onDone: (mark: Mark, answer: StateAnswer) => void;
 }
 
@@ -136,12 +136,12 @@ export class Marks {
     const repeat = entry.caller === undefined ? { deadline: Date.now() + REPEAT_PATIENCE_MS } : {};
     try {
       const payload = { state, ...scope };
-      const answer = await this.parts.calls.call('state', payload, {
+      await this.parts.calls.call('state', payload, {
         shape: isStateAnswer,
         mayRepeat: true,
+        onAnswer: (answer) => this.#answered(entry, answer),
         ...repeat,
       });
-      this.#answered(entry, answer);
       return true;
     } catch (thrown) {
       const error = asTidingsError(thrown);
@@ -157,8 +157,8 @@ export class Marks {
 
   #answered(entry: Entry, answer: StateAnswer): void {
     this.#remove(entry);
-    if (entry.caller === undefined) this.parts.onDone(entry.mark, answer);
-    else entry.caller.resolve(answer);
+    this.parts.onDone(entry.mark, answer);
+    entry.caller?.resolve(answer);
   }
 
   #refused(entry: Entry, error: TidingsError): void {

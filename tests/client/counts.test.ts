@@ -4,6 +4,7 @@ import type { Calls } from '../../client/src/calls';
 import { TidingsError } from '../../client/src/errors';
 import { Inbox, type InboxEvent } from '../../client/src/inbox';
 import type { Rest } from '../../client/src/rest';
+import { range } from '../support/service';
 
 const EMPTY_PAGE: InboxPage = { items: [], nextCursor: null, counts: { unseen: 0, unread: 0 } };
 const MINUTE_MS = 60_000;
@@ -75,6 +76,22 @@ it('are requested again when newer ones came while they were in flight', async (
   expect([answers, inbox.counts]).toEqual([2, { unseen: 2, unread: 2 }]);
 });
 
+it('are requested again when something came without counts while they were in flight', async () => {
+  let answers = 0;
+  const { inbox } = openInbox({
+    counts: async () => {
+      answers += 1;
+      if (answers === 1) inbox.receive(broadcast(2));
+      return { unseen: answers, unread: answers };
+    },
+  });
+  inbox.receive(broadcast(1));
+  await jest.advanceTimersByTimeAsync(17_500);
+  expect([answers, inbox.counts]).toEqual([1, { unseen: 2, unread: 2 }]);
+  await jest.advanceTimersByTimeAsync(17_500);
+  expect(answers).toBe(2);
+});
+
 it('are not requested after the end', async () => {
   const { inbox, asked } = openInbox({});
   inbox.receive(broadcast(1));
@@ -109,6 +126,16 @@ it('stay those of the socket when a list is older, and include what came while i
   answer(EMPTY_PAGE);
   await jest.advanceTimersByTimeAsync(0);
   expect([inbox.items.map(({ id }) => id), inbox.counts]).toEqual([['b2'], { unseen: 4, unread: 5 }]);
+});
+
+it.each(range(0, 8))('come with a list that includes what came %p turns after its answer', async (turns) => {
+  let answer: (page: InboxPage) => void = () => undefined;
+  const { inbox } = openInbox({ list: () => new Promise((resolve) => (answer = resolve)) });
+  answer(EMPTY_PAGE);
+  for (let turn = 0; turn < turns; turn += 1) await undefined;
+  inbox.receive(broadcast(1));
+  await jest.advanceTimersByTimeAsync(0);
+  expect([inbox.items.map(({ id }) => id), inbox.snapshot.isLoaded]).toEqual([['b1'], true]);
 });
 
 it('come with a short list again after very many messages', async () => {

@@ -1,43 +1,17 @@
 /** A service that sends what no service of ours sends: nothing of it ends the process of a client, or keeps it busy. */
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
-import { Server, type Socket } from 'socket.io';
+import type { Socket } from 'socket.io';
 import { z } from 'zod';
 import type { TidingsClient } from '../../client/src';
 import { isFrame } from '../../client/src/shapes';
 import { serverPayloads } from '../../utils/frames';
 import { type JsonSchema, mutated, valuesOf } from '../fuzz/inputs';
 import { testToken } from '../support/service';
-import { onTestEnd } from '../support/temporary';
 import { collectUncaught } from '../support/uncaught';
-import { openClient, until } from './support';
+import { letIn, openClient, startFakeService, until } from './support';
 
 const CLOSING = { code: 'going_away', reason: 'x' };
 const GOOD = { id: 'm', topic: '@anna', seq: 1, type: 'chat', data: 1, timestamp: '2026-01-01T00:00:00Z', from: 'b' };
-
-/** @param onSocket handles each connection, counted from 1. */
-async function startOddService(onSocket: (socket: Socket, connection: number) => void) {
-  const server = createServer();
-  const io = new Server(server);
-  const times: number[] = [];
-  io.on('connection', (socket) => {
-    times.push(performance.now());
-    onSocket(socket, times.length);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestEnd(async () => {
-    await io.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, times };
-}
-
-function letIn(socket: Socket): void {
-  socket.emit('authenticated', { userId: 'anna', socketId: socket.id, device: 'd', expiresAt: null });
-  socket.emit('sync:done', { cursors: {}, counts: { unseen: 0, unread: 0 } });
-}
 
 /** Answers every event with this. */
 function answerWith(socket: Socket, reply: unknown): void {
@@ -66,7 +40,7 @@ function payloadsOf(shape: z.ZodType): fc.Arbitrary<unknown> {
 describe('closed again and again', () => {
   it.each([0, -5, 'abc', undefined, {}])('a client pauses, though retryInMs is %p', async (retryInMs) => {
     const uncaught = collectUncaught();
-    const { url, times } = await startOddService((socket) => {
+    const { url, times } = await startFakeService((socket) => {
       letIn(socket);
       socket.emit('closing', { ...CLOSING, retryInMs });
     });
@@ -82,7 +56,7 @@ describe('closed again and again', () => {
   });
 
   it('for its token, a client does not fetch tokens without a pause', async () => {
-    const { url, times } = await startOddService((socket) => {
+    const { url, times } = await startFakeService((socket) => {
       letIn(socket);
       socket.emit('closing', { code: 'token_expired', reason: 'x', retryInMs: null });
     });
@@ -104,7 +78,7 @@ describe('closed again and again', () => {
 
 it('a refusal that says "at once" is not repeated at once', async () => {
   let calls = 0;
-  const { url } = await startOddService((socket) => {
+  const { url } = await startFakeService((socket) => {
     letIn(socket);
     socket.onAny(() => {
       calls += 1;
@@ -119,7 +93,7 @@ it('a refusal that says "at once" is not repeated at once', async () => {
 it.each([null, {}, 5, { ok: false }, { ok: false, error: {} }, { ok: true }])(
   'an answer of another kind is an error of the package: %j',
   async (reply) => {
-    const { url } = await startOddService((socket) => {
+    const { url } = await startFakeService((socket) => {
       letIn(socket);
       answerWith(socket, reply);
     });
@@ -159,7 +133,7 @@ describe('frames', () => {
     ['custom', 1, { id: 1, topic: {} }],
   ])('of another shape are reported and dropped: %s %j', async (event, ...args) => {
     const uncaught = collectUncaught();
-    const { url } = await startOddService((socket) => {
+    const { url } = await startFakeService((socket) => {
       letIn(socket);
       socket.emit(event, ...args);
       socket.emit('message', GOOD);
@@ -178,7 +152,7 @@ describe('frames', () => {
 
   it('that are changed in any way leave the client working', async () => {
     const uncaught = collectUncaught();
-    const { url } = await startOddService((socket) => {
+    const { url } = await startFakeService((socket) => {
       letIn(socket);
       for (const [event, payload] of EVENTS.filter(([name]) => name !== 'closing')) {
         for (const value of fc.sample(mutated(payloadsOf(payload)), { numRuns: 40, seed: 16 }))
