@@ -1,4 +1,5 @@
 /** The position of one connection in the topics that it follows. */
+import type { FollowingFlight } from '../../utils/single-flight';
 import { isStateTopic } from '../../utils/topic-names';
 import type { Position } from '../storage/contract';
 import type { Connection } from './connections';
@@ -28,6 +29,8 @@ export interface Attachment {
   /** Last `seq` written in topics that the user has left, so that nothing comes twice on one connection. */
   readonly written: Map<string, number>;
   readonly window: Window;
+  /** Reads where the device stands, for topics that were joined meanwhile. */
+  looking?: FollowingFlight<ReadonlyMap<string, Position>>;
   /** Messages written in catch-up. */
   caughtUp: number;
 }

@@ -1,5 +1,7 @@
 /** Which connections follow which topics: joining, catching up, leaving. */
 import { type Clock, nextTurn } from '../../utils/clock';
+import { FollowingFlight } from '../../utils/single-flight';
+import { isSliceOver, nextSlice } from '../../utils/slices';
 import { isStateTopic } from '../../utils/topic-names';
 import type { Metrics } from '../observability/metrics';
 import { type Describe, inSpan } from '../observability/tracing';
@@ -63,6 +65,9 @@ export class Subscriptions {
     counts.attach(connection.userId, attachment);
     attachment.pending = await this.open(connection, attachment);
     for (const [topic, position] of attachment.pending) {
+      // A user may be in a thousand topics, and come back on twenty connections at once.
+      if (isSliceOver()) await nextSlice();
+      if (attachment.pending.get(topic) !== position) continue;
       if (!connection.isOpen || attachments.get(connection) !== attachment) return;
       attachment.pending.delete(topic);
       await this.#catchUp(connection, attachment, topic, position);
@@ -86,6 +91,8 @@ export class Subscriptions {
   /** Where a connection stands in each topic; reads again if it was made to follow or leave a topic meanwhile. */
   async open(connection: Connection, attachment: Attachment): Promise<Map<string, Position>> {
     for (;;) {
+      // Each look reads all topics of the device.
+      if (isSliceOver()) await nextSlice();
       const { changes } = attachment;
       const positions = await this.parts.cursors.open(connection.userId, connection.device);
       if (positions.wasForgotten) connection.send('sync:reset', { reason: 'forgotten' });
@@ -117,7 +124,9 @@ export class Subscriptions {
     attachment.pending.delete(topic);
     this.parts.counts.doubt(connection.userId);
     if (this.isSubscribed(attachment, topic)) return;
-    const position = (await this.open(connection, attachment)).get(topic);
+    // Those who join during a look share the next one: a user joins faster than a look ends.
+    attachment.looking ??= new FollowingFlight(() => this.open(connection, attachment));
+    const position = (await attachment.looking.run()).get(topic);
     if (position === undefined || !connection.isOpen) return;
     return this.followFrom(position, { connection, attachment, topic });
   }
