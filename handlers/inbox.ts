@@ -7,7 +7,7 @@ import type { InboxItem, Selection, StateChanged, Store } from '../services/stor
 import type { Caller } from '../utils/caller';
 import { AppError, badField, refuseField } from '../utils/errors';
 import { readPageToken, writePageToken } from '../utils/page-token';
-import { type Counts, type RequestedState, toListedMessage } from '../utils/protocol';
+import { type Counts, type Message, type RequestedState, toListedMessage } from '../utils/protocol';
 import {
   changeStatesSchema,
   inboxQuerySchema,
@@ -94,16 +94,24 @@ export function createInboxOperations({ store, delivery, incoming }: InboxParts)
     if (outcome.outcome === 'not_found') throw notInInbox(outcome.path);
     if (outcome.outcome === 'ahead')
       throw badField('upTo', `is greater than the last seq of the topic (${outcome.head})`);
-    const [counted] = await Promise.allSettled([delivery.counts(userId)]);
-    // A connection that gets no answer is notified like all others.
-    await delivery.emitAppended(outcome.entries, counted.status === 'fulfilled' ? connection : undefined);
-    if (counted.status === 'rejected') throw counted.reason;
-    // Emitting may wait for the store: no answer is older than frames that were written meanwhile.
-    const counts = await delivery.countsSince(userId, counted.value);
+    const counts = await notifyOthers(delivery, { userId, entries: outcome.entries, connection });
     return { success: true, state, changed: outcome.changed, counts };
   }
 
   return { list, counts, change, changeOne };
+}
+
+/** Notifies all connections of a change, except the one that asked. @returns the counts to answer it with. */
+async function notifyOthers(
+  delivery: InboxParts['delivery'],
+  { userId, entries, connection }: { userId: string; entries: readonly Message[]; connection: Connection | undefined },
+): Promise<Counts> {
+  const [counted] = await Promise.allSettled([delivery.counts(userId)]);
+  // A connection that gets no answer is notified like all others.
+  await delivery.emitAppended(entries, counted.status === 'fulfilled' ? connection : undefined);
+  if (counted.status === 'rejected') throw counted.reason;
+  // Emitting may wait for the store: no answer is older than frames that were written meanwhile.
+  return delivery.countsSince(userId, counted.value);
 }
 
 /** Of a change that fails halfway there may be no entry. */
