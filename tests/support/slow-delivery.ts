@@ -2,6 +2,7 @@
  * Delivery on a real store in which every step can be made to wait, with connections that keep what is written to them:
  * for everything that depends on the order of events.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSingleNode } from '../../services/cluster/contract';
@@ -11,7 +12,6 @@ import { Delivery } from '../../services/delivery/delivery';
 import { createMetrics } from '../../services/observability/metrics';
 import type { Cursor, Draft, OpenedDevice, Position, Store } from '../../services/storage/contract';
 import { openLmdbStore } from '../../services/storage/lmdb/store';
-import { Opened } from '../../services/storage/rules/opened-device';
 import { type Clock, systemClock } from '../../utils/clock';
 import type { AnyMessage, Counts, Message } from '../../utils/protocol';
 import { DEFAULT_DEVICE } from '../../utils/topic-names';
@@ -98,13 +98,15 @@ class Activity {
   }
 }
 
-/** Remembers where each connection was to start. */
-class RecordingCursors extends Cursors {
-  lastOpened: Promise<OpenedDevice> = Promise.resolve(new Opened([]));
+/** Takes the first look of an attachment at its device. Looks wait for their turn, so others may come in between. */
+const attaching = new AsyncLocalStorage<(opened: Promise<OpenedDevice>) => void>();
 
+/** Tells each attachment where it was told to start. */
+class RecordingCursors extends Cursors {
   override open(userId: string, device: string): Promise<OpenedDevice> {
-    this.lastOpened = super.open(userId, device);
-    return this.lastOpened;
+    const opened = super.open(userId, device);
+    attaching.getStore()?.(opened);
+    return opened;
   }
 }
 
@@ -244,6 +246,10 @@ export interface Attached {
 
 export function attach(desk: Desk, userId: string, device: string): Attached {
   const connection = new RecordingConnection(userId, device, desk);
-  const done = desk.activity.track(desk.delivery.attach(connection));
-  return { connection, start: desk.cursors.lastOpened, done };
+  let begin: (opened: Promise<OpenedDevice>) => void = () => undefined;
+  const start = new Promise<OpenedDevice>((resolve) => {
+    begin = resolve;
+  });
+  const done = desk.activity.track(attaching.run(begin, () => desk.delivery.attach(connection)));
+  return { connection, start, done };
 }
