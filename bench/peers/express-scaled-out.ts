@@ -2,37 +2,13 @@
  * The peer that most people would write by hand for several nodes: Express and Socket.IO with the Redis adapter, and each
  * message inserted into MongoDB (majority, journal) before it is sent.
  */
-import { createSecretKey } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createClient } from '@redis/client';
 import { createAdapter } from '@socket.io/redis-adapter';
-import express, { type NextFunction, type Request, type Response } from 'express';
-import jwt from 'jsonwebtoken';
+import express from 'express';
 import { MongoClient } from 'mongodb';
 import { Server } from 'socket.io';
-
-interface SendBody {
-  readonly userId: string;
-  readonly type: string;
-  readonly data: unknown;
-}
-
-const key = createSecretKey(Buffer.from(process.env.JWT_SECRET ?? '', 'utf8'));
-
-function verify(token: string): string {
-  const claims = jwt.verify(token, key, { algorithms: ['HS256'] });
-  return String(claims.sub);
-}
-
-function authenticate(request: Request, response: Response, next: NextFunction): void {
-  try {
-    verify((request.headers.authorization ?? '').slice('Bearer '.length));
-  } catch {
-    response.status(401).json({ error: 'unauthorized' });
-    return;
-  }
-  next();
-}
+import { authenticate, type SendBody, verify } from './authentication';
 
 async function connectRedis() {
   const client = createClient({ url: process.env.REDIS_URL ?? '' });

@@ -2,34 +2,10 @@
  * The peer that most people would write by hand: Express and Socket.IO with their defaults, tokens verified with a key
  * made once, nothing stored.
  */
-import { createSecretKey } from 'node:crypto';
 import { createServer } from 'node:http';
-import express, { type NextFunction, type Request, type Response } from 'express';
-import jwt from 'jsonwebtoken';
+import express from 'express';
 import { Server } from 'socket.io';
-
-interface SendBody {
-  readonly userId: string;
-  readonly type: string;
-  readonly data: unknown;
-}
-
-const key = createSecretKey(Buffer.from(process.env.JWT_SECRET ?? '', 'utf8'));
-
-function verify(token: string): string {
-  const claims = jwt.verify(token, key, { algorithms: ['HS256'] });
-  return String(claims.sub);
-}
-
-function authenticate(request: Request, response: Response, next: NextFunction): void {
-  try {
-    verify((request.headers.authorization ?? '').slice('Bearer '.length));
-  } catch {
-    response.status(401).json({ error: 'unauthorized' });
-    return;
-  }
-  next();
-}
+import { authenticate, type SendBody, verify } from './authentication';
 
 const app = express();
 const httpServer = createServer(app);

@@ -1,7 +1,6 @@
 /** Counts what a server asks its MongoDB: a way to the database on which messages of the protocol are counted. */
-import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { startMongoDbProxy } from '../../tests/support/mongodb-proxy';
 
 export interface CommandCounter {
   /** The address of the same database on this way. */
@@ -14,36 +13,21 @@ export interface CommandCounter {
 export async function startCommandCounter(storeUrl: string): Promise<CommandCounter> {
   const url = new URL(storeUrl);
   const target = { host: url.hostname, port: Number(url.port) };
-  const sockets = new Set<Socket>();
   let count = 0;
-  const server = createServer({ noDelay: true }, (near) => {
-    const far = connect({ ...target, noDelay: true });
+  const proxy = await startMongoDbProxy(target, (near, far) => {
     near.on(
       'data',
       countMessages(() => (count += 1)),
     );
     near.pipe(far).pipe(near);
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.on('close', () => {
-        near.destroy();
-        far.destroy();
-      });
-    }
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  url.host = `127.0.0.1:${proxy.port}`;
   return {
     url: url.href,
     get count() {
       return count;
     },
-    close: () => {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
+    close: proxy.close,
   };
 }
 

@@ -1,7 +1,6 @@
 /** A way to a MongoDB on which the commands are seen that a node gives it. */
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { BSON } from 'mongodb';
+import { onMessages, startMongoDbProxy } from './mongodb-proxy';
 import { onTestEnd } from './temporary';
 
 /** A command, as the driver wrote it. */
@@ -32,30 +31,15 @@ export async function startCountingProxy(storeUrl: string): Promise<CountingProx
   const url = new URL(storeUrl);
   const target = { host: url.hostname, port: Number(url.port) };
   const seen: SeenCommand[] = [];
-  const sockets = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connect(target);
+  const proxy = await startMongoDbProxy(target, (near, far) => {
     onMessages(near, (message) => {
       if (message.readInt32LE(HEADER_BYTES - 4) === OP_MSG) seen.push(commandOf(message));
     });
     near.pipe(far);
     far.pipe(near);
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.on('close', () => {
-        near.destroy();
-        far.destroy();
-      });
-    }
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestEnd(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  onTestEnd(() => proxy.close());
+  url.host = `127.0.0.1:${proxy.port}`;
   return { url: url.href, seen };
 }
 
@@ -80,17 +64,4 @@ function documentsOf(message: Buffer): BSON.Document[] {
     at = end;
   }
   return documents;
-}
-
-/** Calls `take` for each whole message of the protocol: its first four bytes are its length. */
-function onMessages(socket: Socket, take: (message: Buffer) => void): void {
-  let rest = Buffer.alloc(0);
-  socket.on('data', (bytes) => {
-    rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
-    while (rest.length >= 4 && rest.length >= rest.readInt32LE(0)) {
-      const length = rest.readInt32LE(0);
-      take(rest.subarray(0, length));
-      rest = rest.subarray(length);
-    }
-  });
 }

@@ -2,8 +2,7 @@
  * A proxy to MongoDB that carries out some inserts of messages twice: the first answer is lost, and the command is
  * repeated as a driver repeats it. The node sees the answer to the second one.
  */
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { onMessages, startMongoDbProxy } from './mongodb-proxy';
 import type { Random } from './random';
 import { onTestEnd } from './temporary';
 
@@ -31,9 +30,7 @@ export async function startRepeatingProxy(
   { random, oneIn }: { readonly random: Random; readonly oneIn: number },
 ): Promise<RepeatingProxy> {
   const counts = { repeated: 0, duplicates: 0 };
-  const sockets = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connect(target);
+  const proxy = await startMongoDbProxy(target, (near, far) => {
     /** Inserts whose first answer will be lost, by the number of their request. */
     const repeating = new Map<number, Buffer>();
     onMessages(near, (message) => {
@@ -55,40 +52,11 @@ export async function startRepeatingProxy(
       if (repeated.delete(request) && answer.includes(DUPLICATE)) counts.duplicates += 1;
       near.write(answer);
     });
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one);
-      one.on('error', () => other.destroy());
-      one.on('close', () => {
-        sockets.delete(one);
-        other.destroy();
-      });
-    }
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestEnd(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, counts };
+  onTestEnd(() => proxy.close());
+  return { port: proxy.port, counts };
 }
 
 function isInsertOfMessages(message: Buffer): boolean {
   return message.subarray(COMMAND_AT, COMMAND_AT + INSERT_OF_MESSAGES.length).equals(INSERT_OF_MESSAGES);
-}
-
-/** Calls `take` for each whole message of the protocol, whose first four bytes are its length. */
-function onMessages(socket: Socket, take: (message: Buffer) => void): void {
-  let rest = Buffer.alloc(0);
-  socket.on('data', (bytes) => {
-    rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
-    while (rest.length >= 4 && rest.length >= rest.readInt32LE(0)) {
-      const length = rest.readInt32LE(0);
-      take(rest.subarray(0, length));
-      rest = rest.subarray(length);
-    }
-  });
 }
